@@ -19,8 +19,8 @@ So the gateway has one arm, as EC2's has: an interface of the subnet, by which e
 know what is inside and what outside. What comes by routing is for 10.0.9.9, and unless it is an answer it ends there. All else
 comes from instances, by their route tables.
 
-Both edges have all of it, and hosts send to the first one that answers them. The other one knows none of its connections. With
-`tcp_loose` off it takes them for invalid and resets them, so clients start again at once.
+Both edges have all of it, and hosts send to the first one that answers them and is active (docs/design/nat.md). The other one
+knows none of its connections. With `tcp_loose` off it takes them for invalid and resets them, so clients start again at once.
 
 The ACL of the gateway's subnet is judged in the namespace, where packets have the addresses that it is about: on the way in
 before an answer is translated back, on the way out after the source was translated. A NAT gateway has no security groups. It is

@@ -10,6 +10,7 @@
 * `ready` holds the VTEP of an edge that is fit to carry packets (edges.readiness). Hypervisors ask edges by ICMP echoes
   (netorch.agent.tasks.probes), and the kernel answers for itself, whether there is an agent or not. A rule gives the request
   another identifier, which the answer then has: a kernel without the table, or without the element, answers as well, but not so.
+  `active` holds it while its seats of gateways that keep state are to be used, and a second rule says that in the same manner.
 * VXLAN over IPv6 needs no rule: a VXLAN device with an IPv4 VTEP has no IPv6 socket.
 * What is verified bears a priority, and OVERLAY_INET drops what comes from a VXLAN device without it. So when somebody
   empties the host's tables (`nft flush ruleset`, a reload of nftables.service), VXLAN packets are lost until the table is back,
@@ -23,7 +24,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from netorch.state.nft import PROBE_ID, READY_ID, VERIFIED_TEXT, drop_chain
+from netorch.state.nft import ACTIVE_ID, PROBE_ID, READY_ID, VERIFIED_TEXT, drop_chain
 
 # Offsets in bits from the UDP header: port 16, VXLAN flags 64 and VNI 96, inner ethertype 224, inner IP header 240.
 # `accept` ends this chain only, not what the host's own tables have to say.
@@ -50,6 +51,9 @@ set members {
 set ready {
     type ipv4_addr
 }
+set active {
+    type ipv4_addr
+}
 counter unverified {
 }
 counter unknown_vtep {
@@ -63,6 +67,7 @@ chain speaker {
 }
 chain others {
     icmp type echo-request icmp id PROBE ip daddr @ready icmp id set READY
+    icmp type echo-request icmp id READY ip daddr @active icmp id set ACTIVE
     accept
 }
 chain input {
@@ -82,4 +87,6 @@ chain input {
     .replace(" VERIFIED", f" {VERIFIED_TEXT}")
     .replace("id PROBE", f"id {PROBE_ID}")
     .replace("set READY", f"set {READY_ID}")
+    .replace("id READY", f"id {READY_ID}")
+    .replace("set ACTIVE", f"set {ACTIVE_ID}")
 )

@@ -74,7 +74,7 @@ class Compilation:
     ) -> None:
         self.phases: dict[int, dict[str, Phase]] = {}
         self.host: HostView | None = None  # as VPCs see it, as of the last turn
-        self._host_ready = False
+        self._full_host: HostView | None = None  # with what it says of itself to other hosts
         self._records = records
         self._moves = moves
         self._numbers = numbers
@@ -97,10 +97,9 @@ class Compilation:
         Before there is such a view nothing is compiled; VPCs that are no longer carried are dropped all the same.
         """
         carried = self._records.carried()
-        ready = host is not None and host.ready
-        host = msgspec.structs.replace(host, ready=False) if host is not None else None
-        host_changed, ready_changed = host != self.host, ready != self._host_ready
-        self.host, self._host_ready = host, ready
+        full, host = host, msgspec.structs.replace(host, ready=False, active=False) if host is not None else None
+        host_changed, full_changed = host != self.host, full != self._full_host
+        self.host, self._full_host = host, full
         kinds = {vni: set(found) for vni, found in dirty.kinds.items()}
         for vni in self._moves.arrivals_due(now):
             kinds.setdefault(vni, set()).add(Phase)
@@ -131,8 +130,8 @@ class Compilation:
         for vni in kinds.keys() & carried:
             if not kinds[vni].isdisjoint(_GIVING):
                 self._withdraw(vni)
-        if host is not None:
-            self._compile_host(msgspec.structs.replace(host, ready=ready), host_changed or ready_changed, changed)
+        if full is not None:
+            self._compile_host(full, full_changed, changed)
 
     def knows(self, vni: int) -> bool:
         """Return whether it is known what a VPC's slice must hold, or that it holds nothing."""

@@ -4,6 +4,11 @@ An edge is silent once it has answered none of the last four rounds, and is back
 evaluated when all answers that have come are read, before the next one is sent: not before an answer has had its time. So an
 agent that is late, because of a large turn or a stalled machine, finds the answers and takes nobody for silent. It only notices
 later.
+
+Which edges are active follows from rounds as well. An edge whose gateways may have been taken over, since nobody could reach it
+for as long as hosts need to leave it, is on standby when it comes back, as long as another edge of its pair is active: what that
+has begun would end. Each edge decides for itself, and says so in its answers; so all hosts choose alike, without the store. Both
+edges of a pair may be active: then each gateway is at its first seat.
 """
 
 from __future__ import annotations
@@ -49,13 +54,31 @@ class Liveness:
                 del counter[vtep]
 
 
+class Standing:
+    """Whether an edge is active: for how many rounds it could not be reached, and how long no other edge was active."""
+
+    def __init__(self) -> None:
+        self._away = 0
+        self._alone = 0
+
+    def evaluate(self, active: bool, *, reachable: bool, rival: bool) -> bool:
+        """Return whether an edge is active after a round.
+
+        `active` says whether it was, `reachable` whether it is ready and echoes of others have come, and `rival` whether another
+        edge of its pair has answered that it is active. Who is back waits for that answer.
+        """
+        self._away = 0 if reachable else self._away + 1
+        self._alone = self._alone + 1 if reachable and not rival else 0
+        return self._away < MISSES if active else self._alone >= MISSES
+
+
 def passed_over(host: str, mapping: GatewayMapping, vtep: str) -> frozenset[str]:
-    """Return which edges must be silent for a host to send to this one; nobody, if it is none of the gateway's.
+    """Return which edges must be silent, or on standby, for a host to send to this one; nobody, if it is none of the gateway's.
 
     So a restarted agent learns from the kernel which edges it had left.
     """
-    silent: set[str] = set()
+    passed: set[str] = set()
     if any(seat.vtep == vtep for seat in mapping.seats):
-        while (chosen := seat_for(host, mapping, silent).vtep) != vtep:
-            silent.add(chosen)
-    return frozenset(silent)
+        while (chosen := seat_for(host, mapping, passed).vtep) != vtep:
+            passed.add(chosen)
+    return frozenset(passed)

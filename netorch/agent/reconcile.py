@@ -44,6 +44,7 @@ class Reconciler:
         self.repaired = 0
         self.host_view: HostView | None = None
         self.ready = False  # whether the host is to say so: a task decides, once everything is applied
+        self.active = False  # likewise
         self._records = records
         self._kernel = kernel
         self._problems = Problems()
@@ -76,7 +77,8 @@ class Reconciler:
         is_first = not self.slices
         differing = self._adopt(self._kernel.dump(), lambda key: True)
         if is_first:
-            self.ready = any(obj.says_ready for obj in self._slice(HOST_SLICE).actual.values())
+            held = self._slice(HOST_SLICE).actual.values()
+            self.ready, self.active = any(obj.says_ready for obj in held), any(obj.says_active for obj in held)
         self._note_lost_word()
         return differing
 
@@ -147,7 +149,7 @@ class Reconciler:
         if dirty.host or (self._look_again_at is not None and now >= self._look_again_at):
             self._look_at_host(now)
         if self.host_view is not None:
-            self.host_view = msgspec.structs.replace(self.host_view, ready=self.ready)
+            self.host_view = msgspec.structs.replace(self.host_view, ready=self.ready, active=self.active)
         self._compilation.turn(dirty, self.host_view, now)
 
     def _look_at_host(self, now: float) -> None:
@@ -289,8 +291,8 @@ class Reconciler:
         obj = op.obj
         if not isinstance(op, Delete) or obj.key in desired:
             return True  # removed to be made again, e.g. an incomplete device: nothing is taken away
-        if obj.says_ready:
-            return True  # that the host is not ready is no record's word
+        if obj.says_ready or obj.says_active:
+            return True  # that the host is not ready, or not active, is no record's word
         if may_delete and (self._compilation.is_complete(obj.vni) or obj.key in self._slice(obj.vni).withdrawn):
             return True
         self._slice(obj.vni).touch(obj.key)

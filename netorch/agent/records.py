@@ -198,6 +198,11 @@ class Records(Mirror):
         for vni in self.seats.set_silent(silent, dead):
             self.dirty.mark(vni, Gateway)
 
+    def set_standby(self, vteps: Set[str]) -> None:
+        """Take note of the edges whose seats of stateful gateways are not to be used now."""
+        for vni in self.seats.set_standby(vteps):
+            self.dirty.mark(vni, Gateway)
+
     def _set_placement(self, key: str, resource_id: str, value: bytes | None) -> None:
         vni = vni_of(resource_id)
         self.dirty.mark(vni, Phase)

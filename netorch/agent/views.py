@@ -184,10 +184,10 @@ class Views:
 
     def gateways(self, vni: int, _phases: Phases) -> Iterable[Gateway]:
         """Yield the gateways of a VPC that edges carry."""
+        seats = self._records.seats
         for _, stored in sorted(self._records.vpcs[vni].of(GatewayMapping).items()):
             if stored.record.seats:
-                seats = self._records.seats
-                seat = seat_for(self._records.host_name, stored.record, seats.silent, seats.dead)
+                seat = seat_for(self._records.host_name, stored.record, seats.silent, seats.dead, seats.standby)
                 underlay_mtu = self._records.underlay_mtus.mtus.get(seat.host)
                 yield Gateway(id=stored.record.gateway, seats=stored.record.seats, seat=seat, underlay_mtu=underlay_mtu)
 

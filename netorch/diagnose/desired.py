@@ -33,7 +33,9 @@ def compiled_agent(host_name: str, store: Store, kernel: Kernel, *, read_kernel:
     """
     records = Records(host_name)
     moves = Moves(records)
-    records.set_silent(*unheard_edges(host_name, store))
+    said = _status_of(host_name, store)
+    records.set_silent(frozenset(said.silent), frozenset(said.dead))
+    records.set_standby(frozenset(said.standby))
     follower = Follower(records, lambda: store, lambda: frozenset(records.prefixes))
     follower.pull(0.0)
     follower.unwatch()  # a user has 128 inotify descriptors; the store is the caller's
@@ -52,12 +54,17 @@ def compiled_agent(host_name: str, store: Store, kernel: Kernel, *, read_kernel:
 
 def unheard_edges(host_name: str, store: Store) -> tuple[frozenset[str], frozenset[str]]:
     """Return the VTEPs of edges that are silent, and those that are dead, for a host, as its agent last said."""
+    said = _status_of(host_name, store)
+    return frozenset(said.silent), frozenset(said.dead)
+
+
+def _status_of(host_name: str, store: Store) -> AgentStatus:
+    """Return what a host's agent last said of itself; nothing of note if that cannot be read."""
     said = store.get(keys.agent_status(host_name))
     if said is not None:
         with suppress(UnreadableRecord):
-            status = decode(said, AgentStatus)
-            return frozenset(status.silent), frozenset(status.dead)
-    return frozenset(), frozenset()
+            return decode(said, AgentStatus)
+    return AgentStatus(version="", pid=0, started_at=0.0)
 
 
 def desired_objects(host_name: str, store: Store, vni: int) -> Objects:

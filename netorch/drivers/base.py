@@ -8,6 +8,7 @@ nobody declares them, so tracking them has a protocol of its own.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from enum import Enum
 from typing import Final, Protocol
 
 import msgspec
@@ -30,6 +31,14 @@ class TableUse(msgspec.Struct, frozen=True, kw_only=True):
 
     held: int
     most: int
+
+
+class Answer(Enum):
+    """What an edge says of itself when it answers an echo."""
+
+    NOT_READY = "not ready"
+    STANDBY = "standby"  # it is ready, and gateways that keep state are used at another edge
+    ACTIVE = "active"  # it is ready
 
 
 class Count(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,8 +165,12 @@ class Echoes(Protocol):
         """Send an echo to each. One that cannot be sent, e.g. for want of a route, stays without an answer."""
         ...
 
-    def heard(self) -> dict[str, bool]:
-        """Return who has answered since the last call, and whether it is ready, as far as answers have come; never blocks."""
+    def heard(self) -> dict[str, Answer]:
+        """Return what everybody has answered last since the last call, as far as answers have come; never blocks."""
+        ...
+
+    def asked(self) -> bool:
+        """Return whether an echo of somebody has come to this host since the last call."""
         ...
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What the overlay's IPv4 has counted by itself, beside nftables: fragments that it had no memory for.
+"""What a namespace's IPv4 has counted by itself, beside nftables: fragments that it had no memory for, echoes that have come.
 
 IPv6 fragments lie in a memory of connection tracking's own, which nothing shows. Source: RFC 4293 (ipSystemStatsReasmFails),
 net/ipv4/ip_fragment.c, net/ipv4/proc.c.
@@ -28,6 +28,13 @@ class IpCounters:
         except OSError as error:
             raise KernelError("read what IPv4 has counted", error.errno or 0, str(error)) from error
 
+    def echoes(self) -> int:
+        """Return how many ICMP echoes have come to the namespace. Raises KernelError."""
+        try:
+            return echoes_in(os.pread(self._fd, 1 << 16, 0).decode())
+        except OSError as error:
+            raise KernelError("read what ICMP has counted", error.errno or 0, str(error)) from error
+
     def close(self) -> None:
         """Close the file."""
         os.close(self._fd)
@@ -35,6 +42,15 @@ class IpCounters:
 
 def lost_in(text: str) -> int:
     """Return the failures of reassembly that /proc/net/snmp shows, without those for which the time was over."""
-    names, values = (line.split()[1:] for line in text.splitlines() if line.startswith("Ip: "))
-    found = dict(zip(names, map(int, values), strict=True))
+    found = _counts(text, "Ip")
     return max(0, found["ReasmFails"] - found["ReasmTimeout"])
+
+
+def echoes_in(text: str) -> int:
+    """Return the ICMP echo requests that /proc/net/snmp shows as received."""
+    return _counts(text, "Icmp")["InEchos"]
+
+
+def _counts(text: str, protocol: str) -> dict[str, int]:
+    names, values = (line.split()[1:] for line in text.splitlines() if line.startswith(f"{protocol}: "))
+    return dict(zip(names, map(int, values), strict=True))

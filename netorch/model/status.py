@@ -40,6 +40,7 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     not_ready: str = ""  # why it, an edge, is not fit to carry packets
     silent: tuple[str, ...] = ()  # VTEPs of edges of its VPCs that do not say to it that they are ready
     dead: tuple[str, ...] = ()  # those of them that do not answer it at all
+    standby: tuple[str, ...] = ()  # VTEPs of edges, of itself perhaps, whose stateful gateways are used at others
     foreign: tuple[str, ...] = ()  # what is not netorch's in its own namespace
     violated_at: float = 0.0  # when a packet was last counted that no host may have sent, seconds since 1970
     border: tuple[BorderSession, ...] = ()  # of an edge that announces its addresses by BGP

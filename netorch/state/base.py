@@ -88,6 +88,11 @@ class KernelObject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return False
 
     @property
+    def says_active(self) -> bool:
+        """Return whether it says to other hosts that this one's seats of stateful gateways are to be used."""
+        return False
+
+    @property
     def public_prefix(self) -> str:
         """Return the public prefix that it leads to its VPC, or nothing; it goes with the record that gives the VPC that."""
         return ""

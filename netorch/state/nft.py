@@ -20,12 +20,14 @@ ZONES: Final = "zone"  # the map from VRFs and VXLAN devices to conntrack zones
 # The set of zones that may begin no connection now. Its elements expire, so it is no part of what a kernel is to hold.
 OVER_ALLOWANCE: Final = "over_allowance"
 READY: Final = "ready"  # the set of the host's own VTEP while the host, an edge, is fit to carry packets
+ACTIVE: Final = "active"  # the set of the host's own VTEP while its seats of stateful gateways are to be used
 ROUTERS: Final = "routers"  # the set of the router that may speak BGP and BFD to an edge
-HOST_SETS: Final = frozenset({READY, ROUTERS})  # whose elements are objects, though of no VPC
+HOST_SETS: Final = frozenset({READY, ACTIVE, ROUTERS})  # whose elements are objects, though of no VPC
 
 # ICMP identifiers of probes: that of a request, and that which a ready host's table puts in its place before the kernel answers.
 PROBE_ID: Final = 0x4E50
 READY_ID: Final = 0x4E52
+ACTIVE_ID: Final = 0x4E53  # of a host that is active, too
 
 # NFLOG groups that dropped packets are logged to, one listener each. Numbers nobody else is likely to use: "NT" and the next.
 FLOW_LOG_GROUP: Final = 0x4E54  # the agent's
@@ -191,6 +193,10 @@ class NftElement(KernelObject, frozen=True, kw_only=True):
     @property
     def says_ready(self) -> bool:
         return self.set == READY
+
+    @property
+    def says_active(self) -> bool:
+        return self.set == ACTIVE
 
     def text(self) -> str:
         value = f" : {self.value}" if self.value else ""

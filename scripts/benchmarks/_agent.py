@@ -23,7 +23,7 @@ from netorch.agent.loop import Agent
 from netorch.agent.snapshot import SnapshotFile
 from netorch.compiler.registry import load_compilers
 from netorch.drivers import netns
-from netorch.drivers.base import Driver
+from netorch.drivers.base import Answer, Driver
 from netorch.drivers.linux import LinuxKernel
 from netorch.drivers.rtnl.driver import Handler
 from netorch.state.op import Failure, Op
@@ -45,10 +45,14 @@ class Edges:
         """Note who is asked."""
         self._asked |= set(vteps)
 
-    def heard(self) -> dict[str, bool]:
-        """Return who has answered since the last call: all are ready."""
+    def heard(self) -> dict[str, Answer]:
+        """Return who has answered since the last call; all are active."""
         heard, self._asked = self._asked - self._silent, set()
-        return dict.fromkeys(heard, True)
+        return dict.fromkeys(heard, Answer.ACTIVE)
+
+    def asked(self) -> bool:
+        """Return that others ask, too."""
+        return True
 
     def close(self) -> None:
         """Do nothing."""

@@ -16,6 +16,7 @@ class Seats:
     def __init__(self) -> None:
         self.silent: frozenset[str] = frozenset()  # VTEPs that do not say that they are ready
         self.dead: frozenset[str] = frozenset()  # those of them that do not answer at all
+        self.standby: frozenset[str] = frozenset()  # VTEPs, this host's own may be one, that are not active
         self._vteps: dict[tuple[int, str], frozenset[str]] = {}  # (VNI, gateway) -> the VTEPs of its seats
         self._at: dict[str, set[tuple[int, str]]] = {}  # VTEP -> the gateways there
 
@@ -50,4 +51,12 @@ class Seats:
         """Take in which edges are silent and dead now; return the VNIs with a gateway at one of which that has changed."""
         changed = (self.silent ^ silent) | (self.dead ^ dead)
         self.silent, self.dead = frozenset(silent), frozenset(dead)
-        return {vni for vtep in changed for vni, _ in self._at.get(vtep, ())}
+        return self._with_gateways_at(changed)
+
+    def set_standby(self, vteps: Set[str]) -> set[int]:
+        """Take in which edges are not active now; return the VNIs with a gateway at one of which that has changed."""
+        changed, self.standby = self.standby ^ vteps, frozenset(vteps)
+        return self._with_gateways_at(changed)
+
+    def _with_gateways_at(self, vteps: Set[str]) -> set[int]:
+        return {vni for vtep in vteps for vni, _ in self._at.get(vtep, ())}

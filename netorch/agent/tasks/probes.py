@@ -1,5 +1,7 @@
 """Probes: the host asks the edges that carry gateways of its VPCs whether they live, and sends to others when they do not.
 
+An edge is asked by others in the same way, and decides by that whether it is active (netorch.agent.liveness.Standing).
+
 Nothing of this is in the store, and no daemon of an edge takes part: its kernel answers, and says whether it is ready (`ready`,
 policy.underlay). The store being away changes nothing. While no gateway is known nothing is sent.
 
@@ -10,19 +12,25 @@ does for them, and sends what its partner is to have there.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from netorch.agent.liveness import ANSWER_S, ROUND_S, Liveness, passed_over
+from netorch.agent.liveness import ANSWER_S, ROUND_S, Liveness, Standing, passed_over
 from netorch.agent.reconcile import Reconciler
 from netorch.agent.records import Records
 from netorch.agent.tasks.base import Task, Turn
 from netorch.compiler.base import HostView
-from netorch.drivers.base import Echoes, Kernel
+from netorch.drivers.base import Answer, Echoes, Kernel
 from netorch.errors import KernelError
+from netorch.model.eni import NetworkInterface, Role
 from netorch.model.mapping import GatewayMapping
+from netorch.model.outside.gateway import NatGateway
 from netorch.model.routing.next_hop import gateway_mac
+from netorch.model.routing.seats import is_stateless
+from netorch.records.mirror import WatchedVpc
 from netorch.state.l2 import Fdb
+from netorch.state.l3 import Route
 from netorch.state.names import vxlan_name
+from netorch.state.netns import Namespace
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +45,7 @@ class Probes(Task):
         self._clock = clock
         self._readiness = Liveness()  # who says that it is ready
         self._presence = Liveness()  # who answers at all
+        self._standing = Standing()
         self._echoes: Echoes | None = None
         self._source = ""  # of the echoes
         self._asked: frozenset[str] = frozenset()
@@ -44,21 +53,44 @@ class Probes(Task):
         self._trouble = ""
 
     def recall(self) -> None:
-        """Take for silent whom the kernel passes over, as an earlier run of the agent had found, and an unready edge itself."""
-        own = self._records.host.underlay if self._records.host is not None else ""
-        silent = {own} & self._records.seats.vteps() if not self._reconciler.ready else set()
-        for vni, records in self._records.vpcs.items():
-            target = self._reconciler.slices.get(vni)
-            for mapping in records.each(GatewayMapping) if target is not None else ():
-                key = Fdb(ifname=vxlan_name(vni), lladdr=gateway_mac(mapping.gateway), dst="").key
-                found = target.actual.get(key) if target is not None else None
-                if isinstance(found, Fdb):
-                    silent |= passed_over(self._records.host_name, mapping, found.dst)
+        """Take for silent, or on standby, whom the kernel passes over: an earlier run of the agent had found them so.
+
+        Whom a gateway that keeps state is not at may be either. It counts as on standby until it says otherwise. An edge that is
+        not ready is silent for itself, one that is not active on standby.
+        """
+        own = {self._records.host.underlay if self._records.host is not None else ""} & self._records.seats.vteps()
+        silent = own if not self._reconciler.ready else set()
+        standby = own if not self._reconciler.active else set()
+        for records in self._records.vpcs.values():
+            for mapping in records.each(GatewayMapping):
+                passed = passed_over(self._records.host_name, mapping, self._used_seat(records, mapping))
+                silent, standby = (silent | passed, standby) if is_stateless(mapping.gateway) else (silent, standby | passed)
         self._records.set_silent(silent)
+        self._records.set_standby(standby)
+
+    def _used_seat(self, records: WatchedVpc, mapping: GatewayMapping) -> str:
+        """Return the VTEP of the seat that the kernel sends to, or nothing.
+
+        On a seat that is not used the gateway's MAC, or its private address, leads to the other one.
+        """
+        vni, target = records.vni, self._reconciler.slices.get(records.vni)
+        if target is None:
+            return ""
+        found = target.actual.get(Fdb(ifname=vxlan_name(vni), lladdr=gateway_mac(mapping.gateway), dst="").key)
+        if isinstance(found, Fdb):
+            return found.dst
+        nat = records.one(NatGateway, mapping.gateway)
+        eni = records.one(NetworkInterface, nat.eni) if nat is not None else None
+        way = target.actual.get(Route(table=vni, dst=f"{eni.address}/32").key) if eni is not None else None
+        if isinstance(way, Route) and way.via:
+            return way.via
+        own = next((seat.vtep for seat in mapping.seats if seat.host == self._records.host_name), "")
+        return own if Namespace(vni=vni, label=mapping.gateway).key in target.actual else ""
 
     def wake_at(self, now: float) -> float | None:
         """Return when a round is due, or now if an edge was found silent, or back, in this turn."""
-        if self._records.dirty.kinds:
+        host = self._reconciler.host_view
+        if self._records.dirty.kinds or (host is not None and host.active != self._reconciler.active):
             return now
         return self._round_at if self._records.seats.vteps() else None
 
@@ -79,10 +111,11 @@ class Probes(Task):
                 self._stop()
                 self._echoes, self._source = self._kernel.echoes(source), source
             assert self._echoes is not None
-            heard = self._echoes.heard() | {source: host.ready}
-            asked, ready = self._asked & all_seats, {vtep for vtep, is_ready in heard.items() if is_ready}
+            heard, own = self._echoes.heard(), _own_answer(host)
+            answers, was_asked = heard | {source: own}, self._echoes.asked()
+            asked, ready = self._asked & all_seats, {vtep for vtep, said in answers.items() if said is not Answer.NOT_READY}
             silent = self._readiness.evaluate(silent, asked, ready) & all_seats
-            dead = self._presence.evaluate(dead, asked, heard.keys()) & silent
+            dead = self._presence.evaluate(dead, asked, answers.keys()) & silent
             for liveness in (self._readiness, self._presence):
                 liveness.forget(all_seats)
             self._echoes.send(known)
@@ -97,8 +130,22 @@ class Probes(Task):
                 log.info("edges silent=%s back=%s", sorted(silent - seats.silent), sorted(seats.silent - silent))
             if (silent, dead) != (seats.silent, seats.dead):
                 self._records.set_silent(silent, dead)
+            self._evaluate_standing(host, heard, was_asked)
         # Behind the sending, which may have been late in this turn: a round is never evaluated before its time.
         self._round_at = max(self._round_at + ROUND_S, self._clock() + ANSWER_S)
+
+    def _evaluate_standing(self, host: HostView, heard: Mapping[str, Answer], was_asked: bool) -> None:
+        """Take note of who is active: the others by their word, this host, if it is an edge, by its own decision."""
+        reconciler, seats = self._reconciler, self._records.seats
+        active = {vtep for vtep, said in heard.items() if said is Answer.ACTIVE}
+        standby = (seats.standby & seats.vteps() | {v for v, said in heard.items() if said is Answer.STANDBY}) - active
+        if host.host.role is Role.EDGE:
+            reachable, rival = host.ready and was_asked, not active.isdisjoint(seats.vteps())
+            reconciler.active = self._standing.evaluate(reconciler.active, reachable=reachable, rival=rival)
+            standby = standby - {host.vtep} if reconciler.active else standby | {host.vtep}
+        if standby != seats.standby:
+            log.info("edges on standby=%s active=%s", sorted(standby - seats.standby), sorted(seats.standby - standby))
+            self._records.set_standby(standby)
 
     def _stop(self) -> None:
         if self._echoes is not None:
@@ -108,3 +155,8 @@ class Probes(Task):
     def close(self) -> None:
         """Close the socket."""
         self._stop()
+
+
+def _own_answer(host: HostView) -> Answer:
+    """Return what an edge would hear from itself."""
+    return (Answer.ACTIVE if host.active else Answer.STANDBY) if host.ready else Answer.NOT_READY

@@ -152,6 +152,7 @@ class Status(Task):
             not_ready=self._readiness.why,
             silent=tuple(sorted(self._seats.silent)),
             dead=tuple(sorted(self._seats.dead)),
+            standby=tuple(sorted(self._seats.standby)),
             foreign=reconciler.foreign()[:FOREIGN_NAMED],
             border=self._readiness.sessions,
             trouble=self._trouble(),

@@ -78,7 +78,7 @@ def read_health(store: Store, now: float) -> Health:
         mappings=sum(len(records.mappings) for records in inventory.vpcs.values()),
         hosts=tuple(hosts),
         problems=tuple(_problems(inventory, now)),
-        notes=(*unequal(sharing(inventory), inventory.mtus), *_drained(inventory)),
+        notes=(*unequal(sharing(inventory), inventory.mtus), *_drained(inventory), *_on_standby(inventory)),
     )
 
 
@@ -191,6 +191,14 @@ def _drained(inventory: Inventory) -> Iterator[str]:
             users = users_of(inventory, name)
             by = f"{', '.join(users)} may still send to it" if users else "no host sends to it"
             yield f"edge {name} is drained, and {by}; `netorch host undrain {name}` ends that"
+
+
+def _on_standby(inventory: Inventory) -> Iterator[str]:
+    """Yield the edges that are fit, and whose gateways that keep state are used at the other edge of the pair."""
+    for name, state in sorted(inventory.hosts.items()):
+        status = inventory.agents.get(name)
+        if status is not None and not state.drained and not status.not_ready and state.host.underlay in status.standby:
+            yield f"edge {name} is on standby: NAT gateways stay at the other edge of pair {state.host.pair}"
 
 
 def _failed(inventory: Inventory, host: Host, status: AgentStatus) -> Iterator[str]:

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Callable, Iterable
+
+from netorch.drivers.base import Answer
 
 
 class FakeEchoes:
     """Implements `netorch.drivers.base.Echoes`."""
 
-    def __init__(self, silent: Set[str], unready: Set[str], sent: list[str]) -> None:
-        """Note in `sent` whom echoes go to; `silent` and `unready` are looked at with each of them."""
-        self._silent = silent
-        self._unready = unready
+    def __init__(self, answer: Callable[[str], Answer | None], sent: list[str], is_asked: Callable[[], bool]) -> None:
+        """Note in `sent` whom echoes go to; `answer` is asked with each of them what comes back, if anything does."""
+        self._answer = answer
         self._sent = sent
-        self._heard: dict[str, bool] = {}
+        self._is_asked = is_asked
+        self._heard: dict[str, Answer] = {}
 
     def send(self, vteps: Iterable[str]) -> None:
-        """Let those answer that are not silent."""
+        """Let everybody answer."""
         for vtep in sorted(vteps):
             self._sent.append(vtep)
-            if vtep not in self._silent:
-                self._heard[vtep] = vtep not in self._unready
+            if (said := self._answer(vtep)) is not None:
+                self._heard[vtep] = said
 
-    def heard(self) -> dict[str, bool]:
-        """Return who has answered since the last call, and whether it is ready."""
+    def heard(self) -> dict[str, Answer]:
+        """Return what everybody has answered since the last call."""
         heard, self._heard = self._heard, {}
         return heard
+
+    def asked(self) -> bool:
+        """Return whether somebody has asked this host."""
+        return self._is_asked()
 
     def close(self) -> None:
         """Do nothing."""

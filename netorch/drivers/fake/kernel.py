@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
-from netorch.drivers.base import ConnectionTracker, Count, Gone, KernelEvent, Underlay, Watcher
+from netorch.drivers.base import Answer, ConnectionTracker, Count, Gone, KernelEvent, Underlay, Watcher
 from netorch.drivers.composition import Composition
 from netorch.drivers.fake.echoes import FakeEchoes
 from netorch.drivers.fake.host import FakeDriver, FakeHost
@@ -50,6 +50,8 @@ class FakeKernel(Composition):
         self.tracker = tracker = FakeTracker(host)
         self.silent: set[str] = set()  # VTEPs that do not answer echoes
         self.unready: set[str] = set()  # VTEPs that answer echoes and do not say that they are ready
+        self.other: Callable[[str], FakeKernel | None] = lambda vtep: None  # who says whether a VTEP is active; None: it is
+        self.isolated = False  # whether nobody's echoes come here
         self.unplugged: set[str] = set()  # uplinks without a carrier
         self.probed: list[str] = []  # VTEPs that echoes were sent to
         self.packets: dict[str, int] = {}  # what `counters` returns
@@ -114,7 +116,16 @@ class FakeKernel(Composition):
         """Return echoes that everybody answers who is not `silent`. Raises KernelError when no device has the address."""
         if self.underlay(source) is None:
             raise KernelError(f"send echoes from {source}", errno.EADDRNOTAVAIL)
-        return FakeEchoes(self.silent, self.unready, self.probed)
+        return FakeEchoes(self._answer_of, self.probed, lambda: not self.isolated)
+
+    def _answer_of(self, vtep: str) -> Answer | None:
+        if vtep in self.silent:
+            return None
+        if vtep in self.unready:
+            return Answer.NOT_READY
+        other = self.other(vtep)
+        is_active = other is None or any(obj.says_active for obj in other.objects.values())
+        return Answer.ACTIVE if is_active else Answer.STANDBY
 
     def counters(self) -> dict[str, int]:
         """Return `packets`."""

@@ -1,7 +1,7 @@
 """ICMP echoes from a host's VTEP to many others at once, answered by their kernels: how edges are watched.
 
-An answer of a host that is ready has the identifier which only its table puts there (policy.underlay). One with the identifier of
-the request comes from a kernel that is there, but not ready.
+An answer of a host that is ready has an identifier which only its table puts there (policy.underlay): one of two, the second of
+which says that the host is active, too. One with the identifier of the request comes from a kernel that is there, but not ready.
 
 A raw socket hears the answers to everybody's echoes in the namespace, and whatever else claims to be one. So each echo has a
 token, and the kernel queues only what has it: a flood of other packets costs the agent nothing, and loses no answer. Behind it
@@ -20,10 +20,12 @@ from hashlib import blake2s
 from typing import Final
 
 from netorch.drivers import bpf
+from netorch.drivers.base import Answer
+from netorch.drivers.ip_counters import IpCounters
 from netorch.drivers.netns import inside
 from netorch.drivers.probe.echo import ECHO_REPLY_V4, ECHO_REQUEST_V4, checksum
 from netorch.errors import KernelError
-from netorch.state.nft import PROBE_ID, READY_ID
+from netorch.state.nft import ACTIVE_ID, PROBE_ID, READY_ID
 
 _ECHO: Final = struct.Struct("!BBHHH")
 # X = the length of the IPv4 header at 0; A = a byte, or a word, at X and an offset. Source: linux/filter.h.
@@ -32,6 +34,7 @@ _SOL_RAW, _ICMP_FILTER = 255, 1  # linux/socket.h, linux/icmp.h: a mask of the t
 _CONTROL: Final = 48 << 2  # CS6, in IPv4's type of service
 _TOKEN: Final = 8  # bytes: of each token
 _READS: Final = 1024  # in one turn, more than there are edges; a host that answers without end keeps the agent from nothing
+_ANSWERS: Final = {PROBE_ID: Answer.NOT_READY, READY_ID: Answer.STANDBY, ACTIVE_ID: Answer.ACTIVE}
 _RECENT: Final = 4  # rounds: what answers an older one says nothing of now
 
 
@@ -42,6 +45,7 @@ class RawEchoes:
         """Open a socket in a namespace, with an address of that. Raises KernelError."""
         self._token, self._secret = secrets.token_bytes(_TOKEN), secrets.token_bytes(_TOKEN)
         self._round = 0
+        self._asked = 0
         try:
             with inside(netns_fd):
                 self._socket = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_ICMP)
@@ -52,6 +56,7 @@ class RawEchoes:
             self._socket.setsockopt(_SOL_RAW, _ICMP_FILTER, struct.pack("=I", ~(1 << ECHO_REPLY_V4) & 0xFFFFFFFF))
             self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, _CONTROL)
             self._socket.bind((source, 0))
+            self._ip = IpCounters(netns_fd)
         except OSError as error:
             self._socket.close()
             raise KernelError(f"send echoes from {source}", error.errno or 0, error.strerror or "") from error
@@ -65,9 +70,9 @@ class RawEchoes:
             with suppress(OSError):
                 self._socket.sendto(_ECHO.pack(ECHO_REQUEST_V4, 0, checksum(sums), PROBE_ID, self._round) + body, (vtep, 0))
 
-    def heard(self) -> dict[str, bool]:
-        """Return who has answered since the last call, and whether the last answer said that it is ready."""
-        found: dict[str, bool] = {}
+    def heard(self) -> dict[str, Answer]:
+        """Return what everybody has answered last since the last call."""
+        found: dict[str, Answer] = {}
         for _ in range(_READS):
             try:
                 packet, (source, _port) = self._socket.recvfrom(2048)
@@ -75,10 +80,15 @@ class RawEchoes:
                 break
             except OSError:  # of an earlier echo, which the socket tells once
                 continue
-            identifier = self._answer(source, packet[(packet[0] & 15) * 4 :])
-            if identifier in (PROBE_ID, READY_ID):
-                found[source] = identifier == READY_ID
+            said = _ANSWERS.get(self._answer(source, packet[(packet[0] & 15) * 4 :]))
+            if said is not None:
+                found[source] = said
         return found
+
+    def asked(self) -> bool:
+        """Return whether the kernel has been sent an echo since the last call."""
+        before, self._asked = self._asked, self._ip.echoes()
+        return self._asked != before
 
     def _answer(self, source: str, icmp: bytes) -> int:
         """Return the identifier of an answer to a recent echo of ours, 0 for anything else."""
@@ -94,6 +104,7 @@ class RawEchoes:
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
+        self._ip.close()
 
 
 def _answers_with(token: bytes) -> list[bpf.Instruction]:

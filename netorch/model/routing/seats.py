@@ -9,8 +9,8 @@ from typing import Final
 from netorch.model.mapping import GatewayMapping, Seat
 from netorch.model.routing.target import TargetKind
 
-# Gateways that keep no state: hosts spread over the seats, and an answer may come by any of them. The others are at their first
-# seat that lives.
+# Gateways that keep no state: hosts spread over the seats, and an answer may come by any of them. The others are at the first
+# of the seats that live and are active.
 STATELESS: Final = frozenset({TargetKind.INTERNET_GATEWAY})
 
 
@@ -19,18 +19,26 @@ def gateway_kind(gateway_id: str) -> TargetKind:
     return TargetKind(gateway_id.partition("-")[0])
 
 
-def seat_for(host: str, mapping: GatewayMapping, silent: Container[str], dead: Container[str] = ()) -> Seat:
+def is_stateless(gateway_id: str) -> bool:
+    """Return whether a gateway keeps no state. Raises ValueError for an id of something else."""
+    return gateway_kind(gateway_id) in STATELESS
+
+
+def seat_for(
+    host: str, mapping: GatewayMapping, silent: Container[str], dead: Container[str] = (), standby: Container[str] = ()
+) -> Seat:
     """Return the seat that a host sends to.
 
     `silent` are the VTEPs that do not say to it that they are ready, `dead` those of them that do not answer at all. If all are
     silent, an edge that answers is the last resort: it is drained, or lacks something, and may forward. If all are dead, none
     counts as dead: a host that hears nobody has most likely lost its own underlay. Hosts choose among the seats of a stateless
-    gateway by rendezvous hash: when one fails, only the hosts that sent there choose again.
+    gateway by rendezvous hash: when one fails, only the hosts that sent there choose again. `standby` are the VTEPs that say that
+    they are not active: gateways that keep state are used there only when nobody is active.
     """
     ready = [seat for seat in mapping.seats if seat.vtep not in silent]
     living = ready or [seat for seat in mapping.seats if seat.vtep not in dead] or list(mapping.seats)
-    if gateway_kind(mapping.gateway) not in STATELESS:
-        return living[0]
+    if not is_stateless(mapping.gateway):
+        return next((seat for seat in living if seat.vtep not in standby), living[0])
     return max(living, key=lambda seat: _weight(host, mapping.gateway, seat.host))
 
 

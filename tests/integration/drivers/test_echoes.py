@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import pytest
 
 from edges import readiness
+from netorch.drivers.base import Answer
 from netorch.drivers.probe.echo import Probe, ask, checksum
 from netorch.drivers.probe.echoes import RawEchoes
 from netorch.errors import KernelError
@@ -36,7 +37,7 @@ def ready(world: World) -> World:
 
 def answering(echoes: RawEchoes, vteps: Sequence[str], count: int = 1) -> set[str]:
     """Return who answers an echo that it is ready, once so many have answered."""
-    found: dict[str, bool] = {}
+    found: dict[str, Answer] = {}
 
     def enough() -> bool:
         found.update(echoes.heard())
@@ -44,7 +45,7 @@ def answering(echoes: RawEchoes, vteps: Sequence[str], count: int = 1) -> set[st
 
     echoes.send(vteps)
     wait_for(enough, f"{count} answers")
-    return {vtep for vtep, is_ready in (found | echoes.heard()).items() if is_ready}
+    return {vtep for vtep, said in (found | echoes.heard()).items() if said is not Answer.NOT_READY}
 
 
 def test_echoes_are_answered_by_those_who_are_there(ready: World) -> None:
@@ -62,6 +63,37 @@ def test_two_hosts_on_one_machine_hear_their_own_answers_only(ready: World) -> N
     assert other.heard() == {}
     for echoes in (one, other):
         echoes.close()
+
+
+def test_a_host_says_whether_it_is_active_and_that_alone_is_not_enough(ready: World) -> None:
+    kernel, echoes = ready.reader("hv2"), RawEchoes(ready.hosts["hv1"].fd, HV1)
+
+    def answer() -> Answer | None:
+        """Return what hv2 says, once hv3, which is asked later, has answered."""
+        echoes.send([HV2, HV3])
+        found: dict[str, Answer] = {}
+        wait_for(lambda: found.update(echoes.heard()) or HV3 in found, "an answer")
+        return found.get(HV2)
+
+    assert answer() is Answer.STANDBY
+    assert kernel.apply([Create(readiness.active(HV2))]) == []
+    found = kernel.dump(NFT_KINDS)
+    assert found[readiness.active(HV2).key] == readiness.active(HV2)
+    assert answer() is Answer.ACTIVE
+    assert kernel.apply([Delete(readiness.ready(HV2))]) == []
+    assert answer() is Answer.NOT_READY
+    echoes.close()
+
+
+def test_a_host_knows_whether_somebody_asks_it(ready: World) -> None:
+    echoes, asked = RawEchoes(ready.hosts["hv1"].fd, HV1), RawEchoes(ready.hosts["hv2"].fd, HV2)
+    asked.asked()
+    assert not asked.asked()
+    assert answering(echoes, [HV2]) == {HV2}
+    assert asked.asked()
+    assert not asked.asked()
+    for each in (echoes, asked):
+        each.close()
 
 
 def test_an_echo_without_a_route_stays_without_an_answer_and_stops_no_other(ready: World) -> None:
@@ -99,19 +131,19 @@ def test_nobody_answers_in_the_name_of_another(ready: World) -> None:
     echoes = RawEchoes(ready.hosts["hv1"].fd, HV1)
     with PacketListener("hv3") as wire:
         echoes.send([HV3])
-        wait_for(lambda: echoes.heard() == {HV3: True}, "the answer")
+        wait_for(lambda: echoes.heard() == {HV3: Answer.STANDBY}, "the answer")
         asked = next(frame for frame in wire.take() if frame[34:36] == b"\x08\x00")
     forged = reply(READY_ID, asked[42:])
     send("hv3", HV2, [forged])
     send("hv3", HV3, [forged])
-    found: dict[str, bool] = {}
+    found: dict[str, Answer] = {}
 
     def both() -> bool:
         found.update(echoes.heard())
         return bool(found)
 
     wait_for(both, "what was sent last")
-    assert found == {HV3: True}
+    assert found == {HV3: Answer.STANDBY}
     echoes.close()
 
 
@@ -119,11 +151,11 @@ def test_a_turn_ends_however_much_there_is(ready: World) -> None:
     echoes = RawEchoes(ready.hosts["hv1"].fd, HV1)
     with PacketListener("hv3") as wire:
         echoes.send([HV3])
-        wait_for(lambda: echoes.heard() == {HV3: True}, "the answer")
+        wait_for(lambda: echoes.heard() == {HV3: Answer.STANDBY}, "the answer")
         asked = next(frame for frame in wire.take() if frame[34:36] == b"\x08\x00")
     endless = Endless(echoes._socket, ip_packet(HV3, HV1, socket.IPPROTO_ICMP, reply(READY_ID, asked[42:])))
     echoes._socket = endless  # type: ignore[assignment]
-    assert echoes.heard() == {HV3: True}
+    assert echoes.heard() == {HV3: Answer.STANDBY}
     assert endless.reads < 10_000
     echoes.close()
 

@@ -12,6 +12,7 @@ from functools import partial
 import msgspec
 import pytest
 
+from netorch.agent.indexes.seats import Seats
 from netorch.model.security import AclEntry, NetworkAcl
 from netorch.records import keys
 from netorch.records.codec import encode
@@ -192,12 +193,18 @@ def test_a_killed_agent_loses_no_packet_and_the_next_one_writes_nothing(outskirt
         assert [each.stop() for each in traffic] == [0, 0]
 
 
-def test_the_second_edge_takes_over_and_resets_what_it_does_not_know(outskirts: Outskirts) -> None:
+def _hears_on_standby(seats: Seats, vtep: str) -> bool:
+    return not seats.silent and vtep in seats.standby
+
+
+def test_the_second_edge_takes_over_resets_what_it_does_not_know_and_stays_in_use(outskirts: Outskirts) -> None:
     outskirts.arrive_at("e2")
+    seats = {host: outskirts.world.agent(host).records.seats for host in ("hv1", "hv2", "e1", "e2")}
+    e1 = outskirts.world.hosts["e1"].vtep
     with listening(INTERNET, 81) as server, connected(outskirts.place("a/one"), (SERVER, 81)) as client:
         taken, _ = server.accept()
         with taken, outskirts.rtnl("spine") as spine:
-            way = f"{outskirts.world.hosts['e1'].vtep}/32"
+            way = f"{e1}/32"
             spine.route("replace", dst=way, type="blackhole")
             try:
                 wait_for(lambda: outskirts.ping("a/one", SERVER, tries=1).ok, "the other edge to be used")
@@ -207,7 +214,15 @@ def test_the_second_edge_takes_over_and_resets_what_it_does_not_know(outskirts: 
                     client.recv(16)
                 assert time.monotonic() - began < 5
                 assert source_seen(INTERNET, outskirts.place("b/one"), SERVER) == PUBLIC["b"]
+                wait_for(lambda: e1 in seats["e1"].standby, "the first edge to know that nobody reaches it")
             finally:
                 spine.route("replace", dst=way, oif=spine.link_lookup(ifname="to-e1")[0], scope=253)
-                outskirts.arrive_at("e1")
-                wait_for(lambda: outskirts.ping("a/one", SERVER, tries=1).ok, "the first edge to be used again")
+    with listening(INTERNET, 82) as server, connected(outskirts.place("a/one"), (SERVER, 82)) as client:
+        taken, _ = server.accept()
+        with taken:
+            for host, known in seats.items():
+                wait_for(partial(_hears_on_standby, known, e1), f"{host} to hear the first edge", 30)
+            for sender, receiver in ((client, taken), (taken, client)):
+                sender.sendall(b"still here")
+                assert receiver.recv(16) == b"still here"
+    outskirts.arrive_at("e1")

@@ -37,12 +37,14 @@ class Pair:
         for name, vtep in EDGES.items():
             self.put_edge(Host(name=name, underlay=vtep, role=Role.EDGE, pair="west", uplink=UPLINK))
             self.world.start(name, self.kernel())
+        self.world.kernels["hv1"].other = self.edge_at
         self.put_pool(POOL)
 
     def kernel(self) -> FakeKernel:
         """Return the kernel of an edge, which has a device for the uplink."""
         kernel = FakeKernel(underlays={vtep: Underlay(ifname="eth0", mtu=1550) for vtep in EDGES.values()})
         kernel.devices.add(UPLINK.device)
+        kernel.other = self.edge_at
         return kernel
 
     def boot(self, edge: str) -> FakeKernel:
@@ -51,6 +53,10 @@ class Pair:
         fresh.identity = self.world.kernels[edge].identity
         self.world.kernels[edge] = fresh
         return fresh
+
+    def edge_at(self, vtep: str) -> FakeKernel | None:
+        """Return the kernel of the edge that has a VTEP."""
+        return next((self.world.kernels[name] for name in EDGES if EDGES[name] == vtep and name in self.world.kernels), None)
 
     def put_edge(self, host: Host) -> None:
         """Write an edge's record."""

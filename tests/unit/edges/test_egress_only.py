@@ -49,7 +49,7 @@ class Site:
         self.placed = [self.world.run(subnet, "hv1")]
         self._open(self.placed[0])
         self.lead("main", "::/0", "eigw")
-        self.world.settle(5)
+        self.world.settle(8)  # by then both edges are active
 
     @property
     def vni(self) -> int:

@@ -90,7 +90,7 @@ def test_only_verified_packets_to_the_gateway_leave_by_the_cable(pair: Pair) -> 
 
 def test_an_address_is_two_filters_and_a_route(pair: Pair) -> None:
     vpc, _ = pair.vpc("a")
-    pair.world.settle(3)
+    pair.world.settle(8)
     for edge in ("e1", "e2"):
         pair.world.new_ops(edge)
     pair.associate(vpc, FIRST, A)

@@ -33,7 +33,7 @@ def vpc(pair: Pair) -> Vpc:
     vpc, subnet = pair.vpc("a")
     seat_nat(pair.world.store, subnet, INSIDE, PUBLIC, EDGES)
     lead(pair, vpc, gateway_of(vpc.vni))
-    pair.world.settle(3)
+    pair.world.settle(8)  # by then both edges are active
     pair.world.assert_settled()
     return vpc
 

@@ -7,7 +7,7 @@ import errno
 import msgspec
 import pytest
 
-from edges.readiness import ready
+from edges.readiness import active, ready
 from netorch.agent.tasks.readiness import Facts, why_not_ready
 from netorch.diagnose.desired import compiled_agent
 from netorch.drivers.base import Lost
@@ -60,11 +60,11 @@ def status(pair: Pair, edge: str = "e1") -> AgentStatus:
 
 def test_an_edge_that_is_drained_says_nothing_and_changes_nothing_else(pair: Pair) -> None:
     pair.vpc("a")
-    pair.world.settle(3)
+    pair.world.settle(8)
     pair.world.new_ops("e1")
     pair.world.put(keys.host_drained("e1"), b"e1")
-    pair.world.settle(3)
-    assert pair.world.new_ops("e1") == [Delete(E1)]
+    pair.world.settle(8)
+    assert pair.world.new_ops("e1") == [Delete(E1), Delete(active(EDGES["e1"]))]
     assert status(pair).not_ready == ""
     pair.world.start("e1")
     pair.vpc("b")
@@ -73,8 +73,8 @@ def test_an_edge_that_is_drained_says_nothing_and_changes_nothing_else(pair: Pai
     pair.world.assert_settled()
     pair.world.new_ops("e1")
     pair.world.delete(keys.host_drained("e1"))
-    pair.world.settle(3)
-    assert pair.world.new_ops("e1") == [Create(E1)]
+    pair.world.settle(8)
+    assert pair.world.new_ops("e1") == [Create(E1)]  # on standby: the other one is active
 
 
 def test_the_word_comes_behind_everything_else_and_a_hypervisor_says_nothing(pair: Pair) -> None:
@@ -129,7 +129,7 @@ def test_a_vpc_that_comes_later_and_is_refused_leaves_the_edge_ready(pair: Pair)
 
 def test_an_uplink_without_carrier_takes_the_word_back_at_once_and_nothing_else(pair: Pair) -> None:
     pair.vpc("a")
-    pair.world.settle(3)
+    pair.world.settle(8)
     kernel, agent = pair.world.kernels["e1"], pair.world.agents["e1"]
     pair.world.new_ops("e1")
     kernel.unplugged.add(UPLINK.device)

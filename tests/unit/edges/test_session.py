@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from edges.readiness import ready
+from edges.readiness import active, ready
 from netorch.agent.liveness import ANSWERS, MISSES, ROUND_S
 from netorch.agent.tasks.readiness import HOLD_S, LOOK_EVERY_S, Facts, why_no_session, why_not_ready
 from netorch.model.eni import Host, Role
@@ -60,7 +60,7 @@ def speaking(pair: Pair) -> Pair:
     uplink = msgspec.structs.replace(UPLINK, asn=64601, gateway_asn=64512)
     for edge in EDGES:
         pair.put_edge(Host(name=edge, underlay=EDGES[edge], role=Role.EDGE, pair="west", uplink=uplink))
-    pair.world.settle(HOLD_S + 6)
+    pair.world.settle(HOLD_S + 12)  # by then both edges are active
     assert says(pair)
     pair.world.new_ops("e1")
     return pair
@@ -90,6 +90,8 @@ def test_an_edge_whose_session_ends_takes_its_word_back_and_withdraws_and_change
     speaking.world.settle(3)
     announcement = Announcement(prefix=POOL)
     assert speaking.world.new_ops("e1") == [Delete(E1), Delete(announcement)]
+    speaking.world.settle(3)
+    assert speaking.world.new_ops("e1") == [Delete(active(EDGES["e1"]))]  # hosts have left it
     assert not_ready(speaking) == f"it has no BGP session with {ROUTER}"
     assert says(speaking, "e2")
     begin_session(speaking)
@@ -103,7 +105,7 @@ def test_an_edge_whose_session_ends_takes_its_word_back_and_withdraws_and_change
 
 def test_a_session_that_comes_and_goes_moves_nobody_until_it_holds(speaking: Pair) -> None:
     end_session(speaking)
-    speaking.world.settle(2)
+    speaking.world.settle(8)
     speaking.world.new_ops("e1")
     for _ in range(10):
         begin_session(speaking)

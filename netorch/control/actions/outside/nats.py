@@ -44,7 +44,7 @@ class NatGatewayInfo(msgspec.Struct, frozen=True, kw_only=True):
     address: str  # the private one
     public: tuple[PublicMapping, ...]
     pair: str
-    edges: tuple[str, ...]  # in the order of its seats: the first one that answers is used
+    edges: tuple[str, ...]  # in the order of its seats: the first one that answers, and is active, is used
     metrics: dict[str, int]  # EC2's, sums of what the edges have counted up to some seconds ago
     dropped: dict[str, int]  # packets by reason, likewise
 

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from netorch.agent.liveness import ANSWERS, MISSES, ROUND_S, Liveness, passed_over
+from netorch.agent.liveness import ANSWERS, MISSES, ROUND_S, Liveness, Standing, passed_over
 from netorch.model.ids import make_id
 from netorch.model.mapping import GatewayMapping, Seat
 from netorch.model.routing.seats import seat_for
@@ -92,8 +92,59 @@ def test_one_that_is_ready_comes_before_one_that_answers_and_that_before_a_dead_
 def test_whom_a_host_passes_over_to_send_to_an_edge(kind: str, host: str) -> None:
     mapping = GatewayMapping(vni=5000, gateway=make_id(kind, 5000, 7), seats=SEATS)
     for seat in SEATS:
-        silent = passed_over(host, mapping, seat.vtep)
-        assert seat_for(host, mapping, silent) == seat
-        assert seat.vtep not in silent
+        passed = passed_over(host, mapping, seat.vtep)
+        assert seat_for(host, mapping, passed) == seat
+        assert seat.vtep not in passed
+        if kind == "nat":
+            assert seat_for(host, mapping, (), standby=passed) == seat
     assert passed_over(host, mapping, seat_for(host, mapping, ()).vtep) == frozenset()
     assert passed_over(host, mapping, "192.0.2.99") == frozenset()
+
+
+def test_who_is_on_standby_is_used_when_nobody_else_is_there_and_by_stateless_gateways_as_ever() -> None:
+    nat, igw = (GatewayMapping(vni=5000, gateway=make_id(kind, 5000, 7), seats=SEATS) for kind in ("nat", "igw"))
+    for silent, standby, used in (
+        ((), (E1,), E2),
+        ((), (E1, E2), E3),
+        ((), (E1, E2, E3), E1),
+        ((E2, E3), (E1,), E1),
+        ((E1, E2, E3), (E1,), E2),
+    ):
+        assert seat_for("hv1", nat, silent, standby=standby).vtep == used
+        assert seat_for("hv1", igw, silent, standby=standby) == seat_for("hv1", igw, silent)
+
+
+def standings(rounds: str, active: bool) -> str:
+    """Return after each round whether an edge is active (`a`).
+
+    `rounds` has `.` for one in which nobody can reach it, `o` for one in which others ask, `r` if another edge is active as well.
+    """
+    standing, found = Standing(), ""
+    for each in rounds:
+        active = standing.evaluate(active, reachable=each != ".", rival=each == "r")
+        found += "a" if active else "s"
+    return found
+
+
+@pytest.mark.parametrize(
+    ("rounds", "active", "expected"),
+    [
+        ("oooooo", False, "sssaaa"),  # a new one, and nobody else
+        ("rrrrrr", False, "ssssss"),  # one that is back
+        ("rrrooo", False, "ssssss"),
+        ("rrroooo", False, "ssssssa"),  # the other one has fallen silent, or has handed over
+        ("rrrrrr", True, "aaaaaa"),  # a pair, each of which is active
+        ("...rrr", True, "aaaaaa"),  # nobody has left it yet
+        ("....rrrr", True, "aaasssss"),  # it was cut off, and the other one has taken over
+        ("....oooo", True, "aaassssa"),  # everybody was cut off
+        ("....ooro", True, "aaasssss"),
+        ("..o..o..", True, "aaaaaaaa"),
+    ],
+)
+def test_who_could_not_be_reached_is_on_standby_while_another_edge_is_active(rounds: str, active: bool, expected: str) -> None:
+    assert standings(rounds, active) == expected
+
+
+def test_an_edge_is_on_standby_no_later_than_hosts_have_left_it() -> None:
+    """Hosts leave it after as many rounds without an answer as it has without an echo."""
+    assert standings("." * MISSES, True)[-1] == "s"

@@ -10,7 +10,7 @@ import pytest
 from netorch.agent.liveness import ANSWER_S, ANSWERS, MISSES, ROUND_S
 from netorch.agent.tasks.base import Turn
 from netorch.agent.tasks.probes import Probes
-from netorch.drivers.base import Underlay
+from netorch.drivers.base import Answer, Underlay
 from netorch.drivers.fake.kernel import FakeKernel
 from netorch.model.status import AgentStatus
 from netorch.records import keys
@@ -185,11 +185,14 @@ class LateEchoes:
     def send(self, vteps: Iterable[str]) -> None:
         self._under_way += [(self._clock() + self._latency_s, name) for name in vteps]
 
-    def heard(self) -> dict[str, bool]:
-        come = {name: True for when, name in self._under_way if when <= self._clock.now}
+    def heard(self) -> dict[str, Answer]:
+        come = {name: Answer.ACTIVE for when, name in self._under_way if when <= self._clock.now}
         assert len(come) == len(self._under_way), "read before the answers have had their time"
         self._under_way = []
         return come
+
+    def asked(self) -> bool:
+        return True
 
     def close(self) -> None:
         pass

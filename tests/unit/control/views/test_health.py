@@ -108,3 +108,11 @@ def test_an_edge_that_does_not_answer_a_host_is_a_problem_of_that_host(store: St
         f"host hv1: edge hv2 ({underlay}) does not answer its probes; look at that host",
         "host hv1: the edge 192.0.2.99 does not answer its probes; look at that host",
     )
+
+
+def test_an_edge_that_is_back_is_said_to_be_on_standby(store: Store, two_hosts: None) -> None:
+    vtep = read_health(store, 0.0).hosts[1].underlay
+    for host in ("hv1", "hv2"):
+        _say(store, keys.agent_status(host), AgentStatus(version="1", pid=1, started_at=0.0, standby=(vtep,)))
+    (note,) = read_health(store, 0.0).notes
+    assert note.startswith("edge hv2 is on standby: NAT gateways stay at the other edge")
