@@ -150,6 +150,9 @@ def drain(session: Session, edges: tuple[str, ...], wait: bool, timeout: float) 
     Hypervisors and, by BGP, the border router change to the other edge of the pair within 2 s. Until then the drained edge goes
     on forwarding, so internet gateways lose nothing. Connections through NAT gateways that use the edge are reset.
 
+    Of an edge whose agent does not run, make sure first that its machine is off, or unplugged: public addresses that were given
+    back meanwhile are given to others once it is drained.
+
     With --wait the command ends once no host sends to the edges any more, so that they can be stopped or changed. Otherwise look
     at LEFT BY of `netorch status`. With static routes at the border, change those first.
 

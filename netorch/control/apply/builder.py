@@ -15,6 +15,7 @@ from netorch.control.actions.outside.gateways import delete_gateway
 from netorch.control.apply.changes import Action, Change, Difference
 from netorch.control.apply.sources import Source
 from netorch.control.base.addresses import cursor_key
+from netorch.control.base.edge_users import unheard_in
 from netorch.control.base.logged import Logs, by_resource, delete_logs
 from netorch.control.base.namespaces import NamespacePlan
 from netorch.control.base.pairs import places
@@ -77,7 +78,7 @@ class PlanBuilder:
         self._ephemeral: dict[int, Ephemeral] = {}  # likewise
         self.freed: dict[str, KeyValue] = {}  # the keys of public addresses that the plan gives back, as they will be
         requests = [decl.address for decl in elastic_ips if decl.address]
-        self.addresses = Addresses(self.pools, self.claim, inventory.raw.values, caller, requests)
+        self.addresses = Addresses(self.pools, self.claim, inventory.raw.values, caller, unheard_in(inventory), requests)
         self.namespaces = NamespacePlan(inventory.raw, _placed(inventory))
 
     def default_instances_only(self, owner: str, name: str) -> bool:

@@ -1,9 +1,19 @@
-"""Which hosts send to an edge: from the records of who carries what, and from what agents say about their probes."""
+"""Who may still act on what is no longer so: hosts that send to an edge, edges that lead a public address to its last holder.
+
+From the records of who carries what, and from what agents say. An agent that never ran has made no kernel do anything.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from netorch.model.mapping import GatewayMapping
+from netorch.records import keys
+from netorch.records.codec import decode
 from netorch.records.inventory import Inventory
+from netorch.store.base import KeyValue, Store
+
+Unheard = Callable[[str], tuple[str, ...]]  # the name of a pair -> its edges that may not know what was given back
 
 
 def users_of(inventory: Inventory, name: str) -> tuple[str, ...]:
@@ -20,3 +30,41 @@ def users_of(inventory: Inventory, name: str) -> tuple[str, ...]:
             found |= seats | {mapping.record.host for mapping in records.mappings.values()}
     known = ((host, inventory.agents[host]) for host in sorted(found - {name}) if host in inventory.agents)
     return tuple(host for host, status in known if edge.underlay not in status.silent)
+
+
+def unheard_by(store: Store) -> Unheard:
+    """Return what finds the edges of a pair that may not know that a public address was given back. Cost: O(1) for a pair.
+
+    An edge whose agent lives has read the store within the time of its lease, which is far shorter than the hold-down of an
+    address: so it knows. One whose agent does not run, or does not reach the store, goes on as before, because traffic must not
+    depend on the store. The operator may drain it: nobody sends to it any more then, or he knows that the machine is off.
+    """
+
+    def has(key: str) -> bool:
+        return store.get(key) is not None
+
+    def has_run(edge: str) -> bool:
+        return has(keys.agent_status(edge))
+
+    def is_known(edge: str) -> bool:
+        return has(keys.host_live(edge)) or has(keys.host_drained(edge))
+
+    return lambda pair: _unheard(store.list(keys.pair_prefix(pair)).kvs, has_run, is_known)
+
+
+def unheard_in(inventory: Inventory) -> Unheard:
+    """Return the same of records that were read."""
+    places = [kv for key, kv in inventory.raw.items() if key.startswith(keys.pair_prefix())]
+
+    def has_run(edge: str) -> bool:
+        return edge in inventory.agents
+
+    def is_known(edge: str) -> bool:
+        return keys.host_live(edge) in inventory.raw or keys.host_drained(edge) in inventory.raw
+
+    return lambda pair: _unheard((kv for kv in places if kv.key.startswith(keys.pair_prefix(pair))), has_run, is_known)
+
+
+def _unheard(places: Iterable[KeyValue], has_run: Callable[[str], bool], is_known: Callable[[str], bool]) -> tuple[str, ...]:
+    edges = (decode(kv, str) for kv in places)
+    return tuple(edge for edge in sorted(edges) if has_run(edge) and not is_known(edge))

@@ -2,17 +2,19 @@
 
 `alloc/eip/<address>` says who holds an address: an elastic IP, or the association of an ephemeral one. An IPv6 range is held by a
 VPC, and known by its first address. What was given back stays in hold-down, so that packets to its last holder do not reach the
-next one.
+next one; and for as long as an edge of its pair may not know that it was given back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import cache
 from typing import Final
 
 import msgspec
 
+from netorch.control.base.edge_users import Unheard, unheard_by
 from netorch.control.base.uses import use
 from netorch.control.base.writes import Writes
 from netorch.errors import ApiError, UnreadableRecord
@@ -22,7 +24,7 @@ from netorch.model.outside.public import AddressPool
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.read import Stored, stored
-from netorch.store.alloc import HOLD_DOWN_S, Claim, freed_by, take
+from netorch.store.alloc import HOLD_DOWN_S, Claim, freed_by, holder_of, take
 from netorch.store.base import KeyValue, Store
 
 _PROBES: Final = 16  # single look-ups before all that are held are listed instead
@@ -55,6 +57,7 @@ class Addresses:
         claims: Claims,
         listing: Callable[[], Iterable[KeyValue]],
         caller: Caller,
+        unheard: Unheard,
         requests: Collection[str] = (),
     ) -> None:
         """`requests` are addresses that the decision asks for by name, sooner or later: `next` gives none of them."""
@@ -62,6 +65,7 @@ class Addresses:
         self._claims = claims
         self._listing = listing
         self._caller = caller
+        self._unheard = cache(unheard)
         self._requests = frozenset(requests)
         self._given: set[str] = set()
 
@@ -89,6 +93,8 @@ class Addresses:
                 return found
         names = ", ".join(pool.record.name for pool in pools)
         what = f"no {_WORDS[version]} of {names} is free, or has been for long enough"
+        if unheard := sorted({edge for pool in pools for edge in self._unheard(pool.record.pair)}):
+            what += f"; {waits_for(unheard)}"
         fix = "release one and wait, or let the operator add a range: netorch address pool add POOL CIDR"
         raise ApiError("InsufficientAddressCapacity", f"{where}: {what}; {fix}")
 
@@ -117,10 +123,11 @@ class Addresses:
                 "InvalidAddress.NotFound", f"{where}: {address} is of no address pool; leave it out, or choose another"
             )
         known = self._claims(address)
-        found = self._try(pool, address, known, holder, 0.0 if freed_by(known) == owner else HOLD_DOWN_S)
+        found = self._try(pool, address, known, holder, returns=freed_by(known) == owner)
         if found is None:
-            text = f"{where}: {address} is in use, or was until a short while ago; choose another address, or leave it out"
-            raise ApiError("InvalidIPAddress.InUse", text)
+            unheard = self._unheard(pool.record.pair) if not holder_of(known) else ()
+            what = f"was given back, and {waits_for(unheard)}" if unheard else "is in use, or was until a short while ago"
+            raise ApiError("InvalidIPAddress.InUse", f"{where}: {address} {what}; choose another address, or leave it out")
         return found
 
     def _draw(self, pool: Stored[AddressPool], address: str, known: KeyValue | None, holder: str) -> Chosen | None:
@@ -132,9 +139,12 @@ class Addresses:
         address: str,
         known: KeyValue | None,
         holder: str,
-        hold_down_s: float = HOLD_DOWN_S,
+        *,
+        returns: bool = False,
     ) -> Chosen | None:
-        claim = take(keys.public_address(address), known, holder, self._caller.now(), hold_down_s)
+        """Return an address if it may be taken; one that `returns` to who had it last may be at once."""
+        held_down_s = 0.0 if known is None or returns else hold_down(self._unheard(pool.record.pair))
+        claim = take(keys.public_address(address), known, holder, self._caller.now(), held_down_s)
         if claim is None or address in self._given:
             return None
         self._given.add(address)
@@ -158,6 +168,17 @@ class _Space:
         raise IndexError(number)
 
 
+def hold_down(unheard: Sequence[str]) -> float:
+    """Return how long an address is held down, in seconds, if these edges may not know that it was given back."""
+    return float("inf") if unheard else HOLD_DOWN_S
+
+
+def waits_for(unheard: Sequence[str]) -> str:
+    """Return what is to be done about edges that may not know what was given back."""
+    names = ", ".join(unheard)
+    return f"{names} may not know it yet: start the agent there, or drain it if nobody sends to it (netorch host drain)"
+
+
 def capacity(prefix: Prefix) -> int:
     """Return how many addresses, or IPv6 ranges, are given out of a pool's range."""
     return prefix.size // _UNITS[prefix.version]
@@ -176,7 +197,9 @@ def holds(pool: AddressPool, address: str) -> bool:
 
 def open_addresses(store: Store, caller: Caller) -> Addresses:
     """Return the free public addresses as the store knows them."""
-    return Addresses(read_pools(store), claims_of(store), lambda: store.list(keys.public_address("")).kvs, caller)
+    return Addresses(
+        read_pools(store), claims_of(store), lambda: store.list(keys.public_address("")).kvs, caller, unheard_by(store)
+    )
 
 
 def claims_of(store: Store) -> Claims:

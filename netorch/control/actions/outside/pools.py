@@ -8,8 +8,9 @@ from functools import partial
 import msgspec
 
 from netorch.control.base import checks
+from netorch.control.base.edge_users import unheard_by
 from netorch.control.base.pairs import edges_of
-from netorch.control.base.pools import capacity, each_claim
+from netorch.control.base.pools import capacity, each_claim, hold_down
 from netorch.control.base.ranges import change_pools, refuse_taken, remove_pool, revision_of
 from netorch.control.base.uses import use_key
 from netorch.control.base.writes import Writes, attempt
@@ -24,7 +25,7 @@ from netorch.records.caller import Caller
 from netorch.records.codec import decode
 from netorch.records.errors import in_use, invalid
 from netorch.records.read import Stored, listed, read_named
-from netorch.store.alloc import HOLD_DOWN_S, holder_of, take
+from netorch.store.alloc import holder_of, take
 from netorch.store.base import KeyValue, Store
 
 
@@ -212,12 +213,15 @@ def describe_pool(store: Store, caller: Caller, name: str) -> PoolInfo:
 def _info(store: Store, caller: Caller, stored: Stored[AddressPool]) -> PoolInfo:
     blocks = [parse_prefix(text) for text in stored.record.cidrs]
     claims = list(_claims(store))
-    ipv4, ipv6 = (_use([block for block in blocks if block.version == version], claims, caller.now()) for version in (4, 6))
+    held_down_s = hold_down(unheard_by(store)(stored.record.pair))
+    ipv4, ipv6 = (
+        _use([block for block in blocks if block.version == version], claims, caller.now(), held_down_s) for version in (4, 6)
+    )
     return PoolInfo(pool=stored.record, ipv4=ipv4, ipv6=ipv6)
 
 
-def _use(blocks: list[Prefix], claims: Iterable[tuple[str, KeyValue]], now: float) -> Use:
+def _use(blocks: list[Prefix], claims: Iterable[tuple[str, KeyValue]], now: float, held_down_s: float) -> Use:
     own = [kv for address, kv in claims if _is_in(blocks, address)]
     held = sum(bool(holder_of(kv)) for kv in own)
-    busy = sum(take(kv.key, kv, "", now, HOLD_DOWN_S) is None for kv in own)
+    busy = sum(take(kv.key, kv, "", now, held_down_s) is None for kv in own)
     return Use(total=sum(map(capacity, blocks)), held=held, held_down=busy - held)
