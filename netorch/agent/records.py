@@ -19,6 +19,7 @@ from netorch.agent.indexes.seats import Seats
 from netorch.agent.indexes.underlay_mtus import UnderlayMtus
 from netorch.compiler.base import Gateway, Identity, LocalPeer, Middlebox, Peer, PeerIdentity, Phase, RoutesFromPeer
 from netorch.errors import NewerRecord, UnreadableRecord
+from netorch.model.addr import parse_prefix
 from netorch.model.eni import EniStatus, Host, NetworkInterface, Placement
 from netorch.model.flow_log import FlowLog
 from netorch.model.ids import is_id, vni_of
@@ -131,14 +132,15 @@ class Records(Mirror):
         return any(self._placements_of.get(vni, {}).values()) or (vni in self.vpcs and self.vpcs[vni].is_isolated)
 
     def gives(self, vni: int, prefix: str) -> bool:
-        """Return whether a VPC has a public address or range, as far as records say: one that cannot be read may say so."""
+        """Return whether a VPC has a public address, or a range or part of one; a record that cannot be read may say so."""
         address, _, length = prefix.partition("/")
         if length == "32":
             return keys.public_mapping(vni, address) in self.raw
         records, key = self.vpcs.get(vni), keys.vpc(vni)
         if records is None or key not in self.raw:
             return False
-        return key in records.decode_errors or any(prefix in vpc.ipv6_pools for vpc in records.each(Vpc))
+        ranges = (parse_prefix(cidr) for vpc in records.each(Vpc) for cidr in vpc.ipv6_pools)
+        return key in records.decode_errors or any(given.contains(parse_prefix(prefix)) for given in ranges)
 
     def strange(self) -> str:
         """Return which placements are no ids, so that nobody knows what is asked for, or nothing."""

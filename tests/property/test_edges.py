@@ -1,13 +1,15 @@
-"""Random histories of internet gateways and public addresses: edges settle as the records say, and hold no more."""
+"""Random histories of both kinds of internet gateways and public addresses: edges settle as the records say, hold no more."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis.strategies as st
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, rule
@@ -15,18 +17,25 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from netorch.control.actions import instances, peerings
 from netorch.errors import ApiError
 from netorch.model.eni import Instance
-from netorch.model.vpc import Vpc
+from netorch.model.vpc import RouteTable, Vpc, VpcRoute
+from netorch.records import keys
+from netorch.records.codec import encode
 from netorch.records.inventory import read_inventory
+from netorch.records.read import read_all
 from netorch.state.op import Delete
 from netorch.state.tc import Drop, TcFilter
-from tests.unit.edges.pair import EDGES, POOL, Pair
+from tests.rig.seats import egress_only_of, seat_egress_only
+from tests.unit.edges.pair import EDGES, POOL, Pair, gateway_of
 
 VPCS = st.sampled_from([0, 1])
 EDGE = st.sampled_from(sorted(EDGES))
 SEATS = st.sampled_from([(), ("e1",), ("e2",), ("e1", "e2")])
 PUBLIC = st.sampled_from(["198.51.100.5", "198.51.100.6", "198.51.100.130", "203.0.113.5"])
 PRIVATE = st.sampled_from(["10.0.0.4", "10.0.0.5", "10.1.0.4"])
-POOLS = st.sampled_from([(POOL,), ("198.51.100.128/25",), (POOL, "203.0.113.0/24")])
+POOL6, RANGE6 = "2001:db8:1000::/40", "2001:db8:1000::/56"
+POOLS = st.sampled_from([(POOL,), ("198.51.100.128/25", POOL6), (POOL, "203.0.113.0/24", POOL6)])
+DESTINATIONS = st.sampled_from(["::/0", "2001:db8:99::/48", "2001:db8:99::/64"])
+TARGETS = st.sampled_from([gateway_of, egress_only_of])
 KINDS = st.sampled_from(["filter", "clsact", "route", "link", "neigh", "nft-element", "nft-table", "netns", "up", "addr"])
 SEED = st.integers(0, 1000)
 
@@ -40,10 +49,13 @@ class Histories(RuleBasedStateMachine):
         self.pair = Pair(Path(self.directory.name))
         self.vpcs: list[Vpc] = []
         self.subnets = []
-        for name, cidr, ipv6 in (("a", "10.0.0.0/16", ""), ("b", "10.1.0.0/16", "fd00::/56")):
+        for name, cidr, ipv6 in (("a", "10.0.0.0/16", ""), ("b", "10.1.0.0/16", RANGE6)):
             vpc, subnet = self.pair.vpc(name, cidr, ipv6)
             self.vpcs.append(vpc)
             self.subnets.append(subnet)
+        pooled = msgspec.structs.replace(self.vpcs[1], ipv6_pools={RANGE6: "west"})
+        self.pair.world.put(keys.vpc(pooled.vni), encode(pooled))
+        self.pair.put_pool(POOL, POOL6)
         self.pair.world.turn()
 
     @rule(which=VPCS, address=PUBLIC, private=PRIVATE)
@@ -60,6 +72,25 @@ class Histories(RuleBasedStateMachine):
             self.pair.seat(self.vpcs[which], *seats)
         else:
             self.pair.unseat(self.vpcs[which])
+
+    @rule(which=VPCS, seats=SEATS)
+    def seat_egress_only(self, which: int, seats: tuple[str, ...]) -> None:
+        vni, world = self.vpcs[which].vni, self.pair.world
+        gateway = egress_only_of(vni)
+        for edge in EDGES:
+            world.delete(keys.placement(edge, gateway))
+        if seats:
+            seat_egress_only(world.store, vni, {edge: EDGES[edge] for edge in seats})
+        else:
+            world.delete(keys.resource(gateway))
+            world.delete(keys.gateway_mapping(vni, gateway))
+
+    @rule(which=VPCS, ways=st.dictionaries(DESTINATIONS, TARGETS))
+    def lead(self, which: int, ways: dict[str, Callable[[int], str]]) -> None:
+        world, vni = self.pair.world, self.vpcs[which].vni
+        (main,) = (stored.record for stored in read_all(world.store, RouteTable, vni).values())
+        routes = tuple(VpcRoute(destination=d, target=of(vni)) for d, of in sorted(ways.items()))
+        world.put(keys.resource(main.id), encode(msgspec.structs.replace(main, routes=routes)))
 
     @rule(cidrs=POOLS)
     def change_the_pool(self, cidrs: tuple[str, ...]) -> None:

@@ -43,7 +43,7 @@ def command(
     columns: as the store says it should be (model), as the hosts' kernels are (kernel, those on this machine), and by a live
     packet from the source's namespace, or from the outside of an edge (probe). Of a packet that arrives the answer is followed
     back in the same way, from the internet by each edge: reachable means that all pass. A NAT gateway is one place of a path,
-    behind which the packet has another source.
+    behind which the packet has another source. An egress-only internet gateway is one place, too.
 
     \b
     netorch trace shop/web-1 internet tcp/443

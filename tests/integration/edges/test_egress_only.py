@@ -225,6 +225,23 @@ def test_what_is_sent_to_it_must_be_verified(outskirts: Outskirts) -> None:
         assert not listener.heard(marker + b"forged")
 
 
+def test_a_vpc_that_holds_too_many_connections_begins_no_more(outskirts: Outskirts) -> None:
+    reader = outskirts.world.reader("e1")
+    reader.dump()
+    tracker = reader.trackers[egress_only_of(outskirts.world.eni("a/one").vni)]
+    with listening(INTERNET, 83, 6) as server, connected(outskirts.place("a/one"), (SERVER6, 83)) as client:
+        taken, _ = server.accept()
+        with taken:
+            tracker.refuse({0})
+            assert not outskirts.ping("a/one", SERVER6, tries=1).ok
+            for sender, receiver in ((client, taken), (taken, client)):
+                sender.sendall(b"still here")
+                assert receiver.recv(16) == b"still here"
+            assert outskirts.ping("b/one", SERVER6).ok
+            tracker.refuse(frozenset())
+    wait_for(lambda: outskirts.ping("a/one", SERVER6, tries=1).ok, "room again")
+
+
 def _reports(outskirts: Outskirts, edge: str, pid: int) -> bool:
     return outskirts.world.inventory().agents[edge].pid == pid
 

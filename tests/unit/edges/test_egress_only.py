@@ -205,6 +205,18 @@ def test_a_gateway_that_goes_leaves_nothing_and_a_restarted_agent_writes_nothing
     site.world.assert_settled()
 
 
+def test_a_vpc_that_cannot_be_compiled_keeps_its_ways_in_as_long_as_it_has_the_range(site: Site) -> None:
+    (main,) = route_tables.describe_route_tables(site.world.store, site.world.operator, site.vpc.id)
+    site.world.put(keys.resource(main.table.id), b"{")
+    tagged = msgspec.structs.replace(site.vpc, ipv6_pools={RANGE: "west"}, tags={"a": "b"})
+    site.world.put(keys.vpc(site.vni), encode(tagged))
+    site.world.settle(3)
+    assert site.ways_in("e1") == {site.ranges[0]: "fe80::4f:0:a"}
+    site.world.put(keys.vpc(site.vni), encode(msgspec.structs.replace(tagged, ipv6_cidrs=(), ipv6_pools={})))
+    site.world.settle(3)
+    assert site.ways_in("e1") == {}
+
+
 @pytest.mark.parametrize("range_", ["2001:db8:ff00::/56", "fd00::/56"])
 def test_a_range_of_the_customers_own_has_no_way_in(pair: Pair, range_: str) -> None:
     vpc, _ = pair.world.vpc("a", ipv6=range_)

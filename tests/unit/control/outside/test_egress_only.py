@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from netorch.control.actions import prefix_lists, route_tables, vpcs
 from netorch.control.actions.outside import egress_only, gateways
-from netorch.control.apply.cloud import apply_cloud, plan_destruction
+from netorch.control.apply.cloud import apply_cloud, plan_cloud, plan_destruction
+from netorch.control.views.export import export_cloud
+from netorch.model.cloud import Cloud, EgressOnlyInternetGatewayDecl, RouteTableDecl
 from netorch.model.eni import Host
+from netorch.model.mapping import GatewayMapping
 from netorch.model.outside.gateway import EgressOnlyInternetGateway, InternetGateway
 from netorch.model.outside.public import AddressPool
 from netorch.model.vpc import RouteTable, Vpc
@@ -15,8 +19,10 @@ from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
 from netorch.records.read import read_all
 from netorch.store.base import Store
+from tests.unit.control.apply.clouds import apply, records, summary
 from tests.unit.control.conftest import refused
 from tests.unit.control.outside.conftest import MakeEdge, clean
+from tests.unit.control.outside.files.declared import cloud, instances
 
 
 @pytest.fixture
@@ -106,3 +112,56 @@ def test_a_destroyed_vpc_gives_up_both_gateways(
     clean(store)
     assert read_inventory(store).vpcs == {}
     assert [kv.key for kv in store.list("host/").kvs if "/placement/" in kv.key] == []
+
+
+TAGS = {"a": "b"}
+
+
+def declared(name: str = "away", tags: dict[str, str] = TAGS) -> Cloud:
+    """Return a file whose VPC has an egress-only gateway to which a table leads."""
+    away = EgressOnlyInternetGatewayDecl(name=name, tags=tags)
+    tables = [RouteTableDecl(name="public", routes=["0.0.0.0/0 via igw", "::/0 via eigw"])]
+    return cloud(egress_only_internet_gateway=away, route_tables=tables)
+
+
+def test_a_file_makes_one_and_finds_it_unchanged(store: Store, operator: Caller) -> None:
+    plan = apply(store, operator, declared())
+    assert ("add", "egress-only-internet-gateway", "acme/shop/away") in summary(plan)
+    (vpc,) = export_cloud(store).vpcs
+    assert vpc.egress_only_internet_gateway == EgressOnlyInternetGatewayDecl(name="away", tags={"a": "b"})
+    assert next(table.routes for table in vpc.route_tables if table.name == "public") == ["0.0.0.0/0 via igw", "::/0 via eigw"]
+    assert plan_cloud(store, operator, declared()).changes == plan_cloud(store, operator, export_cloud(store)).changes == ()
+    one, other = records(store, name="shop").each(GatewayMapping)
+    assert set(one.seats) == set(other.seats)
+    clean(store)
+
+
+def test_its_tags_change_and_its_name_does_not(store: Store, operator: Caller) -> None:
+    apply(store, operator, declared())
+    plan = apply(store, operator, declared(tags={}))
+    assert summary(plan) == [("change", "egress-only-internet-gateway", "acme/shop/away")]
+    with refused("InvalidParameterValue", "egress-only internet gateway other: is called away, and that never changes"):
+        plan_cloud(store, operator, declared(name="other"))
+
+
+def test_a_file_without_it_ends_it_alone(store: Store, operator: Caller) -> None:
+    apply(store, operator, declared())
+    plan = apply(store, operator, cloud())
+    changes = {change.kind: change for change in plan.changes}
+    assert changes.keys() == {"egress-only-internet-gateway", "route-table"}
+    assert changes["egress-only-internet-gateway"].breaks == "no instance reaches the internet by it any more"
+    assert [gateway.name for gateway in records(store, name="shop").each(InternetGateway)] == ["gw"]
+    apply(store, operator, declared())
+    clean(store)
+
+
+def test_a_file_may_have_it_alone(store: Store, operator: Caller) -> None:
+    tables = [RouteTableDecl(name="public", routes=["::/0 via eigw"])]
+    quiet = instances(web_1={"elastic_ip": ""})
+    alone = msgspec.structs.replace(
+        cloud(internet_gateway=msgspec.UNSET, route_tables=tables, instances=quiet).vpcs[0],
+        egress_only_internet_gateway=EgressOnlyInternetGatewayDecl(),
+    )
+    plan = apply(store, operator, msgspec.structs.replace(cloud(), vpcs=[alone]))
+    assert ("add", "egress-only-internet-gateway", "acme/shop/eigw") in summary(plan)
+    clean(store)
