@@ -23,7 +23,8 @@ Both edges have all of it, and hosts send to the first one that answers them and
 knows none of its connections. With `tcp_loose` off it takes them for invalid and resets them, so clients start again at once.
 
 The ACL of the gateway's subnet is judged in the namespace, where packets have the addresses that it is about: on the way in
-before an answer is translated back, on the way out after the source was translated. A NAT gateway has no security groups. It is
+before an answer is translated back. On the way out it asks for the far end only, so it is asked before the source is translated:
+the log of a dropped packet tells whose it was. A NAT gateway has no security groups. It is
 one table: a changed ACL replaces all of it at once, and connections are not in it.
 """
 
@@ -49,7 +50,7 @@ from netorch.state.l3 import MAIN_TABLE, Address, Neighbour, Route
 from netorch.state.link import LOOPBACK, AdminUp, CableEnd, Settings
 from netorch.state.names import outside_cable
 from netorch.state.netns import Namespace
-from netorch.state.nft import ChainSet, NftTable
+from netorch.state.nft import DROPPED_ESTABLISHED, DROPPED_REPLY, VPC_DROP_SETS, ChainSet, NftTable, vpc_drop_chain
 from netorch.state.sysctls import PORT_V4, device_sysctls, namespace_sysctls
 from policy.acl import acl_chain, allows_everything
 from policy.borders import acl_of
@@ -62,6 +63,9 @@ PORTS: Final = "4790-65535"
 _TABLE: Final = """
 ALLOWANCE_PARTS
 counter fragments {
+}
+VPC_DROP_SETS
+counter suppressed {
 }
 counter acl_ingress {
 }
@@ -86,12 +90,7 @@ counter attempts {
 counter established {
 }
 ACLS
-chain drop_acl_ingress {
-    counter name "acl_ingress" drop
-}
-chain drop_acl_egress {
-    counter name "acl_egress" drop
-}
+DROP_CHAINS
 chain whole {
     type filter hook prerouting priority -450; policy accept;
     ip frag-off & 16383 != 0 meta l4proto != udp counter name "fragments" drop
@@ -109,7 +108,7 @@ chain forward {
     ct state new meta l4proto tcp counter name "attempts"
     ALLOWANCE_RULE
     ct state new meta l4proto { icmp, tcp, udp } accept
-    ct state new counter name "protocol" drop
+    ct state new goto drop_protocol
     meta l4proto tcp ct state invalid counter name "no_connection" reject with tcp reset
     counter name "no_connection" drop
 }
@@ -119,22 +118,36 @@ chain translate {
     snat ip to ADDRESS
 }
 chain leaving {
-    type filter hook postrouting priority 150; policy accept;
+    type filter hook postrouting priority 90; policy accept;
     LEAVING
+}
+chain sent {
+    type filter hook postrouting priority 150; policy accept;
     ct direction original counter name "out_to_destination"
     ct direction reply counter name "out_to_source"
 }
 chain input {
     type filter hook input priority 0; policy drop;
-    counter name "to_gateway" drop
+    goto drop_to_gateway
 }
 """.replace("ALLOWANCE_PARTS", ALLOWANCE_PARTS.strip()).replace("ALLOWANCE_RULE", ALLOWANCE_RULE)
+
+# Dropped packets for flow logs (netorch.agent.flowlog): whether connection tracking has counted them, and in which direction.
+_MARKED: Final = (
+    "meta mark set 0x0",
+    f"ct status confirmed meta mark set {DROPPED_ESTABLISHED:#x}",
+    f"ct direction reply meta mark set {DROPPED_ESTABLISHED | DROPPED_REPLY:#x}",
+)
+_DROP_CHAINS: Final = "\n".join(
+    vpc_drop_chain(reason, *_MARKED) for reason in ("acl_ingress", "acl_egress", "protocol", "to_gateway")
+)
 
 
 def gateway_table(nat_id: str, vni: int, address: str, subnet: Subnet, acl: NetworkAcl, ports: str = PORTS) -> NftTable:
     """Return the table of a gateway's namespace: the ports of `address` that connections get, and the ACL of its subnet."""
     arriving, leaving = (_border(subnet, acl, direction) for direction in (Direction.INGRESS, Direction.EGRESS))
     body = _TABLE.replace("ACLS", "\n".join(filter(None, (arriving[0], leaving[0]))))
+    body = body.replace("VPC_DROP_SETS", VPC_DROP_SETS).replace("DROP_CHAINS", _DROP_CHAINS)
     body = body.replace("ARRIVING", arriving[1]).replace("LEAVING", leaving[1])
     body = body.replace("ADDRESS", address).replace("PORTS", ports)
     return NftTable(netns=nat_id, vni=vni, family="inet", body=body)

@@ -83,7 +83,7 @@ class Agent:
             self.connections,
             *allowances,
             MoveEnds(host_name, self.moves, self.reconciler),
-            *([FlowLogs(flow_logger, self.records, self.reconciler)] if flow_logger is not None else []),
+            *([FlowLogs(flow_logger, self.records, self.reconciler, kernel.trackers.keys())] if flow_logger is not None else []),
             self.probes,
             self.readiness,
             NatUses(host_name, kernel, self.publisher),

@@ -18,7 +18,6 @@ from netorch.agent.snapshot import SnapshotFile
 from netorch.compiler.registry import check_coverage, load_compilers
 from netorch.errors import NetorchError
 from netorch.records.kinds import compiled
-from netorch.state.owner import overlay_netns
 from netorch.store import open_store
 from netorch.store.modes import make_directory, tighten
 
@@ -55,7 +54,7 @@ def run_agent(host_name: str, store_url: str, state_dir: Path, flow_log_dir: Pat
         lambda: open_store(store_url, patience_s=STORE_PATIENCE_S),
         SnapshotFile(snapshot),
         compilers,
-        flow_logger=FlowLogger(KernelFlows(overlay_netns(host_name)), LogFiles(flow_log_dir, host_name)),
+        flow_logger=FlowLogger(KernelFlows(host_name), LogFiles(flow_log_dir, host_name)),
     )
     agent.start()
     while not _readable(stop_fd):

@@ -33,6 +33,7 @@ ACTIVE_ID: Final = 0x4E53  # of a host that is active, too
 FLOW_LOG_GROUP: Final = 0x4E54  # the agent's
 LIVE_GROUP: Final = 0x4E55  # of `netorch flows`
 DROPPED_ESTABLISHED: Final = 0x1  # the mark of a logged packet of an established connection
+DROPPED_REPLY: Final = 0x2  # beside it, in the namespace of a gateway: of the direction that answers
 
 VERIFIED_TEXT: Final = f"{VERIFIED >> 16:x}:{VERIFIED & 0xFFFF:x}"  # the priority as nft(8) writes it
 

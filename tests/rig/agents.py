@@ -108,7 +108,7 @@ class AgentThread:
         self._failure: BaseException | None = None
         self._ready = threading.Event()
         with netns.inside(host.fd):
-            flow_logger = FlowLogger(KernelFlows(host.overlay), LogFiles(state_dir / "flow-logs", host.name))
+            flow_logger = FlowLogger(KernelFlows(host.name), LogFiles(state_dir / "flow-logs", host.name))
             snapshot = SnapshotFile(state_dir / f"{host.name}.snapshot")
             self.agent = AttentiveAgent(host.name, LinuxKernel(host.name), store_path, snapshot, flow_logger)
         self._thread = threading.Thread(target=self._run, name=f"agent-{host.name}", daemon=True)

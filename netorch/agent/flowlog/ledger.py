@@ -1,6 +1,6 @@
 """Aggregation: what was observed becomes, at the end of each interval, one line per interface, flow, direction and action.
 
-    a connection's counts      ACCEPT lines of both ends that are here, for both directions
+    a connection's counts      ACCEPT lines of both ends that are here, for both directions; at a NAT gateway four of them
     a dropped packet           a REJECT line of the end that refused it
     nothing                    NODATA, a line per interface
     something was left out     SKIPDATA, a line per interface beside those of what is known
@@ -19,8 +19,10 @@ from collections.abc import Iterable
 from typing import Final, TypeVar
 
 import msgspec
+from msgspec import structs
 
-from netorch.agent.flowlog.lines import FlowRecord, Interface, flow_line, status_line
+from netorch.agent.flowlog.gateways import Dropped, GatewayDrop, Leg, directions_of, dropped_direction
+from netorch.agent.flowlog.lines import Ends, FlowRecord, Interface, flow_line, status_line
 from netorch.agent.flowlog.unlogged import is_unlogged
 from netorch.drivers.conntrack.attrs import SEEN_REPLY, Connection, Tuple
 from netorch.drivers.conntrack.headers import ACK, FIN, RST, SYN, Headers
@@ -76,7 +78,7 @@ class FlowCounts(msgspec.Struct):
     off_bytes: int = 0
 
 
-FlowKey = tuple[str, Tuple, bool, str]  # interface, flow, egress, reason
+FlowKey = tuple[str, Tuple, bool, str, Ends | None]  # interface, flow, egress, reason, the packets' own ends if they are others
 
 
 class LogFlows:
@@ -88,6 +90,7 @@ class LogFlows:
         self.start_s = now
         self.interfaces: dict[str, Interface] = {}  # those that are here, and those that have left since the interval began
         self.entries: dict[FlowKey, FlowCounts] = {}
+        self.dropped: dict[Tuple, Dropped] = {}  # at NAT gateways, of connections that have counted them
         self.skipped: set[str] = set()  # interfaces of which something was left out
 
     @property
@@ -113,6 +116,7 @@ class Ledger:
         self._limits = limits
         self._logs: dict[str, LogFlows] = {}
         self._at: dict[tuple[int, bytes], list[tuple[LogFlows, Interface]]] = {}
+        self._of_gateways: dict[str, list[tuple[LogFlows, Interface]]] = {}
         self._count = 0
         self._of_interface: Counter[str] = Counter()
         self._of_vpc: Counter[int] = Counter()
@@ -144,10 +148,13 @@ class Ledger:
         return finished
 
     def _index(self) -> None:
-        self._at = {}
+        self._at, self._of_gateways = {}, {}
         for flows in self._logs.values():
             flows.interfaces |= {interface.id: interface for interface in flows.target.interfaces}
             for interface in flows.target.interfaces:
+                if interface.gateway:
+                    self._of_gateways.setdefault(interface.gateway, []).append((flows, interface))
+                    continue
                 for address in interface.addresses:
                     self._at.setdefault((interface.vni, address), []).append((flows, interface))
 
@@ -163,7 +170,7 @@ class Ledger:
                         start_s = max(flows.start_s, connection.started_s)
                         flags = _flags_of(connection, flow, fresh=connection.started_s >= flows.start_s)
                         entry = FlowCounts(counts.packets, counts.bytes, start_s, connection.ended_s or now, flags)
-                        self._add(flows, (interface.id, plain, egress, ""), entry)
+                        self._add(flows, (interface.id, plain, egress, "", None), entry)
 
     def drop(self, vni: int, packet: Headers, reason: str, now: float, *, established: bool) -> None:
         """Take in a dropped packet; `established`: its connection has counted it."""
@@ -171,17 +178,50 @@ class Ledger:
         plain = _without_icmp_ports(flow)
         here = (vni, flow.source) in self._at
         by_sender = not reason.endswith("_ingress") and here
-        flags = packet.tcp_flags & (FIN | SYN | RST | (ACK if packet.tcp_flags & SYN else 0))
+        flags = _flags_in(packet)
         for address, egress in ((flow.source, True), (flow.destination, False)):
             for flows, interface in self._at.get((vni, address), ()):
                 if is_unlogged(flow, flows.target.services):
                     continue
                 if egress == by_sender:
                     seen = FlowCounts(1, packet.length, now, now, flags)
-                    self._add(flows, (interface.id, plain, egress, reason), seen)
+                    self._add(flows, (interface.id, plain, egress, reason, None), seen)
                 if established and (by_sender or not egress):  # this end had no part in what the connection counted
                     off = FlowCounts(0, 0, now, now, 0, off_packets=1, off_bytes=packet.length)
-                    self._add(flows, (interface.id, plain, egress, ""), off)
+                    self._add(flows, (interface.id, plain, egress, "", None), off)
+
+    def accept_translated(self, gateway: str, connection: Connection, now: float) -> None:
+        """Take in what a connection that a NAT gateway translates has counted since it was last read."""
+        counted = (connection.original, connection.original_counts), (connection.reply, connection.reply_counts)
+        for flows, interface in self._of_gateways.get(gateway, ()):
+            start_s, fresh = max(flows.start_s, connection.started_s), connection.started_s >= flows.start_s
+            for direction, (flow, counts) in zip(directions_of(connection), counted, strict=True):
+                dropped = [flows.dropped.pop(seen) for seen in direction.seen if seen in flows.dropped]
+                flags = _flags_of(connection, flow, fresh=fresh)
+                for leg in (direction.arrives, direction.leaves) if flows.counting and counts.packets else ():
+                    off = [found.before(leg) for found in dropped]
+                    entry = FlowCounts(counts.packets, counts.bytes, start_s, connection.ended_s or now, flags)
+                    entry.off_packets, entry.off_bytes = sum(one.packets for one in off), sum(one.bytes for one in off)
+                    self._add(flows, _key_of(interface, leg, ""), entry)
+
+    def drop_at_gateway(self, gateway: str, packet: Headers, drop: GatewayDrop, now: float) -> None:
+        """Take in a packet that was dropped in the namespace of a NAT gateway, as it came there or was translated back."""
+        for flows, interface in self._of_gateways.get(gateway, ()):
+            direction = dropped_direction(packet.tuple, interface.addresses, drop)
+            seen = FlowCounts(1, packet.length, now, now, _flags_in(packet))
+            if drop.by_acl:
+                self._add(flows, _key_of(interface, direction.leaves if drop.leaving else direction.arrives, drop.reason), seen)
+            if drop.established:
+                self._take_off(flows, interface.id, packet, drop)
+            elif drop.leaving or not drop.by_acl:  # it was let in, and connection tracking has not kept it
+                self._add(flows, _key_of(interface, direction.arrives, ""), structs.replace(seen))
+
+    def _take_off(self, flows: LogFlows, interface: str, packet: Headers, drop: GatewayDrop) -> None:
+        """Remember a dropped packet that its connection has counted, until that is read."""
+        if packet.tuple not in flows.dropped and len(flows.dropped) >= self._limits.interface:
+            flows.skipped.add(interface)
+            return
+        flows.dropped.setdefault(packet.tuple, Dropped()).add(packet.length, leaving=drop.leaving)
 
     def lose(self) -> None:
         """Say that something was left out, and nobody knows what."""
@@ -262,7 +302,7 @@ def _write(flows: LogFlows, until: float) -> Finished:
     log, interfaces, silent = flows.target.log, flows.interfaces, set(flows.interfaces)
     lines = []
     start_s, end_s = int(flows.start_s), int(max(until, flows.start_s))
-    for (eni, flow, egress, reason), entry in flows.entries.items():
+    for (eni, flow, egress, reason, ends), entry in flows.entries.items():
         packets = entry.packets - entry.off_packets
         if packets <= 0:
             continue
@@ -276,6 +316,7 @@ def _write(flows: LogFlows, until: float) -> Finished:
             start_s=min(max(int(entry.start_s), start_s), end_s),
             end_s=min(max(int(entry.end_s), start_s), end_s),
             tcp_flags=entry.tcp_flags,
+            packet=ends,
         )
         lines.append(flow_line(log, interfaces[eni], record))
     skipped = flows.skipped & interfaces.keys()
@@ -289,6 +330,15 @@ def _without_icmp_ports(flow: Tuple) -> Tuple:
     if flow.protocol in (ICMP, ICMPV6):
         return Tuple(flow.source, flow.destination, flow.protocol, 0, 0)
     return flow
+
+
+def _key_of(interface: Interface, leg: Leg, reason: str) -> FlowKey:
+    return interface.id, _without_icmp_ports(leg.flow), leg.egress, reason, leg.packet
+
+
+def _flags_in(packet: Headers) -> int:
+    """Return the flags of TCP that a line has, of a packet's own."""
+    return packet.tcp_flags & (FIN | SYN | RST | (ACK if packet.tcp_flags & SYN else 0))
 
 
 def _flags_of(connection: Connection, flow: Tuple, *, fresh: bool) -> int:

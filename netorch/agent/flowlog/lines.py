@@ -26,7 +26,11 @@ class Interface(msgspec.Struct, frozen=True, kw_only=True):
     subnet: str
     instance: str
     addresses: tuple[bytes, ...]
+    gateway: str = ""  # whose it is, which is the label of the namespace where its connections are tracked
     routes: tuple[Effective, ...] = ()  # that are in force in its subnet, whatever their targets' state
+
+
+Ends = tuple[bytes, bytes]  # source and destination
 
 
 class FlowRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +44,7 @@ class FlowRecord(msgspec.Struct, frozen=True, kw_only=True):
     start_s: int
     end_s: int
     tcp_flags: int
+    packet: Ends | None = None  # what packets have, where the interface is only between their ends
 
 
 def flow_line(log: FlowLog, interface: Interface, record: FlowRecord) -> str:
@@ -78,6 +83,14 @@ def _destination(record: FlowRecord) -> str:
     return address_text(record.tuple.destination)
 
 
+def _packet_source(record: FlowRecord) -> str:
+    return address_text(record.packet[0]) if record.packet is not None else _source(record)
+
+
+def _packet_destination(record: FlowRecord) -> str:
+    return address_text(record.packet[1]) if record.packet is not None else _destination(record)
+
+
 def _path(interface: Interface, destination: str) -> str:
     """Return the number of the path that traffic to an address takes."""
     route = route_of(interface.routes, destination)
@@ -95,12 +108,14 @@ _PATHS: Final = {
     TargetKind.INTERNET_GATEWAY: "8",
     TargetKind.EGRESS_ONLY_GATEWAY: "8",
 }
-# At an instance's interface nothing has translated a packet yet, so a packet's own addresses are the flow's.
+# At an instance's interface nothing has translated a packet yet, so a packet's own addresses are the flow's. At that of a NAT
+# gateway they are not: a packet from an instance is for a host of the internet, and its flow ends at the gateway.
+# Source: EC2's "Flow log record examples", traffic through a NAT gateway.
 _OF_FLOW: Final[dict[str, Callable[[FlowRecord], str]]] = {
     "srcaddr": _source,
     "dstaddr": _destination,
-    "pkt-srcaddr": _source,
-    "pkt-dstaddr": _destination,
+    "pkt-srcaddr": _packet_source,
+    "pkt-dstaddr": _packet_destination,
     "srcport": lambda record: str(record.tuple.source_port),
     "dstport": lambda record: str(record.tuple.destination_port),
     "protocol": lambda record: str(record.tuple.protocol),

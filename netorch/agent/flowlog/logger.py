@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from netorch.agent.flowlog.files import LogFiles
+from netorch.agent.flowlog.gateways import GatewayDrop
 from netorch.agent.flowlog.ledger import Ledger, Target
 from netorch.drivers.conntrack.sources import FlowSources, Heard
 from netorch.errors import KernelError
 from netorch.model.drop_reason import SUPPRESSED, code_of
 from netorch.state.base import HOST_SLICE
 from netorch.state.names import vni_of_ifname
-from netorch.state.nft import DROPPED_ESTABLISHED
+from netorch.state.nft import DROPPED_ESTABLISHED, DROPPED_REPLY
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +33,15 @@ class FlowLogger:
         self._clock = clock
         self._ledger = Ledger()
         self._vni_of: dict[int, int] = {}  # zone -> VNI
-        self._listening: frozenset[int] = frozenset()
+        self._gateways: dict[str, int] = {}  # gateway -> VNI
+        self._listening: frozenset[int | str] = frozenset()  # zones, and gateways
         self._fresh: set[str] = set()  # logs whose connections have counts from before them
         self._walking_for: set[str] = set()
         self._retry_at = 0.0
         self._trouble = ""
 
     def configure(self, targets: Iterable[Target], zones: Mapping[int, int]) -> None:
-        """Log these from now on; `zones` are those of their VPCs, by VNI."""
+        """Log these from now on; `zones` are those of the VPCs with interfaces of instances among them, by VNI."""
         wanted = list(targets)
         new = [target for target in wanted if target.log.id not in self._ledger.logs]
         resumed = frozenset(target.log.id for target in new if self._has_file(target))
@@ -47,6 +49,7 @@ class FlowLogger:
             self._files.append(finished)
         self._fresh |= {target.log.id for target in new} - resumed
         self._vni_of = {zone: vni for vni, zone in zones.items()}
+        self._gateways = {each.gateway: each.vni for target in wanted for each in target.interfaces if each.gateway}
         self._retry_at = 0.0
         self._listen()
 
@@ -86,11 +89,11 @@ class FlowLogger:
         return self._files.exists(first.owner, first.vpc, target.log.id)
 
     def _listen(self) -> None:
-        wanted = frozenset(self._vni_of) if self._ledger.logs else frozenset()
+        wanted: frozenset[int | str] = frozenset((*self._vni_of, *self._gateways)) if self._ledger.logs else frozenset()
         if wanted == self._listening or self._clock() < self._retry_at:
             return
         try:
-            self._sources.listen(wanted)
+            self._sources.listen(self._vni_of if wanted else (), self._gateways if wanted else ())
         except (KernelError, OSError) as error:
             self._fail(str(error))
             return
@@ -131,6 +134,23 @@ class FlowLogger:
             if vni != HOST_SLICE and headers is not None:
                 established = bool(packet.mark & DROPPED_ESTABLISHED)
                 self._ledger.drop(vni, headers, packet.reason, packet.at_s or now, established=established)
+        for gateway, found in heard.gateways.items():
+            self._absorb_gateway(gateway, found, now)
+
+    def _absorb_gateway(self, gateway: str, heard: Heard, now: float) -> None:
+        vni = self._gateways.get(gateway)
+        if vni is None:
+            return
+        if heard.lost or any(packet.reason == SUPPRESSED for packet in heard.dropped):
+            self._ledger.lose_of(vni)
+        for connection in heard.connections:
+            self._ledger.accept_translated(gateway, connection, now)
+        for packet in heard.dropped:
+            headers = packet.headers if packet.reason != SUPPRESSED else None
+            if headers is not None:
+                established, reply = bool(packet.mark & DROPPED_ESTABLISHED), bool(packet.mark & DROPPED_REPLY)
+                drop = GatewayDrop(reason=packet.reason, established=established, reply=reply)
+                self._ledger.drop_at_gateway(gateway, headers, drop, packet.at_s or now)
 
     def _advance(self) -> None:
         end = self._ledger.next_end()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Set
 
 from netorch.agent.flowlog.ledger import Target
 from netorch.agent.flowlog.lines import Interface
@@ -13,23 +13,43 @@ from netorch.model import rules
 from netorch.model.addr import packed
 from netorch.model.eni import NetworkInterface
 from netorch.model.flow_log import FlowLog
+from netorch.model.mapping import GatewayMapping
+from netorch.model.outside.gateway import NatGateway
 from netorch.model.routing.effective import Effective, effective, ranges_of_subnet
+from netorch.model.routing.seats import seat_for
 from netorch.model.security import PrefixList
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records.vpc import VpcRecords
 
 
-def targets_of(records: Records, phases: Mapping[int, Mapping[str, Phase]]) -> list[Target]:
-    """Return the flow logs with the interfaces that are here. Cost: O(records of the VPCs that have flow logs)."""
-    return [target for vni in sorted(records.logged) for target in _of_vpc(records.vpcs[vni], phases.get(vni, {}))]
+def targets_of(records: Records, phases: Mapping[int, Mapping[str, Phase]], namespaces: Container[str] = ()) -> list[Target]:
+    """Return the flow logs with the interfaces that are here; those of gateways whose namespaces are there, too.
+
+    Cost: O(records of the VPCs that have flow logs).
+    """
+    found: list[Target] = []
+    for vni in sorted(records.logged):
+        vpc = records.vpcs[vni]
+        found += _of_vpc(vpc, phases.get(vni, {}), {gateway for gateway in _gateways_here(records, vpc) if gateway in namespaces})
+    return found
 
 
-def _of_vpc(records: VpcRecords, phases: Mapping[str, Phase]) -> Iterator[Target]:
+def _gateways_here(records: Records, vpc: VpcRecords) -> Iterator[str]:
+    """Yield the NAT gateways of a VPC that are at this host now: at its other seat nothing passes."""
+    for nat in vpc.each(NatGateway):
+        mapping = vpc.one(GatewayMapping, nat.id)
+        if mapping is not None and mapping.seats:
+            seat = seat_for(records.host_name, mapping, records.seats.silent, records.seats.dead)
+            if seat.host == records.host_name:
+                yield nat.id
+
+
+def _of_vpc(records: VpcRecords, phases: Mapping[str, Phase], gateways: Set[str]) -> Iterator[Target]:
     vpc = next(records.each(Vpc), None)
     if vpc is None or rules.name(vpc.owner):  # the owner's name becomes a directory's
         return
     enis = sorted(records.each(NetworkInterface), key=lambda eni: eni.id)
-    here = [eni for eni in enis if phases.get(eni.id, Phase.INCOMING) is not Phase.INCOMING]
+    here = [eni for eni in enis if eni.gateway in gateways or phases.get(eni.id, Phase.INCOMING) is not Phase.INCOMING]
     services = service_addresses(records.each(Subnet))
     for log in sorted(records.each(FlowLog), key=lambda log: log.id):
         covered = tuple(_interface(records, vpc, eni) for eni in here if log.resource in (vpc.id, eni.subnet, eni.id))
@@ -46,6 +66,7 @@ def _interface(records: VpcRecords, vpc: Vpc, eni: NetworkInterface) -> Interfac
         subnet=eni.subnet,
         instance=eni.instance,
         addresses=tuple(map(packed, eni.addresses)),
+        gateway=eni.gateway,
         routes=_routes(records, vpc, eni),
     )
 

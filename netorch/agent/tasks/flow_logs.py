@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from netorch.agent.flowlog.logger import FlowLogger
 from netorch.agent.flowlog.targets import targets_of
 from netorch.agent.reconcile import Reconciler
@@ -13,11 +15,14 @@ from netorch.model.flow_log import FlowLog
 class FlowLogs(Task):
     """The flow logs of one host."""
 
-    def __init__(self, logger: FlowLogger, records: Records, reconciler: Reconciler) -> None:
+    def __init__(self, logger: FlowLogger, records: Records, reconciler: Reconciler, namespaces: Set[str]) -> None:
+        """Log for the records' flow logs; `namespaces` are those in which connections are tracked now, a view that changes."""
         self._logger = logger
         self._records = records
         self._reconciler = reconciler
+        self._namespaces = namespaces
         self._logged: set[int] = set()  # VPCs with flow logs, when they were last looked at
+        self._known: frozenset[str] = frozenset()  # namespaces, likewise
 
     def fileno(self) -> int | None:
         """Return the descriptor of what is recorded."""
@@ -31,15 +36,16 @@ class FlowLogs(Task):
     def turn(self, turn: Turn) -> None:
         """Record what there is, for the logs that there are."""
         if self._may_differ(turn.dirty):
-            targets = targets_of(self._records, self._reconciler.phases)
-            self._logged = set(self._records.logged)
-            zones = {vni: self._reconciler.zone_of(vni) for vni in {target.log.vni for target in targets}}
+            targets = targets_of(self._records, self._reconciler.phases, self._namespaces)
+            self._logged, self._known = set(self._records.logged), frozenset(self._namespaces)
+            tracked = {each.vni for target in targets for each in target.interfaces if not each.gateway}
+            zones = {vni: self._reconciler.zone_of(vni) for vni in tracked}
             self._logger.configure(targets, zones)
         self._logger.turn()
 
     def _may_differ(self, dirty: Dirty) -> bool:
         changed = any(FlowLog in kinds or vni in self._logged for vni, kinds in dirty.kinds.items())
-        return changed or (dirty.host and bool(self._logged))
+        return changed or (bool(self._logged) and (dirty.host or self._known != self._namespaces))
 
     def close(self) -> None:
         """Write what was recorded, and stop."""

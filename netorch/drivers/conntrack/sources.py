@@ -1,4 +1,5 @@
-"""What flow logs are made of, from one host's overlay: connections that end, walks over those that live, dropped packets.
+"""What flow logs are made of, from one host's overlay and from gateways' namespaces: connections that end, walks over those that
+live, dropped packets.
 
 Everything is opened while it is wanted only: a host without flow logs has no listener, and the kernel tells nobody.
 """
@@ -16,30 +17,35 @@ from netorch.drivers import netns
 from netorch.drivers.conntrack.attrs import Connection
 from netorch.drivers.conntrack.events import FlowDump, FlowEvents, Happening
 from netorch.drivers.conntrack.nflog import DroppedPacket, DroppedPackets
+from netorch.errors import KernelError
+from netorch.state.base import OVERLAY
 from netorch.state.nft import FLOW_LOG_GROUP
+from netorch.state.owner import netns_name, overlay_netns
 
 _EVENTS, _DELIVERIES, _PORTIONS = 500, 20, 10  # that one `read` takes at most: some 10 ms
 
 
-_S = TypeVar("_S", FlowEvents, DroppedPackets, FlowDump)
-
-
 class Heard(msgspec.Struct, frozen=True, kw_only=True):
-    """What has happened since the last time, and whether something was left out."""
+    """What has happened in a namespace since the last time, and whether something was left out."""
 
     connections: tuple[Connection, ...] = ()
     dropped: tuple[DroppedPacket, ...] = ()
     lost: bool = False
+    gateways: dict[str, Heard] = {}  # what has happened in the namespaces of gateways, by label, where something has
 
     def __bool__(self) -> bool:
-        return bool(self.connections or self.dropped or self.lost)
+        return bool(self.connections or self.dropped or self.lost or self.gateways)
 
 
 class FlowSources(Protocol):
     """Where flow logs come from."""
 
-    def listen(self, zones: Collection[int]) -> None:
-        """Hear of these zones from now on; of none: let go of everything. Raises KernelError."""
+    def listen(self, zones: Collection[int], gateways: Collection[str] = ()) -> None:
+        """Hear of these zones, and of these gateways' namespaces, from now on; of none: let go of everything.
+
+        Raises:
+          KernelError: one of the namespaces is not there, or the kernel refuses.
+        """
         ...
 
     def fileno(self) -> int:
@@ -67,27 +73,25 @@ class FlowSources(Protocol):
 class KernelFlows:
     """Implements FlowSources on a real kernel."""
 
-    def __init__(self, overlay: str) -> None:
-        """Use the namespace of that name, which need not be there before something is wanted of it."""
-        self._overlay = overlay
-        self._fd: int | None = None
-        self._zones: frozenset[int] = frozenset()
-        self._ends: FlowEvents | None = None
-        self._dropped: DroppedPackets | None = None
-        self._walk: FlowDump | None = None
+    def __init__(self, host: str) -> None:
+        """Use a host's namespaces, which need not be there before something is wanted of them."""
+        self._host = host
+        self._open: dict[str, _Namespace] = {}  # by label
         self._epoll = select.epoll()
 
-    def listen(self, zones: Collection[int]) -> None:
-        """Hear of these zones from now on; of none: let go of everything. Raises KernelError."""
-        self._zones = frozenset(zones)
-        if not zones:
-            self._release()
-        elif self._ends is not None:
-            self._ends.narrow(zones)
-        else:
-            self._fd = netns.find(self._overlay) if self._fd is None else self._fd
-            self._dropped = self._dropped or self._watched(DroppedPackets(self._fd, FLOW_LOG_GROUP))
-            self._ends = self._watched(FlowEvents(self._fd, Happening.END, zones))
+    def listen(self, zones: Collection[int], gateways: Collection[str] = ()) -> None:
+        """Hear of these zones, and of these gateways' namespaces, from now on. Raises KernelError."""
+        wanted: dict[str, Collection[int] | None] = dict.fromkeys(gateways)
+        if zones:
+            wanted[OVERLAY] = zones
+        for label in self._open.keys() - wanted.keys():
+            self._open.pop(label).close()
+        for label, of_zones in wanted.items():
+            if label in self._open:
+                self._open[label].narrow(of_zones)
+            else:
+                name = overlay_netns(self._host) if label == OVERLAY else netns_name(self._host, label)
+                self._open[label] = _Namespace(name, of_zones, self._epoll)
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when `read` has something."""
@@ -95,12 +99,61 @@ class KernelFlows:
 
     def walk(self) -> None:
         """Begin to ask what the living connections have counted. Raises KernelError."""
-        if self._fd is not None and self._walk is None:
-            self._walk = self._watched(FlowDump(self._fd, self._zones, taking=True))
+        for found in self._open.values():
+            found.walk()
 
     @property
     def walking(self) -> bool:
         """Return whether a walk has begun and not come to its end."""
+        return any(found.walking for found in self._open.values())
+
+    def read(self) -> Heard:
+        """Return a bounded part of what has arrived; never blocks."""
+        heard = {label: found.read() for label, found in self._open.items()}
+        overlay = heard.pop(OVERLAY, Heard())
+        return msgspec.structs.replace(overlay, gateways={label: found for label, found in heard.items() if found})
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self.listen(())
+        self._epoll.close()
+
+
+_S = TypeVar("_S", FlowEvents, DroppedPackets, FlowDump)
+
+
+class _Namespace:
+    """The sockets in one namespace."""
+
+    def __init__(self, name: str, zones: Collection[int] | None, epoll: select.epoll) -> None:
+        """Listen, to all zones when none are named. Raises KernelError."""
+        self._epoll = epoll
+        self._zones = zones
+        self._ends: FlowEvents | None = None
+        self._dropped: DroppedPackets | None = None
+        self._walk: FlowDump | None = None
+        self._fd = netns.find(name)
+        try:
+            self._dropped = self._watched(DroppedPackets(self._fd, FLOW_LOG_GROUP))
+            self._ends = self._watched(FlowEvents(self._fd, Happening.END, zones))
+        except (KernelError, OSError):
+            self.close()
+            raise
+
+    def narrow(self, zones: Collection[int] | None) -> None:
+        """Hear of these zones from now on. Raises OSError."""
+        self._zones = zones
+        if self._ends is not None:
+            self._ends.narrow(zones)
+
+    def walk(self) -> None:
+        """Begin a walk, unless one is under way. Raises KernelError."""
+        if self._walk is None:
+            self._walk = self._watched(FlowDump(self._fd, self._zones, taking=True))
+
+    @property
+    def walking(self) -> bool:
+        """Return whether a walk is under way."""
         return self._walk is not None
 
     def read(self) -> Heard:
@@ -124,18 +177,11 @@ class KernelFlows:
 
     def close(self) -> None:
         """Let go of everything."""
-        self._release()
-        self._epoll.close()
+        for source in (self._ends, self._dropped, self._walk):
+            if source is not None:
+                source.close()
+        os.close(self._fd)
 
     def _watched(self, source: _S) -> _S:
         self._epoll.register(source.fileno(), select.EPOLLIN)
         return source
-
-    def _release(self) -> None:
-        for source in (self._ends, self._dropped, self._walk):
-            if source is not None:
-                source.close()
-        self._ends = self._dropped = self._walk = None
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None

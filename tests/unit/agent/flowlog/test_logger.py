@@ -23,15 +23,16 @@ class Sources:
 
     def __init__(self) -> None:
         self.zones: frozenset[int] = frozenset()
+        self.gateways: frozenset[str] = frozenset()
         self.heard: list[Heard] = []
         self.walks = 0
         self.walking = False
         self.broken = False
 
-    def listen(self, zones: Collection[int]) -> None:
+    def listen(self, zones: Collection[int], gateways: Collection[str] = ()) -> None:
         if self.broken and zones:
             raise KernelError("listen", errno.EBUSY)
-        self.zones = frozenset(zones)
+        self.zones, self.gateways = frozenset(zones), frozenset(gateways)
 
     def fileno(self) -> int:
         return -1

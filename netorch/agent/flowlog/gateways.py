@@ -1,0 +1,116 @@
+"""What the interface of a NAT gateway sees of a connection: four legs, two of each direction, as EC2 writes them.
+
+    original   arrives from 10.0.1.5:40000 for the gateway      its packets are for 203.0.113.10:443
+               leaves in the gateway's name, from another port  to 203.0.113.10:443
+    reply      arrives from 203.0.113.10:443 at that port
+               leaves the gateway for 10.0.1.5:40000            its packets are from 203.0.113.10
+
+A packet that is dropped is seen as it came, or translated back: never with the gateway's source, since the ACL is asked before
+that (edges.nat). What the gateway itself does not carry the ACL has let in, so EC2 calls it accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from netorch.agent.flowlog.lines import Ends
+from netorch.drivers.conntrack.attrs import Connection, Counts, Tuple
+from netorch.model.security import ICMP
+
+
+class Leg(NamedTuple):
+    """One of the four: a flow with one end at the gateway, and the packets' own ends where these are others."""
+
+    flow: Tuple
+    egress: bool
+    packet: Ends | None = None
+
+
+class FlowDirection(NamedTuple):
+    """One direction of a connection: what packets have when they are dropped, and the legs by which they come and go."""
+
+    seen: tuple[Tuple, ...]
+    arrives: Leg
+    leaves: Leg
+
+
+class GatewayDrop(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a packet was dropped in a gateway's namespace, and what connection tracking knows of it."""
+
+    reason: str  # the counter's name
+    established: bool  # whether a connection has counted it
+    reply: bool
+
+    @property
+    def by_acl(self) -> bool:
+        """Return whether the ACL of the gateway's subnet denies it; else the gateway does not carry it."""
+        return self.reason.startswith("acl_")
+
+    @property
+    def leaving(self) -> bool:
+        """Return whether it had been let in."""
+        return self.reason == "acl_egress"
+
+
+class Dropped(msgspec.Struct):
+    """Packets that a connection has counted, and that were dropped on the way in, or on the way out."""
+
+    arriving: Counts = Counts()
+    leaving: Counts = Counts()
+
+    def add(self, length: int, *, leaving: bool) -> None:
+        """Count a packet."""
+        if leaving:
+            self.leaving = _sum(self.leaving, Counts(1, length))
+        else:
+            self.arriving = _sum(self.arriving, Counts(1, length))
+
+    def before(self, leg: Leg) -> Counts:
+        """Return those that were not seen on a leg."""
+        return _sum(self.arriving, self.leaving) if leg.egress else self.arriving
+
+
+def _sum(one: Counts, other: Counts) -> Counts:
+    return Counts(one.packets + other.packets, one.bytes + other.bytes)
+
+
+def directions_of(connection: Connection) -> tuple[FlowDirection, FlowDirection]:
+    """Return both directions of a connection that a gateway translates: of who has begun it, and of the answers."""
+    original, reply = connection.original, connection.reply
+    here, protocol = reply.destination, original.protocol
+    if protocol == ICMP:
+        back = Tuple(reply.source, original.source, protocol, original.source_port, reply.destination_port)
+    else:
+        back = original.reversed()
+    return (
+        FlowDirection((original,), *_outward(original, here, reply.destination_port)),
+        FlowDirection((reply, back), Leg(reply, egress=False), _inward(back, here)),
+    )
+
+
+def dropped_direction(flow: Tuple, addresses: Sequence[bytes], drop: GatewayDrop) -> FlowDirection:
+    """Return the direction of a packet that was dropped; `addresses` are the gateway's own."""
+    here = addresses[0]
+    if drop.reply and drop.leaving:
+        leg = _inward(flow, here)
+        return FlowDirection((flow,), leg, leg)
+    if flow.destination in addresses:
+        leg = Leg(flow, egress=False)
+        return FlowDirection((flow,), leg, leg)
+    return FlowDirection((flow,), *_outward(flow, here, flow.source_port))
+
+
+def _outward(flow: Tuple, here: bytes, port: int) -> tuple[Leg, Leg]:
+    """Return the legs of what goes out, in the gateway's name from a port of its own."""
+    came = Tuple(flow.source, here, flow.protocol, flow.source_port, flow.destination_port)
+    goes = Tuple(here, flow.destination, flow.protocol, port, flow.destination_port)
+    return Leg(came, False, (flow.source, flow.destination)), Leg(goes, True)
+
+
+def _inward(flow: Tuple, here: bytes) -> Leg:
+    """Return the leg of an answer to who has begun the connection."""
+    goes = Tuple(here, flow.destination, flow.protocol, flow.source_port, flow.destination_port)
+    return Leg(goes, True, (flow.source, flow.destination))
