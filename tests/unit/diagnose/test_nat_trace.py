@@ -19,8 +19,8 @@ def places(way: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def test_a_packet_passes_the_gateway_and_leaves_in_its_name(shop: Run) -> None:
-    first, second = (edge for edge in json.loads(shop("nat", "show", "out", "-o", "json").stdout)["edges"])
     said = traced(shop, "a1", SERVER)
+    first = said["model"]["hops"][-1]["host"]
     assert (said["reachable"], said["disagreement"]) == (True, "")
     sent = [(host, place) for host, place in places(said["model"]) if host != "hv1"]
     assert sent == [
@@ -31,7 +31,7 @@ def test_a_packet_passes_the_gateway_and_leaves_in_its_name(shop: Run) -> None:
         "source 10.0.1.5:49152 becomes 10.0.9.9:49152",
         f"source 10.0.9.9 becomes {PUBLIC}",
     ]
-    assert sorted(said["answer"]["edges"]) == sorted((first, second))
+    assert said["answer"]["edges"] == ["e1", "e2"]
 
 
 def test_the_answer_comes_back_to_the_instance_by_either_edge(shop: Run) -> None:
