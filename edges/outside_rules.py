@@ -11,7 +11,8 @@ They say it in a few rules, whatever the number of VPCs:
 * The edge itself sends to nobody on the uplink's network but the router, e.g. no error about a packet whose source was made up.
 * For the edge itself are pings, at a bounded rate, and by the uplink what resolves its addresses. A VPC's instances get no
   further than the internet does.
-* BGP and BFD are for the edge, too, from the router that it has a session with (edges.bgp), by the uplink.
+* BGP and BFD are for the edge, too, from the router that it has a session with (edges.bgp), by the uplink, and with the TTL of
+  packets that no router has forwarded: nobody further away sends them in its name (RFC 5082, RFC 5881 section 5).
 
 Linux keeps a neighbour entry of everybody who asks for the edge's address. All namespaces of a machine share one limit of them,
 and beyond it the edge's own router cannot be resolved either. So an edge answers the router and 64 more neighbours: a redundant
@@ -73,8 +74,8 @@ chain input {
     icmp type echo-request limit rate 100/second burst 100 packets accept
     icmpv6 type echo-request limit rate 100/second burst 100 packets accept
     iifgroup != CABLES icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } goto discovery
-    iifgroup != CABLES ip saddr @routers tcp dport 179 accept
-    iifgroup != CABLES ip saddr @routers tcp sport 179 accept
+    iifgroup != CABLES ip saddr @routers tcp dport 179 ip ttl 255 accept
+    iifgroup != CABLES ip saddr @routers tcp sport 179 ip ttl 255 accept
     iifgroup != CABLES ip saddr @routers udp dport 3784 ip ttl 255 accept
     meta pkttype { broadcast, multicast } drop
     counter name "to_edge" drop

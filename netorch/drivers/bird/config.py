@@ -107,6 +107,7 @@ def _peer(peer: BgpPeer, password: str) -> str:
         f"  neighbor {peer.remote} as {peer.remote_asn};",
         *([f'  password "{password}";'] if password else []),
         f"  bfd {{ interval {BFD_INTERVAL_MS} ms; multiplier {BFD_MULTIPLIER}; }};",
+        "  ttl security on;",  # RFC 5082: segments of neither side have come over a router
         "  hold time 9;",
         "  connect delay time 1;",
         "  connect retry time 3;",

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.integration.edges.conftest import outskirts
+from tests.integration.edges.conftest import outskirts, speaking
 
-__all__ = ["outskirts"]
+__all__ = ["outskirts", "speaking"]
