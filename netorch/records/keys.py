@@ -148,6 +148,11 @@ def public_address(address: str) -> str:
     return f"alloc/eip/{address}"
 
 
+def addresses_of(owner: str, address: str = "") -> str:
+    """Return the key that lists a public address, or IPv6 range, among those that an owner has, or had last."""
+    return f"alloc/eipof/{owner}/{address}"
+
+
 def pair_prefix(pair: str = "") -> str:
     """Return the prefix of the places of one pair of edges, or of all pairs."""
     return f"alloc/pair/{pair}/" if pair else "alloc/pair/"

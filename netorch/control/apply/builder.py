@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 
 import msgspec
 
@@ -20,7 +21,7 @@ from netorch.control.base.logged import Logs, by_resource, delete_logs
 from netorch.control.base.namespaces import NamespacePlan
 from netorch.control.base.pairs import places
 from netorch.control.base.peers import delete_both, is_active, unknown_ranges
-from netorch.control.base.pools import Addresses
+from netorch.control.base.pools import Addresses, Owners, listed_for
 from netorch.control.base.public import Ephemeral, Publics, only_pair, pair_of_addresses
 from netorch.control.base.quotas import Quotas, decode_quotas, quota_key
 from netorch.control.base.structure import delete_part
@@ -78,7 +79,10 @@ class PlanBuilder:
         self._ephemeral: dict[int, Ephemeral] = {}  # likewise
         self.freed: dict[str, KeyValue] = {}  # the keys of public addresses that the plan gives back, as they will be
         requests = [decl.address for decl in elastic_ips if decl.address]
-        self.addresses = Addresses(self.pools, self.claim, inventory.raw.values, caller, unheard_in(inventory), requests)
+        listed = cache(lambda owner: tuple(listed_for(inventory.raw.values(), owner)))
+        owners = Owners(addresses=listed, quotas=self.quotas_of)
+        unheard = unheard_in(inventory)
+        self.addresses = Addresses(self.pools, self.claim, inventory.raw.values, caller, unheard, owners, requests)
         self.namespaces = NamespacePlan(inventory.raw, _placed(inventory))
 
     def default_instances_only(self, owner: str, name: str) -> bool:

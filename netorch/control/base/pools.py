@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from netorch.control.base.edge_users import Unheard, unheard_by
+from netorch.control.base.quotas import Quotas, check_limit, quotas_of
 from netorch.control.base.uses import use
 from netorch.control.base.writes import Writes
 from netorch.errors import ApiError, UnreadableRecord
@@ -30,6 +31,12 @@ from netorch.store.base import KeyValue, Store
 _PROBES: Final = 16  # single look-ups before all that are held are listed instead
 _UNITS: Final = {4: 1, 6: 1 << (128 - rules.IPV6_VPC_LENGTH)}  # how many addresses are given out at once
 _WORDS: Final = {4: "address", 6: "IPv6 range"}
+_LIMITS: Final = {  # of quotas
+    4: ("public_addresses", "public addresses, with those that it gave back within the last hour,"),
+    6: ("provided_ipv6_ranges", "provided IPv6 ranges, with those that it gave back within the last hour,"),
+}
+
+EPHEMERAL: Final = "ephemeral/"  # stands before the owner who had an address so: nobody may have such a one again by name
 
 Pools = dict[str, Stored[AddressPool]]
 Claims = Callable[[str], KeyValue | None]  # the key of a public address as it was read
@@ -41,11 +48,23 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     pool: Stored[AddressPool]
     claim: Claim
+    owner: str  # of what holds it
+    had: str  # who had it last, if anybody did
 
     def take(self, writes: Writes) -> None:
         """Add that it is taken. Whoever deletes the pool, or narrows it, compares the mark."""
         writes.claim(self.claim)
+        if self.had not in ("", self.owner):
+            writes.drop(keys.addresses_of(self.had, self.address))
+        writes.put(keys.addresses_of(self.owner, self.address), True)
         use(writes, keys.pool(self.pool.record.name), f"pool/{self.pool.record.name}", self.pool.mod_revision)
+
+
+class Owners(NamedTuple):
+    """What owners have, and may have."""
+
+    addresses: Callable[[str], Iterable[str]]  # public addresses and IPv6 ranges that are listed for an owner
+    quotas: Callable[[str], Quotas]
 
 
 class Addresses:
@@ -58,22 +77,26 @@ class Addresses:
         listing: Callable[[], Iterable[KeyValue]],
         caller: Caller,
         unheard: Unheard,
+        owners: Owners,
         requests: Collection[str] = (),
     ) -> None:
         """`requests` are addresses that the decision asks for by name, sooner or later: `next` gives none of them."""
+        self._owners = owners
         self.pools = pools
         self._claims = claims
         self._listing = listing
         self._caller = caller
         self._unheard = cache(unheard)
         self._requests = frozenset(requests)
-        self._given: set[str] = set()
+        self._given: dict[str, str] = {}  # address -> owner
 
-    def next(self, where: str, pools: Sequence[Stored[AddressPool]], holder: str, version: int = 4) -> Chosen:
+    def next(self, where: str, pools: Sequence[Stored[AddressPool]], holder: str, owner: str, version: int = 4) -> Chosen:
         """Return a free address, or IPv6 range, of one of some pools; the more of a pool's are free, the likelier is that pool.
 
+        `owner` is the owner of the holder.
+
         Raises:
-          ApiError: InsufficientAddressCapacity.
+          ApiError: InsufficientAddressCapacity, AddressLimitExceeded.
         Cost: O(1) while some of the addresses are free, O(addresses that are held) when hardly any is.
         """
         space = _Space(pools, version)
@@ -81,15 +104,16 @@ class Addresses:
             fix = "the operator makes one: netorch address pool create NAME --pair PAIR --cidr CIDR"
             what = "there is no address pool" if version == 4 else "there is no address pool with IPv6 ranges"
             raise ApiError("InsufficientAddressCapacity", f"{where}: {what} that will do; {fix}")
+        self._check_room(owner, version)
         for _ in range(_PROBES):
             pool, address = space.at(self._caller.entropy() % space.size)
-            if found := self._draw(pool, address, self._claims(address), holder):
+            if found := self._draw(pool, address, self._claims(address), holder, owner):
                 return found
         known = dict(each_claim(self._listing()))
         offset = self._caller.entropy() % space.size
         for step in range(min(space.size, len(known) + len(self._given) + len(self._requests) + 1)):
             pool, address = space.at((offset + step) % space.size)
-            if found := self._draw(pool, address, known.get(address), holder):
+            if found := self._draw(pool, address, known.get(address), holder, owner):
                 return found
         names = ", ".join(pool.record.name for pool in pools)
         what = f"no {_WORDS[version]} of {names} is free, or has been for long enough"
@@ -115,7 +139,7 @@ class Addresses:
         """Return the address that was asked for; who had it last may have it at once.
 
         Raises:
-          ApiError: InvalidAddress.NotFound for one of no pool, InvalidIPAddress.InUse.
+          ApiError: InvalidAddress.NotFound for one of no pool, InvalidIPAddress.InUse, AddressLimitExceeded.
         """
         pool = next((pool for pool in self.pools.values() if holds(pool.record, address)), None)
         if pool is None:
@@ -123,15 +147,32 @@ class Addresses:
                 "InvalidAddress.NotFound", f"{where}: {address} is of no address pool; leave it out, or choose another"
             )
         known = self._claims(address)
-        found = self._try(pool, address, known, holder, returns=freed_by(known) == owner)
+        is_own = freed_by(known) == owner
+        self._check_room(owner, parse_ip(address)[0], more=0 if is_own and self._counts(address, owner) else 1)
+        found = self._try(pool, address, known, holder, owner, returns=is_own)
         if found is None:
             unheard = self._unheard(pool.record.pair) if not holder_of(known) else ()
             what = f"was given back, and {waits_for(unheard)}" if unheard else "is in use, or was until a short while ago"
             raise ApiError("InvalidIPAddress.InUse", f"{where}: {address} {what}; choose another address, or leave it out")
         return found
 
-    def _draw(self, pool: Stored[AddressPool], address: str, known: KeyValue | None, holder: str) -> Chosen | None:
-        return None if address in self._requests else self._try(pool, address, known, holder)
+    def _check_room(self, owner: str, version: int, more: int = 1) -> None:
+        """Refuse more than an owner may have, with what is held down after it. Cost: O(addresses of the owner)."""
+        had = {address for address in self._owners.addresses(owner) if self._counts(address, owner)}
+        given = {address for address, of in self._given.items() if of == owner}
+        count = sum(parse_ip(address)[0] == version for address in had | given)
+        limit, noun = _LIMITS[version]
+        check_limit(self._owners.quotas(owner), limit, "AddressLimitExceeded", f"owner {owner}", count + more, noun)
+
+    def _counts(self, address: str, owner: str) -> bool:
+        """Return whether an address that is listed for an owner is the owner's, or held down after it."""
+        known = self._claims(address)
+        if known is None or holder_of(known):
+            return known is not None
+        return last_owner(known) == owner and take(known.key, known, "", self._caller.now()) is None
+
+    def _draw(self, pool: Stored[AddressPool], address: str, known: KeyValue | None, holder: str, owner: str) -> Chosen | None:
+        return None if address in self._requests else self._try(pool, address, known, holder, owner)
 
     def _try(
         self,
@@ -139,6 +180,7 @@ class Addresses:
         address: str,
         known: KeyValue | None,
         holder: str,
+        owner: str,
         *,
         returns: bool = False,
     ) -> Chosen | None:
@@ -147,8 +189,8 @@ class Addresses:
         claim = take(keys.public_address(address), known, holder, self._caller.now(), held_down_s)
         if claim is None or address in self._given:
             return None
-        self._given.add(address)
-        return Chosen(address=address, pool=pool, claim=claim)
+        self._given[address] = owner
+        return Chosen(address=address, pool=pool, claim=claim, owner=owner, had=last_owner(known))
 
 
 class _Space:
@@ -179,6 +221,11 @@ def waits_for(unheard: Sequence[str]) -> str:
     return f"{names} may not know it yet: start the agent there, or drain it if nobody sends to it (netorch host drain)"
 
 
+def last_owner(known: KeyValue | None) -> str:
+    """Return the owner that had an address that nobody holds; nothing if it is held, or nobody had it."""
+    return freed_by(known).removeprefix(EPHEMERAL)
+
+
 def capacity(prefix: Prefix) -> int:
     """Return how many addresses, or IPv6 ranges, are given out of a pool's range."""
     return prefix.size // _UNITS[prefix.version]
@@ -197,9 +244,18 @@ def holds(pool: AddressPool, address: str) -> bool:
 
 def open_addresses(store: Store, caller: Caller) -> Addresses:
     """Return the free public addresses as the store knows them."""
-    return Addresses(
-        read_pools(store), claims_of(store), lambda: store.list(keys.public_address("")).kvs, caller, unheard_by(store)
+    owners = Owners(
+        addresses=lambda owner: listed_for(store.list(keys.addresses_of(owner)).kvs, owner),
+        quotas=lambda owner: quotas_of(store, owner),
     )
+    listing = keys.public_address("")
+    return Addresses(read_pools(store), claims_of(store), lambda: store.list(listing).kvs, caller, unheard_by(store), owners)
+
+
+def listed_for(kvs: Iterable[KeyValue], owner: str) -> Iterator[str]:
+    """Yield the public addresses among some keys that are listed for an owner."""
+    prefix = keys.addresses_of(owner)
+    return (kv.key.removeprefix(prefix) for kv in kvs if kv.key.startswith(prefix))
 
 
 def claims_of(store: Store) -> Claims:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from netorch.control.base.pairs import pair_of
-from netorch.control.base.pools import Addresses, Claims, Pools, claims_of, open_addresses
+from netorch.control.base.pools import EPHEMERAL, Addresses, Claims, Pools, claims_of, open_addresses
 from netorch.control.base.writes import ABSENT, Writes
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import vni_of
@@ -60,7 +60,7 @@ class Publics:
         if not mapping.allocation:
             claim = self._claims(mapping.address)
             if claim is not None:
-                writes.claim(release(claim, self._now))
+                writes.claim(release(claim, self._now, EPHEMERAL + self.vpc.owner))
         elif (held := self._elastic(mapping.allocation)) is not None:
             idle = msgspec.structs.replace(held.record, vni=0)
             writes.change(keys.owned("eip", idle.owner, idle.id), held.mod_revision, idle)
@@ -132,10 +132,10 @@ class Ephemeral:
         self._mark = mark
 
     def give(self, writes: Writes, eni: NetworkInterface) -> PublicMapping:
-        """Add an address for an interface's own, and return what it stands for. Raises ApiError: InsufficientAddressCapacity."""
+        """Add an address for an interface's own, and return what it stands for. Raises ApiError: as `Addresses.next`."""
         association = self._caller.new_id("eipassoc", eni.vni)
         fit = [pool for pool in self._addresses.pools.values() if self._pair in ("", pool.record.pair)]
-        chosen = self._addresses.next(f"network interface {eni.id}", fit, association)
+        chosen = self._addresses.next(f"network interface {eni.id}", fit, association, self._vpc.record.owner)
         self._pair = chosen.pool.record.pair
         chosen.take(writes)
         mapping = PublicMapping(

@@ -38,6 +38,8 @@ class Quotas(Record, frozen=True, kw_only=True, omit_defaults=True):
     elastic_ips: int = 5  # EC2's, of a region
     peerings_per_vpc: int = 50  # EC2's, active ones; with more, the end of a VPC would not fit into one transaction
     peering_requests_per_vpc: int = 25  # EC2's, that nobody has accepted yet
+    public_addresses: int = 256  # elastic and ephemeral ones; an hour after its release an address still counts
+    provided_ipv6_ranges: int = 64  # /56s out of pools, likewise; EC2 has 5 a VPC, which cidrs_per_vpc bounds, too
     nat_gateways_per_vpc: int = 5  # EC2's, of an availability zone
     owner: str = ""  # whose they are; the key says it in the store
 
@@ -82,6 +84,11 @@ _OF_CODE: Final = {  # EC2's code -> the limit that it is about, and what is cou
 def check_room(quotas: Quotas, code: str, where: str, count: int, what: str = "") -> None:
     """Refuse more than an owner may have; `count` is how many there would be, `what` names them. Raises ApiError: `code`."""
     name, noun = _OF_CODE[code]
+    check_limit(quotas, name, code, where, count, what or noun)
+
+
+def check_limit(quotas: Quotas, name: str, code: str, where: str, count: int, noun: str) -> None:
+    """Refuse more than a limit that shares its code with others. Raises ApiError: `code`."""
     limit: int = getattr(quotas, name)
     if count <= limit:
         return
@@ -89,7 +96,7 @@ def check_room(quotas: Quotas, code: str, where: str, count: int, what: str = ""
     fix = "delete one"
     if more > limit:
         fix += f", or let the operator raise the quota: netorch quota set {quotas.owner} {name}={more}"
-    raise ApiError(code, f"{where}: has its {limit} {what or noun} already; {fix}")
+    raise ApiError(code, f"{where}: has its {limit} {noun} already; {fix}")
 
 
 def check_growth(quotas: Quotas, code: str, where: str, had: int, count: int, what: str = "") -> None:

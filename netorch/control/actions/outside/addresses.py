@@ -82,7 +82,7 @@ def allocate_writes(writes: Writes, caller: Caller, addresses: Addresses, where:
             raise not_found("pool", wanted.pool)
         pools = addresses.pools.values()
         fit = [pool for pool in pools if wanted.pool in ("", pool.record.name) and wanted.pair in ("", pool.record.pair)]
-        chosen = addresses.next(where, fit, made_id)
+        chosen = addresses.next(where, fit, made_id, wanted.owner)
     chosen.take(writes)
     pool = chosen.pool.record.name
     made = ElasticIp(id=made_id, owner=wanted.owner, address=chosen.address, pool=pool, name=wanted.name, tags=tags)

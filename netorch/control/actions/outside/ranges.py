@@ -46,7 +46,7 @@ def provide(writes: Writes, store: Store, caller: Caller, vpc: Vpc, asked: Provi
     if asked.pool:
         _check_pool(where, addresses.pools, asked.pool, pair)
     fit = [stored for name, stored in addresses.pools.items() if asked.pool in ("", name) and pair in ("", stored.record.pair)]
-    chosen = addresses.next(where, fit, vpc.id, 6)
+    chosen = addresses.next(where, fit, vpc.id, vpc.owner, 6)
     chosen.take(writes)
     cidr = f"{chosen.address}/{rules.IPV6_VPC_LENGTH}"
     pools = {**vpc.ipv6_pools, cidr: chosen.pool.record.name}

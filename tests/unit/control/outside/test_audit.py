@@ -249,10 +249,10 @@ def test_an_allocation_costs_the_same_however_many_addresses_others_hold(acme: C
         for number in range(count):
             other = Caller(owner=f"owner-{count}-{number}", now=acme.now)
             addresses.allocate_address(store, other)
+        one = Caller(owner=f"one-{count}", now=acme.now)
         store.keys = 0
-        made = addresses.allocate_address(store, acme)
+        addresses.allocate_address(store, one)
         costs.append(store.keys)
-        addresses.release_address(store, acme, made.id)
     assert costs[0] == costs[1] < 20
 
 

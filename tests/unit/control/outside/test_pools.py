@@ -96,7 +96,7 @@ def test_addresses_are_found_in_a_pool_that_is_nearly_full(
 ) -> None:
     make_edge("e5", 25, pair="east")
     pools.create_pool(store, operator, name="q", pair="east", cidrs=["203.0.113.0/24"])
-    set_quotas(store, "acme", {"elastic_ips": 1000})
+    set_quotas(store, "acme", {"elastic_ips": 1000, "public_addresses": 1000})
     found = [addresses.allocate_address(store, acme, pool="p").address for _ in range(16)]
     assert sorted(found) == sorted(f"198.51.100.{number}" for number in range(16))
     with refused("InsufficientAddressCapacity", "no address of p is free"):
