@@ -1,0 +1,1 @@
+"""Edges and their pairs: what is asked of them, and what they are given."""
