@@ -25,8 +25,9 @@ gateway leads to passed on, untracked.
 Which direction a packet has, its source says: the VPC's own ranges are inside. Nobody outside can have such a source
 (edges.outside, edges.cable), and what comes by VXLAN was verified.
 
-Both edges have all of it. Hosts send to the first one that answers them, and the edges themselves send answers there. The other
-one knows none of its connections: with `tcp_loose` off it takes what instances send for invalid and resets it.
+Both edges have all of it. Hosts send to the first one that answers them and is active (docs/design/nat.md), and the edges
+themselves send answers there. The other one knows none of its connections: with `tcp_loose` off it takes what instances send for
+invalid and resets it.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from netorch.diagnose.ends import (
 )
 from netorch.diagnose.outside import no_gateway, no_public_address, nobodys
 from netorch.errors import NetorchError
-from netorch.model.addr import parse_ip
+from netorch.model.addr import parse_ip, version_of
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import port_name
 from netorch.model.outside.gateway import NatGateway
@@ -102,7 +102,8 @@ def from_internet(
     if destination == INTERNET:
         raise NetorchError("trace: both ends are on the internet; name an instance, or its public address")
     named = None if is_outside(destination) else interface(inventory, caller, destination)
-    address = public_of(named) if named is not None else somebody(store, inventory, destination)
+    sender = somebody(store, inventory, source)
+    address = public_of(named, version_of(sender)) if named is not None else somebody(store, inventory, destination)
     far = named if named is not None else public_end(inventory, caller, address)
     if far is None:
         return None, nobodys(address)
@@ -114,7 +115,6 @@ def from_internet(
     starts = tuple(Arrival(host=edge.name, ifname=edge.uplink.device) for edge in edges if edge.uplink is not None)
     if not starts:
         return far.records, no_gateway(store, far)
-    sender = somebody(store, inventory, source)
     return far.records, Course(
         on_way=(far.records,),
         near=None,

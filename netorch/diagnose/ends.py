@@ -114,8 +114,11 @@ def _interface_with(records: VpcRecords, address: str) -> str:
     return next((eni.id for eni in records.each(NetworkInterface) if eni.ipv6_address == address), "")
 
 
-def public_of(end: End) -> str:
-    """Return the public address that stands for an interface, if one does."""
+def public_of(end: End, version: int = 4) -> str:
+    """Return the public address that stands for an interface, or its own IPv6 one of a range out of a pool, if there is one."""
+    if version == 6:
+        own = end.eni.ipv6_address
+        return own if own and _interface_with(end.records, own) else ""
     found = (mapping.address for mapping in end.records.each(PublicMapping) if mapping.eni == end.eni.id)
     return next(found, "")
 

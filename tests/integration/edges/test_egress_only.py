@@ -11,6 +11,7 @@ from functools import partial
 import pytest
 from pyroute2.netlink.rtnl.ifaddrmsg import IFA_F_NODAD
 
+from netorch.agent.indexes.seats import Seats
 from netorch.compiler.base import router_mac
 from netorch.control.actions.outside.ranges import Provided
 from netorch.control.actions.vpcs import create_vpc
@@ -274,18 +275,32 @@ def cut_off(outskirts: Outskirts, edge: str) -> Iterator[None]:
             spine.route("replace", dst=way, oif=spine.link_lookup(ifname=f"to-{edge}")[0], scope=253)
 
 
-def test_the_second_edge_takes_over_and_resets_what_it_does_not_know(outskirts: Outskirts) -> None:
+def _hears_on_standby(seats: Seats, vtep: str) -> bool:
+    return not seats.silent and vtep in seats.standby
+
+
+def test_the_second_edge_takes_over_resets_what_it_does_not_know_and_stays_in_use(outskirts: Outskirts) -> None:
+    seats = {host: outskirts.world.agent(host).records.seats for host in ("hv1", "hv2", *EDGES)}
+    e1 = outskirts.world.hosts["e1"].vtep
     outskirts.arrive_at("e2")
-    try:
-        with listening(INTERNET, 82, 6) as server, connected(outskirts.place("a/one"), (SERVER6, 82)) as client:
-            taken, _ = server.accept()
-            with taken, cut_off(outskirts, "e1"):
-                wait_for(lambda: outskirts.ping("a/one", SERVER6, tries=1).ok, "the other edge to be used")
-                client.sendall(b"are you there")
-                with pytest.raises(ConnectionResetError):
-                    client.recv(16)
-                assert source_seen(INTERNET, outskirts.place("b/one"), SERVER6) == address(outskirts, "b/one")
-                assert not outskirts.ping(INTERNET, address(outskirts, "a/one"), tries=1).ok
-    finally:
-        outskirts.arrive_at("e1")
-    wait_for(lambda: outskirts.ping("a/one", SERVER6, tries=1).ok, "the first edge to be used again")
+    with listening(INTERNET, 82, 6) as server, connected(outskirts.place("a/one"), (SERVER6, 82)) as client:
+        taken, _ = server.accept()
+        with taken, cut_off(outskirts, "e1"):
+            wait_for(lambda: outskirts.ping("a/one", SERVER6, tries=1).ok, "the other edge to be used")
+            client.sendall(b"are you there")
+            with pytest.raises(ConnectionResetError):
+                client.recv(16)
+            assert source_seen(INTERNET, outskirts.place("b/one"), SERVER6) == address(outskirts, "b/one")
+            assert not outskirts.ping(INTERNET, address(outskirts, "a/one"), tries=1).ok
+            wait_for(lambda: e1 in seats["e1"].standby, "the first edge to know that nobody reaches it")
+    with listening(INTERNET, 84, 6) as server, connected(outskirts.place("a/one"), (SERVER6, 84)) as client:
+        taken, _ = server.accept()
+        with taken:
+            for host, known in seats.items():
+                wait_for(partial(_hears_on_standby, known, e1), f"{host} to hear the first edge")
+            for edge in EDGES:  # answers by either edge get to the second one
+                outskirts.arrive_at(edge)
+                for sender, receiver in ((client, taken), (taken, client)):
+                    sender.sendall(b"still here")
+                    assert receiver.recv(16) == b"still here"
+    outskirts.arrive_at("e1")
