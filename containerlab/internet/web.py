@@ -24,7 +24,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "text/plain")
         self.end_headers()
-        self.wfile.write(f"hello {self.client_address[0]}, this is {self.server_name()}\n".encode())
+        self.wfile.write(f"hello {plain(self.client_address[0])}, this is {self.server_name()}\n".encode())
         if self.path == "/download":
             self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for number in range(int(SECONDS / EVERY_S)):
@@ -33,9 +33,20 @@ class Handler(BaseHTTPRequestHandler):
 
     def server_name(self) -> str:
         """Return the server's own address in this connection."""
-        return str(self.connection.getsockname()[0])
+        return plain(self.connection.getsockname()[0])
+
+
+class Server(ThreadingHTTPServer):
+    """Takes connections of both IP versions; an IPv4 address is written in an IPv6 one then (RFC 4291 section 2.5.5)."""
+
+    address_family = socket.AF_INET6
+
+
+def plain(address: str) -> str:
+    """Return an address as people write it."""
+    return address.removeprefix("::ffff:")
 
 
 if __name__ == "__main__":
-    with ThreadingHTTPServer(("0.0.0.0", int(sys.argv[1]) if sys.argv[1:] else 80), Handler) as server:
+    with Server(("::", int(sys.argv[1]) if sys.argv[1:] else 80), Handler) as server:
         server.serve_forever()
