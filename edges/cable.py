@@ -116,11 +116,16 @@ def _devices(view: VpcView, ends: Ends) -> Iterator[KernelObject]:
 
 def redirected(view: VpcView, mac: str, ifname: str, protocol: str = IP) -> Iterator[KernelObject]:
     """Yield the filters by which verified packets of a protocol to a gateway's MAC, and no others to it, leave by a device."""
-    vni, vxlan = view.vni, view.vxlan
-    yield Clsact(vni=vni, ifname=vxlan)
-    yield tc_filter(vni, vxlan, INGRESS, UNVERIFIED, OtherPriority(VERIFIED), Drop())
-    yield tc_filter(vni, vxlan, INGRESS, MEANT, Match(protocol=protocol, dst_mac=mac), Redirect(ifname, EGRESS))
-    yield tc_filter(vni, vxlan, INGRESS, REST, Match(dst_mac=mac), Drop())
+    yield from refused(view, mac)
+    meant = Match(protocol=protocol, dst_mac=mac)
+    yield tc_filter(view.vni, view.vxlan, INGRESS, MEANT, meant, Redirect(ifname, EGRESS))
+
+
+def refused(view: VpcView, mac: str) -> Iterator[KernelObject]:
+    """Yield the filters that drop what is not verified, and what is sent to a gateway's MAC and is not meant for it."""
+    yield Clsact(vni=view.vni, ifname=view.vxlan)
+    yield tc_filter(view.vni, view.vxlan, INGRESS, UNVERIFIED, OtherPriority(VERIFIED), Drop())
+    yield tc_filter(view.vni, view.vxlan, INGRESS, REST, Match(dst_mac=mac), Drop())
 
 
 def inside_filters(view: VpcView, near: str) -> list[TcFilter] | None:

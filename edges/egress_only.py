@@ -35,7 +35,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from edges.cable import TRACKED, Ends, public_ranges, redirected, route_in, tc_filter
+from edges.cable import TRACKED, Ends, public_ranges, redirected, refused, route_in, tc_filter
 from edges.skeleton import passes
 from edges.tracking import ALLOWANCE_PARTS, ALLOWANCE_RULE
 from netorch.compiler.base import PORT_MAC, VpcView
@@ -120,12 +120,15 @@ def _sources(number: int, subnet: EgressSubnet) -> str:
 
 
 def egress_only(view: VpcView, ends: Ends) -> Iterator[KernelObject]:
-    """Yield the egress-only internet gateway of the VPC, if it has a seat on this host and the VPC a public range."""
+    """Yield the egress-only internet gateway of the VPC, if it has a seat on this host; without a public range it drops all."""
     ranges = public_ranges(view)
-    for egress in view.of(EgressOnly) if ranges else ():
-        yield from _namespace(view, egress, ends, ranges)
-        yield from _port(view, egress, ends)
-        yield from _answers(view, egress, ends, ranges)
+    for egress in view.of(EgressOnly):
+        if ranges:
+            yield from _namespace(view, egress, ends, ranges)
+            yield from _port(view, egress, ends)
+            yield from _answers(view, egress, ends, ranges)
+        else:
+            yield from refused(view, gateway_mac(egress.id))
 
 
 def _namespace(view: VpcView, egress: EgressOnly, ends: Ends, ranges: list[Prefix]) -> Iterator[KernelObject]:

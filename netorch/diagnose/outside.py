@@ -85,6 +85,9 @@ def refined(store: Store, said: Explanation, died: Walk, end: End) -> Explanatio
         if public_of(end):
             return structs.replace(said, fix=f"see what its edges say: netorch status; else netorch drift --host {died.host}")
         return structs.replace(said, fix=_associate(store, end))
+    if code is Code.IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS:
+        vpc = end.records.vpc.record
+        return structs.replace(said, fix=f"netorch vpc associate-cidr {vpc.owner}/{vpc.name} --provided-ipv6")
     on_edge = died.host in edges_of(end.records)
     if code is Code.NO_ROUTE_TO_DESTINATION and not on_edge:
         return structs.replace(said, fix=_way_out(end, packet.version) or said.fix)

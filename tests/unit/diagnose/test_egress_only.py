@@ -85,6 +85,18 @@ def test_what_is_missing_is_told_with_the_commands_that_repair_it(six: Run) -> N
     traced(six, "i-six", SERVER)
 
 
+def test_a_range_of_the_customers_own_is_carried_by_neither_gateway(shop: Run) -> None:
+    shop("vpc", "associate-cidr", "shop", "2001:db8:ff00::/56")
+    shop("subnet", "create", "own", "--vpc", "shop", "--cidr", "10.0.70.0/24", "--ipv6-cidr", "2001:db8:ff00::/64")
+    shop("instance", "run", "i-own", "--subnet", "shop/own", "--host", "hv1", "--no-wait")
+    shop("eigw", "create", "away", "--vpc", "shop")
+    for target in ("eigw", "igw"):
+        shop("route-table", "route", "add" if target == "eigw" else "replace", "main", "::/0", "via", target)
+        said = traced(shop, "i-own", SERVER, code=2)
+        assert said["code"] == "IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS"
+        assert said["fix"] == "netorch --owner acme vpc associate-cidr acme/shop --provided-ipv6"
+
+
 def test_reach_counts_flows_out_through_it_and_none_in(six: Run) -> None:
     lead(six)
     flows = json.loads(six("reach", "--matrix", "--vpc", "shop", "-o", "json").stdout)
