@@ -90,12 +90,19 @@ def changes(agent: AgentProcess, store: Store) -> tuple[list[float], set[int]]:
     return seconds, writes
 
 
+def restarted(underlay: str, store_path: Path, directory: Path) -> Started:
+    """Return what the start of an agent took that finds everything in force."""
+    agent = AgentProcess(underlay, store_path, directory)
+    agent.end()
+    return agent.started
+
+
 class Measured(msgspec.Struct, kw_only=True):
     """What one number of VPCs took."""
 
     vpcs: int
     first: Started  # the quickest of several builds
-    again: Started  # a restart
+    again: Started  # the quickest of several restarts
     audit: float
     dump: float  # by the kernel alone
     raw: float
@@ -118,9 +125,7 @@ def measure(vpcs: int, dual: bool, directory: Path) -> Measured:
     agent.ask("audit")
     audit = agent.hear(Audited).seconds
     agent.end()
-    agent = AgentProcess(underlay, path, directory)
-    again = agent.started
-    agent.end()
+    again = min((restarted(underlay, path, directory) for _ in range(ROUNDS)), key=lambda started: started.seconds)
     descriptor = netns.find(underlay)
     with netns.inside(descriptor):
         kernel = LinuxKernel("hv1")
