@@ -103,6 +103,13 @@ class Agent:
         now = self._clock()
         self.reconciler.read_kernel()
         self._audit_at = now + AUDIT_EVERY_S
+        self._follow(now)
+        self.probes.recall()
+        self.records.dirty.host |= self.follower.in_sync  # so that a host that the store does not know is reported at once
+        self.turn()
+
+    def _follow(self, now: float) -> None:
+        """Follow the store from where the last run was. What that run saved is let go again before anything is compiled."""
         saved = self._snapshot.load()
         if saved is not None:
             self.follower.history.recall(saved)
@@ -112,9 +119,6 @@ class Agent:
             log.info("booting from the snapshot revision=%d reason=%r", saved.revision, self.follower.trouble)
         if saved is not None:
             self.connections.recall(saved)
-        self.probes.recall()
-        self.records.dirty.host |= self.follower.in_sync  # so that a host that the store does not know is reported at once
-        self.turn()
 
     def step(self, timeout_s: float, wake_fd: int | None = None) -> None:
         """Wait for something to do, at most `timeout_s` or until `wake_fd` is readable, and do it."""

@@ -119,6 +119,10 @@ class Reconciler:
         differing = 0
         for slice_id in self.slices.keys() | by_slice.keys():
             found = by_slice.get(slice_id, {})
+            if slice_id not in self.slices:
+                self._slice(slice_id).found(found)
+                differing += len(found)
+                continue
             target = self._slice(slice_id)
             for key in [key for key in target.actual if key not in found and covers(key)]:
                 self.repaired += _is_damage(target, key, None)

@@ -33,19 +33,21 @@ class Slice:
         self._disputed: set[Key] = set()  # keys of which parts ask for different objects
 
     def set_part(self, part: PartId, objects: Objects) -> None:
-        """Replace what a part asks for; nothing when it is gone. Cost: O(the part), whatever else the slice holds."""
+        """Replace what a part asks for, by objects that are the slice's from now on; nothing when the part is gone.
+
+        Cost: O(the part), whatever else the slice holds.
+        """
         before = {obj.key: obj for obj in self._parts.pop(part, ())}
-        if objects:
-            self._parts[part] = tuple(objects.values())
         for key, obj in objects.items():
             known = before.pop(key, None)
-            if known is None:
-                self._ask(key, obj)
-            elif known is not obj and known != obj:
-                self._ask(key, obj)
-                self._release(key, known)
+            if known is None or known != obj:
+                objects[key] = self._ask(key, obj)
+                if known is not None:
+                    self._release(key, known)
         for key, known in before.items():
             self._release(key, known)
+        if objects:
+            self._parts[part] = tuple(objects.values())
 
     def drop_parts(self, scope: str) -> None:
         """Forget what parts ask for that were compiled for something whose name begins with `scope`. Cost: O(slice)."""
@@ -64,14 +66,18 @@ class Slice:
         """Return whether a part asks for anything."""
         return part in self._parts
 
-    def _ask(self, key: Key, obj: KernelObject) -> None:
-        known = self.desired.get(key)
+    def _ask(self, key: Key, obj: KernelObject) -> KernelObject:
+        """Note that one more part asks for an object; return the kernel's own if it is equal: no object is kept twice."""
+        known, found = self.desired.get(key), self.actual.get(key)
+        if found is not None and found == obj:
+            obj = found
         self.desired[key] = obj
         if known is not None:
             self._shared.setdefault(key, Counter((known,)))[obj] += 1
             self._note_dispute(key)
-        if known is None or known != obj:
+        if obj is not found and (known is None or known != obj):
             self.touched.add(key)
+        return obj
 
     def _release(self, key: Key, obj: KernelObject) -> None:
         counts = self._shared.get(key)
@@ -112,6 +118,11 @@ class Slice:
         self._shared = {}
         self._disputed = set()
         self.keep = frozenset()
+        self.all_touched = True
+
+    def found(self, objects: Objects) -> None:
+        """Take in all that the kernel holds of a slice of which nothing was known yet."""
+        self.actual = objects
         self.all_touched = True
 
     def touch(self, key: Key) -> None:

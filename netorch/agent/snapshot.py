@@ -45,7 +45,7 @@ class SnapshotFile:
         except OSError as error:
             log.warning("snapshot unreadable path=%s error=%s", self.path, error)
             return None
-        digest, body = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+        digest, body = content[:_DIGEST_BYTES], memoryview(content)[_DIGEST_BYTES:]  # no copy: a large host's has many megabytes
         if hashlib.sha256(body).digest() != digest:
             log.warning("snapshot damaged and ignored path=%s", self.path)
             return None
@@ -63,7 +63,8 @@ class SnapshotFile:
             new.unlink(missing_ok=True)  # of an agent that was killed, and open to others as it made it
             with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE), "wb") as file:
                 give_to_group(new)
-                file.write(hashlib.sha256(body).digest() + body)
+                file.write(hashlib.sha256(body).digest())
+                file.write(body)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(new, self.path)

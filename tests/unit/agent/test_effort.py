@@ -45,7 +45,7 @@ from tests.rig.seats import gateway_of, seat_gateway
 EDGES = {"e1": "192.0.2.21", "e2": "192.0.2.22"}
 SIZES = (5, 20, 80)
 OPERATIONS = 9  # of a mapping that goes to another host: its route and element, and what leads to the hosts
-SWITCH_CALLS = 750  # of a VPC with a gateway and three routes to it: a fifth more than now
+SWITCH_CALLS = 920  # of a VPC with a gateway and three routes to it: a fifth more than now
 BUILD_CALLS, RESTART_CALLS = 4_500, 4_000  # a VPC of this kind, which has 38 objects: a fifth more than now
 
 
@@ -154,6 +154,17 @@ def test_another_vpc_costs_the_same_however_many_there_are(tmp_path: Path) -> No
         each = [(after - before) / (more - fewer) for (fewer, before), (more, after) in pairwise(zip(SIZES, costs, strict=True))]
         assert each[1] < 1.02 * each[0]
         assert each[1] < most
+
+
+def test_a_restarted_agent_keeps_no_object_twice(tmp_path: Path) -> None:
+    _, store = started(3, tmp_path)
+    kernel = Taking()
+    for _ in range(2):
+        agent = Agent("hv1", kernel, lambda: store, SnapshotFile(tmp_path / "twice.snapshot"), load_compilers(), clock)
+        agent.start()
+    slices = agent.reconciler.slices.values()
+    assert sum(len(each.desired) for each in slices) > 100
+    assert all(each.actual[key] is obj for each in slices for key, obj in each.desired.items())
 
 
 def move_away(store: MemoryStore, key: str, vtep: str) -> None:
