@@ -30,7 +30,7 @@ one table: a changed ACL replaces all of it at once, and connections are not in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from edges.cable import redirected
@@ -59,6 +59,7 @@ INSIDE: Final = "eth0"  # the gateway's end of its port's cable
 ROUTER: Final = "192.0.0.8"  # what stands for the VPC's router there, never on a wire: RFC 7335 section 6
 # EC2 has 55,000 for each destination. Below 4790 are those of VXLAN and of IPsec, which no connection must have.
 PORTS: Final = "4790-65535"
+SEED: Final = 1  # of the hash that chooses among a gateway's addresses: both edges choose alike
 
 _TABLE: Final = """
 ALLOWANCE_PARTS
@@ -112,10 +113,10 @@ chain forward {
     meta l4proto tcp ct state invalid counter name "no_connection" reject with tcp reset
     counter name "no_connection" drop
 }
+SPREAD
 chain translate {
     type nat hook postrouting priority 100; policy accept;
-    meta l4proto { tcp, udp } snat ip to ADDRESS:PORTS
-    snat ip to ADDRESS
+    TRANSLATE
 }
 chain leaving {
     type filter hook postrouting priority 90; policy accept;
@@ -143,14 +144,27 @@ _DROP_CHAINS: Final = "\n".join(
 )
 
 
-def gateway_table(nat_id: str, vni: int, address: str, subnet: Subnet, acl: NetworkAcl, ports: str = PORTS) -> NftTable:
-    """Return the table of a gateway's namespace: the ports of `address` that connections get, and the ACL of its subnet."""
+def gateway_table(
+    nat_id: str, vni: int, addresses: Sequence[str], subnet: Subnet, acl: NetworkAcl, ports: str = PORTS
+) -> NftTable:
+    """Return the table of a gateway's namespace: the addresses and ports that connections get, and the ACL of its subnet."""
     arriving, leaving = (_border(subnet, acl, direction) for direction in (Direction.INGRESS, Direction.EGRESS))
     body = _TABLE.replace("ACLS", "\n".join(filter(None, (arriving[0], leaving[0]))))
     body = body.replace("VPC_DROP_SETS", VPC_DROP_SETS).replace("DROP_CHAINS", _DROP_CHAINS)
     body = body.replace("ARRIVING", arriving[1]).replace("LEAVING", leaving[1])
-    body = body.replace("ADDRESS", address).replace("PORTS", ports)
+    spread, translate = _translation(addresses, ports)
+    body = body.replace("SPREAD\n", "".join(f"{chain}\n" for chain in spread)).replace("TRANSLATE", "\n    ".join(translate))
     return NftTable(netns=nat_id, vni=vni, family="inet", body=body)
+
+
+def _translation(addresses: Sequence[str], ports: str) -> tuple[list[str], list[str]]:
+    """Return chains that translate to one address each, and the rules that choose one, alike for all connections of two ends."""
+    each = [[f"meta l4proto {{ tcp, udp }} snat ip to {address}:{ports}", f"snat ip to {address}"] for address in addresses]
+    if len(each) == 1:
+        return [], each[0]
+    chains = [_block("chain", f"address_{place}", rules) for place, rules in enumerate(each)]
+    hashed = f"jhash ip saddr . ip daddr mod {len(each)} seed {SEED:#x}"
+    return chains, [f"{hashed} {place} goto address_{place}" for place in range(len(each))]
 
 
 def _border(subnet: Subnet, acl: NetworkAcl, direction: Direction) -> tuple[str, str]:
@@ -184,7 +198,7 @@ def _namespace(view: VpcView, nat: Nat) -> Iterator[KernelObject]:
     vni, netns = view.vni, nat.id
     yield Namespace(vni=vni, label=netns)
     yield from namespace_sysctls(netns)
-    yield gateway_table(netns, vni, nat.address, nat.subnet, acl_of(view, nat.subnet))
+    yield gateway_table(netns, vni, nat.beginning, nat.subnet, acl_of(view, nat.subnet))
     yield AdminUp(netns=netns, vni=vni, ifname=LOOPBACK)
     yield CableEnd(
         netns=netns,
@@ -197,7 +211,8 @@ def _namespace(view: VpcView, nat: Nat) -> Iterator[KernelObject]:
         peer_netns=OVERLAY,
     )
     yield Settings(netns=netns, vni=vni, ifname=INSIDE)
-    yield Address(netns=netns, vni=vni, ifname=INSIDE, address=f"{nat.address}/32")
+    for address in nat.addresses:
+        yield Address(netns=netns, vni=vni, ifname=INSIDE, address=f"{address}/32")
     yield AdminUp(netns=netns, vni=vni, ifname=INSIDE)
     yield Neighbour(netns=netns, vni=vni, ifname=INSIDE, dst=ROUTER, lladdr=PORT_MAC)
     yield Route(netns=netns, vni=vni, table=MAIN_TABLE, dst="0.0.0.0/0", via=ROUTER, ifname=INSIDE)
@@ -211,11 +226,12 @@ def _port(view: VpcView, nat: Nat) -> Iterator[KernelObject]:
     yield from device_sysctls(PORT_V4, port, vni)  # as of every port
     yield Settings(vni=vni, ifname=port)
     yield AdminUp(vni=vni, ifname=port)
-    yield Neighbour(vni=vni, ifname=port, dst=nat.address, lladdr=mac)
+    for address in nat.addresses:
+        yield Neighbour(vni=vni, ifname=port, dst=address, lladdr=mac)
     yield from redirected(view, mac, port)
-    if nat.is_used_at(view.host.host.name):
-        for table in view.tables_to(nat.address):
-            yield Route(vni=vni, table=table, dst=f"{nat.address}/32", ifname=port)
+    for address in nat.addresses if nat.is_used_at(view.host.host.name) else ():
+        for table in view.tables_to(address):
+            yield Route(vni=vni, table=table, dst=f"{address}/32", ifname=port)
     for other in (view.vxlan, *_outside_cables(view)):
         yield passes(port, other, vni)
         yield passes(other, port, vni)

@@ -87,8 +87,8 @@ def _translators(view: VpcView) -> Iterator[KernelObject]:
     """Yield the right of the edges that carry a NAT gateway to send in its name."""
     for nat in view.of(Nat):
         for seat in nat.gateway.seats:
-            if seat.host != view.host.host.name:
-                yield from _accept("senders", seat.vtep, view.vni, nat.address)
+            for address in nat.addresses if seat.host != view.host.host.name else ():
+                yield from _accept("senders", seat.vtep, view.vni, address)
 
 
 def _inside(view: VpcView) -> list[Prefix]:

@@ -27,6 +27,7 @@ from netorch.agent.tasks.base import Task, Turn
 from netorch.agent.tasks.connections import Connections
 from netorch.agent.tasks.flow_logs import FlowLogs
 from netorch.agent.tasks.moves import MoveEnds
+from netorch.agent.tasks.nat_drains import NatDrains
 from netorch.agent.tasks.nat_use import NatUses
 from netorch.agent.tasks.probes import Probes
 from netorch.agent.tasks.readiness import Readiness
@@ -86,6 +87,7 @@ class Agent:
             *([FlowLogs(flow_logger, self.records, self.reconciler, kernel.trackers.keys())] if flow_logger is not None else []),
             self.probes,
             self.readiness,
+            NatDrains(self.records, kernel),
             NatUses(host_name, kernel, self.publisher),
             self.status,  # last, so that it says what the others have done
         ]

@@ -198,7 +198,8 @@ class Views:
             if gateway.kind is TargetKind.NAT_GATEWAY:
                 nat = _needed(records, NatGateway, gateway.id)
                 eni = _needed(records, NetworkInterface, nat.eni)
-                yield Nat(gateway=gateway, eni=eni, subnet=_needed(records, Subnet, eni.subnet))
+                subnet = _needed(records, Subnet, eni.subnet)
+                yield Nat(gateway=gateway, eni=eni, subnet=subnet, draining=tuple(nat.draining))
 
     def egress_only(self, vni: int, phases: Phases) -> Iterable[EgressOnly]:
         """Yield the egress-only internet gateway of a VPC, if it has a seat here. Raises MissingRecord."""

@@ -1,8 +1,8 @@
 """NAT gateways, as every host that carries their VPC sees them.
 
-A NAT gateway is a target like any other gateway: routes to it carry its MAC (netorch.compiler.routes). Its private address has a
-way to the edge that it is at, as an interface's has: in its name it sends to addresses of the VPC that a route table leads to it,
-and by its address come the answers of those, and of the internet by the other edge of the pair.
+A NAT gateway is a target like any other gateway: routes to it carry its MAC (netorch.compiler.routes). Its private addresses
+have ways to the edge that it is at, as an interface's have: in their names it sends to addresses of the VPC that a route table
+leads to it, and by them come the answers of those, and of the internet by the other edge of the pair.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class Nat(msgspec.Struct, frozen=True, kw_only=True):
     gateway: Gateway
     eni: NetworkInterface
     subnet: Subnet
+    draining: tuple[str, ...] = ()  # the private addresses in whose name no connection begins
 
     @property
     def id(self) -> str:
@@ -33,9 +34,14 @@ class Nat(msgspec.Struct, frozen=True, kw_only=True):
         return self.gateway.id
 
     @property
-    def address(self) -> str:
-        """Return the private address in whose name it sends."""
-        return self.eni.address
+    def addresses(self) -> tuple[str, ...]:
+        """Return the private addresses in whose name it sends; the primary one first."""
+        return self.eni.addresses
+
+    @property
+    def beginning(self) -> tuple[str, ...]:
+        """Return those in whose name connections begin. The primary one never drains."""
+        return tuple(address for address in self.addresses if address not in self.draining)
 
     def is_used_at(self, host: str) -> bool:
         """Return whether a host takes itself for the seat that packets go to."""
@@ -43,13 +49,14 @@ class Nat(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _ways(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the way to the private address of each NAT gateway that is on another host."""
+    """Yield the ways to the private addresses of each NAT gateway that is on another host."""
     for nat in view.of(Nat):
         if nat.is_used_at(view.host.host.name):
             continue
         vtep, mtu = nat.gateway.seat.vtep, view.mtu_over(nat.gateway.underlay_mtu)
-        for table in view.tables_to(nat.address):
-            yield Route(vni=view.vni, table=table, dst=f"{nat.address}/32", via=vtep, ifname=view.vxlan, mtu=mtu)
+        for address in nat.addresses:
+            for table in view.tables_to(address):
+                yield Route(vni=view.vni, table=table, dst=f"{address}/32", via=vtep, ifname=view.vxlan, mtu=mtu)
         yield Neighbour(vni=view.vni, ifname=view.vxlan, dst=vtep, lladdr=router_mac(vtep))
         yield Fdb(vni=view.vni, ifname=view.vxlan, lladdr=router_mac(vtep), dst=vtep)
 

@@ -157,6 +157,10 @@ class ConnectionTracker(SharedTable, Protocol):
         """Let the kernel know connections that began elsewhere; of those that it knows it learns who tracks them."""
         ...
 
+    def answered_at(self, addresses: Collection[str]) -> set[str]:
+        """Return those of some IPv4 addresses that answers of connections come to: translated ones have such an address."""
+        ...
+
 
 class Echoes(Protocol):
     """ICMP echoes to other hosts, from an address of this one."""

@@ -33,10 +33,10 @@ class Instance(Record, frozen=True, kw_only=True, omit_defaults=True):
 class NetworkInterface(Record, frozen=True, kw_only=True, omit_defaults=True):
     """An elastic network interface: the holder of addresses and MAC. Stored at `vpc/<vni>/eni/<id>`.
 
-    Schema 2 added `source_dest_check`, schema 3 `gateway`.
+    Schema 2 added `source_dest_check`, schema 3 `gateway`, schema 4 `secondary`.
     """
 
-    SCHEMA: ClassVar[int] = 3
+    SCHEMA: ClassVar[int] = 4
 
     id: str
     vni: int
@@ -48,13 +48,14 @@ class NetworkInterface(Record, frozen=True, kw_only=True, omit_defaults=True):
     groups: tuple[str, ...] = ()  # sg-..., sorted; what none of them permits is refused, so none refuses everything
     name: str = ""
     source_dest_check: bool = True  # whether it sends and receives packets of its own addresses only
+    secondary: tuple[str, ...] = ()  # more private IPv4 addresses, in the order in which they came; NAT gateways have such
     gateway: str = ""  # nat-..., whose it is: then it is attached to no instance, and its MAC is the gateway's
     tags: Tags = {}
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Return every address that is mapped to this interface."""
-        return (self.address, self.ipv6_address) if self.ipv6_address else (self.address,)
+        """Return every address that this interface has."""
+        return (self.address, *self.secondary, self.ipv6_address) if self.ipv6_address else (self.address, *self.secondary)
 
 
 class Role(Enum):

@@ -69,7 +69,7 @@ def _wrong_mappings(
             yield UnreadableRecord(key, "is used twice: the address stands for several")
         if (other := seen.setdefault((mapping.eni, mapping.private_address), mapping.address)) != mapping.address:
             yield UnreadableRecord(key, f"stands for {mapping.private_address} of {mapping.eni}, as {other} does")
-        if mapping.eni in interfaces and interfaces[mapping.eni].record.address != mapping.private_address:
+        if mapping.eni in interfaces and mapping.private_address not in interfaces[mapping.eni].record.addresses:
             yield UnreadableRecord(key, f"stands for {mapping.private_address}, which {mapping.eni} has not")
         if _holder(inventory, mapping.address) != (mapping.allocation or mapping.association):
             yield UnreadableRecord(key, f"is not held by {mapping.allocation or mapping.association}")

@@ -124,7 +124,7 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         "name": {"description": "Its name, unique in the VPC; routes write nat- and this.", **_NAME},
         "subnet": {"description": "The name of its subnet, by whose route table its packets go.", **_NAME},
         "elastic_ips": {
-            "description": "The name of the owner's elastic IP in whose name it sends.",
+            "description": "The names of the owner's elastic IPs in whose names it sends; the first one is the primary one.",
             "items": {"type": "string", **_NAME},
             "maxItems": MAX_PUBLIC,
         },

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from netorch.cli.context import Session, action, complete, tag_option
-from netorch.cli.nouns import Actions, Noun, Rules, add_common
+from netorch.cli.nouns import Actions, Noun, Rules, add_common, resource_argument
 from netorch.cli.output import Columns, output_option
 from netorch.model.outside.nat_metrics import REASONS
 
@@ -31,11 +31,27 @@ def row(info: NatGatewayInfo) -> dict[str, Any]:
         "subnet": info.subnet,
         "address": info.address,
         "public_addresses": [mapping.address for mapping in info.public],
+        "addresses": address_rows(info),
         "pair": info.pair,
         "edges": list(info.edges),
         "metrics": info.metrics,
         "dropped": info.dropped,
     }
+
+
+def address_rows(info: NatGatewayInfo) -> list[dict[str, Any]]:
+    """Return a gateway's addresses, as EC2 does in NatGatewayAddresses."""
+    return [
+        {
+            "public_address": mapping.address,
+            "private_address": mapping.private_address,
+            "allocation": mapping.allocation,
+            "association": mapping.association,
+            "primary": mapping.private_address == info.address,
+            "status": "disassociating" if mapping.private_address in info.gateway.draining else "succeeded",
+        }
+        for mapping in info.public
+    ]
 
 
 def metric_rows(info: NatGatewayInfo) -> list[dict[str, Any]]:
@@ -50,7 +66,8 @@ def _actions() -> Actions:
     return Actions(describe_nat_gateways, describe_nat_gateway, delete_nat_gateway)
 
 
-METRICS = Rules(("metric", "value"), metric_rows, counted=(), hidden=("metrics", "dropped"), called="metrics")
+HIDDEN = ("metrics", "dropped", "draining", "addresses")
+METRICS = Rules(("metric", "value"), metric_rows, counted=(), hidden=HIDDEN, called="metrics")
 NOUN = Noun("nat", "NAT gateway", COLUMNS, row, _actions, METRICS, operators=("pair", "edges"))
 add_common(
     command,
@@ -82,3 +99,49 @@ def create(session: Session, name: str, subnet: str, elastic_ip: str, address: s
     subnet_id = session.id_of("subnet", subnet)
     gateway = create_nat_gateway(session.store, session.caller, subnet_id, allocation, name=name, address=address, tags=tags)
     NOUN.show(session, gateway.id, output)
+
+
+@command.command("associate-address")
+@resource_argument("nat", "NAT gateway")
+@click.argument("elastic_ips", nargs=-1, required=True, shell_complete=complete("eipalloc"))
+@output_option
+@action
+def associate_address(session: Session, resource: str, elastic_ips: tuple[str, ...], output: str) -> None:
+    """Let a NAT gateway send in the name of more elastic IP addresses; eight in all.
+
+    All connections between the same two ends have the same address; others are spread. Each has all ports for each destination.
+    """
+    from netorch.control.actions.outside.addresses import allocation_of
+    from netorch.control.actions.outside.nat_addresses import associate_nat_gateway_address
+
+    nat_id = session.id_of("nat", resource)
+    allocations = [allocation_of(session.store, session.caller, text) for text in elastic_ips]
+    associate_nat_gateway_address(session.store, session.caller, nat_id, allocations)
+    NOUN.show(session, nat_id, output)
+
+
+@command.command("disassociate-address")
+@resource_argument("nat", "NAT gateway")
+@click.argument("elastic_ips", nargs=-1, required=True, shell_complete=complete("eipalloc"))
+@click.option(
+    "--max-drain-duration",
+    "drain_s",
+    type=int,
+    default=350,
+    show_default=True,
+    help="Seconds after which connections by the address end, if they have not before.",
+)
+@output_option
+@action
+def disassociate_address(session: Session, resource: str, elastic_ips: tuple[str, ...], drain_s: int, output: str) -> None:
+    """Let a NAT gateway begin no more connections in the name of some of its elastic IP addresses.
+
+    They are disassociated once their connections have ended. The primary one, with which the gateway was made, stays.
+    """
+    from netorch.control.actions.outside.addresses import allocation_of
+    from netorch.control.actions.outside.nat_addresses import disassociate_nat_gateway_address
+
+    nat_id = session.id_of("nat", resource)
+    allocations = [allocation_of(session.store, session.caller, text) for text in elastic_ips]
+    disassociate_nat_gateway_address(session.store, session.caller, nat_id, allocations, drain_s=drain_s)
+    NOUN.show(session, nat_id, output)

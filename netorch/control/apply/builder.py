@@ -65,6 +65,7 @@ class PlanBuilder:
         self.joined: list[str] = []  # the new edges of pairs
         self.vnis: dict[Path, FreeVni] = {}  # for the new VPCs
         self.interfaces: dict[Path, dict[str, str]] = {}  # of each planned VPC's instances, by name: the id of the own interface
+        self.translations: dict[str, dict[str, str]] = {}  # NAT gateway's interface -> private address -> name of its elastic IP
         self.elastic_ips = elastic_ips
         self._elastic = {(found.record.owner, found.record.name): found for found in inventory.elastic_ips.values()}
         self.default_instances: set[str] = set()  # instances of the file's top level, by name

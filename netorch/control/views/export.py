@@ -116,7 +116,7 @@ def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str], elasti
     subnets = sorted(records.each(Subnet), key=lambda subnet: subnet.name)
     instances = sorted(records.each(Instance), key=lambda instance: instance.name)
     public = {mapping.eni: mapping for mapping in records.each(PublicMapping)}
-    nats = [_nat_gateway(records, nat, public.get(nat.eni), elastic) for nat in records.each(NatGateway)]
+    nats = [_nat_gateway(records, nat, elastic) for nat in records.each(NatGateway)]
     names = peer_names(
         records.each(SecurityGroup),
         records.each(PrefixList),
@@ -146,16 +146,17 @@ def _gateway(records: VpcRecords, kind: type[OnlyGateway], decl: type[D]) -> D |
     return next((decl(name=found.name, tags=found.tags) for found in records.each(kind)), msgspec.UNSET)
 
 
-def _nat_gateway(
-    records: VpcRecords, nat: NatGateway, public: PublicMapping | None, elastic: Mapping[str, str]
-) -> NatGatewayDecl:
-    """Return the declaration of a NAT gateway; `public` stands for its address, `elastic` has names of elastic IPs by id."""
-    name = elastic.get(public.allocation, "") if public is not None else ""
+def _nat_gateway(records: VpcRecords, nat: NatGateway, elastic: Mapping[str, str]) -> NatGatewayDecl:
+    """Return the declaration of a NAT gateway without what drains; `elastic` has names of elastic IPs by id."""
+    eni = records.of(NetworkInterface)[nat.eni].record
+    public = {found.private_address: found.allocation for found in records.each(PublicMapping) if found.eni == nat.eni}
+    stay = (address for address in eni.addresses if address not in nat.draining)
+    names = [elastic.get(public.get(address, ""), "") for address in stay]
     return NatGatewayDecl(
         name=nat.name,
         subnet=records.of(Subnet)[nat.subnet].record.name,
-        elastic_ips=[name] if name else [],
-        address=records.of(NetworkInterface)[nat.eni].record.address,
+        elastic_ips=list(filter(None, names)),
+        address=eni.address,
         tags=nat.tags,
     )
 

@@ -82,6 +82,18 @@ class Conntrack:
         flows = (_flow(known) for known in found if ends is None or not ends.isdisjoint(_ends(known)))
         return tuple({flow.key: flow for flow in flows}.values())
 
+    def answered_at(self, addresses: Collection[str]) -> set[str]:
+        """Return those of some IPv4 addresses that answers of connections come to. Raises KernelError.
+
+        Cost: some 0.5 us for every connection of the namespace: they are not decoded, but looked through for the attribute.
+        """
+        try:
+            bodies = [body for _, _, body in self._channel.dump(_GET, bytes(4))]
+        except OSError as error:
+            raise KernelError("dump conntrack", error.errno or 0, str(error)) from error
+        ends = {address: attr(V4_DESTINATION, packed(address)) for address in addresses}
+        return {address for address, end in ends.items() if any(end in body for body in bodies)}
+
     def forget(self, flows: Iterable[Flow]) -> None:
         """Let the kernel forget connections; one that is gone already is fine. Raises KernelError."""
         self._send("forget", [(_DELETE, 0, _identity(flow)) for flow in flows], ABSENT)

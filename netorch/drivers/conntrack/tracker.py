@@ -34,6 +34,10 @@ class Tracker:
         """Let the kernel know connections that began elsewhere."""
         self._connections.restore(flows)
 
+    def answered_at(self, addresses: Collection[str]) -> set[str]:
+        """Return those of some IPv4 addresses that answers of connections come to."""
+        return self._connections.answered_at(addresses)
+
     def use(self) -> TableUse:
         """Return how full the table is."""
         return self._table.use()

@@ -23,6 +23,7 @@ class FakeTracker:
     def __init__(self, host: FakeHost, netns: str = OVERLAY) -> None:
         self.tracked: dict[FlowKey, Flow] = {}  # the connections, of all zones
         self.most = 1 << 18
+        self.translated: set[str] = set()  # addresses that connections are translated to
         self.refused_zones: frozenset[int] = frozenset()  # a test lets their time pass
         self._host = host
         self._refusing: Key = ("nft-table", netns, "inet")  # the table with the set
@@ -45,6 +46,10 @@ class FakeTracker:
         for flow in flows:
             known = self.tracked.setdefault(flow.key, uncounted(flow))
             self.tracked[flow.key] = msgspec.structs.replace(known, mark=known.mark | flow.mark)
+
+    def answered_at(self, addresses: Collection[str]) -> set[str]:
+        """Return those that are in `translated`."""
+        return self.translated.intersection(addresses)
 
     def use(self) -> TableUse:
         """Return how many connections there are."""

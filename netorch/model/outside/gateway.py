@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final, get_args
+from typing import ClassVar, Final, get_args
 
 from netorch.model.record import Record
 from netorch.model.vpc import Tags
 
-MAX_PUBLIC: Final = 1  # elastic IPs of a NAT gateway
+MAX_PUBLIC: Final = 8  # elastic IPs of a NAT gateway, EC2's
 
 
 class InternetGateway(Record, frozen=True, kw_only=True, omit_defaults=True):
@@ -37,15 +37,19 @@ class EgressOnlyInternetGateway(Record, frozen=True, kw_only=True, omit_defaults
 class NatGateway(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A way to the internet for many private addresses, in the name of a few. Stored at `vpc/<vni>/nat/<id>`.
 
-    It is in a subnet by its interface, and its packets go by that subnet's route table. Its public address is what stands for
-    that interface's private one (`netorch.model.mapping.PublicMapping`).
+    It is in a subnet by its interface, and its packets go by that subnet's route table. Its public addresses are what stands for
+    that interface's private ones (`netorch.model.mapping.PublicMapping`). No connection begins in the name of one that is in
+    `draining`, which goes when those that there are have ended. Schema 2 added that.
     """
+
+    SCHEMA: ClassVar[int] = 2
 
     id: str
     vni: int
     name: str
     subnet: str
     eni: str  # its interface, which nobody else may change
+    draining: dict[str, float] = {}  # secondary private address -> when it goes at the latest, seconds since 1970
     tags: Tags = {}
 
 

@@ -126,6 +126,11 @@ def check_interface(key: str, eni: NetworkInterface) -> None:
         raise Invalid("gateway: it has another MAC than the gateway's, an instance, or security groups")
     else:
         need_id("gateway", eni.gateway, "nat", eni.vni)
+    if eni.secondary and not eni.gateway:
+        raise Invalid("secondary: only the interface of a NAT gateway has secondary addresses")
+    for address in eni.secondary:
+        need_address("secondary", address, 4)
+    need_single("secondary", (eni.address, *eni.secondary))
     need_address("address", eni.address, 4)
     if eni.ipv6_address:
         need_address("ipv6_address", eni.ipv6_address, 6)

@@ -73,6 +73,8 @@ def check_nat_gateway(key: str, gateway: NatGateway) -> None:
     need("name", name_violation(gateway.name))
     need_id("subnet", gateway.subnet, "subnet", gateway.vni)
     need_id("eni", gateway.eni, "eni", gateway.vni)
+    for address in gateway.draining:
+        need_address("draining", address, 4)
 
 
 def check_pool(key: str, pool: AddressPool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -42,7 +42,7 @@ class NatGatewayInfo(msgspec.Struct, frozen=True, kw_only=True):
     vpc: Vpc
     subnet: str  # its name
     address: str  # the private one
-    public: tuple[PublicMapping, ...]
+    public: tuple[PublicMapping, ...]  # the primary one first
     pair: str
     edges: tuple[str, ...]  # in the order of its seats: the first one that answers, and is active, is used
     metrics: dict[str, int]  # EC2's, sums of what the edges have counted up to some seconds ago
@@ -78,7 +78,7 @@ def create_nat_gateway(
         pool = open_pool(store, subnet.record)
         chosen = pool.requested(address, 4) or pool.next(4)
         targets = enis.target_ids(store, vni)
-        made, eni = new_gateway(caller, subnet.record, targets, chosen, name=name, tags=checks.tags(where, tags))
+        made, eni = new_gateway(caller, subnet.record, targets, [chosen], name=name, tags=checks.tags(where, tags))
         create_writes(writes, vpc.record, subnet, pair, made, eni)
         pool.save(writes)
         _stand_for(writes, caller, vpc, eni, held)
@@ -95,9 +95,12 @@ def _check_room(store: Store, vpc: Vpc, name: str) -> None:
 
 
 def new_gateway(
-    caller: Caller, subnet: Subnet, targets: Iterable[str], address: str, *, name: str, tags: Tags
+    caller: Caller, subnet: Subnet, targets: Iterable[str], addresses: Sequence[str], *, name: str, tags: Tags
 ) -> tuple[NatGateway, NetworkInterface]:
-    """Return a new gateway and its interface; `targets` are the ids of the VPC's other targets of routes."""
+    """Return a new gateway and its interface; `targets` are the ids of the VPC's other targets of routes.
+
+    `addresses` are the private ones, the primary one first.
+    """
     vni, others = subnet.vni, list(targets)
     gateway_id = fresh_gateway_id(caller, "nat", vni, others)
     taken = {host_name for target in (*others, gateway_id) for host_name in enis.host_names(target)}
@@ -106,7 +109,8 @@ def new_gateway(
         vni=vni,
         subnet=subnet.id,
         mac=gateway_mac(gateway_id),
-        address=address,
+        address=addresses[0],
+        secondary=tuple(addresses[1:]),
         gateway=gateway_id,
     )
     return NatGateway(id=gateway_id, vni=vni, name=name, subnet=subnet.id, eni=eni.id, tags=tags), eni
@@ -196,9 +200,16 @@ def _info(store: Store, vpc: Vpc, gateway: NatGateway, publics: Publics) -> NatG
         vpc=vpc,
         subnet=subnet.record.name if subnet is not None else "",
         address=eni.record.address if eni is not None else "",
-        public=tuple(stored.record for stored in publics.of(gateway.eni)),
+        public=_in_order(eni.record if eni is not None else None, publics.of(gateway.eni)),
         pair=pair,
         edges=edges,
         metrics=nat_metrics.total(use.metrics for use in said),
         dropped=dict(sum((Counter(use.dropped) for use in said), Counter())),
     )
+
+
+def _in_order(eni: NetworkInterface | None, mappings: Iterable[Stored[PublicMapping]]) -> tuple[PublicMapping, ...]:
+    """Return what stands for an interface's addresses in the order of these."""
+    places = {address: place for place, address in enumerate(eni.addresses)} if eni is not None else {}
+    found = (stored.record for stored in mappings)
+    return tuple(sorted(found, key=lambda mapping: (places.get(mapping.private_address, len(places)), mapping.address)))

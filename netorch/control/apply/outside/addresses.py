@@ -52,6 +52,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     path: Path  # of its VPC
     records: VpcRecords
     eni: str  # the id
+    private: str  # the address
     resource: str  # the id of what has the interface
     before: Stored[PublicMapping] | None  # as it is
     is_new: bool
@@ -102,16 +103,17 @@ class _Planner:
         gateways = {nat.name: nat for nat in records.each(NatGateway)}
         for nat in decl.nat_gateways:
             found = gateways[nat.name]
-            name = next(iter(nat.elastic_ips), "")
-            yield self._place(path, found.eni, kind="nat-gateway", name=nat.name, resource=found.id, elastic_ip=name)
+            for private, name in self._builder.translations[found.eni].items():
+                yield self._place(path, found.eni, private, kind="nat-gateway", name=nat.name, resource=found.id, elastic_ip=name)
         for instance in decl.instances:
-            eni = self._builder.interfaces[path][instance.name]
+            eni = records.of(NetworkInterface)[self._builder.interfaces[path][instance.name]].record
             place = self._place(
                 path,
-                eni,
+                eni.id,
+                eni.address,
                 kind="instance",
                 name=instance.name,
-                resource=records.of(NetworkInterface)[eni].record.instance,
+                resource=eni.instance,
                 elastic_ip=instance.elastic_ip,
                 public_address=instance.public_address,
             )
@@ -122,6 +124,7 @@ class _Planner:
         self,
         path: Path,
         eni: str,
+        private: str,
         *,
         kind: str,
         name: str,
@@ -131,6 +134,8 @@ class _Planner:
     ) -> Place:
         records = self._builder.planned[path]
         before = self._builder.inventory.vpcs.get(records.vni)
+        known = before.one(NetworkInterface, eni) if before is not None else None
+        publics = self._builder.publics_of(records).of(eni)
         return Place(
             kind=kind,
             name=name,
@@ -140,8 +145,9 @@ class _Planner:
             records=records,
             eni=eni,
             resource=resource,
-            before=next(iter(self._builder.publics_of(records).of(eni)), None),
-            is_new=before is None or eni not in before.of(NetworkInterface),
+            private=private,
+            before=next((found for found in publics if found.record.private_address == private), None),
+            is_new=known is None or private not in known.addresses,
         )
 
     def plan(self) -> Refused:
@@ -188,7 +194,8 @@ class _Planner:
         if records is None:
             return None
         for mapping in records.of(PublicMapping).values():
-            if mapping.record.allocation == elastic.id and mapping.record.eni in records.of(NetworkInterface):
+            eni = records.one(NetworkInterface, mapping.record.eni)
+            if mapping.record.allocation == elastic.id and eni is not None and mapping.record.private_address in eni.addresses:
                 return records, mapping
         return None
 
@@ -196,9 +203,11 @@ class _Planner:
         """Add the end of what a place's elastic IP stands for elsewhere, where the file says nothing of it."""
         held = self._elastic.get((place.path[0], place.elastic_ip))
         standing = self._standing(held.record) if held is not None else None
-        if held is None or standing is None or standing[1].record.eni == place.eni:
+        if held is None or standing is None:
             return
         records, mapping = standing
+        if (mapping.record.eni, mapping.record.private_address) == (place.eni, place.private):
+            return
         self._end(records, mapping)
         vpc = records.vpc.record
         moved = differences(
@@ -298,7 +307,7 @@ class _Planner:
             raise not_found("eipalloc", place.elastic_ip)
         pool = builder.pools.get(held.record.pool)
         check_end(held.record, place.records.vpc.record, builder.pair_of(place.records), pool.record.pair if pool else "")
-        mapping = new_mapping(builder.caller, held.record, eni.record, eni.record.address)
+        mapping = new_mapping(builder.caller, held.record, eni.record, place.private)
         associate_writes(builder.step(), place.records.vpc, eni, held, mapping, None)
         self._elastic[path] = Stored(msgspec.structs.replace(held.record, vni=mapping.vni), held.mod_revision)
 

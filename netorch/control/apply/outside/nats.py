@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
+from typing import Final
 
 import msgspec
 
+from netorch.control.actions.outside.nat_addresses import add_addresses, check_count, remove_addresses
 from netorch.control.actions.outside.nats import create_writes, delete_writes, new_gateway
 from netorch.control.apply.builder import PlanBuilder, carriers
-from netorch.control.apply.changes import Action, Change, Difference, differences
+from netorch.control.apply.changes import Action, Change, Difference, differences, member_differences
 from netorch.control.apply.outside.gateways import pair_named
 from netorch.control.apply.subnet_pools import SubnetPools
 from netorch.control.base.writes import ABSENT, guard_structure
 from netorch.errors import ApiError
 from netorch.model.cloud import NatGatewayDecl, VpcDecl
 from netorch.model.eni import NetworkInterface
-from netorch.model.mapping import GatewayMapping
+from netorch.model.mapping import GatewayMapping, PublicMapping
 from netorch.model.outside.gateway import GATEWAYS, NatGateway
 from netorch.model.vpc import Subnet
 from netorch.records import keys
 from netorch.records.read import Stored
 from netorch.records.vpc import VpcRecords
+
+_ENDS: Final = "connections through it end"
 
 
 class NatPlanner:
@@ -40,10 +44,12 @@ class NatPlanner:
             decl = declared.get(name)
             if decl is None:
                 self._delete(stored)
-                self._note(Action.DELETE, stored.record)
+                self._note(Action.DELETE, stored.record, breaks=f"{_ENDS}; routes to it lead nowhere")
             elif why := self._unchangeable(stored.record, decl, gone_subnets):
                 self._delete(stored)
                 self._ended[name] = why
+            else:
+                self._plan_kept(stored, decl)
 
     def _delete(self, stored: Stored[NatGateway]) -> None:
         records, nat = self._records, stored.record
@@ -58,19 +64,48 @@ class NatPlanner:
         subnet = self._records.of(Subnet)[nat.subnet].record
         address = self._records.of(NetworkInterface)[nat.eni].record.address
         before = f"{subnet.name} {subnet.cidr}" if nat.subnet in gone_subnets else subnet.name
-        primary = self._primary(nat)
-        others = primary not in decl.elastic_ips and bool(primary or decl.elastic_ips)
+        primary = self._named(nat).get(address, "")
         return differences(
             subnet=(before, decl.subnet),
             address=(address, decl.address or address),
-            elastic_ips=(primary, " ".join(decl.elastic_ips)) if others else ("", ""),
+            elastic_ips=(primary, " ".join(decl.elastic_ips)) if primary and primary not in decl.elastic_ips else ("", ""),
         )
 
-    def _primary(self, nat: NatGateway) -> str:
-        """Return the name of the elastic IP that stands for a gateway's own address; nothing if that has no name."""
+    def _named(self, nat: NatGateway) -> dict[str, str]:
+        """Return the names of a gateway's elastic IPs by private address; nothing for one without a name."""
         names = self._builder.elastic_names()
         publics = self._builder.publics_of(self._records).of(nat.eni)
-        return next((names.get(mapping.record.allocation, "") for mapping in publics), "")
+        return {found.record.private_address: names.get(found.record.allocation, "") for found in publics}
+
+    def _plan_kept(self, stored: Stored[NatGateway], decl: NatGatewayDecl) -> None:
+        """Add the end of secondary addresses whose elastic IP has a name and is not declared, and what else changes.
+
+        An address that drains ends by itself, unless it is declared: then it stays.
+        """
+        nat, eni = stored.record, self._records.of(NetworkInterface)[stored.record.eni]
+        named = self._named(nat)
+        kept = {address: name for address, name in named.items() if not name or name in decl.elastic_ips}
+        gone = [address for address in named if address not in kept and address not in nat.draining]
+        draining = {address: until for address, until in nat.draining.items() if address not in kept or not kept[address]}
+        changed = msgspec.structs.replace(nat, tags=decl.tags, draining=draining)
+        if changed != nat:
+            self._builder.step().change(keys.resource(nat.id), stored.mod_revision, changed)
+            self._records.of(NatGateway)[nat.id] = Stored(changed, ABSENT)
+        if gone:
+            publics = self._builder.publics_of(self._records)
+            without = remove_addresses(self._builder.step(), eni, gone, publics)
+            self._records.of(NetworkInterface)[nat.eni] = Stored(without, ABSENT)
+        self._builder.translations[nat.eni] = {address: name for address, name in kept.items() if address not in draining}
+        before = [name for address, name in named.items() if name and address not in nat.draining]
+        members = member_differences("elastic_ips", before, [name for name in decl.elastic_ips if name])
+        if changed.tags != nat.tags or members:
+            ends = ", ".join(sorted(found.address for found in self._mappings(nat.eni, gone)))
+            breaks = f"connections by {ends} end" if gone else ""
+            self._note(Action.CHANGE, nat, (*differences(tags=(nat.tags, decl.tags)), *members), breaks)
+
+    def _mappings(self, eni_id: str, addresses: Sequence[str]) -> Iterator[PublicMapping]:
+        publics = self._builder.publics_of(self._records).of(eni_id)
+        return (found.record for found in publics if found.record.private_address in addresses)
 
     def request_addresses(self, subnets: Mapping[str, Subnet], pools: SubnetPools) -> None:
         """Take the private addresses that new gateways ask for. Raises ApiError: InvalidIPAddress.InUse."""
@@ -81,16 +116,28 @@ class NatPlanner:
         return [decl for decl in self._decl.nat_gateways if decl.name not in self._stored or decl.name in self._ended]
 
     def plan_additions(self, subnets: Mapping[str, Subnet], pools: SubnetPools) -> None:
-        """Add new gateways, whose addresses are requested, and changed tags. Raises ApiError."""
+        """Add new gateways, whose addresses are requested, and new addresses of others. Raises ApiError."""
+        new = {decl.name for decl in self._new()}
         for decl in self._decl.nat_gateways:
-            stored = self._stored.get(decl.name)
-            if stored is not None and decl.name not in self._ended and decl.tags != stored.record.tags:
-                tagged = msgspec.structs.replace(stored.record, tags=decl.tags)
-                self._builder.step().change(keys.resource(tagged.id), stored.mod_revision, tagged)
-                self._records.of(NatGateway)[tagged.id] = Stored(tagged, ABSENT)
-                self._note(Action.CHANGE, tagged, differences(tags=(stored.record.tags, tagged.tags)))
-        for decl in self._new():
-            self._add(decl, subnets[decl.subnet], pools)
+            if decl.name in new:
+                self._add(decl, subnets[decl.subnet], pools)
+            else:
+                self._widen(decl, subnets[decl.subnet], pools)
+
+    def _widen(self, decl: NatGatewayDecl, subnet: Subnet, pools: SubnetPools) -> None:
+        """Add secondary addresses for declared elastic IPs that a gateway has not yet."""
+        records = self._records
+        eni = records.of(NetworkInterface)[self._stored[decl.name].record.eni]
+        known = self._builder.translations[eni.record.id]
+        names = [name for name in decl.elastic_ips if name not in known.values()]
+        if not names:
+            return
+        check_count(repr(decl.name), len(eni.record.secondary) + len(names))
+        writes, pool = self._builder.step(), pools.of(subnet)
+        changed = add_addresses(writes, eni, records.of(Subnet)[subnet.id], pool, len(names))
+        pool.save(writes)
+        records.of(NetworkInterface)[changed.id] = Stored(changed, ABSENT)
+        known |= zip(changed.secondary[len(eni.record.secondary) :], names, strict=True)
 
     def _add(self, decl: NatGatewayDecl, subnet: Subnet, pools: SubnetPools) -> None:
         records, builder = self._records, self._builder
@@ -98,9 +145,9 @@ class NatPlanner:
             what = "names no elastic IP, and a new one needs one"
             raise ApiError("MissingParameter", f"NAT gateway {decl.name!r}: {what}; write elastic_ips: [NAME]")
         pool = pools.of(subnet)
-        address = decl.address or pool.next(4)
+        addresses = [decl.address or pool.next(4), *(pool.next(4) for _ in decl.elastic_ips[1:])]
         targets = [found for kind in (NetworkInterface, *GATEWAYS) for found in records.of(kind)]
-        made, eni = new_gateway(builder.caller, subnet, targets, address, name=decl.name, tags=decl.tags)
+        made, eni = new_gateway(builder.caller, subnet, targets, addresses, name=decl.name, tags=decl.tags)
         pair = pair_named(builder, f"VPC {self._decl.owner}/{self._decl.name}", builder.pair_of(records))
         writes = builder.step()
         guard_structure(writes, records.vpc)
@@ -109,18 +156,17 @@ class NatPlanner:
         records.of(NatGateway)[made.id] = Stored(made, ABSENT)
         records.of(NetworkInterface)[eni.id] = Stored(eni, ABSENT)
         records.of(GatewayMapping)[made.id] = Stored(mapping, ABSENT)
-        added = differences(subnet=("", decl.subnet), address=("", address), elastic_ips=("", " ".join(decl.elastic_ips)))
+        builder.translations[eni.id] = dict(zip(addresses, decl.elastic_ips, strict=True))
+        added = differences(subnet=("", decl.subnet), address=("", addresses[0]), elastic_ips=("", " ".join(decl.elastic_ips)))
         why = self._ended.get(decl.name)
         if why is None:
             self._note(Action.ADD, made, added)
         else:
             known = {item.field for item in why}
             effects = tuple(item for item in added if item.field not in known)
-            self._note(Action.REPLACE, self._stored[decl.name].record, why + effects)
+            self._note(Action.REPLACE, self._stored[decl.name].record, why + effects, f"{_ENDS}; it gets a new id")
 
-    def _note(self, action: Action, nat: NatGateway, changed: tuple[Difference, ...] = ()) -> None:
-        ends = "connections through it end"
-        breaks = {Action.DELETE: f"{ends}; routes to it lead nowhere", Action.REPLACE: f"{ends}; it gets a new id"}
+    def _note(self, action: Action, nat: NatGateway, changed: tuple[Difference, ...] = (), breaks: str = "") -> None:
         edges = (seat.host for mapping in self._records.each(GatewayMapping) for seat in mapping.seats)
         change = Change(
             action=action,
@@ -130,7 +176,7 @@ class NatPlanner:
             name=nat.name,
             resource_id="" if action is Action.ADD else nat.id,
             differences=changed,
-            breaks=breaks.get(action, ""),
+            breaks=breaks,
             hosts=tuple(sorted({*carriers(self._records), *edges})),
         )
         self._builder.changes.append(change)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from netorch.control.actions.outside import addresses, nats
+from netorch.control.actions.outside import addresses, nat_addresses, nats
 from netorch.control.apply.changes import CloudPlan
 from netorch.control.apply.cloud import apply_cloud, plan_cloud, plan_destruction
 from netorch.control.base.quotas import set_quotas
@@ -237,4 +237,81 @@ def test_a_subnet_of_a_gateway_that_goes_may_go_with_it(store: Store, operator: 
     apply(store, operator, file(subnets=[*SUBNETS, extra], nat_gateways=[at_the_edge]))
     plan = apply(store, operator, file(nat_gateways=[], route_tables=SHOP.route_tables, subnets=SHOP.subnets))
     assert {("delete", "nat-gateway", "acme/shop/out"), ("delete", "subnet", "acme/shop/edge")} <= set(summary(plan))
+    clean(store)
+
+
+BOTH = msgspec.structs.replace(OUT, elastic_ips=["shared", "spare"])
+SPARE = ElasticIpDecl(name="spare", owner="acme", address="203.0.113.9")
+ALL = [WEB, SHARED, SPARE]
+
+
+def translations(store: Store) -> dict[str, str]:
+    """Return the names of the gateway's elastic IPs by private address, and check that these are its interface's."""
+    found, nat = records(store, name="shop"), gateways(store)["out"]
+    names = read_inventory(store).elastic_ips
+    of = {m.private_address: names[m.allocation].record.name for m in found.each(PublicMapping) if m.eni == nat.eni}
+    assert of.keys() <= {*found.of(NetworkInterface)[nat.eni].record.addresses}
+    return of
+
+
+def test_several_elastic_ips_stand_for_an_address_each(store: Store, operator: Caller) -> None:
+    apply(store, operator, file(ALL, nat_gateways=[BOTH]))
+    found = translations(store)
+    assert sorted(found.values()) == ["shared", "spare"]
+    assert found[address(store, gateways(store)["out"])] == "shared"
+    exported = export_cloud(store)
+    assert exported.vpcs[0].nat_gateways[0].elastic_ips == ["shared", "spare"]
+    assert plan_cloud(store, operator, exported).changes == ()
+    turned = msgspec.structs.replace(BOTH, elastic_ips=["spare", "shared"])
+    assert plan_cloud(store, operator, file(ALL, nat_gateways=[turned])).changes == ()  # both stay what they are
+    clean(store)
+
+
+def test_a_secondary_elastic_ip_comes_and_goes_without_another_gateway(store: Store, operator: Caller) -> None:
+    apply(store, operator, file(ALL))
+    before = gateways(store)["out"]
+    plan = apply(store, operator, file(ALL, nat_gateways=[BOTH]))
+    assert changed(plan) == {"out": ("change", [("elastic_ips", "", "spare")], "")}
+    assert sorted(translations(store).values()) == ["shared", "spare"]
+    clean(store)
+    plan = apply(store, operator, file(ALL))
+    assert changed(plan) == {"out": ("change", [("elastic_ips", "spare", "")], "connections by 203.0.113.9 end")}
+    assert (list(translations(store).values()), gateways(store)["out"]) == (["shared"], before)
+    assert "203.0.113.9" in held(store)
+    assert [kv for kv in store.list("alloc/ip/").kvs if before.eni.encode() in kv.value] != []
+    clean(store)
+
+
+def test_a_secondary_elastic_ip_may_be_released_or_pass_to_an_instance(store: Store, operator: Caller) -> None:
+    apply(store, operator, file(ALL, nat_gateways=[BOTH]))
+    apply(store, operator, file(ALL, instances=instances(web_2={"elastic_ip": "spare"})))
+    assert list(translations(store).values()) == ["shared"]
+    clean(store)
+    apply(store, operator, file(ALL, nat_gateways=[BOTH]))
+    apply(store, operator, file([WEB, SHARED]))
+    assert "203.0.113.9" not in held(store)
+    clean(store)
+
+
+def test_what_drains_ends_by_itself_unless_the_file_wants_it(store: Store, operator: Caller, acme: Caller) -> None:
+    apply(store, operator, file(ALL, nat_gateways=[BOTH]))
+    nat = gateways(store)["out"]
+    spare = next(found.record for found in read_inventory(store).elastic_ips.values() if found.record.name == "spare")
+    nat_addresses.disassociate_nat_gateway_address(store, acme, nat.id, [spare.id])
+    assert export_cloud(store).vpcs[0].nat_gateways[0].elastic_ips == ["shared"]
+    assert plan_cloud(store, operator, file(ALL)).changes == ()
+    plan = apply(store, operator, file(ALL, nat_gateways=[BOTH]))
+    assert changed(plan) == {"out": ("change", [("elastic_ips", "", "spare")], "")}
+    assert gateways(store)["out"].draining == {}
+    clean(store)
+
+
+def test_a_gateway_has_eight_elastic_ips_at_most(store: Store, operator: Caller) -> None:
+    set_quotas(store, "acme", {"elastic_ips": 20})
+    many = [ElasticIpDecl(name=f"ip-{n}", owner="acme", pool="west") for n in range(8)]
+    names = [decl.name for decl in many]
+    whole = msgspec.structs.replace(OUT, elastic_ips=names)
+    apply(store, operator, file([WEB, *many], nat_gateways=[whole], instances=[]))
+    assert sorted(translations(store).values()) == names
+    assert check_cloud(file([WEB, *many], nat_gateways=[msgspec.structs.replace(OUT, elastic_ips=[*names, "web"])])) != []
     clean(store)
