@@ -63,7 +63,7 @@ class NatDrains(Task):
 
     def _is_at(self, mapping: GatewayMapping) -> bool:
         seats, me = self._records.seats, self._records.host_name
-        return seat_for(me, mapping, seats.silent, seats.dead).host == me
+        return seat_for(me, mapping, seats.silent, seats.dead, seats.standby).host == me
 
     def _ended(self, nat: NatGateway, now: float) -> list[str]:
         over = [address for address, until in nat.draining.items() if until <= now]

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import structs
 
 from netorch.errors import TraceError
+from netorch.trace.hooks.jhash import jhash
 from netorch.trace.hooks.skb import CT_STATES, FIELDS, Field, Skb, Value, raw_field
 from netorch.trace.hooks.values import Table, parse_span
 
@@ -184,7 +185,24 @@ class _Parser:
                 return field
         if self.words[0].startswith("@th,"):
             return raw_field(self._take(), self._mask())
+        if self.words[0] == "jhash":
+            return self._hash()
         raise ValueError(f"{' '.join(self.words[:2])!r} is not known")
+
+    def _hash(self) -> Field:
+        """Take `jhash FIELD . FIELD mod N seed SEED`."""
+        self._take("jhash")
+        hashed = self._fields()
+        self._take("mod")
+        modulus = int(self._take())
+        self._take("seed")
+        seed = int(self._take(), 0)
+
+        def read(skb: Skb) -> int | None:
+            values = _values_of(skb, hashed)
+            return jhash([_number(value) for value in values], modulus, seed) if values is not None else None
+
+        return Field(words="jhash", read=read)
 
     def _mask(self) -> str:
         if self.words[:1] != ["&"]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from netorch.drivers.fake.tracker import FakeTracker
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import port_name
+from netorch.model.outside.gateway import NatGateway
 from netorch.model.routing.next_hop import gateway_mac
 from netorch.model.security import AclEntry, NetworkAcl
 from netorch.model.vpc import RouteTable, Subnet, Vpc, VpcRoute
 from netorch.records import keys
 from netorch.records.codec import encode
+from netorch.records.read import read_all
 from netorch.state.base import KernelObject
 from netorch.state.l2 import Fdb
-from netorch.state.l3 import Route
+from netorch.state.l3 import Address, Route
 from netorch.state.link import CableEnd
 from netorch.state.names import outside_cable
 from netorch.state.netns import Namespace
@@ -70,6 +73,33 @@ def port(vpc: Vpc) -> str:
 def passes(pair: Pair, edge: str, vpc: Vpc) -> set[tuple[str, ...]]:
     """Return from which devices to which an edge lets packets pass."""
     return {obj.items for obj in objects(pair, edge, vpc) if isinstance(obj, NftElement) and obj.set == "passes"}
+
+
+def test_each_of_several_addresses_has_its_ways_and_is_chosen_by_both_ends(pair: Pair, vpc: Vpc) -> None:
+    """Connections begin in the name of those that do not drain; all keep what leads to them."""
+    more = ("10.0.0.201", "10.0.0.202")
+    nat = nat_of(vpc.vni)
+    (eni,) = (stored.record for stored in read_all(pair.world.store, NetworkInterface, vpc.vni).values() if stored.record.gateway)
+    gateway = NatGateway(id=nat, vni=vpc.vni, name="out", subnet=eni.subnet, eni=eni.id, draining={more[0]: 1e12})
+    tracker = pair.world.kernels["e1"].trackers[nat]
+    assert isinstance(tracker, FakeTracker)
+    tracker.translated = {more[0]}  # it has connections
+    pair.world.put(keys.resource(eni.id), encode(msgspec.structs.replace(eni, secondary=more)))
+    pair.world.put(keys.resource(nat), encode(gateway))
+    pair.world.settle(3)
+    for edge in EDGES:
+        (table,) = (obj for obj in objects(pair, edge, vpc) if isinstance(obj, NftTable) and obj.netns == nat)
+        chosen = [line.strip() for line in table.body.splitlines() if "jhash" in line]
+        hashed = "jhash ip saddr . ip daddr mod 2 seed 0x1"
+        assert chosen == [f"{hashed} 0 goto address_0", f"{hashed} 1 goto address_1"]
+        assert [f"snat ip to {each}:" in table.body for each in (INSIDE, *more)] == [True, False, True]
+        own = {obj.address for obj in objects(pair, edge, vpc) if isinstance(obj, Address) and obj.netns == nat}
+        assert own == {f"{each}/32" for each in (INSIDE, *more)}
+    for each in more:
+        assert routes(pair, "e1", vpc, f"{each}/32") == {port(vpc)}
+        assert routes(pair, "e2", vpc, f"{each}/32") == routes(pair, "e2", vpc, f"{INSIDE}/32") != set()
+        assert routes(pair, "hv1", vpc, f"{each}/32") == routes(pair, "hv1", vpc, f"{INSIDE}/32") != set()
+    pair.world.assert_settled()
 
 
 def test_each_seat_has_all_of_the_gateway(pair: Pair, vpc: Vpc) -> None:

@@ -11,9 +11,10 @@ from netorch.model.packet import Packet, echo
 from netorch.state.base import OVERLAY, UNDERLAY, KernelObject, Key
 from netorch.state.link import VXLAN_GROUP
 from netorch.state.nft import OVER_ALLOWANCE, ChainSet, NftChain, NftElement, NftMap, NftTable
+from netorch.trace.hooks.jhash import jhash
 from netorch.trace.hooks.nft import HookVerdict, table_of
 from netorch.trace.hooks.nft_rules import Verdict, Word, parse_rule
-from netorch.trace.hooks.skb import CT_STATES, Skb, arriving
+from netorch.trace.hooks.skb import CT_STATES, Skb, arriving, number_of
 from netorch.trace.hooks.values import Table, split_element
 from policy import nftgen, skeleton
 from tests.unit.policy.small import A6, B6, A, B, tcp, udp
@@ -52,6 +53,15 @@ def judged(rule: str, packet: Packet, **sets: list[str]) -> bool:
 )
 def test_a_match_compares_a_part_of_the_packet(rule: str, packet: Packet, matches: bool) -> None:
     assert judged(rule, packet) is matches
+
+
+def test_a_hash_of_addresses_is_the_kernels() -> None:
+    """The values are those of a kernel: tests/integration/edges/test_nat_addresses.py sees the same choice."""
+    chosen = [jhash([number_of("10.0.1.5"), number_of(f"203.0.113.{n}")], 2, 1) for n in range(10, 20)]
+    assert chosen == [0, 0, 0, 0, 1, 0, 0, 0, 0, 0]
+    for place in (0, 1):
+        rule = f"jhash ip saddr . ip daddr mod 2 seed 0x1 {place}"
+        assert judged(rule, tcp("10.0.1.5", "203.0.113.10")) is (chosen[0] == place)
 
 
 @pytest.mark.parametrize(("port", "matches"), [(79, False), (80, True), (443, True), (444, False)])

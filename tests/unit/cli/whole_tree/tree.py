@@ -111,6 +111,8 @@ ACTIONS = {
     "eigw tag": "acme/acme/away env=prod",
     "eigw untag": "acme/acme/away colour",
     "nat create": "new --subnet globex/gated/inner --elastic-ip globex/free",
+    "nat associate-address": "acme/acme/nat acme/idle",
+    "nat disassociate-address": "acme/acme/nat acme/second",
     "nat delete": "acme/acme/nat",
     "nat set-tags": "acme/acme/nat env=prod",
     "nat tag": "acme/acme/nat env=prod",
@@ -235,6 +237,10 @@ SETUP = (
     "--owner acme address allocate --address 198.51.100.11 --name shared",
     "--owner globex address allocate --address 198.51.100.12 --name free",
     "nat create nat --subnet acme/acme/app --elastic-ip acme/shared",
+    "--owner acme address allocate --name second",
+    "nat associate-address acme/acme/nat acme/second",
+    "--owner acme address allocate --name second",
+    "nat associate-address acme/acme/nat acme/second",
     *(f"{kind} tag {name} colour=red" for kind, name in TAGGED.items()),
 )
 

@@ -1,0 +1,76 @@
+"""Addresses of NAT gateways that drain: the edge in use ends them, when no connection has them or when their time is over."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+import pytest
+
+from netorch.drivers.fake.tracker import FakeTracker
+from netorch.model.eni import NetworkInterface
+from netorch.model.outside.gateway import NatGateway
+from netorch.model.vpc import Vpc
+from netorch.records import keys
+from netorch.records.codec import encode
+from netorch.records.read import get
+from tests.rig.seats import nat_of, seat_nat
+from tests.unit.edges.pair import EDGES, Pair
+
+SECONDARY = ("10.0.0.201", "10.0.0.202")
+LONG_S = 4000.0
+
+
+@pytest.fixture
+def vpc(pair: Pair) -> Vpc:
+    """A VPC with a NAT gateway, whose secondary addresses have connections at the first edge."""
+    vpc, subnet = pair.vpc("a")
+    seat_nat(pair.world.store, subnet, "10.0.0.200", "198.51.100.9", EDGES)
+    nat = stored(pair, vpc)
+    eni = get(pair.world.store, keys.resource(nat.eni), NetworkInterface)
+    assert eni is not None
+    pair.world.put(keys.resource(nat.eni), encode(msgspec.structs.replace(eni.record, secondary=SECONDARY)))
+    pair.world.settle(8)  # by then both edges are active
+    connections(pair, vpc, *SECONDARY)
+    return vpc
+
+
+def stored(pair: Pair, vpc: Vpc) -> NatGateway:
+    found = get(pair.world.store, keys.resource(nat_of(vpc.vni)), NatGateway)
+    assert found is not None
+    return found.record
+
+
+def connections(pair: Pair, vpc: Vpc, *addresses: str) -> None:
+    """Let the first edge have connections in the name of these addresses, and no others."""
+    tracker = pair.world.kernels["e1"].trackers[nat_of(vpc.vni)]
+    assert isinstance(tracker, FakeTracker)
+    tracker.translated = set(addresses)
+
+
+def drain(pair: Pair, vpc: Vpc, **until: float) -> None:
+    nat = stored(pair, vpc)
+    pair.world.put(
+        keys.resource(nat.id), encode(msgspec.structs.replace(nat, draining=dict(zip(SECONDARY, until.values(), strict=False))))
+    )
+    pair.world.settle(6)
+
+
+def test_one_that_has_connections_stays_until_they_have_ended(pair: Pair, vpc: Vpc) -> None:
+    drain(pair, vpc, first=time.time() + LONG_S, second=time.time() + LONG_S)
+    assert set(stored(pair, vpc).draining) == set(SECONDARY)
+    connections(pair, vpc, SECONDARY[1])
+    pair.world.settle(6)
+    assert set(stored(pair, vpc).draining) == {SECONDARY[1]}
+    connections(pair, vpc)
+    pair.world.settle(6)
+    assert stored(pair, vpc).draining == {}
+    eni = get(pair.world.store, keys.resource(stored(pair, vpc).eni), NetworkInterface)
+    assert eni is not None
+    assert eni.record.secondary == ()
+    pair.world.assert_settled()
+
+
+def test_one_whose_time_is_over_goes_with_its_connections(pair: Pair, vpc: Vpc) -> None:
+    drain(pair, vpc, first=time.time() - 1, second=time.time() + LONG_S)
+    assert set(stored(pair, vpc).draining) == {SECONDARY[1]}
