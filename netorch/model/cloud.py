@@ -66,7 +66,7 @@ class InternetGatewayDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
 class NatGatewayDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A NAT gateway in a subnet. Routes lead there: `0.0.0.0/0 via nat-out`.
 
-    A new one needs an elastic IP; one that there is keeps those that have no name.
+    A new one needs an elastic IP; one that there is keeps those that have no name. Another first one makes another gateway.
     """
 
     name: str
