@@ -239,8 +239,6 @@ SETUP = (
     "nat create nat --subnet acme/acme/app --elastic-ip acme/shared",
     "--owner acme address allocate --name second",
     "nat associate-address acme/acme/nat acme/second",
-    "--owner acme address allocate --name second",
-    "nat associate-address acme/acme/nat acme/second",
     *(f"{kind} tag {name} colour=red" for kind, name in TAGGED.items()),
 )
 
