@@ -237,7 +237,7 @@ SETUP = (
     "--owner acme address allocate --address 198.51.100.11 --name shared",
     "--owner globex address allocate --address 198.51.100.12 --name free",
     "nat create nat --subnet acme/acme/app --elastic-ip acme/shared",
-    "--owner acme address allocate --name second",
+    "--owner acme address allocate --address 198.51.100.13 --name second",
     "nat associate-address acme/acme/nat acme/second",
     *(f"{kind} tag {name} colour=red" for kind, name in TAGGED.items()),
 )
