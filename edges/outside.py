@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from edges.outside_rules import outside_tables
+from edges.outside_rules import BOGONS, outside_tables
 from netorch.compiler.base import Carried, HostPart, HostView, Part, ipv6_next_hop
 from netorch.errors import CompileError
 from netorch.model.eni import Role, Uplink
@@ -31,9 +31,6 @@ from netorch.state.l3 import IPV6_METRIC, MAIN_TABLE, UNREACHABLE, UNREACHABLE_M
 from netorch.state.link import LOOPBACK, AdminUp
 from netorch.state.netns import Namespace
 from netorch.state.sysctls import CABLE_V6, device_sysctls, namespace_sysctls
-
-# What no network announces, of what Linux would route. Source: RFC 6890; RFC 1918, 6598, 3927, 1112 section 4, 4193.
-BOGONS: Final = ("10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16", "240.0.0.0/4", "fc00::/7")
 
 
 def _outside(view: HostView, _carried: Carried) -> Iterator[KernelObject]:
@@ -46,10 +43,10 @@ def _outside(view: HostView, _carried: Carried) -> Iterator[KernelObject]:
         raise CompileError(f"edge {view.host.name}: {what}; delete the host and create it again with another --uplink")
     yield Namespace(label=OUTSIDE)
     yield from namespace_sysctls(OUTSIDE)
-    yield from outside_tables(uplink)
+    pools = [cidr for pool in view.pools for cidr in pool.cidrs]
+    yield from outside_tables(uplink, pools)
     yield AdminUp(netns=OUTSIDE, ifname=LOOPBACK)
     yield from _uplink(uplink)
-    pools = [cidr for pool in view.pools for cidr in pool.cidrs]
     for prefix in (*BOGONS, *pools):
         yield _route(prefix, type=UNREACHABLE, metric=UNREACHABLE_METRIC)
 

@@ -6,30 +6,53 @@ They say it in a few rules, whatever the number of VPCs:
 * A packet's source must be one to which a route leads by the device that the packet came by. So by a cable only the VPC's own
   public addresses leave, as they are translated now, and by the uplink no public address of this pair comes in, and none that no
   network announces. Source: RFC 3704 section 2.2, nft(8) FIB EXPRESSIONS.
+* Many routers, e.g. those of a private border, have private addresses only. Their errors must arrive all the same, or no instance
+  learns the path MTU (RFC 1191, RFC 4890 section 4.3.1). So an error passes that quotes a packet of the pair's addresses. An IPv4
+  one is then from 192.0.0.8, the address of routers without a public one (RFC 7600, IPv4 dummy address): a customer may have the
+  router's own in his VPC. Whether the packet that is quoted was ever sent, the hypervisor knows, which tracks connections.
 * Nothing of a VPC goes to the uplink's own network: there are the border router and machines of the operator's, and Linux would
   ask each address of it for its MAC. The internet is behind the router. A pool has no address there (netorch.control).
 * The edge itself sends to nobody on the uplink's network but the router, e.g. no error about a packet whose source was made up.
-* For the edge itself are pings, at a bounded rate, and by the uplink what resolves its addresses. A VPC's instances get no
-  further than the internet does.
+* For the edge itself are pings, and by the uplink what resolves its addresses. A VPC's instances get no further than the internet
+  does. Ten pings a second are answered to each network of the internet (/24, /56) and to each address of a VPC, so that nobody
+  uses up what others ask by.
 * BGP and BFD are for the edge, too, from the router that it has a session with (edges.bgp), by the uplink, and with the TTL of
   packets that no router has forwarded: nobody further away sends them in its name (RFC 5082, RFC 5881 section 5).
 
 Linux keeps a neighbour entry of everybody who asks for the edge's address. All namespaces of a machine share one limit of them,
 and beyond it the edge's own router cannot be resolved either. So an edge answers the router and 64 more neighbours: a redundant
-pair of routers asks with addresses of its own, and IPv6 asks with link-local ones, which no record names. A neighbour is known
-for an hour after its last question. A probe for a duplicate address has no source and leaves no entry (RFC 5227 section 2.1.1,
-RFC 4862 section 5.4).
+pair of routers asks with addresses of its own, Linux with any that it has (arp_announce), and IPv6 with link-local ones, which
+no record names. A neighbour is known for an hour after its last question. A probe for a duplicate address has no source and
+leaves no entry (RFC 5227 section 2.1.1, RFC 4862 section 5.4).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
-from netorch.model.addr import parse_prefix
+from netorch.model.addr import Prefix, parse_prefix
 from netorch.model.eni import Uplink
 from netorch.state.base import OUTSIDE
 from netorch.state.link import OUTSIDE_GROUP
 from netorch.state.nft import NftTable
+
+# What no network announces, of what Linux would route. Source: RFC 6890; RFC 1918, 6598, 3927, 1112 section 4, 4193, 6666, 3879,
+# 4291 section 2.5.5.2. Not those of documentation and benchmarks, which labs use.
+BOGONS: Final = (
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.0.0.0/24",
+    "192.168.0.0/16",
+    "240.0.0.0/4",
+    "::ffff:0.0.0.0/96",
+    "100::/64",
+    "fc00::/7",
+    "fec0::/10",
+)
+NAMELESS: Final = "192.0.0.8"  # a router that has no public address: RFC 7600
 
 _NEIGHBOURS: Final = """
 set neighbours {
@@ -46,6 +69,28 @@ _INET: Final = """
 set routers {
     type ipv4_addr
 }
+set quotable {
+    typeof @th,160,32
+    flags interval
+    elements = { POOLS4 }
+}
+set quotable6 {
+    typeof @th,128,128
+    flags interval
+    elements = { POOLS6 }
+}
+set pings {
+    typeof ip saddr
+    size 65535
+    flags dynamic,timeout
+    timeout 2s
+}
+set pings6 {
+    typeof ip6 saddr
+    size 65535
+    flags dynamic,timeout
+    timeout 2s
+}
 counter outside_transit {
 }
 counter outside_source {
@@ -60,8 +105,13 @@ chain forward {
     type filter hook forward priority 0; policy drop;
     iifgroup CABLES goto leaving
     oifgroup != CABLES counter name "outside_transit" drop
-    fib saddr . iif oif missing counter name "outside_source" drop
+    fib saddr . iif oif missing goto foreign_source
     accept
+}
+chain foreign_source {
+    icmp type { destination-unreachable, time-exceeded } ip saddr { BOGONS4 } @th,160,32 @quotable ip saddr set NAMELESS accept
+    icmpv6 type 1-4 ip6 saddr { BOGONS6 } @th,128,128 @quotable6 accept
+    counter name "outside_source" drop
 }
 chain leaving {
     fib saddr . iif oif missing counter name "gateway_source" drop
@@ -71,8 +121,9 @@ chain leaving {
 }
 chain input {
     type filter hook input priority 0; policy drop;
-    icmp type echo-request limit rate 100/second burst 100 packets accept
-    icmpv6 type echo-request limit rate 100/second burst 100 packets accept
+    iifgroup CABLES icmp type echo-request update @pings { ip saddr PINGS } accept
+    iifgroup != CABLES icmp type echo-request update @pings { ip saddr & 255.255.255.0 PINGS } accept
+    icmpv6 type echo-request update @pings6 { ip6 saddr & ffff:ffff:ffff:ff00:: PINGS } accept
     iifgroup != CABLES icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } goto discovery
     iifgroup != CABLES ip saddr @routers tcp dport 179 ip ttl 255 accept
     iifgroup != CABLES ip saddr @routers tcp sport 179 ip ttl 255 accept
@@ -83,7 +134,7 @@ chain input {
 chain discovery {
     ip6 saddr :: accept
     ip6 saddr ROUTER6 accept
-    ip6 saddr { fe80::/10, NETWORK6 } update @neighbours { ip6 saddr } accept
+    update @neighbours { ip6 saddr } accept
     counter name "uplink_nd" drop
 }
 chain output {
@@ -99,20 +150,25 @@ _ARP: Final = """
 chain input {
     type filter hook input priority 0; policy drop;
     arp saddr ip { 0.0.0.0, ROUTER4 } accept
-    arp saddr ip NETWORK4 update @neighbours { arp saddr ip } accept
+    update @neighbours { arp saddr ip } accept
     counter name "uplink_arp" drop
 }
 """
 
 
-def outside_tables(uplink: Uplink) -> tuple[NftTable, NftTable]:
-    """Return the tables of the outside behind an uplink: of packets, and of ARP."""
+def outside_tables(uplink: Uplink, pools: Iterable[str]) -> tuple[NftTable, NftTable]:
+    """Return the tables of the outside behind an uplink, of packets and of ARP; `pools` are the ranges that arrive there."""
+    bogons, ranges = [parse_prefix(cidr) for cidr in BOGONS], [parse_prefix(cidr) for cidr in pools]
     known = {
         "CABLES": hex(OUTSIDE_GROUP),
         "ROUTER4": uplink.gateway,
         "ROUTER6": uplink.ipv6_gateway,
         "NETWORK4": _network(uplink.address),
         "NETWORK6": _network(uplink.ipv6_address) if uplink.ipv6_address else "",
+        "PINGS": "limit rate 10/second burst 20 packets",
+        "NAMELESS": NAMELESS,
+        **{f"BOGONS{version}": ", ".join(str(each) for each in bogons if each.version == version) for version in (4, 6)},
+        **{f"POOLS{version}": _spans(each for each in ranges if each.version == version) for version in (4, 6)},
     }
     inet = _spelled(_NEIGHBOURS + _INET, {**known, "TYPE": "ipv6_addr", "COUNTER": "uplink_nd"})
     arp = _spelled(_NEIGHBOURS + _ARP, {**known, "TYPE": "ipv4_addr", "COUNTER": "uplink_arp"})
@@ -127,6 +183,16 @@ def _spelled(body: str, known: dict[str, str]) -> str:
     for word, value in known.items():
         text = text.replace(word, value)
     return text
+
+
+def _spans(prefixes: Iterable[Prefix]) -> str:
+    """Return prefixes as numbers for a set of raw bytes, e.g. 0xc6336400-0xc63364ff; those that overlap are one."""
+    spans: list[tuple[int, int]] = []
+    for first, last in sorted((prefix.network, prefix.last) for prefix in prefixes):
+        if spans and first <= spans[-1][1] + 1:
+            first, last = spans[-1][0], max(spans.pop()[1], last)
+        spans.append((first, last))
+    return ", ".join(f"{first:#x}" if first == last else f"{first:#x}-{last:#x}" for first, last in spans)
 
 
 def _network(address: str) -> str:

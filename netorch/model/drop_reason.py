@@ -39,7 +39,7 @@ DROP_REASONS: Final[dict[str, DropReason]] = {
     "outside_source": DropReason("a packet came from outside with a source that cannot be there"),
     "gateway_source": DropReason("a VPC sent to the internet with a source that is not a public address of its own"),
     "uplink_network": DropReason("a packet was for the network of an edge's uplink, where there are routers only"),
-    "uplink_arp": DropReason("more machines asked for an edge's address on its uplink than it answers, or strange ones"),
+    "uplink_arp": DropReason("more machines asked for an edge's address on its uplink than it answers"),
     "uplink_nd": DropReason("likewise for its IPv6 address"),
     "to_edge": DropReason("a packet was for an edge itself, which answers pings only"),
     "transit": DropReason("a host sent a packet for an address that is not here: its mapping is outdated"),

@@ -124,6 +124,7 @@ class EdgeSteps(Steps):
         via = f" via {route.via}" if route.via else ""
         said = f"{route.dst}{via} dev {out.ifname}"
         self._run_hook(host_model, Place.OUTSIDE, host_model.outside, "forward", skb, said)
+        self._packet = skb.packet
         if not isinstance(out, CableEnd):
             self._note(name, Place.UPLINK, f"{out.ifname}: {packet.source} to {packet.destination}")
             return out.ifname

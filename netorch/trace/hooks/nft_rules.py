@@ -110,6 +110,10 @@ class _Parser:
         elif head == "notrack":
             self._take()
             self.steps.append(_untrack)
+        elif self.words[:3] == ["ip", "saddr", "set"]:
+            address = self.words[3]
+            del self.words[:4]
+            self.steps.append(lambda skb, sets: _rename(skb, address))
         elif head == "snat":
             self._translation()
         elif head == "reject":  # the packet itself ends here
@@ -295,6 +299,11 @@ def _translated(skb: Skb, address: str, ports: tuple[int, int] | None) -> Verdic
         port = ports[0]
     skb.packet = structs.replace(skb.packet, source=address, source_port=port)
     return Verdict(Word.ACCEPT)
+
+
+def _rename(skb: Skb, source: str) -> bool:
+    skb.packet = msgspec.structs.replace(skb.packet, source=source)
+    return True
 
 
 def _untrack(skb: Skb, sets: Sets) -> bool:

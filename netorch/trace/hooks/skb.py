@@ -80,6 +80,7 @@ _ICMPV6: Final = {
     "destination-unreachable": 1,
     "packet-too-big": 2,
     "time-exceeded": 3,
+    "parameter-problem": 4,
     "echo-request": 128,
     "echo-reply": 129,
     "nd-router-solicit": 133,
