@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from statistics import fmean, median
 from typing import Final
 
 import msgspec
@@ -12,9 +13,9 @@ from datapath_vm.topologies import clear
 from datapath_vm.traffic import forget_flows
 
 from edge_parts import hand_nat
-from edge_parts.packets import PACKETS, RUNS, VPCS, Report, build
-from edge_parts.records import FIRST_VNI, gateway, nat_gateway, nat_of
-from edge_parts.wires import EDGE, Way, check, ends, measure, measure_ends, send
+from edge_parts.packets import PACKETS, RUNS, SAMPLE_RUNS, VPCS, Report, build, sample
+from edge_parts.records import FIRST_VNI, gateway, nat_gateway, nat_of, public_address
+from edge_parts.wires import EDGE, Way, check, ends, measure, measure_ends, send, tunnel
 from netorch.state.owner import netns_name
 from netorch.store.base import Store
 
@@ -27,16 +28,28 @@ def measure_all(report: Report) -> None:
     hand_nat.together(FIRST_VNI)
     for way in Way:
         report(f"ends, {way.value}", measure_ends(way, nat_of(FIRST_VNI), PACKETS, RUNS))
-    _ways("together", FIRST_VNI, EDGE, report)
+    _report("together", [_ways(0, EDGE, RUNS)], report)
     clear()
     hand_nat.apart(FIRST_VNI)
-    _ways("apart", FIRST_VNI, hand_nat.TRACKER, report)
+    _report("apart", [_ways(0, hand_nat.TRACKER, RUNS)], report)
     clear()
-    for name, vpcs in (("netorch", 1), ("many VPCs", VPCS)):
-        build(vpcs, 1, _records)
-        vni = FIRST_VNI + vpcs // 2
-        _ways(name, vni, netns_name(EDGE, nat_of(vni)), report)
-        clear()
+    build(1, 1, _records)
+    _report("netorch", [_ways(0, _tracker(0), RUNS)], report)
+    clear()
+    build(VPCS, 1, _records)
+    _report("many VPCs", [_ways(number, _tracker(number), SAMPLE_RUNS) for number in sample(VPCS)], report)
+    clear()
+
+
+def _tracker(number: int) -> str:
+    """Return the namespace of the connections of a VPC of netorch's."""
+    return netns_name(EDGE, nat_of(FIRST_VNI + number))
+
+
+def _report(name: str, found: list[dict[str, float]], report: Report) -> None:
+    """Report the mean of VPCs."""
+    for kind in found[0]:
+        report(f"{name}, {kind}", [fmean(costs[kind] for costs in found)])
 
 
 def _records(store: Store, vni: int, number: int) -> Iterator[tuple[str, msgspec.Struct]]:
@@ -44,17 +57,20 @@ def _records(store: Store, vni: int, number: int) -> Iterator[tuple[str, msgspec
     yield from nat_gateway(store, vni, number)
 
 
-def _ways(name: str, vni: int, tracker: str, report: Report) -> None:
-    """Report all figures of an edge whose connections are in the namespace `tracker`."""
-    found = {way: ends(way, nat_of(vni)) for way in Way}
-    forget = partial(forget_flows, tracker)
-    forget()
+def _ways(number: int, tracker: str, runs: int) -> dict[str, float]:
+    """Return all figures of a VPC whose connections are in the namespace `tracker`."""
+    vni = FIRST_VNI + number
+    tunnel(vni)
+    found = {way: ends(way, nat_of(vni), public=public_address(number)) for way in Way}
+    forget_flows(tracker)
     for way in Way:  # the first packet of the connection, and an answer
         send(1, found[way])
+    costs = {}
     for way in Way:
         check(found[way])
-        report(f"{name}, {way.value}", measure(found[way], PACKETS, RUNS))
-    report(f"{name}, {NEW}", measure(found[Way.OUT], PACKETS, RUNS, forget))
+        costs[way.value] = median(measure(found[way], PACKETS, runs))
+    costs[NEW] = median(measure(found[Way.OUT], PACKETS, runs, partial(forget_flows, tracker)))
+    return costs
 
 
 def figures(cost: dict[str, float]) -> list[Figure]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -55,18 +56,18 @@ class Ends(msgspec.Struct, frozen=True, kw_only=True):
     translated: str  # the address that must be in what arrives
 
 
-def ends(way: Way, gateway: str) -> Ends:
-    """Return the ends of a way through a gateway with this id."""
+def ends(way: Way, gateway: str, private: str = INSTANCE, public: str = PUBLIC) -> Ends:
+    """Return the ends of a way through a gateway with this id, between the internet and an instance with these addresses."""
     if way is Way.OUT:
         return Ends(
             sender=(HYPERVISOR, "vx0"),
             receiver=(NET, "eth0"),
             sender_mac=INSTANCE_MAC,
             edge_mac=gateway_mac(gateway),
-            source=INSTANCE,
+            source=private,
             destination=SERVER,
             ports=(INSTANCE_PORT, SERVER_PORT),
-            translated=PUBLIC,
+            translated=public,
         )
     return Ends(
         sender=(NET, "eth0"),
@@ -76,12 +77,12 @@ def ends(way: Way, gateway: str) -> Ends:
         source=SERVER,
         destination=PUBLIC,
         ports=(SERVER_PORT, INSTANCE_PORT),
-        translated=INSTANCE,
+        translated=private,
     )
 
 
 def wire(vni: int) -> None:
-    """Make the three namespaces, and the hypervisor's VXLAN device."""
+    """Make the three namespaces, and the hypervisor's VXLAN device of a VPC."""
     for name in (HYPERVISOR, EDGE, NET):
         run("ip", "netns", "add", name)
         ip(name, "link set lo up")
@@ -93,9 +94,16 @@ def wire(vni: int) -> None:
         ip(name, f"addr add {vtep}/24 dev eth0", "link set eth0 addrgenmode none up")
     ip(EDGE, "link set out0 addrgenmode none", neighbour(hypervisor, FOREIGN_MAC, "eth0"))
     ip(NET, "link set eth0 addrgenmode none up")
+    ip(HYPERVISOR, neighbour(edge, MACS[EDGE], "eth0"))
+    tunnel(vni)
+
+
+def tunnel(vni: int) -> None:
+    """Have the hypervisor's VXLAN device be one of a VPC, from which its gateways are reached."""
+    hypervisor, edge = VTEPS[HYPERVISOR], VTEPS[EDGE]
+    subprocess.run(["ip", "-n", HYPERVISOR, "link", "delete", "vx0"], stderr=subprocess.DEVNULL, check=False)
     ip(
         HYPERVISOR,
-        neighbour(edge, MACS[EDGE], "eth0"),
         f"link add vx0 mtu 1500 type vxlan id {vni} dstport 4789 local {hypervisor} nolearning",
         "link set vx0 addrgenmode none up",
     )
