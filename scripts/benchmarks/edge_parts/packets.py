@@ -121,7 +121,8 @@ def build(vpcs: int, instances: int, records: Callable[[Store, int, int], Iterab
         os.close(descriptor)
         agent = Agent(EDGE, kernel, lambda: open_store(path), SnapshotFile(Path(directory, EDGE)), load_compilers())
         agent.start()
-        agent.records.set_silent(frozenset())  # an edge counts as ready, its own agent too, soon after it has begun
+        agent.records.set_silent(frozenset())  # soon after it has begun an edge is ready and active, for its own agent, too
+        agent.records.set_standby(frozenset())
         agent.turn()
         if agent.reconciler.problems:
             raise RuntimeError(f"agent of {EDGE}: {agent.reconciler.problems}")

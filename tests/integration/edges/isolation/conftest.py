@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import product
 
 import pytest
 
 from netorch.compiler.base import PORT_MAC
-from netorch.model.mapping import GatewayMapping
-from netorch.model.routing.seats import seat_for
-from netorch.records import keys
-from netorch.records.read import get
 from netorch.state.base import OUTSIDE
 from netorch.state.owner import netns_name
 from tests.integration.edges.isolation.customers import (
@@ -22,11 +17,10 @@ from tests.integration.edges.isolation.customers import (
     NAT_PUBLIC,
     UPLINK,
     WIRES,
-    Rules,
 )
 from tests.integration.edges.isolation.ends import Ends
 from tests.rig.outskirts import BORDER, EDGES, INTERNET, SERVER, UPLINKS, Outskirts
-from tests.rig.seats import gateway_of, nat_of
+from tests.rig.seats import nat_of
 
 
 @pytest.fixture(scope="module")
@@ -47,23 +41,6 @@ def outskirts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
         yield found
     finally:
         found.close()
-
-
-@pytest.fixture
-def rules(outskirts: Outskirts) -> Rules:
-    """Who reaches whom."""
-    return Rules(edges_of(outskirts))
-
-
-def edges_of(outskirts: Outskirts) -> dict[tuple[str, str], str]:
-    """Return which edge the internet gateway of a VPC is at for a host."""
-    found = {}
-    for vpc, host in product("ab", HOSTS):
-        vni = outskirts.world.vpc(vpc).vni
-        mapping = get(outskirts.world.store, keys.gateway_mapping(vni, gateway_of(vni)), GatewayMapping)
-        assert mapping is not None
-        found[vpc, host] = host if host in EDGES else seat_for(host, mapping.record, ()).host
-    return found
 
 
 @pytest.fixture

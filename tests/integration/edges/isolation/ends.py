@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -33,6 +34,7 @@ _QUEUE_BYTES: Final = 1 << 23
 _ETHERNET_BYTES: Final = 14
 _NO_MAC: Final = "02:00:00:00:00:00"
 _AT_ONCE: Final = 64  # packets between two looks at what has arrived
+_AGAIN_S: Final = 1.0  # before what has not come is sent once more
 _TOKEN_BYTES: Final = 6
 _ECHO_REPLY, _UNREACHABLE, _HOST_UNREACHABLE = 0, 3, 1  # RFC 792
 
@@ -138,15 +140,20 @@ class Ends:
     def play(self, shots: Iterable[Shot]) -> dict[Shot, set[Arrival]]:
         """Send everything and return where it arrives.
 
-        What has arrived is sent once more. When that has come, too, so has everything before it.
+        What has arrived is sent once more. When that has come, too, so has everything before it. Hosts may be leaving an edge,
+        and an edge takes so many pings a second: what is sent once more is sent until it comes.
         """
         sent = [self._send(shot) for shot in self._between_looks(shots)]
         self._hear()
-        last = [self._send(self._shots[number]) for number in self._between_looks([n for n in sent if self._arrivals[n]])]
+        missing = {self._shots[number] for number in sent if self._arrivals[number]}
 
         def all_arrived() -> bool:
-            self._hear()
-            return all(self._arrivals[number] for number in last)
+            again = {self._send(shot): shot for shot in self._between_looks(sorted(missing))}
+            until = time.monotonic() + _AGAIN_S
+            while time.monotonic() < until and not all(self._arrivals[number] for number in again):
+                self._hear()
+            missing.difference_update(shot for number, shot in again.items() if self._arrivals[number])
+            return not missing
 
         wait_for(all_arrived, "what has arrived before")
         return {self._shots[number]: self._arrivals[number] for number in sent}

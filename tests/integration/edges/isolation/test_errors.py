@@ -11,7 +11,7 @@ import pytest
 
 from netorch.model.packet import Packet
 from netorch.model.security import UDP
-from tests.integration.edges.isolation.customers import INSTANCES, NAT, PUBLIC, WIRES, Rules, is_on_the_way
+from tests.integration.edges.isolation.customers import INSTANCES, NAT, PUBLIC, RULES, WIRES, is_on_the_way
 from tests.integration.edges.isolation.ends import Arrival, Craft, Ends, Shot, error_about
 from tests.rig.outskirts import INTERNET, SERVER, Outskirts, udp_socket
 
@@ -73,21 +73,21 @@ def reached(ends: Ends, shots: list[Shot]) -> dict[Shot, set[Arrival]]:
 LAST = Shot("a/one", "198.51.100.6", "udp")  # what certainly arrives, behind everything else
 
 
-def test_an_error_reaches_who_sent_what_it_is_about(ends: Ends, rules: Rules, flows: dict[str, Flow]) -> None:
+def test_an_error_reaches_who_sent_what_it_is_about(ends: Ends, flows: dict[str, Flow]) -> None:
     kinds = teach(ends, flows, lambda flow: flow.outside)
     shots = [Shot(wire, address, kind) for wire, address, kind in product(WIRES, (*PUBLIC, *PRIVATE, NAT), kinds.values())]
     expected = {
-        Shot(wire, rules.source_outside(name), kind): {Arrival(name, ends.source_of(wire), INSTANCES[name].private)}
+        Shot(wire, RULES.source_outside(name), kind): {Arrival(name, ends.source_of(wire), INSTANCES[name].private)}
         for wire, (name, kind) in product(WIRES, kinds.items())
     }
     assert reached(ends, shots) == expected
 
 
-def test_an_error_that_tells_of_private_addresses_reaches_nobody_else(ends: Ends, rules: Rules, flows: dict[str, Flow]) -> None:
+def test_an_error_that_tells_of_private_addresses_reaches_nobody_else(ends: Ends, flows: dict[str, Flow]) -> None:
     """Who has guessed them may tell a sender of his own packets, which he could do without them as well."""
     kinds = teach(ends, flows, lambda flow: flow.inside)
     shots = [Shot(wire, address, kind) for wire, address, kind in product(WIRES, PUBLIC, kinds.values())]
-    own = {(kind, rules.source_outside(name)) for name, kind in kinds.items()}
+    own = {(kind, RULES.source_outside(name)) for name, kind in kinds.items()}
     assert {(shot.kind, shot.destination) for shot in reached(ends, shots)} <= own
 
 

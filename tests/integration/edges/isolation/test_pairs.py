@@ -17,11 +17,12 @@ from tests.integration.edges.isolation.customers import (
     NAT,
     OUTSIDE,
     PUBLIC,
+    RULES,
     STRANGE,
     UPLINK,
     WIRES,
-    Rules,
     is_on_the_way,
+    played,
 )
 from tests.integration.edges.isolation.ends import KINDS, Arrival, Ends, Shot
 from tests.rig.outskirts import EDGES, INTERNET, SERVER, UPLINKS, Outskirts
@@ -53,10 +54,10 @@ def hears_answers(name: str) -> Arrival:
 
 
 @pytest.mark.parametrize("arrival", EDGES)
-def test_every_end_reaches_what_it_may_and_nothing_else(outskirts: Outskirts, ends: Ends, rules: Rules, arrival: str) -> None:
+def test_every_end_reaches_what_it_may_and_nothing_else(outskirts: Outskirts, ends: Ends, arrival: str) -> None:
     outskirts.arrive_at(arrival)
-    found = ends.play(ALL)
-    assert rules.broken_by(found) == {}
+    found = played(ends, RULES, ALL)
+    assert RULES.broken_by(found) == {}
     answers = {(shot, each) for shot, got in ends.answers.items() for each in got}
     ended = {(shot, msgspec.structs.replace(each, source="")) for shot, each in answers if not is_on_the_way(each)}
     assert {shot.sender for shot, _ in ended} >= {*INSTANCES, *WIRES, *HOSTS}

@@ -14,7 +14,7 @@ from netorch.model.vpc import RouteTable, VpcRoute
 from netorch.records import keys
 from netorch.records.codec import encode
 from netorch.store.base import Delete, Put
-from tests.integration.edges.isolation.customers import ADDRESSES, INSTANCES, NAT_PUBLIC, WIRES, Instance, Rules
+from tests.integration.edges.isolation.customers import ADDRESSES, INSTANCES, NAT_PUBLIC, RULES, WIRES, Instance, Rules, played
 from tests.integration.edges.isolation.ends import Ends, Shot
 from tests.rig.outskirts import EDGES, SERVER, Outskirts
 from tests.rig.seats import gateway_of, nat_of
@@ -108,12 +108,10 @@ def changed(changes: Mapping[str, Mapping[str, str]]) -> dict[str, Instance]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
-def test_what_is_withdrawn_leads_nowhere(
-    outskirts: Outskirts, ends: Ends, rules: Rules, case: Callable[[Outskirts], list[Write]]
-) -> None:
-    less = Rules(rules.edges, changed(CASES[case]))
+def test_what_is_withdrawn_leads_nowhere(outskirts: Outskirts, ends: Ends, case: Callable[[Outskirts], list[Write]]) -> None:
+    rules = Rules(changed(CASES[case]))
     shots = [Shot(*each) for each in product((*INSTANCES, *WIRES), ADDRESSES, ("udp", "ping"))]
     with written(outskirts, case(outskirts)):
-        assert less.broken_by(ends.play(shots)) == {}
+        assert rules.broken_by(played(ends, rules, shots)) == {}
     last = [Shot(name, SERVER, "udp") for name in INSTANCES]
-    assert rules.broken_by(ends.play(last)) == {}
+    assert RULES.broken_by(played(ends, RULES, last)) == {}
