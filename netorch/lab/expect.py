@@ -23,15 +23,23 @@ import msgspec
 from netorch.drivers import netns
 from netorch.drivers.probe.echo import ECHO_REPLY_V4, ECHO_REPLY_V6, ECHO_REQUEST_V4, ECHO_REQUEST_V6, checksum
 from netorch.errors import LabError, Problem, SpecError
-from netorch.lab.services import FlowDecl, Outcome, check_flows, try_services
+from netorch.lab.services import INTERNET, FlowDecl, Outcome, Place, check_flows, check_internet, try_services
 from netorch.lab.text import parse, repaired
 from netorch.model.check.notes import path_of
 
 if TYPE_CHECKING:
+    from netorch.control.views.describe import InstanceInfo
     from netorch.records.inventory import Inventory
 
 RESEND_S = 0.25
 SETTLE_S = 0.5  # how long after the last expected echo an unexpected one may still come
+
+
+class InternetDecl(msgspec.Struct, frozen=True, kw_only=True):
+    """The node of the lab that flows call `internet`, with at most one address of each IP version."""
+
+    node: str
+    addresses: list[str]
 
 
 class Expectations(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +47,7 @@ class Expectations(msgspec.Struct, frozen=True, kw_only=True):
 
     islands: dict[str, tuple[str, ...]]
     unreachable: tuple[str, ...] = ()
+    internet: InternetDecl | None = None
     flows: tuple[FlowDecl, ...] = ()
 
     @property
@@ -53,6 +62,7 @@ class Party(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     netns: str
     addresses: tuple[str, ...]  # at most one of each family
+    public: dict[str, str] = {}  # own address -> the one by which the internet reaches it
 
 
 class Echo(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +97,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 class _FileText(msgspec.Struct, kw_only=True):
     islands: dict[str, list[str]]
     unreachable: list[str] = []
+    internet: InternetDecl | None = None
     flows: list[FlowDecl] = []
 
 
@@ -98,13 +109,19 @@ def load_expectations(path: str | Path, text: str | None = None) -> Expectations
     """
     values, lines, problems = repaired(parse(path, text), _FileText)
     file = msgspec.convert(values, _FileText)
-    found = [*_check_islands(file.islands), *_check_addresses(file.unreachable), *_check_flows(file)]
+    found = [*_check_islands(file.islands), *_check_addresses(("unreachable",), file.unreachable), *_check_flows(file)]
     known = {problem.path for problem in problems}
     problems += [msgspec.structs.replace(p, line=lines.get(p.path, 0)) for p in found if p.path not in known]
     if problems:
         raise SpecError(str(path), sorted(problems, key=lambda problem: problem.line))
     islands = {name: tuple(members) for name, members in file.islands.items()}
-    return Expectations(islands=islands, unreachable=tuple(file.unreachable), flows=tuple(file.flows))
+    return Expectations(islands=islands, unreachable=tuple(file.unreachable), internet=file.internet, flows=tuple(file.flows))
+
+
+def json_schema() -> dict[str, object]:
+    """Return the JSON Schema of expect.yaml, for editors."""
+    schema = msgspec.json.schema(_FileText)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "expect.yaml of netorch", **schema}
 
 
 def _check_islands(islands: Mapping[str, Sequence[str]]) -> Iterable[Problem]:
@@ -121,18 +138,25 @@ def _check_islands(islands: Mapping[str, Sequence[str]]) -> Iterable[Problem]:
             home.setdefault(name, island)
 
 
-def _check_addresses(addresses: Sequence[str]) -> Iterable[Problem]:
+def _check_addresses(where: tuple[str, ...], addresses: Sequence[str]) -> Iterable[Problem]:
     for index, address in enumerate(addresses):
         try:
             ipaddress.ip_address(address)
         except ValueError:
-            path = path_of(("unreachable", index))
+            path = path_of((*where, index))
             yield Problem(path=path, what=f"{address!r} is no IP address", fix="write one, e.g. 192.0.2.11")
 
 
 def _check_flows(file: _FileText) -> Iterable[Problem]:
     known = {name for members in file.islands.values() for name in members}
     yield from check_flows(file.flows, known)
+    yield from check_internet(file.flows, file.internet is not None)
+    if file.internet is not None:
+        where = ("internet", "addresses")
+        yield from _check_addresses(where, file.internet.addresses)
+        if not 0 < len(file.internet.addresses) <= len({_family(address) for address in file.internet.addresses}):
+            said = ", ".join(file.internet.addresses) or "none"
+            yield Problem(path=path_of(where), what=f"addresses: {said}", fix="write one, or one of each IP version")
 
 
 def find_parties(expectations: Expectations, inventory: Inventory) -> list[Party]:
@@ -148,8 +172,9 @@ def find_parties(expectations: Expectations, inventory: Inventory) -> list[Party
         name = f"{info.vpc.name}/{info.instance.name}"
         addresses = tuple(address for interface in info.interfaces[:1] for address in interface.eni.addresses)
         space = info.instance.netns or info.instance.id
+        public = _public(info)
         for key in (name, f"{info.vpc.owner}/{name}"):
-            known.setdefault(key, []).append(Party(name=key, netns=space, addresses=addresses))
+            known.setdefault(key, []).append(Party(name=key, netns=space, addresses=addresses, public=public))
     parties = []
     for name in expectations.instances:
         found = known.get(name, [])
@@ -160,6 +185,18 @@ def find_parties(expectations: Expectations, inventory: Inventory) -> list[Party
             raise LabError(f"expect: {name}: {what}")
         parties.append(found[0])
     return parties
+
+
+def _public(info: InstanceInfo) -> dict[str, str]:
+    """Return by which addresses the internet reaches the interface of an instance: IPv6 addresses of a pool are their own."""
+    found = {}
+    for interface in info.interfaces[:1]:
+        if interface.public is not None:
+            found[interface.eni.address] = interface.public.address
+        address, ranges = interface.eni.ipv6_address, map(ipaddress.ip_network, info.vpc.ipv6_pools)
+        if address and any(ipaddress.ip_address(address) in network for network in ranges):
+            found[address] = address
+    return found
 
 
 def matrix(expectations: Expectations, parties: Sequence[Party]) -> list[Echo]:
@@ -281,10 +318,12 @@ def check(expectations: Expectations, inventory: Inventory, timeout_s: float = 5
     """Return the whole matrix and all flows, expected against observed. Runs where the instances' namespaces are: in the lab.
 
     Raises:
-      LabError: an instance does not exist.
+      LabError: an instance does not exist, or the internet knows no address of it that a flow needs.
       KernelError: its namespace does not exist here, or we are not root.
     """
     parties = find_parties(expectations, inventory)
     echoes = observe(parties, matrix(expectations, parties), timeout_s)
-    places = {party.name: (party.netns, party.addresses) for party in parties}
+    places = {party.name: Place(party.netns, party.addresses, party.public) for party in parties}
+    if expectations.internet is not None:
+        places[INTERNET] = Place(expectations.internet.node, tuple(expectations.internet.addresses), {})
     return echoes, try_services(expectations.flows, places, timeout_s, SETTLE_S)

@@ -1,4 +1,4 @@
-"""The `flows` of expect.yaml: whether a service of one instance can be used from another, tried with real sockets.
+"""The `flows` of expect.yaml: whether a service of one instance, or of the internet, can be used from another, with real sockets.
 
 A server listens in the destination's namespace, a client asks from the source's; the client's question and the server's answer
 carry a token of their own, so nobody else's answer is taken for it. All flows are under way at once.
@@ -14,14 +14,16 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
+from typing import Final, NamedTuple
 
 import msgspec
 
 from netorch.drivers import netns
-from netorch.errors import KernelError, Problem
+from netorch.errors import KernelError, LabError, Problem
 from netorch.model.check.notes import path_of
 
 RESEND_S = 0.25
+INTERNET: Final = "internet"  # the end of a flow that is a node of the lab
 KINDS: Mapping[str, int] = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
 
@@ -33,7 +35,10 @@ class State(Enum):
 
 
 class FlowDecl(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of `flows`: whether `service`, e.g. tcp/8080, of the destination can be used from the source."""
+    """One line of `flows`: whether `service`, e.g. tcp/8080, of the destination can be used from the source.
+
+    Both are instances, or one of them is `internet`.
+    """
 
     source: str
     destination: str
@@ -49,6 +54,14 @@ class FlowDecl(msgspec.Struct, frozen=True, kw_only=True):
     def port(self) -> int:
         """Return the destination port."""
         return int(self.service.partition("/")[2])
+
+
+class Place(NamedTuple):
+    """Where one end of flows is."""
+
+    netns: str
+    addresses: tuple[str, ...]
+    public: Mapping[str, str]  # own address -> the one by which the internet reaches it
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,17 +85,29 @@ def check_flows(flows: Sequence[FlowDecl], known: Collection[str]) -> Iterable[P
             path = path_of(("flows", index, "service"))
             yield Problem(path=path, what=f"{flow.service!r} is no service", fix="write tcp/PORT or udp/PORT, e.g. tcp/443")
         for field, name in (("source", flow.source), ("destination", flow.destination)):
-            if name not in known:
+            if name not in known and name != INTERNET:
                 path = path_of(("flows", index, field))
                 yield Problem(path=path, what=f"{name!r} is on no island", fix="name it in islands, by itself if nobody pings it")
 
 
-class _Try:
-    """One flow under way: the sockets of both ends."""
+def check_internet(flows: Sequence[FlowDecl], is_there: bool) -> Iterable[Problem]:
+    """Yield what is wrong with flows of a file to or from the internet; `is_there`: the file says which node that is."""
+    for index, flow in enumerate(flows):
+        if flow.source == flow.destination == INTERNET:
+            path = path_of(("flows", index, "destination"))
+            yield Problem(path=path, what="both ends are on the internet", fix="name an instance, e.g. acme/web-1")
+        elif INTERNET in (flow.source, flow.destination) and not is_there:
+            path = path_of(("flows", index, "source" if flow.source == INTERNET else "destination"))
+            fix = "add it, e.g. internet: {node: web, addresses: [198.18.0.80]}"
+            yield Problem(path=path, what="the file does not say which node is the internet", fix=fix)
 
-    def __init__(self, flow: FlowDecl, source: str, destination: str, address: str) -> None:
+
+class _Try:
+    """One flow under way: the sockets of both ends. The server has `address`, and is asked at `target`."""
+
+    def __init__(self, flow: FlowDecl, source: str, destination: str, address: str, target: str) -> None:
         self.flow = flow
-        self.address = address
+        self.target = target
         self.token = secrets.token_bytes(16)
         self.answered = False
         self.accepted: list[socket.socket] = []
@@ -109,9 +134,9 @@ class _Try:
         """Begin, or send once more; a refusal by either kernel means the same as no answer."""
         with suppress(OSError):
             if self.flow.kind == socket.SOCK_DGRAM:
-                self.client.sendto(self.token, (self.address, self.flow.port))
+                self.client.sendto(self.token, (self.target, self.flow.port))
             else:
-                self.client.connect_ex((self.address, self.flow.port))
+                self.client.connect_ex((self.target, self.flow.port))
                 self.client.send(self.token)
 
     def serve(self) -> socket.socket | None:
@@ -142,26 +167,38 @@ class _Try:
             end.close()
 
 
-def try_services(
-    flows: Sequence[FlowDecl], places: Mapping[str, tuple[str, Sequence[str]]], timeout_s: float, settle_s: float
-) -> list[Outcome]:
-    """Return what becomes of each flow, in each IP version that both ends have; `places` gives namespaces and addresses.
+def try_services(flows: Sequence[FlowDecl], places: Mapping[str, Place], timeout_s: float, settle_s: float) -> list[Outcome]:
+    """Return what becomes of each flow, in each IP version that both ends have.
 
     Raises:
+      LabError: the internet knows no address of a destination.
       KernelError: a namespace is not here, or the destination uses the port itself.
     Cost: `settle_s` when all is as expected, else `timeout_s`.
     """
     tries: list[_Try] = []
     try:
         for flow in flows:
-            versions = {":" in address for address in places[flow.source][1]}
-            addresses = (address for address in places[flow.destination][1] if (":" in address) in versions)
-            tries.extend(_Try(flow, places[flow.source][0], places[flow.destination][0], address) for address in addresses)
+            source, destination = places[flow.source], places[flow.destination]
+            for address, target in targets_of(flow, source, destination):
+                tries.append(_Try(flow, source.netns, destination.netns, address, target))
         _run(tries, timeout_s, settle_s)
-        return [Outcome(flow=one.flow, address=one.address, observed=one.answered) for one in tries]
+        return [Outcome(flow=one.flow, address=one.target, observed=one.answered) for one in tries]
     finally:
         for one in tries:
             one.close()
+
+
+def targets_of(flow: FlowDecl, source: Place, destination: Place) -> list[tuple[str, str]]:
+    """Return the addresses of a destination that are to be tried, each with that by which the source reaches it."""
+    versions = {":" in address for address in source.addresses}
+    own = [address for address in destination.addresses if (":" in address) in versions]
+    if flow.source != INTERNET:
+        return [(address, address) for address in own]
+    found = [(address, destination.public[address]) for address in own if address in destination.public]
+    if not found:
+        what = "has no public address, so nobody on the internet can try it; associate one, or leave the flow out"
+        raise LabError(f"expect: {flow.destination} {what}")
+    return found
 
 
 def _run(tries: Sequence[_Try], timeout_s: float, settle_s: float) -> None:

@@ -8,11 +8,13 @@ from netorch.cli.output import show_value
 
 
 @click.command()
-def command() -> None:
-    """Print the JSON Schema of vpc.yaml.
+@click.argument("file", type=click.Choice(("vpc.yaml", "expect.yaml")), default="vpc.yaml")
+def command(file: str) -> None:
+    """Print the JSON Schema of vpc.yaml, or of expect.yaml, which says who reaches whom in a lab.
 
     In an editor with a YAML language server: `# yaml-language-server: $schema=vpc.schema.json` as the file's first line.
     """
-    from netorch.spec.schema import json_schema
+    from netorch.lab import expect
+    from netorch.spec import schema
 
-    show_value(json_schema(), "json")
+    show_value(schema.json_schema() if file == "vpc.yaml" else expect.json_schema(), "json")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from netorch.errors import SpecError
-from netorch.lab.expect import Echo, Party, Verdict, load_expectations, matrix
+from netorch.errors import LabError, SpecError
+from netorch.lab.expect import Echo, Party, Verdict, json_schema, load_expectations, matrix
+from netorch.lab.services import INTERNET as INTERNET_END
+from netorch.lab.services import FlowDecl, Place, targets_of
 
 TEXT = """
 islands:
@@ -13,6 +15,8 @@ islands:
   globex: [globex/a]
 unreachable: [192.0.2.1, "2001:db8::1"]
 """
+
+INTERNET = "internet: {node: web, addresses: [198.18.0.80]}"
 
 
 def party(name: str, *addresses: str) -> Party:
@@ -34,6 +38,22 @@ def test_a_family_is_tried_where_both_have_it() -> None:
     assert [c.address for c in cells if (c.source, c.destination) == ("acme/a", "globex/a")] == ["10.0.0.4", "fd00::4"]
     assert [c.address for c in cells if (c.source, c.destination) == ("acme/a", "acme/b")] == ["10.0.0.5"]
     assert [c.address for c in cells if (c.source, c.destination) == ("acme/b", "")] == ["192.0.2.1"]
+
+
+def test_a_flow_from_the_internet_is_tried_at_the_public_address() -> None:
+    web = Place("i-1", ("10.0.0.4", "2001:db8::4"), {"10.0.0.4": "203.0.113.5", "2001:db8::4": "2001:db8::4"})
+    server = Place("web", ("198.18.0.80",), {})
+    into, out = (FlowDecl(source=a, destination=b, service="tcp/443") for a, b in ((INTERNET_END, "x/y"), ("x/y", INTERNET_END)))
+    assert targets_of(into, server, web) == [("10.0.0.4", "203.0.113.5")]
+    assert targets_of(out, web, server) == [("198.18.0.80", "198.18.0.80")]
+    assert targets_of(into, Place("web", ("198.18.0.80", "2001:db8:9::1"), {}), web)[1] == ("2001:db8::4", "2001:db8::4")
+    with pytest.raises(LabError, match="x/y has no public address"):
+        targets_of(into, server, Place("i-1", ("10.0.0.4",), {}))
+
+
+def test_an_editor_gets_a_schema_of_the_file() -> None:
+    defined = str(json_schema())
+    assert all(f"'{field}'" in defined for field in ("islands", "internet", "node", "flows", "closed"))
 
 
 def test_somebody_elses_reply_is_not_taken_for_the_destination() -> None:
@@ -61,6 +81,24 @@ def test_somebody_elses_reply_is_not_taken_for_the_destination() -> None:
         ("islands: {a: [x/y]}\nflows: [{source: x/y, destination: x/y, service: tcp/70000}]", "$.flows[0].service", "no service"),
         ("islands: {a: [x/y]}\nflows: [{source: x/y, destination: x/y}]", "$.flows[0].service", "the field is missing"),
         ("islands: {a: x/y}", "$.islands.a", ""),
+        (
+            "islands: {a: [x/y]}\nflows: [{source: internet, destination: x/y, service: tcp/1}]",
+            "$.flows[0].source",
+            "the file does not say which node is the internet; add it, e.g. internet: {node: web",
+        ),
+        (
+            f"islands: {{a: [x/y]}}\n{INTERNET}\nflows: [{{source: internet, destination: internet, service: tcp/1}}]",
+            "$.flows[0].destination",
+            "both ends are on the internet; name an instance",
+        ),
+        ("islands: {a: [x/y]}\ninternet: {node: web}", "$.internet.addresses", "the field is missing"),
+        ("islands: {a: [x/y]}\ninternet: {node: web, addresses: []}", "$.internet.addresses", "write one"),
+        ("islands: {a: [x/y]}\ninternet: {node: web, addresses: [web]}", "$.internet.addresses[0]", "'web' is no IP address"),
+        (
+            "islands: {a: [x/y]}\ninternet: {node: web, addresses: [192.0.2.1, 192.0.2.2]}",
+            "$.internet.addresses",
+            "or one of each IP version",
+        ),
     ],
 )
 def test_a_mistake_is_told_with_its_place(text: str, path: str, said: str) -> None:
