@@ -49,6 +49,7 @@ class Course(msgspec.Struct, frozen=True, kw_only=True):
     outside: bool = False  # whether it is to pass an edge
     anybody: str = ""  # the address that stands for the whole internet, where nobody there was named
     across: Across | None = None
+    seen: frozenset[int] | None = None  # the VNIs of the VPCs that the caller sees; None: all
 
     @property
     def hosts(self) -> list[str]:
@@ -92,6 +93,7 @@ def from_interface(
         outside=outside,
         anybody=address if destination == INTERNET else "",
         across=across,
+        seen=_seen(inventory, caller),
     )
 
 
@@ -123,7 +125,15 @@ def from_internet(
         packet=make_packet(sender, address, service),
         outside=True,
         anybody=sender if source == INTERNET else "",
+        seen=_seen(inventory, caller),
     )
+
+
+def _seen(inventory: Inventory, caller: Caller) -> frozenset[int] | None:
+    """Return the VPCs whose insides a trace may show; None: all."""
+    if caller.operator:
+        return None
+    return frozenset(vni for vni, records in inventory.vpcs.items() if caller.sees(records.vpc.record.owner))
 
 
 def holder(on_way: Sequence[VpcRecords], address: str) -> End | None:

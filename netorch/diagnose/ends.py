@@ -87,20 +87,13 @@ def somebody(store: Store, inventory: Inventory, text: str) -> str:
 def public_end(inventory: Inventory, caller: Caller, address: str) -> End | None:
     """Return the interface for which a public address stands, or that has it: an IPv6 address of a range out of a pool.
 
-    Raises:
-      NetorchError: it is of a VPC that the caller does not see.
+    What the caller does not see is the internet like any other, so it has none.
     """
     for records in inventory.vpcs.values():
-        eni_id = _interface_with(records, address)
-        if not eni_id:
-            continue
-        vpc = records.vpc.record
-        if not caller.sees(vpc.owner):
-            raise NetorchError(
-                f"trace: {address} stands for another owner's address; only who sees both VPCs can follow packets there"
-            )
-        eni = records.one(NetworkInterface, eni_id)
-        return End(records, eni) if eni is not None else None
+        eni_id = _interface_with(records, address) if caller.sees(records.vpc.record.owner) else ""
+        if eni_id:
+            eni = records.one(NetworkInterface, eni_id)
+            return End(records, eni) if eni is not None else None
     return None
 
 

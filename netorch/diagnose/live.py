@@ -64,7 +64,7 @@ def live_from_instance(
         return Live(why_not=f"the namespace of {instance.name} is not here")
     try:
         with (
-            _at_receiver(far) if far is not None else _at_uplinks(host_models) as listeners,
+            _at_receiver(far) if far is not None else _at_uplinks(host_models, way) as listeners,
             _drops(host_models, near, far) as drops,
         ):
             probe = send_probe(netns, packet, Ears(listeners, way.packet), timeout_s)
@@ -87,7 +87,7 @@ def live_from_internet(
     try:
         with (
             _at_receiver(far) as listeners,
-            _at_uplinks(host_models) as uplinks,
+            _at_uplinks(host_models, way) as uplinks,
             _drops(host_models, far) as drops,
         ):
             probe = inject(netns, packet, Ears(listeners, way.packet), uplinks, timeout_s)
@@ -123,13 +123,14 @@ def _at_receiver(far: End | None) -> Iterator[tuple[Listener, ...]]:
 
 
 @contextmanager
-def _at_uplinks(host_models: dict[str, HostModel]) -> Iterator[tuple[Listener, ...]]:
-    """Listen at the uplinks of edges that are here."""
+def _at_uplinks(host_models: dict[str, HostModel], way: Walk) -> Iterator[tuple[Listener, ...]]:
+    """Listen at the uplinks of edges that are here, and where the packet leaves for whom the caller does not see."""
     with ExitStack() as stack:
         listeners = []
         for name, found in host_models.items():
             netns = netns_name(name, OUTSIDE)
-            if found.uplink and (RUN_NETNS / netns).exists():
-                listeners.append(Listener(netns, found.uplink))
+            by = {found.uplink, way.arrived_at} if way.left and name == way.host else {found.uplink}
+            for ifname in by if found.uplink and (RUN_NETNS / netns).exists() else ():
+                listeners.append(Listener(netns, ifname))
                 stack.callback(listeners[-1].close)
         yield tuple(listeners)

@@ -37,8 +37,8 @@ def is_offered(store: Store) -> bool:
 
 
 def nobodys(address: str) -> Explanation:
-    """Return what to say of a packet to a public address that stands for nothing."""
-    sentence = f"{address}: {Code.IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS.text}"
+    """Return what to say of a packet to a public address that stands for nothing that the caller sees."""
+    sentence = f"{address}: the public address stands for no interface that you see"
     fix = "look what each address stands for: netorch address list"
     return Explanation(code=Code.IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS, sentence=sentence, fix=fix)
 

@@ -126,13 +126,13 @@ def trace(
 
 def _ways(course: Course, host_models: dict[str, HostModel]) -> tuple[Ways, str]:
     """Return the ways from one start, and why there are none through kernels: from the first start where something is wrong."""
-    found = [Ways(start=start, model=round_trip(host_models, start, course.packet)) for start in course.starts]
+    found = [Ways(start=start, model=round_trip(host_models, start, course.packet, course.seen)) for start in course.starts]
     away = sorted({host for ways in found for host in _hosts_on(ways.model) if not sites.is_here(host)})
     problem = f"not here: {', '.join(away)}" if away else ""
     try:
         if not problem:
             kernels = sites.dumped(course.hosts, host_models)
-            trips = [round_trip(kernels, ways.start, course.packet) for ways in found]
+            trips = [round_trip(kernels, ways.start, course.packet, course.seen) for ways in found]
             found = [msgspec.structs.replace(ways, kernel=trip) for ways, trip in zip(found, trips, strict=True)]
     except (KernelError, TraceError) as error:
         problem = str(error)

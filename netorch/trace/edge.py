@@ -46,7 +46,9 @@ class EdgeSteps(Steps):
         """Follow the packet from an edge's uplink on."""
         host_model = self._host_models.get(start.host)
         device = host_model.outside_link(start.ifname) if host_model is not None else None
-        said = f"{start.ifname}: {self._packet.source} to {self._packet.destination}"
+        said = f"{self._packet.source} to {self._packet.destination}"
+        if not isinstance(device, CableEnd):  # else it comes from whom the caller does not see
+            said = f"{start.ifname}: {said}"
         if host_model is None or device is None:
             self._die(start.host, Place.UPLINK, f"{said}; it is not up", Code.PORT_MISSING)
         self._note(start.host, Place.UPLINK, said)
@@ -122,11 +124,13 @@ class EdgeSteps(Steps):
             self._die(name, Place.OUTSIDE, f"{packet.destination} is unreachable outside", _code_outside(packet))
         skb.oifname, skb.oifgroup = out.ifname, _group(out)
         via = f" via {route.via}" if route.via else ""
-        said = f"{route.dst}{via} dev {out.ifname}"
+        unseen = isinstance(out, CableEnd) and self._seen is not None and out.vni not in self._seen
+        said = f"{packet.destination} is on the internet" if unseen else f"{route.dst}{via} dev {out.ifname}"
         self._run_hook(host_model, Place.OUTSIDE, host_model.outside, "forward", skb, said)
         self._packet = skb.packet
-        if not isinstance(out, CableEnd):
-            self._note(name, Place.UPLINK, f"{out.ifname}: {packet.source} to {packet.destination}")
+        if unseen or not isinstance(out, CableEnd):
+            ends = f"{packet.source} to {packet.destination}"
+            self._note(name, Place.UPLINK, ends if unseen else f"{out.ifname}: {ends}")
             return out.ifname
         lladdr, near = host_model.neighbour(out.ifname, route.via, OUTSIDE), host_model.link(out.peer)
         if not isinstance(near, CableEnd) or lladdr is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import NoReturn
 
 from netorch.model.packet import Packet
@@ -28,13 +28,20 @@ class Died(Exception):
 class Steps:
     """One packet under way, as it is now, with the steps that it has taken."""
 
-    def __init__(self, host_models: Mapping[str, HostModel], packet: Packet, conntrack: Mapping[Tracker, Ct]) -> None:
+    def __init__(
+        self,
+        host_models: Mapping[str, HostModel],
+        packet: Packet,
+        conntrack: Mapping[Tracker, Ct],
+        seen: Container[int] | None,
+    ) -> None:
         self.hops: list[Hop] = []
         self.marks: dict[Tracker, int] = {}
         self.translated: dict[Tracker, Packet] = {}
         self._host_models = host_models
         self._packet = packet
         self._conntrack = conntrack
+        self._seen = seen
         self._visited = 0
 
     def _tracker(self, host_model: HostModel, zone: int, netns: str = OVERLAY) -> Tracker:

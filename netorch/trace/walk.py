@@ -20,7 +20,7 @@ connection that the packet has begun, on all hosts that it has passed; from the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from msgspec import structs
 
@@ -41,10 +41,18 @@ from netorch.trace.way import Arrival, Ct, Departure, Place, RoundTrip, Start, T
 
 
 def walk(
-    host_models: Mapping[str, HostModel], start: Start, packet: Packet, conntrack: Mapping[Tracker, Ct] | None = None
+    host_models: Mapping[str, HostModel],
+    start: Start,
+    packet: Packet,
+    conntrack: Mapping[Tracker, Ct] | None = None,
+    seen: Container[int] | None = None,
 ) -> Walk:
-    """Return a packet's way. Raises TraceError when a host holds what cannot be followed."""
-    walker = _Walker(host_models, packet, conntrack or {})
+    """Return a packet's way. `seen` are the VNIs of VPCs that may be shown, None: all; to others a packet just leaves.
+
+    Raises:
+      TraceError: a host holds what cannot be followed.
+    """
+    walker = _Walker(host_models, packet, conntrack or {}, seen)
     try:
         arrived_at = walker.from_port(start) if isinstance(start, Departure) else walker.from_uplink(start)
     except Died as end:
@@ -52,17 +60,21 @@ def walk(
     return walker.walked(arrived_at=arrived_at)
 
 
-def round_trip(host_models: Mapping[str, HostModel], start: Start, packet: Packet) -> RoundTrip:
+def round_trip(
+    host_models: Mapping[str, HostModel], start: Start, packet: Packet, seen: Container[int] | None = None
+) -> RoundTrip:
     """Return the ways of a packet that begins a connection and of the answer, which every host knows the connection of.
+
+    `seen` are the VNIs of VPCs that may be shown, None: all.
 
     Raises:
       TraceError: a host holds what cannot be followed.
     """
-    there = walk(host_models, start, packet)
+    there = walk(host_models, start, packet, seen=seen)
     known = {tracker: Ct(state="established", direction="reply", mark=mark) for tracker, mark in there.marks.items()}
     for tracker, packet in there.translated.items():
         known[tracker] = Ct(state="established", direction="reply", original=packet)
-    backs = (walk(host_models, end, there.packet.answer(), known) for end in _ends(host_models, there))
+    backs = (walk(host_models, end, there.packet.answer(), known, seen) for end in _ends(host_models, there))
     return RoundTrip(there=there, backs=tuple(_recognised(packet, back) for back in backs))
 
 
@@ -77,7 +89,10 @@ def _recognised(asked: Packet, back: Walk) -> Walk:
 def _ends(host_models: Mapping[str, HostModel], there: Walk) -> list[Start]:
     """Return where the answer to a packet may begin."""
     if there.left:
-        return [Arrival(host=name, ifname=found.uplink) for name, found in sorted(host_models.items()) if found.uplink]
+        edges = [(name, found) for name, found in sorted(host_models.items()) if found.uplink]
+        if there.arrived_at == host_models[there.host].uplink:
+            return [Arrival(host=name, ifname=found.uplink) for name, found in edges]
+        return [Arrival(host=name, ifname=there.arrived_at) for name, found in edges if found.outside_link(there.arrived_at)]
     lladdr = host_models[there.host].neighbour(there.arrived_at, there.packet.destination) if there.arrived else None
     return [Departure(host=there.host, ifname=there.arrived_at, mac=lladdr)] if lladdr is not None else []
 
@@ -85,8 +100,14 @@ def _ends(host_models: Mapping[str, HostModel], there: Walk) -> list[Start]:
 class _Walker(EdgeSteps):
     """One packet under way."""
 
-    def __init__(self, host_models: Mapping[str, HostModel], packet: Packet, conntrack: Mapping[Tracker, Ct]) -> None:
-        super().__init__(host_models, packet, conntrack)
+    def __init__(
+        self,
+        host_models: Mapping[str, HostModel],
+        packet: Packet,
+        conntrack: Mapping[Tracker, Ct],
+        seen: Container[int] | None,
+    ) -> None:
+        super().__init__(host_models, packet, conntrack, seen)
         self._passed: list[tuple[str, str]] = []  # the hosts and ports of interfaces that have sent the packet on
 
     def walked(self, *, arrived_at: str = "", code: Code | None = None, counter: str = "") -> Walk:
