@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
     from netorch.control.actions.outside.addresses import AddressInfo
     from netorch.control.actions.outside.pools import PoolInfo
+    from netorch.control.views.ephemeral import EphemeralInfo
 
 COLUMNS = Columns(
-    ("address", "name", "owner", "vpc", "instance", "private_address"), ("pool", "eni", "association", "tags", "id")
+    ("address", "kind", "name", "owner", "vpc", "instance", "private_address"), ("pool", "eni", "association", "tags", "id")
 )
 POOL_COLUMNS = Columns(
     ("name", "pair", "cidrs", "addresses", "held", "free"), ("held_down", "ipv6_ranges", "ipv6_held", "ipv6_free", "tags")
@@ -36,6 +37,7 @@ def row(info: AddressInfo) -> dict[str, Any]:
     mapping = info.mapping
     return {
         **msgspec.structs.asdict(info.elastic),
+        "kind": "elastic",
         "vpc": f"{info.vpc.owner}/{info.vpc.name}" if info.vpc is not None else "",
         "instance": info.instance,
         "eni": mapping.eni if mapping is not None else "",
@@ -44,10 +46,32 @@ def row(info: AddressInfo) -> dict[str, Any]:
     }
 
 
+def ephemeral_row(info: EphemeralInfo) -> dict[str, Any]:
+    """Return an ephemeral address as it is shown: like an elastic IP without name, tags and id."""
+    mapping = info.mapping
+    return {
+        "id": "",
+        "owner": info.vpc.owner,
+        "address": mapping.address,
+        "pool": mapping.pool,
+        "name": "",
+        "vni": mapping.vni,
+        "tags": {},
+        "kind": "ephemeral",
+        "vpc": f"{info.vpc.owner}/{info.vpc.name}",
+        "instance": info.instance,
+        "eni": mapping.eni,
+        "private_address": mapping.private_address,
+        "association": mapping.association,
+    }
+
+
 def _rows(session: Session, _vpc: str | None, _output: str) -> list[dict[str, Any]]:
     from netorch.control.actions.outside.addresses import describe_addresses
+    from netorch.control.views.ephemeral import ephemeral_addresses
 
-    return [row(info) for info in describe_addresses(session.store, session.caller)]
+    elastic = [row(info) for info in describe_addresses(session.store, session.caller)]
+    return elastic + [ephemeral_row(info) for info in ephemeral_addresses(session.inventory(), session.caller)]
 
 
 def _show(session: Session, ids: Sequence[str], output: str) -> None:
@@ -62,7 +86,13 @@ def _release() -> Delete:
     return release_address
 
 
-add_list(command, "List elastic IP addresses.", COLUMNS, _rows, within_vpcs=False)
+add_list(
+    command,
+    "List elastic IP addresses, and ephemeral ones of instances.",
+    COLUMNS,
+    _rows,
+    within_vpcs=False,
+)
 add_show(command, "eipalloc", "address", "Show elastic IP addresses.", _show)
 add_tagging(command, "eipalloc", "address")
 add_delete(

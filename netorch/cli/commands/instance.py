@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from netorch.control.views.describe import InstanceInfo
 
 COLUMNS = Columns(
-    ("name", "vpc", "address", "ipv6_address", "host", "state"), ("public_address", "mac", "security_groups", "tags", "id")
+    ("name", "vpc", "address", "public_address", "ipv6_address", "host", "state"), ("mac", "security_groups", "tags", "id")
 )
 STATES = ("pending", "running", "moving", "failed")  # of control.describe, which is not imported to read a command line
 POLL_S = 0.05

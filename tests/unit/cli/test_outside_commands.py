@@ -105,7 +105,7 @@ def test_a_customer_reaches_the_internet_step_by_step(cloud: Run) -> None:
     assert as_json(cloud, *acme, "instance", "show", "web-1")["public_address"] == made["address"]
     assert as_json(cloud, *acme, "eni", "show", "web-1")["association"] == row["association"]
     listed = cloud(*acme, "address", "list").stdout.splitlines()[1].split()
-    assert listed == [made["address"], "web", "acme", "acme/acme", "web-1", "10.44.12.4"]
+    assert listed == [made["address"], "elastic", "web", "acme", "acme/acme", "web-1", "10.44.12.4"]
     assert cloud("address", "audit").stdout == "every public address is held once, and by whom it says\n"
     assert "DependencyViolation" in cloud(*acme, "igw", "delete", "out", code=1).stderr
     cloud(*acme, "address", "disassociate", row["association"])
@@ -115,6 +115,22 @@ def test_a_customer_reaches_the_internet_step_by_step(cloud: Run) -> None:
         route["target_id"][:3]: route["state"] for route in as_json(cloud, *acme, "route-table", "show", "acme/main")["routes"]
     }
     assert states["igw"] == "blackhole"
+
+
+def test_ephemeral_addresses_are_listed_to_their_owner(cloud: Run) -> None:
+    acme = ("--owner", "acme")
+    cloud(*acme, "igw", "create", "out", "--vpc", "acme")
+    cloud(*acme, "instance", "run", "open", "--subnet", "app", "--host", "hv1", "--public-address", "--no-wait")
+    address = as_json(cloud, *acme, "instance", "show", "open")["public_address"]
+    cloud(*acme, "address", "allocate", "--name", "web")
+    kinds = {row["kind"]: row for row in as_json(cloud, *acme, "address", "list")}
+    assert (set(kinds), kinds["ephemeral"]["address"]) == ({"elastic", "ephemeral"}, address)
+    assert kinds["elastic"].keys() == kinds["ephemeral"].keys()
+    (line,) = (line.split() for line in cloud(*acme, "address", "list").stdout.splitlines() if line.startswith(f"{address} "))
+    assert line[1:] == ["ephemeral", "-", "acme", "acme/acme", "open", kinds["ephemeral"]["private_address"]]
+    assert as_json(cloud, "--owner", "globex", "address", "list") == []
+    (shown,) = (line.split() for line in cloud(*acme, "instance", "list").stdout.splitlines() if line.startswith("open "))
+    assert address in shown
 
 
 def test_another_customers_address_is_not_there(cloud: Run) -> None:

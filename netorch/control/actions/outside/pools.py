@@ -186,7 +186,7 @@ def refuse_held(
     blocks = [parse_prefix(text) for text in cidrs]
     held = [address for address, kv in each_claim(claims()) if holder_of(kv) and _is_in(blocks, address)]
     if held:
-        fix = "`netorch address list` shows elastic ones, `netorch eni list -o wide` all that are in use"
+        fix = "`netorch address list` shows them"
         if ":" in held[0]:
             fix = "`netorch vpc list -o wide` shows whose range it is"
         raise in_use("pool", name, f"{len(held)} address(es) in use, e.g. {held[0]}", fix)
