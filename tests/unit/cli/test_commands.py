@@ -89,7 +89,7 @@ def test_a_plan_says_what_moves_what_dies_and_how_far_it_reaches(run: Run, tmp_p
 def test_lists_are_columns_json_or_yaml(run: Run) -> None:
     run("apply", "--yes", "--no-wait")
     lines = run("instance", "list").stdout.splitlines()
-    assert lines[0].split() == ["NAME", "VPC", "ADDRESS", "IPV6_ADDRESS", "HOST", "STATE"]
+    assert lines[0].split() == ["NAME", "VPC", "ADDRESS", "PUBLIC_ADDRESS", "IPV6_ADDRESS", "HOST", "STATE"]
     assert len(lines) == 4
     rows = json.loads(run("instance", "list", "-o", "json").stdout)
     assert yaml.safe_load(run("instance", "list", "-o", "yaml").stdout) == rows
