@@ -99,6 +99,10 @@ counter gateway_source {
 }
 counter uplink_network {
 }
+counter pings {
+}
+counter border_ttl {
+}
 counter to_edge {
 }
 chain forward {
@@ -124,10 +128,15 @@ chain input {
     iifgroup CABLES icmp type echo-request update @pings { ip saddr PINGS } accept
     iifgroup != CABLES icmp type echo-request update @pings { ip saddr & 255.255.255.0 PINGS } accept
     icmpv6 type echo-request update @pings6 { ip6 saddr & ffff:ffff:ffff:ff00:: PINGS } accept
+    icmp type echo-request counter name "pings" drop
+    icmpv6 type echo-request counter name "pings" drop
     iifgroup != CABLES icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } goto discovery
     iifgroup != CABLES ip saddr @routers tcp dport 179 ip ttl 255 accept
     iifgroup != CABLES ip saddr @routers tcp sport 179 ip ttl 255 accept
     iifgroup != CABLES ip saddr @routers udp dport 3784 ip ttl 255 accept
+    iifgroup != CABLES ip saddr @routers tcp dport 179 counter name "border_ttl" drop
+    iifgroup != CABLES ip saddr @routers tcp sport 179 counter name "border_ttl" drop
+    iifgroup != CABLES ip saddr @routers udp dport 3784 counter name "border_ttl" drop
     meta pkttype { broadcast, multicast } drop
     counter name "to_edge" drop
 }

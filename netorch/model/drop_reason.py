@@ -41,6 +41,10 @@ DROP_REASONS: Final[dict[str, DropReason]] = {
     "uplink_network": DropReason("a packet was for the network of an edge's uplink, where there are routers only"),
     "uplink_arp": DropReason("more machines asked for an edge's address on its uplink than it answers"),
     "uplink_nd": DropReason("likewise for its IPv6 address"),
+    "pings": DropReason("somebody pinged an edge more often than it answers"),
+    "border_ttl": DropReason(
+        "BGP or BFD came in the border router's name from further away, or the router refuses BGP, or uses no TTL security"
+    ),
     "to_edge": DropReason("a packet was for an edge itself, which answers pings only"),
     "transit": DropReason("a host sent a packet for an address that is not here: its mapping is outdated"),
     "peer_source": DropReason(

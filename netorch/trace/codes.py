@@ -123,6 +123,7 @@ OF_COUNTER: Final[dict[str, Code]] = {
     "outside_source": Code.IGW_REJECTS_SPOOFED_TRAFFIC,
     "gateway_source": Code.IGW_REJECTS_SPOOFED_TRAFFIC,
     "uplink_network": Code.NO_WAY_TO_UPLINK,
+    "border_ttl": Code.ROUTER_ANSWERS_PINGS_ONLY,
     "to_edge": Code.ROUTER_ANSWERS_PINGS_ONLY,
     "to_gateway": Code.NGW_REQUIRES_SOURCE_IN_VPC,
     "unasked": Code.EIGW_REQUIRES_SOURCE_IN_VPC,

@@ -11,6 +11,7 @@ from netorch.drivers.probe.echo import checksum
 from netorch.lab.wiring import in_node
 from netorch.model.addr import packed
 from tests.integration.edges.speaking import ADDRESSES, Speaking
+from tests.integration.edges.test_internet_gateway import counters
 from tests.rig.outskirts import BORDER, EDGES, UPLINKS
 from tests.rig.packets import PacketListener, ip_packet
 from tests.rig.world import wait_for
@@ -48,7 +49,7 @@ def is_answer(frame: bytes, port: int) -> bool:
 
 @pytest.mark.parametrize("ttl", [1, 64, 254])
 def test_who_is_further_away_opens_no_session(speaking: Speaking, ttl: int) -> None:
-    port = 30000 + ttl
+    port, before = 30000 + ttl, counters(speaking.outskirts, "e1")["border_ttl"]
     with PacketListener(BORDER, "to-e1") as wire:
         send(opening(port, ttl))
         send(opening(port + 1, 255))
@@ -60,6 +61,7 @@ def test_who_is_further_away_opens_no_session(speaking: Speaking, ttl: int) -> N
 
         wait_for(answered, "the answer to the router itself")
         assert not [frame for frame in heard if is_answer(frame, port)]
+    assert counters(speaking.outskirts, "e1")["border_ttl"] > before  # the resets of the router's Linux are among them
 
 
 def test_both_sides_speak_with_the_highest_ttl(speaking: Speaking) -> None:
