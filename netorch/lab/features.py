@@ -96,6 +96,14 @@ PROBES = (
         why_needed="anti-spoofing at a port's ingress",
     ),
     Probe(
+        name="nft fib",
+        command=_nft(
+            "table inet f { chain c { type filter hook forward priority 0; fib saddr . iif oif missing drop; }; "
+            "chain d { type nat hook postrouting priority 100; meta l4proto { tcp, udp } snat ip to 192.0.2.1:4790-65535; }; }"
+        ),
+        why_needed="what an edge lets in from the internet, and NAT gateways",
+    ),
+    Probe(
         name="nft arp",
         command=_nft(
             "table arp p { set s { type ipv4_addr; size 64; flags dynamic,timeout; timeout 1h; }; "

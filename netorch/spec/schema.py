@@ -79,7 +79,7 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
     },
     Uplink: {
         "device": {
-            "description": "The network device of the host that leads to the border router; the edge takes it for itself."
+            "description": "The network device of the host that is connected to the border router; the edge takes it for itself."
         },
         "address": {
             "description": "The edge's own address there, with the length of the network.",
@@ -236,7 +236,7 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         "public_address": {
             "description": "Whether it has an ephemeral public address. When left out, a new one has if its subnet says so."
         },
-        "elastic_ip": {"description": "The name of one of the owner's elastic_ips, which leads to it.", **_NAME},
+        "elastic_ip": {"description": "The name of one of the owner's elastic_ips, which is associated with it.", **_NAME},
         "security_groups": {
             "description": "The names of its security groups; the default one when left out.",
             "items": {"type": "string", **_NAME},

@@ -37,11 +37,11 @@ class Code(Enum):
     )
     IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS = (
         "IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS",
-        "no public address stands for the sender's, so the internet gateway lets nothing of it out",
+        "no public address is associated with the sender's, so the internet gateway lets nothing of it out",
     )
     IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS = (
         "IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS",
-        "the public address stands for no interface that is attached",
+        "the public address is associated with no interface that is attached",
     )
     IGW_REJECTS_SPOOFED_TRAFFIC = (
         "IGW_REJECTS_SPOOFED_TRAFFIC",

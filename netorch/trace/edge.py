@@ -162,9 +162,9 @@ class EdgeSteps(Steps):
 
     def _refuse(self, host_model: HostModel, near: Device, hook: str, found: TcFilter) -> NoReturn:
         """Let the packet end at a gateway's cable, by a filter that drops it."""
-        code, said = Code.IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS, f"{self._packet.destination} stands for nothing"
+        code, said = Code.IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS, f"{self._packet.destination} is associated with nothing"
         if hook == EGRESS:
-            code, said = Code.IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS, f"nothing stands for {self._packet.source}"
+            code, said = Code.IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS, f"no public address is associated with {self._packet.source}"
         elif isinstance(found.match, Match) and found.match.src:
             code, said = Code.IGW_REJECTS_SPOOFED_TRAFFIC, f"{self._packet.source} is inside {found.match.src}"
         self._die(host_model.name, Place.GATEWAY, f"{near.ifname}: {said}", code)

@@ -29,7 +29,7 @@ FOUND = ("key", "found")
 
 @click.group()
 def command() -> None:
-    """Elastic IP addresses: public addresses that a customer holds and lets stand for private ones. Pools are the operator's."""
+    """Elastic IP addresses: public addresses that a customer holds and associates with private ones. Pools are the operator's."""
 
 
 def row(info: AddressInfo) -> dict[str, Any]:
@@ -99,7 +99,7 @@ add_delete(
     command,
     "eipalloc",
     "address",
-    "Release elastic IP addresses that stand for nothing.\n\nFor an hour nobody else gets them.",
+    "Release elastic IP addresses that are not associated.\n\nFor an hour nobody else gets them.",
     _release,
     verb="release",
 )
@@ -134,7 +134,7 @@ def allocate(session: Session, pool: str, address: str, name: str, tags: dict[st
 def associate(
     session: Session, resource: str, instance: str, eni: str, private_ip: str, allow_reassociation: bool, output: str
 ) -> None:
-    """Let an elastic IP address stand for a private one.
+    """Associate an elastic IP address with a private one.
 
     It replaces the ephemeral public address that an instance came with. The VPC needs an internet gateway.
     """
@@ -157,7 +157,7 @@ def associate(
 @resource_argument("eipalloc", "address")
 @action
 def disassociate(session: Session, resource: str) -> None:
-    """Let an elastic IP address stand for nothing. It stays yours."""
+    """End the association of an elastic IP address. It stays yours."""
     from netorch.control.actions.outside.addresses import disassociate_address
 
     (allocation,) = session.ids_of("eipalloc", [resource])
@@ -171,7 +171,7 @@ def disassociate(session: Session, resource: str) -> None:
 def audit(context: click.Context, session: Session, output: str) -> None:
     """Prove that no public address leaks or is used twice.
 
-    Compares who holds each address with the elastic IPs and with what addresses stand for, in both directions.
+    Compares who holds each address with the elastic IPs and with the associations, in both directions.
 
     Exit codes: 0 all agree, 2 something does not.
     """

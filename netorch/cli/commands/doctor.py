@@ -9,19 +9,25 @@ from netorch.cli.output import output_option, print_table, show_value
 
 
 @click.command()
+@click.option("--uplink", "uplinks", multiple=True, metavar="DEVICE", help="Also whether a device can be an edge's uplink.")
 @output_option
 @click.pass_context
-def command(context: click.Context, output: str) -> None:
+def command(context: click.Context, uplinks: tuple[str, ...], output: str) -> None:
     """Test each feature that netorch needs of this machine, in a throw-away namespace. Changes nothing.
 
-    Exit codes: 0 everything is there that a hypervisor needs, 2 something is missing.
+    With --uplink also what an edge needs: the device, and bird.
+
+    Exit codes: 0 everything is there that a hypervisor needs, or with --uplink an edge; 2 something is missing.
+
+    Example: netorch doctor --uplink eth2
     """
     from netorch.lab import probe_features
     from netorch.lab.flushes import flush_warnings
+    from netorch.lab.uplinks import bird_warnings, uplink_features
 
-    features = probe_features()
+    features = [*probe_features(), *(feature for device in uplinks for feature in uplink_features(device))]
     missing = [feature for feature in features if not feature.present]
-    is_complete = all(feature.only_edges for feature in missing)
+    is_complete = all(feature.only_edges and not uplinks for feature in missing)
     if output != "table":
         show_value([msgspec.to_builtins(feature) for feature in features], output)
     else:
@@ -30,7 +36,7 @@ def command(context: click.Context, output: str) -> None:
         for feature in missing:
             detail = f" ({feature.detail})" if feature.detail else ""
             click.echo(f"{click.style('missing', fg='red')} {feature.name}{detail}: {feature.what_to_do}")
-        for warning in flush_warnings():
+        for warning in (*flush_warnings(), *(bird_warnings() if uplinks else ())):
             click.echo(f"{click.style('warning', fg='yellow')} {warning}")
         if is_complete:
             click.echo(
