@@ -30,6 +30,7 @@ pytestmark = pytest.mark.root
 
 VPC = """
 - name: {name}
+  owner: {name}
   cidrs: [10.0.0.0/16]
   route_tables: [{{name: public}}]
   network_acls: [{{name: border, ingress: [{{rule: 10, action: allow, protocol: all, cidr: 0.0.0.0/0}}],
@@ -65,10 +66,11 @@ def outskirts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
         found.close()
 
 
-def traced(outskirts: Outskirts, source: str, destination: str, service: str = "icmp") -> Report:
-    """Return what a trace finds out."""
+def traced(outskirts: Outskirts, source: str, destination: str, service: str = "icmp", owner: str = "") -> Report:
+    """Return what a trace finds out for the operator, or for a customer."""
+    caller = Caller(owner=owner) if owner else Caller(operator=True)
     with closing(open_store(str(outskirts.world.store_path))) as store:
-        return trace(store, read_inventory(store), Caller(operator=True), source, destination, service, timeout_s=1.0)
+        return trace(store, read_inventory(store), caller, source, destination, service, timeout_s=1.0)
 
 
 @pytest.mark.parametrize("service", ["icmp", "tcp/80", "udp/53"])
@@ -196,3 +198,15 @@ def test_reach_says_what_packets_do(outskirts: Outskirts) -> None:
         for service in ("tcp/443", "udp/53", "icmp") if arrives else ("tcp/443",):
             assert traced(outskirts, source, destination, service).live.arrived is arrives, (source, destination, service)
     assert traced(outskirts, "a/front", SERVER, "47").live.arrived
+
+
+@pytest.mark.parametrize("service", ["icmp", "udp/53"])
+def test_to_a_customer_another_ones_address_is_the_internet(outskirts: Outskirts, service: str) -> None:
+    found = traced(outskirts, "b/one", FRONT, service, owner="b")
+    assert (found.disagreement, found.kernel_problem, found.live.why_not) == ("", "", "")
+    assert (found.verdict.code, found.live.arrived, found.reachable) == (None, True, True)
+    assert found.model is not None
+    assert found.model.there.hops[-1].place is Place.UPLINK
+    shown = " ".join(hop.said for way in found.model.ways for hop in way.hops)
+    assert f"{outskirts.world.vpc('a').vni:06x}" not in shown
+    assert "10.0.9.20" not in shown

@@ -5,10 +5,17 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from netorch.model.status import AgentStatus
+from netorch.records import keys
+from netorch.store.base import Put
+from netorch.store.sqlite import SqliteStore
 from tests.unit.cli.conftest import Run
 from tests.unit.diagnose.conftest import PUBLIC, SERVER, traced
 
@@ -126,3 +133,34 @@ def test_the_interface_of_a_gateway_sends_nothing_of_its_own(shop: Run) -> None:
     eni = json.loads(shop("nat", "show", "out", "-o", "json").stdout)["eni"]
     assert "the interface of a NAT gateway" in shop("trace", eni, SERVER, code=1).stderr
     assert traced(shop, "internet", eni, code=2)["code"] == "NGW_REQUIRES_SOURCE_IN_VPC"
+
+
+PEERS = """
+vpcs:
+- name: branch
+  owner: acme
+  cidrs: [10.7.0.0/16]
+  route_tables: [{name: main}]
+  subnets: [{name: app, cidr: 10.7.1.0/24}]
+  security_groups: [{name: open, ingress: [{protocol: all, source: 0.0.0.0/0}]}]
+  instances: [{name: b1, host: hv1, subnet: app, address: 10.7.1.5, security_groups: [open]}]
+"""
+
+
+def test_a_peer_does_not_reach_the_internet_through_the_gateway(shop: Run, tmp_path: Path) -> None:
+    (tmp_path / "peer.yaml").write_text(PEERS)
+    shop("apply", "-f", "peer.yaml", "--yes")
+    made = json.loads(shop("peering", "request", "join", "--vpc", "branch", "--peer", "shop", "-o", "json").stdout)
+    shop("peering", "accept", made["id"])
+    for table, cidr in (("branch/main", "0.0.0.0/0"), ("branch/main", "10.0.0.0/16"), ("shop/private", "10.7.0.0/16")):
+        shop("route-table", "route", "add", table, cidr, "via", made["id"])
+    assert traced(shop, "branch/b1", SERVER, code=2)["code"] == "PCX_REQUIRES_ADDRESS_IN_VPC_CIDR"
+    assert traced(shop, "branch/b1", "10.0.9.9", code=2)["code"] == "NO_MAPPING"
+
+
+def test_a_host_that_hears_no_edge_is_told_so(shop: Run, tmp_path: Path) -> None:
+    status = AgentStatus(version="1", pid=1, started_at=0.0, silent=("192.0.2.21", "192.0.2.22"))
+    with closing(SqliteStore(tmp_path / "db")) as store:
+        store.txn([], [Put(keys.agent_status("hv1"), msgspec.json.encode(status))])
+    assert traced(shop, "a1", SERVER, code=2)["code"] == "NO_EDGE_ANSWERS"
+    assert traced(shop, "a2", SERVER)["reachable"]
