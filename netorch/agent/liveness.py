@@ -64,11 +64,11 @@ class Standing:
     def evaluate(self, active: bool, *, reachable: bool, rival: bool) -> bool:
         """Return whether an edge is active after a round.
 
-        `active` says whether it was, `reachable` whether it is ready and echoes of others have come, and `rival` whether another
-        edge of its pair has answered that it is active. Who is back waits for that answer.
+        `active` says whether it was, `reachable` whether it is ready and echoes or answers of others have come, and `rival`
+        whether another edge of its pair has answered that it is active. Who is back waits for that answer.
         """
         self._away = 0 if reachable else self._away + 1
-        self._alone = self._alone + 1 if reachable and not rival else 0
+        self._alone = self._alone + 1 if reachable and not rival and not active else 0
         return self._away < MISSES if active else self._alone >= MISSES
 
 

@@ -26,6 +26,7 @@ from netorch.agent.tasks.allowance import Allowance
 from netorch.agent.tasks.base import Task, Turn
 from netorch.agent.tasks.connections import Connections
 from netorch.agent.tasks.flow_logs import FlowLogs
+from netorch.agent.tasks.handover import Handover
 from netorch.agent.tasks.moves import MoveEnds
 from netorch.agent.tasks.nat_drains import NatDrains
 from netorch.agent.tasks.nat_use import NatUses
@@ -76,7 +77,8 @@ class Agent:
             Allowance(gateway_tables, lambda: self._vpcs_of(gateway_tables.vnis())),
         )
         self.probes = Probes(self.records, self.reconciler, kernel, clock)
-        self.readiness = Readiness(self.reconciler, kernel)
+        self.handover = Handover(self.records, self.reconciler, kernel.trackers, self.publisher)
+        self.readiness = Readiness(self.reconciler, kernel, lambda: self.handover.is_under_way)
         self.status = Status(
             host_name, kernel, self.reconciler, self.publisher, allowances, self.records.seats, self.readiness, self._trouble
         )
@@ -86,6 +88,7 @@ class Agent:
             MoveEnds(host_name, self.moves, self.reconciler),
             *([FlowLogs(flow_logger, self.records, self.reconciler, kernel.trackers.keys())] if flow_logger is not None else []),
             self.probes,
+            self.handover,
             self.readiness,
             NatDrains(self.records, kernel),
             NatUses(host_name, kernel, self.publisher),
@@ -168,7 +171,7 @@ class Agent:
 
     def _prefixes(self) -> frozenset[str]:
         """Return what is to be followed: the same set as long as nothing of it changes. Cost: O(1) then."""
-        stamp = (self.records.prefix_changes, self.moves.watched_prefixes())
+        stamp = (self.records.prefix_changes, self.moves.watched_prefixes() | self.handover.watched_prefixes())
         if stamp != self._followed_at:
             self._followed_at, self._followed = stamp, frozenset(self.records.prefixes | stamp[1])
         return self._followed

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from netorch.agent.indexes.handovers import Handovers
 from netorch.agent.indexes.peerings import Peerings
 from netorch.agent.indexes.seats import Seats
 from netorch.agent.indexes.underlay_mtus import UnderlayMtus
@@ -71,6 +72,7 @@ class Records(Mirror):
         self.underlay_mtus = UnderlayMtus()
         self.peerings = Peerings()
         self.seats = Seats()
+        self.handovers = Handovers()
         self.pools: dict[str, AddressPool] = {}
         self.statuses: dict[str, EniStatus] = {}  # key below hoststat/ -> status
         self.handed_over: dict[str, HandedOver] = {}  # interface on its way to this host -> its connections where it was
@@ -99,8 +101,10 @@ class Records(Mirror):
         """Forget what other hosts said of interfaces that are no longer watched: it may be outdated when they are again."""
         for key in self.statuses.keys() - set(watched):
             del self.statuses[key]
-        for key in [key for family in self.families("hoststat") for key in self.below(family) if key not in watched]:
+        kept = tuple(prefix for prefix in watched if prefix.startswith("hoststat/"))
+        for key in [key for family in self.families("hoststat") for key in self.below(family) if not key.startswith(kept)]:
             self.forget(key)
+            self.handovers.update(key, None)
             if "/flows/" in key:
                 self.handed_over.pop(key.rpartition("/")[2], None)
 
@@ -325,6 +329,8 @@ class Records(Mirror):
 
     def _set_status(self, key: str, value: bytes | None) -> None:
         eni_id = key.rpartition("/")[2]
+        if self.handovers.update(key, value):
+            return
         if "/flows/" in key:
             self._set_flows(eni_id, value)
             return

@@ -98,6 +98,21 @@ def nat_use(host: str, nat_id: str) -> str:
     return f"hoststat/{host}/{nat_id}"
 
 
+def handover_prefix(host: str) -> str:
+    """Return the prefix of what an edge says to the other one of its pair when gateways move: that one follows it."""
+    return f"hoststat/{host}/handover/"
+
+
+def handover_word(host: str) -> str:
+    """Return the key of which gateways an edge hands over, asks for and has taken; it sorts behind their connections."""
+    return f"{handover_prefix(host)}word"
+
+
+def handover_flows(host: str, gateway_id: str, part: int) -> str:
+    """Return the key of a part of the connections of a gateway that an edge hands over."""
+    return f"{handover_prefix(host)}{gateway_id}/{part}"
+
+
 def agent_status(host: str) -> str:
     """Return the key of an agent's word on itself."""
     return f"hoststat/{host}/agent"

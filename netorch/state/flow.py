@@ -21,7 +21,7 @@ FlowKey = tuple[int, int, str, str, int, int, int, int, int]
 
 
 class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A tracked connection, seen from the one who began it. Nothing is translated: replies have the same ends, turned round."""
+    """A tracked connection, seen from the one who began it. Replies have the same ends, turned round, but for a NAT gateway's."""
 
     zone: _Port  # the conntrack zone of its VPC on this host
     protocol: _Byte
@@ -41,6 +41,8 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     bytes: int = 0
     reply_packets: int = 0
     reply_bytes: int = 0
+    nat_source: str = ""  # the address that the source is translated to; nothing: none
+    nat_port: _Port = 0  # its port there, or ICMP identifier
     started_ns: int = 0  # since 1970, where net.netfilter.nf_conntrack_timestamp is on; else 0
 
     @property

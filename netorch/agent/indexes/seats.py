@@ -17,6 +17,7 @@ class Seats:
         self.silent: frozenset[str] = frozenset()  # VTEPs that do not say that they are ready
         self.dead: frozenset[str] = frozenset()  # those of them that do not answer at all
         self.standby: frozenset[str] = frozenset()  # VTEPs, this host's own may be one, that are not active
+        self.hosts: dict[str, str] = {}  # the edges by VTEP
         self._vteps: dict[tuple[int, str], frozenset[str]] = {}  # (VNI, gateway) -> the VTEPs of its seats
         self._at: dict[str, set[tuple[int, str]]] = {}  # VTEP -> the gateways there
 
@@ -36,9 +37,10 @@ class Seats:
             others = self._at[vtep]
             others.discard((vni, gateway))
             if not others:
-                del self._at[vtep]
+                del self._at[vtep], self.hosts[vtep]
         if mapping is not None and mapping.seats:
             self._vteps[vni, gateway] = frozenset(seat.vtep for seat in mapping.seats)
+            self.hosts |= {seat.vtep: seat.host for seat in mapping.seats}
             for vtep in self._vteps[vni, gateway]:
                 self._at.setdefault(vtep, set()).add((vni, gateway))
 

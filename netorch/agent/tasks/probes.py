@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 
-from netorch.agent.liveness import ANSWER_S, ROUND_S, Liveness, Standing, passed_over
+from netorch.agent.liveness import ANSWER_S, MISSES, ROUND_S, Liveness, Standing, passed_over
 from netorch.agent.reconcile import Reconciler
 from netorch.agent.records import Records
 from netorch.agent.tasks.base import Task, Turn
@@ -46,6 +46,7 @@ class Probes(Task):
         self._readiness = Liveness()  # who says that it is ready
         self._presence = Liveness()  # who answers at all
         self._standing = Standing()
+        self._idle = 0  # rounds since this host, an edge, was active
         self._echoes: Echoes | None = None
         self._source = ""  # of the echoes
         self._asked: frozenset[str] = frozenset()
@@ -140,9 +141,14 @@ class Probes(Task):
         active = {vtep for vtep, said in heard.items() if said is Answer.ACTIVE}
         standby = (seats.standby & seats.vteps() | {v for v, said in heard.items() if said is Answer.STANDBY}) - active
         if host.host.role is Role.EDGE:
-            reachable, rival = host.ready and was_asked, not active.isdisjoint(seats.vteps())
+            # Agents elsewhere may all be restarted at once, and ask nobody for a while; their kernels answer nevertheless.
+            reachable, rival = host.ready and (was_asked or bool(heard)), not active.isdisjoint(seats.vteps())
             reconciler.active = self._standing.evaluate(reconciler.active, reachable=reachable, rival=rival)
-            standby = standby - {host.vtep} if reconciler.active else standby | {host.vtep}
+            self._idle = 0 if reconciler.active else self._idle + 1
+            if reconciler.active:
+                standby -= {host.vtep}
+            elif self._idle > MISSES:  # the other edge has heard it by then: an answer must not be sent to and fro
+                standby |= {host.vtep}
         if standby != seats.standby:
             log.info("edges on standby=%s active=%s", sorted(standby - seats.standby), sorted(seats.standby - standby))
             self._records.set_standby(standby)

@@ -3,7 +3,8 @@
 It says so by an element of its kernel's tables (edges.readiness), which hypervisors' probes ask for. So an edge that has just
 booted, or whose tables somebody has emptied, is left alone, and one whose agent is killed goes on.
 
-An edge that somebody has drained does not say so either, though it is fit, and forwards what still comes: no packet is lost.
+An edge that somebody has drained does not say so either, though it is fit, and forwards what still comes: no packet is lost. It
+says so until it has handed over the gateways that keep state (netorch.agent.tasks.handover).
 
 An edge that speaks BGP is fit only while it has a session: without one nothing from outside arrives there, and most likely what
 it sends gets nowhere. It leaves at once and comes back only after the session has held for some time, so that a session that
@@ -16,7 +17,7 @@ agent begins with what the kernel says.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final
 
 import msgspec
@@ -80,11 +81,13 @@ def why_no_session(sessions: Collection[BorderSession], established_s: float, *,
 class Readiness(Task):
     """The readiness of one host."""
 
-    def __init__(self, reconciler: Reconciler, kernel: Kernel) -> None:
+    def __init__(self, reconciler: Reconciler, kernel: Kernel, handing_over: Callable[[], bool]) -> None:
+        """Decide for a host; `handing_over` returns whether its gateways are being moved to the other edge of its pair."""
         self.why = ""  # the host, an edge, is not ready; nothing: it is, or it is none
         self.sessions: tuple[BorderSession, ...] = ()  # with the border router, as of the last look
         self._reconciler = reconciler
         self._kernel = kernel
+        self._handing_over = handing_over
         self._look_at = 0.0
         self._established_at = math.inf  # since when a session has been established
 
@@ -103,7 +106,7 @@ class Readiness(Task):
         self._look(turn.now)
         is_edge = host.host.role is Role.EDGE
         self.why = self._why(host, turn.now, in_sync=turn.store is not None) if is_edge else ""
-        self._reconciler.ready = is_edge and not self.why and not host.drained
+        self._reconciler.ready = is_edge and not self.why and not (host.drained and not self._handing_over())
 
     def _look(self, now: float) -> None:
         if now < self._look_at:

@@ -148,8 +148,8 @@ def drain(session: Session, edges: tuple[str, ...], wait: bool, timeout: float) 
     """Move traffic off edges, before maintenance.
 
     Hypervisors and, by BGP, the border router change to the other edge of the pair within 2 s. Until then the drained edge goes
-    on forwarding, so internet gateways lose nothing. Connections through NAT gateways that use the edge are reset, and those
-    through egress-only ones.
+    on forwarding, so internet gateways lose nothing. NAT and egress-only gateways are handed over with their connections first,
+    which takes some seconds; meanwhile they begin no new ones.
 
     Of an edge whose agent does not run, make sure first that its machine is off, or unplugged: public addresses that were given
     back meanwhile are given to others once it is drained.

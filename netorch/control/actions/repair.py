@@ -18,7 +18,7 @@ from netorch.model.status import AgentStatus, HostMtu, NatUse
 from netorch.records import keys
 from netorch.records.codec import check_sound, decode
 from netorch.records.errors import invalid
-from netorch.records.flows import HandedOver
+from netorch.records.flows import HandedOver, HandoverWord
 from netorch.records.inventory import read_inventory
 from netorch.records.kinds import BY_PREFIX, BY_TYPE, mapped
 from netorch.records.names import wrong_names
@@ -65,7 +65,7 @@ def _is_alone(of: type | None) -> bool:
 
 
 def _status_kind(what: str) -> type:
-    of = {"vpc-": VpcStatus, "flows/": HandedOver, "nat-": NatUse}
+    of = {"vpc-": VpcStatus, "flows/": HandedOver, "handover/word": HandoverWord, "handover/": HandedOver, "nat-": NatUse}
     return next((kind for prefix, kind in of.items() if what.startswith(prefix)), EniStatus)
 
 

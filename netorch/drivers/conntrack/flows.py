@@ -52,6 +52,8 @@ _FILTER, _FILTER_ORIGINAL = 25, 1  # CTA_FILTER, CTA_FILTER_ORIG_FLAGS
 _FILTER_SOURCE, _FILTER_DESTINATION = 1, 2  # CTA_FILTER_FLAG(CTA_IP_SRC), (CTA_IP_DST)
 _FEW: Final = 8  # addresses: a dump for each end of more of them costs the kernel more than one of everything costs us
 _TCP_FLAGS, _TCP_REPLY_FLAGS = 4, 5  # CTA_PROTOINFO_TCP_FLAGS_*
+_NAT_SOURCE: Final = 6  # CTA_NAT_SRC, and in it CTA_NAT_V4_MINIP, _MAXIP, CTA_NAT_PROTO with CTA_PROTONAT_PORT_MIN, _MAX
+_NAT_FIRST, _NAT_LAST, _NAT_PROTO, _PORT_FIRST, _PORT_LAST = 1, 2, 3, 1, 2
 _CONFIRMED: Final = 8  # IPS_CONFIRMED
 _LIBERAL: Final = 0x08  # IP_CT_TCP_FLAG_BE_LIBERAL: nobody told the table the windows, so none is outside of them
 _ANSWERS: Final = {8: 0, 13: 14, 128: 129}  # echo and timestamp, by ICMP type
@@ -160,11 +162,20 @@ def _whole(flow: Flow) -> bytes:
     status = _CONFIRMED | (SEEN_REPLY if flow.replied else 0) | (ASSURED if flow.assured else 0)
     parts = [_identity(flow), _tuple(REPLY, flow)]
     parts += [attr(kind, struct.pack(">I", value)) for kind, value in _numbers(flow, status)]
+    if flow.nat_source:
+        parts.append(_translation(flow))
     if flow.protocol == socket.IPPROTO_TCP:
         flags = bytes((_LIBERAL, _LIBERAL))  # value, mask
         state = attr(TCP_STATE, bytes((flow.tcp_state,)))
         parts.append(nested(PROTOINFO, nested(TCP_INFO, state, attr(_TCP_FLAGS, flags), attr(_TCP_REPLY_FLAGS, flags))))
     return b"".join(parts)
+
+
+def _translation(flow: Flow) -> bytes:
+    """Return how the source is translated: to exactly this address and port, from which the kernel makes the other direction."""
+    address, port = socket.inet_aton(flow.nat_source), struct.pack(">H", flow.nat_port)
+    ports = nested(_NAT_PROTO, attr(_PORT_FIRST, port), attr(_PORT_LAST, port))
+    return nested(_NAT_SOURCE, attr(_NAT_FIRST, address), attr(_NAT_LAST, address), ports)
 
 
 def _numbers(flow: Flow, status: int) -> tuple[tuple[int, int], ...]:
@@ -190,7 +201,8 @@ def _tuple(kind: int, flow: Flow) -> bytes:
 
 
 def _flow(found: Connection) -> Flow:
-    ends = found.original
+    ends, answers = found.original, found.reply
+    is_translated = answers.destination != ends.source
     icmp = ends.protocol in ICMP_PARTS
     kind, code = divmod(ends.destination_port, 256) if icmp else (0, 0)
     return Flow(
@@ -212,5 +224,7 @@ def _flow(found: Connection) -> Flow:
         bytes=found.original_counts.bytes,
         reply_packets=found.reply_counts.packets,
         reply_bytes=found.reply_counts.bytes,
+        nat_source=address_text(answers.destination) if is_translated else "",
+        nat_port=(answers.source_port if icmp else answers.destination_port) if is_translated else 0,
         started_ns=round(found.started_s * 1e9),
     )

@@ -50,7 +50,7 @@ class FakeKernel(Composition):
         self.tracker = tracker = FakeTracker(host)
         self.silent: set[str] = set()  # VTEPs that do not answer echoes
         self.unready: set[str] = set()  # VTEPs that answer echoes and do not say that they are ready
-        self.other: Callable[[str], FakeKernel | None] = lambda vtep: None  # who says whether a VTEP is active; None: it is
+        self.other: Callable[[str], FakeKernel | None] = lambda vtep: None  # who answers at a VTEP; None: an active host
         self.isolated = False  # whether nobody's echoes come here
         self.unplugged: set[str] = set()  # uplinks without a carrier
         self.probed: list[str] = []  # VTEPs that echoes were sent to
@@ -124,8 +124,12 @@ class FakeKernel(Composition):
         if vtep in self.unready:
             return Answer.NOT_READY
         other = self.other(vtep)
-        is_active = other is None or any(obj.says_active for obj in other.objects.values())
-        return Answer.ACTIVE if is_active else Answer.STANDBY
+        if other is None:
+            return Answer.ACTIVE
+        held = other.objects.values()
+        if not any(obj.says_ready for obj in held):
+            return Answer.NOT_READY
+        return Answer.ACTIVE if any(obj.says_active for obj in held) else Answer.STANDBY
 
     def counters(self) -> dict[str, int]:
         """Return `packets`."""

@@ -52,7 +52,7 @@ def test_an_edge_announces_the_pools_of_its_pair_and_no_address(pair: Pair) -> N
     pair.associate(vpc, "198.51.100.5", "10.0.0.4")
     pair.put_pool("203.0.113.0/24", pair="east")
     speak(pair, "e1")
-    pair.world.settle(3)
+    pair.world.settle(8)  # by then hosts hear that it is ready
     assert announced(pair, "e1") == {PEER, Announcement(prefix=POOL)}
     assert announced(pair, "e2") == set(), "it has no AS numbers"
     pair.world.assert_settled()

@@ -98,7 +98,7 @@ def test_a_new_edge_says_nothing_until_its_vpcs_are_applied(pair: Pair) -> None:
     assert not says(pair)
     assert status(pair).not_ready == f"1 VPC(s) are not applied yet: VNI {vpc.vni}"
     kernel.host.failures.clear()
-    pair.world.settle(40)
+    pair.world.settle(20)
     assert says(pair)
     last = kernel.applied[-1]
     assert last.obj == E1
@@ -249,7 +249,7 @@ def test_an_edge_gets_another_uplink_and_gives_the_old_one_back(pair: Pair) -> N
     kernel.devices.add("bond0.100")
     other = Uplink(device="bond0.100", address="198.18.5.21/24", gateway="198.18.5.254")
     pair.put_edge(Host(name="e1", underlay=EDGES["e1"], role=Role.EDGE, pair="west", uplink=other))
-    pair.world.settle(3)
+    pair.world.settle(8)
     pair.world.assert_settled()
     assert not [obj for obj in kernel.objects.values() if "eth1" in obj.text()]
     ways = [obj for obj in kernel.objects.values() if isinstance(obj, Route) and obj.ifname == "bond0.100"]

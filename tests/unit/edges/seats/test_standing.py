@@ -11,7 +11,6 @@ from edges.readiness import active, ready
 from netorch.agent.liveness import ROUND_S
 from netorch.model.routing.next_hop import gateway_mac
 from netorch.model.vpc import Vpc
-from netorch.records import keys
 from netorch.state.l2 import Fdb
 from tests.rig.seats import nat_of, seat_nat
 from tests.unit.edges.pair import EDGES, Pair
@@ -181,13 +180,9 @@ def test_tables_that_are_emptied_for_a_moment_move_nothing(pair: Pair, vpc: Vpc)
 
 
 def test_an_edge_that_says_for_long_that_it_is_not_ready_is_on_standby_when_it_is(pair: Pair, vpc: Vpc) -> None:
-    pair.world.put(keys.host_drained("e1"), b"e1")
-    silence(pair, "hv1", "e1")  # the fake's echoes do not ask whether it is ready
-    silence(pair, "e2", "e1")
+    pair.world.kernels["e1"].unplugged.add("eth1")
     pass_time(pair, 3)
-    assert used(pair, vpc, "hv1") == used(pair, vpc, "e2") == "e2"
-    pair.world.delete(keys.host_drained("e1"))
-    for kernel in pair.world.kernels.values():
-        kernel.silent.clear()
+    assert all_use(pair, vpc) == "e2"
+    pair.world.kernels["e1"].unplugged.clear()
     pass_time(pair, 5)
     assert all_use(pair, vpc) == "e2"

@@ -1,0 +1,282 @@
+"""Gateways that keep state move between the edges of a pair with their connections: when one is drained, and when one is back.
+
+    giver    begins no new connection in its gateways (10 s at most, by themselves), writes down the known ones, says `gives`
+    taker    lets its kernel know them, is active, says `took`
+    giver    of a drain: is on standby; of a return: sees that the other one is active
+    hosts    hear that by their probes, within 250 ms; what still comes to the giver is translated there as before
+
+Both kernels translate a connection alike, so it does not matter by which one a packet comes meanwhile, as long as one of the two
+keeps what it gets: the taker does so before the giver sends answers there. What would begin is lost
+at the giver, and found at the taker when it is repeated: TCP does so after a second.
+
+A drained edge gives all that it has in use, and is not ready any more when it has nothing in use. An edge that was on standby for
+a while (RETURN_S) asks for the gateways whose first seat it is. The store carries all of it. While that is away nothing is handed
+over; edges that fail are left nevertheless (netorch.agent.liveness).
+
+Either agent may die at any point: nothing is in force before `took`, and who begins again writes everything down again. If the
+taker says nothing for so long (PATIENCE_S, DRAIN_PATIENCE_S), a drained edge goes as one that has failed: connections are reset.
+One that was asked does nothing more.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from netorch.agent.reconcile import Reconciler
+from netorch.agent.records import Records
+from netorch.agent.report import StatusPublisher
+from netorch.agent.tasks.base import Task, Turn
+from netorch.compiler.base import HostView
+from netorch.drivers.base import ConnectionTracker
+from netorch.errors import KernelError
+from netorch.model.eni import NetworkInterface, Role
+from netorch.model.ids import vni_of
+from netorch.model.mapping import GatewayMapping, Seat
+from netorch.model.outside.gateway import NatGateway
+from netorch.model.routing.seats import is_stateless, seat_for
+from netorch.records import keys
+from netorch.records.flows import HandedOver, HandoverWord
+from netorch.state.flow import Flow, uncounted
+
+log = logging.getLogger(__name__)
+
+RETURN_S = 30.0  # on standby beside an edge that works, before gateways are asked for: not while a fault comes and goes
+PATIENCE_S: Final = 10.0  # for the word of a taker that has asked
+DRAIN_PATIENCE_S: Final = 30.0  # for that of one that has not
+LEAVE_S: Final = 1.0  # after the last gateway has gone, until all hosts have heard it
+REFRESH_S: Final = 3.0  # elements that keep new connections away expire after 10
+PART: Final = 3000  # connections in a record
+MOST: Final = 20 * PART  # of one gateway: those that have spoken both ways first
+_ALL: Final = frozenset({0})  # the zone of all connections in a gateway's namespace
+_ENDED: Final = frozenset({7, 8})  # TIME_WAIT and CLOSE: nothing comes of these any more
+
+
+class Giving(msgspec.Struct, kw_only=True):
+    """What an edge hands over now."""
+
+    to: str
+    token: str
+    gateways: tuple[str, ...]
+    until: float
+    refresh_at: float
+    written: dict[str, HandedOver]  # by key
+
+
+class Handover(Task):
+    """What one edge hands over to the other one of its pair, and takes from it."""
+
+    def __init__(
+        self,
+        records: Records,
+        reconciler: Reconciler,
+        trackers: Mapping[str, ConnectionTracker],
+        publisher: StatusPublisher,
+    ) -> None:
+        self.is_under_way = False  # whether this edge, which is drained, has still to be used
+        self._records = records
+        self._reconciler = reconciler
+        self._trackers = trackers
+        self._publisher = publisher
+        self._giving: Giving | None = None
+        self._gave_up = False  # for as long as it is drained, or asked
+        self._left_at = -LEAVE_S  # when the last gateway had gone
+        self._took = ""
+        self._standby_at: float | None = None  # since when another edge works instead of this one, which could
+
+    def watched_prefixes(self) -> set[str]:
+        """Return the keys by which the other edge speaks to this one."""
+        host, seats = self._records.host, self._records.seats
+        if host is None or host.role is not Role.EDGE:
+            return set()
+        return {keys.handover_prefix(name) for vtep, name in seats.hosts.items() if vtep != host.underlay}
+
+    def wake_at(self, now: float) -> float | None:
+        """Return when something is over, or to be asked for."""
+        times = []
+        if self._giving is not None:
+            times += [self._giving.refresh_at, self._giving.until]
+        elif self.is_under_way:
+            times.append(self._left_at + LEAVE_S)
+        if self._standby_at is not None:
+            times.append(now + RETURN_S - (now - self._standby_at) % RETURN_S)
+        return min(times, default=None)
+
+    def turn(self, turn: Turn) -> None:
+        """Take the next step of whatever is under way, and say it. While the store is away only time passes."""
+        host = self._reconciler.host_view
+        if host is None or host.host.role is not Role.EDGE:
+            return
+        partner = self._partner(host)
+        word = self._records.handovers.word(partner.host) if partner is not None and turn.store is not None else HandoverWord()
+        if turn.store is not None or self._giving is not None:
+            self._give(host, partner, word, turn.now)
+        if turn.store is not None and partner is not None:
+            self._take(host, partner, word)
+        asks = self._ask(host, partner, turn.now)
+        self.is_under_way = host.drained and (self._giving is not None or turn.now < self._left_at + LEAVE_S)
+        self._say(host.host.name, asks)
+
+    def _partner(self, host: HostView) -> Seat | None:
+        """Return the other edge of the pair, as gateways here name it."""
+        others = sorted((name, vtep) for vtep, name in self._records.seats.hosts.items() if vtep != host.vtep)
+        return next((Seat(host=name, vtep=vtep) for name, vtep in others), None)
+
+    # --- giving --------------------------------------------------------------------------------------------------------------
+
+    def _give(self, host: HostView, partner: Seat | None, word: HandoverWord, now: float) -> None:
+        giving, is_asked = self._giving, word.asks == host.host.name
+        self._gave_up = self._gave_up and (host.drained or is_asked)
+        wanted = self._wanted(host, partner, is_asked=is_asked) if not self._gave_up else None
+        if giving is None and wanted is not None and partner is not None:
+            until = now + (DRAIN_PATIENCE_S if host.drained else PATIENCE_S)
+            self._begin(host.host.name, partner, wanted, now, until)
+        elif giving is not None and wanted is None:
+            self._end(now)
+        elif giving is not None and now >= giving.until:
+            log.warning("%s did not take %d gateway(s) in time", giving.to, len(giving.gateways))
+            self._gave_up = True
+            self._end(now)
+        elif giving is not None and word.took == giving.token and host.drained:
+            self._reconciler.active = False
+        elif giving is not None and now >= giving.refresh_at:
+            giving.refresh_at = now + REFRESH_S
+            self._refuse(giving.gateways)
+
+    def _wanted(self, host: HostView, partner: Seat | None, *, is_asked: bool) -> tuple[str, ...] | None:
+        """Return the gateways that the other edge is to have, of those in use here; None: it is to have nothing."""
+        if partner is None or partner.vtep in self._records.seats.silent or not (host.drained or is_asked):
+            return None
+        used = self._in_use(host.host.name)
+        if host.drained:
+            return tuple(sorted(mapping.gateway for mapping in used)) or None
+        return tuple(sorted(mapping.gateway for mapping in used if mapping.seats[0].host == partner.host))
+
+    def _in_use(self, me: str) -> list[GatewayMapping]:
+        """Return the gateways that keep state and are in use here. Cost: O(gateways)."""
+        mappings = (mapping for records in self._records.vpcs.values() for mapping in records.each(GatewayMapping))
+        stateful = (mapping for mapping in mappings if mapping.seats and not is_stateless(mapping.gateway))
+        return [mapping for mapping in stateful if self._is_used(mapping, me)]
+
+    def _is_used(self, mapping: GatewayMapping, me: str) -> bool:
+        seats = self._records.seats
+        return seat_for(me, mapping, seats.silent, seats.dead, seats.standby).host == me
+
+    def _begin(self, me: str, partner: Seat, gateways: tuple[str, ...], now: float, until: float) -> None:
+        self._refuse(gateways)
+        written = {}
+        for gateway in gateways:
+            flows = self._flows(gateway)
+            for part, start in enumerate(range(0, len(flows), PART)):
+                written[keys.handover_flows(me, gateway, part)] = HandedOver(flows=tuple(flows[start : start + PART]))
+        for key, record in written.items():
+            self._publisher.publish(key, record)
+        count = sum(len(record.flows) for record in written.values())
+        log.info("handing over gateways=%d connections=%d to=%s", len(gateways), count, partner.host)
+        token = secrets.token_hex(8)
+        self._giving = Giving(
+            to=partner.host, token=token, gateways=gateways, until=until, refresh_at=now + REFRESH_S, written=written
+        )
+
+    def _flows(self, gateway: str) -> list[Flow]:
+        """Return the connections of a gateway that are worth to be known elsewhere; none if it has no namespace here."""
+        tracker = self._trackers.get(gateway)
+        try:
+            known = tracker.flows(0) if tracker is not None else ()
+        except KernelError as error:
+            log.warning("connections of %s stay behind reason=%r", gateway, str(error))
+            return []
+        flows = [uncounted(flow) for flow in known if flow.tcp_state not in _ENDED]
+        if len(flows) > MOST:
+            log.warning("gateway %s: %d of %d connections stay behind", gateway, len(flows) - MOST, len(flows))
+        return sorted(flows, key=lambda flow: (not flow.assured, -flow.timeout_s))[:MOST]
+
+    def _refuse(self, gateways: Sequence[str]) -> None:
+        """Let gateways begin no connection for some seconds."""
+        for gateway in gateways:
+            try:
+                if gateway in self._trackers:
+                    self._trackers[gateway].refuse(_ALL)
+            except KernelError as error:
+                log.warning("gateway %s begins connections that stay behind reason=%r", gateway, str(error))
+
+    def _end(self, now: float) -> None:
+        """Say no more that something is handed over; the kernel forgets by itself that nothing is to begin here."""
+        assert self._giving is not None
+        for key in self._giving.written:
+            self._publisher.publish(key, None)
+        self._giving, self._left_at = None, now
+
+    # --- taking --------------------------------------------------------------------------------------------------------------
+
+    def _take(self, host: HostView, partner: Seat, word: HandoverWord) -> None:
+        """Take what the other edge hands over, once all of it is there."""
+        if word.gives != host.host.name:
+            self._took = ""
+            return
+        flows = self._records.handovers.flows(partner.host)
+        if word.token == self._took or flows is None or not host.ready or host.drained:
+            return
+        mappings = {mapping.gateway: mapping for mapping in self._shared(host.host.name, partner.host)}
+        if any(gateway not in mappings or gateway not in self._trackers for gateway in word.gateways):
+            return  # it has just come, and is not all here yet
+        for gateway in word.gateways:
+            if not self._is_used(mappings[gateway], host.host.name):
+                self._know(gateway, flows[gateway])
+        self._reconciler.active = True
+        self._records.set_standby(self._records.seats.standby - {host.vtep})  # at once: the giver hears it with its next round
+        self._took = word.token
+        log.info("took over gateways=%d from=%s", len(word.gateways), partner.host)
+
+    def _shared(self, *edges: str) -> list[GatewayMapping]:
+        """Return the gateways that have seats at all these edges: no edge hands over what it does not carry."""
+        mappings = (mapping for records in self._records.vpcs.values() for mapping in records.each(GatewayMapping))
+        return [mapping for mapping in mappings if {*edges} <= {seat.host for seat in mapping.seats}]
+
+    def _know(self, gateway: str, flows: Sequence[Flow]) -> None:
+        """Let a gateway's kernel know these connections, and no others: what it still has is from an earlier time."""
+        tracker = self._trackers[gateway]
+        try:
+            tracker.refuse(frozenset())
+            tracker.forget(tracker.flows(0))
+            own = self._names_of(gateway)
+            tracker.restore(msgspec.structs.replace(flow, zone=0, mark=0) for flow in flows if flow.nat_source in own)
+        except KernelError as error:
+            log.warning("connections of %s stay behind reason=%r", gateway, str(error))
+
+    def _names_of(self, gateway: str) -> set[str]:
+        """Return the addresses in whose name a gateway sends, and nothing, which is each sender's own."""
+        records = self._records.vpcs[vni_of(gateway)]
+        nat = records.one(NatGateway, gateway)
+        eni = records.one(NetworkInterface, nat.eni) if nat is not None else None
+        return {"", *(eni.addresses if eni is not None else ())}
+
+    # --- asking, and saying --------------------------------------------------------------------------------------------------
+
+    def _ask(self, host: HostView, partner: Seat | None, now: float) -> str:
+        """Return the edge that is to hand over its gateways, once this one has been on standby beside it for a while.
+
+        It is asked for a while, and after another one again.
+        """
+        seats = self._records.seats
+        works = partner is not None and partner.vtep not in seats.silent | seats.standby
+        if partner is None or not works or self._reconciler.active or not host.ready or host.drained:
+            self._standby_at = None
+            return ""
+        if self._standby_at is None:
+            self._standby_at = now
+        return partner.host if (now - self._standby_at) % (2 * RETURN_S) >= RETURN_S else ""
+
+    def _say(self, me: str, asks: str) -> None:
+        giving = self._giving
+        word = HandoverWord(asks=asks, took=self._took)
+        if giving is not None:
+            parts = len(giving.written)
+            word = HandoverWord(
+                asks=asks, took=self._took, gives=giving.to, token=giving.token, gateways=giving.gateways, parts=parts
+            )
+        self._publisher.publish(keys.handover_word(me), word if word != HandoverWord() else None)

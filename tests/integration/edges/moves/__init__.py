@@ -1,0 +1,1 @@
+"""Gateways that move between the edges of a pair, with real packets."""

@@ -1,0 +1,1 @@
+"""Which edge gateways that keep state are at, and how they move."""

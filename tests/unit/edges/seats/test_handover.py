@@ -1,0 +1,248 @@
+"""Gateways that keep state move between the edges of a pair with their connections, whoever dies meanwhile."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from edges.readiness import active, ready
+from netorch.agent.tasks.handover import DRAIN_PATIENCE_S, PART, PATIENCE_S, RETURN_S
+from netorch.drivers.fake.tracker import FakeTracker
+from netorch.model.vpc import Vpc
+from netorch.records import keys
+from netorch.records.codec import encode
+from netorch.records.flows import HandedOver, HandoverWord
+from netorch.state.flow import Flow
+from tests.rig.seats import nat_of, seat_nat
+from tests.unit.edges.pair import EDGES, Pair
+from tests.unit.edges.seats.test_standing import all_use, cut_off, is_active, pass_time, used
+from tests.unit.edges.test_nat import INSIDE, PUBLIC, lead
+
+TURN_S = 0.25
+
+
+@pytest.fixture
+def vpc(pair: Pair) -> Vpc:
+    """A VPC with a NAT gateway whose first seat is e1, to which its main table leads."""
+    vpc, subnet = pair.vpc("a")
+    seat_nat(pair.world.store, subnet, INSIDE, PUBLIC, EDGES)
+    lead(pair, vpc, nat_of(vpc.vni))
+    pass_time(pair, 3)
+    return vpc
+
+
+def connection(port: int, **more: object) -> Flow:
+    """Return a connection of an instance to a server, which knows it by the gateway's address."""
+    flow = Flow(
+        zone=0,
+        protocol=6,
+        source="10.0.0.4",
+        destination="203.0.113.10",
+        sport=port,
+        dport=80,
+        timeout_s=300,
+        replied=True,
+        assured=True,
+        tcp_state=3,
+        nat_source=INSIDE,
+        nat_port=port,
+    )
+    return msgspec.structs.replace(flow, **more)
+
+
+def tracker(pair: Pair, vpc: Vpc, edge: str) -> FakeTracker:
+    found = pair.world.kernels[edge].trackers[nat_of(vpc.vni)]
+    assert isinstance(found, FakeTracker)
+    return found
+
+
+def begin(pair: Pair, vpc: Vpc, edge: str, *flows: Flow) -> None:
+    tracker(pair, vpc, edge).restore(flows)
+
+
+def ports(pair: Pair, vpc: Vpc, edge: str) -> set[int]:
+    return {flow.sport for flow in tracker(pair, vpc, edge).flows(0)}
+
+
+def is_ready(pair: Pair, edge: str) -> bool:
+    return ready(EDGES[edge]).key in pair.world.kernels[edge].objects
+
+
+def drain(pair: Pair, edge: str) -> None:
+    pair.world.put(keys.host_drained(edge), edge.encode())
+
+
+def word(pair: Pair, edge: str) -> HandoverWord | None:
+    found = pair.world.store.get(keys.handover_word(edge))
+    return msgspec.json.decode(found.value, type=HandoverWord) if found is not None else None
+
+
+def said(pair: Pair) -> list[str]:
+    """Return what edges still say of gateways that move."""
+    return [kv.key for edge in EDGES for kv in pair.world.store.list(keys.handover_prefix(edge)).kvs]
+
+
+def test_a_drained_edge_hands_over_its_connections_before_anybody_leaves_it(pair: Pair, vpc: Vpc) -> None:
+    flows = [connection(port) for port in range(1, PART + 2)]
+    begin(pair, vpc, "e1", *flows, connection(7, dport=443, tcp_state=7))
+    begin(pair, vpc, "e2", connection(9, dport=8080))  # of an earlier time
+    drain(pair, "e1")
+    while used(pair, vpc, "hv1") == "e1":
+        assert is_ready(pair, "e1")
+        pass_time(pair, TURN_S)
+    assert ports(pair, vpc, "e2") == {flow.sport for flow in flows}
+    assert set(tracker(pair, vpc, "e2").flows(0)) == set(flows)
+    assert tracker(pair, vpc, "e1").refused_zones == {0}
+    assert tracker(pair, vpc, "e2").refused_zones == frozenset()
+    pass_time(pair, 3)
+    assert all_use(pair, vpc) == "e2"
+    assert not is_ready(pair, "e1")
+    assert said(pair) == []
+    pair.world.assert_settled()
+
+
+def test_an_edge_that_is_back_asks_for_its_gateways_after_a_while_and_gets_them_with_their_connections(
+    pair: Pair, vpc: Vpc
+) -> None:
+    drain(pair, "e1")
+    pass_time(pair, 5)
+    begin(pair, vpc, "e2", connection(5))
+    pair.world.delete(keys.host_drained("e1"))
+    pass_time(pair, RETURN_S - 2)
+    assert all_use(pair, vpc) == "e2"
+    assert said(pair) == []
+    pass_time(pair, 5)
+    assert all_use(pair, vpc) == "e1"
+    assert ports(pair, vpc, "e1") == {5}
+    assert is_active(pair, "e1")
+    assert is_active(pair, "e2")
+    assert said(pair) == []
+
+
+def test_an_edge_that_had_failed_gets_its_gateways_back_likewise_but_not_while_it_comes_and_goes(pair: Pair, vpc: Vpc) -> None:
+    for _ in range(3):
+        with cut_off(pair, "e1"):
+            pass_time(pair, 3)
+        pass_time(pair, RETURN_S - 5)
+        assert all_use(pair, vpc) == "e2"
+    begin(pair, vpc, "e2", connection(5))
+    pass_time(pair, 10)
+    assert all_use(pair, vpc) == "e1"
+    assert ports(pair, vpc, "e1") == {5}
+
+
+def test_an_edge_that_works_alone_hands_over_all_it_has(pair: Pair, vpc: Vpc) -> None:
+    """The other one is on standby: it is active once it has taken everything."""
+    with cut_off(pair, "e2"):
+        pass_time(pair, 3)
+    pass_time(pair, 3)
+    assert not is_active(pair, "e2")
+    begin(pair, vpc, "e1", connection(5))
+    drain(pair, "e1")
+    pass_time(pair, 4)
+    assert all_use(pair, vpc) == "e2"
+    assert ports(pair, vpc, "e2") == {5}
+    assert not is_ready(pair, "e1")
+
+
+def test_while_the_store_is_away_nothing_returns(pair: Pair, vpc: Vpc) -> None:
+    with cut_off(pair, "e1"):
+        pass_time(pair, 3)
+    for host in EDGES:
+        pair.world.wires[host].cut = True
+    pass_time(pair, 3 * RETURN_S)
+    assert all_use(pair, vpc) == "e2"
+    for host in EDGES:
+        pair.world.wires[host].cut = False
+    pass_time(pair, 3 * RETURN_S)
+    assert all_use(pair, vpc) == "e1"
+
+
+def test_a_giver_that_is_killed_begins_again(pair: Pair, vpc: Vpc) -> None:
+    begin(pair, vpc, "e1", connection(5))
+    drain(pair, "e1")
+    pass_time(pair, TURN_S / 2, "e1")  # it has said what it gives
+    assert word(pair, "e1") is not None
+    pair.world.kill("e1")
+    pass_time(pair, 2)
+    assert ports(pair, vpc, "e2") == {5}
+    assert used(pair, vpc, "hv1") == "e1"  # whose kernel goes on
+    begin(pair, vpc, "e1", connection(6))
+    pair.world.start("e1")
+    pass_time(pair, 5)
+    assert all_use(pair, vpc) == "e2"
+    assert ports(pair, vpc, "e2") == {5, 6}
+    assert not is_ready(pair, "e1")
+    assert said(pair) == []
+
+
+def test_a_taker_that_is_killed_is_not_waited_for(pair: Pair, vpc: Vpc) -> None:
+    begin(pair, vpc, "e1", connection(5))
+    pair.world.kill("e2")
+    drain(pair, "e1")
+    pass_time(pair, DRAIN_PATIENCE_S - 1)
+    assert used(pair, vpc, "hv1") == "e1"
+    assert is_ready(pair, "e1")
+    pass_time(pair, 4)
+    assert used(pair, vpc, "hv1") == "e2"
+    assert not is_ready(pair, "e1")
+    pair.world.start("e2")
+    pass_time(pair, 3)
+    assert all_use(pair, vpc) == "e2"
+    assert said(pair) == []
+
+
+def test_a_taker_that_is_killed_and_restarted_in_time_takes_everything(pair: Pair, vpc: Vpc) -> None:
+    begin(pair, vpc, "e1", connection(5))
+    pair.world.kill("e2")
+    drain(pair, "e1")
+    pass_time(pair, 2)
+    pair.world.start("e2")
+    pass_time(pair, 6)
+    assert all_use(pair, vpc) == "e2"
+    assert ports(pair, vpc, "e2") == {5}
+
+
+def test_an_edge_whose_asking_is_outdated_makes_others_refuse_connections_for_some_seconds_only(pair: Pair, vpc: Vpc) -> None:
+    """e1 died just after it had asked."""
+    with cut_off(pair, "e1"):
+        pass_time(pair, 3)
+    pass_time(pair, 3)
+    pair.world.kill("e1")
+    pair.world.put(keys.handover_word("e1"), encode(HandoverWord(asks="e2")))
+    pass_time(pair, 1)
+    given = word(pair, "e2")
+    assert given is not None
+    assert given.gives == "e1"
+    pass_time(pair, PATIENCE_S + 1)
+    assert word(pair, "e2") is None
+    refused_by_then = tracker(pair, vpc, "e2")
+    refused_by_then.refused_zones = frozenset()  # as its elements expire
+    pass_time(pair, 3 * PATIENCE_S)
+    assert refused_by_then.refused_zones == frozenset()
+    assert used(pair, vpc, "hv1") == "e2"
+
+
+def test_an_edge_takes_only_what_is_the_gateways_own(pair: Pair, vpc: Vpc) -> None:
+    other, _ = pair.vpc("b", "10.9.0.0/16")
+    pass_time(pair, 3)
+    pair.world.kill("e1")
+    flows = (connection(5), connection(6, nat_source="10.0.0.99"), connection(7, zone=3, mark=3))
+    pair.world.put(keys.handover_flows("e1", nat_of(vpc.vni), 0), encode(HandedOver(flows=flows)))
+    gives = HandoverWord(gives="e2", token="t", gateways=(nat_of(vpc.vni),), parts=1)
+    pair.world.put(keys.handover_word("e1"), encode(msgspec.structs.replace(gives, gateways=(nat_of(other.vni),))))
+    pass_time(pair, 1, "e2")
+    assert word(pair, "e2") is None
+    pair.world.put(keys.handover_word("e1"), encode(gives))
+    pass_time(pair, 1, "e2")
+    assert word(pair, "e2") == HandoverWord(took="t")
+    assert {(flow.sport, flow.zone, flow.mark) for flow in tracker(pair, vpc, "e2").flows(0)} == {(5, 0, 0), (7, 0, 0)}
+
+
+def test_a_drained_edge_without_gateways_in_use_leaves_at_once(pair: Pair, vpc: Vpc) -> None:
+    assert used(pair, vpc, "e2") == "e1"
+    drain(pair, "e2")
+    pass_time(pair, 2 * TURN_S)
+    assert not is_ready(pair, "e2")
+    assert said(pair) == []
+    assert active(EDGES["e1"]).key in pair.world.kernels["e1"].objects
