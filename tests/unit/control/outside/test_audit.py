@@ -13,7 +13,7 @@ import pytest
 
 from netorch.control.actions import enis, hosts, instances, subnets, vpcs
 from netorch.control.actions.instances import Placed, RunRequest
-from netorch.control.actions.outside import addresses, egress_only, gateways, pools
+from netorch.control.actions.outside import addresses, egress_only, gateways, nat_addresses, nats, pools
 from netorch.control.actions.outside.ranges import Provided
 from netorch.control.actions.repair import damaged
 from netorch.control.apply.cloud import apply_cloud, plan_destruction
@@ -21,7 +21,7 @@ from netorch.control.base.quotas import set_quotas
 from netorch.errors import ApiError, Conflict
 from netorch.model.eni import Instance, NetworkInterface, Role
 from netorch.model.mapping import PublicMapping
-from netorch.model.outside.gateway import EgressOnlyInternetGateway, InternetGateway
+from netorch.model.outside.gateway import EgressOnlyInternetGateway, InternetGateway, NatGateway
 from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.model.vpc import Subnet, Vpc
 from netorch.records import keys
@@ -90,6 +90,19 @@ class Customers:
         )
         addresses.associate_address(self.store, caller, self.some(ElasticIp), allow_reassociation=allow, **ends)
 
+    def spread(self, caller: Caller) -> None:
+        """Give a NAT gateway an elastic IP, or let an address of one drain, or let all that drain end."""
+        gateways_ = [nat for records in read_inventory(self.store).vpcs.values() for nat in records.each(NatGateway)]
+        act = self.chance.choice(["give", "give", "drain", "end"])
+        if act == "give":
+            nat_addresses.associate_nat_gateway_address(self.store, caller, self.some(NatGateway), [self.some(ElasticIp)])
+        for nat in gateways_:
+            more = nats.describe_nat_gateway(self.store, self.operator, nat.id).public[1:]
+            if act == "drain" and more:
+                nat_addresses.disassociate_nat_gateway_address(self.store, caller, nat.id, [more[0].allocation])
+            elif act == "end":
+                nat_addresses.end_drain(self.store, nat.id, nat.draining, self.operator.now())
+
     def run(self, caller: Caller) -> None:
         request = RunRequest(subnet=self.subnet(caller), public_address=self.chance.choice([True, True, False, None]))
         instances.run_instances(self.store, caller, request, self.chance.randint(1, 3))
@@ -129,6 +142,11 @@ ACTS: list[Callable[[Customers, Caller], object]] = [
     lambda all_, caller: gateways.delete_internet_gateway(all_.store, caller, all_.some(InternetGateway)),
     lambda all_, caller: egress_only.create_egress_only_gateway(all_.store, caller, all_.some(Vpc)),
     lambda all_, caller: egress_only.delete_egress_only_gateway(all_.store, caller, all_.some(EgressOnlyInternetGateway)),
+    lambda all_, caller: nats.create_nat_gateway(
+        all_.store, caller, all_.subnet(caller), all_.some(ElasticIp), name=f"n{all_.chance.getrandbits(20)}"
+    ),
+    lambda all_, caller: nats.delete_nat_gateway(all_.store, caller, all_.some(NatGateway)),
+    Customers.spread,
     Customers.run,
     lambda all_, caller: instances.terminate_instance(all_.store, caller, all_.some(Instance)),
     lambda all_, caller: enis.create_network_interface(all_.store, caller, all_.subnet(caller)),
@@ -138,7 +156,7 @@ ACTS: list[Callable[[Customers, Caller], object]] = [
     Customers.change_ranges,
     Customers.destroy,
 ]
-WEIGHTS = [6, 3, 8, 3, 4, 2, 2, 1, 5, 5, 3, 2, 3, 1, 3, 0.3]
+WEIGHTS = [6, 3, 8, 3, 4, 2, 2, 1, 4, 1, 12, 5, 5, 3, 2, 3, 1, 3, 0.3]
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -162,7 +180,7 @@ def test_after_any_sequence_of_actions_and_crashes_every_address_is_held_once(se
         if chance.random() < 0.05:
             raise Killed
 
-    used = ranges = 0
+    used = ranges = drained = 0
     for _ in range(OPERATIONS):
         time[0] += chance.choice([1.0, 1.0, 1.0, HOLD_DOWN_S / 20])
         store.before, store.after = another_writes_first, dies
@@ -173,9 +191,11 @@ def test_after_any_sequence_of_actions_and_crashes_every_address_is_held_once(se
         clean(store)
         found = read_inventory(store).vpcs.values()
         ranges = max(ranges, sum(len(records.vpc.record.ipv6_pools) for records in found))
+        drained = max(drained, sum(len(nat.draining) for records in found for nat in records.each(NatGateway)))
         used = max(used, sum(len(public_of(store, records.vpc.record)) for records in found))
     assert used >= 5  # else nothing was tried
     assert ranges >= 2
+    assert drained >= 1
 
 
 def test_writers_at_the_same_time_share_one_pool_without_taking_an_address_twice(
