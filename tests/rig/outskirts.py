@@ -110,11 +110,11 @@ class Outskirts:
         for edge in EDGES:
             self.put(keys.placement(edge, gateway_of(vni)), encode(Placement(id=gateway_of(vni))))
 
-    def seat_nat(self, name: str, subnet: str, address: str, public: str) -> None:
-        """Give a VPC a NAT gateway in a subnet, to which its main table leads."""
+    def seat_nat(self, name: str, subnet: str, address: str, public: str, edges: Iterable[str] = EDGES) -> None:
+        """Give a VPC a NAT gateway in a subnet, to which its main table leads. At one edge it stays, whatever happens to that."""
         records = self.world.vpc(name)
         found = next(each for each in records.each(Subnet) if each.name == subnet)
-        seat_nat(self.world.store, found, address, public, self._vteps())
+        seat_nat(self.world.store, found, address, public, {edge: self._vteps()[edge] for edge in edges})
         self.lead(name, nat_of(records.vni))
 
     def seat_egress_only(self, name: str) -> None:

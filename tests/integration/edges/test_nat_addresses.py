@@ -49,7 +49,7 @@ def outskirts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
             found.world.start_agents()
             found.world.apply("vpcs:" + VPC.format(name="a"))
             found.seat("a", "public")
-            found.seat_nat("a", "pub", INSIDE, PUBLIC[0])
+            found.seat_nat("a", "pub", INSIDE, PUBLIC[0], ["e1"])
             found.world.settle()
             more = [hold(found, public) for public in PUBLIC[1:]]
             associate_nat_gateway_address(found.world.store, OPERATOR, gateway(found), more)

@@ -41,7 +41,7 @@ def outskirts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
             found.world.start_agents()
             found.world.apply("vpcs:" + VPC.format(name="a"))
             found.seat("a", "public")
-            found.seat_nat("a", "pub", INSIDE, PUBLIC)
+            found.seat_nat("a", "pub", INSIDE, PUBLIC, ["e1"])
             found.world.settle()
             yield found
         finally:
