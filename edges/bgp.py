@@ -1,7 +1,7 @@
 """The way to public addresses, announced to the border router: of each pool of the pair as a whole, by each of its edges.
 
-It is announced while the edge is ready, as hypervisors hear it (edges.readiness): not before all VPCs are there, and not while
-the edge is drained.
+It is announced while the edge is ready, as hypervisors hear it (edges.readiness), or lacks nothing but a session that has held:
+not before all VPCs are there, and not while the edge is drained. So the router has the addresses as soon as a session is back.
 
 An edge whose uplink has no AS numbers announces nothing. The border router then has static routes to it, and does not notice
 that it has failed.
@@ -28,7 +28,7 @@ def _admitted(view: HostView, _carried: Carried) -> Iterator[KernelObject]:
 
 
 def _announced(view: HostView, _carried: Carried) -> Iterator[KernelObject]:
-    """Yield the session with the border router, and what is announced in it: nothing while the edge is not ready, or drained."""
+    """Yield the session with the border router, and what is announced in it: nothing while the edge is not fit, or drained."""
     uplink = _speaking(view)
     if uplink is None:
         return
@@ -40,7 +40,7 @@ def _announced(view: HostView, _carried: Carried) -> Iterator[KernelObject]:
         remote_asn=uplink.gateway_asn,
         local6=local6,
     )
-    pools = view.pools if view.ready else ()
+    pools = view.pools if view.announces else ()
     for prefix in (parse_prefix(cidr) for pool in pools for cidr in pool.cidrs):
         if prefix.version == 4 or local6:
             yield Announcement(prefix=str(prefix))

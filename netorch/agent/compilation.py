@@ -97,7 +97,7 @@ class Compilation:
         Before there is such a view nothing is compiled; VPCs that are no longer carried are dropped all the same.
         """
         carried = self._records.carried()
-        full, host = host, msgspec.structs.replace(host, ready=False, active=False) if host is not None else None
+        full, host = host, _as_vpcs_see_it(host) if host is not None else None
         host_changed, full_changed = host != self.host, full != self._full_host
         self.host, self._full_host = host, full
         kinds = {vni: set(found) for vni, found in dirty.kinds.items()}
@@ -305,6 +305,11 @@ class Compilation:
         self._records.forget_vpc(vni)
         self._problems.dropped(vni)
         return view.inputs.keys() if view is not None else frozenset()
+
+
+def _as_vpcs_see_it(host: HostView) -> HostView:
+    """Return a host's view without what it says to others, on which no VPC's objects depend."""
+    return msgspec.structs.replace(host, ready=False, announces=False, active=False)
 
 
 def _scope(peer: int) -> str:

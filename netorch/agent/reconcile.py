@@ -25,7 +25,8 @@ from netorch.errors import KernelError
 from netorch.model.vpc import RouteTable
 from netorch.plan.diff import diff
 from netorch.plan.explain import op_text
-from netorch.state.base import HOST_SLICE, KernelObject, Key, link_key, up_key
+from netorch.state.base import BORDER_SLICE, HOST_SLICE, KernelObject, Key, link_key, up_key
+from netorch.state.bgp import Announcement
 from netorch.state.names import inlet_name
 from netorch.state.op import Delete, Failure, Op
 
@@ -44,6 +45,7 @@ class Reconciler:
         self.repaired = 0
         self.host_view: HostView | None = None
         self.ready = False  # whether the host is to say so: a task decides, once everything is applied
+        self.announces = False  # whether it is to announce its addresses, likewise
         self.active = False  # likewise
         self._records = records
         self._kernel = kernel
@@ -79,6 +81,7 @@ class Reconciler:
         if is_first:
             held = self._slice(HOST_SLICE).actual.values()
             self.ready, self.active = any(obj.says_ready for obj in held), any(obj.says_active for obj in held)
+            self.announces = any(isinstance(obj, Announcement) for obj in self._slice(BORDER_SLICE).actual.values())
         self._note_lost_word()
         return differing
 
@@ -86,7 +89,7 @@ class Reconciler:
         """Say no more that the host is ready when the kernel has lost that: what else it has lost comes first."""
         host = self._slice(HOST_SLICE)
         if any(host.desired[key].says_ready and key not in host.actual for key in host.touched & host.desired.keys()):
-            self.ready = False
+            self.ready = self.announces = False
 
     def on_kernel(self, events: Sequence[KernelEvent]) -> None:
         """Note what changed behind our back. Raises KernelError when the kernel cannot be read; read it all then."""
@@ -153,7 +156,8 @@ class Reconciler:
         if dirty.host or (self._look_again_at is not None and now >= self._look_again_at):
             self._look_at_host(now)
         if self.host_view is not None:
-            self.host_view = msgspec.structs.replace(self.host_view, ready=self.ready, active=self.active)
+            said = {"ready": self.ready, "announces": self.announces, "active": self.active}
+            self.host_view = msgspec.structs.replace(self.host_view, **said)
         self._compilation.turn(dirty, self.host_view, now)
 
     def _look_at_host(self, now: float) -> None:

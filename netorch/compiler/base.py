@@ -58,6 +58,7 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
     pools: tuple[AddressPool, ...] = ()  # of the host's pair, in order of their names
     drained: bool = False  # an edge to which nobody is to send; it forwards what comes nevertheless
     ready: bool = False  # whether the host, an edge, is fit to carry packets; parts for VPCs always see False
+    announces: bool = False  # whether the border router is to send to it once there is a session; for VPCs always False
     active: bool = False  # whether its seats of stateful gateways are to be used; parts for VPCs always see False
 
     @property

@@ -94,7 +94,8 @@ class Readiness(Task):
     def wake_at(self, now: float) -> float | None:
         """Return now if the kernel is yet to be changed, or when to look at the sessions."""
         host = self._reconciler.host_view
-        if host is not None and host.ready != self._reconciler.ready:
+        reconciler = self._reconciler
+        if host is not None and (host.ready, host.announces) != (reconciler.ready, reconciler.announces):
             return now
         return self._look_at if host is not None and _speaks(host) else None
 
@@ -104,9 +105,12 @@ class Readiness(Task):
         if host is None:
             return
         self._look(turn.now)
-        is_edge = host.host.role is Role.EDGE
-        self.why = self._why(host, turn.now, in_sync=turn.store is not None) if is_edge else ""
-        self._reconciler.ready = is_edge and not self.why and not (host.drained and not self._handing_over())
+        facts = self._facts(host, turn.now, in_sync=turn.store is not None) if host.host.role is Role.EDGE else None
+        self.why = why_not_ready(facts) if facts is not None else ""
+        serves = facts is not None and not (host.drained and not self._handing_over())
+        self._reconciler.ready = serves and not self.why
+        # Without a session, announcements reach nobody: they are there for the next one.
+        self._reconciler.announces = serves and not (facts and why_not_ready(msgspec.structs.replace(facts, border="")))
 
     def _look(self, now: float) -> None:
         if now < self._look_at:
@@ -118,21 +122,20 @@ class Readiness(Task):
         elif self._established_at == math.inf:
             self._established_at = now
 
-    def _why(self, host: HostView, now: float, *, in_sync: bool) -> str:
+    def _facts(self, host: HostView, now: float, *, in_sync: bool) -> Facts:
         reconciler, device = self._reconciler, host.host.uplink.device if host.host.uplink is not None else ""
+        carrier, trouble = False, reconciler.host_trouble
         try:
             carrier = bool(device) and self._kernel.has_carrier(device)
         except KernelError as error:
-            return str(error)
-        return why_not_ready(
-            Facts(
-                ready=reconciler.ready,
-                uplink=device,
-                carrier=carrier,
-                border=why_no_session(self.sessions, now - self._established_at, ready=reconciler.ready) if _speaks(host) else "",
-                trouble=reconciler.host_trouble,
-                unapplied=() if reconciler.ready else reconciler.unapplied(in_sync=in_sync),
-            )
+            trouble = trouble or str(error)
+        return Facts(
+            ready=reconciler.ready,
+            uplink=device,
+            carrier=carrier,
+            border=why_no_session(self.sessions, now - self._established_at, ready=reconciler.ready) if _speaks(host) else "",
+            trouble=trouble,
+            unapplied=() if reconciler.ready else reconciler.unapplied(in_sync=in_sync),
         )
 
 

@@ -85,11 +85,11 @@ def not_ready(pair: Pair, edge: str = "e1") -> str:
     return msgspec.json.decode(found.value, type=AgentStatus).not_ready
 
 
-def test_an_edge_whose_session_ends_takes_its_word_back_and_withdraws_and_changes_nothing_else(speaking: Pair) -> None:
+def test_an_edge_whose_session_ends_takes_its_word_back_and_changes_nothing_else(speaking: Pair) -> None:
+    """What it announces stays in bird's configuration, so the router has it as soon as the session is back."""
     end_session(speaking)
     speaking.world.settle(3)
-    announcement = Announcement(prefix=POOL)
-    assert speaking.world.new_ops("e1") == [Delete(E1), Delete(announcement)]
+    assert speaking.world.new_ops("e1") == [Delete(E1)]
     speaking.world.settle(3)
     assert speaking.world.new_ops("e1") == [Delete(active(EDGES["e1"]))]  # hosts have left it
     assert not_ready(speaking) == f"it has no BGP session with {ROUTER}"
@@ -99,7 +99,7 @@ def test_an_edge_whose_session_ends_takes_its_word_back_and_withdraws_and_change
     assert speaking.world.new_ops("e1") == []
     assert not_ready(speaking) == f"its BGP session with {ROUTER} was established less than 5 s ago"
     speaking.world.settle(HOLD_S)
-    assert speaking.world.new_ops("e1") == [Create(E1), Create(announcement)]
+    assert speaking.world.new_ops("e1") == [Create(E1)]
     assert not_ready(speaking) == ""
 
 
@@ -148,16 +148,31 @@ def test_an_agent_that_finds_no_session_after_its_restart_takes_the_word_back(sp
     assert not says(speaking)
 
 
-def test_an_edge_that_boots_announces_once_its_session_has_held(speaking: Pair) -> None:
+def test_an_edge_that_boots_is_ready_once_its_session_has_held(speaking: Pair) -> None:
     speaking.world.kill("e1")
     fresh = speaking.boot("e1")
     speaking.world.start("e1")
     speaking.world.settle(HOLD_S - 1)
-    assert [obj.kind for obj in fresh.objects.values() if obj.vni == BORDER_SLICE] == ["bgp-peer"]
+    assert [obj.kind for obj in fresh.objects.values() if obj.vni == BORDER_SLICE] == ["bgp-peer", "announcement"]
     assert not says(speaking)
     speaking.world.settle(4)
-    assert Announcement(prefix=POOL) in fresh.objects.values()
     assert says(speaking)
+
+
+def test_an_edge_without_a_session_and_an_uplink_withdraws(speaking: Pair) -> None:
+    end_session(speaking)
+    speaking.world.kernels["e1"].unplugged.add(UPLINK.device)
+    speaking.world.settle(3)
+    assert Announcement(prefix=POOL) not in speaking.world.kernels["e1"].objects.values()
+
+
+def test_a_restarted_agent_without_a_session_leaves_what_is_announced(speaking: Pair) -> None:
+    end_session(speaking)
+    speaking.world.settle(3)
+    speaking.world.new_ops("e1")
+    speaking.world.start("e1")
+    speaking.world.settle(3)
+    assert speaking.world.new_ops("e1") == []
 
 
 def test_an_edge_falls_silent_for_itself_when_it_does_for_others(speaking: Pair) -> None:
