@@ -4,7 +4,7 @@ pull      store events edit the records, kernel events edit the slices: memory o
 compile   what became dirty
 apply     the only writes to the kernel
 tasks     whatever else a host does (`netorch/agent/tasks/`): connections, moves that are complete, flow logs, probes,
-          readiness, status
+          gateways handed over, readiness, status
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import pytest
 
 from netorch.drivers import netns
 from netorch.drivers.conntrack.flows import Conntrack
+from netorch.state.flow import Flow
 
 pytestmark = pytest.mark.root
 
@@ -99,3 +100,25 @@ def test_a_flushed_zone_leaves_the_others_alone(home: int, conntrack: Conntrack)
     assert conntrack.dump(ZONE) == ()
     assert [found.key for found in conntrack.dump(ZONE + 1)] == [elsewhere.key]
     client.close()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"protocol": 6, "sport": 4000, "dport": 80, "nat_port": 50001, "tcp_state": 3},
+        {"protocol": 17, "sport": 4000, "dport": 53, "nat_port": 50002},
+        {"protocol": 1, "icmp_type": 8, "icmp_id": 7, "nat_port": 50003},
+    ],
+    ids=["tcp", "udp", "icmp"],
+)
+def test_a_translated_connection_is_restored_with_exactly_its_address_and_port(
+    conntrack: Conntrack, kind: dict[str, int]
+) -> None:
+    base = Flow(
+        zone=0, protocol=6, source="10.0.0.4", destination="203.0.113.10", timeout_s=300, replied=True, nat_source="10.0.9.9"
+    )
+    flow = msgspec.structs.replace(base, assured=kind["protocol"] != 1, **kind)
+    conntrack.restore([flow, msgspec.structs.replace(flow, source="10.0.0.5", nat_port=flow.nat_port + 9)])
+    found = {known.source: known for known in conntrack.dump(0)}
+    assert msgspec.structs.replace(found["10.0.0.4"], timeout_s=300, started_ns=0) == flow
+    assert found["10.0.0.5"].nat_port == flow.nat_port + 9
