@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
@@ -124,11 +124,11 @@ def create(
 def update(
     session: Session, edge: str, pair: str | None, uplink: str | None, asn: int | None, gateway_asn: int | None, output: str
 ) -> None:
-    """Change the uplink, the AS numbers or the pair of an edge; what is not named stays.
+    """Change the uplink, AS numbers or pair of an edge.
 
-    An edge that carries gateways must be drained first. It stays drained: look whether `netorch status` says anything of its new
-    uplink, then undrain it. With another pair it leaves its gateways to its partner, gets those of the other pair, and is
-    undrained.
+    What is not named stays. An edge that carries gateways must be drained first. It stays drained: look whether `netorch status`
+    says anything of its new uplink, then undrain it. With another pair it leaves its gateways to its partner, gets those of the
+    other pair, and is undrained.
 
     Example: netorch host update e1 --uplink bond0.100,198.18.0.21/24,198.18.0.254 --asn 64601 --gateway-asn 64512
     """
@@ -211,4 +211,5 @@ def _delete() -> Delete:
     return delete_host
 
 
-add_delete(command, "host", "host", "Delete hosts that carry nothing, or drained edges, whose partners go on alone.", _delete)
+_DELETE: Final = "Delete hosts that carry nothing, or drained edges.\n\nThe partner of a deleted edge goes on alone."
+add_delete(command, "host", "host", _DELETE, _delete)

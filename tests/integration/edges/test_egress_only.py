@@ -12,11 +12,14 @@ import pytest
 from pyroute2.netlink.rtnl.ifaddrmsg import IFA_F_NODAD
 
 from netorch.agent.indexes.seats import Seats
+from netorch.agent.tasks import handover
 from netorch.compiler.base import router_mac
 from netorch.control.actions.outside.ranges import Provided
 from netorch.control.actions.vpcs import create_vpc
 from netorch.model.addr import format_ip, parse_prefix
 from netorch.model.routing.next_hop import gateway_mac
+from netorch.records import keys
+from netorch.store.base import Delete
 from tests.integration.edges.test_ipv6 import learnt_mtu
 from tests.rig.outskirts import BORDER, EDGES, INTERNET, SERVER6, Outskirts, connected, listening, source_seen, udp_socket
 from tests.rig.packets import ETH_P_IPV6, PacketListener, ethernet, send_vxlan, udp, vxlan
@@ -57,6 +60,8 @@ def _vpc(name: str, cidr: str) -> str:
 @pytest.fixture(scope="module")
 def outskirts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
     """Two VPCs with egress-only gateways; a has an internet gateway, too."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(handover, "RETURN_S", 3600.0)  # an edge that is back stays on standby
     found = Outskirts(tmp_path_factory.mktemp("egress"))
     world = found.world
     try:
@@ -80,6 +85,7 @@ def outskirts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
         yield found
     finally:
         found.close()
+        patch.undo()
 
 
 @pytest.fixture(params=EDGES)
@@ -304,3 +310,25 @@ def test_the_second_edge_takes_over_resets_what_it_does_not_know_and_stays_in_us
                     sender.sendall(b"still here")
                     assert receiver.recv(16) == b"still here"
     outskirts.arrive_at("e1")
+
+
+def test_a_drained_edge_hands_its_connections_over(outskirts: Outskirts) -> None:
+    """The second edge is in use, since the first one has failed."""
+    world = outskirts.world
+    seats = {host: world.agent(host).records.seats for host in ("hv1", "hv2", "e1")}
+    e2 = world.hosts["e2"].vtep
+    with listening(INTERNET, 85, 6) as server, connected(outskirts.place("a/one"), (SERVER6, 85)) as client:
+        taken, _ = server.accept()
+        with taken:
+            taken.settimeout(30.0)
+            client.settimeout(30.0)
+            outskirts.put(keys.host_drained("e2"), b"e2")
+            try:
+                wait_for(lambda: all(e2 in known.silent for known in seats.values()), "all to leave the second edge")
+                for sender, receiver in ((client, taken), (taken, client)):
+                    sender.sendall(b"still here")
+                    assert receiver.recv(16) == b"still here"
+                assert source_seen(INTERNET, outskirts.place("b/one"), SERVER6) == address(outskirts, "b/one")
+                assert not outskirts.ping(INTERNET, address(outskirts, "a/one"), tries=1).ok
+            finally:
+                world.store.txn((), [Delete(keys.host_drained("e2"))])
