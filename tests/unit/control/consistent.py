@@ -9,7 +9,7 @@ from netorch.model.addr import first_overlaps, parse_prefix
 from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog
 from netorch.model.mapping import GatewayMapping, MoveDirection
-from netorch.model.outside.gateway import InternetGateway
+from netorch.model.outside.gateway import GATEWAYS
 from netorch.model.routing.allowed import violation_of
 from netorch.model.routing.effective import counts, ranges_of
 from netorch.model.routing.peering import PeeringConnection, PeeringStatus, overlap
@@ -96,7 +96,7 @@ def check_references(inventory: Inventory, placements: set[str]) -> None:
         ]
         assert sorted(held) == sorted(records.mappings)
         for gateway, mapping in records.of(GatewayMapping).items():
-            assert gateway in records.of(InternetGateway)
+            assert any(gateway in records.of(kind) for kind in GATEWAYS)
             expected |= {f"host/{seat.host}/placement/{gateway}" for seat in mapping.record.seats}
     assert placements == expected
     assert inventory.unreadable == []
