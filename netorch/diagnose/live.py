@@ -40,9 +40,9 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
         return self.probe.arrived if self.probe is not None else None
 
     @property
-    def at_limit(self) -> tuple[str, str] | None:
-        """Return the host and counter of a gateway that had no port for a packet: no walk knows what is in use."""
-        return next((drop for drop in self.drops if OF_COUNTER[drop[1]] is Code.NGW_NO_FREE_PORT), None)
+    def at_limit(self) -> str:
+        """Return the host on which a gateway had no port for a packet, or nothing: no walk knows which are in use."""
+        return next((host for host, counter in self.drops if OF_COUNTER[counter] is Code.NGW_NO_FREE_PORT), "")
 
     @property
     def answered(self) -> bool:

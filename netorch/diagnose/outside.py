@@ -68,6 +68,19 @@ def no_edge_answers(store: Store, end: End) -> Explanation | None:
     return Explanation(code=Code.NO_EDGE_ANSWERS, sentence=sentence, fix=fix)
 
 
+def no_port(store: Store, records: VpcRecords, way: Walk, host: str) -> Explanation:
+    """Return what to say of a live packet for which the NAT gateway on its way had no port."""
+    sentence = f"on host {host}: {Code.NGW_NO_FREE_PORT.text}"
+    fix = "end connections, or wait until idle ones are forgotten"
+    passed = next((hop.devices[0] for hop in way.hops if hop.place is Place.NAT), "")
+    gateway = next((found for found in records.each(NatGateway) if port_name(found.eni) == passed), None)
+    if gateway is not None:
+        vpc = records.vpc.record
+        allocate, idle = _idle(store, vpc.owner, f"{gateway.name}-more", gateway.id)
+        fix = " && ".join([*allocate, f"netorch --owner {vpc.owner} nat associate-address {vpc.name}/{gateway.name} {idle}"])
+    return Explanation(code=Code.NGW_NO_FREE_PORT, sentence=sentence, fix=fix)
+
+
 def refined(store: Store, said: Explanation, died: Walk, end: End) -> Explanation:
     """Return an explanation with the command that repairs what an interface's VPC lacks for the internet.
 
@@ -107,7 +120,7 @@ def _gateway_at(records: VpcRecords, died: Walk) -> tuple[NatGateway, End] | Non
     port, source = died.hops[-1].devices[0], died.packet.source
     for gateway in records.each(NatGateway):
         eni = records.one(NetworkInterface, gateway.eni)
-        if eni is not None and (port_name(eni.id) == port or eni.address == source):
+        if eni is not None and (port_name(eni.id) == port or source in eni.addresses):
             return gateway, End(records, eni)
     return None
 
@@ -155,14 +168,22 @@ def _associate(store: Store, end: End) -> str:
     vpc = end.records.vpc.record
     instance = end.records.one(Instance, end.eni.instance)
     name = instance.name if instance is not None else end.eni.name or end.eni.id
-    elastic = [found.record for found in listed(store, keys.owned("eip", vpc.owner, ""), ElasticIp).values()]
-    idle = next((found.id for found in elastic if not found.vni), "")
-    if name in {found.name for found in elastic}:
-        name = end.eni.id
-    asked = f"netorch --owner {vpc.owner} address"
+    allocate, idle = _idle(store, vpc.owner, name, end.eni.id)
     steps = [] if edges_of(end.records) else [_create(end)]
-    steps += [] if idle else [f"{asked} allocate --name {name}"]
-    return " && ".join([*steps, f"{asked} associate {idle or name} --eni {end.eni.id}"])
+    return " && ".join([*steps, *allocate, f"netorch --owner {vpc.owner} address associate {idle} --eni {end.eni.id}"])
+
+
+def _idle(store: Store, owner: str, name: str, other_name: str) -> tuple[list[str], str]:
+    """Return an elastic IP of an owner's that stands for nothing; if there is none, the command that allocates one, and its name.
+
+    It gets the first of two names, unless that is taken.
+    """
+    elastic = [found.record for found in listed(store, keys.owned("eip", owner, ""), ElasticIp).values()]
+    idle = next((found.id for found in elastic if not found.vni), "")
+    if idle:
+        return [], idle
+    name = other_name if name in {found.name for found in elastic} else name
+    return [f"netorch --owner {owner} address allocate --name {name}"], name
 
 
 def _create(end: End) -> str:

@@ -20,7 +20,7 @@ from netorch.diagnose.appliances import not_forwarded
 from netorch.diagnose.course import Course, from_interface, from_internet, holder
 from netorch.diagnose.ends import is_outside
 from netorch.diagnose.live import Live, live_from_instance, live_from_internet
-from netorch.diagnose.outside import is_offered, no_edge_answers, refined
+from netorch.diagnose.outside import is_offered, no_edge_answers, no_port, refined
 from netorch.diagnose.policy_indexes import names_of, policy_index_of
 from netorch.errors import KernelError, NetorchError, TraceError
 from netorch.model.addr import version_of
@@ -32,7 +32,7 @@ from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory
 from netorch.records.vpc import VpcRecords
 from netorch.store.base import Store
-from netorch.trace.codes import OF_COUNTER, Code
+from netorch.trace.codes import Code
 from netorch.trace.explain import Explanation, explain_round_trip, policy_text, said_at
 from netorch.trace.host_model import HostModel
 from netorch.trace.policy_index import PolicyIndex
@@ -164,8 +164,8 @@ def _verdict(store: Store, inventory: Inventory, index: PolicyIndex, course: Cou
         return lost
     if live.arrived is not False:
         return said
-    if live.at_limit is not None:
-        return _full(*live.at_limit)
+    if live.at_limit:
+        return no_port(store, records, ways.model.there, live.at_limit)
     kept = not_forwarded(list(course.on_way), index, ways.model.there, course.packet, names) if not live.drops else None
     return _unheard(_silent(inventory, ways.model), kept, _advice(course))
 
@@ -207,7 +207,7 @@ def _silent(inventory: Inventory, model: RoundTrip) -> tuple[str, ...]:
 def disagreement(packet: Packet, model: RoundTrip, kernel: RoundTrip | None, live: Live) -> str:
     """Return in which way model, kernels and the live packet contradict each other; nothing when they agree."""
     kept = live.arrived is False and model.there.through and not live.drops  # by an appliance, which may drop what it likes
-    arrived = None if kept or live.at_limit is not None else live.arrived
+    arrived = None if kept or live.at_limit else live.arrived
     text = _contradiction(model.there, kernel.there if kernel is not None else None, arrived, "reachable", "unreachable")
     if text and live.arrived and not (packet.has_ports or packet.has_type):  # every packet between the two is of one connection
         return f"{text}; a connection of protocol {packet.protocol} that began under other rules may still be tracked"
@@ -259,13 +259,6 @@ def _advice(course: Course) -> str:
         edges = sorted({edge for records in course.on_way for edge in sites.edges_of(records)})
         return f"see whether its edges are well: netorch status ({', '.join(edges)})"
     return f"try it layer by layer: {_ping(list(course.on_way), course.near.eni, course.packet.destination)}"
-
-
-def _full(host: str, counter: str) -> Explanation:
-    """Return what to say of a live packet for which a gateway had no room."""
-    code = OF_COUNTER[counter]
-    fix = "end connections, wait until idle ones are forgotten, or lead some subnets to another NAT gateway: netorch nat create"
-    return Explanation(code=code, sentence=f"on host {host}: {code.text}", fix=fix)
 
 
 def _unheard(silent: tuple[str, ...], kept: Explanation | None, advice: str) -> Explanation:
