@@ -41,6 +41,22 @@ def test_a_packet_passes_the_gateway_and_leaves_in_its_name(shop: Run) -> None:
     assert said["answer"]["edges"] == ["e1", "e2"]
 
 
+def test_of_several_addresses_the_trace_names_the_one_that_the_gateway_chooses(shop: Run) -> None:
+    """Which one that is depends on both ends; the answer finds its way back from each."""
+    second = json.loads(shop("address", "allocate", "--name", "second", "--address", "198.51.100.8", "-o", "json").stdout)
+    shop("nat", "associate-address", "out", second["id"])
+    shown = json.loads(shop("nat", "show", "out", "-o", "json").stdout)["addresses"]
+    publics = {found["private_address"]: found["public_address"] for found in shown}
+    seen = set()
+    for number in range(10, 16):
+        said = traced(shop, "a1", f"203.0.113.{number}")
+        texts = [hop["said"].rpartition(" ")[2] for hop in said["model"]["hops"] if "becomes" in hop["said"]]
+        private, public = texts[0].partition(":")[0], texts[1]
+        assert (said["reachable"], publics[private]) == (True, public)
+        seen.add(public)
+    assert seen == {PUBLIC, "198.51.100.8"}
+
+
 def test_the_answer_comes_back_to_the_instance_by_either_edge(shop: Run) -> None:
     for service in ("tcp/443", "udp/53", "icmp"):
         out = shop("trace", "a1", SERVER, service).stdout
