@@ -31,6 +31,7 @@ from netorch.agent.tasks.moves import MoveEnds
 from netorch.agent.tasks.nat_drains import NatDrains
 from netorch.agent.tasks.nat_use import NatUses
 from netorch.agent.tasks.probes import Probes
+from netorch.agent.tasks.public_use import PublicUses
 from netorch.agent.tasks.readiness import Readiness
 from netorch.agent.tasks.status import Status
 from netorch.compiler.base import Compiler
@@ -92,6 +93,7 @@ class Agent:
             self.readiness,
             NatDrains(self.records, kernel),
             NatUses(host_name, kernel, self.publisher),
+            PublicUses(self.records, self.reconciler, kernel, self.publisher),
             self.status,  # last, so that it says what the others have done
         ]
         self._clock = clock

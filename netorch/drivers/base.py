@@ -234,6 +234,10 @@ class Kernel(Protocol):
         """
         ...
 
+    def filter_counts(self, ifname: str) -> dict[Key, Count]:
+        """Return what each tc filter of a device in the overlay has taken; nothing if there is none such. Raises KernelError."""
+        ...
+
     def gateway_counters(self, netns: str) -> dict[str, Count]:
         """Return what was counted in the namespace of a gateway; nothing where it is not there. Raises KernelError.
 

@@ -23,7 +23,7 @@ from netorch.drivers.sysctl import Sysctls
 from netorch.drivers.tc.driver import Tc
 from netorch.errors import KernelError
 from netorch.model.status import BorderSession
-from netorch.state.base import OVERLAY, UNDERLAY
+from netorch.state.base import OVERLAY, UNDERLAY, Key
 from netorch.state.owner import overlay_netns
 
 
@@ -47,11 +47,12 @@ class LinuxKernel(Composition):
             self._underlay = UnderlayDevice(underlay)
             names = NamespaceNames()
             names.keep(name, overlay)
-            sysctls, tc = Sysctls(OVERLAY, overlay, self._rtnl.skip), Tc(OVERLAY, overlay, self._rtnl.names)
+            sysctls = Sysctls(OVERLAY, overlay, self._rtnl.skip)
+            self._tc = Tc(OVERLAY, overlay, self._rtnl.names)
             self._further = FurtherNamespaces(host, spaces, names, self._trackers)
             # The namespaces come first: to read a cable is to know where its other end is.
             namespaces = Namespaces(self._further, self.join, self.leave)
-            super().__init__((namespaces, names, self._underlay, sysctls, self._rtnl, tc, *self._nft))
+            super().__init__((namespaces, names, self._underlay, sysctls, self._rtnl, self._tc, *self._nft))
         except OSError as error:
             raise KernelError(f"open namespace {name}", error.errno or 0, str(error)) from error
         self.identity = netns.identity(overlay)
@@ -76,6 +77,10 @@ class LinuxKernel(Composition):
         for tables in (*self._nft, *self._further.shared_tables()):
             found |= tables.counters()
         return found
+
+    def filter_counts(self, ifname: str) -> dict[Key, Count]:
+        """Return what each tc filter of a device in the overlay has taken."""
+        return self._tc.counts(ifname)
 
     def gateway_counters(self, netns: str) -> dict[str, Count]:
         """Return the packets counted in the namespace of a gateway. Raises KernelError."""

@@ -54,6 +54,19 @@ class NatUse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     dropped: dict[str, int] = {}  # packets by reason
 
 
+class PublicUse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an edge has translated for an elastic IP. Stored at `hoststat/<host>/eip-<address>`. Bytes are those of IP."""
+
+    packets_in: int = 0  # from the internet
+    bytes_in: int = 0
+    packets_out: int = 0
+    bytes_out: int = 0
+
+    def __add__(self, other: PublicUse) -> PublicUse:
+        mine, theirs = msgspec.structs.astuple(self), msgspec.structs.astuple(other)
+        return PublicUse(**dict(zip(self.__struct_fields__, map(sum, zip(mine, theirs, strict=True)), strict=True)))
+
+
 class HostMtu(msgspec.Struct, frozen=True, kw_only=True):
     """What the other hosts must know of a host's underlay. Stored at `underlay/mtu/<host>`."""
 

@@ -113,6 +113,11 @@ def handover_flows(host: str, gateway_id: str, part: int) -> str:
     return f"{handover_prefix(host)}{gateway_id}/{part}"
 
 
+def public_use(host: str, address: str) -> str:
+    """Return the key of what an edge has translated for an elastic IP."""
+    return f"hoststat/{host}/eip-{address}"
+
+
 def agent_status(host: str) -> str:
     """Return the key of an agent's word on itself."""
     return f"hoststat/{host}/agent"

@@ -17,7 +17,7 @@ from netorch.records import keys
 log = logging.getLogger(__name__)
 
 ROUND_S: Final = 10.0  # in which each gateway is read once
-_TURNS: Final = 10  # of a round
+TURNS: Final = 10  # of a round
 
 
 class NatUses(Task):
@@ -39,14 +39,14 @@ class NatUses(Task):
         """Read the next few gateways, and forget those that are gone."""
         if turn.now < self.look_at:
             return
-        self.look_at = turn.now + ROUND_S / _TURNS
+        self.look_at = turn.now + ROUND_S / TURNS
         here = self._here()
         for gone in self._published - set(here):
             self._publisher.publish(keys.nat_use(self._host_name, gone), None)
         self._published &= set(here)
         if not self._waiting:
             self._waiting = here
-        few = -(-len(here) // _TURNS)
+        few = -(-len(here) // TURNS)
         self._read(self._waiting[:few])
         del self._waiting[:few]
 

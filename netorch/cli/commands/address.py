@@ -10,6 +10,7 @@ import msgspec
 from netorch.cli.context import Session, action, complete, pass_session, tag_option
 from netorch.cli.nouns import Delete, add_delete, add_list, add_show, add_tagging, resource_argument
 from netorch.cli.output import Columns, output_option, show_record, show_records, show_rows
+from netorch.model.status import PublicUse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,7 @@ POOL_COLUMNS = Columns(
     ("name", "pair", "cidrs", "addresses", "held", "free"), ("held_down", "ipv6_ranges", "ipv6_held", "ipv6_free", "tags")
 )
 FOUND = ("key", "found")
+USE = PublicUse.__struct_fields__  # packets and bytes, in and out
 
 
 @click.group()
@@ -43,6 +45,7 @@ def row(info: AddressInfo) -> dict[str, Any]:
         "eni": mapping.eni if mapping is not None else "",
         "private_address": mapping.private_address if mapping is not None else "",
         "association": mapping.association if mapping is not None else "",
+        **{field: getattr(info.use, field) for field in USE},
     }
 
 
@@ -63,6 +66,7 @@ def ephemeral_row(info: EphemeralInfo) -> dict[str, Any]:
         "eni": mapping.eni,
         "private_address": mapping.private_address,
         "association": mapping.association,
+        **dict.fromkeys(USE, 0),  # these are counted of elastic ones only
     }
 
 

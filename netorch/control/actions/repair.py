@@ -14,7 +14,7 @@ from netorch.control.base.writes import ABSENT
 from netorch.errors import ApiError, Compacted, Conflict, NewerRecord, UnreadableRecord
 from netorch.model.eni import EniStatus, Host, VpcStatus
 from netorch.model.outside.public import AddressPool, ElasticIp
-from netorch.model.status import AgentStatus, HostMtu, NatUse
+from netorch.model.status import AgentStatus, HostMtu, NatUse, PublicUse
 from netorch.records import keys
 from netorch.records.codec import check_sound, decode
 from netorch.records.errors import invalid
@@ -65,7 +65,14 @@ def _is_alone(of: type | None) -> bool:
 
 
 def _status_kind(what: str) -> type:
-    of = {"vpc-": VpcStatus, "flows/": HandedOver, "handover/word": HandoverWord, "handover/": HandedOver, "nat-": NatUse}
+    of = {
+        "vpc-": VpcStatus,
+        "flows/": HandedOver,
+        "handover/word": HandoverWord,
+        "handover/": HandedOver,
+        "nat-": NatUse,
+        "eip-": PublicUse,
+    }
     return next((kind for prefix, kind in of.items() if what.startswith(prefix)), EniStatus)
 
 

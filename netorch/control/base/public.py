@@ -5,7 +5,7 @@ All public addresses of a VPC are of one pair of edges: that of its gateway, if 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -17,6 +17,7 @@ from netorch.model.ids import vni_of
 from netorch.model.mapping import GatewayMapping, PublicMapping
 from netorch.model.outside.gateway import ONLY_GATEWAYS
 from netorch.model.outside.public import ElasticIp
+from netorch.model.status import PublicUse
 from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -92,11 +93,22 @@ def stand_for(writes: Writes, vpc: Stored[Vpc], mapping: PublicMapping, mod_revi
     writes.change(keys.public_mapping(mapping.vni, mapping.address), mod_revision, mapping)
 
 
+def use_of(store: Store, vni: int, address: str) -> PublicUse:
+    """Return what the edges of a VPC's gateways have translated for an elastic IP, up to some seconds ago."""
+    said = (get(store, keys.public_use(edge, address), PublicUse) for edge in sorted({*_edges(store, vni)}))
+    return sum((found.record for found in said if found is not None), PublicUse())
+
+
 def gateway_pair(store: Store, vni: int) -> str:
     """Return the pair of edges that carries a VPC's gateways; nothing while it has none."""
+    return pair_of(store, _edges(store, vni))
+
+
+def _edges(store: Store, vni: int) -> Iterator[str]:
+    """Yield the edges that carry a VPC's gateways to the internet, perhaps several times."""
     known = (found for kind in ONLY_GATEWAYS for found in read_all(store, kind, vni))
     mappings = (get(store, keys.gateway_mapping(vni, found), GatewayMapping) for found in known)
-    return pair_of(store, (seat.host for found in mappings if found is not None for seat in found.record.seats))
+    return (seat.host for found in mappings if found is not None for seat in found.record.seats)
 
 
 def owner_pair(store: Store, owner: str) -> str:

@@ -56,6 +56,7 @@ class FakeKernel(Composition):
         self.probed: list[str] = []  # VTEPs that echoes were sent to
         self.packets: dict[str, int] = {}  # what `counters` returns
         self.gateway_counts: dict[str, dict[str, Count]] = {}  # what `gateway_counters` returns, by label
+        self.filtered: dict[str, dict[Key, Count]] = {}  # what `filter_counts` returns, by device
         self.kept: dict[str, str] = {}  # what `left_alone` returns
         self.session_states: dict[str, str] = {}  # by the router's address, where it is not established
         self.underlays = underlays
@@ -134,6 +135,10 @@ class FakeKernel(Composition):
     def counters(self) -> dict[str, int]:
         """Return `packets`."""
         return dict(self.packets)
+
+    def filter_counts(self, ifname: str) -> dict[Key, Count]:
+        """Return `filtered` of a device."""
+        return dict(self.filtered.get(ifname, {}))
 
     def gateway_counters(self, netns: str) -> dict[str, Count]:
         """Return `gateway_counts` of a namespace."""

@@ -15,6 +15,8 @@ import edges.nat
 from netorch.control.actions.outside.addresses import allocate_address
 from netorch.control.actions.outside.nat_addresses import associate_nat_gateway_address, disassociate_nat_gateway_address
 from netorch.control.actions.outside.nats import describe_nat_gateway
+from netorch.control.base.public import use_of
+from netorch.model.status import PublicUse
 from netorch.model.vpc import Vpc
 from netorch.records.caller import Caller
 from netorch.records.public import wrong_addresses
@@ -114,6 +116,20 @@ def test_each_address_has_all_ports_for_one_destination(outskirts: Outskirts) ->
         with pytest.raises(TimeoutError):
             server.recvfrom(16)
     assert reader.gateway_counters(gateway(outskirts))["no_port"].packets == before + 1
+
+
+def test_packets_and_bytes_of_each_elastic_ip_are_counted(outskirts: Outskirts) -> None:
+    store, vni, headers = outskirts.world.store, outskirts.world.vpc("a").vni, 28
+    address = next(each for each in SERVERS if jhash([number_of("10.0.1.5"), number_of(each)], 3, edges.nat.SEED) == 1)
+    before = use_of(store, vni, PUBLIC[1])
+    with udp_socket(INTERNET, (address, 7400)) as server, udp_socket(outskirts.place("a/one")) as client:
+        for _ in range(3):
+            client.sendto(bytes(100), (address, 7400))
+            _, peer = server.recvfrom(2000)
+            server.sendto(bytes(200), peer)
+            assert len(client.recv(2000)) == 200
+    more = PublicUse(packets_in=3, bytes_in=3 * (200 + headers), packets_out=3, bytes_out=3 * (100 + headers))
+    wait_for(lambda: use_of(store, vni, PUBLIC[1]) == before + more, f"{more} more than {before}", timeout_s=60)
 
 
 Ends = tuple[socket.socket, socket.socket]

@@ -11,7 +11,7 @@ import msgspec
 from netorch.control.actions.enis import attached_to, refuse_managed
 from netorch.control.base import checks
 from netorch.control.base.pools import Addresses, open_addresses
-from netorch.control.base.public import Publics, gateway_pair, owner_pair, private_address, publics_of, stand_for
+from netorch.control.base.public import Publics, gateway_pair, owner_pair, private_address, publics_of, stand_for, use_of
 from netorch.control.base.quotas import check_room, quotas_of
 from netorch.control.base.uses import use_key, use_revision
 from netorch.control.base.writes import Writes, attempt
@@ -21,6 +21,7 @@ from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import PublicMapping
 from netorch.model.outside.public import AddressPool, ElasticIp
+from netorch.model.status import PublicUse
 from netorch.model.vpc import Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -357,6 +358,7 @@ class AddressInfo(msgspec.Struct, frozen=True, kw_only=True):
     mapping: PublicMapping | None
     vpc: Vpc | None
     instance: str = ""  # the id of the instance that the interface is attached to
+    use: PublicUse = PublicUse()
 
 
 def describe_addresses(store: Store, caller: Caller) -> list[AddressInfo]:
@@ -382,4 +384,5 @@ def _info(store: Store, elastic: ElasticIp) -> AddressInfo:
         mapping=before.record,
         vpc=vpc.record if vpc is not None else None,
         instance=eni.record.instance if eni is not None else "",
+        use=use_of(store, elastic.vni, elastic.address),
     )

@@ -1,0 +1,107 @@
+"""What internet gateways have translated on this edge for elastic IPs. A few VPCs are read at a time, as in `nat_use`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from netorch.agent.reconcile import Reconciler
+from netorch.agent.records import Records
+from netorch.agent.report import StatusPublisher
+from netorch.agent.tasks.base import Task, Turn
+from netorch.agent.tasks.nat_use import ROUND_S, TURNS
+from netorch.drivers.base import Count, Kernel
+from netorch.errors import KernelError
+from netorch.model.mapping import PublicMapping
+from netorch.model.status import PublicUse
+from netorch.records import keys
+from netorch.state.base import Key
+from netorch.state.tc import EGRESS, Nat, TcFilter
+
+log = logging.getLogger(__name__)
+
+_ETHERNET_BYTES: Final = 14  # of each packet that a filter at egress counts
+
+
+class Translation(NamedTuple):
+    """A filter that translates one address."""
+
+    ifname: str
+    key: Key
+    address: str  # the public one
+    outward: bool
+
+
+class PublicUses(Task):
+    """Publishes the use of each elastic IP that stands for something in a VPC with an internet gateway here."""
+
+    def __init__(self, records: Records, reconciler: Reconciler, kernel: Kernel, publisher: StatusPublisher) -> None:
+        self._records = records
+        self._reconciler = reconciler
+        self._kernel = kernel
+        self._publisher = publisher
+        self._waiting: list[int] = []  # VPCs that this round has not read yet
+        self._published: dict[int, set[str]] = {}  # the addresses of each
+        self._look_at = 0.0
+
+    def turn(self, turn: Turn) -> None:
+        """Read the next few VPCs, about once a second: the agent's status has the loop wake as often."""
+        if turn.now < self._look_at:
+            return
+        self._look_at = turn.now + ROUND_S / TURNS
+        here = self._here()
+        for gone in self._published.keys() - set(here):
+            self._publish(gone, {})
+        if not self._waiting:
+            self._waiting = here
+        few = -(-len(here) // TURNS)
+        for vni in self._waiting[:few]:
+            try:
+                self._publish(vni, self._uses_of(vni))
+            except KernelError as error:
+                log.warning("use of addresses not read vni=%d reason=%r", vni, str(error))
+        del self._waiting[:few]
+
+    def _here(self) -> list[int]:
+        return sorted(vni for vni in self._reconciler.slices if self._elastic(vni))
+
+    def _elastic(self, vni: int) -> set[str]:
+        records = self._records.vpcs.get(vni)
+        return {found.address for found in records.each(PublicMapping) if found.allocation} if records is not None else set()
+
+    def _uses_of(self, vni: int) -> dict[str, PublicUse]:
+        elastic, found, counts = self._elastic(vni), dict[str, PublicUse](), dict[str, dict[Key, Count]]()
+        for each in self._translations(vni):
+            if each.address not in elastic:
+                continue
+            if each.ifname not in counts:
+                counts[each.ifname] = self._kernel.filter_counts(each.ifname)
+            count = counts[each.ifname].get(each.key)
+            if count is not None:
+                found[each.address] = found.get(each.address, PublicUse()) + _use(count, outward=each.outward)
+        return found
+
+    def _translations(self, vni: int) -> Iterator[Translation]:
+        """Yield the filters that translate public addresses of a VPC. Cost: O(its objects here)."""
+        for key, obj in self._reconciler.slices[vni].desired.items():
+            action = obj.actions[0] if isinstance(obj, TcFilter) and obj.actions else None
+            if isinstance(obj, TcFilter) and isinstance(action, Nat):
+                outward = action.direction == EGRESS
+                public = action.new if outward else action.old.partition("/")[0]
+                yield Translation(obj.ifname, key, public, outward)
+
+    def _publish(self, vni: int, uses: dict[str, PublicUse]) -> None:
+        me = self._records.host_name
+        for gone in self._published.pop(vni, set()) - uses.keys():
+            self._publisher.publish(keys.public_use(me, gone), None)
+        for address, use in uses.items():
+            self._publisher.publish(keys.public_use(me, address), use)
+        if uses:
+            self._published[vni] = set(uses)
+
+
+def _use(count: Count, *, outward: bool) -> PublicUse:
+    if outward:
+        return PublicUse(packets_out=count.packets, bytes_out=count.bytes - _ETHERNET_BYTES * count.packets)
+    return PublicUse(packets_in=count.packets, bytes_in=count.bytes)
