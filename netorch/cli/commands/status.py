@@ -14,7 +14,7 @@ from netorch.model.drop_reason import SUPPRESSED, text_of
 
 COLUMNS = ("host", "underlay", "agent", "vpcs", "interfaces", "mappings", "objects", "writes", "repaired", "dropped")
 
-EDGE_COLUMNS = ("edge", "pair", "gateways", "NAT", "state", "left by", "uplink", "border")
+EDGE_COLUMNS = ("edge", "pair", "gateways", "NAT connections", "state", "left by", "uplink", "border")
 
 
 @click.command()
@@ -67,7 +67,7 @@ def _edge_row(host: Any) -> tuple[str, ...]:  # noqa: ANN401 - HostHealth, impor
     said = host.readiness.partition(":")[0]  # why it is not ready is a problem, below
     border = ", ".join(f"{session.router} (AS {session.asn}) {session.state}" for session in host.border)
     edge = host.edge
-    nat = f"{edge.connections} connections" + (f", {edge.no_port} without a port" if edge.no_port else "")
+    nat = f"{edge.connections}" + (f" ({edge.no_port} without a port)" if edge.no_port else "")
     return (host.name, edge.pair or "-", str(edge.gateways), nat, said, cell(edge.left_by), edge.uplink or "-", border or "-")
 
 

@@ -37,4 +37,4 @@ def test_show_and_status_tell_what_gateways_have_counted(quick: Run, tmp_path: P
     assert values["dropped: no port was free for that destination"] == "6"
     found = json.loads(quick("nat", "show", "acme/gw", "-o", "json").stdout)
     assert (found["metrics"]["ErrorPortAllocation"], found["dropped"]) == (6, {"no_port": 6})
-    assert "12 connections, 3 without a port" in quick("status", code=2).stdout
+    assert "12 (3 without a port)" in quick("status", code=2).stdout

@@ -290,7 +290,7 @@ def test_status_has_a_line_for_each_edge(cloud: Run) -> None:
     cloud("igw", "create", "out", "--vpc", "acme")
     lines = cloud("status", code=2).stdout.splitlines()
     assert [line.split() for line in lines if line.startswith("e2") and "eth2" in line] == [
-        [f"e{n}", "west", "1", "0", "connections", "not", "known", "-", UPLINK.format(n), "-"] for n in (21, 22)
+        [f"e{n}", "west", "1", "0", "not", "known", "-", UPLINK.format(n), "-"] for n in (21, 22)
     ]
     said = {host["name"]: host["edge"] for host in as_json_of(cloud, "status")["hosts"]}
     idle = {"gateways": 1, "left_by": [], "connections": 0, "no_port": 0}
