@@ -70,8 +70,8 @@ def together(vni: int) -> None:
     load_in(EDGE, border("vx0"))
 
 
-def apart(vni: int) -> None:
-    """Build it in three namespaces."""
+def apart(vni: int, inside: str = INSTANCE) -> None:
+    """Build it in three namespaces; the public address stands for the one inside."""
     begin(vni)
     for name in ("in", "out"):
         run("ip", "netns", "add", name)
@@ -91,10 +91,10 @@ def apart(vni: int) -> None:
         "qdisc add dev g0 clsact",
         f"filter add dev vx0 ingress protocol ip pref 10 flower dst_mac {mac} action mirred egress redirect dev g0",
         "filter add dev vx0 ingress pref 20 matchall action drop",
-        f"filter add dev g0 egress protocol ip pref 10 flower src_ip {INSTANCE} {_egress()}",
+        f"filter add dev g0 egress protocol ip pref 10 flower src_ip {inside} {_egress(inside)}",
         "filter add dev g0 egress pref 20 matchall action drop",
         f"filter add dev g0 ingress protocol ip pref 5 flower src_ip {RANGE} action drop",
-        f"filter add dev g0 ingress protocol ip pref 10 flower dst_ip {PUBLIC} {_ingress()}",
+        f"filter add dev g0 ingress protocol ip pref 10 flower dst_ip {PUBLIC} {_ingress(inside)}",
         "filter add dev g0 ingress pref 20 matchall action drop",
     )
     load_in("in", INNER)
@@ -142,9 +142,9 @@ def tc(namespace: str, *lines: str) -> None:
     run("tc", "-n", namespace, "-batch", "-", text="\n".join(lines))
 
 
-def _egress() -> str:
-    return f"action nat egress {INSTANCE}/32 {PUBLIC}"
+def _egress(inside: str = INSTANCE) -> str:
+    return f"action nat egress {inside}/32 {PUBLIC}"
 
 
-def _ingress() -> str:
-    return f"action nat ingress {PUBLIC}/32 {INSTANCE}"
+def _ingress(inside: str = INSTANCE) -> str:
+    return f"action nat ingress {PUBLIC}/32 {inside}"

@@ -13,26 +13,28 @@ from datapath_vm.topologies import clear
 from datapath_vm.traffic import forget_flows
 
 from edge_parts import hand_nat
-from edge_parts.packets import PACKETS, RUNS, SAMPLE_RUNS, VPCS, Report, build, sample
+from edge_parts.packets import PACKETS, RUNS, SAMPLE_RUNS, VPCS, Report, build, report_ends, sample
 from edge_parts.records import FIRST_VNI, gateway, nat_gateway, nat_of, public_address
-from edge_parts.wires import EDGE, Way, check, ends, measure, measure_ends, send, tunnel
+from edge_parts.wires import EDGE, Way, check, ends, measure, send, tunnel
 from netorch.state.owner import netns_name
 from netorch.store.base import Store
 
 NEW: Final = "new"  # beside the ways
-EDGES: Final = ("netorch", "apart", "together", "many VPCs")
+# By hand, and in which namespace the connections are.
+BY_HAND: Final = {
+    "one arm": (hand_nat.one_arm, hand_nat.TRACKER),
+    "namespaces apart": (hand_nat.apart, hand_nat.TRACKER),
+    "all together": (hand_nat.together, EDGE),
+}
 
 
 def measure_all(report: Report) -> None:
     """Report what a packet costs on every edge."""
-    hand_nat.together(FIRST_VNI)
-    for way in Way:
-        report(f"ends, {way.value}", measure_ends(way, nat_of(FIRST_VNI), PACKETS, RUNS))
-    _report("together", [_ways(0, EDGE, RUNS)], report)
-    clear()
-    hand_nat.apart(FIRST_VNI)
-    _report("apart", [_ways(0, hand_nat.TRACKER, RUNS)], report)
-    clear()
+    report_ends(report)
+    for name, (build_by_hand, tracker) in BY_HAND.items():
+        build_by_hand(FIRST_VNI)
+        _report(name, [_ways(0, tracker, RUNS)], report)
+        clear()
     build(1, 1, _records)
     _report("netorch", [_ways(0, _tracker(0), RUNS)], report)
     clear()
@@ -78,15 +80,15 @@ def figures(cost: dict[str, float]) -> list[Figure]:
     table = []
     for kind in (*(way.value for way in Way), NEW):
         sent = Way.OUT.value if kind == NEW else kind
-        on_edge = {
-            name: cost[f"{name}, {kind}"] - cost[f"ends, {sent}"] for name in ("netorch", "apart", "together", "many VPCs")
-        }
-        own = on_edge["netorch"]
+        ends_cost = cost[f"ends, {sent}"]
+        own, many = (cost[f"{name}, {kind}"] - ends_cost for name in ("netorch", "many VPCs"))
         what = f"NAT gateway, {'first packet of a connection' if kind == NEW else kind}"
-        for name, goal in (("apart", 0.95), ("together", None)):
-            title = f"{what} : by hand, {'namespaces' if name == 'apart' else 'all'} {name}"
-            note = f"{on_edge[name]:,.0f} : {own:,.0f} instructions"
-            table.append(Figure(name=title, value=on_edge[name] / own, goal=goal, at_least=True, digits=3, note=note))
-        more, note = (on_edge["many VPCs"] / own - 1) * 100, f"{on_edge['many VPCs']:,.0f} instructions"
+        for name in BY_HAND:
+            by_hand = cost[f"{name}, {kind}"] - ends_cost
+            note = f"{by_hand:,.0f} : {own:,.0f} instructions"
+            goal = 0.95 if name == "one arm" else None
+            title = f"{what} : by hand, {name}"
+            table.append(Figure(name=title, value=by_hand / own, goal=goal, at_least=True, digits=3, note=note))
+        more, note = (many / own - 1) * 100, f"{many:,.0f} instructions"
         table.append(Figure(name=f"{what}, 1 -> {VPCS:,} VPCs", value=more, unit="% more", goal=1.0, note=note))
     return table
