@@ -119,9 +119,9 @@ chain foreign_source {
 }
 chain leaving {
     fib saddr . iif oif missing counter name "gateway_source" drop
-    ip daddr NETWORK4 counter name "uplink_network" drop
-    ip6 daddr NETWORK6 counter name "uplink_network" drop
-    accept
+    ip daddr != NETWORK4 accept
+    ip6 daddr != NETWORK6 accept
+    counter name "uplink_network" drop
 }
 chain input {
     type filter hook input priority 0; policy drop;
