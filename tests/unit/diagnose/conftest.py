@@ -14,7 +14,7 @@ from tests.unit.cli.conftest import quick as quick
 
 PUBLIC: Final = "198.51.100.7"  # of the NAT gateway
 SERVER: Final = "203.0.113.10"
-CLOUD: Final = """
+HOSTS: Final = """
 hosts:
 - {name: hv1, underlay: 192.0.2.11}
 - {name: hv2, underlay: 192.0.2.12}
@@ -26,6 +26,8 @@ hosts:
             ipv6_address: "2001:db8::22/64", ipv6_gateway: "2001:db8::fe"}}
 address_pools:
 - {name: west, pair: west, cidrs: [198.51.100.0/24]}
+"""
+CLOUD: Final = """
 vpcs:
 - name: shop
   owner: acme
@@ -48,10 +50,12 @@ vpcs:
 @pytest.fixture
 def shop(quick: Run, tmp_path: Path) -> Run:
     """Return the command line of acme's owner, whose subnet `app` reaches the internet through the NAT gateway `out`."""
+    (tmp_path / "hosts.yaml").write_text(HOSTS)
     (tmp_path / "vpc.yaml").write_text(CLOUD)
-    quick("apply", "-f", "vpc.yaml", "--yes")
     for line in (
-        f"--owner acme address allocate --name shared --address {PUBLIC}",
+        "apply -f hosts.yaml --yes",
+        f"--owner acme address allocate --name shared --address {PUBLIC}",  # before an instance gets any address by chance
+        "apply -f vpc.yaml --yes",
         "--owner acme nat create out --subnet pub --elastic-ip shared --address 10.0.9.9",
         "--owner acme route-table route add private 0.0.0.0/0 nat-out",
     ):

@@ -90,7 +90,7 @@ def test_what_routes_drop_behind_the_gateway_has_their_code(shop: Run) -> None:
 
 def test_a_public_address_behind_a_nat_gateway_is_not_reached(shop: Run) -> None:
     """What comes in by it is answered through the NAT gateway, which knows nothing of the connection."""
-    shop("address", "allocate", "--name", "own", "--address", "198.51.100.9")
+    shop("address", "allocate", "--name", "own")
     shop("address", "associate", "own", "--instance", "a1")
     assert ("internet", "a1", "tcp 443", "", "ASYMMETRIC_ROUTES") in by_internet(shop)
     shop("sg", "rule", "add", "web", "ingress", "udp", "443", "--source", "0.0.0.0/0")
