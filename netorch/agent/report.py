@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Iterable, Iterator
+from typing import Final
 
 import msgspec
 
@@ -20,7 +22,8 @@ log = logging.getLogger(__name__)
 LEASE_TTL_S = 15
 LEASE_RENEW_S = 5.0
 COUNT_EVERY_S = 1.0
-_OPS_PER_TXN = 100
+_OPS_PER_TXN: Final = 100
+_BYTES_PER_TXN: Final = 1 << 20  # of keys and values; a store takes MAX_TXN_BYTES of netorch.store.rules, with its own words
 
 
 class StatusPublisher:
@@ -59,22 +62,19 @@ class StatusPublisher:
 
     def flush(self, store: Store) -> None:
         """Write what is different. Raises StoreError; what was not written stays to be written."""
-        while self._changed:
-            batch = sorted(self._changed)[:_OPS_PER_TXN]
-            ops: list[Put | Delete] = []
-            for key in batch:
-                wanted = self._wanted.get(key)
-                if wanted == self._written.get(key):
-                    continue
-                ops.append(Put(key, wanted) if wanted is not None else Delete(key))
-            if ops:
-                store.txn((), ops)
+        self._changed = {key for key in self._changed if self._wanted.get(key) != self._written.get(key)}
+        for ops in _transactions([self._op(key) for key in sorted(self._changed)]):
+            store.txn((), ops)
             for op in ops:
                 if isinstance(op, Put):
                     self._written[op.key] = op.value
                 else:
                     self._written.pop(op.key, None)
-            self._changed.difference_update(batch)
+                self._changed.discard(op.key)
+
+    def _op(self, key: str) -> Put | Delete:
+        wanted = self._wanted.get(key)
+        return Put(key, wanted) if wanted is not None else Delete(key)
 
     def stay_alive(self, store: Store, now: float) -> bool:
         """Renew the lease that says that this host lives; return whether it is ours, so that this agent may speak for the host.
@@ -108,6 +108,21 @@ _ANOTHER = (
     "an agent on another machine says that it is this host; this one says nothing to the store. Stop one of the two, or give the "
     "host of this machine a name of its own: netorch host create"
 )
+
+
+def _transactions(ops: Iterable[Put | Delete]) -> Iterator[list[Put | Delete]]:
+    """Return operations in the same order, in parts that a store takes."""
+    part: list[Put | Delete] = []
+    size = 0
+    for op in ops:
+        bytes_of = len(op.key) + (len(op.value) if isinstance(op, Put) else 0)
+        if part and (len(part) == _OPS_PER_TXN or size + bytes_of > _BYTES_PER_TXN):
+            yield part
+            part, size = [], 0
+        part.append(op)
+        size += bytes_of
+    if part:
+        yield part
 
 
 def _run_of(found: KeyValue | None) -> AgentRun | None:

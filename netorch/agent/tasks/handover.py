@@ -50,8 +50,8 @@ PATIENCE_S: Final = 10.0  # for the word of a taker that has asked
 DRAIN_PATIENCE_S: Final = 30.0  # for that of one that has not
 LEAVE_S: Final = 1.0  # after the last gateway has gone, until all hosts have heard it
 REFRESH_S: Final = 3.0  # elements that keep new connections away expire after 10
-PART: Final = 3000  # connections in a record
-MOST: Final = 20 * PART  # of one gateway: those that have spoken both ways first
+PART: Final = 1000  # connections in a record: some 400 kB with IPv6
+MOST: Final = 60 * PART  # of one gateway: those that have spoken both ways first
 _ALL: Final = frozenset({0})  # the zone of all connections in a gateway's namespace
 _ENDED: Final = frozenset({7, 8})  # TIME_WAIT and CLOSE: nothing comes of these any more
 

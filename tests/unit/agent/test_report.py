@@ -18,6 +18,7 @@ from netorch.records import keys
 from netorch.state.base import HOST_SLICE
 from netorch.state.foreign import Foreign
 from netorch.store.memory import MemoryStore
+from netorch.store.rules import MAX_TXN_BYTES
 from tests.unit.agent.world import Clock, Wire, WiredStore, World
 
 
@@ -78,6 +79,21 @@ def test_a_flush_that_is_cut_off_loses_nothing(calls: int, lose_answer: bool) ->
         del expected[keys.vpc_status("hv1", 0)]
         expected[keys.vpc_status("hv1", 1)] = b'{"reason":"y"}'
     assert found == expected
+
+
+def test_records_that_do_not_fit_into_one_transaction_are_written_in_several() -> None:
+    store, publisher = MemoryStore(clock=Clock()), StatusPublisher("hv1", "kernel")
+    publisher.adopt(store)
+    long = VpcStatus(reason="x" * 400_000)
+    for vni in range(20):
+        publisher.publish(keys.vpc_status("hv1", vni), long)
+    publisher.publish(keys.vpc_status("hv1", 20), VpcStatus(reason="x" * (MAX_TXN_BYTES - 1000)))
+    publisher.flush(store)
+    assert told(store).keys() == {keys.vpc_status("hv1", vni) for vni in range(21)}
+    for vni in range(21):
+        publisher.publish(keys.vpc_status("hv1", vni), None)
+    publisher.flush(store)
+    assert told(store) == {}
 
 
 @pytest.mark.parametrize("calls", range(8))

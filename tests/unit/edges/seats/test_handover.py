@@ -13,6 +13,7 @@ from netorch.records import keys
 from netorch.records.codec import encode
 from netorch.records.flows import HandedOver, HandoverWord
 from netorch.state.flow import Flow
+from netorch.store.rules import MAX_TXN_BYTES
 from tests.rig.seats import nat_of, seat_nat
 from tests.unit.edges.pair import EDGES, Pair
 from tests.unit.edges.seats.test_standing import all_use, cut_off, is_active, pass_time, used
@@ -99,6 +100,32 @@ def test_a_drained_edge_hands_over_its_connections_before_anybody_leaves_it(pair
     assert not is_ready(pair, "e1")
     assert said(pair) == []
     pair.world.assert_settled()
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        {"source": "10.100.200.105", "destination": "203.0.113.210"},
+        {
+            "source": "2001:db8:1111:2222:3333:4444:5555:6666",
+            "destination": "2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff",
+            "nat_source": "",
+            "nat_port": 0,
+        },
+    ],
+    ids=["ipv4", "ipv6"],
+)
+def test_more_connections_are_handed_over_than_a_transaction_of_the_store_takes(
+    pair: Pair, vpc: Vpc, ends: dict[str, object]
+) -> None:
+    flows = [connection(port, **ends) for port in range(20000, 20000 + 7 * PART + 1)]
+    assert len(encode(HandedOver(flows=tuple(flows)))) > MAX_TXN_BYTES
+    begin(pair, vpc, "e1", *flows)
+    drain(pair, "e1")
+    pass_time(pair, 4)
+    assert all_use(pair, vpc) == "e2"
+    assert ports(pair, vpc, "e2") == {flow.sport for flow in flows}
+    assert said(pair) == []
 
 
 def test_an_edge_that_is_back_asks_for_its_gateways_after_a_while_and_gets_them_with_their_connections(
