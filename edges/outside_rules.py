@@ -22,8 +22,9 @@ They say it in a few rules, whatever the number of VPCs:
 Linux keeps a neighbour entry of everybody who asks for the edge's address. All namespaces of a machine share one limit of them,
 and beyond it the edge's own router cannot be resolved either. So an edge answers the router and 64 more neighbours: a redundant
 pair of routers asks with addresses of its own, Linux with any that it has (arp_announce), and IPv6 with link-local ones, which
-no record names. A neighbour is known for an hour after its last question. A probe for a duplicate address has no source and
-leaves no entry (RFC 5227 section 2.1.1, RFC 4862 section 5.4).
+no record names. A neighbour is known for an hour after its last question. What a router has forwarded is no question of a
+neighbour: it has a hop limit below 255, and would let anybody of the internet take these places (RFC 4861 section 7.1.1). A
+probe for a duplicate address has no source and leaves no entry (RFC 5227 section 2.1.1, RFC 4862 section 5.4).
 """
 
 from __future__ import annotations
@@ -103,6 +104,8 @@ counter pings {
 }
 counter border_ttl {
 }
+counter forwarded_nd {
+}
 counter to_edge {
 }
 chain forward {
@@ -141,9 +144,11 @@ chain input {
     counter name "to_edge" drop
 }
 chain discovery {
+    ip6 hoplimit != 255 counter name "forwarded_nd" drop
     ip6 saddr :: accept
     ip6 saddr ROUTER6 accept
-    update @neighbours { ip6 saddr } accept
+    ip6 saddr fe80::/10 update @neighbours { ip6 saddr } accept
+    ip6 saddr NETWORK6 update @neighbours { ip6 saddr } accept
     counter name "uplink_nd" drop
 }
 chain output {

@@ -41,6 +41,7 @@ DROP_REASONS: Final[dict[str, DropReason]] = {
     "uplink_network": DropReason("a packet was for the network of an edge's uplink, where there are routers only"),
     "uplink_arp": DropReason("more machines asked for an edge's address on its uplink than it answers"),
     "uplink_nd": DropReason("likewise for its IPv6 address"),
+    "forwarded_nd": DropReason("neighbour discovery reached an edge from further away than its uplink's network"),
     "pings": DropReason("somebody pinged an edge more often than it answers"),
     "border_ttl": DropReason(
         "BGP or BFD came in the border router's name from further away, or the router refuses BGP, or uses no TTL security"

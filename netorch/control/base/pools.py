@@ -117,7 +117,8 @@ class Addresses:
                 return found
         names = ", ".join(pool.record.name for pool in pools)
         what = f"no {_WORDS[version]} of {names} is free, or has been for long enough"
-        if unheard := sorted({edge for pool in pools for edge in self._unheard(pool.record.pair)}):
+        unheard = sorted({edge for pool in pools for edge in self._unheard(pool.record.pair)})
+        if unheard and self._caller.operator:
             what += f"; {waits_for(unheard)}"
         fix = "release one and wait, or let the operator add a range: netorch address pool add POOL CIDR"
         raise ApiError("InsufficientAddressCapacity", f"{where}: {what}; {fix}")
@@ -151,7 +152,8 @@ class Addresses:
         self._check_room(owner, parse_ip(address)[0], more=0 if is_own and self._counts(address, owner) else 1)
         found = self._try(pool, address, known, holder, owner, returns=is_own)
         if found is None:
-            unheard = self._unheard(pool.record.pair) if not holder_of(known) else ()
+            # A customer learns neither about edges nor whether somebody holds an address.
+            unheard = self._unheard(pool.record.pair) if self._caller.operator and not holder_of(known) else ()
             what = f"was given back, and {waits_for(unheard)}" if unheard else "is in use, or was until a short while ago"
             raise ApiError("InvalidIPAddress.InUse", f"{where}: {address} {what}; choose another address, or leave it out")
         return found

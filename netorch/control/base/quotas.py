@@ -38,7 +38,7 @@ class Quotas(Record, frozen=True, kw_only=True, omit_defaults=True):
     elastic_ips: int = 5  # EC2's, of a region
     peerings_per_vpc: int = 50  # EC2's, active ones; with more, the end of a VPC would not fit into one transaction
     peering_requests_per_vpc: int = 25  # EC2's, that nobody has accepted yet
-    public_addresses: int = 256  # elastic and ephemeral ones; an hour after its release an address still counts
+    public_addresses: int = 64  # elastic and ephemeral ones; an hour after its release an address still counts
     provided_ipv6_ranges: int = 64  # /56s out of pools, likewise; EC2 has 5 a VPC, which cidrs_per_vpc bounds, too
     nat_gateways_per_vpc: int = 5  # EC2's, of an availability zone
     owner: str = ""  # whose they are; the key says it in the store

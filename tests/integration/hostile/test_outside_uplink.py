@@ -60,7 +60,7 @@ def test_a_flood_of_questions_leaves_room_for_the_router(outskirts: Outskirts, s
     assert outskirts.ping("a/one", SERVER).ok
 
 
-def solicitation(edge: str, source: str) -> bytes:
+def solicitation(edge: str, source: str, hop_limit: int = 255) -> bytes:
     """Return a neighbour solicitation for an edge's IPv6 address, with the asker's MAC. Source: RFC 4861 section 4.3."""
     target = socket.inet_pton(socket.AF_INET6, UPLINKS[edge].ipv6_address.partition("/")[0])
     group = bytes.fromhex("ff0200000000000000000001ff") + target[13:]
@@ -70,7 +70,7 @@ def solicitation(edge: str, source: str) -> bytes:
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     body = body[:2] + struct.pack("!H", ~total & 0xFFFF) + body[4:]
-    header = struct.pack("!IHBB", 6 << 28, len(body), 58, 255) + sender + group
+    header = struct.pack("!IHBB", 6 << 28, len(body), 58, hop_limit) + sender + group
     return ethernet("33:33:ff:" + ":".join(f"{byte:02x}" for byte in target[13:]), STRANGER, ETH_P_IPV6, header + body)
 
 
@@ -78,6 +78,20 @@ def solicitation(edge: str, source: str) -> bytes:
 def test_a_flood_of_ipv6_questions_likewise(outskirts: Outskirts, source: str) -> None:
     flood(outskirts, "e1", (solicitation("e1", source.format(last)) for last in range(2, 250)), "uplink_nd")
     assert len({each for each in neighbours("e1") if ":" in each}) <= KNOWN
+
+
+@pytest.mark.parametrize(
+    ("source", "hop_limit"), [("fe80::2:{:x}", 254), ("2001:db8:1::2:{:x}", 60), ("2001:db8:dead::2:{:x}", 255)]
+)
+def test_nobody_from_further_away_takes_the_places_of_neighbours(outskirts: Outskirts, source: str, hop_limit: int) -> None:
+    counter = "uplink_nd" if hop_limit == 255 else "forwarded_nd"
+    before = counters(outskirts, "e1").get(counter, 0)
+    for last in range(2, 250):
+        send_frame(BORDER, "to-e1", solicitation("e1", source.format(last), hop_limit))
+    wait_for(lambda: counters(outskirts, "e1").get(counter, 0) >= before + 248, "all of them to be dropped")
+    command = ["ip", "netns", "exec", netns_name("e1", OUTSIDE), "nft", "list", "set", "inet", "netorch", "neighbours"]
+    known = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert source.partition("2:")[0] + "2:" not in known
 
 
 def in_use(outskirts: Outskirts, act: Callable[[int], None]) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from netorch.control.actions.outside import addresses, drains, pools
 from netorch.control.base.edge_users import unheard_by, unheard_in
 from netorch.control.base.quotas import set_quotas
+from netorch.errors import ApiError
 from netorch.model.eni import Host
 from netorch.model.outside.public import AddressPool
 from netorch.model.status import AgentStatus
@@ -42,7 +44,7 @@ def test_what_an_edge_may_not_know_to_be_given_back_is_nobodys(
     lost = west[1].name
     say(store, keys.host_live(lost), said=False)
     with refused("InvalidIPAddress.InUse", f"{lost} may not know it yet: start the agent there, or drain it"):
-        addresses.allocate_address(store, globex, address=freed)
+        addresses.allocate_address(store, replace(globex, operator=True), address=freed)
     assert pools.describe_pool(store, operator, pool.name).ipv4.held_down == 1
     again = addresses.allocate_address(store, acme, address=freed)  # to its last owner it is no stranger's
     addresses.release_address(store, acme, again.id)
@@ -80,9 +82,26 @@ def test_a_pool_of_nothing_but_what_an_edge_may_not_know_is_exhausted(
     set_quotas(store, "globex", {"elastic_ips": 1000})
     with refused("InsufficientAddressCapacity", f"{west[1].name} may not know it yet"):
         while True:
-            given.add(addresses.allocate_address(store, globex).address)
+            given.add(addresses.allocate_address(store, replace(globex, operator=True)).address)
     assert freed not in given
     assert given
+    with pytest.raises(ApiError) as told:
+        addresses.allocate_address(store, globex)
+    assert west[1].name not in str(told.value)
+
+
+def test_a_customer_learns_neither_of_edges_nor_whether_somebody_holds_an_address(
+    store: Store, acme: Caller, globex: Caller, west: list[Host], freed: str
+) -> None:
+    held = addresses.allocate_address(store, acme, address="198.51.100.9").address
+    say(store, keys.host_live(west[1].name), said=False)
+    told = []
+    for address in (freed, held):
+        with pytest.raises(ApiError) as error:
+            addresses.allocate_address(store, globex, address=address)
+        told.append(str(error.value).replace(address, "ADDRESS"))
+    assert told[0] == told[1]
+    assert west[1].name not in told[0]
 
 
 def test_commands_and_plans_see_the_same(store: Store, operator: Caller, west: list[Host], freed: str) -> None:
