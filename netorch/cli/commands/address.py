@@ -131,8 +131,8 @@ def allocate(session: Session, pool: str, address: str, name: str, tags: dict[st
 @resource_argument("eipalloc", "address")
 @click.option("--instance", default="", help="An instance with a single interface.", shell_complete=complete("i"))
 @click.option("--eni", default="", help="A network interface.", shell_complete=complete("eni"))
-@click.option("--private-ip", default="", metavar="ADDRESS", help="Of the interface. Default: its only one.")
-@click.option("--allow-reassociation", is_flag=True, help="Also if the address, or the other one, is associated already.")
+@click.option("--private-ip", default="", metavar="ADDRESS", help="One of the interface's addresses. Default: its only one.")
+@click.option("--allow-reassociation", is_flag=True, help="Even if the public or the private address is associated already.")
 @output_option
 @action
 def associate(
@@ -246,7 +246,7 @@ _cidrs = click.argument("cidrs", metavar="CIDR...", nargs=-1, required=True)
 @output_option
 @action
 def create_pool(session: Session, name: str, pair: str, cidrs: tuple[str, ...], tags: dict[str, str], output: str) -> None:
-    """Create an address pool. Every IPv4 address of its ranges is given out; VPCs get /56 of IPv6 ones."""
+    """Create an address pool. Customers get single IPv4 addresses of its ranges; VPCs get a /56 of the IPv6 ones."""
     from netorch.control.actions.outside import pools as actions
 
     actions.create_pool(session.store, session.caller, name=name, pair=pair, cidrs=cidrs, tags=tags)

@@ -12,7 +12,10 @@ from netorch.cli.output import output_option
 
 @click.group()
 def command() -> None:
-    """Egress-only internet gateways: a VPC's way to the internet for IPv6, and not back. A VPC has one at most."""
+    """Egress-only internet gateways: instances open IPv6 connections to the internet, which cannot open any to them.
+
+    A VPC has at most one.
+    """
 
 
 def _actions() -> Actions:
@@ -38,8 +41,8 @@ add_common(command, NOUN, "Delete an egress-only internet gateway.\n\nRoutes to 
 def create(session: Session, name: str, vpc: str, tags: dict[str, str], output: str) -> None:
     """Create a VPC's egress-only internet gateway, and attach it.
 
-    It carries IPv6, of ranges that the VPC has out of a pool: `netorch vpc associate-cidr VPC --provided-ipv6`. Then let route
-    tables lead to it: `netorch route-table route add TABLE ::/0 eigw`.
+    It carries IPv6 of ranges that the VPC has from a pool: `netorch vpc associate-cidr VPC --provided-ipv6`. Then route subnets
+    to it: `netorch route-table route add TABLE ::/0 eigw`.
     """
     from netorch.control.actions.outside.egress_only import create_egress_only_gateway
 

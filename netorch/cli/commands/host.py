@@ -66,8 +66,10 @@ add_tagging(command, "host", "host")
 @click.argument("name")
 @click.option("--underlay", required=True, metavar="IP", help="The IPv4 address of its VTEP.")
 @click.option("--role", type=click.Choice(["hypervisor", "edge"]), default="hypervisor", show_default=True)
-@click.option("--pair", default="", help="The pair of edges that it is one of; with --role edge and --uplink.")
-@click.option("--uplink", default="", metavar=UPLINK, help="How an edge reaches the border router; IPv6 may follow, likewise.")
+@click.option("--pair", default="", help="The pair that the edge belongs to; with --role edge and --uplink.")
+@click.option(
+    "--uplink", default="", metavar=UPLINK, help="How an edge reaches the border router; append ,ADDRESS/LENGTH,GATEWAY for IPv6."
+)
 @click.option("--asn", type=int, default=0, metavar="NUMBER", help="The edge's AS number; with --gateway-asn it speaks BGP.")
 @click.option("--gateway-asn", type=int, default=0, metavar="NUMBER", help="The border router's AS number.")
 @tag_option
@@ -116,7 +118,7 @@ def create(
 @command.command()
 @click.argument("edge", shell_complete=complete("host"))
 @click.option("--pair", help="Another pair, which it joins as a new edge does.")
-@click.option("--uplink", metavar=UPLINK, help="Another uplink; IPv6 may follow, likewise.")
+@click.option("--uplink", metavar=UPLINK, help="Another uplink; append ,ADDRESS/LENGTH,GATEWAY for IPv6.")
 @click.option("--asn", type=int, metavar="NUMBER", help="The edge's AS number; 0 with --gateway-asn 0: no BGP.")
 @click.option("--gateway-asn", type=int, metavar="NUMBER", help="The border router's AS number.")
 @output_option

@@ -19,7 +19,7 @@ COLUMNS = Columns(("name", "vpc"), ("pair", "edges", "tags", "id"))
 
 @click.group()
 def command() -> None:
-    """Internet gateways: a VPC's way to the internet, and back. A VPC has one at most."""
+    """Internet gateways: they connect a VPC with the internet, in both directions. A VPC has at most one."""
 
 
 def row(info: OnlyGatewayInfo) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def _actions() -> Actions:
 
 NOUN = Noun("igw", "internet gateway", COLUMNS, row, _actions, operators=("pair", "edges"))
 add_common(
-    command, NOUN, "Delete an internet gateway.\n\nRoutes to it become black holes. Its VPC must have no public address any more."
+    command, NOUN, "Delete an internet gateway.\n\nRoutes to it become black holes. Its VPC must not have any public addresses."
 )
 
 
@@ -55,7 +55,10 @@ add_common(
 @output_option
 @action
 def create(session: Session, name: str, vpc: str, tags: dict[str, str], output: str) -> None:
-    """Create a VPC's internet gateway, and attach it."""
+    """Create a VPC's internet gateway, and attach it.
+
+    Then route subnets to it: `netorch route-table route add TABLE 0.0.0.0/0 igw`.
+    """
     from netorch.control.actions.outside.gateways import create_internet_gateway
 
     gateway = create_internet_gateway(session.store, session.caller, session.id_of("vpc", vpc), name=name, tags=tags)

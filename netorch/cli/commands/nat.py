@@ -20,7 +20,7 @@ COLUMNS = Columns(("name", "vpc", "subnet", "address", "public_addresses"), ("pa
 
 @click.group()
 def command() -> None:
-    """NAT gateways: a way to the internet for instances without public addresses, and none back."""
+    """NAT gateways: instances without public addresses open connections to the internet, which cannot open any to them."""
 
 
 def row(info: NatGatewayInfo) -> dict[str, Any]:
@@ -72,25 +72,30 @@ NOUN = Noun("nat", "NAT gateway", COLUMNS, row, _actions, METRICS, operators=("p
 add_common(
     command,
     NOUN,
-    "Delete a NAT gateway.\n\nRoutes to it become black holes, its connections end. Its elastic IP address stays allocated.",
+    "Delete a NAT gateway.\n\nRoutes to it become black holes, its connections end. Its elastic IPs stay allocated.",
 )
 
 
 @command.command()
 @click.argument("name")
-@click.option("--subnet", required=True, help="Its packets go by this subnet's route table.", shell_complete=complete("subnet"))
 @click.option(
-    "--elastic-ip", required=True, help="In whose name it sends: name, address or id.", shell_complete=complete("eipalloc")
+    "--subnet",
+    required=True,
+    help="The subnet that it is in, whose route table its own packets follow.",
+    shell_complete=complete("subnet"),
 )
-@click.option("--address", default="", help="Its private address; chosen when left out.")
+@click.option(
+    "--elastic-ip", required=True, help="Its primary elastic IP: name, address or id.", shell_complete=complete("eipalloc")
+)
+@click.option("--address", default="", help="Its primary private address. Default: the next free one.")
 @tag_option
 @output_option
 @action
 def create(session: Session, name: str, subnet: str, elastic_ip: str, address: str, tags: dict[str, str], output: str) -> None:
     """Create a NAT gateway in a subnet of a VPC with an internet gateway.
 
-    Then let other subnets' route tables lead to it: `netorch route-table route add TABLE 0.0.0.0/0 nat-NAME`. The route table of
-    its own subnet must lead to the internet gateway.
+    Then route other subnets to it: `netorch route-table route add TABLE 0.0.0.0/0 nat-NAME`. The route table of its own subnet
+    must have a route to the internet gateway. `netorch nat associate-address` adds secondary elastic IPs.
     """
     from netorch.control.actions.outside.addresses import allocation_of
     from netorch.control.actions.outside.nats import create_nat_gateway
@@ -107,9 +112,10 @@ def create(session: Session, name: str, subnet: str, elastic_ip: str, address: s
 @output_option
 @action
 def associate_address(session: Session, resource: str, elastic_ips: tuple[str, ...], output: str) -> None:
-    """Let a NAT gateway send in the name of more elastic IP addresses; eight in all.
+    """Add secondary elastic IPs to a NAT gateway.
 
-    All connections between the same two ends have the same address; others are spread. Each has all ports for each destination.
+    It has at most eight in all. Connections from one instance to one destination all have the same address; others are spread
+    over the addresses. Each address has all ports for each destination.
     """
     from netorch.control.actions.outside.addresses import allocation_of
     from netorch.control.actions.outside.nat_addresses import associate_nat_gateway_address
@@ -129,14 +135,15 @@ def associate_address(session: Session, resource: str, elastic_ips: tuple[str, .
     type=int,
     default=350,
     show_default=True,
-    help="Seconds after which connections by the address end, if they have not before.",
+    help="Seconds after which connections that still use the address are ended.",
 )
 @output_option
 @action
 def disassociate_address(session: Session, resource: str, elastic_ips: tuple[str, ...], drain_s: int, output: str) -> None:
-    """Let a NAT gateway begin no more connections in the name of some of its elastic IP addresses.
+    """Remove secondary elastic IPs from a NAT gateway.
 
-    They are disassociated once their connections have ended. The primary one, with which the gateway was made, stays.
+    They get no new connections, and are disassociated once their connections have ended. The primary one, with which the gateway
+    was created, stays. `netorch nat show -o yaml` shows the status of each address.
     """
     from netorch.control.actions.outside.addresses import allocation_of
     from netorch.control.actions.outside.nat_addresses import disassociate_nat_gateway_address

@@ -178,10 +178,15 @@ target_argument = click.argument("target", nargs=-1, required=True, metavar="[vi
 def add(session: Session, table: str, destination: str, target: tuple[str, ...], output: str) -> None:
     """Add a route to a route table.
 
-    DESTINATION is a CIDR, or pl- and a prefix list's name. TARGET is blackhole, eni and the name of an instance, pcx- and
-    that of a peering connection, or an id.
+    DESTINATION is a CIDR, or pl- and a prefix list's name. TARGET is igw, eigw, nat- and the name of a NAT gateway, eni and
+    that of an instance, pcx- and that of a peering connection, blackhole, or an id.
 
-    Example: netorch route-table route add public 0.0.0.0/0 via eni fw-1
+    Examples:
+
+    \b
+    netorch route-table route add public 0.0.0.0/0 igw
+    netorch route-table route add private 0.0.0.0/0 nat-out
+    netorch route-table route add inspected 0.0.0.0/0 via eni fw-1
     """
     from netorch.control.actions.route_tables import create_route
 
