@@ -18,7 +18,9 @@ from netorch.cli.words import COMMANDS, OPERATORS, OUTSIDE
 
 LAB: Final = "NETORCH_FROM_LAB"  # tells a command that is carried out inside a lab by which name it was sent there
 _COMMAND = re.compile(
-    r"(?<!-- )\bnetorch (?=(" + "|".join(map(re.escape, sorted(COMMANDS, key=len, reverse=True))) + r")\b(?!-))"
+    r"(?<!-- )\bnetorch (?=("
+    + "|".join(map(re.escape, sorted(COMMANDS, key=len, reverse=True)))
+    + r")\b(?!-)( (?:pool|audit)\b)?)"
 )
 
 
@@ -52,7 +54,7 @@ def as_called(text: str) -> str:
     """Return a text whose commands are spelled with the options that this one was called with."""
     if not (_Call.place or _Call.owner):
         return text
-    return _COMMAND.sub(lambda found: _spelled(found[1]), text)
+    return _COMMAND.sub(lambda found: _spelled(found[1] + (found[2] or "")), text)
 
 
 def _spelled(command: str) -> str:

@@ -67,7 +67,7 @@ class Session:
         from netorch.errors import ApiError
 
         if not self.caller.operator:
-            raise ApiError("UnauthorizedOperation", f"{what}: is the operator's; leave --owner and NETORCH_OWNER out")
+            raise ApiError("UnauthorizedOperation", f"{what}: for the operator only; leave --owner and NETORCH_OWNER out")
 
     def inventory(self) -> Inventory:
         """Return the whole cloud as it stands now; say once what is left out of it, because it cannot be read."""

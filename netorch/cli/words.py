@@ -48,7 +48,9 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 OUTSIDE: Final = frozenset({"lab", "schema", "completion"})
 
 # What is the operator's, and takes no --owner.
-OPERATORS: Final = frozenset({"host", "quota", "status", "drift", "check", "doctor", "store", "agent"})
+OPERATORS: Final = frozenset(
+    {"host", "quota", "status", "drift", "check", "doctor", "store", "agent", "address pool", "address audit"}
+)
 
 # word of another command line -> ours; a word may be part of a longer one, e.g. `describe-instances`.
 _OTHERS: Final = {

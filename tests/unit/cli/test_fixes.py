@@ -202,7 +202,7 @@ def commands_in(text: str) -> list[str]:
 def test_a_command_is_spelled_with_the_options_that_this_one_was_called_with(monkeypatch: pytest.MonkeyPatch) -> None:
     text = (
         "look: netorch map list; `netorch drift --host hv1` or netorch lab down q; "
-        "netorch lab exec q -- netorch drift; a netorch store"
+        "netorch lab exec q -- netorch drift; a netorch store; netorch address pool list, netorch address list"
     )
     called.remember(store=None, owner=None)
     assert called.as_called(text) == text
@@ -211,6 +211,7 @@ def test_a_command_is_spelled_with_the_options_that_this_one_was_called_with(mon
     place = "netorch --lab q --store '/a b'"
     assert called.as_called(text) == (
         f"look: {place} --owner acme map list; `{place} drift --host hv1` or netorch lab down q; "
-        f"netorch lab exec q -- netorch drift; a {place} store"
+        f"netorch lab exec q -- netorch drift; a {place} store; "
+        f"{place} address pool list, {place} --owner acme address list"
     )
     called.remember(store=None, owner=None)
