@@ -40,6 +40,7 @@ _ADVICE = {
     Code.NGW_REQUIRES_SOURCE_IN_VPC: "send to an instance that has a public address: netorch address list",
     Code.EIGW_REQUIRES_SOURCE_IN_VPC: "let the subnet's route table lead ::/0 to an internet gateway, which lets others begin",
     Code.PROTOCOL_RESTRICTION: "give the instance a public address, and its subnet a route to the internet gateway",
+    Code.NO_WAY_TO_UPLINK: "choose an address behind the border router, or the address of an instance",
     Code.ROUTER_ANSWERS_PINGS_ONLY: "ping it, or choose an instance",
 }
 # Whose advice is a list, of the VPC that it is about.

@@ -230,7 +230,7 @@ def delete_network_interface(store: Store, caller: Caller, eni_id: str) -> None:
 def refuse_managed(eni: NetworkInterface) -> None:
     """Refuse a change of an interface that belongs to a gateway. Raises ApiError: OperationNotPermitted."""
     if eni.gateway:
-        what = f"is the interface of NAT gateway {eni.gateway}, and changes with that only"
+        what = f"belongs to NAT gateway {eni.gateway}, and changes only with it"
         text = f"network interface {eni.id}: {what}; see `netorch nat show {eni.gateway}`"
         raise ApiError("OperationNotPermitted", text)
 

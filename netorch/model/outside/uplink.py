@@ -102,6 +102,8 @@ def _violation_of_addresses(version: int, address: str, gateway: str) -> Violati
 def _violation_of_numbers(asn: int, gateway_asn: int) -> Violation | None:
     if asn == gateway_asn == 0:
         return None
+    if 0 in (asn, gateway_asn):
+        return Violation("has only one of the AS numbers asn and gateway_asn", _WRITE_ASNS)
     for number in (asn, gateway_asn):
         if number in _RESERVED_ASNS or not 0 < number < _ASN_LAST:
             return Violation(f"{number} is not the number of an autonomous system", _WRITE_ASNS)

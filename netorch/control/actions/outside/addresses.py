@@ -6,6 +6,8 @@ its key `alloc/eip/<address>`, the record of who holds it, and the mapping that 
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from netorch.control.actions.enis import attached_to, refuse_managed
@@ -30,6 +32,8 @@ from netorch.records.names import names_of_owned
 from netorch.records.read import Stored, get, listed, read, read_named, read_owned
 from netorch.store.alloc import holder_of, release
 from netorch.store.base import KeyValue, Store
+
+_REASSOCIATE: Final = "disassociate it first, or use --allow-reassociation"
 
 
 def allocate_address(
@@ -177,7 +181,7 @@ def associate_address(
         mapping = new_mapping(caller, held.record, eni.record, own)
         writes = Writes()
         if before is not None and not allow_reassociation:
-            raise already_associated(f"elastic IP address {held.record.address}", before.record)
+            raise already_associated(f"elastic IP address {held.record.address}", before.record, _REASSOCIATE)
         _replace(writes, publics, mapping, allow_reassociation=allow_reassociation)
         associate_writes(writes, vpc, eni, held, mapping, before)
         return writes, mapping
@@ -249,9 +253,10 @@ def _refuse_of_gateway(store: Store, before: Stored[PublicMapping] | None) -> No
         refuse_managed(eni.record)
 
 
-def already_associated(where: str, mapping: PublicMapping) -> ApiError:
+def already_associated(where: str, mapping: PublicMapping, fix: str = "disassociate it first, or choose another one") -> ApiError:
+    """Return the error of an address that stands for a private one already."""
     what = f"is associated with {mapping.private_address} of {mapping.eni} already ({mapping.association})"
-    return ApiError("Resource.AlreadyAssociated", f"{where}: {what}; disassociate it first, or allow reassociation")
+    return ApiError("Resource.AlreadyAssociated", f"{where}: {what}; {fix}")
 
 
 def _replace(writes: Writes, publics: Publics, mapping: PublicMapping, *, allow_reassociation: bool) -> None:
@@ -260,7 +265,7 @@ def _replace(writes: Writes, publics: Publics, mapping: PublicMapping, *, allow_
         if other.record.private_address != mapping.private_address or other.record.address == mapping.address:
             continue
         if other.record.allocation and not allow_reassociation:
-            raise already_associated(f"elastic IP address {other.record.address}", other.record)
+            raise already_associated(f"elastic IP address {other.record.address}", other.record, _REASSOCIATE)
         publics.end(writes, other)
 
 
