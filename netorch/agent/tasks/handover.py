@@ -10,8 +10,10 @@ keeps what it gets: the taker does so before the giver sends answers there. What
 at the giver, and found at the taker when it is repeated: TCP does so after a second.
 
 A drained edge gives all that it has in use, and is not ready any more when it has nothing in use. An edge that was on standby for
-a while (RETURN_S) asks for the gateways whose first seat it is. The store carries all of it. While that is away nothing is handed
-over; edges that fail are left nevertheless (netorch.agent.liveness).
+a while (RETURN_S) asks for the gateways whose first seat it is. If nothing comes of that it asks again after some minutes, and
+ever later. No gateway decides for others: one that the giver has no namespace of is not named, and the taker goes on without one
+that it has none of. The store carries all of it. While that is away nothing is handed over; edges that fail are left nevertheless
+(netorch.agent.liveness).
 
 Either agent may die at any point: nothing is in force before `took`, and who begins again writes everything down again. If the
 taker says nothing for so long (PATIENCE_S, DRAIN_PATIENCE_S), a drained edge goes as one that has failed: connections are reset.
@@ -22,7 +24,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -46,6 +48,10 @@ from netorch.state.flow import Flow, uncounted
 log = logging.getLogger(__name__)
 
 RETURN_S = 30.0  # on standby beside an edge that works, before gateways are asked for: not while a fault comes and goes
+ASK_S: Final = 15.0  # for so long they are asked for; after that there is a pause, since new connections are dropped meanwhile
+PAUSE_S: Final = 120.0  # the first one; each is twice as long as the last
+LONGEST_PAUSE_S: Final = 3600.0
+ARRIVE_S: Final = 3.0  # a gateway that is handed over may come here later than what is said of it
 PATIENCE_S: Final = 10.0  # for the word of a taker that has asked
 DRAIN_PATIENCE_S: Final = 30.0  # for that of one that has not
 LEAVE_S: Final = 1.0  # after the last gateway has gone, until all hosts have heard it
@@ -86,7 +92,10 @@ class Handover(Task):
         self._gave_up = False  # for as long as it is drained, or asked
         self._left_at = -LEAVE_S  # when the last gateway had gone
         self._took = ""
-        self._standby_at: float | None = None  # since when another edge works instead of this one, which could
+        self._heard = ""  # the token of what is handed over to this edge
+        self._heard_at = 0.0
+        self._ask_at: float | None = None  # while another edge works instead of this one, which could
+        self._pause_s = PAUSE_S
 
     def watched_prefixes(self) -> set[str]:
         """Return the keys by which the other edge speaks to this one."""
@@ -102,9 +111,11 @@ class Handover(Task):
             times += [self._giving.refresh_at, self._giving.until]
         elif self.is_under_way:
             times.append(self._left_at + LEAVE_S)
-        if self._standby_at is not None:
-            times.append(now + RETURN_S - (now - self._standby_at) % RETURN_S)
-        return min(times, default=None)
+        if self._ask_at is not None:
+            times.append(self._ask_at if now < self._ask_at else self._ask_at + ASK_S)
+        if self._heard != self._took:
+            times.append(self._heard_at + ARRIVE_S)
+        return min((when for when in times if when > now), default=None)
 
     def turn(self, turn: Turn) -> None:
         """Take the next step of whatever is under way, and say it. While the store is away only time passes."""
@@ -116,8 +127,8 @@ class Handover(Task):
         if turn.store is not None or self._giving is not None:
             self._give(host, partner, word, turn.now)
         if turn.store is not None and partner is not None:
-            self._take(host, partner, word)
-        asks = self._ask(host, partner, turn.now)
+            self._take(host, partner, word, turn.now)
+        asks = self._ask(host, partner, turn.now) if turn.store is not None else self._do_not_ask()
         self.is_under_way = host.drained and (self._giving is not None or turn.now < self._left_at + LEAVE_S)
         self._say(host.host.name, asks)
 
@@ -151,16 +162,20 @@ class Handover(Task):
         """Return the gateways that the other edge is to have, of those in use here; None: it is to have nothing."""
         if partner is None or partner.vtep in self._records.seats.silent or not (host.drained or is_asked):
             return None
-        used = self._in_use(host.host.name)
+        used = [mapping for mapping in self._shared(host.host.name, partner.host) if self._can_give(mapping, host.host.name)]
         if host.drained:
             return tuple(sorted(mapping.gateway for mapping in used)) or None
         return tuple(sorted(mapping.gateway for mapping in used if mapping.seats[0].host == partner.host))
 
-    def _in_use(self, me: str) -> list[GatewayMapping]:
-        """Return the gateways that keep state and are in use here. Cost: O(gateways)."""
+    def _shared(self, *edges: str) -> list[GatewayMapping]:
+        """Return the gateways that keep state and have seats at all these edges. Cost: O(gateways)."""
         mappings = (mapping for records in self._records.vpcs.values() for mapping in records.each(GatewayMapping))
-        stateful = (mapping for mapping in mappings if mapping.seats and not is_stateless(mapping.gateway))
-        return [mapping for mapping in stateful if self._is_used(mapping, me)]
+        stateful = (mapping for mapping in mappings if not is_stateless(mapping.gateway))
+        return [mapping for mapping in stateful if {*edges} <= {seat.host for seat in mapping.seats}]
+
+    def _can_give(self, mapping: GatewayMapping, me: str) -> bool:
+        """Return whether a gateway is in use here. One without a namespace, e.g. for want of an address, has nothing to give."""
+        return mapping.gateway in self._trackers and self._is_used(mapping, me)
 
     def _is_used(self, mapping: GatewayMapping, me: str) -> bool:
         seats = self._records.seats
@@ -183,10 +198,9 @@ class Handover(Task):
         )
 
     def _flows(self, gateway: str) -> list[Flow]:
-        """Return the connections of a gateway that are worth to be known elsewhere; none if it has no namespace here."""
-        tracker = self._trackers.get(gateway)
+        """Return the connections of a gateway that are worth to be known elsewhere."""
         try:
-            known = tracker.flows(0) if tracker is not None else ()
+            known = self._trackers[gateway].flows(0)
         except KernelError as error:
             log.warning("connections of %s stay behind reason=%r", gateway, str(error))
             return []
@@ -213,29 +227,37 @@ class Handover(Task):
 
     # --- taking --------------------------------------------------------------------------------------------------------------
 
-    def _take(self, host: HostView, partner: Seat, word: HandoverWord) -> None:
+    def _take(self, host: HostView, partner: Seat, word: HandoverWord, now: float) -> None:
         """Take what the other edge hands over, once all of it is there."""
         if word.gives != host.host.name:
-            self._took = ""
+            self._heard = self._took = ""
             return
+        if word.token != self._heard:
+            self._heard, self._heard_at = word.token, now
         flows = self._records.handovers.flows(partner.host)
         if word.token == self._took or flows is None or not host.ready or host.drained:
             return
         mappings = {mapping.gateway: mapping for mapping in self._shared(host.host.name, partner.host)}
-        if any(gateway not in mappings or gateway not in self._trackers for gateway in word.gateways):
-            return  # it has just come, and is not all here yet
-        for gateway in word.gateways:
+        here = mappings.keys() & self._trackers.keys() & {*word.gateways}
+        missing = [gateway for gateway in word.gateways if gateway not in here]
+        if now < self._heard_at + ARRIVE_S and self._is_arriving(missing, mappings):
+            return
+        for gateway in missing:
+            log.warning("gateway %s is not here: its connections stay behind", gateway)
+        for gateway in sorted(here):
             if not self._is_used(mappings[gateway], host.host.name):
                 self._know(gateway, flows[gateway])
         self._reconciler.active = True
         self._records.set_standby(self._records.seats.standby - {host.vtep})  # at once: the giver hears it with its next round
         self._took = word.token
-        log.info("took over gateways=%d from=%s", len(word.gateways), partner.host)
+        log.info("took over gateways=%d from=%s", len(here), partner.host)
 
-    def _shared(self, *edges: str) -> list[GatewayMapping]:
-        """Return the gateways that have seats at all these edges: no edge hands over what it does not carry."""
-        mappings = (mapping for records in self._records.vpcs.values() for mapping in records.each(GatewayMapping))
-        return [mapping for mapping in mappings if {*edges} <= {seat.host for seat in mapping.seats}]
+    def _is_arriving(self, missing: Sequence[str], known: Container[str]) -> bool:
+        """Return whether one of the missing gateways may still come: it, or its VPC, may be newer than what is known here."""
+        if not missing:
+            return False
+        unapplied = self._reconciler.unapplied(in_sync=True)
+        return any(gateway not in known or vni_of(gateway) in unapplied for gateway in missing)
 
     def _know(self, gateway: str, flows: Sequence[Flow]) -> None:
         """Let a gateway's kernel know these connections, and no others: what it still has is from an earlier time."""
@@ -260,16 +282,24 @@ class Handover(Task):
     def _ask(self, host: HostView, partner: Seat | None, now: float) -> str:
         """Return the edge that is to hand over its gateways, once this one has been on standby beside it for a while.
 
-        It is asked for a while, and after another one again.
+        It is asked for a while. If nothing comes of that it is asked again, after pauses that grow.
         """
         seats = self._records.seats
         works = partner is not None and partner.vtep not in seats.silent | seats.standby
         if partner is None or not works or self._reconciler.active or not host.ready or host.drained:
-            self._standby_at = None
-            return ""
-        if self._standby_at is None:
-            self._standby_at = now
-        return partner.host if (now - self._standby_at) % (2 * RETURN_S) >= RETURN_S else ""
+            return self._do_not_ask()
+        if self._ask_at is None:
+            self._ask_at = now + RETURN_S
+        if now >= self._ask_at + ASK_S:
+            log.warning("%s handed nothing over asked_again_in_s=%d", partner.host, self._pause_s)
+            self._ask_at = now + self._pause_s
+            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+        return partner.host if now >= self._ask_at else ""
+
+    def _do_not_ask(self) -> str:
+        """Return no edge, and begin from the start when one is to be asked."""
+        self._ask_at, self._pause_s = None, PAUSE_S
+        return ""
 
     def _say(self, me: str, asks: str) -> None:
         giving = self._giving

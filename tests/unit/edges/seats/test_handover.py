@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from edges.readiness import active, ready
-from netorch.agent.tasks.handover import DRAIN_PATIENCE_S, PART, PATIENCE_S, RETURN_S
+from netorch.agent.tasks.handover import ARRIVE_S, ASK_S, DRAIN_PATIENCE_S, PART, PATIENCE_S, PAUSE_S, RETURN_S
 from netorch.drivers.fake.tracker import FakeTracker
 from netorch.model.vpc import Vpc
 from netorch.records import keys
@@ -14,7 +14,7 @@ from netorch.records.codec import encode
 from netorch.records.flows import HandedOver, HandoverWord
 from netorch.state.flow import Flow
 from netorch.store.rules import MAX_TXN_BYTES
-from tests.rig.seats import nat_of, seat_nat
+from tests.rig.seats import nat_of, seat_egress_only, seat_nat
 from tests.unit.edges.pair import EDGES, Pair
 from tests.unit.edges.seats.test_standing import all_use, cut_off, is_active, pass_time, used
 from tests.unit.edges.test_nat import INSIDE, PUBLIC, lead
@@ -248,6 +248,79 @@ def test_an_edge_whose_asking_is_outdated_makes_others_refuse_connections_for_so
     pass_time(pair, 3 * PATIENCE_S)
     assert refused_by_then.refused_zones == frozenset()
     assert used(pair, vpc, "hv1") == "e2"
+
+
+def test_a_gateway_without_a_namespace_holds_up_no_other(pair: Pair, vpc: Vpc) -> None:
+    """An egress-only gateway of a VPC without a range of a pool has none."""
+    seat_egress_only(pair.world.store, pair.vpc("b", "10.9.0.0/16")[0].vni, EDGES)
+    pass_time(pair, 3)
+    begin(pair, vpc, "e1", connection(5))
+    drain(pair, "e1")
+    pass_time(pair, 4)
+    assert all_use(pair, vpc) == "e2"
+    assert ports(pair, vpc, "e2") == {5}
+    assert not is_ready(pair, "e1")
+    pair.world.delete(keys.host_drained("e1"))
+    pass_time(pair, RETURN_S + 5)
+    assert all_use(pair, vpc) == "e1"
+    assert ports(pair, vpc, "e1") == {5}
+
+
+def test_a_gateway_at_one_edge_only_holds_up_no_other(pair: Pair, vpc: Vpc) -> None:
+    _, subnet = pair.vpc("b", "10.9.0.0/16")
+    seat_nat(pair.world.store, subnet, "10.9.0.200", "198.51.100.9", {"e1": EDGES["e1"]})
+    pass_time(pair, 3)
+    begin(pair, vpc, "e1", connection(5))
+    drain(pair, "e1")
+    pass_time(pair, 4)
+    assert used(pair, vpc, "e2") == "e2"
+    assert ports(pair, vpc, "e2") == {5}
+    assert not is_ready(pair, "e1")
+
+
+@pytest.mark.parametrize("gone", [True, False], ids=["deleted", "uncompilable"])
+def test_a_taker_goes_on_without_a_gateway_that_it_does_not_have(pair: Pair, vpc: Vpc, *, gone: bool) -> None:
+    other, subnet = pair.vpc("b", "10.9.0.0/16")
+    seat_nat(pair.world.store, subnet, "10.9.0.200", "198.51.100.9", EDGES)
+    pass_time(pair, 3)
+    begin(pair, vpc, "e1", connection(5))
+    pair.world.kill("e2")
+    drain(pair, "e1")
+    pass_time(pair, TURN_S)
+    given = word(pair, "e1")
+    assert given is not None
+    assert {*given.gateways} == {nat_of(vpc.vni), nat_of(other.vni)}
+    if gone:
+        pair.world.delete(keys.gateway_mapping(other.vni, nat_of(other.vni)))
+    else:
+        pair.world.put(keys.resource(subnet.id), b"{")
+        pair.boot("e2")
+    pair.world.start("e2")
+    pass_time(pair, ARRIVE_S + 3)
+    assert used(pair, vpc, "e2") == "e2"
+    assert ports(pair, vpc, "e2") == {5}
+    assert not is_ready(pair, "e1")
+
+
+def test_an_edge_that_asks_in_vain_asks_ever_later(pair: Pair, vpc: Vpc) -> None:
+    with cut_off(pair, "e1"):
+        pass_time(pair, 3)
+    assert used(pair, vpc, "hv1") == "e2"
+    pair.world.kill("e2")  # its kernel goes on
+    begun = []
+    for second in range(round(RETURN_S + 2 * ASK_S + 3 * PAUSE_S) + 10):
+        asked = word(pair, "e1") is not None
+        pass_time(pair, 1, "e1")
+        if word(pair, "e1") is not None and not asked:
+            begun.append(second)
+    first, second, third = begun
+    assert first == pytest.approx(RETURN_S, abs=3)
+    assert second - first == pytest.approx(ASK_S + PAUSE_S, abs=2)
+    assert third - second == pytest.approx(ASK_S + 2 * PAUSE_S, abs=2)
+    assert word(pair, "e1") == HandoverWord(asks="e2")
+    pair.world.start("e2")
+    pass_time(pair, 5)
+    assert all_use(pair, vpc) == "e1"
 
 
 def test_an_edge_takes_only_what_is_the_gateways_own(pair: Pair, vpc: Vpc) -> None:
