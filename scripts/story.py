@@ -36,7 +36,7 @@ class Act(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     expect: str = ""  # what it proves, in a sentence; told when it is so
     shows: str = ""  # the pattern of the lines that are shown; all of them by default
     quiet: bool = False  # a command that only looks something up: neither it nor its output is shown
-    within_s: float = 0.0  # run it again until it holds, for this long
+    within_s: float = 0.0  # run it again until it holds, for this long; only its last output is shown
     needed: bool = False  # the story ends here when it does not hold
     meanwhile: tuple[Act, ...] = ()  # acts that take place while the command runs
     begun: str = ""  # the pattern of the line after which they do; at once by default
@@ -91,19 +91,22 @@ class Teller:
             self.say(f"$ {command}" + (" &" if act.meanwhile else ""), "36")
         end = time.monotonic() + act.within_s
         while True:
-            problem, values = self._attempt(act, command)
+            problem, values, said = self._attempt(act, command)
             if not problem or time.monotonic() >= end:
                 break
             time.sleep(RETRY_S)
         self._values |= values
+        if act.within_s:
+            _show(act, said)
         return self._check(act, problem)
 
-    def _attempt(self, act: Act, command: str) -> tuple[str, dict[str, str]]:
-        """Run a command once; return what is wrong with how it ended, and the values that it told."""
+    def _attempt(self, act: Act, command: str) -> tuple[str, dict[str, str], str]:
+        """Run a command once; return what is wrong with how it ended, the values that it told, and all that it said."""
         with subprocess.Popen(
             shlex.split(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as process:
-            lines = _shown(act, process.stdout or ())
+            output = process.stdout or ()
+            lines = iter(output) if act.within_s else _shown(act, output)
             before = list(_until(act.begun, lines)) if act.begun else []
             for other in act.meanwhile:
                 self.play(other)
@@ -119,7 +122,7 @@ class Teller:
             problem = f"its output does not match {missing[0]!r}" if missing else ""
         if problem and act.quiet:
             problem += f"; {command}: {said.strip()}"
-        return problem, values
+        return problem, values, said
 
     def _check(self, act: Act, problem: str) -> bool:
         what = act.expect or act.run
@@ -139,9 +142,15 @@ class Teller:
 def _shown(act: Act, lines: Iterable[str]) -> Iterator[str]:
     """Yield all lines of a command's output, and print those that are shown, as they come."""
     for line in lines:
+        _show(act, line)
+        yield line
+
+
+def _show(act: Act, text: str) -> None:
+    """Print those lines of a text that an act shows."""
+    for line in text.splitlines(keepends=True):
         if not act.quiet and re.search(act.shows, line.rstrip("\n")):
             print(line, end="", flush=True)
-        yield line
 
 
 def _until(pattern: str, lines: Iterable[str]) -> Iterator[str]:

@@ -89,8 +89,9 @@ def test_only_the_lines_that_matter_are_shown_and_all_are_matched(capfd: pytest.
 
 def test_a_command_is_tried_again_until_it_holds(capfd: pytest.CaptureFixture[str]) -> None:
     count = "sh -c 'echo x >> log; grep -c x log'"
-    teller, _ = tell(capfd, {"run": count, "quiet": True, "says": ["^3$"], "within_s": 30, "expect": "it is counted"})
+    teller, out = tell(capfd, {"run": count, "says": ["^3$"], "within_s": 30, "expect": "it is counted"})
     assert teller.held == 1
+    assert out.splitlines()[3:] == ["3", "  as expected: it is counted"]
 
 
 def test_acts_take_place_while_a_command_runs(capfd: pytest.CaptureFixture[str]) -> None:
