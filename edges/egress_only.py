@@ -37,7 +37,7 @@ from typing import Final
 
 from edges.cable import TRACKED, Ends, public_ranges, redirected, refused, route_in, tc_filter
 from edges.skeleton import passes
-from edges.tracking import ALLOWANCE_PARTS, ALLOWANCE_RULE
+from edges.tracking import NO_NEW_PARTS, NO_NEW_RULES
 from netorch.compiler.base import PORT_MAC, VpcView
 from netorch.compiler.egress import EgressOnly, EgressSubnet
 from netorch.model.addr import Prefix
@@ -59,7 +59,7 @@ WAY_OUT: Final = "fe80::4f:0:9"
 HOP: Final = "fe80::4f:0:a"
 
 _TABLE: Final = """
-ALLOWANCE_PARTS
+NO_NEW_PARTS
 set inside {
     type ipv6_addr
     flags interval
@@ -81,7 +81,7 @@ chain untracked {
     RULES
 }
 chain from_inside {
-    ALLOWANCE_RULE
+    NO_NEW_RULES
     ct state new accept
     meta l4proto tcp ct state invalid counter name "no_connection" reject with tcp reset
     counter name "no_connection" drop
@@ -98,7 +98,7 @@ chain input {
     type filter hook input priority 0; policy drop;
     counter name "to_gateway" drop
 }
-""".replace("ALLOWANCE_PARTS", ALLOWANCE_PARTS.strip()).replace("ALLOWANCE_RULE", ALLOWANCE_RULE)
+""".replace("NO_NEW_PARTS", NO_NEW_PARTS).replace("NO_NEW_RULES", NO_NEW_RULES)
 
 
 def gateway_table(gateway_id: str, vni: int, inside: list[Prefix], subnets: tuple[EgressSubnet, ...]) -> NftTable:

@@ -35,7 +35,7 @@ from typing import Final
 
 from edges.cable import redirected
 from edges.skeleton import passes
-from edges.tracking import ALLOWANCE_PARTS, ALLOWANCE_RULE
+from edges.tracking import NO_NEW_PARTS, NO_NEW_RULES
 from netorch.compiler.base import PORT_MAC, Gateway, HostView, LocalTable, Part, VpcPart, VpcView
 from netorch.compiler.nat import Nat
 from netorch.model.eni import Role
@@ -62,7 +62,7 @@ PORTS: Final = "4790-65535"
 SEED: Final = 1  # of the hash that chooses among a gateway's addresses: both edges choose alike
 
 _TABLE: Final = """
-ALLOWANCE_PARTS
+NO_NEW_PARTS
 counter fragments {
 }
 VPC_DROP_SETS
@@ -107,7 +107,7 @@ chain forward {
     ct direction reply ct mark 0 @th,104,8 & 0x17 == 0x12 meta l4proto tcp ct mark set 1 counter name "established"
     ct status confirmed accept
     ct state new meta l4proto tcp counter name "attempts"
-    ALLOWANCE_RULE
+    NO_NEW_RULES
     ct state new meta l4proto { icmp, tcp, udp } accept
     ct state new goto drop_protocol
     meta l4proto tcp ct state invalid counter name "no_connection" reject with tcp reset
@@ -131,7 +131,7 @@ chain input {
     type filter hook input priority 0; policy drop;
     goto drop_to_gateway
 }
-""".replace("ALLOWANCE_PARTS", ALLOWANCE_PARTS.strip()).replace("ALLOWANCE_RULE", ALLOWANCE_RULE)
+""".replace("NO_NEW_PARTS", NO_NEW_PARTS).replace("NO_NEW_RULES", NO_NEW_RULES)
 
 # Dropped packets for flow logs (netorch.agent.flowlog): whether connection tracking has counted them, and in which direction.
 _MARKED: Final = (

@@ -157,6 +157,10 @@ class ConnectionTracker(SharedTable, Protocol):
         """Let the kernel know connections that began elsewhere; of those that it knows it learns who tracks them."""
         ...
 
+    def hand_over(self, zones: Set[int]) -> None:
+        """Let these zones, and no others, begin no connection for some seconds, as `refuse`, which it leaves as it is."""
+        ...
+
     def answered_at(self, addresses: Collection[str]) -> set[str]:
         """Return those of some IPv4 addresses that answers of connections come to: translated ones have such an address."""
         ...

@@ -19,6 +19,7 @@ BORDER: Final = "border-"  # names of chains that lead to other chains of their 
 ZONES: Final = "zone"  # the map from VRFs and VXLAN devices to conntrack zones
 # The set of zones that may begin no connection now. Its elements expire, so it is no part of what a kernel is to hold.
 OVER_ALLOWANCE: Final = "over_allowance"
+HANDING_OVER: Final = "handing_over"  # likewise, in a gateway's table, while its connections are handed over to another edge
 READY: Final = "ready"  # the set of the host's own VTEP while the host, an edge, is fit to carry packets
 ACTIVE: Final = "active"  # the set of the host's own VTEP while its seats of stateful gateways are to be used
 ROUTERS: Final = "routers"  # the set of the router that may speak BGP and BFD to an edge

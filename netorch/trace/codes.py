@@ -99,6 +99,10 @@ class Code(Enum):
         "CONNECTION_ALLOWANCE",
         "the VPC holds more connections on the host than the table has free, so it cannot open new ones",
     )
+    CONNECTIONS_HANDED_OVER = (
+        "CONNECTIONS_HANDED_OVER",
+        "the gateway's connections are being handed over to another edge: it begins none for some seconds",
+    )
     CONNECTION_TABLE_FULL = "CONNECTION_TABLE_FULL", "the host's connection table is full"
     DROPPED = "DROPPED", "a rule that has no name of its own drops it"
 
@@ -110,6 +114,7 @@ OF_COUNTER: Final[dict[str, Code]] = {
     "unknown_vtep": Code.NOT_A_MEMBER,
     "no_zone": Code.ZONE_NOT_IN_PLACE,
     "allowance": Code.CONNECTION_ALLOWANCE,
+    "handing_over": Code.CONNECTIONS_HANDED_OVER,
     "table_full": Code.CONNECTION_TABLE_FULL,
     "unchecked": Code.PORT_UNGUARDED,
     "transit": Code.STALE_MAPPING,

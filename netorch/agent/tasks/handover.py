@@ -214,7 +214,7 @@ class Handover(Task):
         for gateway in gateways:
             try:
                 if gateway in self._trackers:
-                    self._trackers[gateway].refuse(_ALL)
+                    self._trackers[gateway].hand_over(_ALL)
             except KernelError as error:
                 log.warning("gateway %s begins connections that stay behind reason=%r", gateway, str(error))
 
@@ -263,7 +263,7 @@ class Handover(Task):
         """Let a gateway's kernel know these connections, and no others: what it still has is from an earlier time."""
         tracker = self._trackers[gateway]
         try:
-            tracker.refuse(frozenset())
+            tracker.hand_over(frozenset())
             tracker.forget(tracker.flows(0))
             own = self._names_of(gateway)
             tracker.restore(msgspec.structs.replace(flow, zone=0, mark=0) for flow in flows if flow.nat_source in own)

@@ -97,9 +97,9 @@ class ConnectionTable:
         self._channel.close()
 
 
-def refusing(zones: Iterable[int]) -> bytes:
-    """Return the transaction after which these zones, and no others, may begin no connection until their time is over."""
-    return refill(_FAMILY, OVER_ALLOWANCE, [struct.pack("=H", zone) for zone in sorted(zones)])
+def refusing(name: str, zones: Iterable[int]) -> bytes:
+    """Return the transaction after which a set has these zones, and no others: they begin no connection for some seconds."""
+    return refill(_FAMILY, name, [struct.pack("=H", zone) for zone in sorted(zones)])
 
 
 def _number(data: bytes | None) -> int:

@@ -10,6 +10,7 @@ from netorch.drivers.conntrack.idle import IdleEnds
 from netorch.drivers.conntrack.table import ConnectionTable, refusing
 from netorch.drivers.ip_counters import IpCounters
 from netorch.state.flow import Flow
+from netorch.state.nft import HANDING_OVER, OVER_ALLOWANCE
 
 
 class Tracker:
@@ -52,7 +53,11 @@ class Tracker:
 
     def refuse(self, zones: Set[int]) -> None:
         """Let these zones, and no others, begin no connection for some seconds from now on."""
-        self._commit(refusing(zones))
+        self._commit(refusing(OVER_ALLOWANCE, zones))
+
+    def hand_over(self, zones: Set[int]) -> None:
+        """Let these zones, and no others, begin no connection for some seconds, because theirs are handed over."""
+        self._commit(refusing(HANDING_OVER, zones))
 
     def counters(self) -> dict[str, int]:
         """Return the packets that the kernel had no room for. Raises KernelError."""

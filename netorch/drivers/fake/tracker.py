@@ -25,6 +25,7 @@ class FakeTracker:
         self.most = 1 << 18
         self.translated: set[str] = set()  # addresses that connections are translated to
         self.refused_zones: frozenset[int] = frozenset()  # a test lets their time pass
+        self.handed_zones: frozenset[int] = frozenset()  # likewise
         self._host = host
         self._refusing: Key = ("nft-table", netns, "inet")  # the table with the set
 
@@ -65,6 +66,14 @@ class FakeTracker:
 
     def refuse(self, zones: Set[int]) -> None:
         """Set `refused_zones`, where there is a table for it."""
+        self._check_table()
+        self.refused_zones = frozenset(zones)
+
+    def hand_over(self, zones: Set[int]) -> None:
+        """Set `handed_zones`, where there is a table for it."""
+        self._check_table()
+        self.handed_zones = frozenset(zones)
+
+    def _check_table(self) -> None:
         if self._refusing not in self._host.objects:
             raise KernelError("change elements", errno.ENOENT)
-        self.refused_zones = frozenset(zones)

@@ -33,6 +33,7 @@ _DROPPED: Final = {  # PacketsDropCount: counter -> why
     "protocol": "neither TCP, UDP nor ICMP",
     "no_connection": "of no connection that is known; those of TCP are answered with a reset",
     "allowance": "the VPC holds more connections than the edge has free",
+    "handing_over": "it would have begun a connection while these were handed over to another edge; TCP repeats it",
     "no_port": "no port was free for that destination",
     "table_full": "the edge's connection table was full",
 }

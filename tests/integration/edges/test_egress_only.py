@@ -246,6 +246,14 @@ def test_a_vpc_that_holds_too_many_connections_begins_no_more(outskirts: Outskir
                 assert receiver.recv(16) == b"still here"
             assert outskirts.ping("b/one", SERVER6).ok
             tracker.refuse(frozenset())
+            tracker.hand_over({0})
+            assert not outskirts.ping("a/one", SERVER6, tries=1).ok
+            client.sendall(b"and here")
+            assert taken.recv(16) == b"and here"
+            tracker.refuse({0})
+            tracker.refuse(frozenset())
+            assert not outskirts.ping("a/one", SERVER6, tries=1).ok
+            tracker.hand_over(frozenset())
     wait_for(lambda: outskirts.ping("a/one", SERVER6, tries=1).ok, "room again")
 
 

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from edges.readiness import active, ready
+from netorch.agent.gateway_tables import GatewayTables
 from netorch.agent.tasks.handover import ARRIVE_S, ASK_S, DRAIN_PATIENCE_S, PART, PATIENCE_S, PAUSE_S, RETURN_S
 from netorch.drivers.fake.tracker import FakeTracker
 from netorch.model.vpc import Vpc
@@ -93,8 +94,8 @@ def test_a_drained_edge_hands_over_its_connections_before_anybody_leaves_it(pair
         pass_time(pair, TURN_S)
     assert ports(pair, vpc, "e2") == {flow.sport for flow in flows}
     assert set(tracker(pair, vpc, "e2").flows(0)) == set(flows)
-    assert tracker(pair, vpc, "e1").refused_zones == {0}
-    assert tracker(pair, vpc, "e2").refused_zones == frozenset()
+    assert tracker(pair, vpc, "e1").handed_zones == {0}
+    assert tracker(pair, vpc, "e2").handed_zones == frozenset()
     pass_time(pair, 3)
     assert all_use(pair, vpc) == "e2"
     assert not is_ready(pair, "e1")
@@ -243,11 +244,31 @@ def test_an_edge_whose_asking_is_outdated_makes_others_refuse_connections_for_so
     assert given.gives == "e1"
     pass_time(pair, PATIENCE_S + 1)
     assert word(pair, "e2") is None
-    refused_by_then = tracker(pair, vpc, "e2")
-    refused_by_then.refused_zones = frozenset()  # as its elements expire
+    given_up = tracker(pair, vpc, "e2")
+    given_up.handed_zones = frozenset()  # as its elements expire
     pass_time(pair, 3 * PATIENCE_S)
-    assert refused_by_then.refused_zones == frozenset()
+    assert given_up.handed_zones == frozenset()
     assert used(pair, vpc, "hv1") == "e2"
+
+
+def test_a_vpc_over_its_allowance_and_a_gateway_that_is_handed_over_begin_no_connection_each_for_its_own_reason(
+    pair: Pair, vpc: Vpc
+) -> None:
+    given, taken = tracker(pair, vpc, "e1"), tracker(pair, vpc, "e2")
+    taken.refuse({0})
+    drain(pair, "e1")
+    pass_time(pair, TURN_S, "e1")
+    assert given.handed_zones == {0}
+    assert given.refused_zones == frozenset()
+    tables = GatewayTables({nat_of(vpc.vni): given})
+    tables.refuse({vpc.vni})
+    tables.refuse({vpc.vni + 1})  # no longer this one
+    assert given.handed_zones == {0}
+    assert given.refused_zones == frozenset()
+    pass_time(pair, TURN_S, "e2")
+    assert ports(pair, vpc, "e2") == set()
+    assert word(pair, "e2") is not None
+    assert taken.refused_zones == {0}
 
 
 def test_a_gateway_without_a_namespace_holds_up_no_other(pair: Pair, vpc: Vpc) -> None:
