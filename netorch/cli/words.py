@@ -68,6 +68,7 @@ _OTHERS: Final = {
     "describe": "show",
     "destroy": "delete",
     "dump": "export",
+    "edge": "host",
     "get": "show",
     "hypervisor": "host",
     "info": "show",

@@ -40,6 +40,7 @@ def row(info: AddressInfo) -> dict[str, Any]:
     return {
         **msgspec.structs.asdict(info.elastic),
         "kind": "elastic",
+        "vni": info.elastic.vni or None,
         "vpc": f"{info.vpc.owner}/{info.vpc.name}" if info.vpc is not None else "",
         "instance": info.instance,
         "eni": mapping.eni if mapping is not None else "",

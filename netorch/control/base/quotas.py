@@ -60,6 +60,11 @@ HIGHEST: Final = {
     "peerings_per_vpc": 50,
     "routes_per_table": 1000,  # EC2's
 }
+_ROOM: Final = {  # limit -> what makes room; others: delete one. An address that is given back counts for another hour
+    "elastic_ips": "release one",
+    "public_addresses": "release one and wait an hour",
+    "provided_ipv6_ranges": "disassociate one and wait an hour",
+}
 _OF_CODE: Final = {  # EC2's code -> the limit that it is about, and what is counted
     "VpcLimitExceeded": ("vpcs", "VPCs"),
     "CidrLimitExceeded": ("cidrs_per_vpc", "CIDRs"),
@@ -93,7 +98,7 @@ def check_limit(quotas: Quotas, name: str, code: str, where: str, count: int, no
     if count <= limit:
         return
     more = min(2 * limit, HIGHEST.get(name, 2 * limit))
-    fix = "delete one"
+    fix = _ROOM.get(name, "delete one")
     if more > limit:
         fix += f", or let the operator raise the quota: netorch quota set {quotas.owner} {name}={more}"
     raise ApiError(code, f"{where}: has its {limit} {noun} already; {fix}")

@@ -215,6 +215,8 @@ def _violation_of(use: _Use, names: Collection[tuple[str, str]], taken: dict[tup
         what = f"owner {shown(owner)} has no elastic IP {shown(name)} here"
         return Violation(what, f"add it to elastic_ips: {{name: {name}, owner: {owner}}}")
     if (other := taken.setdefault(use.path, use)) is not use:
+        if other.where == use.where:
+            return Violation(f"{shown(name)} is named twice", "name it once")
         return Violation(f"{shown(name)} is also an elastic IP of {path_of(other.where)}", "give each of the two its own")
     if use.is_ephemeral:
         return Violation(

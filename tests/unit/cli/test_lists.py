@@ -144,6 +144,7 @@ def test_several_resources_are_named_at_a_time_and_a_wrong_name_changes_none(clo
         ("network-acls list", "nacl"),
         ("instance describe web-1", "show"),
         ("instance ls", "list"),
+        ("edge list", "host"),
         ("vpc destroy acme", "delete"),
         ("sg rule authorize web", "add"),
         ("sg add web", "rule add"),

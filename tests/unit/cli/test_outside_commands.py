@@ -124,6 +124,7 @@ def test_ephemeral_addresses_are_listed_to_their_owner(cloud: Run) -> None:
     address = as_json(cloud, *acme, "instance", "show", "open")["public_address"]
     cloud(*acme, "address", "allocate", "--name", "web")
     kinds = {row["kind"]: row for row in as_json(cloud, *acme, "address", "list")}
+    assert re.search(r"^vni +-$", cloud(*acme, "address", "show", "web").stdout, re.MULTILINE)  # it stands for nothing yet
     assert (set(kinds), kinds["ephemeral"]["address"]) == ({"elastic", "ephemeral"}, address)
     assert kinds["elastic"].keys() == kinds["ephemeral"].keys()
     (line,) = (line.split() for line in cloud(*acme, "address", "list").stdout.splitlines() if line.startswith(f"{address} "))

@@ -57,6 +57,17 @@ def test_whoever_allocates_and_releases_gets_no_more_than_the_quota_in_an_hour(
     clean(store)
 
 
+def test_the_error_says_what_makes_room(store: Store, acme: Caller, pool: AddressPool) -> None:
+    set_quotas(store, "acme", {"public_addresses": 2, "elastic_ips": 1})
+    made = addresses.allocate_address(store, acme)
+    with refused("AddressLimitExceeded", "has its 1 elastic IP addresses already; release one, or"):
+        addresses.allocate_address(store, acme)
+    addresses.release_address(store, acme, made.id)
+    addresses.release_address(store, acme, addresses.allocate_address(store, acme).id)
+    with refused("AddressLimitExceeded", "already; release one and wait an hour, or"):
+        addresses.allocate_address(store, acme)
+
+
 def test_ephemeral_and_elastic_addresses_count_together(
     store: Store, acme: Caller, three: None, subnet: Subnet, gateway: InternetGateway
 ) -> None:
