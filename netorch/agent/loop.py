@@ -78,7 +78,7 @@ class Agent:
             Allowance(gateway_tables, lambda: self._vpcs_of(gateway_tables.vnis())),
         )
         self.probes = Probes(self.records, self.reconciler, kernel, clock)
-        self.handover = Handover(self.records, self.reconciler, kernel.trackers, self.publisher)
+        self.handover = Handover(self.records, self.reconciler, kernel.trackers, gateway_tables, self.publisher)
         self.readiness = Readiness(self.reconciler, kernel, lambda: self.handover.is_under_way)
         self.status = Status(
             host_name, kernel, self.reconciler, self.publisher, allowances, self.records.seats, self.readiness, self._trouble

@@ -20,6 +20,7 @@ VPC is waste on a host with few of them and too much on one with many.
 from __future__ import annotations
 
 import logging
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Set
 from typing import Final
@@ -50,14 +51,52 @@ def over_allowance(held: Mapping[int, float], owners: Mapping[int, str], most: i
     together: defaultdict[str | int, float] = defaultdict(float)
     for vni, count in held.items():
         together[owners.get(vni, vni)] += count
-    free, little = most - sum(held.values()), _LITTLE * most / (len(owners.keys() | held.keys()) + 1)
+    free, little = most - sum(held.values()), _little(most, len(owners.keys() | held.keys()))
 
     def is_over(vni: int) -> bool:
         part = _AGAIN if vni in refused else 1
-        weight = max(held[vni], together[owners.get(vni, vni)] / _OF_OWNER)
-        return held[vni] > little * part and weight > free * part
+        return _is_over(held[vni], together[owners.get(vni, vni)], free * part, little * part)
 
     return frozenset(filter(is_over, held))
+
+
+def within_allowance(wanted: Mapping[int, int], held: Mapping[int, int], owners: Mapping[int, str], most: int) -> dict[int, int]:
+    """Return how many of the `wanted` connections each VPC may have beside those that it holds, by VNI: small VPCs come first.
+
+    So many that none of its owner's VPCs holds too many then (`over_allowance`); any number while the table is at most half full.
+    Cost: O(VPCs).
+    """
+    total, little = sum(held.values()), _little(most, len(owners.keys() | held.keys() | wanted.keys()))
+    together: defaultdict[str | int, int] = defaultdict(int)
+    largest: defaultdict[str | int, int] = defaultdict(int)  # of an owner's VPCs
+
+    def fits(vni: int, count: int) -> bool:
+        owner, free = owners.get(vni, vni), most - total - count
+        most_of_owner = max(largest[owner], held.get(vni, 0) + count)
+        return total + count <= free or not _is_over(most_of_owner, together[owner] + count, free, little)
+
+    for vni, count in held.items():
+        owner = owners.get(vni, vni)
+        together[owner] += count
+        largest[owner] = max(largest[owner], count)
+    granted = {}
+    for vni in sorted(wanted, key=lambda vni: (wanted[vni], vni)):
+        # The least number of which one more does not fit.
+        granted[vni] = count = bisect_left(range(wanted[vni]), 1, key=lambda count: not fits(vni, count + 1))
+        owner = owners.get(vni, vni)
+        total += count
+        together[owner] += count
+        largest[owner] = max(largest[owner], held.get(vni, 0) + count)
+    return granted
+
+
+def _little(most: int, vpcs: int) -> float:
+    return _LITTLE * most / (vpcs + 1)
+
+
+def _is_over(held: float, together: float, free: float, little: float) -> bool:
+    """Return whether a VPC holds too many connections, whose owner's VPCs hold so many together."""
+    return held > little and max(held, together / _OF_OWNER) > free
 
 
 class Allowance(Task):

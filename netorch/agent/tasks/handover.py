@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from typing import Final
 
@@ -32,15 +33,17 @@ import msgspec
 from netorch.agent.reconcile import Reconciler
 from netorch.agent.records import Records
 from netorch.agent.report import StatusPublisher
+from netorch.agent.tasks.allowance import within_allowance
 from netorch.agent.tasks.base import Task, Turn
 from netorch.compiler.base import HostView
-from netorch.drivers.base import ConnectionTracker
+from netorch.drivers.base import ConnectionTracker, SharedTable
 from netorch.errors import KernelError
 from netorch.model.eni import NetworkInterface, Role
 from netorch.model.ids import vni_of
 from netorch.model.mapping import GatewayMapping, Seat
 from netorch.model.outside.gateway import NatGateway
 from netorch.model.routing.seats import is_stateless, seat_for
+from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.flows import HandedOver, HandoverWord
 from netorch.state.flow import Flow, uncounted
@@ -81,12 +84,15 @@ class Handover(Task):
         records: Records,
         reconciler: Reconciler,
         trackers: Mapping[str, ConnectionTracker],
+        table: SharedTable,
         publisher: StatusPublisher,
     ) -> None:
+        """Take connection tracking by namespace, and that of all gateways as one table (netorch.agent.gateway_tables)."""
         self.is_under_way = False  # whether this edge, which is drained, has still to be used
         self._records = records
         self._reconciler = reconciler
         self._trackers = trackers
+        self._table = table
         self._publisher = publisher
         self._giving: Giving | None = None
         self._gave_up = False  # for as long as it is drained, or asked
@@ -244,9 +250,7 @@ class Handover(Task):
             return
         for gateway in missing:
             log.warning("gateway %s is not here: its connections stay behind", gateway)
-        for gateway in sorted(here):
-            if not self._is_used(mappings[gateway], host.host.name):
-                self._know(gateway, flows[gateway])
+        self._know({gateway: flows[gateway] for gateway in here if not self._is_used(mappings[gateway], host.host.name)})
         self._reconciler.active = True
         self._records.set_standby(self._records.seats.standby - {host.vtep})  # at once: the giver hears it with its next round
         self._took = word.token
@@ -259,16 +263,52 @@ class Handover(Task):
         unapplied = self._reconciler.unapplied(in_sync=True)
         return any(gateway not in known or vni_of(gateway) in unapplied for gateway in missing)
 
-    def _know(self, gateway: str, flows: Sequence[Flow]) -> None:
-        """Let a gateway's kernel know these connections, and no others: what it still has is from an earlier time."""
+    def _know(self, handed: Mapping[str, Sequence[Flow]]) -> None:
+        """Let gateways' kernels know these connections, and no others, as far as their VPCs may hold so many."""
+        own = {gateway: self._own(gateway, flows) for gateway, flows in handed.items() if self._clear(gateway)}
+        allowed = self._allowed(own)
+        for gateway in sorted(own, key=lambda gateway: (len(own[gateway]), gateway)):
+            flows, vni = own[gateway], vni_of(gateway)
+            count = min(len(flows), allowed[vni])
+            allowed[vni] -= count
+            if count < len(flows):
+                log.warning(
+                    "gateway %s: %d of %d connections stay behind: the VPC's share", gateway, len(flows) - count, len(flows)
+                )
+            try:
+                self._trackers[gateway].restore(flows[:count])
+            except KernelError as error:
+                log.warning("connections of %s stay behind reason=%r", gateway, str(error))
+
+    def _clear(self, gateway: str) -> bool:
+        """Let a gateway begin connections, and forget what its kernel has from an earlier time; return whether that worked."""
         tracker = self._trackers[gateway]
         try:
             tracker.hand_over(frozenset())
             tracker.forget(tracker.flows(0))
-            own = self._names_of(gateway)
-            tracker.restore(msgspec.structs.replace(flow, zone=0, mark=0) for flow in flows if flow.nat_source in own)
         except KernelError as error:
             log.warning("connections of %s stay behind reason=%r", gateway, str(error))
+            return False
+        return True
+
+    def _allowed(self, own: Mapping[str, Sequence[Flow]]) -> dict[int, int]:
+        """Return how many connections each VPC may take over, by VNI."""
+        wanted: Counter[int] = Counter()
+        for gateway, flows in own.items():
+            wanted[vni_of(gateway)] += len(flows)
+        try:
+            use = self._table.use()
+            held = self._table.sample(use.held)
+        except KernelError as error:
+            log.warning("connections that are taken over are not limited reason=%r", str(error))
+            return wanted
+        owners = {vpc.vni: vpc.owner for vni in held if vni in self._records.vpcs for vpc in self._records.vpcs[vni].each(Vpc)}
+        return within_allowance(wanted, held, owners, use.most)
+
+    def _own(self, gateway: str, flows: Sequence[Flow]) -> list[Flow]:
+        """Return connections in the name of the gateway, as its namespace tracks them."""
+        names = self._names_of(gateway)
+        return [msgspec.structs.replace(flow, zone=0, mark=0) for flow in flows if flow.nat_source in names]
 
     def _names_of(self, gateway: str) -> set[str]:
         """Return the addresses in whose name a gateway sends, and nothing, which is each sender's own."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netorch.agent.tasks.allowance import LOOK_EVERY_S, LOOK_SOON_S, SAMPLE, Allowance, over_allowance
+from netorch.agent.tasks.allowance import LOOK_EVERY_S, LOOK_SOON_S, SAMPLE, Allowance, over_allowance, within_allowance
 from netorch.agent.tasks.base import Turn
 from netorch.control.views.health import read_health
 from netorch.drivers.fake.kernel import FakeKernel
@@ -276,3 +276,29 @@ def test_a_table_that_cannot_be_read_stops_nothing_else(world: World, monkeypatc
     world.run(subnet, "hv1")
     world.settle(3)
     world.assert_host_settled("hv1")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "held", "granted"),
+    [
+        ({1: 40, 2: 10}, {}, {1: 40, 2: 10}),  # half of the table
+        ({1: 80, 2: 20}, {}, {1: 40, 2: 20}),  # as much as stays free
+        ({1: 60}, {2: 40}, {1: 30}),
+        ({1: 60}, {1: 20, 2: 20}, {1: 20}),
+        ({1: 60, 2: 2}, {3: 96}, {1: 3, 2: 2}),  # an eighth of the table is for those who hold little
+        ({1: 60}, {3: 100}, {1: 4}),
+        ({}, {1: 100}, {}),
+    ],
+)
+def test_vpcs_take_connections_over_up_to_their_allowance_small_ones_first(
+    wanted: dict[int, int], held: dict[int, int], granted: dict[int, int]
+) -> None:
+    owners = {vni: str(vni) for vni in wanted | held}
+    assert within_allowance(wanted, held, owners, 100) == granted
+
+
+def test_an_owners_vpcs_take_connections_over_up_to_what_they_may_hold_together() -> None:
+    wanted = dict.fromkeys(range(1, 11), 20)
+    granted = within_allowance(wanted, {}, dict.fromkeys(wanted, "greedy"), 200)
+    assert sum(granted.values()) == pytest.approx(160, abs=8)
+    assert decide(dict(granted), 200, NOBODY, dict.fromkeys(wanted, "greedy")) == NOBODY

@@ -271,6 +271,22 @@ def test_a_vpc_over_its_allowance_and_a_gateway_that_is_handed_over_begin_no_con
     assert taken.refused_zones == {0}
 
 
+def test_a_taker_holds_no_more_of_a_vpc_than_its_share(pair: Pair, vpc: Vpc) -> None:
+    other, subnet = pair.vpc("b", "10.9.0.0/16")
+    seat_nat(pair.world.store, subnet, "10.9.0.200", "198.51.100.9", EDGES)
+    pass_time(pair, 3)
+    begin(pair, vpc, "e1", *(connection(port, assured=port % 2 == 0) for port in range(1, 81)))
+    begin(pair, other, "e1", *(connection(port, nat_source="10.9.0.200") for port in range(1, 21)))
+    for found in (vpc, other):
+        tracker(pair, found, "e2").most = 100
+    drain(pair, "e1")
+    pass_time(pair, 4)
+    assert used(pair, vpc, "e2") == "e2"
+    assert ports(pair, vpc, "e2") == set(range(2, 81, 2))
+    assert ports(pair, other, "e2") == set(range(1, 21))
+    assert tracker(pair, vpc, "e2").refused_zones == frozenset()
+
+
 def test_a_gateway_without_a_namespace_holds_up_no_other(pair: Pair, vpc: Vpc) -> None:
     """An egress-only gateway of a VPC without a range of a pool has none."""
     seat_egress_only(pair.world.store, pair.vpc("b", "10.9.0.0/16")[0].vni, EDGES)
