@@ -193,6 +193,11 @@ def host_ranges() -> str:
     return "alloc/ranges/hosts"
 
 
+def uplinks() -> str:
+    """Return the key that every new or changed uplink of an edge rewrites: no two edges have one address there."""
+    return "alloc/ranges/uplinks"
+
+
 def vteps() -> str:
     """Return the prefix of the keys that make underlay addresses unique: one for each host."""
     return "alloc/vtep/"

@@ -10,12 +10,12 @@ from netorch.control.actions.outside.departures import changed_meanwhile, give_u
 from netorch.control.actions.outside.drains import admit
 from netorch.control.base import checks, pairs
 from netorch.control.base.pools import read_pools
-from netorch.control.base.ranges import add_host, remove_host, revision_of
+from netorch.control.base.ranges import add_host, add_uplink, remove_host, revision_of
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
 from netorch.model.check.outside import KnownHost
 from netorch.model.eni import Host, Role, Uplink
-from netorch.model.outside.uplink import parse_uplink, violation_of, violation_of_edge
+from netorch.model.outside.uplink import parse_uplink, violation_of, violation_of_edge, violation_of_underlay
 from netorch.model.rules import Violation
 from netorch.model.status import AgentStatus
 from netorch.model.vpc import Tags
@@ -23,7 +23,7 @@ from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.codec import decode
 from netorch.records.errors import invalid, not_found
-from netorch.records.hosts import HostState, read_hosts, read_loaded, readiness
+from netorch.records.hosts import HostState, read_host, read_hosts, read_loaded, readiness
 from netorch.store.base import Store
 
 
@@ -57,8 +57,9 @@ def create_host(
 
     Raises:
       ApiError: InvalidParameterValue for a bad or taken name, an underlay address that is not IPv4 or another host's, an address
-        or uplink of a pool's range, a bad uplink or AS number, a pair that has two edges; InvalidParameterCombination for a pair
-        without an uplink, an uplink without a pair, AS numbers without an uplink, or a hypervisor with them.
+        or uplink of a pool's range, an uplink address that another edge has, an underlay address of the uplink's network, a bad
+        uplink or AS number, a pair that has two edges; InvalidParameterCombination for a pair without an uplink, an uplink
+        without a pair, AS numbers without an uplink, or a hypervisor with them.
     """
     del caller  # hosts have no owner; the CLI lets operators in only
     read = read_uplink(f"host {name!r}", uplink, asn, gateway_asn)
@@ -70,8 +71,7 @@ def create_host(
         if store.get(keys.vtep(host.underlay)) is not None:
             raise invalid(f"host {name!r}", f"the underlay address {host.underlay} is another host's", "give each host its own")
         writes = Writes()
-        known = revision_of(store, keys.pool_ranges())  # before the look
-        add_host(writes, host, (stored.record for stored in read_pools(store).values()), known)
+        keep_apart(writes, store, host)
         create_writes(writes, host)
         if host.pair:
             pairs.join(writes, host, pairs.places(store.list(keys.pair_prefix(host.pair)).kvs))
@@ -83,6 +83,14 @@ def create_host(
     return host
 
 
+def keep_apart(writes: Writes, store: Store, host: Host) -> None:
+    """Add the guards of what a new or changed host shares with no pool and no other edge. Raises ApiError."""
+    pool_revision, uplink_revision = revision_of(store, keys.pool_ranges()), revision_of(store, keys.uplinks())  # before the look
+    add_host(writes, host, (stored.record for stored in read_pools(store).values()), pool_revision)
+    edges = (edge for pair in pairs.edges_of(store).values() for edge in pair)
+    add_uplink(writes, host, (read_host(store, edge).host for edge in edges), uplink_revision)
+
+
 def make_host(
     *, name: str, underlay: str, role: Role, pair: str = "", uplink: Uplink | None = None, tags: Tags | None = None
 ) -> Host:
@@ -92,9 +100,12 @@ def make_host(
         raise ApiError("InvalidParameterCombination", f"{where}: {violation.what}; {violation.fix}")
     if uplink is not None and (violation := violation_of(uplink)):
         raise invalid(where, violation.what, violation.fix)
+    address = checks.underlay(underlay, f"{where}: underlay")
+    if uplink is not None and (violation := violation_of_underlay(address, uplink)):
+        raise invalid(where, violation.what, violation.fix)
     return Host(
         name=checks.host_name(where, name),
-        underlay=checks.underlay(underlay, f"{where}: underlay"),
+        underlay=address,
         role=role,
         pair=checks.name(f"{where}: pair", pair) if pair else "",
         uplink=uplink,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from netorch.control.actions import hosts as host_actions
 from netorch.control.apply.builder import PlanBuilder
 from netorch.control.apply.changes import Action, Change, differences
 from netorch.control.base.edge_users import users_of
 from netorch.control.base.pairs import join
-from netorch.control.base.ranges import add_host
-from netorch.control.base.writes import ABSENT
+from netorch.control.base.ranges import add_host, add_uplink
+from netorch.control.base.writes import ABSENT, Writes
 from netorch.errors import ApiError
 from netorch.model.cloud import HostDecl
 from netorch.model.eni import Host
@@ -22,6 +24,8 @@ def plan_hosts(builder: PlanBuilder, decls: list[HostDecl]) -> None:
     """Add new hosts and changed tags. Raises ApiError, UnreadableRecord."""
     for decl in decls:
         builder.inventory.check_host(decl.name)
+    declared = {decl.name for decl in decls}  # `check_cloud` has compared these with each other
+    others = [state.host for name, state in builder.hosts.items() if name not in declared]
     vteps = {state.host.underlay: name for name, state in builder.hosts.items()}
     for decl in decls:
         host = host_actions.make_host(
@@ -36,15 +40,14 @@ def plan_hosts(builder: PlanBuilder, decls: list[HostDecl]) -> None:
             text = f"host {decl.name!r}: the underlay address {host.underlay} is host {other!r}'s; give each host its own"
             raise ApiError("InvalidParameterValue", text)
         if state is None:
-            _add(builder, host)
+            _add(builder, host, others)
         elif state.host != host:
-            _change(builder, state, host)
+            _change(builder, state, host, others)
 
 
-def _add(builder: PlanBuilder, host: Host) -> None:
+def _add(builder: PlanBuilder, host: Host, others: Iterable[Host]) -> None:
     writes = builder.step()
-    pools = (stored.record for stored in builder.inventory.pools.values())
-    add_host(writes, host, pools, builder.revision_of(keys.pool_ranges()))
+    _keep_apart(builder, writes, host, others)
     host_actions.create_writes(writes, host)
     if host.pair:
         builder.places[join(writes, host, builder.places)] = host.name
@@ -56,7 +59,7 @@ def _add(builder: PlanBuilder, host: Host) -> None:
     builder.changes.append(Change(action=Action.ADD, kind="host", name=host.name, differences=added))
 
 
-def _change(builder: PlanBuilder, state: HostState, host: Host) -> None:
+def _change(builder: PlanBuilder, state: HostState, host: Host, others: Iterable[Host]) -> None:
     """Add a host's new tags, and the new uplink of an edge that nobody sends to. Raises ApiError."""
     before, name = state.host, host.name
     _refuse_contradiction(before, host)
@@ -66,12 +69,18 @@ def _change(builder: PlanBuilder, state: HostState, host: Host) -> None:
             cut = f"{state.placements} gateway(s) are there, and packets come to them by {_uplink_text(before)}"
             fix = f"drain the edge before its uplink is changed: netorch host drain --wait {name}"
             raise ApiError("IncorrectState", f"host {name!r}: {cut}; {fix}")
-        pools = (stored.record for stored in builder.inventory.pools.values())
-        add_host(writes, host, pools, builder.revision_of(keys.pool_ranges()))
+        _keep_apart(builder, writes, host, others)
         writes.expect(keys.host_drained(name), builder.revision_of(keys.host_drained(name)))
     writes.change(keys.host_spec(name), state.mod_revision, host)
     changed = differences(uplink=(_uplink_text(before), _uplink_text(host)), tags=(before.tags, host.tags))
     builder.changes.append(Change(action=Action.CHANGE, kind="host", name=name, differences=changed))
+
+
+def _keep_apart(builder: PlanBuilder, writes: Writes, host: Host, others: Iterable[Host]) -> None:
+    """Add the guards of what a host shares with no pool, and with no host that the file does not declare. Raises ApiError."""
+    pools = (stored.record for stored in builder.inventory.pools.values())
+    add_host(writes, host, pools, builder.revision_of(keys.pool_ranges()))
+    add_uplink(writes, host, others, builder.revision_of(keys.uplinks()))
 
 
 def _refuse_contradiction(stored: Host, declared: Host) -> None:

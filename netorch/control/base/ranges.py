@@ -2,6 +2,8 @@
 
 Whoever changes a pool's ranges rewrites pools' key and compares hosts'; whoever adds a host compares pools' and writes hosts'.
 So each sees the other, and hosts that are added at the same time do not get in each other's way.
+
+Uplinks' key is rewritten with every new or changed uplink: no two edges get one address at the same time.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from netorch.control.base.writes import ABSENT, Writes
 from netorch.model.addr import Prefix, parse_prefix
 from netorch.model.eni import Host
 from netorch.model.outside.public import AddressPool
-from netorch.model.outside.uplink import networks_of
+from netorch.model.outside.uplink import networks_of, own_addresses
 from netorch.records import keys
 from netorch.records.errors import invalid
 from netorch.store.base import Store
@@ -29,11 +31,29 @@ def add_host(writes: Writes, host: Host, pools: Iterable[AddressPool], pool_revi
     writes.put(keys.host_ranges(), True)
 
 
+def add_uplink(writes: Writes, host: Host, edges: Iterable[Host], uplink_revision: int) -> None:
+    """Add the guard of an edge's uplink; `uplink_revision` is that of uplinks' key, read before `edges`.
+
+    Raises:
+      ApiError: InvalidParameterValue for an address that another edge has at its uplink.
+    """
+    if host.uplink is None:
+        return
+    own = own_addresses(host.uplink)
+    for other in edges:
+        for address in own_addresses(other.uplink) if other.uplink is not None and other.name != host.name else ():
+            if address in own:
+                fix = "give each edge its own"
+                raise invalid(f"host {host.name!r}", f"the uplink address {address} is edge {other.name}'s", fix)
+    writes.change(keys.uplinks(), uplink_revision, True)
+
+
 def remove_host(writes: Writes, store: Store) -> None:
-    """Add the end of hosts' key with the last host."""
+    """Add the end of hosts' and uplinks' keys with the last host."""
     known = store.get(keys.host_ranges())
     if known is not None and len(store.list(keys.vteps()).kvs) == 1:
         writes.delete(keys.host_ranges(), known.mod_revision)
+        writes.drop(keys.uplinks())
 
 
 def change_pools(writes: Writes, revision_of: Callable[[str], int]) -> None:

@@ -22,7 +22,7 @@ from netorch.model.cloud import (
     declared_gateways,
 )
 from netorch.model.eni import Role, Uplink
-from netorch.model.outside.uplink import networks_of, violation_of, violation_of_edge
+from netorch.model.outside.uplink import networks_of, own_addresses, violation_of, violation_of_edge, violation_of_underlay
 from netorch.model.rules import Violation, shown
 
 EDGES = 2  # of a pair
@@ -38,6 +38,7 @@ class KnownHost(msgspec.Struct, frozen=True):
 def check_edges(notes: Notes, hosts: Sequence[HostDecl]) -> None:
     """Report what is wrong with pairs and uplinks."""
     pairs: dict[str, list[int]] = {}
+    addresses: dict[str, int] = {}  # of uplinks
     for i, host in enumerate(hosts):
         where: Where = ("hosts", i)
         if not host.pair and host.uplink is None:
@@ -53,8 +54,23 @@ def check_edges(notes: Notes, hosts: Sequence[HostDecl]) -> None:
                 notes.add(Violation(what, "name another pair"), where, ("pair",))
             else:
                 others.append(i)
-        if host.uplink is not None and _is_whole(host.uplink) and (violation := violation_of(host.uplink)):
-            notes.add(violation, where, ("uplink",))
+        if host.uplink is not None and _is_whole(host.uplink):
+            if violation := violation_of(host.uplink):
+                notes.add(violation, where, ("uplink",))
+            else:
+                _check_uplink(notes, host.underlay, host.uplink, i, addresses)
+
+
+def _check_uplink(notes: Notes, underlay: str, uplink: Uplink, i: int, taken: dict[str, int]) -> None:
+    """Report what is wrong with a well-formed uplink beside its host's underlay address, and the uplinks of hosts before."""
+    where: Where = ("hosts", i)
+    underlay_is_bad = isinstance(rules.underlay_address(underlay), Violation)
+    if not underlay_is_bad and (violation := violation_of_underlay(underlay, uplink)):
+        notes.add(violation, where, ("underlay",))
+    for address in own_addresses(uplink):
+        if (other := taken.setdefault(address, i)) != i:
+            what = f"{address} is also the uplink address of hosts[{other}]"
+            notes.add(Violation(what, "give each edge its own"), where, ("uplink",))
 
 
 def _is_whole(uplink: Uplink) -> bool:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from netorch.model.addr import AddressError, Prefix, canonical_ip, parse_ip, parse_prefix
+from netorch.model.addr import AddressError, Prefix, canonical_ip, format_ip, parse_ip, parse_prefix
 from netorch.model.eni import Role, Uplink
 from netorch.model.rules import Violation, shown
 
@@ -73,6 +73,20 @@ def violation_of_edge(role: Role, pair: str, uplink: Uplink | str | None) -> Vio
     return None
 
 
+def violation_of_underlay(underlay: str, uplink: Uplink) -> Violation | None:
+    """Return what is wrong with an edge's underlay address beside its uplink; both are well-formed."""
+    network = parse_prefix(uplink.address, strict=False)
+    if network.holds(*parse_ip(underlay)):
+        what = f"the underlay address {underlay} is inside {network}, the network of its own uplink"
+        return Violation(what, "choose an underlay address of another network")
+    return None
+
+
+def own_addresses(uplink: Uplink) -> tuple[str, ...]:
+    """Return the edge's own addresses at an uplink; no other edge has one of them."""
+    return tuple(text.partition("/")[0] for text in (uplink.address, uplink.ipv6_address) if text)
+
+
 def networks_of(underlay: str, uplink: Uplink | None) -> Iterator[Prefix]:
     """Yield what no pool may hold of a host: its underlay address, and the networks that its uplink leads to."""
     yield parse_prefix(f"{underlay}/32")
@@ -92,6 +106,9 @@ def _violation_of_addresses(version: int, address: str, gateway: str) -> Violati
         return Violation(f"{address} and {gateway} are not both IPv{version}", _EXAMPLE)
     if network.length > _LENGTHS[version]:
         return Violation(f"{address} is of no network that could hold a gateway", _EXAMPLE)
+    if version == 4 and network.length < _LENGTHS[4] and own[1] in (network.network, network.last):
+        kind = "network" if own[1] == network.network else "broadcast"
+        return Violation(f"{format_ip(*own)} is the {kind} address of {network}", _EXAMPLE)
     if own == router:
         return Violation(f"{gateway} is the edge's own address, not that of its gateway", "write the border router's")
     if not network.holds(*router) and not _LINK_LOCAL.holds(*router):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from netorch.control.actions.hosts import make_host, read_uplink
+from netorch.control.actions.hosts import keep_apart, make_host, read_uplink
 from netorch.control.actions.outside.departures import Aside, changed_meanwhile, expect_unused, give_up_seats, set_aside
 from netorch.control.actions.outside.drains import admit
 from netorch.control.base import pairs
-from netorch.control.base.pools import read_pools
-from netorch.control.base.ranges import add_host, revision_of
 from netorch.control.base.writes import Writes
 from netorch.model.eni import Host, Role
 from netorch.model.outside.uplink import uplink_text
@@ -35,9 +33,9 @@ def update_edge(
     gets seats of what the edge there carries, and is not drained any more.
 
     Raises:
-      ApiError: InvalidHostID.NotFound; InvalidParameterValue for a hypervisor, a bad uplink or AS number, or a pair that has two
-        edges; InvalidParameterCombination for a pair without an uplink; IncorrectState while packets come to the edge, or when
-        its partner could not take over.
+      ApiError: InvalidHostID.NotFound; InvalidParameterValue for a hypervisor, a bad uplink or AS number, an uplink address that
+        another edge has, or a pair that has two edges; InvalidParameterCombination for a pair without an uplink; IncorrectState
+        while packets come to the edge, or when its partner could not take over.
     """
     del caller  # hosts have no owner; the CLI lets operators in only
     before = read_host(store, name).host
@@ -74,8 +72,7 @@ def _changed(host: Host, pair: str | None, uplink: str | None, asn: int | None, 
 def _commit(store: Store, aside: Aside, host: Host) -> None:
     """Write an edge that is set aside as it is to be. Raises ApiError."""
     before, writes = aside.state.host, Writes()
-    known = revision_of(store, keys.pool_ranges())  # before the look
-    add_host(writes, host, (stored.record for stored in read_pools(store).values()), known)
+    keep_apart(writes, store, host)
     if host.pair != before.pair:
         give_up_seats(store, aside)
         pairs.leave(writes, store, before)

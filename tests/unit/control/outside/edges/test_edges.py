@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from netorch.control.actions import hosts
 from netorch.control.actions.outside import gateways, pools
+from netorch.control.actions.outside.edges import update_edge
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.control.base.pairs import edges_of
+from netorch.errors import Conflict
 from netorch.model.cloud import Cloud, HostDecl
 from netorch.model.eni import Host, Role, Uplink
 from netorch.model.outside.gateway import InternetGateway
@@ -21,7 +24,15 @@ from tests.unit.control.conftest import refused
 from tests.unit.control.outside.conftest import MakeEdge
 
 
-@pytest.mark.parametrize("text", ["eth2,198.18.0.21/24,198.18.0.254", "eth2,198.18.0.0/31,198.18.0.1,2001:db8::21/64,fe80::1"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "eth2,198.18.0.21/24,198.18.0.254",
+        "eth2,198.18.0.0/31,198.18.0.1,2001:db8::21/64,fe80::1",
+        "eth2,198.18.0.1/31,198.18.0.0",
+        "eth2,198.18.0.255/23,198.18.0.254,2001:db8::ffff:ffff:ffff:ffff/64,fe80::1",
+    ],
+)
 def test_an_uplink_is_read_and_written_alike(text: str) -> None:
     uplink = parse_uplink(text)
     assert isinstance(uplink, Uplink)
@@ -36,6 +47,8 @@ def test_an_uplink_is_read_and_written_alike(text: str) -> None:
         ("eth/2,198.18.0.21/24,198.18.0.254", "is not the name of a network device"),
         ("eth2,198.18.0.21,198.18.0.254", "not a prefix"),
         ("eth2,198.18.0.21/32,198.18.0.254", "of no network that could hold a gateway"),
+        ("eth2,198.18.0.255/24,198.18.0.254", "198.18.0.255 is the broadcast address of 198.18.0.0/24"),
+        ("eth2,198.18.0.0/24,198.18.0.254", "198.18.0.0 is the network address of 198.18.0.0/24"),
         ("eth2,198.18.0.21/24,198.18.0.21", "the edge's own address"),
         ("eth2,198.18.0.21/24,198.18.1.254", "is not in 198.18.0.0/24"),
         ("eth2,2001:db8::21/64,2001:db8::1", "are not both IPv4"),
@@ -140,3 +153,62 @@ def test_a_host_keeps_off_the_ranges_of_pools(
     apply_cloud(store, plan_cloud(store, operator, declared))
     with refused("InvalidParameterValue", "overlaps 198.51.100.3/32 of host h9"):
         pools.create_pool(store, operator, name="p", pair="west", cidrs=["198.51.100.0/28"])
+
+
+def test_two_edges_have_different_uplink_addresses(store: Store, operator: Caller, make_edge: MakeEdge) -> None:
+    make_edge("e1", 21)
+    free = "eth2,198.18.0.22/24,198.18.0.254,2001:db8::21/64,2001:db8::fe"
+    hosts.create_host(store, operator, name="e2", underlay="192.0.2.22", role=Role.EDGE, pair="west", uplink=free)
+    east = {"name": "e3", "underlay": "192.0.2.23", "role": Role.EDGE, "pair": "east"}
+    for uplink, address, other in (
+        ("eth3,198.18.0.21/24,198.18.0.253", "198.18.0.21", "e1"),
+        ("eth3,198.18.0.23/24,198.18.0.254,2001:db8::21/64,fe80::1", "2001:db8::21", "e2"),
+    ):
+        found = parse_uplink(uplink)
+        assert isinstance(found, Uplink)
+        text = f"host 'e3': the uplink address {address} is edge {other}'s; give each edge its own"
+        with refused("InvalidParameterValue", text):
+            hosts.create_host(store, operator, **east, uplink=uplink)  # type: ignore[arg-type]
+        with refused("InvalidParameterValue", text):
+            plan_cloud(store, operator, Cloud(hosts=[HostDecl(**east, uplink=found)]))  # type: ignore[arg-type]
+        with refused("InvalidParameterValue", text.replace("e3", "e4")):
+            make_edge("e4", 24, pair="east")
+            update_edge(store, operator, "e4", uplink=uplink)
+        hosts.delete_host(store, operator, "e4")
+
+
+def test_edges_that_a_file_changes_may_exchange_their_uplinks(store: Store, operator: Caller, west: list[Host]) -> None:
+    one, two = (HostDecl(name=host.name, underlay=host.underlay, role=host.role, pair="west") for host in west)
+    swapped = [
+        msgspec.structs.replace(one, uplink=west[1].uplink),
+        msgspec.structs.replace(two, uplink=west[0].uplink),
+    ]
+    apply_cloud(store, plan_cloud(store, operator, Cloud(hosts=swapped)))
+    assert hosts.describe_host(store, operator, "e1").host.uplink == west[1].uplink
+
+
+def test_of_two_edges_with_one_uplink_address_that_are_made_at_once_one_is_refused(store: Store, operator: Caller) -> None:
+    """The plan was made before the other edge was there."""
+    uplink = Uplink(device="eth2", address="198.18.0.21/24", gateway="198.18.0.254")
+    made = [HostDecl(name=name, underlay=underlay) for name, underlay in (("hv1", "192.0.2.11"), ("e1", "192.0.2.21"))]
+    declared = Cloud(hosts=[made[0], msgspec.structs.replace(made[1], role=Role.EDGE, pair="west", uplink=uplink)])
+    plan = plan_cloud(store, operator, declared)
+    text = uplink_text(uplink)
+    hosts.create_host(store, operator, name="e2", underlay="192.0.2.22", role=Role.EDGE, pair="east", uplink=text)
+    with pytest.raises(Conflict):
+        apply_cloud(store, plan)
+    with refused("InvalidParameterValue", "the uplink address 198.18.0.21 is edge e2's"):
+        plan_cloud(store, operator, declared)
+
+
+def test_an_underlay_address_is_not_of_the_uplinks_network(store: Store, operator: Caller, make_edge: MakeEdge) -> None:
+    text = "the underlay address 198.18.0.77 is inside 198.18.0.0/24, the network of its own uplink; choose an underlay address"
+    edge = {"name": "e1", "underlay": "198.18.0.77", "role": Role.EDGE, "pair": "west"}
+    uplink = Uplink(device="eth2", address="198.18.0.21/24", gateway="198.18.0.254")
+    with refused("InvalidParameterValue", text):
+        hosts.create_host(store, operator, **edge, uplink=uplink_text(uplink))  # type: ignore[arg-type]
+    with refused("InvalidParameterValue", text):
+        plan_cloud(store, operator, Cloud(hosts=[HostDecl(**edge, uplink=uplink)]))  # type: ignore[arg-type]
+    make_edge("e2", 22)
+    with refused("InvalidParameterValue", "the underlay address 192.0.2.22 is inside 192.0.2.0/24"):
+        update_edge(store, operator, "e2", uplink="eth2,192.0.2.122/24,192.0.2.254")
