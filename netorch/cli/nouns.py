@@ -56,7 +56,7 @@ class Noun(NamedTuple):
     columns: Columns
     row: Callable[[Any], dict[str, Any]]
     actions: Callable[[], Actions]
-    rules: Rules | None = None
+    tables: tuple[Rules, ...] = ()
     filters: Mapping[str, Sequence[str]] = {}  # of `list`: see `add_list`
     operators: tuple[str, ...] = ()  # fields that customers do not see
 
@@ -68,15 +68,17 @@ class Noun(NamedTuple):
         """Print resources: one as a record, several as a list of records. Raises ApiError."""
         infos = [self.actions().one(session.store, session.caller, resource_id) for resource_id in resource_ids]
         rows = [self._seen(session, info) for info in infos]
-        if self.rules is None or output != "table":
+        if not self.tables or output != "table":
             show_records(rows, output)
             return
+        hidden = {name for table in self.tables for name in table.hidden}
         for index, (info, row) in enumerate(zip(infos, rows, strict=True)):
             if index:
                 click.echo()
-            show_record({name: value for name, value in row.items() if name not in self.rules.hidden}, output)
-            click.echo()
-            show_rows(self.rules.rows(info), self.rules.columns, output)
+            show_record({name: value for name, value in row.items() if name not in hidden}, output)
+            for table in self.tables:
+                click.echo()
+                show_rows(table.rows(info), table.columns, output)
 
     def _seen(self, session: Session, info: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever the actions return
         """Return a resource as the caller sees it."""
@@ -86,8 +88,8 @@ class Noun(NamedTuple):
     def rows(self, session: Session, vpc: str | None, output: str) -> list[dict[str, Any]]:
         """Return those of the VPC that was named, or of every one that the caller sees. Raises ApiError."""
         rows = [self._seen(session, info) for info in session.of_vpcs(vpc, self.actions().every)]
-        if self.rules is not None and output not in MACHINE:
-            counted = self.rules.counted
+        if output not in MACHINE:
+            counted = {name for table in self.tables for name in table.counted}
             rows = [{name: len(value) if name in counted else value for name, value in row.items()} for row in rows]
         return rows
 

@@ -70,7 +70,7 @@ def _actions() -> Actions:
 
 
 RULES = Rules(ENTRY_COLUMNS, _entry_rows)
-NOUN = Noun("acl", "network ACL", COLUMNS, row, _actions, RULES)
+NOUN = Noun("acl", "network ACL", COLUMNS, row, _actions, (RULES,))
 add_common(command, NOUN, "Delete a network ACL that no subnet uses.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -66,9 +67,15 @@ def _actions() -> Actions:
     return Actions(describe_nat_gateways, describe_nat_gateway, delete_nat_gateway)
 
 
-HIDDEN = ("metrics", "dropped", "draining", "addresses")
-METRICS = Rules(("metric", "value"), metric_rows, counted=(), hidden=HIDDEN, called="metrics")
-NOUN = Noun("nat", "NAT gateway", COLUMNS, row, _actions, METRICS, operators=("pair", "edges"))
+ADDRESSES = Rules(
+    ("public_address", "private_address", "primary", "status"),
+    address_rows,
+    counted=(),
+    hidden=("public_addresses", "address", "addresses", "draining"),
+    called="addresses",
+)
+METRICS = Rules(("metric", "value"), metric_rows, counted=(), hidden=("metrics", "dropped"), called="metrics")
+NOUN = Noun("nat", "NAT gateway", COLUMNS, row, _actions, (ADDRESSES, METRICS), operators=("pair", "edges"))
 add_common(
     command,
     NOUN,
@@ -85,24 +92,33 @@ add_common(
     shell_complete=complete("subnet"),
 )
 @click.option(
-    "--elastic-ip", required=True, help="Its primary elastic IP: name, address or id.", shell_complete=complete("eipalloc")
+    "--elastic-ip",
+    "elastic_ips",
+    required=True,
+    multiple=True,
+    help="Its elastic IPs, up to eight: name, address or id; repeatable. The first one is the primary one.",
+    shell_complete=complete("eipalloc"),
 )
 @click.option("--address", default="", help="Its primary private address. Default: the next free one.")
 @tag_option
 @output_option
 @action
-def create(session: Session, name: str, subnet: str, elastic_ip: str, address: str, tags: dict[str, str], output: str) -> None:
+def create(
+    session: Session, name: str, subnet: str, elastic_ips: tuple[str, ...], address: str, tags: dict[str, str], output: str
+) -> None:
     """Create a NAT gateway in a subnet of a VPC with an internet gateway.
 
     Then route other subnets to it: `netorch route-table route add TABLE 0.0.0.0/0 nat-NAME`. The route table of its own subnet
-    must have a route to the internet gateway. `netorch nat associate-address` adds secondary elastic IPs.
+    must have a route to the internet gateway. `netorch nat associate-address` adds further elastic IPs later.
     """
     from netorch.control.actions.outside.addresses import allocation_of
     from netorch.control.actions.outside.nats import create_nat_gateway
 
-    allocation = allocation_of(session.store, session.caller, elastic_ip)
+    primary, *secondary = [allocation_of(session.store, session.caller, text) for text in elastic_ips]
     subnet_id = session.id_of("subnet", subnet)
-    gateway = create_nat_gateway(session.store, session.caller, subnet_id, allocation, name=name, address=address, tags=tags)
+    gateway = create_nat_gateway(
+        session.store, session.caller, subnet_id, primary, name=name, secondary=secondary, address=address, tags=tags
+    )
     NOUN.show(session, gateway.id, output)
 
 
@@ -143,12 +159,18 @@ def disassociate_address(session: Session, resource: str, elastic_ips: tuple[str
     """Remove secondary elastic IPs from a NAT gateway.
 
     They get no new connections, and are disassociated once their connections have ended. The primary one, with which the gateway
-    was created, stays. `netorch nat show -o yaml` shows the status of each address.
+    was created, stays. `netorch nat show` shows the status of each address.
     """
     from netorch.control.actions.outside.addresses import allocation_of
     from netorch.control.actions.outside.nat_addresses import disassociate_nat_gateway_address
+    from netorch.control.actions.outside.nats import describe_nat_gateway
 
     nat_id = session.id_of("nat", resource)
     allocations = [allocation_of(session.store, session.caller, text) for text in elastic_ips]
-    disassociate_nat_gateway_address(session.store, session.caller, nat_id, allocations, drain_s=drain_s)
+    before = describe_nat_gateway(session.store, session.caller, nat_id)
+    drains = disassociate_nat_gateway_address(session.store, session.caller, nat_id, allocations, drain_s=drain_s).draining
+    for mapping in before.public:
+        if mapping.allocation in allocations and mapping.private_address in before.gateway.draining:
+            left = math.ceil(drains[mapping.private_address] - session.caller.now())
+            click.echo(f"{mapping.address} is draining already, and ends within {left} s", err=True)
     NOUN.show(session, nat_id, output)

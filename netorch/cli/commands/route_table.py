@@ -61,7 +61,7 @@ def _actions() -> Actions:
 
 
 ROUTES = Rules(ROUTE_COLUMNS, route_rows, counted=("routes",), hidden=("routes",), called="routes")
-NOUN = Noun("rtb", "route table", COLUMNS, row, _actions, ROUTES)
+NOUN = Noun("rtb", "route table", COLUMNS, row, _actions, (ROUTES,))
 add_common(command, NOUN, "Delete a route table.\n\nNeither the main one nor one that a subnet names can be deleted.")
 
 

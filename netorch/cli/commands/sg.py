@@ -65,7 +65,7 @@ def _actions() -> Actions:
 
 
 RULES = Rules(RULE_COLUMNS, rule_rows, counted=("ingress", "egress", "interfaces"))
-NOUN = Noun("sg", "security group", COLUMNS, row, _actions, RULES)
+NOUN = Noun("sg", "security group", COLUMNS, row, _actions, (RULES,))
 add_common(command, NOUN, "Delete a security group that nothing refers to.")
 
 

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from netorch.control.actions.enis import attached_to, refuse_managed
+from netorch.control.actions.outside.associations import already_associated, association_of, of_gateway, refuse_of_gateway
 from netorch.control.base import checks
 from netorch.control.base.pools import Addresses, open_addresses
 from netorch.control.base.public import Publics, gateway_pair, owner_pair, private_address, publics_of, stand_for, use_of
@@ -123,8 +124,10 @@ def release_address(store: Store, caller: Caller, allocation_id: str) -> None:
         held = read_owned(store, caller, ElasticIp, allocation_id)
         record = held.record
         if record.vni:
-            fix = f"netorch address disassociate {record.address}"
-            raise ApiError("InvalidIPAddress.InUse", f"elastic IP address {record.address}: Address is in use; first {fix}")
+            before = association_of(store, record)
+            of_nat = of_gateway(store, before.record) if before is not None else ""
+            why = f", and {of_nat}" if of_nat else f"; first: netorch address disassociate {record.address}"
+            raise ApiError("InvalidIPAddress.InUse", f"elastic IP address {record.address}: Address is in use{why}")
         writes = Writes()
         release_writes(writes, held, store.get(keys.public_address(record.address)), caller.now())
         mark = owner_mark(record.owner)
@@ -177,7 +180,8 @@ def associate_address(
         own = private_address(eni.record, private)
         publics = publics_of(store, vpc.record, caller.now())
         before = association_of(store, held.record)
-        _refuse_of_gateway(store, before)
+        if before is not None:
+            refuse_of_gateway(store, before.record)
         mapping = new_mapping(caller, held.record, eni.record, own)
         writes = Writes()
         if before is not None and not allow_reassociation:
@@ -241,24 +245,6 @@ def pair_of_pool(store: Store, elastic: ElasticIp) -> str:
     return read_named(store, AddressPool, elastic.pool).record.pair
 
 
-def association_of(store: Store, elastic: ElasticIp) -> Stored[PublicMapping] | None:
-    """Return what an elastic IP stands for."""
-    return get(store, keys.public_mapping(elastic.vni, elastic.address), PublicMapping) if elastic.vni else None
-
-
-def _refuse_of_gateway(store: Store, before: Stored[PublicMapping] | None) -> None:
-    """Refuse to take the address of a NAT gateway away. Raises ApiError: OperationNotPermitted."""
-    eni = get(store, keys.resource(before.record.eni), NetworkInterface) if before is not None else None
-    if eni is not None:
-        refuse_managed(eni.record)
-
-
-def already_associated(where: str, mapping: PublicMapping, fix: str = "disassociate it first, or choose another one") -> ApiError:
-    """Return the error of an address that stands for a private one already."""
-    what = f"is associated with {mapping.private_address} of {mapping.eni} already ({mapping.association})"
-    return ApiError("Resource.AlreadyAssociated", f"{where}: {what}; {fix}")
-
-
 def _replace(writes: Writes, publics: Publics, mapping: PublicMapping, *, allow_reassociation: bool) -> None:
     """Add the end of another public address of the same private one. Raises ApiError: Resource.AlreadyAssociated."""
     for other in publics.of(mapping.eni):
@@ -303,7 +289,7 @@ def disassociate_address(store: Store, caller: Caller, allocation_id: str) -> El
         if before is None:
             text = f"elastic IP address {held.record.address}: is not associated; there is nothing to end"
             raise ApiError("InvalidAssociationID.NotFound", text)
-        _refuse_of_gateway(store, before)
+        refuse_of_gateway(store, before.record)
         idle = msgspec.structs.replace(held.record, vni=0)
         writes = Writes()
         writes.delete(keys.public_mapping(before.record.vni, before.record.address), before.mod_revision)

@@ -6,18 +6,13 @@ of the gateway ends that (netorch.agent.tasks.nat_drains), and then the address 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
 import msgspec
 
-from netorch.control.actions.outside.addresses import (
-    already_associated,
-    association_of,
-    check_end,
-    new_mapping,
-    pair_of_pool,
-)
+from netorch.control.actions.outside.addresses import check_end, new_mapping, pair_of_pool
+from netorch.control.actions.outside.associations import already_associated, association_of
 from netorch.control.base.addresses import AddressPool, claim_key, open_pool
 from netorch.control.base.public import Publics, gateway_pair, publics_of, stand_for
 from netorch.control.base.writes import Writes, attempt
@@ -52,24 +47,47 @@ def associate_nat_gateway_address(store: Store, caller: Caller, nat_id: str, all
         pair = gateway_pair(store, vpc.record.vni)
         pool, writes = open_pool(store, subnet.record), Writes()
         check_count(nat_id, len(eni.record.secondary) + len(allocations))
+        held = free_elastic_ips(store, caller, f"NAT gateway {nat_id}", vpc.record, pair, allocations)
         changed = add_addresses(writes, eni, subnet, pool, len(allocations))
         new = changed.secondary[len(eni.record.secondary) :]
-        for allocation, address in zip(allocations, new, strict=True):
-            held = read_owned(store, caller, ElasticIp, allocation)
-            check_end(held.record, vpc.record, pair, pair_of_pool(store, held.record))
-            if (before := association_of(store, held.record)) is not None:
-                raise already_associated(f"elastic IP address {held.record.address}", before.record)
-            stand_for(writes, vpc, new_mapping(caller, held.record, changed, address))
-            used = msgspec.structs.replace(held.record, vni=changed.vni)
-            writes.change(keys.owned("eip", used.owner, used.id), held.mod_revision, used)
+        associate_all(writes, caller, vpc, changed, dict(zip(new, held, strict=True)))
         pool.save(writes)
         writes.change(keys.resource(nat_id), gateway.mod_revision, gateway.record)  # who deletes it at the same time sees it
         return writes, gateway.record
 
-    for allocation in allocations:
-        if allocations.count(allocation) > 1:
-            raise invalid(f"NAT gateway {nat_id}", f"{allocation} stands there twice", "name it once")
     return attempt(store, decide)
+
+
+def free_elastic_ips(
+    store: Store, caller: Caller, where: str, vpc: Vpc, pair: str, allocations: Sequence[str]
+) -> list[Stored[ElasticIp]]:
+    """Return elastic IPs that a gateway of a VPC may have, which `pair` carries.
+
+    Raises:
+      ApiError: InvalidAllocationID.NotFound, Gateway.NotAttached, Resource.AlreadyAssociated, InvalidParameterValue for one that
+        is named twice or is of another pair's pool.
+    """
+    found = []
+    for allocation in allocations:
+        held = read_owned(store, caller, ElasticIp, allocation)
+        where_held = f"elastic IP address {held.record.address}"
+        if allocations.count(allocation) > 1:
+            raise invalid(where, f"{where_held} is named twice", "name it once")
+        check_end(held.record, vpc, pair, pair_of_pool(store, held.record))
+        if (before := association_of(store, held.record)) is not None:
+            raise already_associated(where_held, before.record)
+        found.append(held)
+    return found
+
+
+def associate_all(
+    writes: Writes, caller: Caller, vpc: Stored[Vpc], eni: NetworkInterface, held: Mapping[str, Stored[ElasticIp]]
+) -> None:
+    """Add that elastic IPs, by private address, stand for addresses of a gateway's interface."""
+    for address, elastic in held.items():
+        stand_for(writes, vpc, new_mapping(caller, elastic.record, eni, address))
+        used = msgspec.structs.replace(elastic.record, vni=eni.vni)
+        writes.change(keys.owned("eip", used.owner, used.id), elastic.mod_revision, used)
 
 
 def check_count(where: str, secondary: int) -> None:

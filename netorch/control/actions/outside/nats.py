@@ -9,14 +9,14 @@ from contextlib import suppress
 import msgspec
 
 from netorch.control.actions import enis
-from netorch.control.actions.outside.addresses import already_associated, association_of, check_end, new_mapping, pair_of_pool
 from netorch.control.actions.outside.gateways import delete_gateway, fresh_gateway_id
+from netorch.control.actions.outside.nat_addresses import associate_all, check_count, free_elastic_ips
 from netorch.control.base import checks
 from netorch.control.base.addresses import open_pool
 from netorch.control.base.logged import Logs, logs_of
 from netorch.control.base.named import add_name
 from netorch.control.base.pairs import Pair, choose_pair, pair_of, place_gateway
-from netorch.control.base.public import Publics, gateway_pair, publics_of, stand_for
+from netorch.control.base.public import Publics, gateway_pair, publics_of
 from netorch.control.base.quotas import check_room, quotas_of
 from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.errors import UnreadableRecord
@@ -24,14 +24,13 @@ from netorch.model.eni import NetworkInterface
 from netorch.model.mapping import GatewayMapping, PublicMapping
 from netorch.model.outside import nat_metrics
 from netorch.model.outside.gateway import NatGateway
-from netorch.model.outside.public import ElasticIp
 from netorch.model.routing.next_hop import gateway_mac
 from netorch.model.status import NatUse
 from netorch.model.vpc import Subnet, Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.errors import duplicate_name
-from netorch.records.read import Stored, get, read, read_all, read_owned, read_vpc
+from netorch.records.read import Stored, get, read, read_all, read_vpc
 from netorch.store.base import Store
 
 
@@ -50,38 +49,47 @@ class NatGatewayInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def create_nat_gateway(
-    store: Store, caller: Caller, subnet_id: str, allocation_id: str, *, name: str, address: str = "", tags: Tags | None = None
+    store: Store,
+    caller: Caller,
+    subnet_id: str,
+    allocation_id: str,
+    *,
+    name: str,
+    secondary: Sequence[str] = (),
+    address: str = "",
+    tags: Tags | None = None,
 ) -> NatGateway:
-    """Return a new NAT gateway in a subnet, whose packets go by that subnet's route table; `address` is its private one.
+    """Return a new NAT gateway in a subnet, whose packets go by that subnet's route table.
+
+    `allocation_id` is its primary elastic IP, which stands for the private `address`; `secondary` are further ones.
 
     Raises:
       ApiError: InvalidSubnetID.NotFound, InvalidAllocationID.NotFound, NatGatewayLimitExceeded, Gateway.NotAttached for a VPC
         without an internet gateway, Resource.AlreadyAssociated for an elastic IP that stands for something,
-        InvalidIPAddress.InUse, InsufficientFreeAddressesInSubnet, NetworkInterfaceLimitExceeded, InvalidParameterValue for a bad
-        value or a name that is taken, InsufficientInstanceCapacity while an edge of the pair is being deleted.
+        PrivateIpAddressLimitExceeded for too many of them, InvalidIPAddress.InUse, InsufficientFreeAddressesInSubnet,
+        NetworkInterfaceLimitExceeded, InvalidParameterValue for a bad value or a name that is taken,
+        InsufficientInstanceCapacity while an edge of the pair is being deleted.
     """
     where = f"NAT gateway {checks.name(f'NAT gateway {name!r}', name)}"
 
     def decide() -> tuple[Writes, NatGateway]:
         vpc, subnet = read(store, caller, Subnet, subnet_id)
         vni = vpc.record.vni
-        held = read_owned(store, caller, ElasticIp, allocation_id)
         _check_room(store, vpc.record, name)
+        check_count(name, len(secondary))
         pair_name = gateway_pair(store, vni)
-        check_end(held.record, vpc.record, pair_name, pair_of_pool(store, held.record))
-        if (before := association_of(store, held.record)) is not None:
-            raise already_associated(f"elastic IP address {held.record.address}", before.record)
+        held = free_elastic_ips(store, caller, where, vpc.record, pair_name, [allocation_id, *secondary])
         pair = choose_pair(store, caller, f"VPC {vpc.record.id}", pair_name)
         writes = Writes()
         guard_structure(writes, vpc)
         enis.room_for_interfaces(store, vpc.record, 1)
         pool = open_pool(store, subnet.record)
-        chosen = pool.requested(address, 4) or pool.next(4)
+        addresses = [pool.requested(address, 4) or pool.next(4), *(pool.next(4) for _ in secondary)]
         targets = enis.target_ids(store, vni)
-        made, eni = new_gateway(caller, subnet.record, targets, [chosen], name=name, tags=checks.tags(where, tags))
+        made, eni = new_gateway(caller, subnet.record, targets, addresses, name=name, tags=checks.tags(where, tags))
         create_writes(writes, vpc.record, subnet, pair, made, eni)
         pool.save(writes)
-        _stand_for(writes, caller, vpc, eni, held)
+        associate_all(writes, caller, vpc, eni, dict(zip(addresses, held, strict=True)))
         return writes, made
 
     return attempt(store, decide)
@@ -129,14 +137,6 @@ def create_writes(
     enis.create_writes(writes, vpc, eni)
     enis.hold_addresses(writes, eni)
     return place_gateway(writes, pair, gateway.vni, gateway.id)
-
-
-def _stand_for(writes: Writes, caller: Caller, vpc: Stored[Vpc], eni: NetworkInterface, held: Stored[ElasticIp]) -> None:
-    """Add that an elastic IP stands for the address of a new gateway's interface."""
-    elastic = held.record
-    stand_for(writes, vpc, new_mapping(caller, elastic, eni, eni.address))
-    used = msgspec.structs.replace(elastic, vni=eni.vni)
-    writes.change(keys.owned("eip", used.owner, used.id), held.mod_revision, used)
 
 
 def delete_nat_gateway(store: Store, caller: Caller, nat_id: str) -> None:

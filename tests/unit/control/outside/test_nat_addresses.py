@@ -105,3 +105,57 @@ def test_what_does_not_fit_is_refused(
     with refused("OperationNotPermitted", nat.id):
         addresses.disassociate_address(store, acme, elastic[1].id)
     clean(store)
+
+
+@pytest.mark.parametrize(("wanted", "private"), [("", "10.0.0.4"), ("10.0.0.5", "10.0.0.5")])
+def test_a_new_gateway_takes_several_and_the_first_is_the_primary_one(
+    store: Store,
+    acme: Caller,
+    vpc: Vpc,
+    subnet: Subnet,
+    gateway: InternetGateway,
+    elastic: list[ElasticIp],
+    wanted: str,
+    private: str,
+) -> None:
+    second, first, third = (each.id for each in elastic)
+    made = nats.create_nat_gateway(store, acme, subnet.id, first, name="out", secondary=[second, third], address=wanted)
+    own = interface(store, made).addresses
+    assert (own[0], len(set(own))) == (private, 3)
+    assert [public_of(store, vpc)[address].allocation for address in own] == [first, second, third]
+    clean(store)
+    nats.delete_nat_gateway(store, acme, made.id)
+    for each in elastic:
+        addresses.release_address(store, acme, each.id)
+    clean(store)
+
+
+def test_a_gateway_with_one_twice_or_too_many_is_not_made(
+    store: Store, acme: Caller, vpc: Vpc, subnet: Subnet, gateway: InternetGateway, elastic: list[ElasticIp]
+) -> None:
+    first, second, _ = (each.id for each in elastic)
+    with refused("InvalidParameterValue", f"{elastic[1].address} is named twice; name it once"):
+        nats.create_nat_gateway(store, acme, subnet.id, first, name="out", secondary=[second, second])
+    with refused("InvalidParameterValue", f"{elastic[0].address} is named twice; name it once"):
+        nats.create_nat_gateway(store, acme, subnet.id, first, name="out", secondary=[first])
+    with refused("PrivateIpAddressLimitExceeded", "at most 8"):
+        nats.create_nat_gateway(store, acme, subnet.id, first, name="out", secondary=[f"eipalloc-{n:017x}" for n in range(8)])
+    assert public_of(store, vpc) == {}
+    clean(store)
+
+
+def test_who_wants_an_address_back_reads_which_command_ends_its_association(
+    store: Store, acme: Caller, nat: NatGateway, elastic: list[ElasticIp]
+) -> None:
+    nat_addresses.associate_nat_gateway_address(store, acme, nat.id, [elastic[1].id])
+
+    def both_say(which: ElasticIp, text: str) -> None:
+        with refused("InvalidIPAddress.InUse", text):
+            addresses.release_address(store, acme, which.id)
+        with refused("OperationNotPermitted", text):
+            addresses.disassociate_address(store, acme, which.id)
+
+    both_say(elastic[0], f"first: netorch nat delete {nat.id}")
+    both_say(elastic[1], f"first: netorch nat disassociate-address {nat.id} {elastic[1].address}")
+    nat_addresses.disassociate_nat_gateway_address(store, acme, nat.id, [elastic[1].id])
+    both_say(elastic[1], f"is draining from NAT gateway {nat.id}; wait")
