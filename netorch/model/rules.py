@@ -54,6 +54,15 @@ _UNUSABLE_V4: Final = tuple(
         ("240.0.0.0/4", "reserved (RFC 1112)"),
     )
 )
+_PRIVATE_V4: Final = tuple(
+    (parse_prefix(text), source)
+    for text, source in (
+        ("10.0.0.0/8", "RFC 1918"),
+        ("172.16.0.0/12", "RFC 1918"),
+        ("192.168.0.0/16", "RFC 1918"),
+        ("100.64.0.0/10", "RFC 6598"),
+    )
+)
 _GLOBAL_V6: Final = parse_prefix("2000::/3")  # RFC 4291 section 2.4
 _USABLE_V6: Final = (_GLOBAL_V6, parse_prefix("fc00::/7"))
 _EC2_SERVICES_V6: Final = parse_prefix("fd00:ec2::/32")
@@ -141,6 +150,12 @@ def public_cidr(text: str) -> Prefix | Violation:
     except AddressError:
         return _bad_cidr(text, "198.51.100.0/24 or 2001:db8:100::/40")
     return _public_ipv4(prefix) if prefix.version == 4 else _public_ipv6(prefix)
+
+
+def private_note(prefix: Prefix) -> str:
+    """Return what to say of a pool's range of private addresses, which labs and private clouds may want; nothing of others."""
+    found = ((block, source) for block, source in _PRIVATE_V4 if block.overlaps(prefix))
+    return next((f"{prefix} has private addresses ({source}), which the internet does not route" for _, source in found), "")
 
 
 def _public_ipv6(prefix: Prefix) -> Prefix | Violation:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, action, complete, pass_session, tag_option
+from netorch.cli.context import Session, action, complete, pass_session, tag_option, warn
 from netorch.cli.nouns import Delete, add_delete, add_list, add_show, add_tagging, resource_argument
 from netorch.cli.output import Columns, output_option, show_record, show_records, show_rows
 from netorch.model.status import PublicUse
@@ -250,7 +250,9 @@ def create_pool(session: Session, name: str, pair: str, cidrs: tuple[str, ...], 
     """Create an address pool. Customers get single IPv4 addresses of its ranges; VPCs get a /56 of the IPv6 ones."""
     from netorch.control.actions.outside import pools as actions
 
-    actions.create_pool(session.store, session.caller, name=name, pair=pair, cidrs=cidrs, tags=tags)
+    pool = actions.create_pool(session.store, session.caller, name=name, pair=pair, cidrs=cidrs, tags=tags)
+    for note in actions.range_notes(name, pool.cidrs):
+        warn(note)
     show_record(pool_row(actions.describe_pool(session.store, session.caller, name)), output)
 
 
@@ -260,9 +262,12 @@ def create_pool(session: Session, name: str, pair: str, cidrs: tuple[str, ...], 
 @action
 def add(session: Session, resource: str, cidrs: tuple[str, ...]) -> None:
     """Add ranges to a pool."""
-    from netorch.control.actions.outside.pools import add_ranges
+    from netorch.control.actions.outside import pools as actions
 
-    click.echo(f"{resource} has {' '.join(add_ranges(session.store, session.caller, resource, cidrs).cidrs)}")
+    pool = actions.add_ranges(session.store, session.caller, resource, cidrs)
+    for note in actions.range_notes(resource, pool.cidrs[-len(cidrs) :]):
+        warn(note)
+    click.echo(f"{resource} has {' '.join(pool.cidrs)}")
 
 
 @pools.command()

@@ -22,7 +22,7 @@ from netorch.control.apply.changes import Action, CloudPlan, Difference, Left, S
 from netorch.control.apply.default_vpc import made_here, with_default_instances
 from netorch.control.apply.hosts import plan_hosts
 from netorch.control.apply.outside.addresses import left_elastic_ips, own_elastic_ips, plan_addresses
-from netorch.control.apply.outside.pools import plan_pools
+from netorch.control.apply.outside.pools import plan_pools, pool_notes
 from netorch.control.apply.peerings import plan_peerings
 from netorch.control.apply.sources import IsThere, Source, source_of
 from netorch.control.apply.vnis import choose_vnis
@@ -160,7 +160,7 @@ class _Planner:
             joined=tuple(builder.joined),
             own=self._own(),
             source=self._source.label,
-            notes=(*unequal(after, inventory.mtus), *too_small(after, inventory.mtus)),
+            notes=(*unequal(after, inventory.mtus), *too_small(after, inventory.mtus), *pool_notes(builder)),
             stuck=tuple(Stuck(path="/".join(path), error=error) for path, error in refused.items()),
             left=tuple(self._left()),
         )

@@ -302,3 +302,17 @@ def test_status_has_a_line_for_each_edge(cloud: Run) -> None:
 def as_json_of(run: Run, *words: str) -> Any:  # noqa: ANN401 - JSON
     """Return what a command says that finds something wrong."""
     return json.loads(run(*words, "-o", "json", code=2).stdout)
+
+
+def test_a_pool_of_private_addresses_is_made_with_a_note(cloud: Run, tmp_path: Path) -> None:
+    note = "address pool {0}: {1} has private addresses ({2}), which the internet does not route\n"
+    create = ("address", "pool", "create", "lab", "--pair", "west", "--cidr")
+    assert cloud(*create, "10.0.0.0/24").stderr == f"warning: {note.format('lab', '10.0.0.0/24', 'RFC 1918')}"
+    said = cloud("address", "pool", "add", "lab", "100.64.0.0/24", "203.0.113.0/24", "172.0.0.0/8").stderr
+    expected = (("100.64.0.0/24", "RFC 6598"), ("172.0.0.0/8", "RFC 1918"))
+    assert said == "".join(f"warning: {note.format('lab', *range)}" for range in expected)
+    assert cloud("address", "pool", "add", "p", "192.0.2.128/25", "2001:db8:100::/40").stderr == ""
+    (tmp_path / "pools.yaml").write_text("address_pools: [{name: new, pair: west, cidrs: [192.168.0.0/24, 198.51.100.128/25]}]\n")
+    assert f"note: {note.format('new', '192.168.0.0/24', 'RFC 1918')}" in cloud("plan", "-f", "pools.yaml", code=2).stdout
+    cloud("apply", "-f", "pools.yaml", "--yes")
+    assert "note: address pool" not in cloud("plan", "-f", "pools.yaml").stdout

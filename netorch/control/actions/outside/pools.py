@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 
 import msgspec
@@ -103,6 +103,13 @@ def new_ranges(where: str, cidrs: Iterable[str], pools: Collection[AddressPool],
             raise invalid(where, f"{new} is named twice, or overlaps another range of the same pool", "name each address once")
         found.append(new)
     return tuple(map(str, found))
+
+
+def range_notes(name: str, cidrs: Iterable[str]) -> Iterator[str]:
+    """Yield what people should know of new ranges of a pool."""
+    for text in cidrs:
+        if note := rules.private_note(parse_prefix(text)):
+            yield f"address pool {name}: {note}"
 
 
 def add_ranges(store: Store, caller: Caller, name: str, cidrs: Sequence[str]) -> AddressPool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 
-from netorch.control.actions.outside.pools import check_pair, new_ranges, refuse_held
+from netorch.control.actions.outside.pools import check_pair, new_ranges, range_notes, refuse_held
 from netorch.control.apply.builder import PlanBuilder, canonical
 from netorch.control.apply.changes import Action, Change, differences, member_differences
 from netorch.control.base.ranges import change_pools
@@ -34,6 +36,14 @@ def plan_pools(builder: PlanBuilder, decls: list[AddressPoolDecl]) -> None:
     for decl in decls:
         _widen(builder, changes if decl.name in before else builder.step(), decl)
         _note(builder, before.get(decl.name), builder.pools[decl.name].record)
+
+
+def pool_notes(builder: PlanBuilder) -> Iterator[str]:
+    """Yield what people should know of the ranges that the plan adds to pools."""
+    for name, stored in builder.pools.items():
+        before = builder.inventory.pools.get(name)
+        known = before.record.cidrs if before is not None else ()
+        yield from range_notes(name, (text for text in stored.record.cidrs if text not in known))
 
 
 def _check(builder: PlanBuilder, decl: AddressPoolDecl, stored: Stored[AddressPool] | None) -> None:
