@@ -93,7 +93,7 @@ def refined(store: Store, said: Explanation, died: Walk, end: End) -> Explanatio
         return structs.replace(said, code=Code.ASYMMETRIC_ROUTES, sentence=sentence, fix=fix)
     sender = _gateway_at(end.records, died)
     if sender is not None:
-        return _of_gateway(said, died, *sender)
+        return _of_gateway(store, said, died, end, *sender)
     if code is Code.IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS and packet.version == 4:
         if public_of(end):
             return structs.replace(said, fix=f"see what its edges say: netorch status; else netorch drift --host {died.host}")
@@ -125,14 +125,20 @@ def _gateway_at(records: VpcRecords, died: Walk) -> tuple[NatGateway, End] | Non
     return None
 
 
-def _of_gateway(said: Explanation, died: Walk, gateway: NatGateway, end: End) -> Explanation:
-    """Return an explanation with the command that repairs what a NAT gateway lacks."""
+def _of_gateway(store: Store, said: Explanation, died: Walk, served: End, gateway: NatGateway, end: End) -> Explanation:
+    """Return an explanation with the commands that repair what a NAT gateway lacks; `end` is its interface.
+
+    `served` is the interface that would reach the internet through it.
+    """
     if said.code is Code.IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS:
         return structs.replace(said, fix=f"see what its edges say: netorch status; else netorch drift --host {died.host}")
     if said.code not in (Code.NO_ROUTE_TO_DESTINATION, Code.BAD_STATE_ROUTE):
         return said
-    fix = _to_gateway(end, died.packet.version, replace=said.code is Code.BAD_STATE_ROUTE)
     sentence = f"{said.sentence}; nat-{gateway.name} sends by the route table of its own subnet"
+    if _led_to(end, TargetKind.NAT_GATEWAY):
+        sentence += ", which leads to a NAT gateway instead of the internet gateway"
+        return structs.replace(said, sentence=sentence, fix=_to_public_nat(store, served, gateway))
+    fix = _to_gateway(end, died.packet.version, replace=said.code is Code.BAD_STATE_ROUTE)
     return structs.replace(said, sentence=sentence, fix=fix or said.fix)
 
 
@@ -161,6 +167,29 @@ def _to_nat(end: End, version: int) -> str:
     if version == 6 or gateway is None or table is None or public_of(end) or _leads(table, version, replace=False):
         return ""
     return f"netorch route-table route add {vpc.owner}/{vpc.name}/{table.name} {_DEFAULT[version]} via nat-{gateway.name}"
+
+
+def _to_public_nat(store: Store, end: End, gateway: NatGateway) -> str:
+    """Return the commands that lead an interface to a NAT gateway that itself sends to the internet gateway, in place of another.
+
+    If there is none, the first subnet that routes to the internet gateway gets one; without such a subnet, say what is needed.
+    """
+    records, vpc, table = end.records, end.records.vpc.record, _table(end)
+    public = [subnet for subnet in records.each(Subnet) if _leads_out(_table_of(records, subnet.id))]
+    if not public or table is None:
+        make = "netorch nat create NAME --subnet SUBNET --elastic-ip ADDRESS"
+        return f"make the NAT gateway in a subnet whose route table routes to the internet gateway: {make}"
+    subnets = {subnet.id for subnet in public}
+    enis = {eni.id for eni in records.each(NetworkInterface) if eni.subnet in subnets}
+    name = next((found.name for found in records.each(NatGateway) if found.eni in enis), "")
+    steps: list[str] = []
+    if not name:
+        name = f"{gateway.name}-public"
+        steps, idle = _idle(store, vpc.owner, name, gateway.id)
+        where = f"{vpc.owner}/{vpc.name}/{public[0].name}"
+        steps.append(f"netorch --owner {vpc.owner} nat create {name} --subnet {where} --elastic-ip {idle}")
+    route = f"{vpc.owner}/{vpc.name}/{table.name} {_DEFAULT[4]} via nat-{name}"
+    return " && ".join([*steps, f"netorch route-table route replace {route}"])
 
 
 def _associate(store: Store, end: End) -> str:
@@ -214,7 +243,19 @@ def _led_to(end: End, kind: TargetKind) -> bool:
     return any(target.startswith(f"{kind.value}-") for target in targets)
 
 
+def _leads_out(table: RouteTable | None) -> bool:
+    """Return whether the default route of a table for IPv4 names an internet gateway."""
+    routes = table.routes if table is not None else ()
+    word = f"{TargetKind.INTERNET_GATEWAY.value}-"
+    return any(route.destination == _DEFAULT[4] and route.target.startswith(word) for route in routes)
+
+
 def _table(end: End) -> RouteTable | None:
-    subnet = end.records.one(Subnet, end.eni.subnet)
-    named = end.records.one(RouteTable, subnet.route_table) if subnet is not None else None
-    return named or end.records.main_table()
+    return _table_of(end.records, end.eni.subnet)
+
+
+def _table_of(records: VpcRecords, subnet_id: str) -> RouteTable | None:
+    """Return the route table that a subnet follows."""
+    subnet = records.one(Subnet, subnet_id)
+    named = records.one(RouteTable, subnet.route_table) if subnet is not None else None
+    return named or records.main_table()

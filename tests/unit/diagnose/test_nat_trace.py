@@ -122,6 +122,36 @@ def test_a_gateway_whose_subnet_leads_to_nothing_is_named(shop: Run) -> None:
     repaired(shop, ["BAD_STATE_ROUTE"])
 
 
+def inner_gateway(shop: Run) -> None:
+    """Make a gateway in the private subnet, whose route table then leads to it."""
+    shop("address", "allocate", "--name", "second")
+    shop("nat", "create", "two", "--subnet", "app", "--elastic-ip", "second")
+    shop("route-table", "route", "replace", "private", "0.0.0.0/0", "nat-two")
+
+
+def test_a_gateway_whose_subnet_leads_to_itself_gives_way_to_one_that_reaches_the_internet(shop: Run) -> None:
+    inner_gateway(shop)
+    said = traced(shop, "a1", SERVER, code=2)
+    assert "its own subnet, which leads to a NAT gateway instead of the internet gateway" in said["sentence"]
+    assert said["fix"] == "netorch --owner acme route-table route replace acme/shop/private 0.0.0.0/0 via nat-out"
+    repaired(shop, ["BAD_STATE_ROUTE"])
+
+
+def test_a_gateway_whose_subnet_leads_to_itself_is_made_where_the_route_table_leads_out(shop: Run) -> None:
+    inner_gateway(shop)
+    shop("nat", "delete", "out")
+    fix = traced(shop, "a1", SERVER, code=2)["fix"]
+    assert "nat create two-public --subnet acme/shop/pub --elastic-ip eipalloc-" in fix, "the address of the other one is idle"
+    repaired(shop, ["BAD_STATE_ROUTE"])
+
+
+def test_without_a_subnet_that_leads_out_the_trace_says_which_one_a_gateway_needs(shop: Run) -> None:
+    inner_gateway(shop)
+    shop("route-table", "route", "delete", "public", "0.0.0.0/0")
+    fix = traced(shop, "a1", SERVER, code=2)["fix"]
+    assert fix.startswith("make the NAT gateway in a subnet whose route table routes to the internet gateway: netorch ")
+
+
 @pytest.mark.parametrize(
     ("direction", "entry"),
     [
