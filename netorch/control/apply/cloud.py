@@ -21,7 +21,7 @@ from netorch.control.apply.builder import Path, PlanBuilder, delete_vpc, route_c
 from netorch.control.apply.changes import Action, CloudPlan, Difference, Left, Stuck, differences
 from netorch.control.apply.default_vpc import made_here, with_default_instances
 from netorch.control.apply.hosts import plan_hosts
-from netorch.control.apply.outside.addresses import left_elastic_ips, own_elastic_ips, plan_addresses
+from netorch.control.apply.outside.addresses import left_elastic_ips, of_vpcs, own_elastic_ips, plan_addresses, together
 from netorch.control.apply.outside.pools import plan_pools, pool_notes
 from netorch.control.apply.peerings import plan_peerings
 from netorch.control.apply.sources import IsThere, Source, source_of
@@ -139,7 +139,10 @@ class _Planner:
                     plan_rest()
             except (ApiError, UnreadableRecord) as error:
                 refused[path] = error
-        refused |= plan_addresses(builder, [decl for decl in decls if (decl.owner, decl.name) not in refused])
+        try:
+            refused |= plan_addresses(builder, [decl for decl in decls if (decl.owner, decl.name) not in refused])
+        except ApiError as error:  # nothing of the file is done: all its mistakes are said
+            raise together(error, *of_vpcs(refused)) from error
         for vni, taken in builder.namespaces.settle(builder.steps):
             path = next(path for path, records in builder.planned.items() if records.vni == vni)
             refused.setdefault(path, taken)

@@ -67,6 +67,18 @@ def plan_addresses(builder: PlanBuilder, decls: Iterable[VpcDecl]) -> Refused:
     return _Planner(builder, [decl for decl in decls if (decl.owner, decl.name) in builder.planned]).plan()
 
 
+def together(first: ApiError, *others: NetorchError) -> ApiError:
+    """Return several errors as one with the code of the first, a line for each; what is said twice stands there once."""
+    texts = dict.fromkeys(map(str, (first, *others)))
+    return ApiError(first.code, "\n".join(texts).removeprefix(f"{first.code}: "))
+
+
+def of_vpcs(refused: Refused) -> Iterator[NetorchError]:
+    """Yield why VPCs cannot be made as declared; each error names its VPC."""
+    for path, error in refused.items():
+        yield NetorchError(f"VPC {'/'.join(path)}: {error}")
+
+
 def own_elastic_ips(builder: PlanBuilder) -> list[ElasticIp]:
     """Return the stored elastic IPs that the file names or made."""
     named = {(decl.owner, decl.name) for decl in builder.elastic_ips}
@@ -151,7 +163,7 @@ class _Planner:
         )
 
     def plan(self) -> Refused:
-        """Add everything; return which VPCs cannot be made as declared. Raises ApiError."""
+        """Add everything; return which VPCs cannot be made as declared. Raises ApiError for all elastic IPs that cannot."""
         for place in self._places:
             if place.before is not None and not self._stays(place, place.before.record):
                 self._end(place.records, place.before)
@@ -159,14 +171,21 @@ class _Planner:
             if place.elastic_ip:
                 self._take_away(place)
         self._release()
+        wrong: dict[Path, ApiError] = {}
         for path, decl in self._declared.items():
-            self._make(path, decl)
+            try:
+                self._make(path, decl)
+            except ApiError as error:
+                wrong[path] = error
         refused: Refused = {}
         for place in self._places:
             try:
-                self._give(place)
+                if (place.path[0], place.elastic_ip) not in wrong:
+                    self._give(place)
             except (ApiError, UnreadableRecord) as error:
                 refused[place.path] = error
+        if wrong:
+            raise together(*wrong.values(), *of_vpcs(refused))
         return refused
 
     def _stays(self, place: Place, mapping: PublicMapping) -> bool:

@@ -362,3 +362,18 @@ def test_instances_at_the_top_level_have_public_addresses_in_the_default_vpc(sto
         ("instance", "default/default/own"),
     ]
     clean(store)
+
+
+def test_all_that_keeps_a_file_from_being_applied_is_said_at_once(store: Store, operator: Caller) -> None:
+    apply(store, operator, OUTSIDE)
+    set_quotas(store, "acme", {"elastic_ips": 1, "vpcs": 1})
+    more = [ElasticIpDecl(name="b", owner="acme"), ElasticIpDecl(name="c", owner="acme")]
+    wrong = ElasticIpDecl(name="web", owner="acme", pool="east")
+    file = cloud([wrong, *more])
+    second = msgspec.structs.replace(SHOP, name="second", instances=[])
+    with refused("InvalidParameterValue") as caught:
+        plan_cloud(store, operator, msgspec.structs.replace(file, vpcs=[*file.vpcs, second]))
+    lines = str(caught.value).splitlines()
+    assert [line.partition(": ")[0] for line in lines] == ["InvalidParameterValue", "AddressLimitExceeded", "VPC acme/second"]
+    assert "its pool is west, which never changes" in lines[0]
+    assert "VpcLimitExceeded" in lines[2]
