@@ -10,6 +10,7 @@ from netorch.model import cloud, flow_log, permission, rules
 from netorch.model.eni import Uplink
 from netorch.model.ids import VNI_FIRST, VNI_LAST
 from netorch.model.outside.gateway import MAX_PUBLIC
+from netorch.model.outside.provided import NUMBER_PATTERN, PROVIDED
 from netorch.model.routing.target import TargetKind
 from netorch.model.security import ACL_NUMBER_LAST, PORT_LAST
 
@@ -60,8 +61,8 @@ _TAGS: Final[_Schema] = {
 }
 
 
-def _cidr6(length: int) -> _Schema:
-    return {"pattern": f"^{_IPV6}/{length}$"}
+def _cidr6(length: int, words: str) -> _Schema:
+    return {"pattern": f"^({_IPV6}/{length}|{words})$"}
 
 
 # By type and field: what the types do not say. A test holds it complete.
@@ -216,7 +217,11 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
     cloud.SubnetDecl: {
         "name": {"description": "The subnet's name, unique in the VPC.", **_NAME},
         "cidr": {"description": "A /16 to /28 inside one of the VPC's cidrs. Five addresses of it are reserved.", **_CIDR},
-        "ipv6_cidr": {"description": "A /64 inside one of the VPC's ipv6_cidrs.", **_cidr6(rules.IPV6_SUBNET_LENGTH)},
+        "ipv6_cidr": {
+            "description": "A /64 inside one of the VPC's ipv6_cidrs; provided-N is number N of the provided one, 0 to 255.",
+            **_cidr6(rules.IPV6_SUBNET_LENGTH, NUMBER_PATTERN),
+            "examples": ["provided-0"],
+        },
         "route_table": {"description": "The name of one of the VPC's route_tables; main when left out.", **_NAME},
         "network_acl": {"description": "The name of one of the VPC's network_acls; the default one when left out.", **_NAME},
         "public_on_launch": {"description": "Whether new instances get an ephemeral public address."},
@@ -231,7 +236,11 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
             "pattern": rules.HOST_NAME_PATTERN,
         },
         "address": {"description": "Its private IPv4 address; the next free one when left out.", **_ADDRESS},
-        "ipv6_address": {"description": "Its IPv6 address; the next free one of a subnet with IPv6 when left out.", **_ADDRESS6},
+        "ipv6_address": {
+            "description": "Its IPv6 address; the next free one of a subnet with IPv6 when left out. Where that has a provided "
+            "range: its part within the /64, e.g. ::4.",
+            **_ADDRESS6,
+        },
         "mac": {"description": "Its MAC address, unicast; a new one when left out.", "pattern": rules.MAC_PATTERN},
         "public_address": {
             "description": "Whether it has an ephemeral public address. When left out, a new one has if its subnet says so."
@@ -260,7 +269,12 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
             "minItems": 1,
             "maxItems": 5,
         },
-        "ipv6_cidrs": {"description": "Up to five IPv6 ranges, /56.", "items": {"type": "string", **_cidr6(56)}, "maxItems": 5},
+        "ipv6_cidrs": {
+            "description": "Up to five IPv6 ranges, /56; provided: one out of an address pool, which leads to the internet.",
+            "items": {"type": "string", **_cidr6(rules.IPV6_VPC_LENGTH, PROVIDED)},
+            "maxItems": 5,
+            "examples": [[PROVIDED]],
+        },
         "vni": {"description": "The requested VXLAN network identifier; a free one when left out."},
         "tags": _TAGS,
         "internet_gateway": {"description": "Its way to the internet, and back; {} will do. Routes lead there: via igw."},

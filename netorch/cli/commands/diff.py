@@ -26,13 +26,20 @@ def command(context: click.Context, session: Session, path: Path) -> None:
 
     Only what the file declares is compared. Exit codes: 0 no difference, 2 differences.
     """
-    from netorch.control.views.export import export_cloud
+    from netorch.control.views.export import export_inventory
+    from netorch.model.outside.provided import relative
+    from netorch.records.caller import Caller
+    from netorch.records.inventory import read_inventory
     from netorch.spec.export import to_yaml
 
     cloud = read_cloud(session, path)
     if not make_plan(session, path, cloud).changes:
         return
-    found, wanted = _comparable(export_cloud(session.store), cloud)
+    inventory = read_inventory(session.store)
+    pools = {(vpc.owner, vpc.name): vpc.ipv6_pools for records in inventory.vpcs.values() for vpc in (records.vpc.record,)}
+    named = [relative(vpc, pools.get((vpc.owner, vpc.name), ())) for vpc in cloud.vpcs]
+    exported = export_inventory(inventory, Caller(operator=True))
+    found, wanted = _comparable(exported, msgspec.structs.replace(cloud, vpcs=named))
     lines = difflib.unified_diff(
         to_yaml(found).splitlines(keepends=True), to_yaml(wanted).splitlines(keepends=True), "cloud", str(path)
     )

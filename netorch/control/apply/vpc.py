@@ -7,7 +7,7 @@ from functools import partial
 
 import msgspec
 
-from netorch.control.actions.outside.ranges import give_back, kept_pools, refuse_pooled
+from netorch.control.actions.outside.ranges import give_back, refuse_pooled
 from netorch.control.actions.vpcs import create_writes
 from netorch.control.apply.builder import PlanBuilder, canonical, carriers, delete_subnet, of_source, own_tags, visible_tags
 from netorch.control.apply.changes import Action, Change, differences
@@ -15,6 +15,7 @@ from netorch.control.apply.flow_logs import FlowLogPlanner
 from netorch.control.apply.instances import InstancePlanner
 from netorch.control.apply.outside.gateways import GATEWAY_KEYS, GatewayPlanner
 from netorch.control.apply.outside.nats import NatPlanner
+from netorch.control.apply.outside.ranges import Ranges, find_ranges
 from netorch.control.apply.policy import PolicyPlanner
 from netorch.control.apply.route_tables import RouteTablePlanner
 from netorch.control.apply.subnet_pools import SubnetPools
@@ -46,8 +47,12 @@ def plan_vpc(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords | None) ->
     path = (decl.owner, decl.name)
     first = len(builder.changes)
     new = records is None
-    planned = builder.planned[path] = _new_vpc(builder, decl) if records is None else records
-    rest = _Structure(builder, decl, planned, new=new).plan()
+    planned = _to_be(builder, decl) if records is None else records
+    ranges = find_ranges(builder, decl, planned)
+    if new:
+        _new_vpc(builder, ranges, planned)
+    builder.planned[path] = planned
+    rest = _Structure(builder, ranges, planned, new=new).plan()
     if not new and not builder.default_instances_only(*path):
         _pass_over(builder, planned, first)
     return rest
@@ -74,41 +79,48 @@ def _pass_over(builder: PlanBuilder, records: VpcRecords, first: int) -> None:
     builder.changes.append(change)
 
 
-def _new_vpc(builder: PlanBuilder, decl: VpcDecl) -> VpcRecords:
-    caller = builder.caller
+def _to_be(builder: PlanBuilder, decl: VpcDecl) -> VpcRecords:
+    """Return a new VPC without IPv6 ranges, and without what comes with it."""
     path = (decl.owner, decl.name)
-    refuse_pooled(f"VPC {decl.name!r}", map(canonical, decl.ipv6_cidrs), builder.pools)
-    free = builder.vnis[path]
+    vni = builder.vnis[path].vni
     mark = "" if builder.default_instances_only(*path) else builder.source.label
     vpc = Vpc(
-        id=caller.new_id("vpc", free.vni),
-        vni=free.vni,
+        id=builder.caller.new_id("vpc", vni),
+        vni=vni,
         owner=decl.owner,
         name=decl.name,
         cidrs=tuple(decl.cidrs),
-        ipv6_cidrs=tuple(map(canonical, decl.ipv6_cidrs)),
         is_default=decl.name == DEFAULT_VPC_NAME,
         tags=of_source(decl.tags, mark),
     )
+    return VpcRecords(vni, {Vpc: {vpc.id: Stored(vpc, UNKNOWN)}})
+
+
+def _new_vpc(builder: PlanBuilder, ranges: Ranges, records: VpcRecords) -> None:
+    """Add what makes a new VPC with all its ranges."""
+    refuse_pooled(f"VPC {ranges.decl.name!r}", ranges.own(), builder.pools)
+    vpc = msgspec.structs.replace(records.vpc.record, ipv6_cidrs=ranges.ipv6_cidrs, ipv6_pools=ranges.pools)
+    path = (vpc.owner, vpc.name)
     writes = builder.step()
-    writes.claim(free.take(vpc.id))
-    basics = create_writes(writes, vpc, caller)
-    added = differences(cidrs=("", vpc.cidrs), ipv6_cidrs=("", vpc.ipv6_cidrs))
+    writes.claim(builder.vnis[path].take(vpc.id))
+    ranges.take(builder, writes, vpc.vni)
+    basics = create_writes(writes, vpc, builder.caller)
+    added = differences(cidrs=("", vpc.cidrs), ipv6_cidrs=("", tuple(map(ranges.said, vpc.ipv6_cidrs))))
     change = Change(action=Action.ADD, kind="vpc", owner=vpc.owner, name=vpc.name, differences=added)
     builder.changes.append(builder.replaced.get(path, change))
-    records = VpcRecords(vpc.vni, {Vpc: {vpc.id: Stored(vpc, UNKNOWN)}})
+    records.vpc = Stored(vpc, UNKNOWN)
     records.of(RouteTable)[basics.table.id] = Stored(basics.table, UNKNOWN)
     records.of(SecurityGroup)[basics.group.id] = Stored(basics.group, UNKNOWN)
     records.of(NetworkAcl)[basics.acl.id] = Stored(basics.acl, UNKNOWN)
-    return records
 
 
 class _Structure:
     """The planning of one VPC."""
 
-    def __init__(self, builder: PlanBuilder, decl: VpcDecl, records: VpcRecords, *, new: bool) -> None:
+    def __init__(self, builder: PlanBuilder, ranges: Ranges, records: VpcRecords, *, new: bool) -> None:
         self._builder = builder
-        self._decl = decl
+        self._ranges = ranges
+        self._decl = ranges.decl
         self._records = records
         self._new = new
         self._making = builder.steps[-1] if new else None
@@ -185,20 +197,21 @@ class _Structure:
     def _plan_vpc(self) -> None:
         stored = self._records.vpc
         vpc = stored.record
-        ipv6_cidrs = tuple(map(canonical, self._decl.ipv6_cidrs))
-        own = [cidr for cidr in ipv6_cidrs if cidr not in vpc.ipv6_cidrs]
+        ranges = self._ranges
+        own = [cidr for cidr in ranges.own() if cidr not in vpc.ipv6_cidrs]
         refuse_pooled(f"VPC {vpc.name!r}", own, self._builder.pools)
         wanted = msgspec.structs.replace(
             vpc,
             cidrs=tuple(self._decl.cidrs),
-            ipv6_cidrs=ipv6_cidrs,
-            ipv6_pools=kept_pools(vpc, ipv6_cidrs),
+            ipv6_cidrs=ranges.ipv6_cidrs,
+            ipv6_pools=ranges.pools,
             tags=own_tags(self._decl.tags, vpc.tags),
         )
         if wanted == vpc:
             return
         writes = self._builder.step()
         writes.change(keys.vpc(vpc.vni), stored.mod_revision, wanted)
+        ranges.take(self._builder, writes, vpc.vni)
         gone = [cidr for cidr in vpc.ipv6_pools if cidr not in wanted.ipv6_pools]
         give_back(writes, vpc, gone, self._builder.claim, self._builder.caller.now())
         if (wanted.cidrs, wanted.ipv6_cidrs) != (vpc.cidrs, vpc.ipv6_cidrs):
@@ -214,7 +227,7 @@ class _Structure:
             resource_id=vpc.id,
             differences=differences(
                 cidrs=(vpc.cidrs, wanted.cidrs),
-                ipv6_cidrs=(vpc.ipv6_cidrs, wanted.ipv6_cidrs),
+                ipv6_cidrs=(vpc.ipv6_cidrs, tuple(map(ranges.said, wanted.ipv6_cidrs))),
                 tags=(visible_tags(vpc.tags), self._decl.tags),
             ),
             hosts=carriers(self._records),
@@ -279,7 +292,7 @@ class _Structure:
                 "subnet",
                 wanted.name,
                 cidr=("", wanted.cidr),
-                ipv6_cidr=("", wanted.ipv6_cidr),
+                ipv6_cidr=("", self._ranges.said(wanted.ipv6_cidr)),
                 network_acl=("", names.get(wanted.acl, "")),
                 public_on_launch=("", _yes(wanted)),
             )
@@ -291,7 +304,7 @@ class _Structure:
             wanted.name,
             before.id,
             cidr=(before.cidr, wanted.cidr),
-            ipv6_cidr=(before.ipv6_cidr, wanted.ipv6_cidr),
+            ipv6_cidr=(before.ipv6_cidr, self._ranges.said(wanted.ipv6_cidr)),
             route_table=(names.get(before.route_table, ""), names.get(wanted.route_table, "")),
             network_acl=(names.get(before.acl, DEFAULT_NAME), names.get(wanted.acl, DEFAULT_NAME)),
             public_on_launch=(_yes(before), _yes(wanted)),

@@ -51,6 +51,11 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     owner: str  # of what holds it
     had: str  # who had it last, if anybody did
 
+    @property
+    def cidr(self) -> str:
+        """Return the IPv6 range of which this is the first address."""
+        return f"{self.address}/{rules.IPV6_VPC_LENGTH}"
+
     def take(self, writes: Writes) -> None:
         """Add that it is taken. Whoever deletes the pool, or narrows it, compares the mark."""
         writes.claim(self.claim)

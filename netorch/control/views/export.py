@@ -47,6 +47,7 @@ from netorch.model.normal import (
     normal_tables,
 )
 from netorch.model.outside.gateway import GATEWAYS, EgressOnlyInternetGateway, InternetGateway, NatGateway, OnlyGateway
+from netorch.model.outside.provided import relative
 from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.rule_text import ports_text, protocol_text
@@ -76,7 +77,10 @@ def export_cloud(store: Store) -> Cloud:
 
 
 def export_inventory(inventory: Inventory, caller: Caller) -> Cloud:
-    """Return the declaration of what the caller may see of an inventory; hosts and address pools are the operator's."""
+    """Return the declaration of what the caller may see of an inventory; hosts and address pools are the operator's.
+
+    What VPCs have out of pools it names as a file asks for it, not by its prefix.
+    """
     hosts = [_host(inventory.hosts[name].host) for name in sorted(inventory.hosts) if caller.operator]
     pools = [_pool(inventory.pools[name].record) for name in sorted(inventory.pools) if caller.operator]
     held = (found.record for found in inventory.elastic_ips.values())
@@ -90,7 +94,7 @@ def export_inventory(inventory: Inventory, caller: Caller) -> Cloud:
         hosts=hosts,
         address_pools=pools,
         elastic_ips=elastic,
-        vpcs=[export_vpc(vpc, caller.now(), paths, names) for vpc in records],
+        vpcs=[relative(export_vpc(vpc, caller.now(), paths, names), vpc.vpc.record.ipv6_pools) for vpc in records],
     )
 
 
@@ -108,7 +112,7 @@ def _elastic_ip(elastic: ElasticIp) -> ElasticIpDecl:
 
 
 def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str], elastic: Mapping[str, str]) -> VpcDecl:
-    """Return the declaration of one VPC as of `now`.
+    """Return the declaration of one VPC as of `now`, with the prefixes of all its ranges.
 
     `paths` has the owner and name of VPCs by id, `elastic` the names of elastic IPs, likewise.
     """

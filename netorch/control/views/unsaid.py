@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from netorch.model import rules
+from netorch.model.addr import parse_prefix
+from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
+from netorch.model.vpc import RouteTable
 from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory
+from netorch.records.vpc import VpcRecords
 
 
 def unsaid(inventory: Inventory, caller: Caller) -> Iterator[str]:
@@ -14,7 +19,32 @@ def unsaid(inventory: Inventory, caller: Caller) -> Iterator[str]:
     unnamed = sorted(elastic.address for elastic in held if not elastic.name and caller.sees(elastic.owner))
     if unnamed:
         yield f"elastic IP addresses without a name are left out: {', '.join(unnamed)}"
-    for vpc in (records.vpc.record for records in inventory.vpcs.values()):
-        if vpc.ipv6_pools and caller.sees(vpc.owner):
-            what = "a file keeps its IPv6 range(s) of address pools, and cannot bring them back"
-            yield f"VPC {vpc.owner}/{vpc.name}: {what}: {', '.join(vpc.ipv6_pools)}"
+    seen = [records for records in inventory.vpcs.values() if caller.sees(records.vpc.record.owner)]
+    provided = {parse_prefix(text).network for records in seen for text in records.vpc.record.ipv6_pools}
+    for records in seen if provided else ():
+        if fixed := sorted({text for text in _destinations(records) if _range_of(text) in provided}):
+            vpc = records.vpc.record
+            what = "its routes and rules name prefixes of provided IPv6 ranges, and a file may bring back other ranges"
+            yield f"VPC {vpc.owner}/{vpc.name}: {what}: {', '.join(fixed)}"
+
+
+def _destinations(records: VpcRecords) -> Iterator[str]:
+    """Yield what a VPC's routes and rules name: CIDRs, and ids."""
+    for table in records.each(RouteTable):
+        yield from (route.destination for route in table.routes)
+    for prefix_list in records.each(PrefixList):
+        yield from (entry.cidr for entry in prefix_list.entries)
+    for group in records.each(SecurityGroup):
+        yield from (rule.peer for rule in (*group.ingress, *group.egress))
+    for acl in records.each(NetworkAcl):
+        yield from (entry.cidr for entry in (*acl.ingress, *acl.egress))
+
+
+def _range_of(text: str) -> int | None:
+    """Return the first address of the range of a VPC's size in which an IPv6 prefix lies; None if it lies in none."""
+    if ":" not in text:
+        return None
+    prefix = parse_prefix(text)
+    if prefix.length < rules.IPV6_VPC_LENGTH:
+        return None
+    return prefix.network >> 128 - rules.IPV6_VPC_LENGTH << 128 - rules.IPV6_VPC_LENGTH

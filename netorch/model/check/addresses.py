@@ -6,6 +6,7 @@ from netorch.model import rules
 from netorch.model.addr import Prefix
 from netorch.model.check.notes import Notes, Where, path_of
 from netorch.model.cloud import VpcDecl
+from netorch.model.outside.provided import HOST_PART
 from netorch.model.rules import Violation, shown
 
 
@@ -17,6 +18,7 @@ class Subnets:
         self.all_named = True
         self.v4: dict[int, Prefix] = {}
         self.v6: dict[int, Prefix] = {}
+        self.provided: dict[int, int] = {}  # by number in the VPC's provided ranges -> which of the VPC's subnets
 
 
 class AddressChecker:
@@ -26,8 +28,9 @@ class AddressChecker:
         self._notes = notes
         self._vpc = vpc
         self._subnets = subnets
-        self._v4: dict[int, Where] = {}
-        self._v6: dict[int, Where] = {}
+        self._open = set(subnets.provided.values())  # subnets whose prefixes are not known yet
+        self._v4: dict[tuple[int | None, int], Where] = {}
+        self._v6: dict[tuple[int | None, int], Where] = {}
 
     def subnet(self, chosen: str, where: Where) -> int | None:
         """Return the index of the subnet that is chosen, or else the VPC's only one; report it if there is none."""
@@ -52,9 +55,10 @@ class AddressChecker:
         """Report what is wrong with an address in the subnet of that index, None: it is not known which."""
         field, taken = ("address", self._v4) if version == 4 else ("ipv6_address", self._v6)
         value = rules.address(text, version)
+        within = index if version == 6 and index in self._open else None  # where the address counts; None: in the VPC
         if isinstance(value, Violation):
             self._notes.add(value, where, (field,))
-        elif (other := taken.setdefault(value, where)) is not where:
+        elif (other := taken.setdefault((within, value), where)) is not where:
             violation = Violation(f"{text} is also the address of {path_of(other)}", "choose another one, or leave it out")
             self._notes.add(violation, where, (field,))
         elif index is not None and (violation_ := self._misplaced(text, version, value, index)):
@@ -63,7 +67,8 @@ class AddressChecker:
     def _misplaced(self, text: str, version: int, value: int, index: int) -> Violation | None:
         """Return why an address cannot be used in that subnet."""
         subnet = self._vpc.subnets[index]
-        prefix = (self._subnets.v4 if version == 4 else self._subnets.v6).get(index)
+        known = self._subnets.v4 if version == 4 else self._subnets.v6
+        prefix = HOST_PART if version == 6 and index in self._open else known.get(index)
         if prefix is None:  # none, or a bad one that has been reported
             if version == 4 or subnet.ipv6_cidr:
                 return None

@@ -18,6 +18,7 @@ from netorch.model.check.nats import check_nat_gateways
 from netorch.model.check.notes import Memo, Notes, Where
 from netorch.model.check.outside import KnownHost, check_edges, check_elastic_ips, check_gateways, check_pools, known_pairs
 from netorch.model.check.peerings import check_peerings
+from netorch.model.check.provided import check_provided_subnet, no_own_range
 from netorch.model.check.routes import Surroundings, check_routes, check_table_names
 from netorch.model.check.security import Names, Policies, check_policies, no_such
 from netorch.model.cloud import (
@@ -34,6 +35,7 @@ from netorch.model.cloud import (
     declared_gateways,
 )
 from netorch.model.eni import Role
+from netorch.model.outside.provided import PROVIDED, provided_number
 from netorch.model.rules import Violation, shown
 
 
@@ -135,7 +137,7 @@ class _Checker(Notes):
         if not vpc.cidrs:
             self.add(Violation("the VPC has no CIDR", "write one, e.g. [10.0.0.0/16]"), where, ("cidrs",))
         blocks = self._blocks(vpc.cidrs, self._vpc_cidrs, where, "cidrs")
-        blocks6 = self._blocks(vpc.ipv6_cidrs, self._vpc_cidrs6, where, "ipv6_cidrs") if vpc.ipv6_cidrs else []
+        blocks6 = self._blocks(vpc.ipv6_cidrs, self._vpc_cidrs6, where, "ipv6_cidrs", PROVIDED) if vpc.ipv6_cidrs else []
         tables = check_table_names(self, vpc, where)
         policies = check_policies(self, vpc, where)
         subnets = self._subnets(vpc, where, blocks, blocks6)
@@ -165,7 +167,8 @@ class _Checker(Notes):
         nats: set[str] | None,
     ) -> Surroundings:
         found = [*subnets.v4.values(), *subnets.v6.values()]
-        all_sound = len(found) == sum(1 + bool(subnet.ipv6_cidr) for subnet in vpc.subnets)
+        own6 = [subnet for subnet in vpc.subnets if subnet.ipv6_cidr and provided_number(subnet.ipv6_cidr) is None]
+        all_sound = len(found) == len(vpc.subnets) + len(own6)
         names = {instance.name for instance in (*vpc.instances, *default_instances)}
         return Surroundings(
             ranges=[*blocks, *blocks6] if blocks is not None and blocks6 is not None else None,
@@ -177,23 +180,29 @@ class _Checker(Notes):
             instances=None if any(map(self.names.__getitem__, names)) else names,
         )
 
-    def _blocks(self, cidrs: list[str], memo: Memo[Prefix | Violation], where: Where, field: str) -> list[Prefix] | None:
-        """Check a VPC's CIDRs of one family; return them, or None when a bad one leaves open what the VPC holds."""
+    def _blocks(
+        self, cidrs: list[str], memo: Memo[Prefix | Violation], where: Where, field: str, word: str = ""
+    ) -> list[Prefix] | None:
+        """Check a VPC's CIDRs of one family; return them, or None when a bad one leaves open what the VPC holds.
+
+        `word` stands in the place of a CIDR that is not known yet.
+        """
         if len(cidrs) > rules.MAX_CIDRS:
             violation = Violation(f"the VPC has {len(cidrs)} CIDRs", f"keep at most {rules.MAX_CIDRS}, or make a second VPC")
             self.add(violation, where, (field,))
-        blocks: list[Prefix] = []
-        for k, text in enumerate(cidrs):
+        blocks: dict[int, Prefix] = {}
+        own = {k: text for k, text in enumerate(cidrs) if text != word}
+        for k, text in own.items():
             prefix = memo[text]
             if isinstance(prefix, Violation):
                 self.add(prefix, where, (field, k))
             else:
-                blocks.append(prefix)
-        if len(blocks) < len(cidrs):
+                blocks[k] = prefix
+        if len(blocks) < len(own):
             return None
         if len(blocks) > 1:
-            self._overlaps(dict(enumerate(blocks)), where, field, "")
-        return blocks
+            self._overlaps(blocks, where, field, "")
+        return list(blocks.values())
 
     def _overlaps(self, prefixes: dict[int, Prefix], where: Where, field: str, member: str) -> None:
         for a, b in first_overlaps(zip(prefixes.values(), prefixes, strict=True)):
@@ -220,8 +229,11 @@ class _Checker(Notes):
                 v4[j] = prefix
                 if blocks is not None and not _inside(prefix, blocks):
                     self.add(_outside(prefix, blocks, "CIDRs"), where, ("subnets", j, "cidr"))
-            if subnet.ipv6_cidr:
-                self._subnet_ipv6(subnet.ipv6_cidr, (*where, "subnets", j), blocks6, j, subnets)
+            number = provided_number(subnet.ipv6_cidr)
+            if number is not None:
+                check_provided_subnet(self, vpc, number, (*where, "subnets", j), j, subnets)
+            elif subnet.ipv6_cidr:
+                self._subnet_ipv6(vpc, subnet.ipv6_cidr, (*where, "subnets", j), blocks6, j, subnets)
             if subnet.tags:
                 self.tags(subnet.tags, (*where, "subnets", j))
         if len(v4) > 1:
@@ -239,15 +251,16 @@ class _Checker(Notes):
                 violation = no_such("network ACL", subnet.network_acl, policies.acls, "network_acls")
                 self.add(violation, where, ("subnets", j, "network_acl"))
 
-    def _subnet_ipv6(self, text: str, where: Where, blocks6: list[Prefix] | None, index: int, subnets: Subnets) -> None:
+    def _subnet_ipv6(
+        self, vpc: VpcDecl, text: str, where: Where, blocks6: list[Prefix] | None, index: int, subnets: Subnets
+    ) -> None:
         prefix = self._cidrs6[text]
         if isinstance(prefix, Violation):
             self.add(prefix, where, ("ipv6_cidr",))
             return
         subnets.v6[index] = prefix
         if blocks6 == []:
-            violation = Violation(f"{text} is in a VPC without IPv6", "give the VPC ipv6_cidrs, or leave ipv6_cidr out")
-            self.add(violation, where, ("ipv6_cidr",))
+            self.add(no_own_range(vpc, text), where, ("ipv6_cidr",))
         elif blocks6 is not None and not _inside(prefix, blocks6):
             self.add(_outside(prefix, blocks6, "IPv6 CIDRs"), where, ("ipv6_cidr",))
 

@@ -11,10 +11,9 @@ from collections.abc import Iterable
 
 import msgspec
 
-from netorch.control.base.pools import Claims, Pools, gives, open_addresses
+from netorch.control.base.pools import Addresses, Chosen, Claims, Pools, gives, open_addresses
 from netorch.control.base.public import gateway_pair, mapped_in, mark_revision, pair_of_addresses
 from netorch.control.base.writes import Writes
-from netorch.model import rules
 from netorch.model.addr import parse_prefix
 from netorch.model.vpc import Vpc
 from netorch.records import keys
@@ -39,18 +38,25 @@ def provide(writes: Writes, store: Store, caller: Caller, vpc: Vpc, asked: Provi
       ApiError: InvalidPublicIpv4PoolID.NotFound, InvalidParameterValue for a pool without IPv6 ranges or of another pair,
         InsufficientAddressCapacity.
     """
-    where = f"VPC {vpc.name!r}"
     writes.expect(keys.public_mark(vpc.vni), mark_revision(store, vpc.vni))
     addresses = open_addresses(store, caller)
     pair = gateway_pair(store, vpc.vni) or pair_of_addresses(addresses.pools, vpc, mapped_in(store, vpc.vni))
     if asked.pool:
-        _check_pool(where, addresses.pools, asked.pool, pair)
-    fit = [stored for name, stored in addresses.pools.items() if asked.pool in ("", name) and pair in ("", stored.record.pair)]
-    chosen = addresses.next(where, fit, vpc.id, vpc.owner, 6)
+        _check_pool(f"VPC {vpc.name!r}", addresses.pools, asked.pool, pair)
+    chosen = choose_range(addresses, vpc, pair, asked.pool)
     chosen.take(writes)
-    cidr = f"{chosen.address}/{rules.IPV6_VPC_LENGTH}"
-    pools = {**vpc.ipv6_pools, cidr: chosen.pool.record.name}
-    return msgspec.structs.replace(vpc, ipv6_cidrs=(*vpc.ipv6_cidrs, cidr), ipv6_pools=pools)
+    pools = {**vpc.ipv6_pools, chosen.cidr: chosen.pool.record.name}
+    return msgspec.structs.replace(vpc, ipv6_cidrs=(*vpc.ipv6_cidrs, chosen.cidr), ipv6_pools=pools)
+
+
+def choose_range(addresses: Addresses, vpc: Vpc, pair: str, pool: str = "") -> Chosen:
+    """Return a free range for a VPC, of one pool or of any, that arrives at a pair of edges; no pair: at any.
+
+    Raises:
+      ApiError: InsufficientAddressCapacity, AddressLimitExceeded.
+    """
+    fit = [stored for name, stored in addresses.pools.items() if pool in ("", name) and pair in ("", stored.record.pair)]
+    return addresses.next(f"VPC {vpc.name!r}", fit, vpc.id, vpc.owner, 6)
 
 
 def _check_pool(where: str, pools: Pools, name: str, pair: str) -> None:

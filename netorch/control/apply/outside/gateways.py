@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from netorch.control.actions.outside.gateways import delete_gateway, put_on
-from netorch.control.apply.builder import PlanBuilder, carriers
+from netorch.control.apply.builder import Path, PlanBuilder, carriers
 from netorch.control.apply.changes import Action, Change, Difference, differences
 from netorch.control.base.pairs import Pair, best_first, first_of, free_places, make_pair
 from netorch.control.base.pools import holds
@@ -72,7 +72,7 @@ class GatewayPlanner:
 
     def _add(self, wanted: InternetGatewayDecl) -> None:
         records, vni = self._records, self._records.vni
-        only = self._pair()
+        only = pair_for(self._builder, self._decl, records)
         pair = pair_named(self._builder, f"VPC {self._decl.owner}/{self._decl.name}", only)
         writes = self._guard()
         writes.expect(keys.public_mark(vni), self._builder.revision_of(keys.public_mark(vni)))
@@ -81,28 +81,6 @@ class GatewayPlanner:
         records.of(self._kind)[made.id] = Stored(made, ABSENT)
         records.of(GatewayMapping)[made.id] = Stored(mapping, ABSENT)
         self._note(Action.ADD, made, differences(pair=("", pair.name if self._builder.caller.operator else "")))
-
-    def _pair(self) -> str:
-        """Return the one pair that will do: of other gateways, of addresses, else of one that is to stand for something there."""
-        vpc = self._records.vpc.record
-        if pair := self._builder.pair_of(self._records):
-            return pair
-        if pair := pair_of_addresses(self._builder.pools, vpc, self._records.each(PublicMapping)):
-            return pair
-        declared = {decl.name: decl for decl in self._builder.elastic_ips if decl.owner == self._decl.owner}
-        named = [name for nat in self._decl.nat_gateways for name in nat.elastic_ips]
-        named += [instance.elastic_ip for instance in self._decl.instances if instance.elastic_ip]
-        found = (self._pair_of(name, declared.get(name)) for name in named)
-        return next((pair for pair in found if pair), "")
-
-    def _pair_of(self, name: str, decl: ElasticIpDecl | None) -> str:
-        stored = self._builder.elastic_of((self._decl.owner, name))
-        for pool in (found.record for found in self._builder.pools.values()):
-            if stored is not None and stored.record.pool == pool.name:
-                return pool.pair
-            if stored is None and decl is not None and (decl.pool == pool.name or (decl.address and holds(pool, decl.address))):
-                return pool.pair
-        return ""
 
     def plan_deletion(self) -> None:
         """Add the end of a gateway that is not declared; then no NAT gateway is, which would need it."""
@@ -139,6 +117,30 @@ class GatewayPlanner:
             hosts=tuple(sorted({*carriers(self._records), *edges})),
         )
         self._builder.changes.append(change)
+
+
+def pair_for(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords) -> str:
+    """Return the one pair that will do for a VPC: of its gateways, of its addresses and ranges, else of a declared elastic IP."""
+    if pair := builder.pair_of(records):
+        return pair
+    if pair := pair_of_addresses(builder.pools, records.vpc.record, records.each(PublicMapping)):
+        return pair
+    declared = {elastic.name: elastic for elastic in builder.elastic_ips if elastic.owner == decl.owner}
+    named = [name for nat in decl.nat_gateways for name in nat.elastic_ips]
+    named += [instance.elastic_ip for instance in decl.instances if instance.elastic_ip]
+    found = (_pair_of(builder, (decl.owner, name), declared.get(name)) for name in named)
+    return next((pair for pair in found if pair), "")
+
+
+def _pair_of(builder: PlanBuilder, path: Path, decl: ElasticIpDecl | None) -> str:
+    """Return the pair of an elastic IP, stored or declared; nothing if any will do."""
+    stored = builder.elastic_of(path)
+    for pool in (found.record for found in builder.pools.values()):
+        if stored is not None and stored.record.pool == pool.name:
+            return pool.pair
+        if stored is None and decl is not None and (decl.pool == pool.name or (decl.address and holds(pool, decl.address))):
+            return pool.pair
+    return ""
 
 
 def pair_named(builder: PlanBuilder, where: str, only: str) -> Pair:
