@@ -74,7 +74,8 @@ class AddressChecker:
                 return None
             return Violation(f"{text} is in a subnet without IPv6", "give the subnet an ipv6_cidr, or leave the address out")
         if not prefix.holds(version, value):
-            return Violation(f"{text} is outside subnet {shown(subnet.name)}", f"choose one inside {prefix}, or leave it out")
+            fix = f"choose one inside {prefix}" if prefix != HOST_PART else "write its part within the /64, e.g. ::4"
+            return Violation(f"{text} is outside subnet {shown(subnet.name)}", f"{fix}, or leave it out")
         if rules.is_reserved(prefix, value):
             use = "its router" if value == prefix.network + 1 else "one of its first four or its last"
             return Violation(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from ipaddress import IPv6Address
 from typing import Final
 
 import msgspec
@@ -99,4 +100,4 @@ def _relative_instance(instance: InstanceDecl) -> InstanceDecl:
     if not instance.ipv6_address:
         return instance
     value = parse_ip(instance.ipv6_address)[1] & _HOST_MASK
-    return msgspec.structs.replace(instance, ipv6_address=format_ip(6, value))
+    return msgspec.structs.replace(instance, ipv6_address=str(IPv6Address(value)))  # not ::0.10.0.9, as inet_ntop has it

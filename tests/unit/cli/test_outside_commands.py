@@ -250,7 +250,7 @@ def test_addresses_pools_and_gateways_are_completed(cloud: Run) -> None:
     assert names_of("igw", {}) == ["acme/out"]
 
 
-def test_a_vpc_gets_an_ipv6_range_of_a_pool_and_leads_it_to_the_internet(cloud: Run) -> None:
+def test_a_vpc_gets_an_ipv6_range_of_a_pool_and_leads_it_to_the_internet(cloud: Run, tmp_path: Path) -> None:
     acme = ("--owner", "acme")
     cloud("address", "pool", "add", "p", "2001:db8:100::/40")
     made = as_json(cloud, *acme, "vpc", "create", "six", "--cidr", "10.0.0.0/16", "--provided-ipv6", "--pool", "p")
@@ -263,9 +263,12 @@ def test_a_vpc_gets_an_ipv6_range_of_a_pool_and_leads_it_to_the_internet(cloud: 
     cloud(*acme, "route-table", "route", "add", "six/main", "::/0", "via", "igw")
     routes = as_json(cloud, *acme, "route-table", "show", "six/main")["routes"]
     assert {(route["destination"], route["state"]) for route in routes} >= {(cidr, "active"), ("::/0", "active")}
-    assert f"VPC acme/six: a file keeps its IPv6 range(s) of address pools, and cannot bring them back: {cidr}" in (
-        cloud("export", code=2).stderr
-    )
+    assert "ipv6_cidrs: [provided]" in cloud("export").stdout
+    text = f'vpcs: [{{name: six, owner: acme, cidrs: [10.0.0.0/16], ipv6_cidrs: ["{cidr}"], tags: {{a: b}}}}]'
+    (tmp_path / "six.yaml").write_text(text)
+    differing = [line for line in cloud("diff", "-f", str(tmp_path / "six.yaml"), code=2).stdout.splitlines() if line[0] in "+-"]
+    assert any("a: b" in line for line in differing)
+    assert not any("ipv6_cidrs" in line for line in differing)
     assert "--pool says of which pool" in cloud("vpc", "associate-cidr", "six", "--pool", "p", code=2).stderr
     assert "name a CIDR, or use --provided-ipv6" in cloud("vpc", "associate-cidr", "six", code=2).stderr
     more = as_json(cloud, *acme, "vpc", "associate-cidr", "six", "--provided-ipv6")["ipv6_cidrs"][1]

@@ -46,7 +46,7 @@ class Ranges(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find_ranges(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords) -> Ranges:
-    """Return the ranges of a VPC: provided ones are those that it has and that the file does not name, in their order, then new ones.
+    """Return the ranges of a VPC. Provided ones are those that it has already and that the file does not name, then new ones.
 
     `records` has the VPC, which may be a new one.
 

@@ -24,7 +24,7 @@ from netorch.records.vpc import VpcRecords
 from netorch.store.base import Store
 
 CHOSEN_MAC: Final = r"\b06(:[0-9a-f]{2}){5}\b"
-_ID = re.compile(r"\b(vpc|subnet|rtb|acl|sgr?|pl|fl|i|eni|igw|nat|eipalloc|eipassoc)-[0-9a-f]{17}\b")
+_ID = re.compile(r"\b(vpc|subnet|rtb|acl|sgr?|pl|fl|i|eni|e?igw|nat|eipalloc|eipassoc)-[0-9a-f]{17}\b")
 
 HOSTS = [HostDecl(name="hv1", underlay="192.0.2.11"), HostDecl(name="hv2", underlay="192.0.2.12")]
 
