@@ -57,6 +57,16 @@ def test_valid_clouds_conform(cloud: Cloud) -> None:
     VALIDATOR.validate(msgspec.to_builtins(cloud))
 
 
+@pytest.mark.parametrize(
+    ("word", "conforms"), [("provided", "vpc"), ("provided-0", "subnet"), ("provided-01", ""), ("Provided", "")]
+)
+def test_ranges_out_of_pools_have_a_word_in_vpcs_and_numbers_in_subnets(word: str, conforms: str) -> None:
+    vpc = {"name": "a", "cidrs": ["10.0.0.0/16"]}
+    in_subnet = {**vpc, "subnets": [{"name": "s", "cidr": "10.0.0.0/24", "ipv6_cidr": word}]}
+    found = {"vpc": {**vpc, "ipv6_cidrs": [word]}, "subnet": in_subnet}
+    assert [place for place, decl in found.items() if VALIDATOR.is_valid({"vpcs": [decl]})] == [conforms] * bool(conforms)
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=[path.parent.name for path in EXAMPLES])
 def test_the_examples_conform_and_load(example: Path) -> None:
     VALIDATOR.validate(msgspec.to_builtins(load_cloud(example)))
