@@ -23,7 +23,7 @@ from netorch.records.public import wrong_addresses
 from netorch.state.netns import Namespace
 from netorch.trace.hooks.jhash import jhash
 from netorch.trace.hooks.skb import number_of
-from tests.integration.edges.test_nat_gateway import INSIDE, VPC
+from tests.rig.natted import natted
 from tests.rig.outskirts import INTERNET, Outskirts, connected, listening, udp_socket
 from tests.rig.seats import nat_of
 from tests.rig.world import wait_for
@@ -40,25 +40,17 @@ OPERATOR: Final = Caller(operator=True)
 @pytest.fixture(scope="module")
 def outskirts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
     """A VPC whose NAT gateway has three elastic IPs and few ports, and many servers."""
-    found = Outskirts(tmp_path_factory.mktemp("addresses"))
     few = partial(edges.nat.gateway_table, ports=f"50000-{50000 + PORTS - 1}")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(edges.nat, "gateway_table", few)
-        try:
+        with natted(tmp_path_factory.mktemp("addresses"), {"a": PUBLIC[0]}, ["e1"]) as found:
             with found.rtnl(INTERNET) as internet:
                 for server in SERVERS:
                     internet.addr("add", index=internet.link_lookup(ifname="eth0")[0], address=server, prefixlen=24)
-            found.world.start_agents()
-            found.world.apply("vpcs:" + VPC.format(name="a"))
-            found.seat("a", "public")
-            found.seat_nat("a", "pub", INSIDE, PUBLIC[0], ["e1"])
-            found.world.settle()
             more = [hold(found, public) for public in PUBLIC[1:]]
             associate_nat_gateway_address(found.world.store, OPERATOR, gateway(found), more)
             found.world.settle()
             yield found
-        finally:
-            found.close()
 
 
 def gateway(outskirts: Outskirts) -> str:

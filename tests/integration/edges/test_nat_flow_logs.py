@@ -17,26 +17,14 @@ from netorch.model.security import AclEntry, NetworkAcl
 from netorch.records import keys
 from netorch.records.codec import encode
 from netorch.state.netns import Namespace
+from tests.rig.natted import INSIDE, natted
 from tests.rig.outskirts import INTERNET, SERVER, Outskirts, connected, listening, udp_socket
 from tests.rig.seats import nat_of
 from tests.rig.world import wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
-VPC = """
-- name: a
-  cidrs: [10.0.0.0/16]
-  route_tables: [{name: public}]
-  network_acls: [{name: border, ingress: [{rule: 10, action: allow, protocol: all, cidr: 0.0.0.0/0}],
-                  egress: [{rule: 10, action: allow, protocol: all, cidr: 0.0.0.0/0}]}]
-  subnets:
-  - {name: app, cidr: 10.0.1.0/24}
-  - {name: pub, cidr: 10.0.9.0/24, route_table: public, network_acl: border}
-  security_groups: [{name: open, ingress: [{protocol: all, source: 0.0.0.0/0}]}]
-  instances:
-  - {name: one, host: hv1, subnet: app, address: 10.0.1.5, security_groups: [open]}
-"""
-PUBLIC, INSIDE, ONE = "198.51.100.11", "10.0.9.9", "10.0.1.5"
+PUBLIC, ONE = "198.51.100.11", "10.0.1.5"
 FIELDS = (
     "srcaddr dstaddr srcport dstport pkt-srcaddr pkt-dstaddr protocol action flow-direction traffic-path packets bytes "
     "interface-id log-status"
@@ -46,16 +34,8 @@ PATIENCE_S = 60.0  # an interval takes 10 s
 
 @pytest.fixture(scope="module")
 def outskirts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
-    found = Outskirts(tmp_path_factory.mktemp("nat-logs"))
-    try:
-        found.world.start_agents()
-        found.world.apply("vpcs:" + VPC)
-        found.seat("a", "public")
-        found.seat_nat("a", "pub", INSIDE, PUBLIC)
-        found.world.settle()
+    with natted(tmp_path_factory.mktemp("nat-logs"), {"a": PUBLIC}) as found:
         yield found
-    finally:
-        found.close()
 
 
 class Log:

@@ -17,6 +17,7 @@ from netorch.model.security import AclEntry, NetworkAcl
 from netorch.records import keys
 from netorch.records.codec import encode
 from netorch.state.owner import netns_name
+from tests.rig.natted import PUBLIC, natted
 from tests.rig.outskirts import BORDER, EDGES, INTERNET, SERVER, Outskirts, connected, listening, source_seen, udp_socket
 from tests.rig.packets import PacketListener
 from tests.rig.seats import nat_of
@@ -24,22 +25,6 @@ from tests.rig.world import Traffic, wait_for
 
 pytestmark = pytest.mark.root
 
-VPC = """
-- name: {name}
-  cidrs: [10.0.0.0/16]
-  route_tables: [{{name: public}}]
-  network_acls: [{{name: border, ingress: [{{rule: 1, action: allow, protocol: all, cidr: 0.0.0.0/0}}],
-                  egress: [{{rule: 1, action: allow, protocol: all, cidr: 0.0.0.0/0}}]}}]
-  subnets:
-  - {{name: app, cidr: 10.0.1.0/24}}
-  - {{name: pub, cidr: 10.0.9.0/24, route_table: public, network_acl: border}}
-  security_groups: [{{name: open, ingress: [{{protocol: all, source: 0.0.0.0/0}}]}}]
-  instances:
-  - {{name: one, host: hv1, subnet: app, address: 10.0.1.5, security_groups: [open]}}
-  - {{name: two, host: hv2, subnet: app, address: 10.0.1.6, security_groups: [open]}}
-"""
-PUBLIC = {"a": "198.51.100.11", "b": "198.51.100.12"}
-INSIDE = "10.0.9.9"
 PLACES = ("a/one", "a/two", "b/one", "b/two")
 IP_MTU_DISCOVER, IP_PMTUDISC_DO, IP_MTU = 10, 2, 14  # linux/in.h
 
@@ -47,17 +32,8 @@ IP_MTU_DISCOVER, IP_PMTUDISC_DO, IP_MTU = 10, 2, 14  # linux/in.h
 @pytest.fixture(scope="module")
 def outskirts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
     """Two VPCs with the same addresses, none of whose instances has a public one."""
-    found = Outskirts(tmp_path_factory.mktemp("nat"))
-    try:
-        found.world.start_agents()
-        found.world.apply("vpcs:" + "".join(VPC.format(name=name) for name in PUBLIC))
-        for name, public in PUBLIC.items():
-            found.seat(name, "public")
-            found.seat_nat(name, "pub", INSIDE, public)
-        found.world.settle()
+    with natted(tmp_path_factory.mktemp("nat")) as found:
         yield found
-    finally:
-        found.close()
 
 
 @pytest.fixture(params=EDGES)

@@ -24,49 +24,27 @@ from netorch.state.op import Delete
 from netorch.store import open_store
 from netorch.trace.codes import Code
 from netorch.trace.way import Place
+from tests.rig.natted import INSIDE, PUBLIC, VPC, natted
 from tests.rig.outskirts import SERVER, Outskirts, udp_socket
 from tests.rig.seats import nat_of
 from tests.rig.world import wait_for
 
 pytestmark = pytest.mark.root
 
-VPC = """
-- name: {name}
-  owner: {name}
-  cidrs: [10.0.0.0/16]
-  route_tables: [{{name: public}}]
-  network_acls: [{{name: border, ingress: [{{rule: 10, action: allow, protocol: all, cidr: 0.0.0.0/0}}],
-                  egress: [{{rule: 10, action: allow, protocol: all, cidr: 0.0.0.0/0}}]}}]
-  subnets:
-  - {{name: app, cidr: 10.0.1.0/24}}
-  - {{name: pub, cidr: 10.0.9.0/24, route_table: public, network_acl: border}}
-  security_groups: [{{name: open, ingress: [{{protocol: all, source: 0.0.0.0/0}}]}}]
-  instances:
-  - {{name: one, host: hv1, subnet: app, address: 10.0.1.5, security_groups: [open]}}
-  - {{name: two, host: hv2, subnet: app, address: 10.0.1.6, security_groups: [open]}}
-  - {{name: front, host: hv2, subnet: pub, address: 10.0.9.20, security_groups: [open]}}
-"""
-PUBLIC = {"a": "198.51.100.11", "b": "198.51.100.12"}
+OWN = VPC.replace("cidrs", "owner: {name}\n  cidrs") + (
+    "  - {{name: front, host: hv2, subnet: pub, address: 10.0.9.20, security_groups: [open]}}\n"
+)
 FRONT = "198.51.100.21"  # of a/front
-INSIDE = "10.0.9.9"
 
 
 @pytest.fixture(scope="module")
 def outskirts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
     """Two VPCs with the same addresses; of their instances only a/front has a public address."""
-    found = Outskirts(tmp_path_factory.mktemp("nat-trace"))
-    try:
-        found.world.start_agents()
-        found.world.apply("vpcs:" + "".join(VPC.format(name=name) for name in PUBLIC))
-        for name, public in PUBLIC.items():
-            found.seat(name, "public")
-            found.seat_nat(name, "pub", INSIDE, public)
+    with natted(tmp_path_factory.mktemp("nat-trace"), vpc=OWN) as found:
         found.associate("a/front", FRONT)
         found.world.settle()
         wait_for(lambda: _hear_each_other(found), "all hosts to say that the edges answer")
         yield found
-    finally:
-        found.close()
 
 
 def _hear_each_other(outskirts: Outskirts) -> bool:

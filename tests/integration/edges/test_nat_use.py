@@ -19,7 +19,7 @@ from netorch.records.caller import Caller
 from netorch.records.codec import encode
 from netorch.state.netns import Namespace
 from netorch.state.owner import netns_name
-from tests.integration.edges.test_nat_gateway import INSIDE, VPC
+from tests.rig.natted import natted
 from tests.rig.outskirts import INTERNET, SERVER, Outskirts, connected, listening, udp_socket
 from tests.rig.seats import nat_of
 from tests.rig.world import wait_for
@@ -33,19 +33,11 @@ PUBLIC = "198.51.100.11"
 @pytest.fixture(scope="module")
 def outskirts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
     """A VPC whose NAT gateway has few ports."""
-    found = Outskirts(tmp_path_factory.mktemp("use"))
     few = partial(edges.nat.gateway_table, ports=f"50000-{50000 + PORTS - 1}")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(edges.nat, "gateway_table", few)
-        try:
-            found.world.start_agents()
-            found.world.apply("vpcs:" + VPC.format(name="a"))
-            found.seat("a", "public")
-            found.seat_nat("a", "pub", INSIDE, PUBLIC, ["e1"])
-            found.world.settle()
+        with natted(tmp_path_factory.mktemp("use"), {"a": PUBLIC}, ["e1"]) as found:
             yield found
-        finally:
-            found.close()
 
 
 def gateway(outskirts: Outskirts) -> str:

@@ -15,23 +15,13 @@ from netorch.drivers.nft.counters import CounterReader
 from netorch.lab.wiring import in_node
 from netorch.state.owner import netns_name
 from tests.integration.hostile.test_allowance import MOST, small_tables
+from tests.rig.natted import natted
 from tests.rig.outskirts import EDGES, INTERNET, SERVER, Outskirts, connected, listening, source_seen, udp_socket
 from tests.rig.seats import nat_of
 from tests.rig.world import wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
-VPC = """
-- name: {name}
-  cidrs: [10.0.0.0/16]
-  route_tables: [{{name: public}}]
-  subnets:
-  - {{name: app, cidr: 10.0.1.0/24}}
-  - {{name: pub, cidr: 10.0.9.0/24, route_table: public}}
-  security_groups: [{{name: open, ingress: [{{protocol: all, source: 0.0.0.0/0}}]}}]
-  instances:
-  - {{name: one, host: hv1, subnet: app, address: 10.0.1.5, security_groups: [open]}}
-"""
 PUBLIC = {"greedy": "198.51.100.11", "modest": "198.51.100.12"}
 HEARD, FILL = 7000, 7100  # ports
 
@@ -39,19 +29,10 @@ HEARD, FILL = 7000, 7100  # ports
 @pytest.fixture
 def outskirts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
     """Two VPCs with NAT gateways; agents on the edges only, so that nobody refuses anything on a hypervisor."""
-    found = Outskirts(tmp_path_factory.mktemp("share"))
-    try:
-        found.world.start_agents()
-        found.world.apply("vpcs:" + "".join(VPC.format(name=name) for name in PUBLIC))
-        for name, public in PUBLIC.items():
-            found.seat(name, "public")
-            found.seat_nat(name, "pub", "10.0.9.9", public)
-        found.world.settle()
+    with natted(tmp_path_factory.mktemp("share"), PUBLIC) as found:
         for host in ("hv1", "hv2"):
             found.world.stop_agent(host)
         yield found
-    finally:
-        found.close()
 
 
 def tracker(outskirts: Outskirts, name: str) -> ConnectionTracker:

@@ -10,7 +10,7 @@ from netorch.agent.tasks import handover
 from netorch.records import keys
 from netorch.store.base import Delete
 from tests.integration.edges.moves.talks import Datagrams, Repeater, Talks
-from tests.integration.edges.test_nat_gateway import INSIDE, PUBLIC, VPC
+from tests.rig.natted import PUBLIC, natted
 from tests.rig.outskirts import EDGES, INTERNET, SERVER, Outskirts, source_seen
 from tests.rig.world import Traffic, wait_for
 
@@ -24,21 +24,10 @@ HYPERVISORS = ("hv1", "hv2")
 @pytest.fixture(scope="module")
 def outskirts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
     """Two VPCs with the same addresses and NAT gateways. An edge that is back asks for its gateways soon."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr(handover, "RETURN_S", 2.0)
-    found = Outskirts(tmp_path_factory.mktemp("handover"))
-    try:
-        found.world.start_agents()
-        found.world.apply("vpcs:" + "".join(VPC.format(name=name) for name in PUBLIC))
-        for name, public in PUBLIC.items():
-            found.seat(name, "public")
-            found.seat_nat(name, "pub", INSIDE, public)
-        found.world.settle()
+    with pytest.MonkeyPatch.context() as patch, natted(tmp_path_factory.mktemp("handover")) as found:
+        patch.setattr(handover, "RETURN_S", 2.0)
         wait_for(lambda: not standby(found), "both edges to be active", PATIENCE_S)
         yield found
-    finally:
-        found.close()
-        patch.undo()
 
 
 @pytest.fixture(params=EDGES)
