@@ -39,7 +39,7 @@ def natted(
         for name, address in public.items():
             found.seat(name, "public")
             found.seat_nat(name, "pub", INSIDE, address, edges)
-        found.world.settle()
+        found.settle()
         yield found
     finally:
         found.close()

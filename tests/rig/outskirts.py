@@ -102,6 +102,19 @@ class Outskirts:
             for pool, address in ((POOL, uplink.address), (POOL6, uplink.ipv6_address)):
                 border.route("replace", dst=pool, gateway=address.partition("/")[0])
 
+    def settle(self) -> None:
+        """Wait until every agent has acted on what the store holds, and each host uses every edge that it sends to.
+
+        An edge is active a second after it is ready. Until then hosts may differ about where a gateway with state is.
+        """
+        self.world.settle()
+        wait_for(lambda: not any(self._unused(host) for host in self.world.agents), "all edges to be active", 60.0)
+
+    def _unused(self, host: str) -> frozenset[str]:
+        """Return the VTEPs of edges that a host does not send to, or not for gateways with state."""
+        seats = self.world.agent(host).records.seats
+        return frozenset(seats.silent | seats.standby)
+
     def seat(self, name: str, table: str = "") -> None:
         """Give a VPC an internet gateway on both edges, to which its main table leads, or another one."""
         vni = self.world.vpc(name).vni

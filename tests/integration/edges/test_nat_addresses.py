@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ from typing import Final
 import pytest
 
 import edges.nat
+from netorch.agent.tasks.nat_use import ROUND_S
 from netorch.control.actions.outside.addresses import allocate_address
 from netorch.control.actions.outside.nat_addresses import associate_nat_gateway_address, disassociate_nat_gateway_address
 from netorch.control.actions.outside.nats import describe_nat_gateway
@@ -110,10 +112,25 @@ def test_each_address_has_all_ports_for_one_destination(outskirts: Outskirts) ->
     assert reader.gateway_counters(gateway(outskirts))["no_port"].packets == before + 1
 
 
+def all_published(outskirts: Outskirts) -> PublicUse:
+    """Return the second address's use once a whole round of reading has brought nothing new: earlier packets are among it."""
+    store, vni = outskirts.world.store, outskirts.world.vpc("a").vni
+    last, since = use_of(store, vni, PUBLIC[1]), time.monotonic()
+
+    def rests() -> bool:
+        nonlocal last, since
+        if (now := use_of(store, vni, PUBLIC[1])) != last:
+            last, since = now, time.monotonic()
+        return time.monotonic() > since + ROUND_S + 3
+
+    wait_for(rests, "no more news of the address", timeout_s=60)
+    return last
+
+
 def test_packets_and_bytes_of_each_elastic_ip_are_counted(outskirts: Outskirts) -> None:
     store, vni, headers = outskirts.world.store, outskirts.world.vpc("a").vni, 28
     address = next(each for each in SERVERS if jhash([number_of("10.0.1.5"), number_of(each)], 3, edges.nat.SEED) == 1)
-    before = use_of(store, vni, PUBLIC[1])
+    before = all_published(outskirts)
     with udp_socket(INTERNET, (address, 7400)) as server, udp_socket(outskirts.place("a/one")) as client:
         for _ in range(3):
             client.sendto(bytes(100), (address, 7400))

@@ -37,7 +37,7 @@ def outskirts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
         for name, instance in INSTANCES.items():
             if instance.public:
                 found.associate(name, instance.public)
-        found.world.settle()
+        found.settle()
         yield found
     finally:
         found.close()

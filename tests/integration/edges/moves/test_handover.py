@@ -26,7 +26,6 @@ def outskirts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
     """Two VPCs with the same addresses and NAT gateways. An edge that is back asks for its gateways soon."""
     with pytest.MonkeyPatch.context() as patch, natted(tmp_path_factory.mktemp("handover")) as found:
         patch.setattr(handover, "RETURN_S", 2.0)
-        wait_for(lambda: not standby(found), "both edges to be active", PATIENCE_S)
         yield found
 
 
