@@ -14,7 +14,7 @@ from netorch.drivers.base import ConnectionTracker
 from netorch.drivers.nft.counters import CounterReader
 from netorch.lab.wiring import in_node
 from netorch.state.owner import netns_name
-from tests.integration.edges.natted import natted
+from tests.integration.edges.nat.natted import natted
 from tests.integration.hostile.test_allowance import MOST, small_tables
 from tests.rig.outskirts import EDGES, INTERNET, SERVER, Outskirts, connected, listening, source_seen, udp_socket
 from tests.rig.seats import nat_of

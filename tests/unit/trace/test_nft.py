@@ -56,7 +56,7 @@ def test_a_match_compares_a_part_of_the_packet(rule: str, packet: Packet, matche
 
 
 def test_a_hash_of_addresses_is_the_kernels() -> None:
-    """The values are those of a kernel: tests/integration/edges/test_nat_addresses.py sees the same choice."""
+    """The values are those of a kernel: tests/integration/edges/nat/test_nat_addresses.py sees the same choice."""
     chosen = [jhash([number_of("10.0.1.5"), number_of(f"203.0.113.{n}")], 2, 1) for n in range(10, 20)]
     assert chosen == [0, 0, 0, 0, 1, 0, 0, 0, 0, 0]
     for place in (0, 1):

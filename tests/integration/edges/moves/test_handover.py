@@ -10,7 +10,7 @@ from netorch.agent.tasks import handover
 from netorch.records import keys
 from netorch.store.base import Delete
 from tests.integration.edges.moves.talks import Datagrams, Repeater, Talks
-from tests.integration.edges.natted import PUBLIC, natted
+from tests.integration.edges.nat.natted import PUBLIC, natted
 from tests.rig.outskirts import EDGES, INTERNET, SERVER, Outskirts, source_seen
 from tests.rig.world import Traffic, wait_for
 

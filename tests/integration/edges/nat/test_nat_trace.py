@@ -24,7 +24,7 @@ from netorch.state.op import Delete
 from netorch.store import open_store
 from netorch.trace.codes import Code
 from netorch.trace.way import Place
-from tests.integration.edges.natted import INSIDE, PUBLIC, VPC, natted
+from tests.integration.edges.nat.natted import INSIDE, PUBLIC, VPC, natted
 from tests.rig.outskirts import SERVER, Outskirts, udp_socket
 from tests.rig.seats import nat_of
 from tests.rig.world import wait_for

@@ -17,7 +17,7 @@ from netorch.model.security import AclEntry, NetworkAcl
 from netorch.records import keys
 from netorch.records.codec import encode
 from netorch.state.netns import Namespace
-from tests.integration.edges.natted import INSIDE, natted
+from tests.integration.edges.nat.natted import INSIDE, natted
 from tests.rig.outskirts import INTERNET, SERVER, Outskirts, connected, listening, udp_socket
 from tests.rig.seats import nat_of
 from tests.rig.world import wait_for

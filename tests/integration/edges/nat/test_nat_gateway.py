@@ -17,7 +17,7 @@ from netorch.model.security import AclEntry, NetworkAcl
 from netorch.records import keys
 from netorch.records.codec import encode
 from netorch.state.owner import netns_name
-from tests.integration.edges.natted import PUBLIC, natted
+from tests.integration.edges.nat.natted import PUBLIC, natted
 from tests.rig.outskirts import BORDER, EDGES, INTERNET, SERVER, Outskirts, connected, listening, source_seen, udp_socket
 from tests.rig.packets import PacketListener
 from tests.rig.seats import nat_of

@@ -19,7 +19,7 @@ from netorch.records.caller import Caller
 from netorch.records.codec import encode
 from netorch.state.netns import Namespace
 from netorch.state.owner import netns_name
-from tests.integration.edges.natted import natted
+from tests.integration.edges.nat.natted import natted
 from tests.rig.outskirts import INTERNET, SERVER, Outskirts, connected, listening, udp_socket
 from tests.rig.seats import nat_of
 from tests.rig.world import wait_for

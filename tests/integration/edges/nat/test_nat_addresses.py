@@ -25,7 +25,7 @@ from netorch.records.public import wrong_addresses
 from netorch.state.netns import Namespace
 from netorch.trace.hooks.jhash import jhash
 from netorch.trace.hooks.skb import number_of
-from tests.integration.edges.natted import natted
+from tests.integration.edges.nat.natted import natted
 from tests.rig.outskirts import INTERNET, Outskirts, connected, listening, udp_socket
 from tests.rig.seats import nat_of
 from tests.rig.world import wait_for
