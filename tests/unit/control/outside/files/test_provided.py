@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from netorch.control.actions import instances, route_tables, subnets, vpcs
-from netorch.control.actions.outside import egress_only
+from netorch.control.actions.outside import egress_only, pools
 from netorch.control.actions.outside.ranges import Provided
 from netorch.control.apply.cloud import apply_cloud, plan_cloud, plan_destruction
 from netorch.control.views.export import export_cloud
@@ -226,3 +226,17 @@ def test_a_route_that_is_wrong_for_the_range_that_is_chosen_is_refused(store: St
         ApiError, match=r"VPC acme/six: \$.route_tables\[0\].routes\[0\]: 2001:db8:100::/56 is a range of the VPC"
     ):
         apply(store, operator, file(msgspec.structs.replace(SIX, route_tables=tables), address_pools=[only]))
+
+
+def test_a_plan_whose_range_somebody_else_took_meanwhile_takes_another_one(store: Store, operator: Caller, acme: Caller) -> None:
+    one, plain = msgspec.structs.replace(NEAR, cidrs=["2001:db8:100::/56"]), VpcDecl(name="six", owner="acme", cidrs=SIX.cidrs)
+    apply(store, operator, file(plain, address_pools=[one]))
+    cloud = file(msgspec.structs.replace(SIX, vni=None), address_pools=[])
+    plan = plan_cloud(store, operator, cloud)
+    rival = vpcs.create_vpc(store, acme, name="rival", cidrs=["10.0.0.0/16"], provided=Provided())
+    assert rival.ipv6_cidrs == tuple(one.cidrs)
+    pools.add_ranges(store, operator, "west", ["2001:db8:100:100::/56"])
+    apply_cloud(store, plan, again=lambda: plan_cloud(store, operator, cloud))
+    clean(store)
+    assert held(store) == {"2001:db8:100::", "2001:db8:100:100::"}
+    assert plan_cloud(store, operator, cloud).changes == ()
