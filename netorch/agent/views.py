@@ -41,7 +41,6 @@ from netorch.model.mapping import Mapping as EniMapping
 from netorch.model.outside.gateway import EgressOnlyInternetGateway, NatGateway
 from netorch.model.routing.effective import ranges_of
 from netorch.model.routing.peering import PeeringConnection
-from netorch.model.routing.seats import seat_for
 from netorch.model.routing.target import TargetKind, TargetRecord, takes_packets
 from netorch.model.security import PrefixList
 from netorch.model.vpc import RouteTable, Subnet, Vpc
@@ -187,7 +186,7 @@ class Views:
         seats = self._records.seats
         for _, stored in sorted(self._records.vpcs[vni].of(GatewayMapping).items()):
             if stored.record.seats:
-                seat = seat_for(self._records.host_name, stored.record, seats.silent, seats.dead, seats.standby)
+                seat = seats.seat_of(self._records.host_name, stored.record)
                 underlay_mtu = self._records.underlay_mtus.mtus.get(seat.host)
                 yield Gateway(id=stored.record.gateway, seats=stored.record.seats, seat=seat, underlay_mtu=underlay_mtu)
 

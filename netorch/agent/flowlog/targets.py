@@ -16,7 +16,6 @@ from netorch.model.flow_log import FlowLog
 from netorch.model.mapping import GatewayMapping
 from netorch.model.outside.gateway import NatGateway
 from netorch.model.routing.effective import Effective, effective, ranges_of_subnet
-from netorch.model.routing.seats import seat_for
 from netorch.model.security import PrefixList
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records.vpc import VpcRecords
@@ -38,10 +37,8 @@ def _gateways_here(records: Records, vpc: VpcRecords) -> Iterator[str]:
     """Yield the NAT gateways of a VPC that are at this host now: at its other seat nothing passes."""
     for nat in vpc.each(NatGateway):
         mapping = vpc.one(GatewayMapping, nat.id)
-        if mapping is not None and mapping.seats:
-            seat = seat_for(records.host_name, mapping, records.seats.silent, records.seats.dead)
-            if seat.host == records.host_name:
-                yield nat.id
+        if mapping is not None and records.seats.is_at(records.host_name, mapping):
+            yield nat.id
 
 
 def _of_vpc(records: VpcRecords, phases: Mapping[str, Phase], gateways: Set[str]) -> Iterator[Target]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Set
 
-from netorch.model.mapping import GatewayMapping
+from netorch.model.mapping import GatewayMapping, Seat
+from netorch.model.routing.seats import seat_for
 
 
 class Seats:
@@ -24,6 +25,14 @@ class Seats:
     def vteps(self) -> Set[str]:
         """Return the VTEPs of all seats, as a view that changes: what is to be probed."""
         return self._at.keys()
+
+    def seat_of(self, host: str, mapping: GatewayMapping) -> Seat:
+        """Return the seat that this host sends to now, of a gateway that has some."""
+        return seat_for(host, mapping, self.silent, self.dead, self.standby)
+
+    def is_at(self, host: str, mapping: GatewayMapping) -> bool:
+        """Return whether a gateway is in use at this host itself."""
+        return bool(mapping.seats) and self.seat_of(host, mapping).host == host
 
     def update(self, vni: int, gateway: str, mapping: GatewayMapping | None) -> None:
         """Take in a gateway's mapping, or that it is gone. Cost: O(seats of the gateway).

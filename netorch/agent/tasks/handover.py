@@ -42,7 +42,7 @@ from netorch.model.eni import NetworkInterface, Role
 from netorch.model.ids import vni_of
 from netorch.model.mapping import GatewayMapping, Seat
 from netorch.model.outside.gateway import NatGateway
-from netorch.model.routing.seats import is_stateless, seat_for
+from netorch.model.routing.seats import is_stateless
 from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.flows import HandedOver, HandoverWord
@@ -181,11 +181,7 @@ class Handover(Task):
 
     def _can_give(self, mapping: GatewayMapping, me: str) -> bool:
         """Return whether a gateway is in use here. One without a namespace, e.g. for want of an address, has nothing to give."""
-        return mapping.gateway in self._trackers and self._is_used(mapping, me)
-
-    def _is_used(self, mapping: GatewayMapping, me: str) -> bool:
-        seats = self._records.seats
-        return seat_for(me, mapping, seats.silent, seats.dead, seats.standby).host == me
+        return mapping.gateway in self._trackers and self._records.seats.is_at(me, mapping)
 
     def _begin(self, me: str, partner: Seat, gateways: tuple[str, ...], now: float, until: float) -> None:
         self._refuse(gateways)
@@ -250,7 +246,9 @@ class Handover(Task):
             return
         for gateway in missing:
             log.warning("gateway %s is not here: its connections stay behind", gateway)
-        self._know({gateway: flows[gateway] for gateway in here if not self._is_used(mappings[gateway], host.host.name)})
+        self._know(
+            {gateway: flows[gateway] for gateway in here if not self._records.seats.is_at(host.host.name, mappings[gateway])}
+        )
         self._reconciler.active = True
         self._records.set_standby(self._records.seats.standby - {host.vtep})  # at once: the giver hears it with its next round
         self._took = word.token

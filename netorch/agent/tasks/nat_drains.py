@@ -18,7 +18,6 @@ from netorch.drivers.base import Kernel
 from netorch.errors import Conflict, KernelError, StoreError
 from netorch.model.mapping import GatewayMapping
 from netorch.model.outside.gateway import NatGateway
-from netorch.model.routing.seats import seat_for
 from netorch.records.codec import UNREADABLE
 from netorch.state.names import vni_of_netns
 
@@ -34,17 +33,20 @@ class NatDrains(Task):
         self._records = records
         self._kernel = kernel
         self._look_at = 0.0
+        self._waits = False  # whether the last look found addresses that drain
 
     def wake_at(self, now: float) -> float | None:
-        """Return when draining addresses are to be looked at, if there are any."""
-        return self._look_at if any(self._draining()) else None
+        """Return when draining addresses are to be looked at again. New ones are seen with what else wakes the loop."""
+        return self._look_at if self._waits else None
 
     def turn(self, turn: Turn) -> None:
         """Tell the store of addresses that have drained."""
         if turn.store is None or turn.now < self._look_at:
             return
         self._look_at = turn.now + LOOK_EVERY_S
-        for nat in list(self._draining()):
+        draining = list(self._draining())
+        self._waits = bool(draining)
+        for nat in draining:
             try:
                 ended = self._ended(nat, time.time())
                 if ended:
@@ -53,17 +55,15 @@ class NatDrains(Task):
                 log.warning("addresses drain on gateway=%s reason=%r", nat.id, str(error))
 
     def _draining(self) -> Iterator[NatGateway]:
-        """Yield the gateways with draining addresses that are at this host."""
+        """Yield the gateways with draining addresses that are at this host. Cost: O(gateways here)."""
         for label in self._kernel.trackers:
             records = self._records.vpcs.get(vni_of_netns(label))
             nat = records.one(NatGateway, label) if records is not None else None
             mapping = records.one(GatewayMapping, label) if records is not None else None
-            if nat is not None and nat.draining and mapping is not None and mapping.seats and self._is_at(mapping):
+            if nat is None or not nat.draining or mapping is None:
+                continue
+            if self._records.seats.is_at(self._records.host_name, mapping):
                 yield nat
-
-    def _is_at(self, mapping: GatewayMapping) -> bool:
-        seats, me = self._records.seats, self._records.host_name
-        return seat_for(me, mapping, seats.silent, seats.dead, seats.standby).host == me
 
     def _ended(self, nat: NatGateway, now: float) -> list[str]:
         over = [address for address, until in nat.draining.items() if until <= now]

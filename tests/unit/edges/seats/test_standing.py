@@ -8,7 +8,9 @@ from contextlib import contextmanager
 import pytest
 
 from edges.readiness import active, ready
+from netorch.agent.flowlog.targets import targets_of
 from netorch.agent.liveness import ROUND_S
+from netorch.control.actions.flow_logs import create_flow_log
 from netorch.model.routing.next_hop import gateway_mac
 from netorch.model.vpc import Vpc
 from netorch.state.l2 import Fdb
@@ -186,3 +188,19 @@ def test_an_edge_that_says_for_long_that_it_is_not_ready_is_on_standby_when_it_i
     pair.world.kernels["e1"].unplugged.clear()
     pass_time(pair, 5)
     assert all_use(pair, vpc) == "e2"
+
+
+def test_flow_logs_of_its_interface_are_written_where_it_is_used(pair: Pair, vpc: Vpc) -> None:
+    create_flow_log(pair.world.store, pair.world.operator, vpc.id, name="all")
+    pass_time(pair, 3)
+    assert logging_edges(pair, vpc) == ["e1"]
+    for host in HOSTS:
+        pair.world.agents[host].records.set_standby(frozenset({EDGES["e1"]}))
+    assert logging_edges(pair, vpc) == ["e2"]
+
+
+def logging_edges(pair: Pair, vpc: Vpc) -> list[str]:
+    """Return the edges that log what the gateway's interface sees."""
+    gateway, agents = nat_of(vpc.vni), pair.world.agents
+    found = {edge: targets_of(agents[edge].records, agents[edge].reconciler.phases, {gateway}) for edge in EDGES}
+    return [edge for edge, targets in found.items() for each in targets for eni in each.interfaces if eni.gateway == gateway]
