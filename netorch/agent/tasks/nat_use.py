@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import Final
 
 from netorch.agent.report import StatusPublisher
 from netorch.agent.tasks.base import Task, Turn
+from netorch.agent.tasks.rounds import Rounds
 from netorch.drivers.base import Kernel
 from netorch.errors import KernelError
 from netorch.model.outside.nat_metrics import drops_of, metrics_of
@@ -15,9 +15,6 @@ from netorch.model.status import NatUse
 from netorch.records import keys
 
 log = logging.getLogger(__name__)
-
-ROUND_S: Final = 10.0  # in which each gateway is read once
-TURNS: Final = 10  # of a round
 
 
 class NatUses(Task):
@@ -27,31 +24,26 @@ class NatUses(Task):
         self._host_name = host_name
         self._kernel = kernel
         self._publisher = publisher
-        self._waiting: list[str] = []  # gateways that this round has not read yet
+        self._rounds = Rounds[str]()
         self._published: set[str] = set()
-        self.look_at = 0.0
 
     def wake_at(self, now: float) -> float | None:
         """Return when the next gateways are to be read."""
-        return self.look_at if self._here() or self._published else None
+        is_any = self._published or any(_is_nat(label) for label in self._kernel.trackers)
+        return self._rounds.next_at if is_any else None
 
     def turn(self, turn: Turn) -> None:
         """Read the next few gateways, and forget those that are gone."""
-        if turn.now < self.look_at:
+        if not self._rounds.is_due(turn.now):
             return
-        self.look_at = turn.now + ROUND_S / TURNS
         here = self._here()
         for gone in self._published - set(here):
             self._publisher.publish(keys.nat_use(self._host_name, gone), None)
         self._published &= set(here)
-        if not self._waiting:
-            self._waiting = here
-        few = -(-len(here) // TURNS)
-        self._read(self._waiting[:few])
-        del self._waiting[:few]
+        self._read(self._rounds.few(here))
 
     def _here(self) -> list[str]:
-        return sorted(label for label in self._kernel.trackers if label.startswith("nat-"))
+        return sorted(label for label in self._kernel.trackers if _is_nat(label))
 
     def _read(self, gateways: Iterable[str]) -> None:
         for gateway in gateways:
@@ -69,3 +61,8 @@ class NatUses(Task):
         sizes = {name: count.bytes for name, count in counts.items()}
         active = self._kernel.trackers[gateway].use().held
         return NatUse(metrics=metrics_of(packets, sizes, active), dropped=drops_of(packets))
+
+
+def _is_nat(label: str) -> bool:
+    """Return whether a namespace is a NAT gateway's."""
+    return label.startswith("nat-")

@@ -1,4 +1,4 @@
-"""What internet gateways have translated on this edge for elastic IPs. A few VPCs are read at a time, as in `nat_use`."""
+"""What internet gateways have translated on this edge for elastic IPs. A few VPCs are read at a time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from netorch.agent.reconcile import Reconciler
 from netorch.agent.records import Records
 from netorch.agent.report import StatusPublisher
 from netorch.agent.tasks.base import Task, Turn
-from netorch.agent.tasks.nat_use import ROUND_S, TURNS
+from netorch.agent.tasks.rounds import Rounds
 from netorch.drivers.base import Count, Kernel
 from netorch.errors import KernelError
 from netorch.model.mapping import PublicMapping
@@ -41,27 +41,21 @@ class PublicUses(Task):
         self._reconciler = reconciler
         self._kernel = kernel
         self._publisher = publisher
-        self._waiting: list[int] = []  # VPCs that this round has not read yet
+        self._rounds = Rounds[int]()  # of VPCs
         self._published: dict[int, set[str]] = {}  # the addresses of each
-        self._look_at = 0.0
 
     def turn(self, turn: Turn) -> None:
         """Read the next few VPCs, about once a second: the agent's status has the loop wake as often."""
-        if turn.now < self._look_at:
+        if not self._rounds.is_due(turn.now):
             return
-        self._look_at = turn.now + ROUND_S / TURNS
         here = self._here()
         for gone in self._published.keys() - set(here):
             self._publish(gone, {})
-        if not self._waiting:
-            self._waiting = here
-        few = -(-len(here) // TURNS)
-        for vni in self._waiting[:few]:
+        for vni in self._rounds.few(here):
             try:
                 self._publish(vni, self._uses_of(vni))
             except KernelError as error:
                 log.warning("use of addresses not read vni=%d reason=%r", vni, str(error))
-        del self._waiting[:few]
 
     def _here(self) -> list[int]:
         return sorted(vni for vni in self._reconciler.slices if self._elastic(vni))

@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 import edges.nat
-from netorch.agent.tasks.nat_use import ROUND_S
+from netorch.agent.tasks.rounds import ROUND_S
 from netorch.control.actions.outside.addresses import allocate_address
 from netorch.control.actions.outside.nat_addresses import associate_nat_gateway_address, disassociate_nat_gateway_address
 from netorch.control.actions.outside.nats import describe_nat_gateway

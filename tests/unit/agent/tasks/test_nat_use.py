@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from netorch.agent.report import StatusPublisher
 from netorch.agent.tasks.base import Turn
-from netorch.agent.tasks.nat_use import ROUND_S, NatUses
+from netorch.agent.tasks.nat_use import NatUses
+from netorch.agent.tasks.rounds import ROUND_S
 from netorch.drivers.base import Count
 from netorch.drivers.fake.kernel import FakeKernel
 from netorch.model.outside.nat_metrics import METRICS, total
