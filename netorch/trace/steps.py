@@ -43,6 +43,7 @@ class Steps:
         self._conntrack = conntrack
         self._seen = seen
         self._visited = 0
+        self._passed: list[tuple[str, str]] = []  # the hosts and ports of interfaces that have sent the packet on
 
     def _tracker(self, host_model: HostModel, zone: int, netns: str = OVERLAY) -> Tracker:
         return Tracker(host_model.name, zone, connection_of(self._packet), netns)

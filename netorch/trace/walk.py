@@ -100,16 +100,6 @@ def _ends(host_models: Mapping[str, HostModel], there: Walk) -> list[Start]:
 class _Walker(EdgeSteps):
     """One packet under way."""
 
-    def __init__(
-        self,
-        host_models: Mapping[str, HostModel],
-        packet: Packet,
-        conntrack: Mapping[Tracker, Ct],
-        seen: Container[int] | None,
-    ) -> None:
-        super().__init__(host_models, packet, conntrack, seen)
-        self._passed: list[tuple[str, str]] = []  # the hosts and ports of interfaces that have sent the packet on
-
     def walked(self, *, arrived_at: str = "", code: Code | None = None, counter: str = "") -> Walk:
         """Return the way so far, and where and how it has ended."""
         return Walk(
