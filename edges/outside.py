@@ -40,7 +40,8 @@ def _outside(view: HostView, _carried: Carried) -> Iterator[KernelObject]:
         return
     if uplink.device == view.underlay_ifname:
         what = f"the uplink {uplink.device} is the device of the underlay, which the host cannot do without"
-        raise CompileError(f"edge {view.host.name}: {what}; delete the host and create it again with another --uplink")
+        fix = f"drain it and give it another one: netorch host update {view.host.name} --uplink"
+        raise CompileError(f"edge {view.host.name}: {what}; {fix}")
     yield Namespace(label=OUTSIDE)
     yield from namespace_sysctls(OUTSIDE)
     pools = [cidr for pool in view.pools for cidr in pool.cidrs]
