@@ -115,6 +115,18 @@ class Outskirts:
         seats = self.world.agent(host).records.seats
         return frozenset(seats.silent | seats.standby)
 
+    def kill_agent(self, edge: str) -> None:
+        """Let an edge's agent, a process of its own, be killed. The next one finds everything in force, and writes nothing."""
+        world = self.world
+        world.stop_agent(edge)
+        process = world.start_process(edge)
+        wait_for(lambda: world.inventory().agents[edge].pid == process.pid, "the agent to report")
+        process.kill()
+        world.start_agents(edge)
+        world.settle()
+        assert world.agent(edge).reconciler.writes == 0
+        assert world.agent(edge).reconciler.problems == {}
+
     def seat(self, name: str, table: str = "") -> None:
         """Give a VPC an internet gateway on both edges, to which its main table leads, or another one."""
         vni = self.world.vpc(name).vni

@@ -68,3 +68,11 @@ def speaking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Speaking]:
         for edge in EDGES:
             end_bird(edge)
         password.FILE.unlink(missing_ok=True)
+
+
+@pytest.fixture(params=EDGES)
+def arrival(outskirts: Outskirts, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The edge that the border sends everything to, whichever hosts send to, or a gateway is at."""
+    outskirts.arrive_at(request.param)
+    yield request.param
+    outskirts.arrive_at("e1")

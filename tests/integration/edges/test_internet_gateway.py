@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 
@@ -20,18 +19,10 @@ from tests.rig.packets import ETH_P_IP, PacketListener, ethernet, send_vxlan, ud
 from tests.rig.seats import gateway_of
 from tests.rig.world import wait_for
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("arrival")]
 
 ONE, TWO, OTHER = PUBLIC["a/one"], PUBLIC["a/two"], PUBLIC["b/one"]
 IP_MTU_DISCOVER, IP_PMTUDISC_DO, IP_MTU = 10, 2, 14  # linux/in.h
-
-
-@pytest.fixture(autouse=True, params=EDGES)
-def arrival(outskirts: Outskirts, request: pytest.FixtureRequest) -> Iterator[str]:
-    """The edge that the border sends everything to; a hypervisor sends to the one it has chosen."""
-    outskirts.arrive_at(request.param)
-    yield request.param
-    outskirts.arrive_at("e1")
 
 
 def dropped(outskirts: Outskirts, reason: str) -> int:

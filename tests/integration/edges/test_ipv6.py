@@ -19,7 +19,7 @@ from tests.rig.packets import ETH_P_IPV6, PacketListener, ethernet, send_vxlan, 
 from tests.rig.seats import gateway_of
 from tests.rig.world import wait_for
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("arrival")]
 
 OWN = "2001:db8:f000::/56"  # of no pool
 IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO, IPV6_MTU = 23, 2, 24  # linux/in6.h
@@ -60,14 +60,6 @@ def outskirts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
         yield found
     finally:
         found.close()
-
-
-@pytest.fixture(autouse=True, params=EDGES)
-def arrival(outskirts: Outskirts, request: pytest.FixtureRequest) -> Iterator[str]:
-    """The edge that the border sends everything to; a hypervisor sends to the one it has chosen."""
-    outskirts.arrive_at(request.param)
-    yield request.param
-    outskirts.arrive_at("e1")
 
 
 def address(outskirts: Outskirts, name: str) -> str:

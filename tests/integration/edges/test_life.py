@@ -8,7 +8,7 @@ from netorch.records import keys
 from netorch.store.base import Delete
 from tests.integration.edges.conftest import PUBLIC
 from tests.rig.outskirts import EDGES, INTERNET, SERVER, Outskirts
-from tests.rig.world import Traffic, wait_for
+from tests.rig.world import Traffic
 
 pytestmark = pytest.mark.root
 
@@ -43,17 +43,9 @@ def test_an_address_goes_from_one_instance_to_another_under_traffic_of_others(ou
 
 @pytest.mark.parametrize("edge", EDGES)
 def test_a_killed_agent_loses_no_packet_and_the_next_one_writes_nothing(outskirts: Outskirts, edge: str) -> None:
-    world = outskirts.world
     outskirts.arrive_at(edge)
     traffic = [Traffic(outskirts.place("a/one"), SERVER), Traffic(INTERNET, PUBLIC["a/two"])]
-    world.stop_agent(edge)
-    process = world.start_process(edge)
-    wait_for(lambda: world.inventory().agents[edge].pid == process.pid, "the agent to report")
-    process.kill()
-    world.start_agents(edge)
-    world.settle()
-    assert world.agent(edge).reconciler.writes == 0
-    assert world.agent(edge).reconciler.problems == {}
+    outskirts.kill_agent(edge)
     assert [each.stop() for each in traffic] == [0, 0]
     outskirts.arrive_at("e1")
 

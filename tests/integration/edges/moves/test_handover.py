@@ -29,14 +29,6 @@ def outskirts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
         yield found
 
 
-@pytest.fixture(params=EDGES)
-def arrival(outskirts: Outskirts, request: pytest.FixtureRequest) -> Iterator[str]:
-    """The edge that the border sends everything to, whichever is in use."""
-    outskirts.arrive_at(request.param)
-    yield request.param
-    outskirts.arrive_at("e1")
-
-
 @pytest.fixture
 def repeater() -> Iterator[Repeater]:
     found = Repeater(INTERNET, SERVER, PORT)

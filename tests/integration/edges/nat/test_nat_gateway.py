@@ -36,14 +36,6 @@ def outskirts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
         yield found
 
 
-@pytest.fixture(params=EDGES)
-def arrival(outskirts: Outskirts, request: pytest.FixtureRequest) -> Iterator[str]:
-    """The edge that the border sends everything to. The gateways are at the first one."""
-    outskirts.arrive_at(request.param)
-    yield request.param
-    outskirts.arrive_at("e1")
-
-
 def gateway(outskirts: Outskirts, name: str, edge: str = "e1") -> str:
     """Return the namespace of a VPC's NAT gateway on an edge."""
     return netns_name(edge, nat_of(outskirts.world.vpc(name).vni))
@@ -149,23 +141,11 @@ def test_the_acl_of_its_subnet_applies(outskirts: Outskirts) -> None:
             world.settle()
 
 
-def _reports(outskirts: Outskirts, edge: str, pid: int) -> bool:
-    return outskirts.world.inventory().agents[edge].pid == pid
-
-
 @pytest.mark.usefixtures("arrival")
 def test_a_killed_agent_loses_no_packet_and_the_next_one_writes_nothing(outskirts: Outskirts) -> None:
-    world = outskirts.world
     for edge in EDGES:
         traffic = [Traffic(outskirts.place(place), SERVER) for place in ("a/one", "b/two")]
-        world.stop_agent(edge)
-        process = world.start_process(edge)
-        wait_for(partial(_reports, outskirts, edge, process.pid), "the agent to report")
-        process.kill()
-        world.start_agents(edge)
-        world.settle()
-        assert world.agent(edge).reconciler.writes == 0
-        assert world.agent(edge).reconciler.problems == {}
+        outskirts.kill_agent(edge)
         assert [each.stop() for each in traffic] == [0, 0]
 
 
