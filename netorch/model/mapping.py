@@ -1,9 +1,10 @@
 """The mapping: (VNI, virtual address) -> host. The heart of it all; stored at `map/<vni>/<address>`.
 
-There are two more kinds, of which the outside is made:
+There are three more kinds, of which the outside is made:
 
     (VNI, gateway) -> edges                     GatewayMapping   `map/<vni>/<gateway id>`
     (VNI, public address) -> private address    PublicMapping    `map/<vni>/eip/<public address>`
+    (VNI, gateway, edge) -> prefixes            Reach            `map/<vni>/reach/<gateway id>/<edge>`
 
 A mapping's generation is the store's mod_revision; nobody counts by hand. A moving address names two hosts:
 
@@ -73,3 +74,20 @@ class PublicMapping(Record, frozen=True, kw_only=True, omit_defaults=True):
     private_address: str
     pool: str
     allocation: str = ""  # eipalloc-...; nothing: an ephemeral address, which is given back with the association
+
+
+class ReachedPrefix(Part, frozen=True, kw_only=True, omit_defaults=True):
+    """A prefix that an edge has a way to. `origin` says how it knows, as netorch.model.routing.effective.Origin has it."""
+
+    prefix: str  # canonical
+    origin: int
+    as_path_length: int = 0  # of a BGP route
+
+
+class Reach(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """What an edge reaches through a virtual private gateway now. The edge's agent writes it, and nobody else."""
+
+    vni: int
+    gateway: str  # vgw-...
+    edge: str
+    prefixes: tuple[ReachedPrefix, ...] = ()  # sorted, one for each prefix: the best that the edge has

@@ -71,3 +71,49 @@ class HostMtu(msgspec.Struct, frozen=True, kw_only=True):
     """What the other hosts must know of a host's underlay. Stored at `underlay/mtu/<host>`."""
 
     mtu: int  # bytes, of the device that carries the packets of its VTEP
+
+
+class TunnelStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an edge says of a tunnel that ends there. `ike` and `child` are strongSwan's words, nothing: there is no SA."""
+
+    ike: str = ""  # ESTABLISHED, CONNECTING, ...
+    child: str = ""  # INSTALLED, ...
+    since: float = 0.0  # when the IKE_SA was established, seconds since 1970
+    remote: str = ""  # the address that packets come from, with the port behind a NAT: 198.18.0.80:54979
+    proposal: str = ""  # of the CHILD_SA
+    bytes_in: int = 0
+    bytes_out: int = 0
+    packets_in: int = 0
+    packets_out: int = 0
+    bgp: str = ""  # the session's state; nothing: none is asked for
+    bgp_reason: str = ""
+    accepted: int = 0  # routes by BGP
+    problem: str = ""  # a word for what went wrong last (netorch.model.outside.tunnel_problems), nothing: all is well
+    facts: dict[str, str] = {}  # that the problem's sentence needs, e.g. both proposals
+
+
+class VpnStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Stored at `hoststat/<edge>/<vpn id>`: the tunnels of a connection that end at the edge, by number (1 or 2)."""
+
+    tunnels: dict[int, TunnelStatus] = {}
+
+
+class VifStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Stored at `hoststat/<edge>/<dxvif id>`."""
+
+    carrier: bool = False  # whether the port is connected to something
+    bgp: str = ""
+    bgp_reason: str = ""
+    accepted: int = 0
+
+
+class SealingKey(msgspec.Struct, frozen=True, kw_only=True):
+    """With which anybody may seal something that only this edge can open. Stored at `hoststat/<edge>/sealing`."""
+
+    public: str  # X25519, base64
+
+
+class Sealed(msgspec.Struct, frozen=True, kw_only=True):
+    """A secret, sealed for one edge. Stored at `secret/<edge>/<id>`, for each tunnel (1, 2) or virtual interface (0)."""
+
+    boxes: dict[int, str]  # libsodium's sealed boxes, base64

@@ -61,10 +61,10 @@ class VpcRoute(Part, frozen=True, kw_only=True):
 class RouteTable(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A route table. The local route of each of the VPC's ranges is implicit: nothing stores it.
 
-    Schema 2 added `number` and `routes`.
+    Schema 2 added `number` and `routes`, schema 3 `propagating`.
     """
 
-    SCHEMA: ClassVar[int] = 2
+    SCHEMA: ClassVar[int] = 3
 
     id: str
     vni: int
@@ -73,4 +73,5 @@ class RouteTable(Record, frozen=True, kw_only=True, omit_defaults=True):
     # 1 to TABLE_NUMBER_LAST, unique in the VPC; 0 for the main table that came with the VPC, and for others that schema 1 wrote.
     number: int = 0
     routes: tuple[VpcRoute, ...] = ()  # the customer's own; at most one to each destination
+    propagating: tuple[str, ...] = ()  # vgw-...: what these gateways reach is in the table, too
     tags: Tags = {}

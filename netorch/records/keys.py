@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 PUBLIC: Final = "eip/"  # what the keys of public addresses begin with among a VPC's mappings
+REACH: Final = "reach/"  # what those of prefixes begin with that edges reach
 
 
 def vpc_prefix(vni: int) -> str:
@@ -51,6 +52,41 @@ def gateway_mapping(vni: int, gateway_id: str) -> str:
 def public_mapping(vni: int, address: str) -> str:
     """Return the key of what a public address stands for in a VPC."""
     return mapping(vni, f"{PUBLIC}{address}")
+
+
+def reach(vni: int, gateway_id: str, edge: str) -> str:
+    """Return the key of what an edge reaches through a gateway."""
+    return mapping(vni, f"{REACH}{gateway_id}/{edge}")
+
+
+def secret_prefix(edge: str) -> str:
+    """Return the prefix of what is sealed for an edge: its agent follows it."""
+    return f"secret/{edge}/"
+
+
+def secret(edge: str, resource_id: str) -> str:
+    """Return the key of what is sealed for an edge that belongs to a VPN connection or a virtual interface."""
+    return f"{secret_prefix(edge)}{resource_id}"
+
+
+def edge_key(edge: str) -> str:
+    """Return the key of the public key that secrets are sealed with for an edge; its agent writes it."""
+    return f"hoststat/{edge}/sealing"
+
+
+def tunnel_status(edge: str, vpn_id: str) -> str:
+    """Return the key of an edge's word on the tunnels of a VPN connection, or on a virtual interface, that end there."""
+    return f"hoststat/{edge}/{vpn_id}"
+
+
+def connection(name: str) -> str:
+    """Return the key of a Direct Connect connection."""
+    return f"dxcon/{name}"
+
+
+def connection_vlan(name: str, outer_vlan: int, vlan: int) -> str:
+    """Return the key that says which virtual interface has a VLAN of a connection."""
+    return f"alloc/vlan/{name}/{outer_vlan}.{vlan}"
 
 
 def host_prefix(name: str) -> str:

@@ -1,4 +1,6 @@
-"""What an edge tells the border router by BGP: that public addresses arrive at this edge.
+"""BGP of an edge: with the border router, and with customers' routers.
+
+The border router is told that public addresses arrive at this edge.
 
 A session (BgpPeer) and what is announced in it (Announcement). A routing daemon in the outside namespace has both, and they are
 read from it as other objects are from Linux (netorch.drivers.bird).
@@ -61,3 +63,42 @@ class Announcement(KernelObject, frozen=True, kw_only=True):
 
     def text(self) -> str:
         return f"announce {self.prefix}"
+
+
+class CustomerPeer(KernelObject, frozen=True, kw_only=True):
+    """A session with a customer's router, by a tunnel or a VLAN, in the VRF of the device that leads there.
+
+    Its peer is told `announces`, and nothing else. What it announces becomes routes of the routing table `table`, with the metric
+    `metric` plus the length of the AS path: so Linux takes the best of several, and the table tells where each comes from. Nothing
+    inside `refuses` is taken, and no more than `limit` prefixes: with one more the session ends.
+    """
+
+    kind: ClassVar[str] = "customer-peer"
+    in_place: ClassVar[bool] = True
+    order: ClassVar[int] = Order.BGP_PEER
+
+    name: str  # of its protocol: letters, digits and underscores; it begins with a letter and has the id of what it is of
+    ifname: str
+    vrf: str  # of the device
+    table: int  # for what the peer announces
+    metric: int  # of what it announces
+    local: str  # address
+    local_asn: int
+    remote: str
+    remote_asn: int
+    announces: tuple[str, ...]  # prefixes, sorted
+    refuses: tuple[str, ...]  # prefixes, sorted: the VPC's own ranges
+    limit: int
+    bfd: bool = False
+    secret: str = ""  # the key of TCP MD5 (RFC 2385), sealed for this host, base64; nothing: none
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.netns, self.name)
+
+    def text(self) -> str:
+        where = f"{self.name} dev {self.ifname} vrf {self.vrf} table {self.table} metric {self.metric}"
+        flags = f"{' bfd' if self.bfd else ''}{' md5' if self.secret else ''}"
+        announces = f" announce {','.join(self.announces)}" if self.announces else ""
+        session = f"local {self.local} as {self.local_asn} neighbor {self.remote} as {self.remote_asn}"
+        return f"bgp {where} {session} limit {self.limit}{flags}{announces}"

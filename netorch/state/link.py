@@ -224,6 +224,79 @@ class Uplink(Link, frozen=True, kw_only=True):
         return f"link {self.ifname} from the underlay"
 
 
+class Xfrm(Link, frozen=True, kw_only=True):
+    """An xfrm interface in a VRF: the plain end of an IPsec tunnel whose SAs and policies are in the outside namespace.
+
+    It is made there and moved, and works on in the namespace that it was made in; with that it goes. What it is given while there
+    is no SA of its `if_id` is dropped, so nothing leaves in plain text. Source: net/xfrm/xfrm_interface.c, xfrmi_xmit2.
+    """
+
+    order: ClassVar[int] = Order.TUNNEL
+
+    if_id: int
+    mtu: int  # bytes
+    vrf: str
+    group: int = 0
+
+    @property
+    def parent(self) -> Key | None:
+        return link_key(self.vrf, self.netns) if self.vrf else namespace_key(self.netns)
+
+    @property
+    def orphan(self) -> KernelObject | None:
+        return msgspec.structs.replace(self, vrf="") if self.vrf else None
+
+    @property
+    def needs(self) -> Key | None:
+        return namespace_key(OUTSIDE)
+
+    def replaces(self, actual: KernelObject) -> bool:
+        if isinstance(actual, Xfrm):
+            return actual.if_id == self.if_id
+        return _finishes(self, actual)
+
+    def text(self) -> str:
+        common = f"mtu {self.mtu} group {self.group:#x} master {self.vrf or 'none'}"
+        return f"link {self.ifname} type xfrm if_id {self.if_id:#x} {common}"
+
+
+class Vlan(Link, frozen=True, kw_only=True):
+    """An 802.1Q device on a device of the outside: in a VRF of the overlay, or itself in the outside for a service tag (802.1ad).
+
+    With the device below it goes, too. It has the MAC of that.
+    """
+
+    order: ClassVar[int] = Order.VLAN
+
+    lower: str  # the device in the outside namespace
+    vlan: int
+    protocol: str = "802.1Q"  # or 802.1ad
+    mtu: int  # bytes
+    vrf: str = ""  # nothing: in none
+    group: int = 0
+
+    @property
+    def parent(self) -> Key | None:
+        return link_key(self.vrf, self.netns) if self.vrf else namespace_key(self.netns)
+
+    @property
+    def orphan(self) -> KernelObject | None:
+        return msgspec.structs.replace(self, vrf="") if self.vrf else None
+
+    @property
+    def needs(self) -> Key | None:
+        return link_key(self.lower, OUTSIDE)
+
+    def replaces(self, actual: KernelObject) -> bool:
+        if isinstance(actual, Vlan):
+            return (actual.lower, actual.vlan, actual.protocol) == (self.lower, self.vlan, self.protocol)
+        return _finishes(self, actual)
+
+    def text(self) -> str:
+        common = f"mtu {self.mtu} group {self.group:#x} master {self.vrf or 'none'}"
+        return f"link {self.ifname} link {self.lower} type vlan protocol {self.protocol} id {self.vlan} {common}"
+
+
 class AdminUp(OnDevice, frozen=True, kw_only=True):
     """A device is up. Apart from the device, so that everything that guards it comes in between."""
 

@@ -9,6 +9,9 @@ Compilers write the VNI into each object. For what a kernel shows, e.g. after th
     g-… and o-…          ends of a cable to the outside: in the overlay, in the outside namespace
     m-… and n-…          ends of a cable into an interface that routes lead to: where packets come in, where this host sends them
     e-…                  end of a cable into the namespace of an egress-only internet gateway
+    x-… and y-…          xfrm interfaces of the first and the second tunnel of a VPN connection
+    d-…                  VLAN device of a virtual interface of Direct Connect
+    svlan300-1a2b        VLAN device in the outside of a service tag around such ones; it is of no VPC
     identity-001388.4       chain, set or map of nftables: behind the first dash six hexadecimal digits of VNI
 
 A new kind of device gets a letter of its own, see `LETTERS`; its name then tells the VNI.
@@ -19,16 +22,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Final
 
 from netorch.state.base import HOST_SLICE
 
 CABLE_LETTERS: Final = "pqmngoe"  # of the ends of cables
-LETTERS: Final = f"v{CABLE_LETTERS}"  # that a device's name may begin with: v a port
+LETTERS: Final = f"v{CABLE_LETTERS}xyd"  # that a device's name may begin with: v a port
 VRF_NUMBER_LAST: Final = 255  # a routing table has 32 bits, the VNI takes 24 of them
 MAIN_NUMBER: Final = 255  # of the VRF of the table without a number, where that cannot be the VPC's first one: see compiler.vrf
 INLET: Final = "m-"  # what the name of an inlet, the end where packets come in, begins with
-INLET_NUMBER_LAST: Final = 254  # of VRFs of inlets and of single subnets, which follow those of route tables
+INLET_NUMBER_LAST: Final = 253  # of VRFs of inlets and of single subnets, which follow those of route tables
+VPN_GATEWAY_NUMBER: Final = 254  # of the VRF from which packets go to a virtual private gateway's networks, on edges
 
 _DEVICE: Final = re.compile(rf"(?:vrf(?P<vrf>\d+)(?:\.\d+)?|vx(?P<vxlan>\d+)|[{LETTERS}]-(?P<other>[0-9a-f]{{6}})[0-9a-f]{{7}})")
 _GATEWAY: Final = re.compile(r"[a-z]+-([0-9a-f]{6})[0-9a-f]{11}")  # the id of a gateway, which is its namespace's label
@@ -80,6 +85,21 @@ def outside_cable(vni: int, gateway_id: str) -> tuple[str, str]:
 def egress_only_port(vni: int, gateway_id: str) -> str:
     """Return the name of the overlay's end of the cable into the namespace of an egress-only internet gateway."""
     return cable_end_name("e", vni, gateway_id)
+
+
+def tunnel_name(vni: int, vpn_id: str, tunnel: int) -> str:
+    """Return the name of the xfrm interface of a tunnel, 0 or 1, of a VPN connection."""
+    return cable_end_name("xy"[tunnel], vni, vpn_id)
+
+
+def vlan_name(vni: int, vif_id: str) -> str:
+    """Return the name of the VLAN device of a virtual interface."""
+    return cable_end_name("d", vni, vif_id)
+
+
+def service_vlan_name(device: str, outer_vlan: int) -> str:
+    """Return the name of the device of a service tag of a port; all virtual interfaces inside it share that."""
+    return f"svlan{outer_vlan}-{blake2b(device.encode(), digest_size=2).hexdigest()}"
 
 
 def is_inlet(ifname: str) -> bool:

@@ -24,6 +24,8 @@ class Order:
     CABLE = 32
     PORT = 34
     UPLINK = 35
+    VLAN = 36
+    TUNNEL = 36
     DEVICE_SYSCTL = 36
     NFT_CHAIN = 38
     NFT_ELEMENT = 40
@@ -36,5 +38,6 @@ class Order:
     DROPPING_FILTER = 64  # before those that let pass: half of a device's filters pass too little
     FILTER = 65  # after the routes of the device that it leads to
     MAPPING_ROUTE = 70
+    IKE_CONNECTION = 80
     BGP_PEER = 82
     ANNOUNCEMENT = 84  # it invites packets: all that they need is there
