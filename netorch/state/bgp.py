@@ -68,9 +68,9 @@ class Announcement(KernelObject, frozen=True, kw_only=True):
 class CustomerPeer(KernelObject, frozen=True, kw_only=True):
     """A session with a customer's router, by a tunnel or a VLAN, in the VRF of the device that leads there.
 
-    Its peer is told `announces`, and nothing else. What it announces becomes routes of the routing table `table`, with the metric
-    `metric` plus the length of the AS path: so Linux takes the best of several, and the table tells where each comes from. Nothing
-    inside `refuses` is taken, and no more than `limit` prefixes: with one more the session ends.
+    The peer is told `announces`, and nothing else. What it announces becomes routes of `table`. Their metric is `metric` plus the
+    length of the AS path: so Linux takes the best of several, and the table tells where each comes from. Nothing inside `refuses`
+    is taken, and no more than `limit` prefixes: with one more the session ends.
     """
 
     kind: ClassVar[str] = "customer-peer"
