@@ -16,7 +16,7 @@ from netorch.compiler.base import Carried, HostPart, HostView, Part
 from netorch.model.addr import parse_prefix
 from netorch.model.eni import Role, Uplink
 from netorch.state.base import BORDER_SLICE, OUTSIDE, KernelObject
-from netorch.state.bgp import Announcement, BgpPeer
+from netorch.state.daemons.bgp import Announcement, BgpPeer
 from netorch.state.nft import ROUTERS, NftElement
 
 

@@ -26,7 +26,7 @@ from netorch.model.vpc import RouteTable
 from netorch.plan.diff import diff
 from netorch.plan.explain import op_text
 from netorch.state.base import BORDER_SLICE, HOST_SLICE, KernelObject, Key, link_key, up_key
-from netorch.state.bgp import Announcement
+from netorch.state.daemons.bgp import Announcement
 from netorch.state.names import inlet_name
 from netorch.state.op import Delete, Failure, Op
 

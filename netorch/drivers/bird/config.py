@@ -19,7 +19,7 @@ import msgspec
 
 from netorch.model.addr import version_of
 from netorch.state.base import KernelObject
-from netorch.state.bgp import Announcement, BgpPeer
+from netorch.state.daemons.bgp import Announcement, BgpPeer
 
 # The router is missed after 0.9 s. Source: RFC 5880 section 6.8.4. BGP alone would need three times the keepalive time.
 BFD_INTERVAL_MS: Final = 300

@@ -25,7 +25,7 @@ from netorch.drivers.bird.daemon import PACKAGE, USER, Daemon
 from netorch.errors import KernelError
 from netorch.model.status import BorderSession
 from netorch.state.base import KernelObject, Key
-from netorch.state.bgp import Announcement, BgpPeer
+from netorch.state.daemons.bgp import Announcement, BgpPeer
 from netorch.state.op import Delete, Failure, Op, describe
 
 RUN: Final = Path("/run/netorch-bird")  # not below /run/netorch, which nobody but netorch may enter: bird is another user

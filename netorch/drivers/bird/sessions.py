@@ -10,7 +10,7 @@ from netorch.drivers import netns
 from netorch.drivers.bird.config import protocol_of
 from netorch.drivers.bird.control import Control
 from netorch.model.status import ESTABLISHED, BorderSession
-from netorch.state.bgp import BgpPeer
+from netorch.state.daemons.bgp import BgpPeer
 
 _NAME: Final = "Hostname is "
 _DOWN: Final = "down"

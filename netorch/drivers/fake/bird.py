@@ -12,7 +12,7 @@ from netorch.drivers.bird.driver import Bird
 from netorch.drivers.fake.host import FakeDriver, FakeHost
 from netorch.errors import KernelError
 from netorch.state.base import KernelObject
-from netorch.state.bgp import Announcement, BgpPeer
+from netorch.state.daemons.bgp import Announcement, BgpPeer
 from netorch.state.op import Delete, Failure, Op, describe
 
 _ASN_LAST: Final = 0xFFFFFFFF

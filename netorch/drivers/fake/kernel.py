@@ -24,7 +24,7 @@ from netorch.drivers.fake.tracker import FakeTracker
 from netorch.errors import KernelError
 from netorch.model.status import ESTABLISHED, BorderSession
 from netorch.state.base import OUTSIDE, OVERLAY, UNDERLAY, KernelObject, Key, link_key, up_key
-from netorch.state.bgp import BgpPeer
+from netorch.state.daemons.bgp import BgpPeer
 from netorch.state.op import Op
 
 _DEFAULT_UNDERLAY: Final = Underlay(ifname="eth0", mtu=1550)

@@ -10,7 +10,7 @@ from netorch.drivers.bird.control import Control
 from netorch.drivers.bird.driver import RUN
 from netorch.model.addr import version_of
 from netorch.state.base import KernelObject
-from netorch.state.bgp import Announcement, BgpPeer
+from netorch.state.daemons.bgp import Announcement, BgpPeer
 from netorch.state.op import Delete
 from tests.contract.kernel.stands import HOST, FakeStand, Stand
 

@@ -12,7 +12,7 @@ from netorch.drivers.bird import password
 from netorch.drivers.bird.driver import Bird
 from netorch.plan.diff import diff
 from netorch.state.base import OUTSIDE, KernelObject
-from netorch.state.bgp import Announcement, BgpPeer
+from netorch.state.daemons.bgp import Announcement, BgpPeer
 from netorch.state.link import LOOPBACK, AdminUp
 from netorch.state.netns import Namespace
 from netorch.state.op import Create, Delete, Replace

@@ -22,7 +22,7 @@ from netorch.model.outside.public import AddressPool
 from netorch.records import keys
 from netorch.records.codec import encode
 from netorch.state.base import OUTSIDE
-from netorch.state.bgp import Announcement
+from netorch.state.daemons.bgp import Announcement
 from netorch.state.op import Create
 from netorch.state.owner import netns_name
 from netorch.store.base import Delete

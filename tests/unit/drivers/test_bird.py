@@ -11,7 +11,7 @@ import pytest
 from netorch.drivers.bird.config import config_of, read, write
 from netorch.drivers.bird.control import BirdError, Control
 from netorch.drivers.bird.password import read_password
-from netorch.state.bgp import Announcement, BgpPeer
+from netorch.state.daemons.bgp import Announcement, BgpPeer
 
 PEER = BgpPeer(local="198.18.0.21", local_asn=64601, remote="198.18.0.254", remote_asn=64512)
 POOL = Announcement(prefix="198.51.100.0/24")

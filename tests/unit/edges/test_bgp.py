@@ -18,7 +18,7 @@ from netorch.model.outside.public import AddressPool
 from netorch.records import keys
 from netorch.records.codec import encode
 from netorch.state.base import BORDER_SLICE, OUTSIDE, KernelObject
-from netorch.state.bgp import Announcement, BgpPeer
+from netorch.state.daemons.bgp import Announcement, BgpPeer
 from netorch.state.nft import NftElement
 from netorch.state.op import Create, Delete, Op
 from tests.unit.edges.pair import EDGES, POOL, UPLINK, Pair

@@ -12,7 +12,7 @@ from netorch.model.eni import Host, Role
 from netorch.model.status import ESTABLISHED, AgentStatus, BorderSession
 from netorch.records import keys
 from netorch.state.base import BORDER_SLICE
-from netorch.state.bgp import Announcement
+from netorch.state.daemons.bgp import Announcement
 from netorch.state.op import Create, Delete
 from tests.unit.edges.pair import EDGES, POOL, UPLINK, Pair
 

@@ -7,7 +7,7 @@ import gc
 import pytest
 
 from netorch.state.base import BORDER_SLICE, HOST_SLICE, OUTSIDE, OVERLAY, UNDERLAY, KernelObject
-from netorch.state.bgp import Announcement, BgpPeer
+from netorch.state.daemons.bgp import Announcement, BgpPeer
 from netorch.state.foreign import Foreign, ForeignTable
 from netorch.state.link import AdminUp, CableEnd, IncompleteLink, Settings, Uplink
 from netorch.state.netns import Namespace
