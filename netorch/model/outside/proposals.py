@@ -1,0 +1,73 @@
+"""What is proposed for a tunnel, in strongSwan's words: AES256-GCM-16, SHA2-256 and group 19 are aes256gcm16-prfsha256-ecp256.
+
+EC2 names what each of encryption, integrity and Diffie-Hellman group may be. strongSwan has proposals, which may name several of
+each. Ciphers that authenticate by themselves (AES-GCM) need a proposal apart, because they take no integrity algorithm: phase 1
+derives its keys with the pseudo-random function of that name instead (RFC 5282 section 4), phase 2 needs none.
+
+The order is of preference. What is sound and cheap comes first; SHA-1, and groups of less than 112 bits or of unknown origin
+(RFC 8247 section 2.4), come last. Words: swanctl.conf(5), libstrongswan/crypto/proposal/proposal_keywords_static.txt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import product
+from typing import Final, Literal, TypeVar
+
+from netorch.model.outside.vpn import TunnelOptions
+
+Phase = Literal[1, 2]
+
+_ENCRYPTION: Final = {"AES256": "aes256", "AES128": "aes128"}
+_AUTHENTICATED: Final = {"AES256-GCM-16": "aes256gcm16", "AES128-GCM-16": "aes128gcm16"}
+_INTEGRITY: Final = {"SHA2-256": "sha256", "SHA2-384": "sha384", "SHA2-512": "sha512", "SHA1": "sha1"}
+_GROUPS: Final = {
+    19: "ecp256",
+    20: "ecp384",
+    21: "ecp521",
+    14: "modp2048",
+    15: "modp3072",
+    16: "modp4096",
+    17: "modp6144",
+    18: "modp8192",
+    24: "modp2048s256",
+    23: "modp2048s224",
+    22: "modp1024s160",
+    5: "modp1536",
+    2: "modp1024",
+}
+
+Row = tuple[tuple[str, ...], ...]  # the words of a proposal, by what they are for
+Name = TypeVar("Name", str, int)
+
+
+def proposals(options: TunnelOptions, phase: Phase) -> tuple[str, ...]:
+    """Return the proposals for a tunnel, the preferred one first; nothing if no combination of these options is possible.
+
+    Phase 1 is the IKE_SA, phase 2 the CHILD_SA. With IKEv1 alone there is a proposal for each combination, because strongSwan
+    offers the first algorithm of a proposal only (libcharon/encoding/payloads/proposal_substructure.c, set_from_proposal_v1), and
+    phase 1 has no AES-GCM. Phase 2 always has a Diffie-Hellman group, as EC2's.
+    """
+    if "ikev2" in options.ike_versions:
+        return tuple("-".join(word for words in row for word in words) for row in _rows(options, phase))
+    rows = (row for row in _rows(options, phase) if phase == 2 or row[0][0] not in _AUTHENTICATED.values())
+    return tuple("-".join(each) for row in rows for each in product(*row))
+
+
+def _rows(options: TunnelOptions, phase: Phase) -> Iterator[Row]:
+    """Yield the proposals that name each algorithm; none without one of each sort."""
+    if phase == 1:
+        encryption, integrity, groups = options.phase1_encryption, options.phase1_integrity, options.phase1_dh_groups
+        functions = tuple(f"prf{word}" for word in _chosen(_INTEGRITY, integrity))
+        authenticated: Row = (_chosen(_AUTHENTICATED, encryption), functions, _chosen(_GROUPS, groups))
+    else:
+        encryption, integrity, groups = options.phase2_encryption, options.phase2_integrity, options.phase2_dh_groups
+        authenticated = (_chosen(_AUTHENTICATED, encryption), _chosen(_GROUPS, groups))
+    plain = (_chosen(_ENCRYPTION, encryption), _chosen(_INTEGRITY, integrity), _chosen(_GROUPS, groups))
+    yield from (row for row in (authenticated, plain) if all(row))
+
+
+def _chosen(words: Mapping[Name, str], names: Iterable[Name]) -> tuple[str, ...]:
+    """Return the words for these names, in our order."""
+    wanted = set(names)
+    return tuple(word for name, word in words.items() if name in wanted)
