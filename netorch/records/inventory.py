@@ -16,6 +16,7 @@ import msgspec
 from netorch.errors import NewerRecord, UnreadableRecord
 from netorch.model.eni import EniStatus, Host, VpcStatus
 from netorch.model.ids import is_id, vni_of
+from netorch.model.outside.direct_connect import Connection
 from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.model.status import AgentStatus, HostMtu, NatUse
 from netorch.model.vpc import Vpc
@@ -64,6 +65,7 @@ class Inventory:
         self.nat_use: dict[tuple[str, str], NatUse] = {}  # (host, NAT gateway)
         self.agents: dict[str, AgentStatus] = {}
         self.pools: dict[str, Stored[AddressPool]] = {}  # by name
+        self.connections: dict[str, Stored[Connection]] = {}  # of Direct Connect, by name
         self.elastic_ips: dict[str, Stored[ElasticIp]] = {}  # by id
         self.mtus: dict[str, int] = {}  # of the hosts' underlays, as far as they have said
         self.raw: dict[str, KeyValue] = {}
@@ -110,6 +112,8 @@ def decoded(kvs: Sequence[KeyValue], revision: int) -> Inventory:
                 inventory.mtus[what] = decode(kv, HostMtu).mtu
             elif root == "pool":
                 inventory.pools[owner] = stored(kv, AddressPool)
+            elif root == "dxcon":
+                inventory.connections[owner] = stored(kv, Connection)
             elif root == "eip":
                 inventory.elastic_ips[what] = stored(kv, ElasticIp)
             else:

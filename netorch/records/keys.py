@@ -79,9 +79,14 @@ def tunnel_status(edge: str, vpn_id: str) -> str:
     return f"hoststat/{edge}/{vpn_id}"
 
 
+def connection_prefix() -> str:
+    """Return the prefix of all connections of Direct Connect."""
+    return "dxcon/"
+
+
 def connection(name: str) -> str:
     """Return the key of a Direct Connect connection."""
-    return f"dxcon/{name}"
+    return f"{connection_prefix()}{name}"
 
 
 def connection_vlan(name: str, outer_vlan: int, vlan: int) -> str:

@@ -16,14 +16,16 @@ from netorch.model.eni import Host, Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog
 from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping
+from netorch.model.outside.direct_connect import Connection, VirtualInterface
 from netorch.model.outside.gateway import EgressOnlyInternetGateway, InternetGateway, NatGateway, OnlyGateway
 from netorch.model.outside.public import AddressPool, ElasticIp
+from netorch.model.outside.vpn import VirtualPrivateGateway
 from netorch.model.permission import GROUP_PREFIX, LIST_PREFIX
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup, default_acl_id, default_group_id, referred
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records import keys
-from netorch.records.valid import members, outside
+from netorch.records.valid import direct_connect, members, outside
 
 T = TypeVar("T")
 Reference = tuple[type, str]  # the type of a record of the same VPC, and its id; of a mapping, what stands behind map/<vni>/
@@ -119,6 +121,12 @@ def _of_nat_gateway(gateway: NatGateway) -> Iterator[Reference]:
     yield GatewayMapping, gateway.id
     yield Subnet, gateway.subnet
     yield NetworkInterface, gateway.eni
+
+
+def _of_virtual_interface(vif: VirtualInterface) -> Iterator[Reference]:
+    """Yield its gateway; what was rejected keeps nothing."""
+    if not vif.rejected:
+        yield VirtualPrivateGateway, vif.gateway
 
 
 _ALL: Final[tuple[Kind[Any], ...]] = (
@@ -265,6 +273,28 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         check=outside.check_nat_gateway,
         placed=True,
         refers=_of_nat_gateway,
+    ),
+    Kind(
+        type=VirtualInterface,
+        prefix="dxvif",
+        noun="virtual interface",
+        command="dx vif",
+        not_found="DirectConnectClientException",  # Direct Connect has no code of its own for each kind
+        check=direct_connect.check_virtual_interface,
+        refers=_of_virtual_interface,
+        goes_along=lambda vif: vif.rejected,
+    ),
+    Kind(
+        type=Connection,
+        prefix="dxcon",
+        noun="connection",
+        command="dx connection",
+        not_found="DirectConnectClientException",
+        duplicate="DirectConnectClientException",
+        check=direct_connect.check_connection,
+        scope=Scope.OPERATOR,
+        at=keys.connection,
+        unique_names=False,
     ),
     Kind(
         type=ElasticIp,

@@ -13,6 +13,7 @@ from netorch.control.base.quotas import Quotas, quota_key
 from netorch.control.base.writes import ABSENT
 from netorch.errors import ApiError, Compacted, Conflict, NewerRecord, UnreadableRecord
 from netorch.model.eni import EniStatus, Host, VpcStatus
+from netorch.model.outside.direct_connect import Connection
 from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.model.status import AgentStatus, HostMtu, NatUse, PublicUse
 from netorch.records import keys
@@ -33,7 +34,7 @@ _ALONE: Final = (
     keys.mtu_prefix(),
     cursor_key(""),
 )
-_WHOLE: Final[dict[str, type]] = {"eip": ElasticIp, "pool": AddressPool}  # root -> all that stands below it
+_WHOLE: Final[dict[str, type]] = {"eip": ElasticIp, "pool": AddressPool, "dxcon": Connection}  # root -> all that stands below it
 _OTHERS: Final = ("host", "name", "alloc")  # roots below which not only records stand
 
 

@@ -61,4 +61,5 @@ class VirtualInterface(Record, frozen=True, kw_only=True, omit_defaults=True):
     bfd: bool = False
     routes: tuple[str, ...] = ()  # canonical IPv4 CIDRs, without BGP
     confirmed: bool = True  # by the VPC's owner, if the operator made it
+    rejected: bool = False  # by the VPC's owner, instead: its VLAN is free, and it is only there to be seen
     tags: Tags = {}

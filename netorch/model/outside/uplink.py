@@ -56,12 +56,19 @@ def uplink_text(uplink: Uplink) -> str:
 
 def violation_of(uplink: Uplink) -> Violation | None:
     """Return what is wrong with an uplink, nothing when all is well."""
-    if not _DEVICE.fullmatch(uplink.device):
-        return Violation(f"{shown(uplink.device)} is not the name of a network device", "write e.g. eth2")
+    if violation := violation_of_device(uplink.device):
+        return violation
     found = _violation_of_addresses(4, uplink.address, uplink.gateway)
     if found is None and (uplink.ipv6_address or uplink.ipv6_gateway):
         found = _violation_of_addresses(6, uplink.ipv6_address, uplink.ipv6_gateway)
     return found or _violation_of_numbers(uplink.asn, uplink.gateway_asn)
+
+
+def violation_of_device(device: str) -> Violation | None:
+    """Return what is wrong with the name of a network device."""
+    if _DEVICE.fullmatch(device):
+        return None
+    return Violation(f"{shown(device)} is not the name of a network device", "write e.g. eth2")
 
 
 def violation_of_edge(role: Role, pair: str, uplink: Uplink | str | None) -> Violation | None:
