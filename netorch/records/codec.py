@@ -13,10 +13,10 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from netorch.errors import NewerRecord, UnreadableRecord
-from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping
-from netorch.model.status import HostMtu
+from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping, Reach
+from netorch.model.status import HostMtu, Sealed, SealingKey
 from netorch.records.kinds import BY_TYPE
-from netorch.records.valid import members, outside
+from netorch.records.valid import members, outside, vpn
 from netorch.records.valid.needs import Invalid
 from netorch.store.base import DAMAGED, KeyValue
 
@@ -29,7 +29,10 @@ _CHECKS: Final[dict[type, Callable[[str, Any], None]]] = {
     Mapping: members.check_mapping,
     GatewayMapping: outside.check_gateway_mapping,
     PublicMapping: outside.check_public_mapping,
+    Reach: vpn.check_reach,
     HostMtu: members.check_host_mtu,
+    SealingKey: vpn.check_sealing_key,
+    Sealed: vpn.check_sealed,
 }
 _NUMBERED: Final = b'{"schema":'
 _encode: Final = msgspec.json.Encoder().encode
@@ -99,7 +102,7 @@ def check_sound(key: str, value: bytes) -> None:
 
 
 def check_value(key: str, record: object) -> None:
-    """Raise UnreadableRecord for a record that makes no sense at its key; statuses other than MTUs are not looked at."""
+    """Raise UnreadableRecord for a record that makes no sense at its key; statuses other than MTUs and keys are not looked at."""
     kind = BY_TYPE.get(type(record))
     check = kind.check if kind is not None else _CHECKS.get(type(record))
     try:

@@ -18,7 +18,8 @@ from netorch.model.eni import EniStatus, Host, VpcStatus
 from netorch.model.ids import is_id, vni_of
 from netorch.model.outside.direct_connect import Connection
 from netorch.model.outside.public import AddressPool, ElasticIp
-from netorch.model.status import AgentStatus, HostMtu, NatUse
+from netorch.model.outside.vpn import CustomerGateway
+from netorch.model.status import AgentStatus, HostMtu, NatUse, VpnStatus
 from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -63,10 +64,12 @@ class Inventory:
         self.eni_status: dict[tuple[str, str], EniStatus] = {}  # (host, interface)
         self.vpc_status: dict[tuple[str, int], VpcStatus] = {}  # (host, VNI)
         self.nat_use: dict[tuple[str, str], NatUse] = {}  # (host, NAT gateway)
+        self.vpn_status: dict[tuple[str, str], VpnStatus] = {}  # (host, VPN connection)
         self.agents: dict[str, AgentStatus] = {}
         self.pools: dict[str, Stored[AddressPool]] = {}  # by name
         self.connections: dict[str, Stored[Connection]] = {}  # of Direct Connect, by name
         self.elastic_ips: dict[str, Stored[ElasticIp]] = {}  # by id
+        self.customer_gateways: dict[str, Stored[CustomerGateway]] = {}  # by id
         self.mtus: dict[str, int] = {}  # of the hosts' underlays, as far as they have said
         self.raw: dict[str, KeyValue] = {}
         self.isolated: dict[int, IsolatedVpc] = {}
@@ -116,6 +119,8 @@ def decoded(kvs: Sequence[KeyValue], revision: int) -> Inventory:
                 inventory.connections[owner] = stored(kv, Connection)
             elif root == "eip":
                 inventory.elastic_ips[what] = stored(kv, ElasticIp)
+            elif root == "cgw":
+                inventory.customer_gateways[what] = stored(kv, CustomerGateway)
             else:
                 inventory.raw[kv.key] = kv
         except UnreadableRecord as error:
@@ -200,5 +205,7 @@ def _take_status(inventory: Inventory, kv: KeyValue, host: str, what: str) -> No
         inventory.eni_status[host, what] = decode(kv, EniStatus)
     elif is_id(what, "nat"):
         inventory.nat_use[host, what] = decode(kv, NatUse)
+    elif is_id(what, "vpn"):
+        inventory.vpn_status[host, what] = decode(kv, VpnStatus)
     else:
         inventory.raw[kv.key] = kv

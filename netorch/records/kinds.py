@@ -12,23 +12,22 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 import msgspec
 
-from netorch.model.eni import Host, Instance, NetworkInterface, primary_eni_id
+from netorch.model.eni import Host, Instance, NetworkInterface
 from netorch.model.flow_log import FlowLog
-from netorch.model.ids import is_id, vni_of
-from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping
+from netorch.model.ids import is_id
+from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping, Reach
 from netorch.model.outside.direct_connect import Connection, VirtualInterface
-from netorch.model.outside.gateway import EgressOnlyInternetGateway, InternetGateway, NatGateway, OnlyGateway
+from netorch.model.outside.gateway import EgressOnlyInternetGateway, InternetGateway, NatGateway
 from netorch.model.outside.public import AddressPool, ElasticIp
-from netorch.model.outside.vpn import VirtualPrivateGateway
-from netorch.model.permission import GROUP_PREFIX, LIST_PREFIX
+from netorch.model.outside.vpn import CustomerGateway, VirtualPrivateGateway, VpnConnection
 from netorch.model.routing.peering import PeeringConnection
-from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup, default_acl_id, default_group_id, referred
+from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet, Vpc
-from netorch.records import keys
-from netorch.records.valid import direct_connect, members, outside
+from netorch.records import keys, refers
+from netorch.records.refers import Reference
+from netorch.records.valid import direct_connect, members, outside, vpn
 
 T = TypeVar("T")
-Reference = tuple[type, str]  # the type of a record of the same VPC, and its id; of a mapping, what stands behind map/<vni>/
 
 
 class Scope(Enum):
@@ -37,10 +36,6 @@ class Scope(Enum):
     VPC = "vpc"  # vpc/<vni>/<prefix>/<id>; the VPC itself: vpc/<vni>/vpc
     OWNER = "owner"  # <root>/<owner>/<id>: it belongs to no VPC, so its id has the VNI 0
     OPERATOR = "operator"  # the operator's, and without an id: it goes by its name
-
-
-def _nothing(_record: object) -> Iterator[Reference]:
-    return iter(())
 
 
 def _never(_record: object) -> bool:
@@ -66,67 +61,9 @@ class Kind(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     prefixed: bool = False  # rules write its name behind the prefix of its ids: sg-web
     borrows: Reference | None = None  # the type whose name one without a name goes by, and the field with the id of that
     placed: bool = False  # hosts are asked to carry it: host/<host>/placement/<id>
-    refers: Callable[[T], Iterator[Reference]] = _nothing  # to what must exist
+    refers: Callable[[T], Iterator[Reference]] = refers.nothing  # to what must exist
     shared_with: Callable[[T], int] | None = None  # the VNI of the other VPC that has a record of it, under the same id
     goes_along: Callable[[T], bool] = _never  # whether it is deleted together with its VPC; else the VPC cannot be deleted
-
-
-def _of_vpc(vpc: Vpc) -> Iterator[Reference]:
-    yield SecurityGroup, default_group_id(vpc.id)
-    yield NetworkAcl, default_acl_id(vpc.id)
-
-
-def _of_subnet(subnet: Subnet) -> Iterator[Reference]:
-    if subnet.route_table:
-        yield RouteTable, subnet.route_table
-    if subnet.acl:
-        yield NetworkAcl, subnet.acl
-
-
-def _of_table(table: RouteTable) -> Iterator[Reference]:
-    """Yield the prefix lists; a target may be gone, then its route is a black hole."""
-    for route in table.routes:
-        if route.destination.startswith(LIST_PREFIX):
-            yield PrefixList, route.destination
-
-
-def _of_interface(eni: NetworkInterface) -> Iterator[Reference]:
-    yield Subnet, eni.subnet
-    for group_id in eni.groups:
-        yield SecurityGroup, group_id
-    if eni.gateway:
-        yield NatGateway, eni.gateway
-    if eni.instance:
-        yield Instance, eni.instance
-        for address in eni.addresses:
-            yield Mapping, address
-
-
-def _of_instance(instance: Instance) -> Iterator[Reference]:
-    yield NetworkInterface, primary_eni_id(instance.id)
-
-
-def _of_group(group: SecurityGroup) -> Iterator[Reference]:
-    """Yield what its rules refer to; a peer's group may be gone, then its rule permits nothing."""
-    own = (peer for peer in referred(group) if vni_of(peer) == group.vni)
-    for peer in own:
-        yield (SecurityGroup if peer.startswith(GROUP_PREFIX) else PrefixList), peer
-
-
-def _of_gateway(gateway: OnlyGateway) -> Iterator[Reference]:
-    yield GatewayMapping, gateway.id
-
-
-def _of_nat_gateway(gateway: NatGateway) -> Iterator[Reference]:
-    yield GatewayMapping, gateway.id
-    yield Subnet, gateway.subnet
-    yield NetworkInterface, gateway.eni
-
-
-def _of_virtual_interface(vif: VirtualInterface) -> Iterator[Reference]:
-    """Yield its gateway; what was rejected keeps nothing."""
-    if not vif.rejected:
-        yield VirtualPrivateGateway, vif.gateway
 
 
 _ALL: Final[tuple[Kind[Any], ...]] = (
@@ -139,7 +76,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         limit="VpcLimitExceeded",
         check=members.check_vpc,
         unique_names=False,  # within its owner: a key below name/ holds it
-        refers=_of_vpc,
+        refers=refers.of_vpc,
     ),
     Kind(
         type=Subnet,
@@ -149,7 +86,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         not_found="InvalidSubnetID.NotFound",
         limit="SubnetLimitExceeded",
         check=members.check_subnet,
-        refers=_of_subnet,
+        refers=refers.of_subnet,
     ),
     Kind(
         type=NetworkInterface,
@@ -162,7 +99,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         unique_names=False,
         borrows=(Instance, "instance"),
         placed=True,
-        refers=_of_interface,
+        refers=refers.of_interface,
     ),
     Kind(
         type=Instance,
@@ -171,7 +108,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         command="instance",
         not_found="InvalidInstanceID.NotFound",
         check=members.check_instance,
-        refers=_of_instance,
+        refers=refers.of_instance,
     ),
     Kind(
         type=RouteTable,
@@ -181,7 +118,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         not_found="InvalidRouteTableID.NotFound",
         limit="RouteTableLimitExceeded",
         check=members.check_route_table,
-        refers=_of_table,
+        refers=refers.of_table,
         goes_along=lambda table: table.main,
     ),
     Kind(
@@ -194,7 +131,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         duplicate="InvalidGroup.Duplicate",
         check=members.check_group,
         prefixed=True,
-        refers=_of_group,
+        refers=refers.of_group,
         goes_along=lambda group: group.is_default,
     ),
     Kind(
@@ -250,7 +187,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         limit="InternetGatewayLimitExceeded",
         check=outside.check_internet_gateway,
         placed=True,
-        refers=_of_gateway,
+        refers=refers.of_gateway,
     ),
     Kind(
         type=EgressOnlyInternetGateway,
@@ -261,7 +198,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         limit="EgressOnlyInternetGatewayLimitExceeded",
         check=outside.check_egress_only_gateway,
         placed=True,
-        refers=_of_gateway,
+        refers=refers.of_gateway,
     ),
     Kind(
         type=NatGateway,
@@ -272,7 +209,40 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         limit="NatGatewayLimitExceeded",
         check=outside.check_nat_gateway,
         placed=True,
-        refers=_of_nat_gateway,
+        refers=refers.of_nat_gateway,
+    ),
+    Kind(
+        type=VirtualPrivateGateway,
+        prefix="vgw",
+        noun="virtual private gateway",
+        command="vgw",
+        not_found="InvalidVpnGatewayID.NotFound",
+        limit="VpnGatewayLimitExceeded",
+        check=vpn.check_virtual_private_gateway,
+        placed=True,
+        refers=refers.of_gateway,
+    ),
+    Kind(
+        type=VpnConnection,
+        prefix="vpn",
+        noun="VPN connection",
+        command="vpn",
+        not_found="InvalidVpnConnectionID.NotFound",
+        limit="VpnConnectionLimitExceeded",
+        check=vpn.check_vpn_connection,
+        refers=refers.of_vpn_connection,
+    ),
+    Kind(
+        type=CustomerGateway,
+        prefix="cgw",
+        noun="customer gateway",
+        command="cgw",
+        not_found="InvalidCustomerGatewayID.NotFound",
+        limit="CustomerGatewayLimitExceeded",
+        check=vpn.check_customer_gateway,
+        scope=Scope.OWNER,
+        root="cgw",
+        unique_names=False,
     ),
     Kind(
         type=VirtualInterface,
@@ -281,7 +251,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         command="dx vif",
         not_found="DirectConnectClientException",  # Direct Connect has no code of its own for each kind
         check=direct_connect.check_virtual_interface,
-        refers=_of_virtual_interface,
+        refers=refers.of_virtual_interface,
         goes_along=lambda vif: vif.rejected,
     ),
     Kind(
@@ -352,13 +322,15 @@ def of_vpc() -> Iterator[Kind[Any]]:
     return (kind for kind in BY_PREFIX.values() if kind.scope is Scope.VPC and kind.type is not Vpc)
 
 
-MAPPINGS: Final = (Mapping, GatewayMapping, PublicMapping)
+MAPPINGS: Final = (Mapping, GatewayMapping, PublicMapping, Reach)
 
 
-def mapped(name: str) -> type[Mapping] | type[GatewayMapping] | type[PublicMapping]:
+def mapped(name: str) -> type[Mapping] | type[GatewayMapping] | type[PublicMapping] | type[Reach]:
     """Return which kind of mapping stands at `map/<vni>/<name>`."""
     if name.startswith(keys.PUBLIC):
         return PublicMapping
+    if name.startswith(keys.REACH):
+        return Reach
     return GatewayMapping if is_id(name) else Mapping
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from netorch.errors import UnreadableRecord
 from netorch.model.ids import is_id, vni_of
+from netorch.model.outside.public import ElasticIp
+from netorch.model.outside.vpn import CustomerGateway
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.kinds import BY_PREFIX, BY_TYPE, Kind, Scope
@@ -91,7 +93,9 @@ def wrong_names(inventory: Inventory) -> Iterator[UnreadableRecord]:
             if kind.scope is Scope.VPC:
                 wanted.update({key_of(owner, record): record.id for record in records.each(kind.type)})
     wanted.pop("", None)
-    wanted |= {key: stored.record.id for stored in inventory.elastic_ips.values() for key in names_of_owned(stored.record)}
+    owned: list[ElasticIp | CustomerGateway] = [stored.record for stored in inventory.elastic_ips.values()]
+    owned += [stored.record for stored in inventory.customer_gateways.values()]
+    wanted |= {key: record.id for record in owned for key in names_of_owned(record)}
     damaged = {error.key.rpartition("/")[2] for error in inventory.unreadable}
     known = {key for key in inventory.raw if key.startswith("named/")}
     for key in sorted(wanted.keys() - known):

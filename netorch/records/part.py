@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from netorch.errors import UnreadableRecord
-from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping
+from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping, Reach
 from netorch.records import keys
 from netorch.records.codec import decode
 from netorch.records.inventory import Inventory, decoded
@@ -62,7 +62,7 @@ def _beside(kvs: Iterable[KeyValue]) -> set[str]:
     return wanted
 
 
-def _hosts(mapping: Mapping | GatewayMapping | PublicMapping) -> Iterator[str]:
+def _hosts(mapping: Mapping | GatewayMapping | PublicMapping | Reach) -> Iterator[str]:
     match mapping:
         case Mapping():
             yield mapping.host

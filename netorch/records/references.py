@@ -11,6 +11,7 @@ from netorch.model import rules
 from netorch.model.addr import Prefix, first_overlaps, parse_ip, parse_prefix
 from netorch.model.eni import Host, NetworkInterface
 from netorch.model.mapping import GatewayMapping, PublicMapping
+from netorch.model.outside.vpn import VpnConnection
 from netorch.model.vpc import RouteTable, Subnet
 from netorch.records import keys
 from netorch.records.kinds import BY_PREFIX, BY_TYPE, MAPPINGS, of_vpc
@@ -63,10 +64,7 @@ def _contradictions(records: VpcRecords, hosts: Dictionary[str, Host]) -> Iterat
         for found, stored in records.of(kind.type).items() if kind.unique_names else ():
             if (other := seen.setdefault(stored.record.name, found)) != found:
                 yield keys.resource(found), keys.resource(other), f"both are called {stored.record.name}"
-    numbers: dict[int, str] = {}
-    for found, stored in records.of(RouteTable).items():
-        if (number := stored.record.number) and (other := numbers.setdefault(number, found)) != found:
-            yield keys.resource(found), keys.resource(other), f"both have the number {number}"
+    yield from _doubles(records)
     vpc = records.vpc.record
     blocks = [parse_prefix(text) for text in vpc.cidrs + vpc.ipv6_cidrs]
     subnets = {subnet_id: stored.record for subnet_id, stored in records.of(Subnet).items()}
@@ -88,6 +86,18 @@ def _contradictions(records: VpcRecords, hosts: Dictionary[str, Host]) -> Iterat
             if not any(p.holds(version, value) and not rules.is_reserved(p, value) for p in by_subnet[eni.subnet]):
                 yield keys.resource(eni_id), keys.resource(eni.subnet), f"{address} is not one of the subnet's"
     yield from _misplaced(records, hosts)
+
+
+def _doubles(records: VpcRecords) -> Iterator[tuple[str, str, str]]:
+    """Yield what has a number or an inside CIDR that something else has."""
+    held = [("number", str(table.number), table.id, "route tables") for table in records.each(RouteTable) if table.number]
+    for connection in records.each(VpnConnection):
+        held.append(("number", str(connection.number), connection.id, "connections"))
+        held += [("inside CIDR", tunnel.inside_cidr, connection.id, connection.gateway) for tunnel in connection.tunnels]
+    seen: dict[tuple[str, str, str], str] = {}
+    for what, value, found, among in held:
+        if (other := seen.setdefault((what, value, among), found)) != found:
+            yield keys.resource(found), keys.resource(other), f"both have the {what} {value}"
 
 
 def _ranges(subnet: Subnet) -> list[Prefix]:

@@ -15,7 +15,8 @@ from netorch.cli.output import Columns, cell, output_option, show_record
 from netorch.cli.stdout import reader_left
 
 if TYPE_CHECKING:
-    from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping
+    from netorch.control.views.mappings import OfOutside
+    from netorch.model.mapping import Mapping
     from netorch.store.base import Event
 
 COLUMNS = Columns(("vpc", "address", "private_address", "host", "vtep", "generation", "move"), ("vni", "mac", "eni"))
@@ -25,7 +26,8 @@ COLUMNS = Columns(("vpc", "address", "private_address", "host", "vtep", "generat
 def command() -> None:
     """The mapping service: (VNI, address) -> host. A generation is the store revision of the last change.
 
-    Two more kinds make the outside: (VNI, gateway) -> edges, and (VNI, public address) -> private address.
+    Three more kinds make the outside: (VNI, gateway) -> edges, (VNI, public address) -> private address, and
+    (VNI, virtual private gateway, edge) -> prefixes.
     """
 
 
@@ -35,14 +37,16 @@ def row(vpc: str, mapping: Mapping, generation: int) -> dict[str, Any]:
     return {"vpc": vpc, **msgspec.structs.asdict(mapping), "private_address": "", "generation": generation, "move": move}
 
 
-def outside_rows(vpc: str, mapping: GatewayMapping | PublicMapping, generation: int) -> list[dict[str, Any]]:
-    """Return the mapping of a gateway as it is shown, with a row for each edge that carries it, or that of a public address."""
-    from netorch.model.mapping import PublicMapping
+def outside_rows(vpc: str, mapping: OfOutside, generation: int) -> list[dict[str, Any]]:
+    """Return a mapping of the outside as it is shown: a row for each edge, or each prefix that an edge reaches."""
+    from netorch.model.mapping import PublicMapping, Reach
 
     blank = dict.fromkeys(("address", "private_address", "host", "vtep", "mac", "eni", "move"), "")
     known = {**blank, "vpc": vpc, "vni": mapping.vni, "groups": (), "generation": generation}
     if isinstance(mapping, PublicMapping):
         return [{**known, "address": mapping.address, "private_address": mapping.private_address, "eni": mapping.eni}]
+    if isinstance(mapping, Reach):
+        return [{**known, "address": found.prefix, "host": mapping.edge} for found in mapping.prefixes]
     return [{**known, "address": mapping.gateway, "host": seat.host, "vtep": seat.vtep} for seat in mapping.seats]
 
 
@@ -120,9 +124,9 @@ def _print(event: Event, output: str) -> None:
         click.echo("  ".join(f"{field}={cell(value)}" for field, value in fact.items()))
 
 
-def _facts(found: Mapping | GatewayMapping | PublicMapping | None) -> dict[str, Any]:
+def _facts(found: Mapping | OfOutside | None) -> dict[str, Any]:
     """Return what a mapping of any kind says; no host: there is none any more."""
-    from netorch.model.mapping import GatewayMapping, PublicMapping
+    from netorch.model.mapping import GatewayMapping, PublicMapping, Reach
 
     if found is None:
         return {"host": None}
@@ -130,5 +134,7 @@ def _facts(found: Mapping | GatewayMapping | PublicMapping | None) -> dict[str, 
         return {"edges": [seat.host for seat in found.seats]}
     if isinstance(found, PublicMapping):
         return {"private_address": found.private_address}
+    if isinstance(found, Reach):
+        return {"gateway": found.gateway, "prefixes": [reached.prefix for reached in found.prefixes]}
     move = {"move": f"{found.move.direction.value} {found.move.host}"} if found.move is not None else {}
     return {"host": found.host, **move}

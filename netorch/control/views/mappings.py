@@ -1,11 +1,14 @@
-"""The mapping service as people ask it: where does this address of this VPC live, and which edges carry its gateways?"""
+"""The mapping service as people ask it: where does this address of this VPC live, and which edges carry its gateways?
+
+What these edges reach through a virtual private gateway is a kind of mapping, too.
+"""
 
 from __future__ import annotations
 
 from netorch.control.base import checks
 from netorch.errors import ApiError
 from netorch.model.addr import packed, version_of
-from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping
+from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping, Reach
 from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -40,18 +43,15 @@ def lookup_mapping(store: Store, caller: Caller, vpc: int | str, address: str) -
     return found
 
 
-def list_outside(store: Store, caller: Caller, vpc: int | str) -> list[Stored[GatewayMapping | PublicMapping]]:
-    """Return a VPC's mappings of gateways, then of public addresses. Raises ApiError: InvalidVpcID.NotFound."""
-    vni = vpc_of(store, caller, vpc).vni
-    gateways: dict[str, Stored[GatewayMapping | PublicMapping]] = {}
-    publics: dict[str, Stored[GatewayMapping | PublicMapping]] = {}
-    for kv in store.list(keys.map_prefix(vni)).kvs:
-        kind = mapped(kv.key.removeprefix(keys.map_prefix(vni)))
-        if kind is GatewayMapping:
-            gateways[kv.key] = stored(kv, GatewayMapping)
-        elif kind is PublicMapping:
-            publics[kv.key] = stored(kv, PublicMapping)
-    return [*gateways.values(), *publics.values()]
+OfOutside = GatewayMapping | PublicMapping | Reach
+
+
+def list_outside(store: Store, caller: Caller, vpc: int | str) -> list[Stored[OfOutside]]:
+    """Return what a VPC has outside: gateways, public addresses, prefixes reached. Raises ApiError: InvalidVpcID.NotFound."""
+    prefix = keys.map_prefix(vpc_of(store, caller, vpc).vni)
+    kvs = store.list(prefix).kvs
+    kinds: tuple[type[OfOutside], ...] = (GatewayMapping, PublicMapping, Reach)
+    return [stored(kv, kind) for kind in kinds for kv in kvs if mapped(kv.key.removeprefix(prefix)) is kind]
 
 
 def list_mappings(store: Store, caller: Caller, vpc: int | str) -> list[Stored[Mapping]]:

@@ -44,6 +44,7 @@ SUPPORTED: Final = frozenset(
         TargetKind.INTERNET_GATEWAY,
         TargetKind.EGRESS_ONLY_GATEWAY,
         TargetKind.NAT_GATEWAY,
+        TargetKind.VPN_GATEWAY,
     }
 )
 
@@ -52,7 +53,7 @@ REPLACES_LOCAL: Final = frozenset({TargetKind.INTERFACE, TargetKind.NAT_GATEWAY}
 
 
 # What takes packets of one IP version only.
-ONLY_VERSION: Final = {TargetKind.NAT_GATEWAY: 4, TargetKind.EGRESS_ONLY_GATEWAY: 6}
+ONLY_VERSION: Final = {TargetKind.NAT_GATEWAY: 4, TargetKind.EGRESS_ONLY_GATEWAY: 6, TargetKind.VPN_GATEWAY: 4}
 
 
 class Target(msgspec.Struct, frozen=True):

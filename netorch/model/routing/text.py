@@ -24,7 +24,7 @@ _ALONE: Final = frozenset({LOCAL.kind, BLACKHOLE.kind}) | ONLY_ONE
 _WRITE: Final = "write DESTINATION via TARGET, e.g. 0.0.0.0/0 via eni fw-1"
 _DESTINATIONS: Final = "write a CIDR, e.g. 0.0.0.0/0, or pl- and a prefix list's name"
 _TARGETS: Final = (
-    "write igw, eigw, nat- and a NAT gateway's name, eni and an instance's, pcx- and a peering's, blackhole, or an id"
+    "write igw, eigw, vgw, nat- and a NAT gateway's name, eni and an instance's, pcx- and a peering's, blackhole, or an id"
 )
 
 

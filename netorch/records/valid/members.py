@@ -101,6 +101,9 @@ def check_route_table(key: str, table: RouteTable) -> None:
     for route in table.routes:
         _route(route, table.vni)
     need_single("routes", (route.destination for route in table.routes))
+    for gateway in table.propagating:
+        need_id("propagating", gateway, "vgw", table.vni)
+    need_single("propagating", table.propagating)
 
 
 def _route(route: VpcRoute, vni: int) -> None:

@@ -69,12 +69,12 @@ def test_a_route_has_one_spelling() -> None:
         ("0.0.0.0/0 via eni", "'eni' names no interface", "write eni and an instance's name"),
         ("0.0.0.0/0 via eni-fw", "'eni-fw' is not the id of an interface", "write eni fw, or an id"),
         ("0.0.0.0/0 via pcx", "'pcx' names no target", "write pcx- and its name"),
-        ("0.0.0.0/0 via pcx-", "'pcx-' is not a target", "write igw, eigw, nat- and a NAT gateway's name"),
-        ("0.0.0.0/0 via pcx b", "'pcx b' is not a target", "write igw, eigw, nat-"),
+        ("0.0.0.0/0 via pcx-", "'pcx-' is not a target", "write igw, eigw, vgw, nat- and a NAT gateway's name"),
+        ("0.0.0.0/0 via pcx b", "'pcx b' is not a target", "write igw, eigw, vgw, nat-"),
         ("0.0.0.0/0 via igw-main", "'igw-main' has a name, and a VPC has one igw at most", "write igw"),
-        ("0.0.0.0/0 via local-1", "'local-1' is not a target", "write igw, eigw, nat-"),
-        ("0.0.0.0/0 via 10.0.0.1", "'10.0.0.1' is not a target", "write igw, eigw, nat-"),
-        ("0.0.0.0/0 via IGW", "'IGW' is not a target", "write igw, eigw, nat-"),
+        ("0.0.0.0/0 via local-1", "'local-1' is not a target", "write igw, eigw, vgw, nat-"),
+        ("0.0.0.0/0 via 10.0.0.1", "'10.0.0.1' is not a target", "write igw, eigw, vgw, nat-"),
+        ("0.0.0.0/0 via IGW", "'IGW' is not a target", "write igw, eigw, vgw, nat-"),
     ],
 )
 def test_a_text_that_is_no_route_is_answered_with_what_to_write(text: str, what: str, fix: str) -> None:

@@ -1,0 +1,165 @@
+"""What one value of a VPN may be, as EC2 has it: the same for a file, for a command, and for a record that is read.
+
+A rule returns nothing, or a Violation, and never raises. Source: EC2's API reference, VpnTunnelOptionsSpecification,
+CreateCustomerGateway, CreateVpnGateway.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from typing import Final, TypeVar
+
+from netorch.model import rules
+from netorch.model.addr import AddressError, Prefix, parse_prefix
+from netorch.model.outside.vpn import NUMBER_LAST, TUNNELS, TunnelOptions
+from netorch.model.permission import cidr
+from netorch.model.rules import Violation, number_text, shown
+
+V = TypeVar("V", str, int)
+
+INSIDE: Final = parse_prefix("169.254.0.0/16")  # where the networks of tunnels are
+INSIDE_LENGTH: Final = 30
+# EC2's own: its services are at some of them.
+INSIDE_RESERVED: Final = tuple(
+    parse_prefix(f"169.254.{middle}/30") for middle in ("0.0", "1.0", "2.0", "3.0", "4.0", "5.0", "169.252")
+)
+
+IKE_VERSIONS: Final = ("ikev1", "ikev2")
+ENCRYPTION: Final = ("AES128", "AES256", "AES128-GCM-16", "AES256-GCM-16")
+INTEGRITY: Final = ("SHA1", "SHA2-256", "SHA2-384", "SHA2-512")
+PHASE1_DH_GROUPS: Final = (2, *range(14, 25))
+PHASE2_DH_GROUPS: Final = (2, 5, *range(14, 25))
+PHASE1_LIFETIME: Final = (900, 28800)
+PHASE2_LIFETIME: Final = (900, 3600)
+REKEY_MARGIN_LEAST: Final = 60
+REKEY_FUZZ: Final = (0, 100)
+REPLAY_WINDOW: Final = (64, 2048)
+DPD_TIMEOUT: Final = (3, 3600)  # EC2's least is 30
+
+PSK_RULE: Final = "use 8 to 64 letters, digits, '.' and '_', not 0 first"
+_PSK: Final = re.compile(r"(?!0)[A-Za-z0-9._]{8,64}")
+_IDENTITY: Final = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
+_PEM: Final = re.compile(r"(-----BEGIN CERTIFICATE-----\n([A-Za-z0-9+/=]{1,76}\n)+-----END CERTIFICATE-----\n?)+")
+_PEM_MOST: Final = 32_768  # characters
+_RESERVED_ASNS: Final = {23456, 65535}  # RFC 6793, RFC 7300
+_ASN_LAST: Final = 0xFFFFFFFF  # itself reserved: RFC 7300
+_PRIVATE_ASNS: Final = (range(64512, 65535), range(4_200_000_000, 4_294_967_295))  # RFC 6996
+
+
+def number(value: int) -> Violation | None:
+    """Return what is wrong with the number of a connection in its VPC."""
+    return None if 1 <= value <= NUMBER_LAST else Violation(f"{number_text(value)} is out of range", f"use 1 to {NUMBER_LAST}")
+
+
+def gateway_asn(value: int) -> Violation | None:
+    """Return what is wrong with the AS number of a virtual private gateway: a private one, as EC2's."""
+    if any(value in numbers for numbers in _PRIVATE_ASNS):
+        return None
+    what = f"{number_text(value)} is not a private AS number"
+    return Violation(what, "choose 64512 to 65534, or 4200000000 to 4294967294")
+
+
+def customer_asn(value: int) -> Violation | None:
+    """Return what is wrong with the AS number of a customer's router."""
+    if value not in _RESERVED_ASNS and 0 < value < _ASN_LAST:
+        return None
+    return Violation(f"{number_text(value)} is not the number of an autonomous system", "write e.g. 65000")
+
+
+def customer_address(text: str) -> Violation | None:
+    """Return what is wrong with the address of a customer gateway."""
+    value = rules.address(text, 4)
+    if isinstance(value, Violation):
+        return Violation(value.what, "write the IPv4 address of the customer's device, or of the NAT that it is behind")
+    found = rules.public_cidr(f"{text}/32")
+    return found if isinstance(found, Violation) else None
+
+
+def identity(text: str) -> Violation | None:
+    """Return what is wrong with the name by which a device is known in IKE: an address, a domain name, a distinguished name."""
+    if _IDENTITY.fullmatch(text):
+        return None
+    return Violation(f"{shown(text)} is not an identity", "write a domain name, an address, or e.g. 'C=DE, O=acme, CN=router'")
+
+
+def psk(text: str) -> Violation | None:
+    """Return what is wrong with a pre-shared key. The key itself is in no text."""
+    if _PSK.fullmatch(text):
+        return None
+    return Violation(f"the pre-shared key is not one: it has {len(text)} characters", PSK_RULE)
+
+
+def certificates(text: str) -> Violation | None:
+    """Return what is wrong with the form of certificates; whether they are valid, IKE decides."""
+    if len(text) <= _PEM_MOST and _PEM.fullmatch(text):
+        return None
+    return Violation("it is not a certificate in PEM", "write what begins with -----BEGIN CERTIFICATE-----")
+
+
+def inside_cidr(text: str) -> Prefix | Violation:
+    """Return the network of a tunnel, or what is wrong with it."""
+    example = f"write a /{INSIDE_LENGTH} of {INSIDE}, e.g. 169.254.10.0/30"
+    try:
+        prefix = parse_prefix(text)
+    except AddressError:
+        return Violation(f"{shown(text)} is not the network of a tunnel", example)
+    if prefix.version != 4 or prefix.length != INSIDE_LENGTH or not INSIDE.contains(prefix):
+        return Violation(f"{text} is not a /{INSIDE_LENGTH} of {INSIDE}", example)
+    if prefix in INSIDE_RESERVED:
+        return Violation(f"{text} is one of the networks that EC2 keeps for itself", example)
+    return prefix
+
+
+def traffic_cidr(text: str) -> Prefix | Violation:
+    """Return an IPv4 network at one end of a connection, or what is wrong with it."""
+    found = cidr(text, references=False)
+    if isinstance(found, Prefix) and found.version != 4:
+        return Violation(f"{text} is IPv{found.version}, and a virtual private gateway's VPN has IPv4 only", "write an IPv4 CIDR")
+    return found
+
+
+def count_of_tunnels(count: int) -> Violation | None:
+    """Return what is wrong with how many tunnels a connection has."""
+    return None if count == TUNNELS else Violation(f"{count} tunnels are there", f"a connection has {TUNNELS}")
+
+
+def options(found: TunnelOptions) -> Iterator[tuple[str, Violation]]:
+    """Yield what is wrong with the options of a tunnel, each with the field that has it."""
+    texts = (
+        ("ike_versions", found.ike_versions, IKE_VERSIONS),
+        ("phase1_encryption", found.phase1_encryption, ENCRYPTION),
+        ("phase1_integrity", found.phase1_integrity, INTEGRITY),
+        ("phase2_encryption", found.phase2_encryption, ENCRYPTION),
+        ("phase2_integrity", found.phase2_integrity, INTEGRITY),
+    )
+    groups = (
+        ("phase1_dh_groups", found.phase1_dh_groups, PHASE1_DH_GROUPS),
+        ("phase2_dh_groups", found.phase2_dh_groups, PHASE2_DH_GROUPS),
+    )
+    phase2_most = min(PHASE2_LIFETIME[1], found.phase1_lifetime - 1)
+    numbers = (
+        ("phase1_lifetime", found.phase1_lifetime, *PHASE1_LIFETIME),
+        ("phase2_lifetime", found.phase2_lifetime, PHASE2_LIFETIME[0], max(phase2_most, PHASE2_LIFETIME[0])),
+        ("rekey_margin", found.rekey_margin, REKEY_MARGIN_LEAST, max(found.phase2_lifetime // 2, REKEY_MARGIN_LEAST)),
+        ("rekey_fuzz", found.rekey_fuzz, *REKEY_FUZZ),
+        ("replay_window", found.replay_window, *REPLAY_WINDOW),
+        ("dpd_timeout", found.dpd_timeout, *DPD_TIMEOUT),
+    )
+    for field, chosen, known in texts:
+        yield from ((field, violation) for violation in _choice(chosen, known))
+    for field, wanted, possible in groups:
+        yield from ((field, violation) for violation in _choice(wanted, possible))
+    for field, value, least, most in numbers:
+        if not least <= value <= most:
+            yield field, Violation(f"{number_text(value)} is out of range", f"choose {least} to {most}")
+
+
+def _choice(chosen: Collection[V], known: Collection[V]) -> Iterator[Violation]:
+    """Yield what is wrong with a choice of one or more."""
+    fix = f"choose among {', '.join(map(str, known))}"
+    if not chosen:
+        yield Violation("nothing is chosen", fix)
+    if len(set(chosen)) < len(chosen):
+        yield Violation("one stands there twice", "write each once")
+    yield from (Violation(f"{shown(one)} is not known", fix) for one in chosen if one not in known)
