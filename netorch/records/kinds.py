@@ -23,9 +23,9 @@ from netorch.model.outside.vpn import CustomerGateway, VirtualPrivateGateway, Vp
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet, Vpc
-from netorch.records import keys, refers
-from netorch.records.refers import Reference
-from netorch.records.valid import direct_connect, members, outside, vpn
+from netorch.records import keys
+from netorch.records.valid import direct_connect, members, outside, refers, vpn
+from netorch.records.valid.refers import Reference
 
 T = TypeVar("T")
 

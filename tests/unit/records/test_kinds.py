@@ -22,8 +22,8 @@ from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
 from netorch.records.kinds import Kind
 from netorch.records.read import read, read_all
-from netorch.records.refers import Reference
 from netorch.records.valid.needs import Invalid
+from netorch.records.valid.refers import Reference
 from netorch.store.base import Delete, Put
 from netorch.store.memory import MemoryStore
 
