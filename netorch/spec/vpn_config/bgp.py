@@ -1,0 +1,97 @@
+"""BGP of the customer's device, for bird 2 and for FRR: over both tunnels, with the same policy.
+
+Out goes what is connected to the device and in the networks that its owner names in the file. In comes what the VPC has now. So a
+mistake at either end leads no traffic elsewhere.
+"""
+
+from __future__ import annotations
+
+from netorch.spec.vpn_config.facts import EXAMPLE, HOLD_TIME_S, KEEPALIVE_S, Ends, Facts, Keys, head, need_bgp
+
+
+def bird_conf(facts: Facts, _keys: Keys) -> str:
+    """Return bird.conf. Raises ApiError for a connection with static routes."""
+    need_bgp(facts, "bird")
+    sections = [
+        [
+            *head(facts, "bird.conf, for bird 2", "#"),
+            "# Store it as /etc/bird/bird.conf, then: birdc configure. The devices are those that swanctl.conf names.",
+        ],
+        [
+            "# What the VPC may reach here: write your networks. Those of them that are connected to this device are announced.",
+            f"define LOCAL_NETWORKS = [ {EXAMPLE}+ ];",
+            "# What the VPC has.",
+            f"define VPC_NETWORKS = [ {', '.join(facts.cidrs)} ];",
+        ],
+        [
+            f"router id {facts.ends[0].customer_inside};",
+            "protocol device { }",
+            "protocol direct { ipv4; }",
+            "protocol kernel {",
+            "  merge paths on;  # both tunnels are used at once",
+            "  ipv4 { import none; export where source = RTS_BGP; };",
+            "}",
+        ],
+        *(_bird_session(facts, ends) for ends in facts.ends),
+    ]
+    return "\n\n".join("\n".join(section) for section in sections) + "\n"
+
+
+def _bird_session(facts: Facts, ends: Ends) -> list[str]:
+    return [
+        f"protocol bgp {ends.device} {{  # {ends.name}",
+        f"  local {ends.customer_inside} as {facts.connection.asn};",
+        f"  neighbor {ends.edge_inside} as {facts.gateway.asn};",
+        f'  interface "{ends.device}";',
+        f"  hold time {HOLD_TIME_S};",
+        f"  keepalive time {KEEPALIVE_S};",
+        "  ipv4 {",
+        "    import where net ~ VPC_NETWORKS;",
+        "    export where source = RTS_DEVICE && net ~ LOCAL_NETWORKS;",
+        "  };",
+        "}",
+    ]
+
+
+def frr_conf(facts: Facts, _keys: Keys) -> str:
+    """Return frr.conf, for bgpd. Raises ApiError for a connection with static routes."""
+    need_bgp(facts, "FRR")
+    allowed = (f"ip prefix-list VPC-NETWORKS seq {place * 5} permit {cidr}" for place, cidr in enumerate(facts.cidrs, 1))
+    lines = [
+        *head(facts, "frr.conf, for bgpd of FRR", "!"),
+        "! Store it as /etc/frr/frr.conf with `bgpd=yes` in /etc/frr/daemons. The devices are those that swanctl.conf names.",
+        "frr defaults traditional",
+        "!",
+        "! What the VPC may reach here: write your networks. Those of them that are connected to this device are announced.",
+        f"ip prefix-list LOCAL-NETWORKS seq 5 permit {EXAMPLE} le 32",
+        "! What the VPC has.",
+        *allowed,
+        "!",
+        f"router bgp {facts.connection.asn}",
+        f" bgp router-id {facts.ends[0].customer_inside}",
+        *(line for ends in facts.ends for line in _frr_neighbour(facts, ends)),
+        " address-family ipv4 unicast",
+        "  redistribute connected",
+        f"  maximum-paths {len(facts.ends)}",
+        *(line for ends in facts.ends for line in _frr_policy(ends)),
+        " exit-address-family",
+        "exit",
+        "!",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _frr_neighbour(facts: Facts, ends: Ends) -> list[str]:
+    return [
+        f" neighbor {ends.edge_inside} remote-as {facts.gateway.asn}",
+        f" neighbor {ends.edge_inside} description {ends.name}",
+        f" neighbor {ends.edge_inside} timers {KEEPALIVE_S} {HOLD_TIME_S}",
+    ]
+
+
+def _frr_policy(ends: Ends) -> list[str]:
+    return [
+        f"  neighbor {ends.edge_inside} activate",
+        f"  neighbor {ends.edge_inside} prefix-list VPC-NETWORKS in",
+        f"  neighbor {ends.edge_inside} prefix-list LOCAL-NETWORKS out",
+    ]

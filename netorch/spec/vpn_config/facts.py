@@ -1,0 +1,107 @@
+"""What a configuration of the customer's side is written from, and the names of devices in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from netorch.errors import ApiError
+from netorch.model.outside.vpn import Authentication, Tunnel, VirtualPrivateGateway, VpnConnection, if_id, inside_addresses
+
+HOLD_TIME_S: Final = 30  # of BGP, EC2's
+KEEPALIVE_S: Final = 10
+DPD_RETRIES: Final = 3  # questions without an answer until the other end is taken for dead, EC2's
+EXAMPLE: Final = "192.168.0.0/16"  # of a network of the customer's
+
+Keys = Mapping[int, str]  # pre-shared keys by tunnel, 1 or 2; those that the caller has
+
+
+class Ends(msgspec.Struct, frozen=True):
+    """One tunnel, seen from both ends."""
+
+    connection: VpnConnection
+    number: int  # 1 or 2
+    tunnel: Tunnel
+
+    @property
+    def name(self) -> str:
+        return f"{self.connection.id}-{self.number}"
+
+    @property
+    def identity(self) -> str:
+        """By which the customer's device names itself."""
+        return self.connection.identity or self.connection.address
+
+    @property
+    def edge_inside(self) -> str:
+        return inside_addresses(self.tunnel.inside_cidr)[0]
+
+    @property
+    def customer_inside(self) -> str:
+        return inside_addresses(self.tunnel.inside_cidr)[1]
+
+    @property
+    def if_id(self) -> int:
+        return if_id(self.connection.vni, self.connection.number, self.number - 1)
+
+    @property
+    def device(self) -> str:
+        """The xfrm interface's name, unique among those of all connections, and short enough (IFNAMSIZ)."""
+        return f"vpn{self.if_id:x}"
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """A VPN connection, and what its customer must know besides."""
+
+    connection: VpnConnection
+    gateway: VirtualPrivateGateway
+    cidrs: tuple[str, ...]  # IPv4, of the VPC
+
+    @property
+    def ends(self) -> tuple[Ends, ...]:
+        """The tunnels that end at an edge."""
+        pairs = enumerate(self.connection.tunnels, 1)
+        return tuple(Ends(self.connection, number, tunnel) for number, tunnel in pairs if tunnel.edge)
+
+    @property
+    def has_certificates(self) -> bool:
+        return self.connection.authentication is Authentication.CERTIFICATE
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """The numbers of the tunnels that end nowhere."""
+        return tuple(number for number, tunnel in enumerate(self.connection.tunnels, 1) if not tunnel.edge)
+
+
+def facts_of(connection: VpnConnection, gateway: VirtualPrivateGateway, cidrs: tuple[str, ...]) -> Facts:
+    """Return what to write a configuration from. Raises ApiError when no tunnel ends anywhere."""
+    facts = Facts(connection=connection, gateway=gateway, cidrs=cidrs)
+    if not facts.ends:
+        what = "none of its tunnels ends at an edge, so there is nothing to connect to"
+        raise ApiError("IncorrectState", f"{connection.id}: {what}; the operator has to add edges to the gateway's pair")
+    return facts
+
+
+def need_bgp(facts: Facts, what: str) -> None:
+    """Raise ApiError when the connection has static routes, for a configuration of a routing daemon."""
+    if facts.connection.static:
+        why = f"{facts.connection.id} has static routes, and no BGP that {what} could speak"
+        raise ApiError("InvalidParameterCombination", f"{why}; the format swanctl has the routes")
+
+
+def placeholder(number: int) -> str:
+    """Return what stands for a pre-shared key that is not known. It is none: a key has no such characters."""
+    return f"<pre-shared key of tunnel {number}>"
+
+
+def head(facts: Facts, what: str, comment: str) -> list[str]:
+    """Return the first lines of a configuration."""
+    connection = facts.connection
+    lines = [
+        f"VPN connection {connection.id} ({connection.name}): {what}, the customer's side.",
+        f"Virtual private gateway {connection.gateway} (AS {facts.gateway.asn}), customer gateway {connection.customer_gateway}.",
+    ]
+    lines += [f"Tunnel {number} ends at no edge now. Write the configuration again when it does." for number in facts.missing]
+    return [f"{comment} {line}" for line in lines]
