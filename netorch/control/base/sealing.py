@@ -1,0 +1,77 @@
+"""Secrets that one edge alone can open: pre-shared keys, private keys, keys of BGP. Nothing else of them is ever stored.
+
+They are sealed with libsodium's sealed boxes (X25519, XSalsa20-Poly1305) to the public key that the edge's agent publishes. What
+is sealed is JSON: `{"psk": ...}`, or `{"key": ...}` for a private key in PEM. No error and no change of a plan has any of it.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import string
+from typing import Final
+
+import msgspec
+from nacl.public import PublicKey, SealedBox
+
+from netorch.control.base.writes import ABSENT, Writes
+from netorch.errors import ApiError
+from netorch.model.status import Sealed, SealingKey
+from netorch.records import keys
+from netorch.records.read import get
+from netorch.store.base import Store
+
+PSK_LENGTH: Final = 32  # characters of one that netorch makes, EC2's
+_PSK_ALPHABET: Final = string.ascii_letters + string.digits + "._"  # EC2's
+
+
+class Secret(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is sealed: a pre-shared key, or a private key in PEM. It never shows what it holds."""
+
+    psk: str = ""
+    key: str = ""
+
+    def __repr__(self) -> str:
+        return "Secret()"
+
+    __str__ = __repr__
+
+
+def make_psk() -> str:
+    """Return a new pre-shared key, of EC2's form: it does not begin with 0."""
+    first = secrets.choice(_PSK_ALPHABET.replace("0", ""))
+    return first + "".join(secrets.choice(_PSK_ALPHABET) for _ in range(PSK_LENGTH - 1))
+
+
+def seal(key: SealingKey, secret: Secret) -> str:
+    """Return a secret that only the edge with that key can open, in base64; each time it looks different."""
+    box = SealedBox(PublicKey(base64.b64decode(key.public)))
+    return base64.b64encode(box.encrypt(msgspec.json.encode(secret))).decode()
+
+
+def edge_key(store: Store, edge: str) -> SealingKey:
+    """Return the public key of an edge. Raises ApiError: IncorrectState for an edge that has published none."""
+    found = get(store, keys.edge_key(edge), SealingKey)
+    if found is None:
+        what = f"host {edge}: has published no key yet, so nothing can be sealed for it"
+        raise ApiError("IncorrectState", f"{what}; start its agent there: netorch agent run --host {edge}")
+    return found.record
+
+
+def seal_writes(writes: Writes, store: Store, edge: str, resource_id: str, secret: dict[int, Secret]) -> None:
+    """Add secrets of a connection or a virtual interface at an edge, by tunnel (1, 2; 0: a virtual interface's own).
+
+    The others that the edge has of it stay. Raises ApiError: IncorrectState as `edge_key`.
+    """
+    key = edge_key(store, edge)
+    known = get(store, keys.secret(edge, resource_id), Sealed)
+    boxes = dict(known.record.boxes) if known is not None else {}
+    boxes |= {place: seal(key, one) for place, one in secret.items()}
+    revision = known.mod_revision if known is not None else ABSENT
+    writes.change(keys.secret(edge, resource_id), revision, Sealed(boxes=boxes))
+
+
+def sealed_places(store: Store, edge: str, resource_id: str) -> frozenset[int]:
+    """Return the tunnels of a connection of which an edge has a secret."""
+    known = get(store, keys.secret(edge, resource_id), Sealed)
+    return frozenset(known.record.boxes) if known is not None else frozenset()
