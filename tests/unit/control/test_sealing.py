@@ -10,7 +10,7 @@ import pytest
 from nacl.exceptions import CryptoError
 from nacl.public import PrivateKey, SealedBox
 
-from netorch.control.base.sealing import Secret, edge_key, make_psk, seal, seal_writes, sealed_places
+from netorch.control.base.private.sealing import Secret, edge_key, make_psk, seal, seal_writes, sealed_places
 from netorch.control.base.writes import Writes
 from netorch.errors import ApiError
 from netorch.model.outside.vpn_rules import psk

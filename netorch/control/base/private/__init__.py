@@ -1,0 +1,1 @@
+"""What actions and plans share about private networks elsewhere: VPN and Direct Connect."""
