@@ -89,9 +89,24 @@ def connection(name: str) -> str:
     return f"{connection_prefix()}{name}"
 
 
+def connection_vlans(name: str) -> str:
+    """Return the prefix of the VLANs of a connection that virtual interfaces have."""
+    return f"alloc/vlan/{name}/"
+
+
 def connection_vlan(name: str, outer_vlan: int, vlan: int) -> str:
     """Return the key that says which virtual interface has a VLAN of a connection."""
-    return f"alloc/vlan/{name}/{outer_vlan}.{vlan}"
+    return f"{connection_vlans(name)}{outer_vlan}.{vlan}"
+
+
+def ports(host: str) -> str:
+    """Return the prefix of the devices of an edge that are connections of Direct Connect."""
+    return f"alloc/dxport/{host}/"
+
+
+def port(host: str, device: str) -> str:
+    """Return the key that says which connection a device of an edge is."""
+    return f"{ports(host)}{device}"
 
 
 def host_prefix(name: str) -> str:

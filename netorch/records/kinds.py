@@ -212,6 +212,17 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         refers=refers.of_nat_gateway,
     ),
     Kind(
+        type=VirtualInterface,
+        prefix="dxvif",
+        noun="virtual interface",
+        command="dx vif",
+        not_found="DirectConnectClientException",  # Direct Connect has no code of its own for each kind
+        duplicate="DirectConnectClientException",
+        check=direct_connect.check_virtual_interface,
+        refers=refers.of_virtual_interface,
+        goes_along=lambda vif: vif.rejected,
+    ),
+    Kind(
         type=VirtualPrivateGateway,
         prefix="vgw",
         noun="virtual private gateway",
@@ -243,16 +254,6 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         scope=Scope.OWNER,
         root="cgw",
         unique_names=False,
-    ),
-    Kind(
-        type=VirtualInterface,
-        prefix="dxvif",
-        noun="virtual interface",
-        command="dx vif",
-        not_found="DirectConnectClientException",  # Direct Connect has no code of its own for each kind
-        check=direct_connect.check_virtual_interface,
-        refers=refers.of_virtual_interface,
-        goes_along=lambda vif: vif.rejected,
     ),
     Kind(
         type=Connection,

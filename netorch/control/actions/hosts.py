@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from netorch.control.actions.direct_connect.ports import refuse_ports
 from netorch.control.actions.outside.departures import changed_meanwhile, give_up_seats, refuse_placed, set_aside
 from netorch.control.actions.outside.drains import admit
 from netorch.control.base import checks, pairs
@@ -138,11 +139,13 @@ def delete_host(store: Store, caller: Caller, name: str) -> None:
 
     Raises:
       ApiError: InvalidHostID.NotFound; DependencyViolation while the host is to carry interfaces, or gateways and is not
-        drained; IncorrectState while hosts still send to it, or its partner could not take over.
+        drained, or has connections of Direct Connect; IncorrectState while hosts still send to it, or its partner could not take
+        over.
     """
     del caller
     with set_aside(store, name) as aside:
         state = aside.state
+        refuse_ports(store, name)
         if state.drained:
             give_up_seats(store, aside)
             state = read_loaded(store, name)

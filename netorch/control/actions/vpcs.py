@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from netorch.control.actions import acls, groups
+from netorch.control.actions.direct_connect.making import refuse_range
 from netorch.control.actions.outside.gateways import put_on
 from netorch.control.actions.outside.ranges import Provided, give_back, kept_pools, provide, refuse_pooled
 from netorch.control.base import checks
@@ -36,6 +37,7 @@ from netorch.model.cloud import (
     MAIN_ROUTE_TABLE,
 )
 from netorch.model.ids import Vni
+from netorch.model.outside.direct_connect import VirtualInterface
 from netorch.model.outside.gateway import InternetGateway
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import NetworkAcl, SecurityGroup
@@ -309,8 +311,8 @@ def associate_cidr(store: Store, caller: Caller, vpc_id: str, cidr: str | Provid
     Raises:
       ApiError as `create_vpc` for a range of an address pool.
       ApiError: InvalidVpcID.NotFound, CidrLimitExceeded, OperationNotPermitted while a peering request of the VPC's is pending,
-        InvalidVpc.Range for a bad range, one that overlaps another of its own or of a peer, or one that is the same as, or larger
-        than, the destination of a route.
+        InvalidVpc.Range for a bad range, one that overlaps another of its own, of a peer or of a virtual interface, or one that
+        is the same as, or larger than, the destination of a route.
     """
 
     def decide() -> tuple[Writes, Vpc]:
@@ -325,6 +327,7 @@ def associate_cidr(store: Store, caller: Caller, vpc_id: str, cidr: str | Provid
         refuse_covered_routes(vpc_id, new, read_all(store, RouteTable, vpc.vni).values())
         writes.expect(use_key(vpc_id), used)
         writes.change(keys.vpc(vpc.vni), stored.mod_revision, changed)
+        refuse_range(changed, (found.record for found in read_all(store, VirtualInterface, vpc.vni).values()))
         connections = [found.record for found in read_all(store, PeeringConnection, vpc.vni).values()]
         refuse_ranges(writes, vpc, changed, connections, peers_of(store, caller, connections), caller.now())
         return writes, changed

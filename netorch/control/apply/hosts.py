@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from netorch.control.actions import hosts as host_actions
+from netorch.control.actions.direct_connect.ports import check_uplink
+from netorch.control.actions.direct_connect.users import port_holders
 from netorch.control.apply.builder import PlanBuilder
 from netorch.control.apply.changes import Action, Change, differences
 from netorch.control.base.edge_users import users_of
@@ -70,6 +72,7 @@ def _change(builder: PlanBuilder, state: HostState, host: Host, others: Iterable
             fix = f"drain the edge before its uplink is changed: netorch host drain --wait {name}"
             raise ApiError("IncorrectState", f"host {name!r}: {cut}; {fix}")
         _keep_apart(builder, writes, host, others)
+        _keep_off_ports(builder, writes, host)
         writes.expect(keys.host_drained(name), builder.revision_of(keys.host_drained(name)))
     writes.change(keys.host_spec(name), state.mod_revision, host)
     changed = differences(uplink=(_uplink_text(before), _uplink_text(host)), tags=(before.tags, host.tags))
@@ -81,6 +84,13 @@ def _keep_apart(builder: PlanBuilder, writes: Writes, host: Host, others: Iterab
     pools = (stored.record for stored in builder.inventory.pools.values())
     add_host(writes, host, pools, builder.revision_of(keys.pool_ranges()))
     add_uplink(writes, host, others, builder.revision_of(keys.uplinks()))
+
+
+def _keep_off_ports(builder: PlanBuilder, writes: Writes, host: Host) -> None:
+    """Add the guard of an uplink that is no connection of Direct Connect. Raises ApiError: DirectConnectClientException."""
+    check_uplink(host, port_holders(kv for key, kv in builder.inventory.raw.items() if key.startswith(keys.ports(host.name))))
+    if host.uplink is not None:
+        writes.expect(keys.port(host.name, host.uplink.device), ABSENT)
 
 
 def _refuse_contradiction(stored: Host, declared: Host) -> None:

@@ -41,6 +41,7 @@ class Quotas(Record, frozen=True, kw_only=True, omit_defaults=True):
     public_addresses: int = 64  # elastic and ephemeral ones; an hour after its release an address still counts
     provided_ipv6_ranges: int = 64  # /56s out of pools, likewise; EC2 has 5 a VPC, which cidrs_per_vpc bounds, too
     nat_gateways_per_vpc: int = 5  # EC2's, of an availability zone
+    virtual_interfaces_per_gateway: int = 50  # as many as Direct Connect has of a connection
     owner: str = ""  # whose they are; the key says it in the store
 
     @property

@@ -6,10 +6,12 @@ from enum import Enum
 from typing import Final
 
 from netorch.model.record import Part, Record
+from netorch.model.status import ESTABLISHED, VifStatus
 from netorch.model.vpc import Tags
 
 VLAN_LAST: Final = 4094  # IEEE 802.1Q: 4095 is reserved, and 0 means a priority without a VLAN
 MTUS: Final = (1500, 8500)  # of a virtual interface, EC2's, in bytes
+MAX_INTERFACES: Final = 50  # of a connection, EC2's quota
 
 
 class HostedConnection(Part, frozen=True, kw_only=True, omit_defaults=True):
@@ -63,3 +65,33 @@ class VirtualInterface(Record, frozen=True, kw_only=True, omit_defaults=True):
     confirmed: bool = True  # by the VPC's owner, if the operator made it
     rejected: bool = False  # by the VPC's owner, instead: its VLAN is free, and it is only there to be seen
     tags: Tags = {}
+
+
+class VifState(Enum):
+    """The states of a virtual interface, Direct Connect's. One that is deleted is not there any more."""
+
+    CONFIRMING = "confirming"  # the VPC's owner has not said yet whether he wants it
+    PENDING = "pending"  # its edge has said nothing of it yet
+    AVAILABLE = "available"  # the BGP session is up; with static routes: the port has a carrier
+    DOWN = "down"
+    REJECTED = "rejected"
+
+
+class ConnectionState(Enum):
+    """The states of a connection, as far as Direct Connect's are known here."""
+
+    PENDING = "pending"  # no edge has said anything: it looks at a port while virtual interfaces are there
+    AVAILABLE = "available"  # the port has a carrier
+    DOWN = "down"
+
+
+def state_of(vif: VirtualInterface, said: VifStatus | None) -> VifState:
+    """Return the state of a virtual interface, of which `said` is its edge's last word."""
+    if vif.rejected:
+        return VifState.REJECTED
+    if not vif.confirmed:
+        return VifState.CONFIRMING
+    if said is None:
+        return VifState.PENDING
+    is_up = said.carrier and (not vif.asn or said.bgp == ESTABLISHED)
+    return VifState.AVAILABLE if is_up else VifState.DOWN

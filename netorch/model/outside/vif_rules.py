@@ -11,15 +11,11 @@ from typing import Final
 from netorch.model import rules
 from netorch.model.addr import AddressError, Prefix, canonical_ip, format_ip, parse_ip, parse_prefix
 from netorch.model.outside.direct_connect import MTUS, VLAN_LAST, Connection, HostedConnection
+from netorch.model.outside.vpn_rules import INSIDE, INSIDE_LENGTH, INSIDE_RESERVED, customer_asn
 from netorch.model.rules import Violation, number_text
 
-ASN_LAST: Final = 4294967294  # RFC 7300: the last one is reserved
 KEY_LENGTHS: Final = (6, 80)  # characters of a BGP key
 MAX_ROUTES: Final = 100  # of a virtual interface, as many as a customer may announce by BGP
-DRAWN_FROM: Final = parse_prefix("169.254.0.0/16")  # peer addresses, when none are given
-DRAWN_LENGTH: Final = 30
-# AWS uses these itself: the VPN guide, "inside IPv4 CIDR". The last has the addresses of EC2's own services.
-_RESERVED: Final = tuple(map(parse_prefix, (*(f"169.254.{n}.0/30" for n in range(6)), "169.254.169.252/30")))
 _LENGTHS: Final = (30, 31)
 _PRIVATE: Final = tuple(map(parse_prefix, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16")))
 _EXAMPLE: Final = "write e.g. the edge's 169.254.100.1/30 and the customer's 169.254.100.2, or leave both out"
@@ -48,9 +44,7 @@ def mtu_violation(mtu: int) -> Violation | None:
 
 def asn_violation(asn: int) -> Violation | None:
     """Return what is wrong with the AS number of a customer's router; 0 means that it speaks no BGP."""
-    if 0 <= asn <= ASN_LAST:
-        return None
-    return Violation(f"{number_text(asn)} is not the number of an autonomous system", f"choose 1 to {ASN_LAST}")
+    return customer_asn(asn) if asn else None
 
 
 def key_violation(key: str) -> Violation | None:
@@ -104,7 +98,7 @@ def link_of(address: str, peer: str, ranges: Iterable[Prefix] = ()) -> Prefix | 
     if not any(block.contains(network) for block in _PRIVATE):
         blocks = ", ".join(map(str, _PRIVATE))
         return Violation(f"{network} is not private", f"choose one inside {blocks}")
-    if any(block.overlaps(network) for block in _RESERVED):
+    if any(block.overlaps(network) for block in INSIDE_RESERVED):
         return Violation(f"{network} is reserved", "choose another one, or leave both addresses out")
     ends = ends_of(network)
     if {own[1], other[1]} != set(ends):
@@ -119,7 +113,7 @@ def link_of(address: str, peer: str, ranges: Iterable[Prefix] = ()) -> Prefix | 
 
 def ends_of(network: Prefix) -> tuple[int, int]:
     """Return the two addresses that a /30 or a /31 has (RFC 3021), the edge's first."""
-    first = network.network + (network.length == DRAWN_LENGTH)
+    first = network.network + (network.length == INSIDE_LENGTH)
     return first, first + 1
 
 
@@ -133,13 +127,13 @@ def drawn(number: int, taken: Iterable[Prefix]) -> tuple[str, str] | None:
 
     Nobody else has it among `taken`. `number` says where to begin to look, so that two VPCs rarely have the same.
     """
-    count = DRAWN_FROM.size >> 32 - DRAWN_LENGTH
-    blocked = [*_RESERVED, *taken]
+    count = INSIDE.size >> 32 - INSIDE_LENGTH
+    blocked = [*INSIDE_RESERVED, *taken]
     for step in range(count):
-        network = Prefix(4, DRAWN_FROM.network + ((number + step) % count << 32 - DRAWN_LENGTH), DRAWN_LENGTH)
+        network = Prefix(4, INSIDE.network + ((number + step) % count << 32 - INSIDE_LENGTH), INSIDE_LENGTH)
         if not any(network.overlaps(block) for block in blocked):
             first, second = ends_of(network)
-            return f"{format_ip(4, first)}/{DRAWN_LENGTH}", format_ip(4, second)
+            return f"{format_ip(4, first)}/{INSIDE_LENGTH}", format_ip(4, second)
     return None
 
 

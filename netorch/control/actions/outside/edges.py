@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from netorch.control.actions.direct_connect.ports import check_ports
 from netorch.control.actions.hosts import keep_apart, make_host, read_uplink
 from netorch.control.actions.outside.departures import Aside, changed_meanwhile, expect_unused, give_up_seats, set_aside
 from netorch.control.actions.outside.drains import admit
@@ -34,8 +35,9 @@ def update_edge(
 
     Raises:
       ApiError: InvalidHostID.NotFound; InvalidParameterValue for a hypervisor, a bad uplink or AS number, an uplink address that
-        another edge has, or a pair that has two edges; InvalidParameterCombination for a pair without an uplink; IncorrectState
-        while packets come to the edge, or when its partner could not take over.
+        another edge has, or a pair that has two edges; DirectConnectClientException for an uplink that is a connection's device,
+        or another pair while virtual interfaces are there; InvalidParameterCombination for a pair without an uplink;
+        IncorrectState while packets come to the edge, or when its partner could not take over.
     """
     del caller  # hosts have no owner; the CLI lets operators in only
     before = read_host(store, name).host
@@ -73,6 +75,7 @@ def _commit(store: Store, aside: Aside, host: Host) -> None:
     """Write an edge that is set aside as it is to be. Raises ApiError."""
     before, writes = aside.state.host, Writes()
     keep_apart(writes, store, host)
+    check_ports(store, before, host)
     if host.pair != before.pair:
         give_up_seats(store, aside)
         pairs.leave(writes, store, before)

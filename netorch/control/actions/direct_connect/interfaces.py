@@ -1,0 +1,211 @@
+"""Private virtual interfaces: VLANs of connections that lead into VPCs.
+
+They end at the VPC's virtual private gateway. One that the operator makes in another owner's VPC passes no packet before that
+owner confirms it. EC2 lets the owner name the gateway then; here the VPC has one at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from netorch.control.actions.direct_connect.making import (
+    Around,
+    Wanted,
+    check_protocol,
+    create_writes,
+    new_interface,
+    static_routes,
+)
+from netorch.control.actions.direct_connect.users import read_connection, refused, users_of
+from netorch.control.base.quotas import quotas_of
+from netorch.control.base.structure import delete_part
+from netorch.control.base.writes import Writes, attempt, guard_structure
+from netorch.model.mapping import GatewayMapping
+from netorch.model.outside.direct_connect import Connection, VifState, VirtualInterface, state_of
+from netorch.model.outside.vpn import VirtualPrivateGateway, VpnConnection
+from netorch.model.status import VifStatus
+from netorch.model.vpc import Vpc
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.errors import not_found
+from netorch.records.read import Stored, get, read, read_all, read_vpc
+from netorch.store.base import Store
+
+
+class VifInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A virtual interface, with what its edge says of it."""
+
+    vif: VirtualInterface
+    vpc: Vpc
+    state: VifState
+    gateway_asn: int
+    said: VifStatus
+
+
+def create_virtual_interface(store: Store, caller: Caller, vpc_id: str, wanted: Wanted) -> VirtualInterface:
+    """Return a new virtual interface of a VPC. The operator's, in another owner's VPC, waits for that owner's word.
+
+    Raises:
+      ApiError: InvalidVpcID.NotFound; InvalidVpnGatewayID.NotFound for a VPC without a virtual private gateway;
+        DirectConnectClientException for a connection that is not the owner's to use, or not at an edge of that gateway, a VLAN
+        that is taken, what else cannot be, or too many of them; InvalidParameterValue, TagLimitExceeded.
+    """
+
+    def decide() -> tuple[Writes, VirtualInterface]:
+        vpc = read_vpc(store, caller, vpc_id)
+        connection = read_connection(store, caller, wanted.connection)
+        around, mapping = _around(store, vpc.record, connection.record)
+        confirmed = not caller.operator or vpc.record.owner == caller.owner
+        made = new_interface(caller, around, connection.record, wanted, confirmed=confirmed)
+        writes = Writes()
+        guard_structure(writes, vpc)
+        writes.expect(keys.gateway_mapping(made.vni, made.gateway), mapping)
+        writes.expect(keys.connection(made.connection), connection.mod_revision)
+        create_writes(writes, vpc.record, made)
+        return writes, made
+
+    return attempt(store, decide)
+
+
+def _around(store: Store, vpc: Vpc, connection: Connection) -> tuple[Around, int]:
+    """Return what a virtual interface is made beside, and the revision of its gateway's mapping."""
+    gateway = next((stored.record for stored in read_all(store, VirtualPrivateGateway, vpc.vni).values()), None)
+    mapping = get(store, keys.gateway_mapping(vpc.vni, gateway.id), GatewayMapping) if gateway is not None else None
+    found = Around(
+        vpc=vpc,
+        gateway=gateway,
+        mapping=mapping.record if mapping is not None else None,
+        others=tuple(stored.record for stored in read_all(store, VirtualInterface, vpc.vni).values()),
+        vpns=tuple(stored.record for stored in read_all(store, VpnConnection, vpc.vni).values()),
+        vlans={(user.outer_vlan, user.vlan): user.id for user in users_of(store, connection.name)},
+        quotas=quotas_of(store, vpc.owner),
+    )
+    return found, mapping.mod_revision if mapping is not None else 0
+
+
+def confirm_virtual_interface(store: Store, caller: Caller, vif_id: str) -> VirtualInterface:
+    """Let packets pass by a virtual interface that the operator made, and return it.
+
+    Raises:
+      ApiError: DirectConnectClientException for one that does not exist, or is not in `confirming`.
+    """
+    return _answer(store, caller, vif_id, accepted=True)
+
+
+def reject_virtual_interface(store: Store, caller: Caller, vif_id: str) -> VirtualInterface:
+    """Refuse a virtual interface that the operator made, and return it: its VLAN is free, and it stays until it is deleted.
+
+    Raises:
+      ApiError: DirectConnectClientException for one that does not exist, or is not in `confirming`.
+    """
+    return _answer(store, caller, vif_id, accepted=False)
+
+
+def _answer(store: Store, caller: Caller, vif_id: str, *, accepted: bool) -> VirtualInterface:
+    def decide() -> tuple[Writes, VirtualInterface]:
+        _, stored = read(store, caller, VirtualInterface, vif_id)
+        vif = stored.record
+        if vif.confirmed or vif.rejected:
+            what = "is confirmed already" if vif.confirmed else "is rejected"
+            raise refused(f"virtual interface {vif_id}", what, "only one in `confirming` is confirmed or rejected")
+        writes = Writes()
+        changed = msgspec.structs.replace(vif, confirmed=accepted, rejected=not accepted)
+        writes.change(keys.resource(vif_id), stored.mod_revision, changed)
+        if not accepted:
+            _free(writes, vif)
+        return writes, changed
+
+    return attempt(store, decide)
+
+
+def _free(writes: Writes, vif: VirtualInterface) -> None:
+    """Add the end of what a virtual interface holds besides its record."""
+    writes.drop(keys.connection_vlan(vif.connection, vif.outer_vlan, vif.vlan))
+    writes.drop(keys.secret(vif.edge, vif.id))
+
+
+def modify_virtual_interface(
+    store: Store, caller: Caller, vif_id: str, *, mtu: int | None = None, routes: Sequence[str] | None = None
+) -> VirtualInterface:
+    """Change the MTU or the static routes of a virtual interface, and return it; None leaves what it has.
+
+    Raises:
+      ApiError: DirectConnectClientException for one that does not exist or is rejected, another MTU than 1500 or 8500, a bad
+        route, routes beside BGP, or no routes without it.
+    """
+    where = f"virtual interface {vif_id}"
+
+    def decide() -> tuple[Writes, VirtualInterface]:
+        vpc, stored = read(store, caller, VirtualInterface, vif_id)
+        vif = stored.record
+        if vif.rejected:
+            raise refused(where, "is rejected", "delete it, and create another one")
+        changed = msgspec.structs.replace(
+            vif,
+            mtu=vif.mtu if mtu is None else mtu,
+            routes=vif.routes if routes is None else static_routes(where, vpc.record, routes),
+        )
+        check_protocol(where, changed, _gateway_of(store, vif))
+        writes = Writes()
+        if changed != vif:
+            guard_structure(writes, vpc)  # the routes lie outside the ranges that it has now
+            writes.change(keys.resource(vif_id), stored.mod_revision, changed)
+        return writes, changed
+
+    return attempt(store, decide)
+
+
+def _gateway_of(store: Store, vif: VirtualInterface) -> VirtualPrivateGateway:
+    found = get(store, keys.resource(vif.gateway), VirtualPrivateGateway)
+    if found is None:
+        raise not_found("vgw", vif.gateway)
+    return found.record
+
+
+def delete_virtual_interface(store: Store, caller: Caller, vif_id: str) -> None:
+    """Delete a virtual interface. Its VLAN is free at once.
+
+    Raises:
+      ApiError: DirectConnectClientException for one that does not exist.
+    """
+
+    def decide() -> tuple[Writes, None]:
+        vpc, vif = read(store, caller, VirtualInterface, vif_id)
+        writes = Writes()
+        delete_writes(writes, vpc, vif)
+        return writes, None
+
+    attempt(store, decide)
+
+
+def delete_writes(writes: Writes, vpc: Stored[Vpc], vif: Stored[VirtualInterface]) -> None:
+    """Add the end of a virtual interface and of all that it holds."""
+    delete_part(writes, vpc, vif)
+    if not vif.record.rejected:  # its VLAN may be another's
+        _free(writes, vif.record)
+
+
+def describe_virtual_interfaces(store: Store, caller: Caller, vpc_id: str) -> list[VifInfo]:
+    """Return a VPC's virtual interfaces by id. Raises ApiError: InvalidVpcID.NotFound."""
+    vpc = read_vpc(store, caller, vpc_id).record
+    return [_info(store, vpc, stored.record) for stored in read_all(store, VirtualInterface, vpc.vni).values()]
+
+
+def describe_virtual_interface(store: Store, caller: Caller, vif_id: str) -> VifInfo:
+    """Return one virtual interface. Raises ApiError: DirectConnectClientException."""
+    vpc, vif = read(store, caller, VirtualInterface, vif_id)
+    return _info(store, vpc.record, vif.record)
+
+
+def _info(store: Store, vpc: Vpc, vif: VirtualInterface) -> VifInfo:
+    said = get(store, keys.tunnel_status(vif.edge, vif.id), VifStatus)
+    gateway = get(store, keys.resource(vif.gateway), VirtualPrivateGateway)
+    return VifInfo(
+        vif=vif,
+        vpc=vpc,
+        state=state_of(vif, said.record if said is not None else None),
+        gateway_asn=gateway.record.asn if gateway is not None else 0,
+        said=said.record if said is not None else VifStatus(),
+    )

@@ -1,0 +1,1 @@
+"""Direct Connect: what commands and files make of it."""

@@ -1,0 +1,58 @@
+"""A pair of edges, a connection at one of them, and a VPC with a virtual private gateway at both."""
+
+from __future__ import annotations
+
+import pytest
+
+from netorch.control.actions import vpcs
+from netorch.control.actions.direct_connect import connections
+from netorch.control.base.named import add_name
+from netorch.control.base.pairs import choose_pair, place_gateway
+from netorch.control.base.writes import Writes
+from netorch.model.eni import Host
+from netorch.model.outside.direct_connect import Connection
+from netorch.model.outside.vpn import VirtualPrivateGateway
+from netorch.model.vpc import Vpc
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.inventory import read_inventory
+from netorch.records.names import wrong_names
+from netorch.store.base import Store
+from tests.unit.control.outside.conftest import make_edge, west
+
+__all__ = ["make_edge", "west"]
+
+
+def clean(store: Store) -> None:
+    """Check that everything can be read, and that nothing contradicts anything."""
+    inventory = read_inventory(store)
+    assert [str(error) for error in inventory.unreadable] == []
+    assert [str(error) for error in wrong_names(inventory)] == []
+
+
+def make_gateway(store: Store, caller: Caller, vpc: Vpc, pair: str = "west") -> VirtualPrivateGateway:
+    """Return a VPC's new virtual private gateway."""
+    gateway = VirtualPrivateGateway(id=caller.new_id("vgw", vpc.vni), vni=vpc.vni, name="dc")
+    writes = Writes()
+    writes.create(keys.resource(gateway.id), gateway)
+    add_name(writes, vpc, gateway)
+    place_gateway(writes, choose_pair(store, caller, "test", pair), vpc.vni, gateway.id)
+    assert writes.commit(store)
+    return gateway
+
+
+@pytest.fixture
+def connection(store: Store, operator: Caller, west: list[Host]) -> Connection:
+    del west
+    return connections.create_connection(store, operator, name="port-1", host="e1", device="eth3", owner="acme")
+
+
+@pytest.fixture
+def vpc(store: Store, acme: Caller) -> Vpc:
+    return vpcs.create_vpc(store, acme, name="web", cidrs=["10.0.0.0/16"])
+
+
+@pytest.fixture
+def gateway(store: Store, acme: Caller, vpc: Vpc, west: list[Host]) -> VirtualPrivateGateway:
+    del west
+    return make_gateway(store, acme, vpc)
