@@ -42,8 +42,9 @@ def run_agent(host_name: str, store_url: str, state_dir: Path, flow_log_dir: Pat
     # Imported here: pyroute2 takes a second to import, and only this process needs it.
     from netorch.drivers.conntrack.sources import KernelFlows
     from netorch.drivers.linux import LinuxKernel
+    from netorch.drivers.sealing import EdgeKey
 
-    kernel = LinuxKernel(host_name)
+    kernel = LinuxKernel(host_name, EdgeKey(state_dir / f"{host_name}.key"))
     claim = kernel.claim()  # the lock is another agent's affair where it has another state directory
     stop_fd = _descriptor_of_signals(signal.SIGTERM, signal.SIGINT)
     snapshot = state_dir / f"{host_name}.snapshot"

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from netorch.model.status import BorderSession
+from netorch.model.status import BorderSession, TunnelStatus
 from netorch.state.base import HOST_SLICE, KernelObject, Key
 from netorch.state.flow import Flow
 from netorch.state.op import Failure, Op
@@ -71,7 +71,11 @@ class UnderlayChanged(msgspec.Struct, frozen=True):
     """The VTEP address came or went, or its device's MTU changed: ask `underlay` again, a dump shows nothing of it."""
 
 
-KernelEvent = Seen | Gone | Lost | UnderlayChanged
+class TunnelsChanged(msgspec.Struct, frozen=True):
+    """The SAs of tunnels came or went, or something is known of why they do not: ask `tunnels` again, a dump shows no SAs."""
+
+
+KernelEvent = Seen | Gone | Lost | UnderlayChanged | TunnelsChanged
 
 
 class Driver(Protocol):
@@ -252,6 +256,13 @@ class Kernel(Protocol):
 
     def border_sessions(self) -> tuple[BorderSession, ...]:
         """Return how an edge's sessions with the border router are; none if it has none."""
+        ...
+
+    def tunnels(self) -> Mapping[str, TunnelStatus]:
+        """Return how each IKE connection of an edge is, by its name, without what BGP says; none if it has none.
+
+        To be asked each second: this also tells a daemon that hangs, and begins tunnels that this side is to begin.
+        """
         ...
 
     def left_alone(self, ifname: str) -> str:

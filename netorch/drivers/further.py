@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from netorch.drivers import netns
 from netorch.drivers.base import Count, Driver
 from netorch.drivers.bird.driver import RUN, Bird
+from netorch.drivers.charon import driver as charon
+from netorch.drivers.charon.driver import Charon
 from netorch.drivers.conntrack.flows import Conntrack
 from netorch.drivers.conntrack.tracker import GatewayTracker, Tracker
 from netorch.drivers.namespace_name import NamespaceNames
 from netorch.drivers.nft.tables import Nft
 from netorch.drivers.rtnl.driver import Rtnl
+from netorch.drivers.sealing import EdgeKey
 from netorch.drivers.spaces import Spaces
 from netorch.drivers.sysctl import LOOK_EVERY_S, Sysctls
 from netorch.drivers.tc.driver import Tc
 from netorch.errors import KernelError
-from netorch.model.status import BorderSession
+from netorch.model.status import BorderSession, TunnelStatus
 from netorch.state.base import HOST_SLICE, OUTSIDE
 from netorch.state.names import vni_of_netns
 from netorch.state.owner import label_of, netns_name
@@ -27,15 +30,19 @@ from netorch.state.owner import label_of, netns_name
 class FurtherNamespaces:
     """Implements `netorch.drivers.namespaces.Furnisher`."""
 
-    def __init__(self, host: str, spaces: Spaces, names: NamespaceNames, trackers: dict[str, Tracker]) -> None:
-        """Take the host's open namespaces, their names, and its connection trackers, which those of gateways join."""
+    def __init__(
+        self, host: str, spaces: Spaces, names: NamespaceNames, trackers: dict[str, Tracker], key: EdgeKey | None
+    ) -> None:
+        """Take the host's open namespaces, their names, its connection trackers, which those of gateways join, and its key."""
         self._host = host
+        self._key = key
         self._spaces = spaces
         self._names = names
         self._trackers = trackers
         self._rtnl: dict[str, Rtnl] = {}  # by label
         self._nft: dict[str, Nft] = {}
         self._bird: Bird | None = None  # of the outside
+        self._charon: Charon | None = None  # likewise
 
     def labels(self) -> set[str]:
         """Return the labels in the names in /run/netns that are this host's."""
@@ -63,11 +70,12 @@ class FurtherNamespaces:
         return drivers
 
     def empty(self, label: str) -> None:
-        """Give back the uplinks in a namespace, delete the cables that lead out of it, and end the daemon."""
+        """Give back the uplinks in a namespace, delete the cables that lead out of it, and end the daemons."""
         try:
-            if label == OUTSIDE and self._bird is not None:
+            if label == OUTSIDE and self._bird is not None and self._charon is not None:
                 self._bird.stop()
-                self._bird = None
+                self._charon.stop()
+                self._bird = self._charon = None
             self._rtnl[label].empty()
         except OSError as error:
             raise KernelError(f"empty namespace {netns_name(self._host, label)}", error.errno or 0, str(error)) from error
@@ -99,6 +107,10 @@ class FurtherNamespaces:
         """Return how the sessions of the outside's routing daemon are."""
         return self._bird.sessions() if self._bird is not None else ()
 
+    def tunnels(self) -> Mapping[str, TunnelStatus]:
+        """Return how the tunnels of the outside's IKE daemon are."""
+        return self._charon.tunnels() if self._charon is not None else {}
+
     def has_carrier(self, ifname: str) -> bool:
         """Return whether a device in the outside is there, up, and connected to something. Raises KernelError."""
         return OUTSIDE in self._rtnl and self._rtnl[OUTSIDE].has_carrier(ifname)
@@ -114,7 +126,8 @@ class FurtherNamespaces:
         if label != OUTSIDE:
             return drivers
         self._bird = Bird(label, fd, RUN / self._host)
-        return *drivers, self._bird
+        self._charon = Charon(label, fd, charon.RUN / self._host, self._key)
+        return *drivers, self._bird, self._charon
 
 
 def _is_gateway(label: str) -> bool:

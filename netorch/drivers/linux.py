@@ -18,11 +18,12 @@ from netorch.drivers.nft.tables import Nft
 from netorch.drivers.probe.echoes import RawEchoes
 from netorch.drivers.rtnl.driver import Rtnl
 from netorch.drivers.rtnl.underlay import UnderlayDevice
+from netorch.drivers.sealing import EdgeKey
 from netorch.drivers.spaces import Spaces
 from netorch.drivers.sysctl import Sysctls
 from netorch.drivers.tc.driver import Tc
 from netorch.errors import KernelError
-from netorch.model.status import BorderSession
+from netorch.model.status import BorderSession, TunnelStatus
 from netorch.state.base import OVERLAY, UNDERLAY, Key
 from netorch.state.owner import overlay_netns
 
@@ -30,8 +31,8 @@ from netorch.state.owner import overlay_netns
 class LinuxKernel(Composition):
     """Implements `netorch.drivers.base.Kernel`. One thread at a time may use it; which one does not matter."""
 
-    def __init__(self, host: str) -> None:
-        """Open the host, and make its overlay namespace when it is absent.
+    def __init__(self, host: str, key: EdgeKey | None = None) -> None:
+        """Open the host, and make its overlay namespace when it is absent. Without a key nothing that is sealed can be opened.
 
         Raises:
           KernelError: CAP_SYS_ADMIN or CAP_NET_ADMIN is missing, or so is a part of the kernel.
@@ -49,7 +50,7 @@ class LinuxKernel(Composition):
             names.keep(name, overlay)
             sysctls = Sysctls(OVERLAY, overlay, self._rtnl.skip)
             self._tc = Tc(OVERLAY, overlay, self._rtnl.names)
-            self._further = FurtherNamespaces(host, spaces, names, self._trackers)
+            self._further = FurtherNamespaces(host, spaces, names, self._trackers, key)
             # The namespaces come first: to read a cable is to know where its other end is.
             namespaces = Namespaces(self._further, self.join, self.leave)
             super().__init__((namespaces, names, self._underlay, sysctls, self._rtnl, self._tc, *self._nft))
@@ -93,6 +94,10 @@ class LinuxKernel(Composition):
     def border_sessions(self) -> tuple[BorderSession, ...]:
         """Return how the sessions with the border router are."""
         return self._further.border_sessions()
+
+    def tunnels(self) -> Mapping[str, TunnelStatus]:
+        """Return how the tunnels are."""
+        return self._further.tunnels()
 
     def close(self) -> None:
         """Let go of sockets; everything in the kernel stays."""

@@ -33,7 +33,7 @@ class Furnisher(Protocol):
         ...
 
     def empty(self, label: str) -> None:
-        """Give back the uplinks in a namespace, delete the cables that lead out of it, and end the daemon."""
+        """Give back the uplinks in a namespace, delete the cables that lead out of it, and end the daemons."""
         ...
 
     def remove(self, label: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
-from netorch.drivers.base import Answer, ConnectionTracker, Count, Gone, KernelEvent, Underlay, Watcher
+from netorch.drivers.base import Answer, ConnectionTracker, Count, Gone, KernelEvent, TunnelsChanged, Underlay, Watcher
 from netorch.drivers.composition import Composition
 from netorch.drivers.fake.echoes import FakeEchoes
 from netorch.drivers.fake.host import FakeDriver, FakeHost
@@ -22,9 +22,10 @@ from netorch.drivers.fake.rtnl import FakeRtnl, FakeSysctls
 from netorch.drivers.fake.tc import FakeTc
 from netorch.drivers.fake.tracker import FakeTracker
 from netorch.errors import KernelError
-from netorch.model.status import ESTABLISHED, BorderSession
+from netorch.model.status import ESTABLISHED, BorderSession, TunnelStatus
 from netorch.state.base import OUTSIDE, OVERLAY, UNDERLAY, KernelObject, Key, link_key, up_key
 from netorch.state.daemons.bgp import BgpPeer
+from netorch.state.daemons.ike import IkeConnection
 from netorch.state.op import Op
 
 _DEFAULT_UNDERLAY: Final = Underlay(ifname="eth0", mtu=1550)
@@ -59,6 +60,7 @@ class FakeKernel(Composition):
         self.filtered: dict[str, dict[Key, Count]] = {}  # what `filter_counts` returns, by device
         self.kept: dict[str, str] = {}  # what `left_alone` returns
         self.session_states: dict[str, str] = {}  # by the router's address, where it is not established
+        self.tunnel_states: dict[str, TunnelStatus] = {}  # by the name of the IKE connection; `set_tunnel` changes them
         self.underlays = underlays
         self.everywhere = _DEFAULT_UNDERLAY  # where any VTEP address is without `underlays`
         self.identity = f"fake {id(self):x}"
@@ -151,6 +153,16 @@ class FakeKernel(Composition):
         return tuple(
             BorderSession(router=peer.remote, asn=peer.remote_asn, state=states.get(peer.remote, ESTABLISHED)) for peer in peers
         )
+
+    def tunnels(self) -> dict[str, TunnelStatus]:
+        """Return the tunnels that there are, each in the state that a test has put into `tunnel_states`, or down."""
+        names = [obj.name for obj in self.objects.values() if isinstance(obj, IkeConnection)]
+        return {name: self.tunnel_states.get(name, TunnelStatus()) for name in names}
+
+    def set_tunnel(self, name: str, status: TunnelStatus) -> None:
+        """Let a tunnel be in this state from now on, and say so."""
+        self.tunnel_states[name] = status
+        self.tell(TunnelsChanged())
 
     def left_alone(self, ifname: str) -> str:
         """Return what a test has put into `kept`."""

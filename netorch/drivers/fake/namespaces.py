@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from netorch.drivers.base import Driver, Gone, KernelEvent
 from netorch.drivers.fake.bird import FakeBird
+from netorch.drivers.fake.charon import FakeCharon
 from netorch.drivers.fake.host import FakeDriver, FakeHost
 from netorch.drivers.fake.nft import FakeNft
 from netorch.drivers.fake.rtnl import FakeRtnl, FakeSysctls
@@ -62,7 +63,7 @@ class FakeNamespaces(FakeDriver):
         drivers: list[FakeDriver] = [FakeSysctls(host, label), FakeRtnl(host, label), FakeTc(host, label)]
         drivers.append(FakeNft(host, label, lambda _: None))
         if label == OUTSIDE:
-            drivers.append(FakeBird(host, label))
+            drivers += [FakeBird(host, label), FakeCharon(host, label)]
         self._drivers[label] = drivers
         if vni_of_netns(label) != HOST_SLICE:
             self._trackers[label] = FakeTracker(host, label)

@@ -1,0 +1,1 @@
+"""charon, strongSwan's IKE daemon, driven as a kernel is."""

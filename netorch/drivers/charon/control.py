@@ -1,0 +1,205 @@
+"""charon's control socket: commands, and events that tell of what happens. The protocol is vici, version 1.
+
+A packet is a length of four bytes, a type, for some types a name, and a message: nested sections of strings and lists of these.
+Source: strongSwan's src/libcharon/plugins/vici/README.md.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, NamedTuple, Self
+
+from vici.exception import DeserializationException
+from vici.protocol import FiniteStream, Message, Packet
+
+from netorch.errors import NetorchError
+
+Value = str | list[str] | dict[str, "Value"]
+Section = dict[str, Value]
+
+_CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid. Source: unix(7)
+_LENGTH: Final = struct.Struct("!I")
+_CHUNK: Final = 1 << 16
+_MOST: Final = 512 * 1024  # bytes of a packet
+
+
+class CharonError(NetorchError):
+    """charon cannot be run, does not answer, or refuses a command; the text is its own. `number` is the errno that fits best."""
+
+    def __init__(self, text: str, number: int = errno.EIO) -> None:
+        self.number = number
+        super().__init__(text)
+
+
+class _Packet(NamedTuple):
+    type: int
+    name: str  # of an event
+    payload: bytes
+
+
+class Control:
+    """A connection to a charon. All methods raise CharonError."""
+
+    def __init__(self, path: Path, patience_s: float) -> None:
+        """Connect; each answer may take so long."""
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        self._socket.settimeout(patience_s)
+        self._pending = b""
+        try:
+            self._socket.connect(str(path))
+        except BlockingIOError as error:  # nobody takes the connections that wait
+            self._socket.close()
+            raise CharonError("charon does not answer", errno.ETIMEDOUT) from error
+        except OSError as error:
+            self._socket.close()
+            raise CharonError(f"{path}: {error.strerror}", errno.ENOENT) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection."""
+        self._socket.close()
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor."""
+        return self._socket.fileno()
+
+    def pid(self) -> int:
+        """Return who listens. It is known even of a process that is stopped."""
+        raw = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        return int(_CREDENTIALS.unpack(raw)[0])
+
+    def ask(self, command: str, message: Mapping[str, Value] | None = None) -> Section:
+        """Return the answer to a command."""
+        self._send(Packet.request(command, Message.serialize(message or {})))
+        return self._answer(self._packet())
+
+    def stream(self, command: str, event: str, message: Mapping[str, Value] | None = None) -> Iterator[Section]:
+        """Yield what a command answers in pieces, which are events."""
+        self.listen((event,))
+        self._send(Packet.request(command, Message.serialize(message or {})))
+        while (packet := self._packet()).type == Packet.EVENT:
+            yield _section(packet.payload)
+        self._answer(packet)
+        self._send(Packet.unregister_event(event))
+        while self._packet().type == Packet.EVENT:
+            pass
+
+    def listen(self, events: Sequence[str]) -> None:
+        """Ask for events from now on."""
+        for event in events:
+            self._send(Packet.register_event(event))
+            while (packet := self._packet()).type == Packet.EVENT:
+                pass
+            if packet.type != Packet.EVENT_CONFIRM:
+                raise CharonError(f"charon knows no event {event}", errno.EOPNOTSUPP)
+
+    def received(self) -> list[tuple[str, Section]]:
+        """Return the events that have come, each with its name; never blocks."""
+        events: list[tuple[str, Section]] = []
+        patience = self._socket.gettimeout()
+        self._socket.setblocking(False)
+        try:
+            while True:
+                packet = self._packet()
+                if packet.type == Packet.EVENT:
+                    events.append((packet.name, _section(packet.payload)))
+        except BlockingIOError:
+            return events
+        except CharonError:
+            if not events:
+                raise
+            return events  # and the error the next time
+        finally:
+            self._socket.settimeout(patience)
+
+    def _answer(self, packet: _Packet) -> Section:
+        if packet.type != Packet.CMD_RESPONSE:
+            raise CharonError("charon does not know that command", errno.EOPNOTSUPP)
+        answer = _section(packet.payload)
+        if answer.get("success") == "no":
+            raise CharonError(f"charon: {answer.get('errmsg')}", errno.EINVAL)
+        return answer
+
+    def _send(self, packet: bytes) -> None:
+        try:
+            self._socket.sendall(_LENGTH.pack(len(packet)) + packet)
+        except TimeoutError as error:
+            raise CharonError("charon does not answer", errno.ETIMEDOUT) from error
+        except OSError as error:
+            raise CharonError("charon has ended") from error
+
+    def _packet(self) -> _Packet:
+        """Return the next packet. Raises BlockingIOError while there is none, of a socket that does not block."""
+        length = _LENGTH.unpack(self._peek(_LENGTH.size))[0]
+        if length > _MOST:
+            raise CharonError(f"charon sent a packet of {length} bytes")
+        raw = self._peek(_LENGTH.size + length)[_LENGTH.size :]
+        self._pending = self._pending[_LENGTH.size + length :]
+        if raw[:1] != bytes((Packet.EVENT,)):
+            return _Packet(raw[0], "", raw[1:])
+        end = 2 + raw[1]
+        return _Packet(raw[0], raw[2:end].decode(), raw[end:])
+
+    def _peek(self, size: int) -> bytes:
+        """Return what has come, up to `size` bytes, once there is so much."""
+        while len(self._pending) < size:
+            try:
+                chunk = self._socket.recv(_CHUNK)
+            except TimeoutError as error:
+                raise CharonError("charon does not answer", errno.ETIMEDOUT) from error
+            except BlockingIOError:
+                raise
+            except OSError as error:
+                raise CharonError("charon has ended") from error
+            if not chunk:
+                raise CharonError("charon has ended")
+            self._pending += chunk
+        return self._pending[:size]
+
+
+def _section(payload: bytes) -> Section:
+    try:
+        return _decoded(Message.deserialize(FiniteStream(payload)))
+    except (DeserializationException, struct.error) as error:
+        raise CharonError("charon sent a message that is none") from error
+
+
+def _decoded(section: Mapping[str, object]) -> Section:
+    return {name: _value(value) for name, value in section.items()}
+
+
+def _value(value: object) -> Value:
+    if isinstance(value, Mapping):
+        return _decoded(value)
+    if isinstance(value, list):
+        return [item.decode(errors="replace") for item in value]
+    assert isinstance(value, bytes)
+    return value.decode(errors="replace")
+
+
+def text(section: Section, name: str) -> str:
+    """Return a string of a section; nothing where there is none."""
+    found = section.get(name, "")
+    return found if isinstance(found, str) else ""
+
+
+def sections(section: Section, name: str = "") -> dict[str, Section]:
+    """Return the sections in a section, or in that of a name in it."""
+    found = section.get(name, {}) if name else section
+    return {key: value for key, value in found.items() if isinstance(value, dict)} if isinstance(found, dict) else {}
+
+
+def strings(section: Section, name: str) -> list[str]:
+    """Return a list of strings of a section; none where there is no list."""
+    found = section.get(name, [])
+    return found if isinstance(found, list) else []

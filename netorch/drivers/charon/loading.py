@@ -1,0 +1,98 @@
+"""What charon is told of connections, and what it answers when it is asked for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+
+from netorch.drivers.charon.control import CharonError, Control, sections, strings, text
+from netorch.drivers.charon.kept import Kept
+from netorch.drivers.charon.messages import child_name, load_conn, load_shared, shared_id
+from netorch.drivers.charon.sas import IkeSa, ike_sas
+from netorch.model.ids import is_id, vni_of
+from netorch.model.outside.secrets import Secret
+from netorch.state.base import HOST_SLICE
+from netorch.state.daemons.ike import IkeConnection
+
+
+def loaded(control: Control, kept: Mapping[str, Kept]) -> Iterator[IkeConnection]:
+    """Yield the connections that charon has. Raises CharonError."""
+    secrets = _secrets(control)
+    for answer in control.stream("list-conns", "list-conn"):
+        for name, found in sections(answer).items():
+            known = kept.get(name)
+            if known is not None and _is_whole(known, set(sections(found, "children")), secrets):
+                yield known.connection
+            else:
+                yield _strange(name)
+
+
+def load(control: Control, connection: IkeConnection, secret: Secret) -> Kept:
+    """Let charon have a connection, instead of the one that had its name; SAs stay as they are. Raises CharonError."""
+    if connection.certificate:
+        key = text(control.ask("load-key", {"type": "any", "data": secret.key}), "id")
+    else:
+        key = ""
+        control.ask("load-shared", load_shared(connection, secret.psk))
+    control.ask("load-conn", load_conn(connection))
+    return Kept(connection=connection, key=key)
+
+
+def unload(control: Control, name: str) -> None:
+    """Let charon have a connection no more, nor SAs of it; that it has none is fine. Raises CharonError."""
+    with suppress(CharonError):  # there is none
+        control.ask("unload-conn", {"name": name})
+    with suppress(CharonError):  # there is none
+        for _ in control.stream("terminate", "control-log", {"ike": name, "force": "yes", "loglevel": "-1"}):
+            pass
+
+
+def forget_secrets(control: Control, kept: Mapping[str, Kept]) -> None:
+    """Let charon have no other secrets than those of these connections. Raises CharonError."""
+    wanted = {known.key or shared_id(known.connection) for known in kept.values()}
+    for command, secret in (("unload-shared", "get-shared"), ("unload-key", "get-keys")):
+        for found in strings(control.ask(secret), "keys"):
+            if found not in wanted:
+                control.ask(command, {"id": found})
+
+
+def list_sas(control: Control) -> tuple[IkeSa, ...]:
+    """Return the IKE_SAs that there are. Raises CharonError."""
+    return tuple(ike_sas(control.stream("list-sas", "list-sa")))
+
+
+def _secrets(control: Control) -> set[str]:
+    return {*strings(control.ask("get-shared"), "keys"), *strings(control.ask("get-keys"), "keys")}
+
+
+def _is_whole(known: Kept, children: set[str], secrets: set[str]) -> bool:
+    connection = known.connection
+    return children == {child_name(connection)} and (known.key or shared_id(connection)) in secrets
+
+
+def _strange(name: str) -> IkeConnection:
+    """Return a connection that nobody asks for, for one that somebody else has loaded."""
+    vpn = name.rpartition("-")[0]
+    return IkeConnection(
+        vni=vni_of(vpn) if is_id(vpn, "vpn") else HOST_SLICE,
+        name=name,
+        version=0,
+        local="",
+        remote="",
+        local_identity="",
+        remote_identity="",
+        proposals=(),
+        child_proposals=(),
+        local_traffic="",
+        remote_traffic="",
+        if_id=0,
+        lifetime=0,
+        child_lifetime=0,
+        rekey_margin=0,
+        rekey_fuzz=0,
+        replay_window=0,
+        dpd_delay=0,
+        dpd_action="",
+        initiates=False,
+        secret="",
+    )

@@ -1,0 +1,118 @@
+"""What charon is told of a connection, written from the object; pure.
+
+charon shows neither secrets nor all options. What it is told is named by digests, which it does show: the name of a CHILD_SA's
+configuration has one of all options, the id of a pre-shared key has one of its box. A CHILD_SA keeps the name that it was made
+by, so it can be seen whether it was made by what the connection says now. The first digest in that name is of the options that an
+SA must not outlive.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+from hashlib import blake2b
+from typing import Final
+
+from netorch.drivers.charon.control import CharonError, Section
+from netorch.drivers.charon.settings import GIVEN_UP_S
+from netorch.state.daemons.ike import IkeConnection
+
+ANY: Final = "%any"
+_WILD: Final = "*%"  # charon would take such an identity for many (identification_create_from_string, matches_string)
+
+
+def child_name(connection: IkeConnection) -> str:
+    """Return the name of the CHILD_SA's configuration."""
+    return f"{connection.name}.{_digest(_lasting(connection))}.{_digest(_options(connection))}"
+
+
+def outlived(name: str, connection: IkeConnection) -> bool:
+    """Return whether a CHILD_SA, by its name, is one that the connection as it is now must not have."""
+    return name.rpartition(".")[0] != child_name(connection).rpartition(".")[0]
+
+
+def shared_id(connection: IkeConnection) -> str:
+    """Return the id of the pre-shared key."""
+    return f"{connection.name}.{_digest(connection.secret)}"
+
+
+def load_conn(connection: IkeConnection) -> Section:
+    """Return the message that loads a connection.
+
+    Raises:
+      CharonError: an identity would be taken for more than one.
+    """
+    for identity in (connection.local_identity, connection.remote_identity):
+        if set(identity) & set(_WILD):
+            raise CharonError(f"{identity!r} is no identity: it has one of {_WILD}", errno.EINVAL)
+    options = _options(connection)
+    options["children"] = {child_name(connection): options["children"]}
+    return {connection.name: options}
+
+
+def load_shared(connection: IkeConnection, psk: str) -> Section:
+    """Return the message that loads its pre-shared key."""
+    owners = [connection.local_identity, connection.remote_identity]
+    return {"id": shared_id(connection), "type": "IKE", "data": psk, "owners": owners}
+
+
+def _options(connection: IkeConnection) -> Section:
+    margin = connection.rekey_margin
+    fuzz = margin * connection.rekey_fuzz // 100
+    return {
+        "version": str(connection.version),
+        "local_addrs": [connection.local],
+        "remote_addrs": [connection.remote or ANY],
+        "proposals": list(connection.proposals),
+        "rekey_time": _seconds(connection.lifetime - margin),
+        "over_time": _seconds(margin),
+        "rand_time": _seconds(fuzz),
+        "dpd_delay": _seconds(0 if connection.dpd_action == "none" else connection.dpd_delay),
+        "dpd_timeout": _seconds(connection.dpd_delay + int(GIVEN_UP_S)),  # IKEv1; IKEv2 has its retransmissions
+        "unique": "replace",
+        "mobike": "no",
+        "keyingtries": "0" if connection.dpd_action == "restart" else "1",
+        "local": _local(connection),
+        "remote": _remote(connection),
+        "children": {
+            "local_ts": [connection.local_traffic],
+            "remote_ts": [connection.remote_traffic],
+            "esp_proposals": list(connection.child_proposals),
+            "if_id_in": str(connection.if_id),
+            "if_id_out": str(connection.if_id),
+            "rekey_time": _seconds(connection.child_lifetime - margin),
+            "life_time": _seconds(connection.child_lifetime),
+            "rand_time": _seconds(fuzz),
+            "replay_window": str(connection.replay_window),
+            "start_action": "none",  # `upkeep` begins: charon would end the SAs of a connection when it is loaded again
+            "dpd_action": "restart" if connection.dpd_action == "restart" else "clear",
+            "close_action": "none",
+        },
+    }
+
+
+def _local(connection: IkeConnection) -> Section:
+    if not connection.certificate:
+        return {"auth": "psk", "id": connection.local_identity}
+    return {"auth": "pubkey", "id": connection.local_identity, "certs": [connection.certificate]}
+
+
+def _remote(connection: IkeConnection) -> Section:
+    identity = connection.remote_identity or ANY
+    if not connection.certificate:
+        return {"auth": "psk", "id": identity}
+    return {"auth": "pubkey", "id": identity, "cacerts": [connection.authority]}
+
+
+def _lasting(connection: IkeConnection) -> list[str | int]:
+    ends = [connection.local, connection.remote, connection.local_identity, connection.remote_identity]
+    by = ["certificate", connection.authority] if connection.certificate else ["psk"]
+    return [*ends, *by, connection.local_traffic, connection.remote_traffic, connection.if_id]
+
+
+def _digest(value: object) -> str:
+    return blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=6).hexdigest()
+
+
+def _seconds(number: int) -> str:
+    return f"{number}s"

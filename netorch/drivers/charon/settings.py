@@ -1,0 +1,73 @@
+"""charon's own settings: how it runs, whatever it is to negotiate (strongswan.conf(5)).
+
+Only the plugins are loaded that tunnels of EC2's kind need. `kdf`, `hmac` and `sha2` derive keys; `openssl` has the ciphers, the
+groups and the signatures; `pem`, `x509`, `pkcs1`, `pkcs8`, `pubkey` and `constraints` read and judge certificates. None of them
+asks a server of somebody else whether a certificate was revoked.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+PLUGINS: Final = (
+    "random nonce openssl sha2 hmac kdf pem x509 pkcs1 pkcs8 pubkey constraints kernel-netlink socket-default vici counters"
+)
+
+# A peer that answers nothing is given up after 1 + 1.5 + 2.25 + 3.375 s. Source: strongswan.conf(5), IKEv2 RETRANSMISSION.
+RETRANSMIT_S: Final = 1.0
+RETRANSMIT_BASE: Final = 1.5
+RETRANSMIT_TRIES: Final = 3
+GIVEN_UP_S: Final = sum(RETRANSMIT_S * RETRANSMIT_BASE**tries for tries in range(RETRANSMIT_TRIES + 1))
+
+_LEAST_TABLE: Final = 1 << 12
+_SEGMENTS: Final = 16
+
+
+def settings(directory: Path, connections: int) -> str:
+    """Return the text of the file for a charon that is to have so many connections.
+
+    The table of IKE_SAs has a size that is set when charon starts. One that turns out too small has longer chains, and no more: a
+    charon that is started again would have lost its SAs.
+    """
+    table = max(_LEAST_TABLE, 1 << (2 * connections).bit_length())
+    return f"""# written by netorch
+charon-systemd {{
+  load = {PLUGINS}
+  load_modular = no
+  install_routes = no
+  install_virtual_ip = no
+  process_route = no
+  make_before_break = yes
+  follow_redirects = no
+  hash_and_url = no
+  signature_authentication = yes
+  retransmit_timeout = {RETRANSMIT_S}
+  retransmit_base = {RETRANSMIT_BASE}
+  retransmit_tries = {RETRANSMIT_TRIES}
+  half_open_timeout = 30
+  # Who has not shown that it receives at the address in its packets (RFC 7296 section 2.6) takes no room: from the fourth
+  # half-open IKE_SA of an address on, and from the 30th of all. A NAT may have many customers behind it.
+  cookie_threshold = 30
+  cookie_threshold_ip = 3
+  block_threshold = 64
+  init_limit_half_open = 2000
+  ikesa_table_size = {table}
+  ikesa_table_segments = {_SEGMENTS}
+  plugins {{
+    vici {{
+      socket = unix://{directory}/charon.vici
+    }}
+    kernel-netlink {{
+      install_routes_xfrmi = no
+    }}
+  }}
+  journal {{
+    default = 1
+    mgr = 0
+    net = 0
+    enc = 0
+    job = 0
+  }}
+}}
+"""
