@@ -1,7 +1,9 @@
 """A web server on the internet, and in instances: it tells each client by which address it sees it.
 
-/           one line, at once
-/download   a line every 20 ms for SECONDS s (the server's argument; 10), so that whoever reads it sees a pause
+python3 web.py [PORT [NAME]]
+
+/           one line, at once; without a NAME the server says its own address
+/download   a line every 20 ms for SECONDS s, so that whoever reads it sees a pause
 """
 
 from __future__ import annotations
@@ -32,8 +34,8 @@ class Handler(BaseHTTPRequestHandler):
                 time.sleep(EVERY_S)
 
     def server_name(self) -> str:
-        """Return the server's own address in this connection."""
-        return plain(self.connection.getsockname()[0])
+        """Return what the server calls itself."""
+        return sys.argv[2] if sys.argv[2:] else plain(self.connection.getsockname()[0])
 
 
 class Server(ThreadingHTTPServer):

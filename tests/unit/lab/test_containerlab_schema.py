@@ -21,9 +21,11 @@ _NODE: dict[str, Any] = {
     "additionalProperties": False,
     "properties": {
         "kind": {"enum": ["linux", "bridge"]},
+        "group": {"type": "string"},
         "image": {"type": "string"},
         "labels": _TEXTS,
         "env": _TEXTS,
+        "sysctls": _TEXTS,
         "cmd": {"type": "string"},
         "entrypoint": {"type": "string"},
         "exec": {"type": "array", "minItems": 1, "items": {"type": "string"}},
@@ -42,6 +44,7 @@ SCHEMA: dict[str, Any] = {
             "properties": {
                 "defaults": _NODE,
                 "kinds": {"type": "object", "properties": {"linux": _NODE}},
+                "groups": {"type": "object", "patternProperties": {".*": _NODE}},
                 "nodes": {"type": "object", "patternProperties": {".*": _NODE}},
                 "links": {
                     "type": "array",
