@@ -31,6 +31,7 @@ def bird_conf(facts: Facts, _keys: Keys) -> str:
             "  merge paths on;  # both tunnels are used at once",
             "  ipv4 { import none; export where source = RTS_BGP; };",
             "}",
+            "protocol bfd { }",
         ],
         *(_bird_session(facts, ends) for ends in facts.ends),
     ]
@@ -45,6 +46,7 @@ def _bird_session(facts: Facts, ends: Ends) -> list[str]:
         f'  interface "{ends.device}";',
         f"  hold time {HOLD_TIME_S};",
         f"  keepalive time {KEEPALIVE_S};",
+        "  bfd on;  # a silent end is noticed within a second; EC2 has none",
         "  ipv4 {",
         "    import where net ~ VPC_NETWORKS;",
         "    export where source = RTS_DEVICE && net ~ LOCAL_NETWORKS;",
@@ -59,7 +61,7 @@ def frr_conf(facts: Facts, _keys: Keys) -> str:
     allowed = (f"ip prefix-list VPC-NETWORKS seq {place * 5} permit {cidr}" for place, cidr in enumerate(facts.cidrs, 1))
     lines = [
         *head(facts, "frr.conf, for bgpd of FRR", "!"),
-        "! Store it as /etc/frr/frr.conf with `bgpd=yes` in /etc/frr/daemons. The devices are those that swanctl.conf names.",
+        "! Store it as /etc/frr/frr.conf, with bgpd=yes and bfdd=yes in /etc/frr/daemons. swanctl.conf names the devices.",
         "frr defaults traditional",
         "!",
         "! What the VPC may reach here: write your networks. Those of them that are connected to this device are announced.",
@@ -86,6 +88,7 @@ def _frr_neighbour(facts: Facts, ends: Ends) -> list[str]:
         f" neighbor {ends.edge_inside} remote-as {facts.gateway.asn}",
         f" neighbor {ends.edge_inside} description {ends.name}",
         f" neighbor {ends.edge_inside} timers {KEEPALIVE_S} {HOLD_TIME_S}",
+        f" neighbor {ends.edge_inside} bfd",
     ]
 
 

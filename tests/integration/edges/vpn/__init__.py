@@ -1,0 +1,1 @@
+"""VPN connections with real daemons at both ends."""

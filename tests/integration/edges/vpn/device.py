@@ -1,0 +1,106 @@
+"""Devices that speak IKE and BGP, each in a namespace of its own: real charon and real bird, from files as people have them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any, Final
+
+from tests.rig.world import wait_for
+
+CHARON: Final = "/usr/sbin/charon-systemd"
+_PLUGINS: Final = "random nonce openssl sha1 sha2 hmac kdf pem x509 pubkey kernel-netlink socket-default vici"
+
+
+class Device:
+    """A namespace, what it runs, and a directory for the files of that."""
+
+    def __init__(self, netns: str, directory: Path) -> None:
+        self.netns = netns
+        self.directory = directory
+        self._vici = directory / "vici"
+        self._birdc = directory / "bird.ctl"
+        self._running: list[subprocess.Popen[bytes]] = []
+        directory.mkdir(parents=True)
+        subprocess.run(["ip", "netns", "add", netns], check=True)
+        self.shell("ip link set lo up")
+
+    def shell(self, script: str) -> str:
+        """Run a shell script here; return what it prints. Fails with what it complains of."""
+        done = subprocess.run(
+            ["ip", "netns", "exec", self.netns, "sh", "-ec", script], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{self.netns}: {script}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def reaches(self, source: str, destination: str) -> bool:
+        """Return whether an echo comes back."""
+        command = ["ip", "netns", "exec", self.netns, "ping", "-c", "1", "-W", "1", "-I", source, destination]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    def start_charon(self, settings: str = "") -> None:
+        """Start charon with what a file says of `charon`, and nothing loaded."""
+        conf = self.directory / "strongswan.conf"
+        log = self.directory / "charon.log"
+        own = f"load = {_PLUGINS}\nplugins {{ vici {{ socket = unix://{self._vici} }} }}\nfilelog {{ log {{ path = {log} }} }}"
+        conf.write_text(f"{settings}\ncharon-systemd {{\n{own}\n}}\n")
+        self._start([CHARON], STRONGSWAN_CONF=str(conf))
+        wait_for(self._vici.exists, f"charon of {self.netns}")
+
+    def load(self, swanctl_conf: str) -> str:
+        """Load a file as `swanctl --load-all` does; return what that prints."""
+        path = self.directory / "swanctl.conf"
+        path.write_text(swanctl_conf)
+        path.chmod(0o600)
+        return self._swanctl("--load-all", "--clear", "--file", str(path))
+
+    def installed(self) -> int:
+        """Return how many CHILD_SAs are installed."""
+        return self._swanctl("--list-sas").count(" INSTALLED,")
+
+    def log(self) -> str:
+        """Return what charon has written."""
+        return (self.directory / "charon.log").read_text(errors="replace")
+
+    def start_bird(self, conf: str) -> None:
+        """Start bird with a file."""
+        path = self.directory / "bird.conf"
+        path.write_text(conf)
+        subprocess.run(["bird", "-p", "-c", str(path)], check=True)
+        self._start(["bird", "-f", "-c", str(path), "-s", str(self._birdc), "-P", str(self.directory / "bird.pid")])
+        wait_for(self._birdc.exists, f"bird of {self.netns}")
+
+    def bird(self, command: str) -> str:
+        """Return what bird answers."""
+        done = subprocess.run(["birdc", "-s", str(self._birdc), command], capture_output=True, text=True, check=False)
+        return done.stdout
+
+    def routes(self, prefix: str) -> list[dict[str, Any]]:
+        """Return Linux's routes of a prefix, one for each next hop."""
+        found: list[dict[str, Any]] = json.loads(self.shell(f"ip -json route show {prefix}") or "[]")
+        return [{**route, **hop} for route in found for hop in route.get("nexthops", [{}])]
+
+    def close(self) -> None:
+        """End what runs, and the namespace."""
+        for process in self._running:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        subprocess.run(["ip", "netns", "del", self.netns], check=False)
+
+    def _swanctl(self, *words: str) -> str:
+        empty = self.directory / "swanctl-strongswan.conf"
+        empty.touch()
+        environment = os.environ | {"SWANCTL_DIR": str(self.directory), "STRONGSWAN_CONF": str(empty)}
+        command = ["swanctl", *words, "--uri", f"unix://{self._vici}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def _start(self, command: list[str], **environment: str) -> None:
+        words = ["ip", "netns", "exec", self.netns, *command]
+        nothing = subprocess.DEVNULL
+        process = subprocess.Popen(words, stdin=nothing, stdout=nothing, stderr=nothing, env=os.environ | environment)
+        self._running.append(process)
