@@ -18,7 +18,7 @@ from netorch.drivers import netns
 from netorch.drivers.netlink import Channel, attr_text, attr_u32, attrs
 from netorch.drivers.nft.monitor import NETLINK_NETFILTER
 from netorch.drivers.rtnl import devices, encode
-from netorch.drivers.rtnl.source_routes import devices_of, stale_rules
+from netorch.drivers.rtnl.kinds.source_routes import devices_of, stale_rules
 from netorch.drivers.rtnl.uapi import IFLA, NETNSA, RTEXT_FILTER_SKIP_STATS, RTM
 from netorch.errors import KernelError
 from netorch.model.ids import is_id
@@ -74,7 +74,16 @@ def other_end(dev: devices.Device, inside: Channel) -> devices.Device | None:
     Raises:
       KernelError: the kernel does not show it.
     """
-    if dev.kind != "veth" or dev.netnsid is None:
+    return linked(dev, inside) if dev.kind == "veth" else None
+
+
+def linked(dev: devices.Device, inside: Channel) -> devices.Device | None:
+    """Return the device that one leads to, in whatever namespace it is, or None when it is in the same one.
+
+    Raises:
+      KernelError: the kernel does not show it.
+    """
+    if dev.netnsid is None:
         return None
     try:
         found = inside.get(
@@ -84,7 +93,7 @@ def other_end(dev: devices.Device, inside: Channel) -> devices.Device | None:
             + attr_u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS),
         )
     except OSError as error:
-        raise KernelError(f"look for the other end of {dev.ifname}", error.errno or 0) from error
+        raise KernelError(f"look for what {dev.ifname} leads to", error.errno or 0) from error
     return devices.device(found) if found is not None else None
 
 

@@ -1,4 +1,4 @@
-"""The namespaces of a host that are open, and which of them holds the other end of a veth pair."""
+"""The namespaces of a host that are open, and which of them holds what a device in another leads to."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ class Spaces:
 
 
 class FarEnds:
-    """Finds the other ends of veth pairs as one namespace sees them: the kernel gives others' namespaces numbers of its own."""
+    """Finds what devices lead to as one namespace sees it: the kernel gives others' namespaces numbers of its own.
+
+    That is the other end of a veth pair, and the device below a VLAN device.
+    """
 
     def __init__(self, spaces: Spaces, channel: Channel) -> None:
         self._spaces = spaces
@@ -47,20 +50,21 @@ class FarEnds:
         self._labels: dict[int, str] = {}  # by number
 
     def find(self, dev: Device) -> End | None:
-        """Return where the other end is, if that is in another namespace of ours.
+        """Return where a device leads to, if that is in another namespace of ours.
 
         Cost: one question, and one more for each namespace that had no number so far.
         """
-        label = self._label_of(dev.netnsid) if dev.netnsid is not None else None
+        label = self.label_of(dev.netnsid) if dev.netnsid is not None else None
         if label is None:
             return None
         try:
-            other = home.other_end(dev, self._channel)
+            other = home.linked(dev, self._channel)
         except KernelError:  # it has just gone
             return None
-        return (label, other.ifname) if other is not None else None
+        return End(label, other.ifname, other.lladdr) if other is not None else None
 
-    def _label_of(self, number: int) -> str | None:
+    def label_of(self, number: int) -> str | None:
+        """Return what we call the namespace that the kernel gives this number here, if it is one of ours."""
         label = self._labels.get(number)
         if label is not None and self._is_known(label):
             return label

@@ -224,7 +224,35 @@ class Uplink(Link, frozen=True, kw_only=True):
         return f"link {self.ifname} from the underlay"
 
 
-class Xfrm(Link, frozen=True, kw_only=True):
+class Rooted(Link, frozen=True, kw_only=True):
+    """A device that Linux makes in the outside namespace, and that works in a VRF of the overlay, or in none."""
+
+    mtu: int  # bytes
+    vrf: str = ""
+    group: int = 0
+
+    @property
+    def parent(self) -> Key | None:
+        return link_key(self.vrf, self.netns) if self.vrf else namespace_key(self.netns)
+
+    @property
+    def orphan(self) -> KernelObject | None:
+        return msgspec.structs.replace(self, vrf="") if self.vrf else None
+
+    @property
+    def root(self) -> Key:
+        """Return what there is one of in the outside, whatever the device is called and wherever it is."""
+        raise NotImplementedError
+
+    def replaces(self, actual: KernelObject) -> bool:
+        return actual.root == self.root if isinstance(actual, Rooted) else _finishes(self, actual)
+
+    def common_text(self) -> str:
+        """Return what all of them have, in the words of ip(8)."""
+        return f"mtu {self.mtu} group {self.group:#x} master {self.vrf or 'none'}"
+
+
+class Xfrm(Rooted, frozen=True, kw_only=True):
     """An xfrm interface in a VRF: the plain end of an IPsec tunnel whose SAs and policies are in the outside namespace.
 
     It is made there and moved, and works on in the namespace that it was made in; with that it goes. What it is given while there
@@ -234,36 +262,24 @@ class Xfrm(Link, frozen=True, kw_only=True):
     order: ClassVar[int] = Order.TUNNEL
 
     if_id: int
-    mtu: int  # bytes
-    vrf: str
-    group: int = 0
-
-    @property
-    def parent(self) -> Key | None:
-        return link_key(self.vrf, self.netns) if self.vrf else namespace_key(self.netns)
-
-    @property
-    def orphan(self) -> KernelObject | None:
-        return msgspec.structs.replace(self, vrf="") if self.vrf else None
 
     @property
     def needs(self) -> Key | None:
         return namespace_key(OUTSIDE)
 
-    def replaces(self, actual: KernelObject) -> bool:
-        if isinstance(actual, Xfrm):
-            return actual.if_id == self.if_id
-        return _finishes(self, actual)
+    @property
+    def root(self) -> Key:
+        return ("xfrm", self.if_id)
 
     def text(self) -> str:
-        common = f"mtu {self.mtu} group {self.group:#x} master {self.vrf or 'none'}"
-        return f"link {self.ifname} type xfrm if_id {self.if_id:#x} {common}"
+        return f"link {self.ifname} type xfrm if_id {self.if_id:#x} {self.common_text()}"
 
 
-class Vlan(Link, frozen=True, kw_only=True):
+class Vlan(Rooted, frozen=True, kw_only=True):
     """An 802.1Q device on a device of the outside: in a VRF of the overlay, or itself in the outside for a service tag (802.1ad).
 
-    With the device below it goes, too. It has the MAC of that.
+    It has the MAC of the device below, takes no larger packets than that, and goes with it. When that goes down it stays up
+    without a carrier, and keeps its routes.
     """
 
     order: ClassVar[int] = Order.VLAN
@@ -271,30 +287,18 @@ class Vlan(Link, frozen=True, kw_only=True):
     lower: str  # the device in the outside namespace
     vlan: int
     protocol: str = "802.1Q"  # or 802.1ad
-    mtu: int  # bytes
-    vrf: str = ""  # nothing: in none
-    group: int = 0
-
-    @property
-    def parent(self) -> Key | None:
-        return link_key(self.vrf, self.netns) if self.vrf else namespace_key(self.netns)
-
-    @property
-    def orphan(self) -> KernelObject | None:
-        return msgspec.structs.replace(self, vrf="") if self.vrf else None
 
     @property
     def needs(self) -> Key | None:
         return link_key(self.lower, OUTSIDE)
 
-    def replaces(self, actual: KernelObject) -> bool:
-        if isinstance(actual, Vlan):
-            return (actual.lower, actual.vlan, actual.protocol) == (self.lower, self.vlan, self.protocol)
-        return _finishes(self, actual)
+    @property
+    def root(self) -> Key:
+        return ("vlan", self.lower, self.protocol, self.vlan)
 
     def text(self) -> str:
-        common = f"mtu {self.mtu} group {self.group:#x} master {self.vrf or 'none'}"
-        return f"link {self.ifname} link {self.lower} type vlan protocol {self.protocol} id {self.vlan} {common}"
+        what = f"type vlan protocol {self.protocol} id {self.vlan}"
+        return f"link {self.ifname} link {self.lower} {what} {self.common_text()}"
 
 
 class AdminUp(OnDevice, frozen=True, kw_only=True):

@@ -36,6 +36,7 @@ INLET_NUMBER_LAST: Final = 253  # of VRFs of inlets and of single subnets, which
 VPN_GATEWAY_NUMBER: Final = 254  # of the VRF from which packets go to a virtual private gateway's networks, on edges
 
 _DEVICE: Final = re.compile(rf"(?:vrf(?P<vrf>\d+)(?:\.\d+)?|vx(?P<vxlan>\d+)|[{LETTERS}]-(?P<other>[0-9a-f]{{6}})[0-9a-f]{{7}})")
+_SERVICE_VLAN: Final = re.compile(r"svlan\d+-[0-9a-f]{4}")
 _GATEWAY: Final = re.compile(r"[a-z]+-([0-9a-f]{6})[0-9a-f]{11}")  # the id of a gateway, which is its namespace's label
 _GATEWAY_DEVICE: Final = re.compile(r"eth\d+")
 _CHAIN: Final = re.compile(r"[^-]*-([0-9a-f]{6})(?:[-.].*)?")
@@ -100,6 +101,11 @@ def vlan_name(vni: int, vif_id: str) -> str:
 def service_vlan_name(device: str, outer_vlan: int) -> str:
     """Return the name of the device of a service tag of a port; all virtual interfaces inside it share that."""
     return f"svlan{outer_vlan}-{blake2b(device.encode(), digest_size=2).hexdigest()}"
+
+
+def is_service_vlan(ifname: str) -> bool:
+    """Return whether a device's name is that of a port's service tag."""
+    return _SERVICE_VLAN.fullmatch(ifname) is not None
 
 
 def is_inlet(ifname: str) -> bool:

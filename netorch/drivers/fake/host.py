@@ -20,6 +20,7 @@ class FakeHost:
         self.foreign: dict[Key, KernelObject] = {}  # somebody else's: in no dump, but in the way
         self.namespaces: set[str] = set()  # those that instances bring along
         self.devices = {"eth0"}  # of the underlay's own
+        self.mtus: dict[str, int] = {}  # of those, where it is not 1500
         self.applied: list[Op] = []  # every operation that was carried out
         self.failures: dict[str, list[int]] = {}  # kind -> what its next operations fail with
 

@@ -8,10 +8,10 @@ from typing import Final
 from netorch.drivers.fake.host import FakeDriver, FakeHost
 from netorch.drivers.rtnl.driver import Rtnl
 from netorch.drivers.sysctl import Sysctls
-from netorch.state.base import KernelObject, Key, link_key, up_key
+from netorch.state.base import OUTSIDE, KernelObject, Key, link_key, up_key
 from netorch.state.foreign import Foreign
 from netorch.state.l3 import Route
-from netorch.state.link import CableEnd, IncompleteLink, Link, Member, Uplink, VethPort, Vrf, Vxlan
+from netorch.state.link import CableEnd, IncompleteLink, Link, Member, Rooted, Uplink, VethPort, Vlan, Vrf, Vxlan
 from netorch.state.names import vni_of_device
 from netorch.state.op import Create, Delete, Op, Replace
 
@@ -66,6 +66,8 @@ class FakeRtnl(FakeDriver):
                 raise OSError(errno.EINVAL, "nobody asks for an incomplete device")
             case Member():
                 self._check_member(obj)
+            case Rooted():
+                self._check_rooted(obj)
             case Uplink() if obj.ifname not in self.host.devices and obj.key not in self.host.objects:
                 raise OSError(errno.ENODEV, f"the host has no device {obj.ifname} in its own namespace; name the edge's uplink")
             case Route() if obj.ifname:
@@ -87,6 +89,25 @@ class FakeRtnl(FakeDriver):
             for other in (*self.host.objects.values(), *self.host.foreign.values()):
                 if isinstance(other, Vxlan) and other.vni == link.vni and other.ifname != link.ifname:
                     raise OSError(errno.EEXIST, f"{other.ifname} has the VNI {link.vni}")
+
+    def _check_rooted(self, link: Rooted) -> None:
+        if link.vrf and not isinstance(self.host.objects.get(link_key(link.vrf, link.netns)), Vrf):
+            raise OSError(errno.ENODEV, f"there is no VRF {link.vrf}")
+        if not self.host.has_namespace(OUTSIDE):
+            raise OSError(errno.ENOENT, f"there is no namespace {OUTSIDE}")
+        if isinstance(link, Vlan):
+            self._check_lower(link)
+        for other in (*self.host.objects.values(), *self.host.foreign.values()):
+            if isinstance(other, Rooted) and other.key != link.key and other.root == link.root:
+                raise OSError(errno.EEXIST, f"{other.ifname} has it")
+
+    def _check_lower(self, link: Vlan) -> None:
+        lower = self.host.objects.get(link_key(link.lower, OUTSIDE))
+        if lower is None:
+            raise OSError(errno.ENODEV, f"there is no device {link.lower} in the {OUTSIDE}")
+        most = lower.mtu if isinstance(lower, Vlan) else self.host.mtus.get(link.lower, 1500)
+        if link.mtu > most:
+            raise OSError(errno.ERANGE, f"{link.lower} takes packets of {most} bytes at most")
 
 
 class FakeSysctls(FakeDriver):

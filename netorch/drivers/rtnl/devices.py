@@ -1,12 +1,13 @@
 """Link messages as kernel objects: devices of ours, and what the message says of their settings.
 
-Pure, but that the other end of a cable in another namespace is asked for.
+Pure, but that a device in another namespace is asked for: the other end of a cable, what is below a VLAN device.
 """
 
 from __future__ import annotations
 
 import socket
 import struct
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
@@ -15,6 +16,7 @@ import msgspec
 from netorch.drivers import foreign
 from netorch.drivers.netlink import attrs, each_attr, u32
 from netorch.drivers.rtnl.encode import DELETED_GROUP
+from netorch.drivers.rtnl.rooted import VLAN_PROTOCOLS
 from netorch.drivers.rtnl.settings import deviations, is_standard_vxlan
 from netorch.drivers.rtnl.uapi import (
     IFF_LOWER_UP,
@@ -22,9 +24,11 @@ from netorch.drivers.rtnl.uapi import (
     IFLA,
     IFLA_INET,
     IFLA_INFO,
+    IFLA_VLAN,
     IFLA_VRF,
     IFLA_VXLAN,
     IFLA_XDP,
+    IFLA_XFRM,
     NDTA,
     NDTMSG,
     NDTPA,
@@ -44,13 +48,14 @@ from netorch.state.link import (
     TapPort,
     Uplink,
     VethPort,
+    Vlan,
     Vrf,
     Vxlan,
+    Xfrm,
 )
-from netorch.state.names import is_port, vni_of_device, vni_of_netns
+from netorch.state.names import is_port, is_service_vlan, vni_of_device, vni_of_netns
 from netorch.state.owner import ALTNAME_PREFIX, PortLabel, altname, read_label
 
-End = tuple[str, str]  # of a veth: the label of its namespace, its name there
 NeighbourParms = Mapping[tuple[int, int], dict[int, bytes]]  # (family, device number) -> attributes
 
 _IFINFO = struct.Struct("=BxHiII")
@@ -77,8 +82,8 @@ class Device(msgspec.Struct, kw_only=True):
     alias: str
     group: int
     altnames: tuple[str, ...]
-    peer: int  # of a veth: the other end's number in its own namespace
-    netnsid: int | None  # the other namespace of a veth or VXLAN device, None when it is this one
+    peer: int  # of a veth: the other end's number in its own namespace; of a VLAN device: that of the one below
+    netnsid: int | None  # of a veth, VXLAN or VLAN device or xfrm interface: that namespace, None when it is this one
     data: bytes
     xdp: bool  # whether a program sees packets first
     proxy_arp: int
@@ -96,13 +101,22 @@ class Device(msgspec.Struct, kw_only=True):
         return self.has_altname and self.group != DELETED_GROUP
 
 
+class End(msgspec.Struct, frozen=True):
+    """A device that another one leads to: the label of its namespace, its name there, and its MAC if it was asked for."""
+
+    netns: str
+    ifname: str
+    lladdr: str = ""
+
+
 class Place(msgspec.Struct, kw_only=True):
-    """The namespace that messages come from, and what they leave out: the names of devices, and the far ends of veth pairs."""
+    """The namespace that messages come from, and what they leave out: names of devices, and what is in other namespaces."""
 
     netns: str = OVERLAY
     names: dict[int, str] = {}  # of all devices, by number
     uplinks: set[str] = set()  # names of marked devices that are of no VPC
-    far_end: Callable[[Device], End | None] = lambda _: None  # where the other end is, if that is another namespace of ours
+    far_end: Callable[[Device], End | None] = lambda _: None  # where it leads to, if that is another namespace of ours
+    label_of: Callable[[int], str | None] = lambda _: None  # what we call the namespace that has this number here
 
     @property
     def vni(self) -> int:
@@ -115,7 +129,11 @@ class Place(msgspec.Struct, kw_only=True):
 
     def is_ours(self, ifname: str) -> bool:
         """Return whether a device is one that we make, or an uplink."""
-        return self.vni_of(ifname) != HOST_SLICE or ifname in self.uplinks
+        return self.vni_of(ifname) != HOST_SLICE or ifname in self.uplinks or self.is_service_vlan(ifname)
+
+    def is_service_vlan(self, ifname: str) -> bool:
+        """Return whether a device's name is that of a service tag's device, which is of no VPC."""
+        return self.netns == OUTSIDE and is_service_vlan(ifname)
 
     def learn(self, dev: Device) -> None:
         """Remember a device's name, and whether it is an uplink."""
@@ -169,14 +187,15 @@ def device(body: bytes) -> Device:
 
 def is_uplink(dev: Device, place: Place) -> bool:
     """Return whether a device is one of the underlay's that we have moved to the outside."""
-    return place.netns == OUTSIDE and dev.marked and place.vni_of(dev.ifname) == HOST_SLICE
+    shared = place.vni_of(dev.ifname) == HOST_SLICE and not place.is_service_vlan(dev.ifname)
+    return place.netns == OUTSIDE and dev.marked and shared
 
 
 def link(dev: Device, place: Place) -> Link | None:
     """Return the device as an object, IncompleteLink when it is not as we finish them, or None when it is foreign."""
     vni = place.vni_of(dev.ifname)
     stray = any(name.startswith(ALTNAME_PREFIX) for name in dev.altnames)  # renamed behind our back, or about to be deleted
-    if not dev.marked and not stray and vni == HOST_SLICE:
+    if not dev.marked and not stray and vni == HOST_SLICE and not place.is_service_vlan(dev.ifname):
         return None
     found = _finished(dev, vni, place)
     if dev.marked and found is not None and (not isinstance(found, VethPort) or read_label(dev.alias) is not None):
@@ -198,6 +217,10 @@ def _finished(dev: Device, vni: int, place: Place) -> Link | None:
             return _veth(dev, vni, vrf, place)
         case "tun":
             return TapPort(netns=place.netns, vni=vni, ifname=dev.ifname, lladdr=dev.lladdr, mtu=dev.mtu, vrf=vrf)
+        case "xfrm":
+            return _xfrm(dev, vni, vrf, place)
+        case "vlan":
+            return _vlan(dev, vni, vrf, place)
         case _:
             return None
 
@@ -277,8 +300,8 @@ def _veth(dev: Device, vni: int, vrf: str, place: Place) -> CableEnd | VethPort 
             lladdr=dev.lladdr,
             mtu=dev.mtu,
             vrf=vrf,
-            peer=other[1],
-            peer_netns=other[0],
+            peer=other.ifname,
+            peer_netns=other.netns,
             group=dev.group,
         )
     if not is_port(dev.ifname):
@@ -299,7 +322,41 @@ def _veth(dev: Device, vni: int, vrf: str, place: Place) -> CableEnd | VethPort 
 
 
 def _other_end(dev: Device, place: Place) -> End | None:
-    return (place.netns, place.names.get(dev.peer, "")) if dev.netnsid is None else place.far_end(dev)
+    return End(place.netns, place.names.get(dev.peer, "")) if dev.netnsid is None else place.far_end(dev)
+
+
+def _xfrm(dev: Device, vni: int, vrf: str, place: Place) -> Xfrm | None:
+    """Return a tunnel's device, if its SAs are in the outside that is there now, and it may use any device there."""
+    data = attrs(dev.data)
+    if dev.netnsid is None or place.label_of(dev.netnsid) != OUTSIDE or IFLA_XFRM.COLLECT_METADATA in data:
+        return None
+    if u32(data.get(IFLA_XFRM.LINK, b"")):
+        return None
+    if_id = u32(data.get(IFLA_XFRM.IF_ID, b""))
+    return Xfrm(netns=place.netns, vni=vni, ifname=dev.ifname, if_id=if_id, mtu=dev.mtu, vrf=vrf, group=dev.group)
+
+
+def _vlan(dev: Device, vni: int, vrf: str, place: Place) -> Vlan | None:
+    """Return a VLAN device, if what is below it is in the outside that is there now, and has the same MAC."""
+    lower, data = _other_end(dev, place), attrs(dev.data)
+    number = int.from_bytes(data.get(IFLA_VLAN.PROTOCOL, b""), "big")
+    protocol = next((name for name, known in VLAN_PROTOCOLS.items() if known == number), None)
+    if lower is None or lower.netns != OUTSIDE or protocol is None or lower.lladdr not in ("", dev.lladdr):
+        return None
+    if IFLA_VLAN.INGRESS_QOS in data or IFLA_VLAN.EGRESS_QOS in data:  # it would choose the priority of packets
+        return None
+    vlan = int.from_bytes(data.get(IFLA_VLAN.ID, b""), sys.byteorder)
+    return Vlan(
+        netns=place.netns,
+        vni=vni,
+        ifname=dev.ifname,
+        lower=lower.ifname,
+        vlan=vlan,
+        protocol=protocol,
+        mtu=dev.mtu,
+        vrf=vrf,
+        group=dev.group,
+    )
 
 
 def _sysctl(of: Link, path: str, value: str) -> Sysctl:

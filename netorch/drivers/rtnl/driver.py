@@ -19,9 +19,9 @@ from netorch.drivers.rtnl import decode, devices, encode, settings
 from netorch.drivers.rtnl.devices import Place
 from netorch.drivers.rtnl.dump import read_all, read_devices
 from netorch.drivers.rtnl.entries import Entries
+from netorch.drivers.rtnl.kinds.port import index_in
 from netorch.drivers.rtnl.links import Links
 from netorch.drivers.rtnl.monitor import Monitor
-from netorch.drivers.rtnl.port import index_in
 from netorch.drivers.rtnl.uapi import RTM
 from netorch.drivers.spaces import FarEnds, Spaces
 from netorch.errors import KernelError
@@ -47,7 +47,8 @@ class Rtnl:
         self._fd = fd = spaces.fds[label]
         self._underlay = Channel(spaces.fds[UNDERLAY])
         self._channel = Channel(fd)
-        self._place = Place(netns=label, far_end=FarEnds(spaces, self._channel).find)
+        far_ends = FarEnds(spaces, self._channel)
+        self._place = Place(netns=label, far_end=far_ends.find, label_of=far_ends.label_of)
         self._monitor = Monitor(fd, self._channel, self._place)
         read_devices(self._channel, self._place)
         self._indexes: dict[str, int] = {}
@@ -116,11 +117,12 @@ class Rtnl:
         return body is not None and devices.has_carrier(body)
 
     def empty(self) -> None:
-        """Give back uplinks and delete cables, before the namespace goes: the kernel would do so later, and lose uplinks.
+        """Give back uplinks, delete cables and what has its root here: the kernel would do so later, and lose uplinks.
 
         Raises:
           OSError: the kernel does not show what is there.
         """
+        self._links.roots.uproot()
         self._links.uplinks.give_back_all()
         veths = [dev.ifname for dev in read_devices(self._channel, self._place) if dev.kind == "veth"]
         self._channel.batch([encode.del_link(ifname) for ifname in veths])

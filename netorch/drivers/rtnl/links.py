@@ -1,4 +1,4 @@
-"""Devices: VRF, VXLAN, ports, cables and uplinks made, changed and deleted."""
+"""Devices made, changed and deleted: VRF and VXLAN here, the others as netorch.drivers.rtnl.kinds has them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from collections.abc import Callable
 from netorch.drivers.home import release
 from netorch.drivers.netlink import ABSENT, Channel, Message, NetlinkError
 from netorch.drivers.rtnl import encode
-from netorch.drivers.rtnl.cables import Cables
 from netorch.drivers.rtnl.devices import Place
 from netorch.drivers.rtnl.dump import read_link
 from netorch.drivers.rtnl.entries import failure
-from netorch.drivers.rtnl.port import Ports
-from netorch.drivers.rtnl.uplinks import Uplinks
+from netorch.drivers.rtnl.kinds.cables import Cables
+from netorch.drivers.rtnl.kinds.port import Ports
+from netorch.drivers.rtnl.kinds.roots import Roots
+from netorch.drivers.rtnl.kinds.uplinks import Uplinks
 from netorch.drivers.spaces import Spaces
 from netorch.errors import KernelError
 from netorch.state.base import UNDERLAY, KernelObject
-from netorch.state.link import CableEnd, IncompleteLink, Link, TapPort, VethPort, Vrf, Vxlan
+from netorch.state.link import CableEnd, IncompleteLink, Link, Rooted, TapPort, VethPort, Vrf, Vxlan
 from netorch.state.names import is_port
 from netorch.state.op import Create, Delete, Failure, Op, Replace, describe
 
@@ -31,7 +32,8 @@ class Links:
         self._place = place
         self._fd = spaces.fds[place.netns]
         self.ports = Ports(self._fd, spaces.fds[UNDERLAY], channel, index_of)
-        self.uplinks = Uplinks(channel, underlay, place, spaces)
+        self.roots = Roots(channel, place, spaces, index_of)
+        self.uplinks = Uplinks(channel, underlay, place, spaces, self.roots.uproot)
         self._cables = Cables(channel, place, spaces, index_of)
         self._index_of = index_of
 
@@ -45,6 +47,8 @@ class Links:
             return self.make_ports
         if isinstance(op.obj, CableEnd):
             return self._cables.make
+        if isinstance(op.obj, Rooted):
+            return self.roots.make
         # A VXLAN device is made from the underlay, where its UDP socket stays, and changed in the overlay.
         return self.make_vxlans if isinstance(op.obj, Vxlan) and isinstance(op, Create) else self.make
 

@@ -15,7 +15,16 @@ import msgspec
 
 from netorch.drivers import sysctl
 from netorch.drivers.netlink import Channel, Message, attr, attr_text, attr_u32, attrs, nested
-from netorch.drivers.rtnl.uapi import IFF_MULTICAST, IFF_NOARP, IFLA, IFLA_INFO, IFLA_VXLAN, RTM
+from netorch.drivers.rtnl.rooted import VLAN_FLAGS, vlan_flags
+from netorch.drivers.rtnl.uapi import (
+    IFF_MULTICAST,
+    IFF_NOARP,
+    IFLA,
+    IFLA_INFO,
+    IFLA_VLAN,
+    IFLA_VXLAN,
+    RTM,
+)
 from netorch.errors import KernelError
 from netorch.state.link import Deviation, Settings
 from netorch.state.names import is_port
@@ -24,6 +33,7 @@ from netorch.state.sysctls import DEVICE_V4, DEVICE_V6
 
 _IFINFO = struct.Struct("=BxHiII")
 _U32 = struct.Struct("=I")
+_WITHOUT_ARP: Final = frozenset({"vrf", "xfrm"})  # by nature, and without multicast
 _SMALLEST_VRF_MTU: Final = 65535  # the kernel makes a VRF with some bytes more
 
 # Positions in the arrays IFLA_INET_CONF and IFLA_INET6_CONF. Source: linux/ip.h IPV4_DEVCONF_* (from 1), linux/ipv6.h DEVCONF_*
@@ -104,16 +114,18 @@ def deviations(
       data: Those of them that only devices of the kind have, IFLA_INFO_DATA.
       inet, inet6: The sysctls of both IP versions, IFLA_INET_CONF and IFLA_INET6_CONF.
     """
-    vrf = kind == "vrf"
-    if bool(flags & IFF_NOARP) != vrf:  # a VRF has none by nature
-        yield Deviation("arp", *(("on", "off") if vrf else ("off", "on")))
-    if bool(flags & IFF_MULTICAST) == vrf:
-        yield Deviation("multicast", *(("on", "off") if vrf else ("off", "on")))
+    vrf, without_arp = kind == "vrf", kind in _WITHOUT_ARP
+    if bool(flags & IFF_NOARP) != without_arp:
+        yield Deviation("arp", *(("on", "off") if without_arp else ("off", "on")))
+    if bool(flags & IFF_MULTICAST) == without_arp:
+        yield Deviation("multicast", *(("on", "off") if without_arp else ("off", "on")))
     if vrf and mtu < _SMALLEST_VRF_MTU:
         yield Deviation("mtu", str(mtu), str(_SMALLEST_VRF_MTU))
     yield from _not_zero("", _LINK_AND_GROUP if vrf or is_port(ifname) else _LINK, found)
     if kind == "vxlan":
         yield from _not_zero("vxlan ", _VXLAN, attrs(data))
+    if kind == "vlan" and (said := _value(attrs(data).get(IFLA_VLAN.FLAGS, b""), 0)) not in (None, VLAN_FLAGS):
+        yield Deviation("vlan flags", f"{said:#x}", f"{VLAN_FLAGS:#x}")
     yield from _sysctls(ifname, inet, inet6, mtu)
 
 
@@ -177,6 +189,9 @@ def _repair(ifname: str, deviation: Deviation) -> Message:
             return _change(ifname, IFF_MULTICAST if wanted == "on" else 0, IFF_MULTICAST)
         case ["mtu"]:
             return _change(ifname, 0, 0, attr_u32(IFLA.MTU, int(wanted)))
+        case ["vlan", "flags"]:
+            data = nested(IFLA_INFO.DATA, vlan_flags())
+            return _change(ifname, 0, 0, nested(IFLA.LINKINFO, attr(IFLA_INFO.KIND, b"vlan"), data))
         case ["vxlan", name]:
             return _change(
                 ifname, 0, 0, nested(IFLA.LINKINFO, attr(IFLA_INFO.KIND, b"vxlan"), nested(IFLA_INFO.DATA, _VXLAN[name].zero()))

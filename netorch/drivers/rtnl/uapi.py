@@ -22,7 +22,7 @@ class RTM:
     NEWTFILTER, DELTFILTER, GETTFILTER = 44, 45, 46
     GETNEIGHTBL = 66
     NEWNETCONF, DELNETCONF = 80, 81
-    GETNSID = 90
+    NEWNSID, GETNSID = 88, 90
     NEWLINKPROP, DELLINKPROP = 108, 109
 
 
@@ -118,6 +118,18 @@ class IFLA_VXLAN:
     PORT, UDP_CSUM = 15, 18
     GBP, REMCSUM_NOPARTIAL, LABEL, GPE = 23, 24, 26, 27
     DF, LOCALBYPASS = 29, 31
+
+
+class IFLA_VLAN:
+    """Attributes of a VLAN device. FLAGS are two words: the flags, and which of them are meant."""
+
+    ID, FLAGS, EGRESS_QOS, INGRESS_QOS, PROTOCOL = 1, 2, 3, 4, 5
+
+
+class IFLA_XFRM:
+    """Attributes of an xfrm interface."""
+
+    LINK, IF_ID, COLLECT_METADATA = 1, 2, 3
 
 
 class VETH_INFO:
@@ -231,6 +243,7 @@ RTNH_F_ONLINK = 4
 RTEXT_FILTER_SKIP_STATS = 8
 IFLA_EVENT_FEATURES = 2
 AF_BRIDGE = 7
+VLAN_FLAG_REORDER_HDR, VLAN_FLAG_LOOSE_BINDING, ALL_VLAN_FLAGS = 0x1, 0x4, 0x1F  # linux/if_vlan.h
 IFNAMSIZ = 16
 
 

@@ -11,7 +11,7 @@ import msgspec
 from netorch.drivers.base import Count, Gone, KernelEvent, Lost, Seen
 from netorch.drivers.netlink import ABSENT, Channel, Message, NetlinkError, arrived, open_socket, skip_ports
 from netorch.drivers.rtnl.entries import failure
-from netorch.drivers.rtnl.port import index_in
+from netorch.drivers.rtnl.kinds.port import index_in
 from netorch.drivers.rtnl.uapi import RTM, RTNLGRP
 from netorch.drivers.tc import decode, encode
 from netorch.drivers.tc.actions import Names

@@ -12,7 +12,8 @@ from netorch.model.addr import version_of
 from netorch.state.base import KernelObject
 from netorch.state.daemons.bgp import Announcement, BgpPeer
 from netorch.state.op import Delete
-from tests.contract.kernel.stands import HOST, FakeStand, Stand
+from tests.contract.kernel.both import FakeStand
+from tests.contract.kernel.stands import HOST, Stand
 
 _DIRECTORY = RUN / HOST
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from netorch.drivers import netns
-from tests.contract.kernel.stands import HOST, INSTANCE, FakeStand, LinuxStand, Stand
+from tests.contract.kernel.both import FakeStand, LinuxStand
+from tests.contract.kernel.stands import HOST, INSTANCE, Stand
 
 
 @pytest.fixture(params=["fake", pytest.param("linux", marks=pytest.mark.root)])

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import select
-import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Protocol
 
-import msgspec
-
 from edges import readiness
-from netorch.drivers import ethtool, netns
 from netorch.drivers.base import Gone, Kernel, KernelEvent, Seen
-from netorch.drivers.fake.kernel import FakeKernel
 from netorch.model.addr import parse_prefix
 from netorch.plan.diff import diff
-from netorch.state.base import OVERLAY, KernelObject, Key, link_key
+from netorch.state.base import KernelObject, Key
 from netorch.state.flow import Flow
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import UNREACHABLE, UNREACHABLE_METRIC, VRF_PRIORITY, Address, Neighbour, Route, Rule
@@ -26,19 +20,16 @@ from netorch.state.link import (
     AdminUp,
     CableEnd,
     Gro,
-    IncompleteLink,
     Inside,
-    Link,
     TapPort,
     Uplink,
     VethPort,
+    Vlan,
     Vrf,
     Vxlan,
+    Xfrm,
 )
-from netorch.state.netns import Namespace
-from netorch.state.nft import NftElement, NftTable, PortChain
-from netorch.state.op import Create, Delete, Op, Replace
-from netorch.state.owner import altname, netns_name, overlay_netns
+from netorch.state.op import Create, Op
 from netorch.state.sysctls import PORT_V4, VXLAN_V4, device_sysctls
 from netorch.state.tc import Clsact, Match, Receive, Redirect, StrangeFilter, TcFilter
 from policy import nftgen, skeleton
@@ -141,6 +132,9 @@ VPC: tuple[KernelObject, ...] = (
 )
 
 
+Movable = CableEnd | Xfrm | Vlan
+
+
 class Stand(Protocol):
     """A kernel under test, and another program on the same host."""
 
@@ -150,12 +144,28 @@ class Stand(Protocol):
         """Let somebody else remove an object of ours."""
         ...
 
-    def foreigner_changes(self, end: CableEnd) -> None:
-        """Let somebody else turn a cable's end into this one."""
+    def foreigner_changes(self, obj: Movable) -> None:
+        """Let somebody else turn a device into this one."""
         ...
 
-    def foreigner_renames(self, end: CableEnd) -> None:
-        """Let somebody else rename a cable's end."""
+    def foreigner_renames(self, obj: Movable) -> None:
+        """Let somebody else rename a device."""
+        ...
+
+    def foreigner_carries_off(self, obj: Xfrm | Vlan) -> None:
+        """Let somebody else put a device into another namespace."""
+        ...
+
+    def foreigner_makes(self, obj: Xfrm | Vlan) -> None:
+        """Let somebody else make such a device in the outside, under a name of his own."""
+        ...
+
+    def foreigner_has(self, obj: Xfrm | Vlan) -> bool:
+        """Return whether somebody else's device is still there."""
+        ...
+
+    def foreigner_takes_back(self, uplink: Uplink) -> None:
+        """Let somebody else move an uplink to the underlay."""
         ...
 
     def foreigner_filters(self, theirs: StrangeFilter) -> None:
@@ -182,7 +192,7 @@ class Stand(Protocol):
         """Let somebody else take the mark from an uplink."""
         ...
 
-    def host_gets(self, ifname: str) -> None:
+    def host_gets(self, ifname: str, mtu: int = 1500) -> None:
         """Let the underlay have one more device."""
         ...
 
@@ -193,145 +203,6 @@ class Stand(Protocol):
     def restarted(self) -> AbstractContextManager[Kernel]:
         """Return a second kernel object of the same host, with no memory."""
         ...
-
-
-class FakeStand:
-    """The fake, disturbed."""
-
-    def __init__(self) -> None:
-        self.fake = FakeKernel()
-        self.kernel: Kernel = self.fake
-
-    def foreigner_deletes(self, obj: KernelObject) -> None:
-        self.fake.disturb(Delete(obj))
-
-    def foreigner_changes(self, end: CableEnd) -> None:
-        self.fake.disturb(Replace(self.fake.objects[end.key], end))
-
-    def foreigner_renames(self, end: CableEnd) -> None:
-        other = self.fake.objects[link_key(end.peer)]
-        assert isinstance(other, CableEnd)
-        self.fake.disturb(Delete(end))
-        for obj in (msgspec.structs.replace(other, peer=STRAY), IncompleteLink(ifname=STRAY)):
-            self.fake.objects[obj.key] = obj
-
-    def foreigner_filters(self, theirs: StrangeFilter) -> None:
-        self.fake.disturb(Create(theirs))
-
-    def foreigner_switches(self, gro: Gro) -> None:
-        self.fake.disturb(Create(gro))
-
-    def foreigner_makes_route(self, route: Route) -> None:
-        self.fake.foreign[route.key] = route
-
-    def foreigner_has_route(self, route: Route) -> bool:
-        return route.key in self.fake.foreign
-
-    def foreigner_deletes_namespace(self, label: str) -> None:
-        self.fake.disturb(Delete(Namespace(label=label)))
-
-    def foreigner_unmarks(self, uplink: Uplink) -> None:
-        self.fake.disturb(Delete(uplink))
-
-    def host_gets(self, ifname: str) -> None:
-        self.fake.devices.add(ifname)
-
-    def has_device(self, ifname: str) -> bool:
-        return ifname in self.fake.devices
-
-    @contextmanager
-    def restarted(self) -> Iterator[Kernel]:
-        kernel = FakeKernel(self.fake.objects.values())
-        kernel.host.objects = self.fake.objects
-        yield kernel
-        kernel.close()
-
-
-class LinuxStand:
-    """A LinuxKernel in namespaces of its own, and an operator with ip(8), bridge(8) and nft(8)."""
-
-    def __init__(self, kernel: Kernel) -> None:
-        self.kernel = kernel
-
-    def foreigner_deletes(self, obj: KernelObject) -> None:
-        match obj:
-            case Link():
-                self._run(obj.netns, "ip", "link", "del", obj.ifname)
-            case AdminUp():
-                self._run(obj.netns, "ip", "link", "set", obj.ifname, "down")
-            case Route():
-                self._run(obj.netns, "ip", "route", "del", obj.dst, "table", str(obj.table))
-            case Neighbour():
-                self._run(obj.netns, "ip", "neigh", "del", obj.dst, "dev", obj.ifname)
-            case Fdb():
-                self._run(obj.netns, "bridge", "fdb", "del", obj.lladdr, "dev", obj.ifname, "dst", obj.dst, "self")
-            case Address():
-                self._run(obj.netns, "ip", "addr", "del", obj.address, "dev", obj.ifname)
-            case Clsact():
-                self._run(obj.netns, "tc", "qdisc", "del", "dev", obj.ifname, "clsact")
-            case TcFilter():
-                place = ("dev", obj.ifname, obj.hook, "pref", str(obj.pref), "handle", hex(obj.handle))
-                self._run(obj.netns, "tc", "filter", "del", *place, obj.match.text().split()[0])
-            case NftElement():
-                self._run(obj.netns, "nft", f"delete element {obj.family} netorch {obj.set} {{ {' . '.join(obj.items)} }}")
-            case PortChain():
-                self._run(obj.netns, "nft", f"flush chain netdev netorch {obj.ifname}; delete chain netdev netorch {obj.ifname}")
-            case NftTable():
-                self._run(obj.netns, "nft", f"delete table {obj.family} netorch")
-            case _:
-                raise AssertionError(obj)
-
-    def foreigner_changes(self, end: CableEnd) -> None:
-        words = ("address", end.lladdr, "mtu", str(end.mtu), "group", str(end.group), "master", end.vrf)
-        self._run(end.netns, "ip", "link", "set", end.ifname, *words)
-
-    def foreigner_renames(self, end: CableEnd) -> None:
-        self._run(end.netns, "ip", "link", "set", end.ifname, "down")
-        self._run(end.netns, "ip", "link", "set", end.ifname, "name", STRAY)
-
-    def foreigner_filters(self, theirs: StrangeFilter) -> None:
-        place = ("dev", theirs.ifname, theirs.hook, "protocol", "ip", "pref", str(theirs.pref), "handle", hex(theirs.handle))
-        self._run(theirs.netns, "tc", "filter", "add", *place, "matchall", "action", "drop")
-
-    def foreigner_switches(self, gro: Gro) -> None:
-        descriptor = netns.find(overlay_netns(HOST))
-        assert ethtool.apply(descriptor, [Create(gro)]) == []
-        os.close(descriptor)
-
-    def foreigner_makes_route(self, route: Route) -> None:
-        self._run(
-            route.netns, "ip", "route", "add", "unreachable", route.dst, "table", str(route.table), "metric", str(route.metric)
-        )
-
-    def foreigner_has_route(self, route: Route) -> bool:
-        return route.dst in self._run(route.netns, "ip", "route", "show", "table", str(route.table))
-
-    def foreigner_deletes_namespace(self, label: str) -> None:
-        subprocess.run(["ip", "netns", "del", netns_name(HOST, label)], check=True)
-
-    def foreigner_unmarks(self, uplink: Uplink) -> None:
-        self._run(uplink.netns, "ip", "link", "property", "del", "dev", uplink.ifname, "altname", altname(uplink.ifname))
-
-    def host_gets(self, ifname: str) -> None:
-        words = ("type", "veth", "peer", "name", f"{ifname}-wire")
-        subprocess.run(["ip", "-n", UNDERLAY_NAME, "link", "add", ifname, *words], check=True)
-
-    def has_device(self, ifname: str) -> bool:
-        shown = subprocess.run(["ip", "-n", UNDERLAY_NAME, "link"], check=True, capture_output=True, text=True).stdout
-        assert "altname" not in shown, "what is given back bears no mark"
-        return f" {ifname}@" in shown
-
-    @contextmanager
-    def restarted(self) -> Iterator[Kernel]:
-        from tests.rig.hosts import restarted
-
-        with restarted(HOST) as kernel:
-            yield kernel
-
-    def _run(self, label: str, *words: str) -> str:
-        name = overlay_netns(HOST) if label == OVERLAY else netns_name(HOST, label)
-        command = ["ip", "netns", "exec", name, *words]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def create(kernel: Kernel, *objects: KernelObject) -> None:

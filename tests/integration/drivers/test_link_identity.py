@@ -13,7 +13,7 @@ import pytest
 from netorch.drivers import home
 from netorch.drivers.base import Seen
 from netorch.drivers.linux import LinuxKernel
-from netorch.drivers.rtnl import source_routes
+from netorch.drivers.rtnl.kinds import source_routes
 from netorch.plan.diff import diff
 from netorch.state.link import IncompleteLink, Settings
 from netorch.state.op import Create, Delete

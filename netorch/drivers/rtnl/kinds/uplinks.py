@@ -7,7 +7,7 @@ and one that lacks it was put there by somebody else. On the way back it goes la
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from netorch.drivers.netlink import ABSENT, Channel, NetlinkError, attr_u32
 from netorch.drivers.rtnl import devices, encode
@@ -24,16 +24,19 @@ from netorch.state.owner import ALTNAME_PREFIX
 class Uplinks:
     """The uplinks of one namespace."""
 
-    def __init__(self, channel: Channel, underlay: Channel, place: Place, spaces: Spaces) -> None:
+    def __init__(self, channel: Channel, underlay: Channel, place: Place, spaces: Spaces, uproot: Callable[[int], None]) -> None:
+        """Take who deletes the devices that stand on one: they would live on, and lead into VPCs from the underlay."""
         self._channel = channel
         self._underlay = underlay
         self._place = place
         self._spaces = spaces
+        self._uproot = uproot
 
     def concerns(self, obj: KernelObject) -> bool:
         """Return whether an object is an uplink, or one that somebody has renamed in the outside."""
-        renamed = isinstance(obj, IncompleteLink) and obj.netns == OUTSIDE and obj.vni == HOST_SLICE
-        return isinstance(obj, Uplink) or renamed
+        if isinstance(obj, IncompleteLink) and obj.netns == OUTSIDE and obj.vni == HOST_SLICE:
+            return not self._place.is_service_vlan(obj.ifname)
+        return isinstance(obj, Uplink)
 
     def apply(self, ops: list[Op]) -> list[Failure]:
         """Move uplinks in or give them back, one by one."""
@@ -77,6 +80,7 @@ class Uplinks:
         dev = _look(self._channel, ifname)
         if dev is None:
             return None
+        self._uproot(dev.index)
         marks = _marks(dev)
         own = marks[0].removeprefix(ALTNAME_PREFIX) if marks else ifname
         refused = self._channel.batch([encode.move_link(dev.index, own, self._spaces.fds[UNDERLAY])])

@@ -21,7 +21,7 @@ from netorch.drivers import home, netns, sysctl
 from netorch.drivers.netlink import Channel, Message, NetlinkError, attr_text, attr_u32
 from netorch.drivers.rtnl import devices, encode
 from netorch.drivers.rtnl.dump import default_routes
-from netorch.drivers.rtnl.source_routes import configuration, stale_rules
+from netorch.drivers.rtnl.kinds.source_routes import configuration, stale_rules
 from netorch.drivers.rtnl.uapi import IFLA, RTEXT_FILTER_SKIP_STATS, RTM
 from netorch.errors import KernelError
 from netorch.state.link import TapPort, VethPort

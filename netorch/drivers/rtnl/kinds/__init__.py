@@ -1,0 +1,1 @@
+"""Kinds of devices, each made in its own way."""
