@@ -1,16 +1,122 @@
-"""Virtual interfaces of Direct Connect on the edge that has the port."""
+"""Direct Connect: the virtual interfaces of a virtual private gateway on this edge's ports.
+
+    overlay: vrf5000   d-001388abcdef0  169.254.50.1/30      tagged packets of one VLAN, and BGP with the customer's router
+    outside            the port, without an address; a device of a service tag around VLANs
+
+A port is taken from the underlay while some virtual interface uses it. What comes by it with no tag, or another one, reaches
+nothing (edges.direct_ports).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
-from netorch.compiler.base import Part
-from netorch.model.outside.direct_connect import VirtualInterface
+from edges.direct_ports import port_objects
+from edges.private import announced, end_objects, private_gateway, table_of_gateway
+from netorch.compiler.base import Carried, Gateway, HostPart, HostView, Part, ProblemPart, VpcPart, VpcView
+from netorch.compiler.private import LocalVif
+from netorch.model.eni import Role
+from netorch.model.outside.direct_connect import BgpAuthentication, VirtualInterface
+from netorch.model.outside.vpn import MAX_LEARNED, VirtualPrivateGateway
+from netorch.model.routing.metrics import DX_BGP, DX_STATIC
+from netorch.model.vpc import Vpc
+from netorch.state.base import OUTSIDE, KernelObject
+from netorch.state.daemons.bgp import CustomerPeer
+from netorch.state.l3 import Address, Route
+from netorch.state.link import AdminUp, Settings, Vlan
+from netorch.state.names import service_vlan_name, vlan_name
+
+SERVICE_TAG: Final = "802.1ad"
+
+
+def _interfaces(view: VpcView) -> Iterator[KernelObject]:
+    """Yield the virtual interfaces of this host's ports."""
+    gateway = private_gateway(view)
+    if gateway is None:
+        return
+    for place, local in enumerate(view.of(LocalVif)):
+        vif = local.vif
+        yield from _device(view, gateway, vif)
+        if not vif.asn:
+            for prefix in vif.routes:
+                table, ifname, metric = table_of_gateway(view.vni), vlan_name(view.vni, vif.id), DX_STATIC + place
+                yield Route(vni=view.vni, table=table, dst=prefix, via=vif.peer, ifname=ifname, metric=metric)
+        elif not _problem(local):
+            yield from _peer(view, local)
+
+
+def _device(view: VpcView, gateway: Gateway, vif: VirtualInterface) -> Iterator[KernelObject]:
+    vni, ifname = view.vni, vlan_name(view.vni, vif.id)
+    lower = service_vlan_name(vif.device, vif.outer_vlan) if vif.outer_vlan else vif.device
+    yield Vlan(vni=vni, ifname=ifname, lower=lower, vlan=vif.vlan, mtu=vif.mtu, vrf=view.vrf)
+    yield Address(vni=vni, ifname=ifname, address=vif.address)
+    yield from end_objects(view, gateway, ifname, vif.peer, speaks_bgp=bool(vif.asn))
+
+
+def _peer(view: VpcView, local: LocalVif) -> Iterator[KernelObject]:
+    vif, own = local.vif, announced(view)
+    for gateway in view.of(VirtualPrivateGateway):
+        yield CustomerPeer(
+            vni=view.vni,
+            name=vif.id.replace("-", "_"),
+            ifname=vlan_name(view.vni, vif.id),
+            vrf=view.vrf,
+            table=table_of_gateway(view.vni),
+            metric=DX_BGP,
+            local=vif.address.partition("/")[0],
+            local_asn=gateway.asn,
+            remote=vif.peer,
+            remote_asn=vif.asn,
+            announces=own,
+            refuses=own,
+            limit=MAX_LEARNED,
+            bfd=vif.bfd,
+            secret=local.secret,
+        )
+
+
+def _ports(view: HostView, carried: Carried) -> Iterator[KernelObject]:
+    """Yield the ports that virtual interfaces use, and the devices of service tags on them."""
+    vifs = [local.vif for vpc in carried.values() for local in vpc.of(LocalVif)]
+    for device in sorted({vif.device for vif in vifs}):
+        yield from port_objects(device)
+    for device, tag in sorted({(vif.device, vif.outer_vlan) for vif in vifs if vif.outer_vlan}):
+        ifname, mtu = (
+            service_vlan_name(device, tag),
+            max(vif.mtu for vif in vifs if (vif.device, vif.outer_vlan) == (device, tag)),
+        )
+        yield Vlan(netns=OUTSIDE, ifname=ifname, lower=device, vlan=tag, protocol=SERVICE_TAG, mtu=mtu)
+        yield Settings(netns=OUTSIDE, ifname=ifname)
+        yield AdminUp(netns=OUTSIDE, ifname=ifname)
+
+
+def _left_out(view: VpcView) -> str:
+    """Return which virtual interfaces have no BGP session, or nothing."""
+    problems = [f"{local.vif.name}: {problem}" for local in view.of(LocalVif) if (problem := _problem(local))]
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"virtual interface {problems[0]}{more}" if problems else ""
+
+
+def _problem(local: LocalVif) -> str:
+    """Return why a virtual interface cannot have the BGP session that it is to have, or nothing."""
+    if local.vif.asn and local.vif.authentication is BgpAuthentication.MD5 and not local.secret:
+        return "this edge has no BGP key for it; netorch dx vif modify --key-file"
+    return ""
 
 
 class DirectConnect:
-    """Yields the VLANs by which customers' routers reach their VPCs."""
+    """Yields the virtual interfaces of a VPC on the edges whose ports they are on."""
 
     name: Final = "direct_connect"
     reads: Final[frozenset[type]] = frozenset({VirtualInterface})
-    parts: Final[tuple[Part, ...]] = ()
+    parts: Final[tuple[Part, ...]] = (
+        HostPart(id="direct_connect.ports", compile=_ports, inputs=frozenset({LocalVif}), role=Role.EDGE),
+        VpcPart(
+            id="direct_connect.interfaces",
+            compile=_interfaces,
+            inputs=frozenset({HostView, Vpc, Gateway, VirtualPrivateGateway, LocalVif}),
+            role=Role.EDGE,
+        ),
+        ProblemPart(id="direct_connect.left_out", problem=_left_out, inputs=frozenset({HostView, LocalVif}), role=Role.EDGE),
+    )

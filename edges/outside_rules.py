@@ -18,6 +18,8 @@ They say it in a few rules, whatever the number of VPCs:
   uses up what others ask by.
 * BGP and BFD are for the edge, too, from the router that it has a session with (edges.bgp), by the uplink, and with the TTL of
   packets that no router has forwarded: nobody further away sends them in its name (RFC 5082, RFC 5881 section 5).
+* IKE and ESP are for the edge, from anybody by the uplink, while a tunnel ends there: charon refuses who cannot prove who he is.
+  So are errors about its own ESP packets: Linux learns the path MTU from those about an SA that it has.
 
 Linux keeps a neighbour entry of everybody who asks for the edge's address. All namespaces of a machine share one limit of them,
 and beyond it the edge's own router cannot be resolved either. So an edge answers the router and 64 more neighbours: a redundant
@@ -68,6 +70,9 @@ counter COUNTER {
 
 _INET: Final = """
 set routers {
+    type ipv4_addr
+}
+set ike {
     type ipv4_addr
 }
 set quotable {
@@ -140,6 +145,9 @@ chain input {
     iifgroup != CABLES ip saddr @routers tcp dport 179 counter name "border_ttl" drop
     iifgroup != CABLES ip saddr @routers tcp sport 179 counter name "border_ttl" drop
     iifgroup != CABLES ip saddr @routers udp dport 3784 counter name "border_ttl" drop
+    iifgroup != CABLES ip daddr @ike udp dport { 500, 4500 } accept
+    iifgroup != CABLES ip daddr @ike meta l4proto esp accept
+    iifgroup != CABLES ip daddr @ike icmp type destination-unreachable accept
     meta pkttype { broadcast, multicast } drop
     counter name "to_edge" drop
 }

@@ -9,10 +9,15 @@ gateways to instances:
   passes that hook twice, as the device's and as its VRF's, and what is not forwarded goes nowhere.
 * What `passes` lets through from a VXLAN device, to a NAT gateway, that device's filter has verified: Linux gives a packet that
   it forwards the priority of its TOS field (ip_forward), so nothing can be told from it here.
+* What comes from a site by a tunnel or a VLAN is decided on by the chain that `gates` has for its device, what goes to one by
+  `tunnels` (edges.private). The first segment of a TCP connection is told what fits in a tunnel with ESP and a NAT's UDP: not all
+  of a site's machines hear errors. The other direction is told what the tunnel's device takes, if that is less.
 * `passes` says from which device to which a packet may go, e.g. from the cable of an internet gateway to the VPC's VXLAN device.
   All else is dropped: what a hypervisor has sent to the edge's own MAC, and what would leave by another VPC's device.
-* Nothing is for the edge itself: it has no address here, and answers nobody. It says nothing either, not even that an address is
-  not there: who has sent the packet is outside, and no route of a VPC's leads there.
+* Nothing of a VPC is for the edge itself: it has no address there, and answers nobody. At the inside address of a tunnel, or of a
+  VLAN, it speaks BGP and BFD with the other end, whom `speakers` names, and answers its pings.
+* It says nothing either, but that a packet is too big or has lived too long: to the VPC about a site, and to a site about the
+  VPC. Those who send from the internet have no way back here.
 * A drop is counted and logged as on hypervisors, for each VPC at a rate of its own.
 * `notrack` is where no packet comes. Linux loads connection tracking for it, without which there would not be the sysctls that
   all namespaces have (netorch.state.sysctls).
@@ -36,6 +41,15 @@ OVERLAY_INET: Final = (
 set passes {
     type ifname . ifname
 }
+set tunnels {
+    type ifname . ifname
+}
+map gates {
+    type ifname : verdict
+}
+set speakers {
+    type ifname . ipv4_addr
+}
 DROP_SETS
 counter unproven {
 }
@@ -43,28 +57,52 @@ counter no_gateway {
 }
 counter to_router {
 }
+counter unreached {
+}
 counter suppressed {
 }
 DROP_UNPROVEN
 DROP_NO_GATEWAY
+DROP_UNREACHED
+chain outward {
+    tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu
+    accept
+}
+chain inward {
+    tcp flags & (syn | rst) == syn tcp option maxseg size set 1386
+    accept
+}
 chain forward {
     type filter hook forward priority -20; policy drop;
     meta sdifname . oifname @passes accept
+    meta sdifname . oifname @tunnels goto outward
+    meta sdifname vmap @gates
     meta priority != VERIFIED meta sdifname "vx*" goto drop_unproven
     goto drop_no_gateway
 }
 chain input {
     type filter hook input priority 0; policy drop;
     meta pkttype { broadcast, multicast } drop
+    meta sdifname . ip saddr @speakers goto spoken
+    counter name "to_router" drop
+}
+chain spoken {
+    tcp dport 179 accept
+    tcp sport 179 accept
+    udp dport 3784 accept
+    icmp type { echo-request, echo-reply } accept
     counter name "to_router" drop
 }
 chain output {
     type filter hook output priority 0; policy drop;
     notrack
+    oifname . ip daddr @speakers accept
+    ip saddr 192.0.0.8 icmp type { destination-unreachable, time-exceeded } accept
 }
 """.replace("DROP_SETS", VPC_DROP_SETS)
     .replace("DROP_UNPROVEN", vpc_drop_chain("unproven"))
     .replace("DROP_NO_GATEWAY", vpc_drop_chain("no_gateway"))
+    .replace("DROP_UNREACHED", vpc_drop_chain("unreached"))
     .replace("VERIFIED", VERIFIED_TEXT)
 )
 

@@ -27,9 +27,11 @@ from netorch.compiler.base import (
 )
 from netorch.compiler.egress import EgressOnly
 from netorch.compiler.nat import Nat
+from netorch.compiler.private import LocalTunnel, LocalVif
 from netorch.compiler.registry import Objects, compile_mapping_part, compile_slice, parts_of
 from netorch.model.mapping import Mapping as EniMapping
-from netorch.model.mapping import PublicMapping
+from netorch.model.mapping import PublicMapping, Reach
+from netorch.model.outside.vpn import VirtualPrivateGateway
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import Subnet, Vpc
 
@@ -54,11 +56,12 @@ def make_view(
     nats: Iterable[Nat] = (),
     egress_only: Iterable[EgressOnly] = (),
     public: Iterable[PublicMapping] = (),
+    private: Iterable[LocalTunnel | LocalVif | VirtualPrivateGateway | Reach] = (),
     zone: int = 1,
     mtus: Mapping[str, int] | None = None,
 ) -> VpcView:
     """Return a view with every input of the compilers."""
-    here, linked = tuple(local), tuple(peers)
+    here, linked, sites = tuple(local), tuple(peers), tuple(private)
     return VpcView(
         vni=vpc.vni,
         inputs={
@@ -80,6 +83,10 @@ def make_view(
             **{
                 kind: tuple(found for found in linked if type(found) is kind)
                 for kind in (Peer, LocalPeer, RoutesToPeer, RoutesFromPeer, PeerIdentity)
+            },
+            **{
+                kind: tuple(found for found in sites if type(found) is kind)
+                for kind in (LocalTunnel, LocalVif, VirtualPrivateGateway, Reach)
             },
         },
         zone=zone,

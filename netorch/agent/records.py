@@ -16,9 +16,11 @@ import msgspec
 
 from netorch.agent.indexes.handovers import Handovers
 from netorch.agent.indexes.peerings import Peerings
+from netorch.agent.indexes.private_ends import PrivateEnds
 from netorch.agent.indexes.seats import Seats
 from netorch.agent.indexes.underlay_mtus import UnderlayMtus
 from netorch.compiler.base import Gateway, Identity, LocalPeer, Middlebox, Peer, PeerIdentity, Phase, RoutesFromPeer
+from netorch.compiler.private import LocalTunnel
 from netorch.errors import NewerRecord, UnreadableRecord
 from netorch.model.addr import parse_prefix
 from netorch.model.eni import EniStatus, Host, NetworkInterface, Placement
@@ -28,6 +30,7 @@ from netorch.model.mapping import GatewayMapping, Mapping
 from netorch.model.outside.public import AddressPool
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import SecurityGroup
+from netorch.model.status import Sealed
 from netorch.model.vpc import RouteTable, Vpc
 from netorch.records import keys
 from netorch.records.codec import check_schema, decode_value
@@ -67,12 +70,14 @@ class Records(Mirror):
         self.strays: set[str] = set()  # names of placements that are no ids: nobody knows of which VPC
         self.moving: dict[tuple[int, str], Mapping] = {}  # the few mappings that name two hosts
         # Of all records that this host needs, but for `Moves.watched_prefixes`; and how often they have changed.
-        self.prefixes = {keys.host_prefix(host_name), keys.mtu_prefix(), keys.pool_prefix()}
+        own = (keys.host_prefix(host_name), keys.secret_prefix(host_name))
+        self.prefixes = {*own, keys.mtu_prefix(), keys.pool_prefix()}
         self.prefix_changes = 0
         self.underlay_mtus = UnderlayMtus()
         self.peerings = Peerings()
         self.seats = Seats()
         self.handovers = Handovers()
+        self.private_ends = PrivateEnds()
         self.pools: dict[str, AddressPool] = {}
         self.statuses: dict[str, EniStatus] = {}  # key below hoststat/ -> status
         self.handed_over: dict[str, HandedOver] = {}  # interface on its way to this host -> its connections where it was
@@ -160,6 +165,8 @@ class Records(Mirror):
             self._set_status(key, value)
         elif root == "pool":
             self._set_pool(key, rest, value)
+        elif root == "secret" and (vni := self.private_ends.update(key, value)) is not None:
+            self.dirty.mark(vni, Sealed)
         elif root == "underlay":
             for vni, name in self.underlay_mtus.update(rest.partition("/")[2], value):
                 self._set_underlay_mtu(vni, name)
@@ -198,6 +205,11 @@ class Records(Mirror):
         if value is not None:
             with suppress(UnreadableRecord):
                 self.pools[name] = decode_value(key, value, AddressPool)
+
+    def set_tunnels_up(self, names: Set[str]) -> None:
+        """Take note of the tunnels here that carry packets now."""
+        for vni in self.private_ends.set_up(names):
+            self.dirty.mark(vni, LocalTunnel)
 
     def set_silent(self, silent: Set[str], dead: Set[str] = frozenset()) -> None:
         """Take note of the edges that do not say to this host that they are ready, and of those that do not answer at all."""

@@ -32,17 +32,21 @@ from netorch.compiler.base import (
 )
 from netorch.compiler.egress import EgressOnly, egress_subnets
 from netorch.compiler.nat import Nat
+from netorch.compiler.private import LocalTunnel, LocalVif, local_tunnels, local_vifs
 from netorch.compiler.tables import local_tables, routes_to_peers, subnets_apart, table_routes
 from netorch.errors import CompileError
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.ids import port_name
-from netorch.model.mapping import GatewayMapping
+from netorch.model.mapping import GatewayMapping, Reach
 from netorch.model.mapping import Mapping as EniMapping
+from netorch.model.outside.direct_connect import VirtualInterface
 from netorch.model.outside.gateway import EgressOnlyInternetGateway, NatGateway
+from netorch.model.outside.vpn import VpnConnection
 from netorch.model.routing.effective import ranges_of
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.target import TargetKind, TargetRecord, takes_packets
 from netorch.model.security import PrefixList
+from netorch.model.status import Sealed
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records.vpc import MissingRecord, VpcRecords
 from netorch.state.names import inlet_name
@@ -109,7 +113,7 @@ def _by_id(records: VpcRecords, kind: type[T]) -> tuple[T, ...]:
 
 _OF_TABLES: Final = frozenset({Vpc, Subnet, NetworkInterface, RouteTable, Phase, NatGateway, GatewayMapping})
 _OF_EGRESS_ONLY: Final = frozenset({Gateway, GatewayMapping, EgressOnlyInternetGateway, Vpc, Subnet, RouteTable, PrefixList})
-_OF_ROUTES: Final = _OF_TABLES | {PrefixList, PeeringConnection}
+_OF_ROUTES: Final = _OF_TABLES | {PrefixList, PeeringConnection, Reach}
 # What is made of records and phases: of which kinds, and how. Any other input is all records of its kind.
 _MADE: Final[dict[type, tuple[Set[type], Callable[[VpcRecords, Phases], tuple[Any, ...]]]]] = {
     LocalEni: (frozenset({NetworkInterface, Subnet, Instance, Phase}), local_enis),
@@ -183,12 +187,14 @@ class Views:
 
     def gateways(self, vni: int, _phases: Phases) -> Iterable[Gateway]:
         """Yield the gateways of a VPC that edges carry."""
-        seats = self._records.seats
-        for _, stored in sorted(self._records.vpcs[vni].of(GatewayMapping).items()):
-            if stored.record.seats:
-                seat = seats.seat_of(self._records.host_name, stored.record)
-                underlay_mtu = self._records.underlay_mtus.mtus.get(seat.host)
-                yield Gateway(id=stored.record.gateway, seats=stored.record.seats, seat=seat, underlay_mtu=underlay_mtu)
+        seats, mtus = self._records.seats, self._records.underlay_mtus.mtus
+        for mapping in _by_id(self._records.vpcs[vni], GatewayMapping):
+            if mapping.seats:
+                seat, ways = seats.seat_of(self._records.host_name, mapping), seats.ways_of(mapping)
+                # Routes to an edge have no MTU of their own, so those by which packets go either way have the smaller one.
+                known = [mtus[way.host] for way in ways or (seat,) if way.host in mtus]
+                underlay_mtu = min(known, default=None)
+                yield Gateway(id=mapping.gateway, seats=mapping.seats, seat=seat, underlay_mtu=underlay_mtu, ways=ways)
 
     def nats(self, vni: int, phases: Phases) -> Iterable[Nat]:
         """Yield the NAT gateways of a VPC that edges carry. Raises MissingRecord."""
@@ -211,6 +217,17 @@ class Views:
                 found = egress_subnets(gateway.id, records.vpc.record, subnets, tables, carried, lists)
                 yield EgressOnly(gateway=gateway, subnets=tuple(found))
 
+    def local_tunnels(self, vni: int, _phases: Phases) -> Iterable[LocalTunnel]:
+        """Yield the tunnels of a VPC's VPN connections that end at this host."""
+        known = self._records
+        ends = known.private_ends
+        return local_tunnels(known.host_name, _by_id(known.vpcs[vni], VpnConnection), ends.secrets, ends.up)
+
+    def local_vifs(self, vni: int, _phases: Phases) -> Iterable[LocalVif]:
+        """Yield a VPC's virtual interfaces of ports of this host."""
+        known = self._records
+        return local_vifs(known.host_name, _by_id(known.vpcs[vni], VirtualInterface), known.private_ends.secrets)
+
     def local_tables(self, vni: int, phases: Phases) -> tuple[LocalTable, ...]:
         """Return the route tables that have a VRF here. Raises MissingRecord, CompileError."""
         records = self._records.vpcs[vni]
@@ -232,12 +249,13 @@ class Views:
         """Return the routes of these tables. Raises MissingRecord, CompileError."""
         records = self._records.vpcs[vni]
         used = _tables_of(records, _subnets_of(records, self._interfaces(records, phases)))
-        targets = {route.target for table in used for route in table.routes}
+        targets = {target for table in used for target in (*(route.target for route in table.routes), *table.propagating)}
         if not targets:
             return ()
         lists = {list_id: stored.record for list_id, stored in records.of(PrefixList).items()}
         available = {target for target in targets if _takes_packets(records, target)}
-        return table_routes(records.vpc.record, used, self.local_tables(vni, phases), available, lists)
+        local, reaches = self.local_tables(vni, phases), _by_id(records, Reach)
+        return table_routes(records.vpc.record, used, local, available, lists, reaches)
 
     def identities(self, vni: int, _phases: Phases) -> Iterable[Identity]:
         """Return the sets of groups of a VPC's mappings."""
@@ -284,6 +302,8 @@ _LINKED: Final[dict[type, tuple[Set[type], Callable[[Views, int, Phases], Iterab
     Nat: (frozenset({Gateway, GatewayMapping, NatGateway, NetworkInterface, Subnet}), Views.nats),
     EgressOnly: (_OF_EGRESS_ONLY, Views.egress_only),
     LocalTable: (_OF_TABLES, Views.local_tables),
+    LocalTunnel: (frozenset({LocalTunnel, Sealed, VpnConnection}), Views.local_tunnels),
+    LocalVif: (frozenset({Sealed, VirtualInterface}), Views.local_vifs),
     TableRoutes: (_OF_ROUTES, Views.table_routes),
     Identity: (frozenset({Identity}), Views.identities),
     Middlebox: (frozenset({Middlebox, Phase}), Views.middleboxes),

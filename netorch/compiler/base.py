@@ -139,6 +139,8 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     seats: tuple[Seat, ...]  # one at least
     seat: Seat  # that this host sends to
     underlay_mtu: int | None = None  # of the seat's host, in bytes; None: that has not said
+    # Of a virtual private gateway: where packets go that are for each of the seats. Routes say for which they are.
+    ways: tuple[Seat, ...] = ()
 
     @property
     def kind(self) -> TargetKind:

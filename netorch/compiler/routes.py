@@ -9,9 +9,12 @@
                                    VTEP behind that MAC; or its inlet, if its port is here (netorch.compiler.inlets)
     route to a gateway             the same, with the MAC of the gateway and the VTEP of the edge that this host sends to; on the
                                    edges that carry it, for their NAT gateways, its cable to the outside: `PREFIX via HOP dev g-X`
+    route to a virtual private     the same, with a hop and a MAC for each of its edges: for each prefix that the gateway reaches,
+    gateway                        the edge with the best way (netorch.model.routing.reach); a black hole where none has one
     route to another target        what `_WAYS` has for its kind; a black hole, if that is nothing
 
-The FDB entry of a gateway is a part of its own. All its routes share it, so another edge is one operation.
+The FDB entry of a gateway is a part of its own. All its routes share it, so another edge is one operation. So it is for each of
+the two edges of a virtual private gateway: while one is silent, the other gets what is for it.
 
 Which routes are in force, and which targets take packets, netorch.model.routing.effective decides. Here a kind of target becomes
 kernel objects: a new one is a function and its line in `_WAYS`.
@@ -22,10 +25,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
+import msgspec
+
 from netorch.compiler.base import Gateway, HostView, Middlebox, TableRoutes, VpcPart, VpcView
 from netorch.compiler.inlets import way_in
-from netorch.model.routing.effective import Effective
+from netorch.model.mapping import Reach
+from netorch.model.routing.effective import Effective, is_within
 from netorch.model.routing.next_hop import gateway_mac, target_hop
+from netorch.model.routing.reach import reached_within, seat_towards
 from netorch.model.routing.target import TargetKind
 from netorch.model.vpc import Vpc
 from netorch.state.base import KernelObject
@@ -81,17 +88,39 @@ def _gateway(view: VpcView, table: TableRoutes, route: Effective) -> Iterator[Ke
         yield _nowhere(view, table, route, BLACKHOLE)
 
 
+def _vpn_gateway(view: VpcView, table: TableRoutes, route: Effective) -> Iterator[KernelObject]:
+    """Yield the ways to a route's prefix, and to those inside it that edges reach and no longer route of the table takes."""
+    gateway = next((gateway for gateway in view.of(Gateway) if gateway.id == route.target.id), None)
+    if gateway is None or gateway.is_at(view.host.host.name):
+        yield _nowhere(view, table, route, BLACKHOLE)
+        return
+    reaches = view.of(Reach)
+    inside = reached_within(gateway.id, reaches, route.prefix)
+    longer = [other.prefix for other in table.routes if other is not route and route.prefix.contains(other.prefix)]
+    for prefix in (route.prefix, *(found for found in inside if not is_within(longer, found))):
+        part = msgspec.structs.replace(route, prefix=prefix)
+        place = seat_towards(view.host.host.name, gateway.id, gateway.seats, reaches, prefix)
+        if place is None:
+            yield _nowhere(view, table, part, BLACKHOLE)
+        else:
+            mac = gateway_mac(gateway.id, place)
+            yield from _way_out(view, table, part, mac, gateway.underlay_mtu, place)
+
+
 def _seats(view: VpcView) -> Iterator[KernelObject]:
-    """Yield of each gateway the edge that this host sends to."""
+    """Yield of each gateway the edge that this host sends to, or that gets what is for each of its edges."""
     for gateway in view.of(Gateway):
         if not gateway.is_at(view.host.host.name):
-            yield Fdb(vni=view.vni, ifname=view.vxlan, lladdr=gateway_mac(gateway.id), dst=gateway.seat.vtep)
+            for place, way in enumerate(gateway.ways or (gateway.seat,)):
+                yield Fdb(vni=view.vni, ifname=view.vxlan, lladdr=gateway_mac(gateway.id, place), dst=way.vtep)
 
 
-def _way_out(view: VpcView, table: TableRoutes, route: Effective, mac: str, underlay_mtu: int | None) -> Iterator[KernelObject]:
+def _way_out(
+    view: VpcView, table: TableRoutes, route: Effective, mac: str, underlay_mtu: int | None, place: int = 0
+) -> Iterator[KernelObject]:
     """Yield the way to a target on another host: whatever the packet's destination, it carries the target's MAC."""
     vni, vxlan = view.vni, view.vxlan
-    hop = target_hop(route.target.id, route.prefix.version)
+    hop = target_hop(route.target.id, route.prefix.version, place)
     metric = IPV6_METRIC if route.prefix.version == 6 else 0
     mtu = view.mtu_over(underlay_mtu)
     where = vrf_table(vni, table.number)
@@ -125,7 +154,10 @@ _WAYS: Final[Mapping[TargetKind, Way]] = {
     TargetKind.INTERNET_GATEWAY: _gateway,
     TargetKind.EGRESS_ONLY_GATEWAY: _gateway,
     TargetKind.NAT_GATEWAY: _gateway,
+    TargetKind.VPN_GATEWAY: _vpn_gateway,
 }
 
-ROUTES: Final = VpcPart(id="vrf.routes", compile=_routes, inputs=frozenset({HostView, Vpc, TableRoutes, Middlebox, Gateway}))
+ROUTES: Final = VpcPart(
+    id="vrf.routes", compile=_routes, inputs=frozenset({HostView, Vpc, TableRoutes, Middlebox, Gateway, Reach})
+)
 SEATS: Final = VpcPart(id="vrf.seats", compile=_seats, inputs=frozenset({HostView, Vpc, Gateway}))

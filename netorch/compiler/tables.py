@@ -6,7 +6,9 @@ from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 
 from netorch.compiler.base import LocalTable, RoutesToPeer, TableRoutes
 from netorch.model.addr import Prefix
+from netorch.model.mapping import Reach
 from netorch.model.routing.effective import effective, is_within, overrides, ranges_of_subnet
+from netorch.model.routing.reach import learned
 from netorch.model.security import PrefixList
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.state.names import MAIN_NUMBER
@@ -60,19 +62,27 @@ def table_routes(
     local: Iterable[LocalTable],
     available: Container[str],
     lists: Mapping[str, PrefixList],
+    reaches: Collection[Reach] = (),
 ) -> tuple[TableRoutes, ...]:
     """Return the routes in force in the VRFs of the tables in use that have any but local ones.
 
-    `available` and `lists` are those of netorch.model.routing.effective.
+    `available` and `lists` are those of netorch.model.routing.effective. `reaches` are all that the VPC's edges reach.
     """
     tables = {table.id: table for table in used}
     return tuple(
         TableRoutes(
             number=vrf.number,
-            routes=effective(vpc, tables[vrf.id].routes, available=available, lists=lists, own=vrf.own),
+            routes=effective(
+                vpc,
+                tables[vrf.id].routes,
+                available=available,
+                lists=lists,
+                learned=learned(reaches, tables[vrf.id].propagating),
+                own=vrf.own,
+            ),
         )
         for vrf in local
-        if vrf.id and tables[vrf.id].routes
+        if vrf.id and (tables[vrf.id].routes or tables[vrf.id].propagating)
     )
 
 

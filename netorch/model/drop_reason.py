@@ -35,6 +35,9 @@ DROP_REASONS: Final[dict[str, DropReason]] = {
     "unchecked": DropReason("a port has no anti-spoofing chain yet, so it may not send"),
     "unproven": DropReason("a VXLAN packet was not verified: somebody has flushed the host's tables"),
     "no_gateway": DropReason("a packet came to an edge that no gateway of its VPC takes"),
+    "unreached": DropReason(
+        "a packet came by a tunnel or VLAN from a source that nobody announces there, or that is not inside a static route"
+    ),
     "outside_transit": DropReason("a packet came to an edge from outside, and would have left by the same uplink"),
     "outside_source": DropReason("a packet came from outside with a source that cannot be there"),
     "gateway_source": DropReason("a VPC sent to the internet with a source that is not a public address of its own"),

@@ -23,7 +23,8 @@ HANDING_OVER: Final = "handing_over"  # likewise, in a gateway's table, while it
 READY: Final = "ready"  # the set of the host's own VTEP while the host, an edge, is fit to carry packets
 ACTIVE: Final = "active"  # the set of the host's own VTEP while its seats of stateful gateways are to be used
 ROUTERS: Final = "routers"  # the set of the router that may speak BGP and BFD to an edge
-HOST_SETS: Final = frozenset({READY, ACTIVE, ROUTERS})  # whose elements are objects, though of no VPC
+IKE: Final = "ike"  # the set of the edge's own address in the outside at which it negotiates tunnels
+HOST_SETS: Final = frozenset({READY, ACTIVE, ROUTERS, IKE})  # whose elements are objects, though of no VPC
 
 # ICMP identifiers of probes: that of a request, and that which a ready host's table puts in its place before the kernel answers.
 PROBE_ID: Final = 0x4E50

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Set
 
 from netorch.model.mapping import GatewayMapping, Seat
-from netorch.model.routing.seats import seat_for
+from netorch.model.routing.seats import gateway_kind, seat_for, stand_in
+from netorch.model.routing.target import TargetKind
 
 
 class Seats:
@@ -29,6 +30,12 @@ class Seats:
     def seat_of(self, host: str, mapping: GatewayMapping) -> Seat:
         """Return the seat that this host sends to now, of a gateway that has some."""
         return seat_for(host, mapping, self.silent, self.dead, self.standby)
+
+    def ways_of(self, mapping: GatewayMapping) -> tuple[Seat, ...]:
+        """Return where packets go that are for each of the seats; nothing for gateways of which routes do not say that."""
+        if gateway_kind(mapping.gateway) is not TargetKind.VPN_GATEWAY:
+            return ()
+        return tuple(stand_in(place, mapping, self.silent, self.dead) for place in range(len(mapping.seats)))
 
     def is_at(self, host: str, mapping: GatewayMapping) -> bool:
         """Return whether a gateway is in use at this host itself."""

@@ -11,7 +11,7 @@ from netorch.model.routing.target import TargetKind
 
 # Gateways that keep no state: hosts spread over the seats, and an answer may come by any of them. The others are at the first
 # of the seats that live and are active.
-STATELESS: Final = frozenset({TargetKind.INTERNET_GATEWAY})
+STATELESS: Final = frozenset({TargetKind.INTERNET_GATEWAY, TargetKind.VPN_GATEWAY})
 
 
 def gateway_kind(gateway_id: str) -> TargetKind:
@@ -40,6 +40,18 @@ def seat_for(
     if not is_stateless(mapping.gateway):
         return next((seat for seat in living if seat.vtep not in standby), living[0])
     return max(living, key=lambda seat: _weight(host, mapping.gateway, seat.host))
+
+
+def stand_in(place: int, mapping: GatewayMapping, silent: Container[str], dead: Container[str] = ()) -> Seat:
+    """Return where packets go that are for the seat at a place: to another one while that seat is silent.
+
+    The other one may have a way, too. If all are silent it is the last resort as in `seat_for`.
+    """
+    meant = mapping.seats[place]
+    others = [meant, *(seat for seat in mapping.seats if seat is not meant)]
+    ready = [seat for seat in others if seat.vtep not in silent]
+    living = ready or [seat for seat in others if seat.vtep not in dead] or others
+    return living[0]
 
 
 def _weight(*words: str) -> bytes:

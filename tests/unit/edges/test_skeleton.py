@@ -41,8 +41,14 @@ def test_every_base_chain_drops_what_no_rule_accepts() -> None:
 
 def test_a_chain_that_is_entered_for_good_ends_in_a_drop() -> None:
     entered = set(re.findall(r"goto (\w+)", skeleton.OVERLAY_INET))
-    assert entered == {"drop_unproven", "drop_no_gateway"}
-    assert all(chains()[name][-1].endswith(" drop") for name in entered)
+    assert entered == {"drop_unproven", "drop_no_gateway", "spoken", "outward"}
+    assert all(chains()[name][-1].endswith(" drop") for name in entered - {"outward"})
+
+
+def test_what_goes_on_by_a_tunnel_is_accepted_for_what_led_to_the_chain() -> None:
+    assert [chains()[name][-1] for name in ("outward", "inward")] == ["accept", "accept"]
+    assert [rule for rule in chains()["forward"] if "outward" in rule] == ["meta sdifname . oifname @tunnels goto outward"]
+    assert not any("inward" in rule for rules in chains().values() for rule in rules)  # the gates of VPCs lead there
 
 
 def test_no_connection_is_tracked() -> None:
@@ -50,12 +56,21 @@ def test_no_connection_is_tracked() -> None:
 
 
 def test_connection_tracking_is_loaded_all_the_same_so_that_its_sysctls_can_be_set() -> None:
-    assert chains()["output"][1:] == ["notrack"]
+    assert chains()["output"][1] == "notrack"
+
+
+def test_the_edge_itself_says_nothing_but_bgp_and_two_errors() -> None:
+    assert chains()["output"][2:] == [
+        "oifname . ip daddr @speakers accept",
+        "ip saddr 192.0.0.8 icmp type { destination-unreachable, time-exceeded } accept",
+    ]
 
 
 def test_a_packet_by_vxlan_is_forwarded_only_where_a_filter_has_verified_it() -> None:
-    assert chains()["forward"][1:3] == [
+    assert chains()["forward"][1:5] == [
         "meta sdifname . oifname @passes accept",
+        "meta sdifname . oifname @tunnels goto outward",
+        "meta sdifname vmap @gates",
         f'meta priority != {VERIFIED_TEXT} meta sdifname "vx*" goto drop_unproven',
     ]
 

@@ -1,0 +1,176 @@
+"""Virtual private gateways: where an edge's tunnels and VLANs meet a VPC.
+
+The walk of a packet of instance 10.0.1.5 to 10.44.0.9 at a customer's site. The gateway has a MAC for each of its edges, G here.
+
+    hypervisor   10.44.0.0/16 via the edge's hop dev vx5000    the instance's route table; inner destination MAC G
+    vx5000       ingress: dst_mac G: comes in by m-...         verified packets only, whichever of the two MACs they bear
+    vrf5000.254  10.44.0.0/16 dev x-...                        what this edge reaches, and nothing else
+    x-...        a tunnel (edges.vpn), or d-... a VLAN (edges.direct_connect)
+
+and of the answer:
+
+    x-...        from a source that the gateway reaches        all else is dropped
+    vrf5000      10.0.1.5/32 via 192.0.2.11 dev vx5000         the mapping, as on every host
+
+So what comes from a site gets to mapped addresses only, and what goes to one has only the ways of this VRF: neither a route that
+is withdrawn nor a tunnel that is down leads it anywhere else. The VPC's other gateways are not in it, and it is not in theirs.
+
+The two VRFs lead into each other for the router's own errors alone: nothing that is forwarded may use these routes. An error
+about a packet that is too big for a tunnel goes back into the VPC, one about a packet too big for the VPC to the site. They are
+from 192.0.0.8, since the router has no address there (RFC 7600).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from edges.cable import MEANT, NEAR_MAC, refused, seated
+from netorch.compiler.base import Gateway, HostView, VpcPart, VpcView
+from netorch.compiler.private import LocalTunnel, LocalVif
+from netorch.model.addr import Prefix, parse_prefix
+from netorch.model.eni import Role
+from netorch.model.mapping import Reach
+from netorch.model.outside.vpn import inside_addresses
+from netorch.model.routing.effective import ranges_of
+from netorch.model.routing.next_hop import gateway_mac
+from netorch.model.routing.target import TargetKind
+from netorch.model.vpc import Vpc
+from netorch.state.base import OVERLAY, KernelObject
+from netorch.state.l3 import UNREACHABLE, UNREACHABLE_METRIC, Route
+from netorch.state.link import VXLAN_GROUP, AdminUp, CableEnd, Settings, vrf_of
+from netorch.state.names import VPN_GATEWAY_NUMBER, inlet_name, to_inlet_name, vrf_table
+from netorch.state.nft import ChainSet, NftChain, NftElement
+from netorch.state.tc import INGRESS, IP, REDIRECTED, Match, Receive, Redirect, TcFilter
+
+TUNNELS: Final = "tunnels"  # from which device to which tunnel or VLAN a packet may go
+GATES: Final = "gates"  # what decides on packets of a tunnel or VLAN
+SPEAKERS: Final = "speakers"  # who may speak BGP to the edge, by which device
+STEPS_BACK: Final = 1  # the metric of the routes by which the router's errors leave
+_EVERYTHING: Final = "0.0.0.0/0"
+_HALVES: Final = (parse_prefix("0.0.0.0/1"), parse_prefix("128.0.0.0/1"))
+
+
+def private_gateway(view: VpcView) -> Gateway | None:
+    """Return the VPC's virtual private gateway, if it has a seat on this host."""
+    return seated(view, TargetKind.VPN_GATEWAY)
+
+
+def table_of_gateway(vni: int) -> int:
+    """Return the routing table from which packets go to what a VPC's virtual private gateway reaches."""
+    return vrf_table(vni, VPN_GATEWAY_NUMBER)
+
+
+def _gateway(view: VpcView) -> Iterator[KernelObject]:
+    """Yield the VRF of the gateway, and the way into it."""
+    gateway = private_gateway(view)
+    if gateway is None:
+        return
+    yield from _vrf(view)
+    yield from _cable(view, gateway)
+    for place in range(2):
+        mac = gateway_mac(gateway.id, place)
+        yield from refused(view, mac)
+        actions = (Receive(mark=REDIRECTED), Redirect(inlet_name(view.vni, gateway.id)))
+        match = Match(protocol=IP, dst_mac=mac)
+        yield TcFilter(vni=view.vni, ifname=view.vxlan, hook=INGRESS, step=MEANT, match=match, actions=actions)
+
+
+def _vrf(view: VpcView) -> Iterator[KernelObject]:
+    vni, vrf = view.vni, vrf_of(view.vni, VPN_GATEWAY_NUMBER)
+    yield vrf
+    yield Settings(vni=vni, ifname=vrf.ifname)
+    yield AdminUp(vni=vni, ifname=vrf.ifname)
+    yield Route(vni=vni, table=vrf.table, dst=_EVERYTHING, type=UNREACHABLE, metric=UNREACHABLE_METRIC)
+    for prefix in _own(view):
+        yield Route(vni=vni, table=vrf.table, dst=str(prefix), ifname=view.vrf, metric=STEPS_BACK)
+    yield Route(vni=vni, table=vrf_table(vni), dst=_EVERYTHING, ifname=vrf.ifname, metric=STEPS_BACK)
+
+
+def _cable(view: VpcView, gateway: Gateway) -> Iterator[KernelObject]:
+    """Yield the cable by whose far end packets come into the gateway's VRF."""
+    vni, far, near = view.vni, inlet_name(view.vni, gateway.id), to_inlet_name(view.vni, gateway.id)
+    vrf = vrf_of(vni, VPN_GATEWAY_NUMBER).ifname
+    mac = gateway_mac(gateway.id)
+    yield CableEnd(vni=vni, ifname=far, lladdr=mac, mtu=view.mtu, vrf=vrf, peer=near, group=VXLAN_GROUP)
+    yield CableEnd(vni=vni, ifname=near, lladdr=NEAR_MAC, mtu=view.mtu, vrf=view.vrf, peer=far, group=VXLAN_GROUP)
+    for ifname in (far, near):
+        yield Settings(vni=vni, ifname=ifname)
+        yield AdminUp(vni=vni, ifname=ifname)
+
+
+def _gate(view: VpcView) -> Iterator[KernelObject]:
+    """Yield the chain that decides on what comes from sites: its source must be one that the gateway reaches, by any edge.
+
+    By any, because a site may answer by its other tunnel.
+    """
+    gateway = private_gateway(view)
+    ends: list[LocalTunnel | LocalVif] = [*view.of(LocalTunnel), *view.of(LocalVif)]
+    if gateway is None or not ends:
+        return
+    reached = (parse_prefix(found.prefix) for reach in view.of(Reach) if reach.gateway == gateway.id for found in reach.prefixes)
+    name = gate_name(view.vni)
+    sources = f"{name}.4"
+    rules = (
+        *(f"ip saddr {prefix} goto drop_unreached" for prefix in _own(view)),
+        f"ip saddr @{sources} oifname {view.vxlan} goto inward",
+        "goto drop_unreached",
+    )
+    elements = _disjoint([*reached, *(parse_prefix(f"{_far(end)}/32") for end in ends)])
+    held = ChainSet(name=sources, spec="type ipv4_addr; flags interval", elements=tuple(map(_element, elements)))
+    yield NftChain(vni=view.vni, name=name, rules=rules, sets=(held,))
+
+
+def end_objects(view: VpcView, gateway: Gateway, ifname: str, far: str, *, speaks_bgp: bool) -> Iterator[KernelObject]:
+    """Yield what lets packets pass between a VPC and the device of a tunnel or VLAN; `far` is the address of its other end."""
+    vni = view.vni
+    inlet = inlet_name(vni, gateway.id)
+    yield Settings(vni=vni, ifname=ifname)
+    yield AdminUp(vni=vni, ifname=ifname)
+    yield NftElement(netns=OVERLAY, family="inet", set=TUNNELS, items=(inlet, ifname), vni=vni)
+    yield NftElement(netns=OVERLAY, family="inet", set=GATES, items=(ifname,), value=f"goto {gate_name(vni)}", vni=vni)
+    # A packet of the router's own passes the output hook as the VRF's, and again as the device's.
+    for device in (ifname, view.vrf) if speaks_bgp else ():
+        yield NftElement(netns=OVERLAY, family="inet", set=SPEAKERS, items=(device, far), vni=vni)
+
+
+def gate_name(vni: int) -> str:
+    """Return the name of the chain that decides on what comes from a VPC's sites."""
+    return f"gate-{vni:06x}"
+
+
+def announced(view: VpcView) -> tuple[str, ...]:
+    """Return what sites are told: the VPC's ranges as wholes, never a single address."""
+    return tuple(str(prefix) for prefix in _own(view))
+
+
+def _far(end: LocalTunnel | LocalVif) -> str:
+    if isinstance(end, LocalVif):
+        return end.vif.peer
+    return inside_addresses(end.connection.tunnels[end.place].inside_cidr)[1]
+
+
+def _own(view: VpcView) -> list[Prefix]:
+    return sorted(prefix for prefix in ranges_of(view.vpc) if prefix.version == 4)
+
+
+def _disjoint(prefixes: Iterable[Prefix]) -> list[Prefix]:
+    """Return prefixes without those inside another one; everything is two halves, because an element has a length."""
+    found = set(prefixes)
+    if any(prefix.length == 0 for prefix in found):
+        return list(_HALVES)
+    return [each for each in sorted(found) if not any(other != each and other.contains(each) for other in found)]
+
+
+def _element(prefix: Prefix) -> str:
+    """Return a prefix as nft lists it in a set."""
+    return str(prefix).removesuffix("/32")
+
+
+GATEWAY_PART: Final = VpcPart(id="private.gateway", compile=_gateway, inputs=frozenset({HostView, Vpc, Gateway}), role=Role.EDGE)
+GATE_PART: Final = VpcPart(
+    id="private.gate",
+    compile=_gate,
+    inputs=frozenset({HostView, Vpc, Gateway, LocalTunnel, LocalVif, Reach}),
+    role=Role.EDGE,
+)

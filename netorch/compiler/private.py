@@ -1,0 +1,64 @@
+"""What an edge has of VPN connections and virtual interfaces: the ends that are here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+
+from netorch.model.outside.direct_connect import VirtualInterface
+from netorch.model.outside.vpn import VpnConnection
+from netorch.model.status import Sealed
+
+WITHOUT_TUNNEL = 0  # the number of a virtual interface's secret; those of tunnels are 1 and 2
+
+
+class LocalTunnel(msgspec.Struct, frozen=True, kw_only=True):
+    """A tunnel that ends at this host."""
+
+    connection: VpnConnection
+    place: int  # among the connection's tunnels: 0 or 1
+    secret: str = ""  # sealed for this host, base64; nothing: there is none yet
+    is_up: bool = False  # whether it carries packets: both ends have agreed on keys
+
+    @property
+    def name(self) -> str:
+        """Return its name, e.g. vpn-00138800000000001-1."""
+        return tunnel_name(self.connection.id, self.place)
+
+
+class LocalVif(msgspec.Struct, frozen=True, kw_only=True):
+    """A virtual interface of a port of this host."""
+
+    vif: VirtualInterface
+    secret: str = ""  # its BGP key, sealed for this host, base64
+
+
+def tunnel_name(vpn_id: str, place: int) -> str:
+    """Return the name of a tunnel: the id of its connection, a dash, 1 or 2."""
+    return f"{vpn_id}-{place + 1}"
+
+
+def local_tunnels(
+    host: str, connections: Iterable[VpnConnection], secrets: Mapping[str, Sealed], up: Iterable[str]
+) -> Iterator[LocalTunnel]:
+    """Yield the tunnels that end at a host. `secrets` are those sealed for it, by id; `up` the names of tunnels that are up."""
+    known = frozenset(up)
+    for connection in connections:
+        boxes = secrets[connection.id].boxes if connection.id in secrets else {}
+        for place, tunnel in enumerate(connection.tunnels):
+            if tunnel.edge == host:
+                yield LocalTunnel(
+                    connection=connection,
+                    place=place,
+                    secret=boxes.get(place + 1, ""),
+                    is_up=tunnel_name(connection.id, place) in known,
+                )
+
+
+def local_vifs(host: str, vifs: Iterable[VirtualInterface], secrets: Mapping[str, Sealed]) -> Iterator[LocalVif]:
+    """Yield the confirmed virtual interfaces of a host's ports."""
+    for vif in vifs:
+        if vif.edge == host and vif.confirmed and not vif.rejected:
+            boxes = secrets[vif.id].boxes if vif.id in secrets else {}
+            yield LocalVif(vif=vif, secret=boxes.get(WITHOUT_TUNNEL, ""))

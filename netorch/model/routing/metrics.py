@@ -1,0 +1,27 @@
+"""Metrics of the routes in a virtual private gateway's VRF on an edge: they tell where a route comes from, and which one wins.
+
+Linux takes the route of the lowest metric, so EC2's order is the order of these ranges. A range begins with the number here.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from netorch.model.routing.effective import Origin
+
+DX_STATIC: Final = 500
+DX_BGP: Final = 1000  # plus the length of the AS path, as with VPN
+VPN_STATIC: Final = 2000
+VPN_BGP: Final = 3000
+_END: Final = 4000
+
+
+def origin_of(metric: int) -> tuple[Origin, int] | None:
+    """Return the origin of a route with a metric, and the length of its AS path; None for a route that leads to no site."""
+    if not DX_STATIC <= metric < _END:
+        return None
+    if metric < DX_BGP:
+        return Origin.DIRECT_CONNECT, 0
+    if metric < VPN_STATIC:
+        return Origin.DIRECT_CONNECT, metric - DX_BGP
+    return (Origin.VPN_STATIC, 0) if metric < VPN_BGP else (Origin.VPN_BGP, metric - VPN_BGP)
