@@ -53,6 +53,7 @@ def test_a_vpc_is_carried_and_followed_until_its_last_interface_is_unwanted() ->
     assert set(records.carried()) == {5001}
     assert records.prefixes == {
         keys.host_prefix("hv1"),
+        keys.secret_prefix("hv1"),
         keys.mtu_prefix(),
         keys.pool_prefix(),
         keys.vpc_prefix(5001),
