@@ -48,6 +48,14 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int = 0
 
 
+class SessionState(msgspec.Struct, frozen=True, kw_only=True):
+    """How a BGP session is. `state` is BGP's word (RFC 4271 section 8.2.2), or Down without a daemon."""
+
+    state: str
+    reason: str = ""  # what is known of why it is not established
+    accepted: int = 0  # prefixes
+
+
 class Seen(msgspec.Struct, frozen=True):
     """The kernel now holds this object (new or changed)."""
 

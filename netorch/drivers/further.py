@@ -8,7 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from netorch.drivers import netns
 from netorch.drivers.base import Count, Driver
+from netorch.drivers.bird.border import Border
 from netorch.drivers.bird.driver import RUN, Bird
+from netorch.drivers.bird.password import PasswordFile
 from netorch.drivers.charon import driver as charon
 from netorch.drivers.charon.driver import Charon
 from netorch.drivers.conntrack.flows import Conntrack
@@ -41,7 +43,7 @@ class FurtherNamespaces:
         self._trackers = trackers
         self._rtnl: dict[str, Rtnl] = {}  # by label
         self._nft: dict[str, Nft] = {}
-        self._bird: Bird | None = None  # of the outside
+        self._bird: Bird[Border] | None = None  # of the outside
         self._charon: Charon | None = None  # likewise
 
     def labels(self) -> set[str]:
@@ -105,7 +107,10 @@ class FurtherNamespaces:
 
     def border_sessions(self) -> tuple[BorderSession, ...]:
         """Return how the sessions of the outside's routing daemon are."""
-        return self._bird.sessions() if self._bird is not None else ()
+        return tuple(
+            BorderSession(router=peer.remote, asn=peer.remote_asn, state=found.state, reason=found.reason)
+            for peer, found in (self._bird.sessions() if self._bird is not None else ())
+        )
 
     def tunnels(self) -> Mapping[str, TunnelStatus]:
         """Return how the tunnels of the outside's IKE daemon are."""
@@ -125,7 +130,7 @@ class FurtherNamespaces:
         drivers = (Sysctls(label, fd, rtnl.skip, look_every_s), rtnl, Tc(label, fd, rtnl.names), nft)
         if label != OUTSIDE:
             return drivers
-        self._bird = Bird(label, fd, RUN / self._host)
+        self._bird = Bird(label, fd, RUN / self._host, Border, PasswordFile())
         self._charon = Charon(label, fd, charon.RUN / self._host, self._key)
         return *drivers, self._bird, self._charon
 

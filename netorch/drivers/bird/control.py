@@ -29,6 +29,10 @@ class BirdError(NetorchError):
         super().__init__(text)
 
 
+class Refused(BirdError):
+    """bird would not take what one of the objects of a configuration asks for."""
+
+
 class Control:
     """A connection. All methods raise BirdError."""
 

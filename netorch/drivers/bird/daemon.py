@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from netorch.drivers import netns
-from netorch.drivers.bird.control import BirdError, Control
+from netorch.drivers.bird.control import BirdError, Control, Refused
 
 PACKAGE: Final = "bird2"
 USER: Final = "bird"
@@ -61,14 +61,14 @@ class Daemon:
             raise BirdError("bird runs in another namespace")
 
     def check(self, path: Path) -> None:
-        """Let bird parse a configuration. Raises BirdError with what it says, or when it is not installed."""
+        """Let bird parse a configuration. Raises Refused with what it says, BirdError when it is not installed."""
         command = [_program(), "-p", "-c", str(path)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=START_S, check=False)
         except subprocess.TimeoutExpired as error:
             raise BirdError(f"bird has not parsed {path} in {START_S} s") from error
         if done.returncode:
-            raise BirdError(" ".join(done.stderr.split()), errno.EINVAL)
+            raise Refused(" ".join(done.stderr.split()), errno.EINVAL)
 
     def start(self) -> None:
         """Start bird with its configuration and return when it answers; one that does not answer is ended first.

@@ -11,87 +11,79 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Generic
 
 import msgspec
 
-from netorch.drivers.base import KernelEvent, Lost
-from netorch.drivers.bird import password, sessions
-from netorch.drivers.bird.config import Config, config_of, protocol_of, read, write
-from netorch.drivers.bird.control import BirdError, Control
+from netorch.drivers.base import KernelEvent, Lost, SessionState
+from netorch.drivers.bird import sessions
+from netorch.drivers.bird.config import C, Session, config_of, read, write
+from netorch.drivers.bird.control import BirdError, Control, Refused
 from netorch.drivers.bird.daemon import PACKAGE, USER, Daemon
+from netorch.drivers.bird.password import Passwords
 from netorch.errors import KernelError
-from netorch.model.status import BorderSession
+from netorch.model.status import ESTABLISHED
 from netorch.state.base import KernelObject, Key
-from netorch.state.daemons.bgp import Announcement, BgpPeer
 from netorch.state.op import Delete, Failure, Op, describe
 
 RUN: Final = Path("/run/netorch-bird")  # not below /run/netorch, which nobody but netorch may enter: bird is another user
 SILENT: Final = 2  # questions without an answer: one may be lost to a machine that stalls
+DOWN: Final = "Down"  # of a session without a daemon
 Objects = dict[Key, KernelObject]
 
 
-class Bird:
+class Bird(Generic[C]):
     """Implements `netorch.drivers.base.Driver`."""
 
-    kinds: Final = frozenset({BgpPeer.kind, Announcement.kind})
+    def __init__(self, label: str, fd: int, directory: Path, of: type[C], passwords: Passwords) -> None:
+        """Take the label and a descriptor of the namespace, and a directory of its own, which is made when needed.
 
-    def __init__(self, label: str, fd: int, directory: Path) -> None:
-        """Take the label and a descriptor of the namespace, and a directory of its own, which is made when needed."""
+        `of` says what this bird is for, `passwords` which passwords its sessions are to have.
+        """
         self.netns = label
+        self.kinds = of.kinds
+        self._of = of
+        self._passwords = passwords
         self._directory = directory
         self._daemon = Daemon(directory, fd)
-        self._password_seen = _stamp(password.FILE)
         self._unanswered = 0  # questions in a row
-        self._sessions: tuple[BorderSession, ...] = ()  # the last answer
+        self._states: Mapping[str, SessionState] = {}  # the last answer
         self._refused = sessions.RefusedPasswords(fd)
 
     def dump(self) -> Objects:
         """Return what bird has now; nothing if none runs, or it does not answer."""
-        self._password_seen = _stamp(password.FILE)
-        found = self._file()
+        self._passwords.note()
+        found = self._running()
         if found is None:
             return {}
-        config, used = found
-        try:
-            with self._daemon.connected() as control:
-                if sessions.name_of(control) != config.name:
-                    return {}
-                down = sessions.switched_off(control)
-        except BirdError:
-            return {}
-        other = not _is_current(used)
-        objects = (
-            msgspec.structs.replace(obj, other_password=other) if isinstance(obj, BgpPeer) else obj for obj in config.objects
-        )
-        return {obj.key: obj for obj in objects if protocol_of(obj) not in down}
+        config, used, down = found
+        other = {
+            session.key for session in config.sessions if not self._is_wanted(session, used.get(config.protocol_of(session), ""))
+        }
+        objects = (msgspec.structs.replace(obj, other_password=True) if obj.key in other else obj for obj in config.objects)
+        return {obj.key: obj for obj in objects if down.isdisjoint(config.protocols_of(obj))}
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
-        """Carry out operations as one new configuration: all of them, or none."""
-        objects = self.dump()
-        for op in ops:
-            if isinstance(op, Delete):
-                objects.pop(op.obj.key, None)
-            else:
-                objects[op.obj.key] = op.obj
+        """Carry out operations as one new configuration; as several, if bird would not take them all."""
         try:
-            if objects:
-                self._run(config_of(objects.values()))
-            else:
-                self.stop()
+            self._carry_out(ops)
+        except Refused as error:
+            if len(ops) == 1:
+                return [_failure(ops[0], error)]
+            middle = len(ops) // 2
+            return [*self.apply(ops[:middle]), *self.apply(ops[middle:])]
         except (BirdError, OSError) as error:
             return [_failure(op, error) for op in ops]
         return []
 
     def events(self) -> list[KernelEvent]:
-        """Return that everything must be read again after bird has ended or fallen silent, or the password has changed."""
+        """Return that everything must be read again after bird has ended or fallen silent, or the passwords have changed."""
         silent = self._unanswered >= SILENT
         if silent:
             self._unanswered = 0
-        changed = self._password_seen != _stamp(password.FILE)
-        return [Lost(self.kinds)] if self._daemon.has_ended() or silent or changed else []
+        return [Lost(self.kinds)] if self._daemon.has_ended() or silent or self._passwords.changed() else []
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when bird has ended."""
@@ -105,34 +97,80 @@ class Bird:
         """End bird."""
         self._daemon.stop()
 
-    def sessions(self) -> tuple[BorderSession, ...]:
+    def sessions(self) -> list[tuple[Session, SessionState]]:
         """Return how the sessions are; those of a bird that does not run, or has not answered twice, are down."""
         found = self._file()
-        peers = found[0].peers if found is not None else ()
-        hint = sessions.OTHER_PASSWORDS if self._refused.lately() else ""
+        if found is None:
+            return []
+        config, _ = found
         try:
             with self._daemon.connected() as control:
-                found_sessions = tuple(sessions.session(control, peer, hint) for peer in peers)
+                self._states = sessions.states(control)
         except BirdError as error:
             if error.number == errno.ETIMEDOUT:
                 self._unanswered += 1
-                if self._unanswered < SILENT:
-                    return self._sessions
-            return tuple(sessions.down(peer, str(error)) for peer in peers)
-        self._unanswered, self._sessions = 0, found_sessions
-        return found_sessions
+            if error.number != errno.ETIMEDOUT or self._unanswered >= SILENT:
+                return [(session, SessionState(state=DOWN, reason=str(error))) for session in config.sessions]
+        else:
+            self._unanswered = 0
+        hint = config.refused if self._refused.lately() else ""
+        return [(session, self._state(config.protocol_of(session), hint)) for session in config.sessions]
 
-    def _file(self) -> tuple[Config, str] | None:
+    def _state(self, protocol: str, hint: str) -> SessionState:
+        state = self._states.get(protocol, SessionState(state=DOWN))
+        if state.state == ESTABLISHED or not hint:
+            return state
+        return msgspec.structs.replace(state, reason="; ".join(filter(None, (state.reason, hint))))
+
+    def _file(self) -> tuple[C, dict[str, str]] | None:
         try:
-            return read(self._daemon.config.read_text())
+            return read(self._of, self._daemon.config.read_text())
         except (OSError, UnicodeDecodeError):
             return None
 
-    def _run(self, config: Config) -> None:
-        """Let bird run with a configuration. Raises BirdError, OSError; bird goes on with what it has then."""
+    def _running(self) -> tuple[C, dict[str, str], set[str]] | None:
+        """Return what bird runs with, the passwords in it, and the protocols that are switched off; None: nothing of ours."""
+        found = self._file()
+        if found is None:
+            return None
+        config, used = found
+        try:
+            with self._daemon.connected() as control:
+                return (config, used, sessions.switched_off(control)) if sessions.name_of(control) == config.name else None
+        except BirdError:
+            return None
+
+    def _is_wanted(self, session: Session, used: str) -> bool:
+        try:
+            return used == self._passwords.of(session)
+        except BirdError:
+            return False
+
+    def _carry_out(self, ops: Sequence[Op]) -> None:
+        """Let bird run with what it has, changed by operations. Raises BirdError, OSError; it goes on with what it has then."""
+        found = self._running()
+        objects: Objects = {} if found is None else {obj.key: obj for obj in found[0].objects}
+        asked: set[Key] = set()
+        for op in ops:
+            asked.add(op.obj.key)
+            if isinstance(op, Delete):
+                objects.pop(op.obj.key, None)
+            else:
+                objects[op.obj.key] = op.obj
+        if not objects:
+            self.stop()
+            return
+        config = config_of(self._of, objects.values())
+        passwords = {} if found is None else dict(found[1])  # nobody waits for a password that others' sessions lack
+        for session in config.sessions:
+            if session.key in asked:
+                passwords[config.protocol_of(session)] = self._passwords.of(session)
+        self._run(config, {protocol: password for protocol, password in passwords.items() if password})
+
+    def _run(self, config: C, passwords: Mapping[str, str]) -> None:
         self._directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         new = self._daemon.config.with_suffix(".new")
-        _write(new, write(config, password.read_password(password.FILE)))
+        _write(new, write(config, passwords))
         try:
             self._daemon.check(new)
             new.replace(self._daemon.config)
@@ -140,14 +178,14 @@ class Bird:
             new.unlink(missing_ok=True)
         try:
             with self._daemon.connected() as control:
-                _configure(control, config.objects)
+                _configure(control, {protocol for obj in config.objects for protocol in config.protocols_of(obj)})
         except BirdError:
             self._daemon.start()
 
 
-def _configure(control: Control, objects: Iterable[KernelObject]) -> None:
+def _configure(control: Control, protocols: Iterable[str]) -> None:
     control.ask("configure")
-    for protocol in sorted({protocol_of(obj) for obj in objects}):
+    for protocol in sorted(sessions.switched_off(control).intersection(protocols)):
         control.ask(f"enable {protocol}")
 
 
@@ -165,21 +203,6 @@ def _write(path: Path, text: str) -> None:
     except OSError as error:
         if error.errno != errno.EINVAL:  # that is a user namespace without this user: bird runs as who has started it
             raise
-
-
-def _is_current(used: str) -> bool:
-    try:
-        return used == password.read_password(password.FILE)
-    except BirdError:
-        return False
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    try:
-        found = path.stat()
-    except OSError:
-        return (0, 0)
-    return (found.st_ino, found.st_mtime_ns)
 
 
 def _failure(op: Op, error: BirdError | OSError) -> Failure:

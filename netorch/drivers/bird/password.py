@@ -1,17 +1,54 @@
-"""The password of an edge's BGP sessions (TCP MD5, RFC 2385): a file of the edge's, which is never stored or shown."""
+"""Passwords of BGP sessions (TCP MD5, RFC 2385): where they are wanted from, and what one may be. None is ever stored or shown.
+
+An edge's password for the border router is in a file of the edge's.
+"""
 
 from __future__ import annotations
 
 import errno
 import stat
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
+from netorch.drivers.bird.config import Session
 from netorch.drivers.bird.control import BirdError
 
 FILE: Final = Path("/etc/netorch/bgp-password")
 MOST: Final = 80  # characters. Source: TCP_MD5SIG_MAXKEYLEN, linux/tcp.h
 _WANTED: Final = f'a password is one line of at most {MOST} printable ASCII characters, without "'
+
+
+class Passwords(Protocol):
+    """The passwords that sessions are to have."""
+
+    def of(self, session: Session) -> str:
+        """Return the password of a session; nothing if it is to have none. Raises BirdError."""
+        ...
+
+    def note(self) -> None:
+        """Remember what there is now, for `changed`."""
+        ...
+
+    def changed(self) -> bool:
+        """Return whether there may be others than when `note` was called."""
+        ...
+
+
+class PasswordFile:
+    """Implements `Passwords`: all sessions have the password in the file."""
+
+    def __init__(self) -> None:
+        self._seen = (0, 0)
+        self.note()
+
+    def of(self, session: Session) -> str:
+        return read_password(FILE)
+
+    def note(self) -> None:
+        self._seen = _stamp(FILE)
+
+    def changed(self) -> bool:
+        return self._seen != _stamp(FILE)
 
 
 def read_password(path: Path) -> str:
@@ -28,6 +65,19 @@ def read_password(path: Path) -> str:
         raise BirdError(f"{path}: {_WANTED}: {error}", errno.EINVAL) from error
     if stat.S_IMODE(mode) & 0o077:
         raise BirdError(f"{path}: others may read the password; chmod 600 {path}", errno.EACCES)
-    if not 0 < len(text) <= MOST or not text.isprintable() or '"' in text:
+    if not is_password(text):
         raise BirdError(f"{path}: {_WANTED}", errno.EINVAL)
     return text
+
+
+def is_password(text: str) -> bool:
+    """Return whether Linux and bird's file take this for a password."""
+    return 0 < len(text) <= MOST and text.isascii() and text.isprintable() and '"' not in text
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return (0, 0)
+    return (found.st_ino, found.st_mtime_ns)

@@ -7,17 +7,16 @@ from itertools import pairwise
 from typing import Final
 
 from netorch.drivers import netns
-from netorch.drivers.bird.config import protocol_of
+from netorch.drivers.base import SessionState
 from netorch.drivers.bird.control import Control
-from netorch.model.status import ESTABLISHED, BorderSession
-from netorch.state.daemons.bgp import BgpPeer
+from netorch.model.status import ESTABLISHED
 
 _NAME: Final = "Hostname is "
 _DOWN: Final = "down"
 _STATE: Final = "BGP state"
 _TRYING: Final = ("Connect", "Active")  # bird goes from one to the other every few seconds, and a status would say so
 _LAST_ERROR: Final = "Last error"
-OTHER_PASSWORDS: Final = "packets came with another password than this edge has, or without one"
+_ROUTES: Final = "Routes"  # "3 imported, 1 exported, 2 preferred"
 _LATELY_S: Final = 60.0
 _NETSTAT: Final = "/proc/thread-self/net/netstat"
 # Segments with another password than ours, without one, or with one where we have none. Source: linux/snmp.h.
@@ -36,18 +35,26 @@ def switched_off(control: Control) -> set[str]:
     return {row[0] for row in rows if len(row) > 3 and row[3] == _DOWN}
 
 
-def session(control: Control, peer: BgpPeer, hint: str) -> BorderSession:
-    """Return how a session is, with a hint why it may not be established. Raises BirdError."""
-    lines = control.ask(f"show protocols all {protocol_of(peer)}")
-    found = {name.strip(): value.strip() for name, colon, value in (line.partition(":") for line in lines) if colon}
-    state = found.get(_STATE, "Down").replace(*_TRYING)
-    reasons = (found.get(_LAST_ERROR, ""), hint) if state != ESTABLISHED else ()
-    return BorderSession(router=peer.remote, asn=peer.remote_asn, state=state, reason="; ".join(filter(None, reasons)))
+def states(control: Control) -> dict[str, SessionState]:
+    """Return how each session is, by its protocol. Raises BirdError."""
+    found: dict[str, dict[str, str]] = {}
+    said: dict[str, str] = {}
+    for line in control.ask("show protocols all"):
+        if line and not line.startswith(" "):  # the row of the next protocol; all that is said of it is indented
+            said = found[line.split(maxsplit=1)[0]] = {}
+        name, _, value = line.partition(":")
+        said.setdefault(name.strip(), value.strip())
+    return {name: _state(said) for name, said in found.items() if _STATE in said}
 
 
-def down(peer: BgpPeer, reason: str) -> BorderSession:
-    """Return what is to be said of a session while bird says nothing."""
-    return BorderSession(router=peer.remote, asn=peer.remote_asn, state="Down", reason=reason)
+def _state(lines: dict[str, str]) -> SessionState:
+    state = lines[_STATE].replace(*_TRYING)
+    accepted = lines.get(_ROUTES, "").partition(" ")[0]
+    return SessionState(
+        state=state,
+        reason=lines.get(_LAST_ERROR, "") if state != ESTABLISHED else "",
+        accepted=int(accepted) if accepted.isdigit() else 0,
+    )
 
 
 class RefusedPasswords:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from netorch.drivers.bird.config import protocol_of
+from netorch.drivers.bird.border import Border
 from netorch.drivers.bird.control import Control
 from netorch.drivers.bird.driver import RUN
 from netorch.model.addr import version_of
@@ -47,7 +47,7 @@ def switch_off(stand: Stand, announcement: Announcement) -> None:
             if isinstance(obj, Announcement) and version_of(obj.prefix) == version_of(announcement.prefix):
                 del stand.fake.objects[obj.key]
         return
-    _birdc(f"disable {protocol_of(announcement)}")
+    _birdc(f"disable {Border.protocols_of(announcement)[0]}")
 
 
 def _objects(stand: FakeStand) -> list[KernelObject]:

@@ -9,7 +9,7 @@ import pytest
 
 from netorch.drivers.base import Gone, KernelEvent, Lost
 from netorch.drivers.bird import password
-from netorch.drivers.bird.driver import Bird
+from netorch.drivers.bird.border import Border
 from netorch.plan.diff import diff
 from netorch.state.base import OUTSIDE, KernelObject
 from netorch.state.daemons.bgp import Announcement, BgpPeer
@@ -32,13 +32,13 @@ def no_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def of_bird(stand: Stand) -> set[KernelObject]:
-    return {obj for obj in stand.kernel.dump().values() if obj.kind in Bird.kinds}
+    return {obj for obj in stand.kernel.dump().values() if obj.kind in Border.kinds}
 
 
 def lost(stand: Stand) -> bool:
     """Return whether an event says that all of the daemon's must be read again."""
     seen: list[KernelEvent] = events_of(stand.kernel)
-    return Lost(Bird.kinds) in seen
+    return Lost(Border.kinds) in seen
 
 
 def test_what_is_announced_is_read_back(stand: Stand) -> None:
@@ -50,7 +50,7 @@ def test_what_is_announced_is_read_back(stand: Stand) -> None:
 def test_a_restarted_agent_takes_the_daemon_over(stand: Stand) -> None:
     create(stand.kernel, *ALL)
     with stand.restarted() as kernel:
-        assert {obj for obj in kernel.dump().values() if obj.kind in Bird.kinds} == {PEER, POOL, SECOND, POOL6}
+        assert {obj for obj in kernel.dump().values() if obj.kind in Border.kinds} == {PEER, POOL, SECOND, POOL6}
         assert kernel.apply([Delete(SECOND)]) == []
     assert of_bird(stand) == {PEER, POOL, POOL6}
 
@@ -104,11 +104,11 @@ def test_what_somebody_switches_off_is_switched_on_again(stand: Stand) -> None:
     ],
     ids=["host bits", "no AS number", "too large an AS number"],
 )
-def test_what_the_daemon_cannot_parse_is_refused_with_all_that_came_with_it(stand: Stand, wrong: KernelObject) -> None:
+def test_what_the_daemon_cannot_parse_is_refused_and_nothing_else(stand: Stand, wrong: KernelObject) -> None:
     create(stand.kernel, *ALL)
     new = Announcement(prefix="192.0.2.0/24")
-    assert refusals(stand.kernel, Create(new), Create(wrong)) == [(new, errno.EINVAL), (wrong, errno.EINVAL)]
-    assert of_bird(stand) == {PEER, POOL, SECOND, POOL6}
+    assert refusals(stand.kernel, Create(new), Create(wrong), Delete(POOL)) == [(wrong, errno.EINVAL)]
+    assert of_bird(stand) == {PEER, new, SECOND, POOL6}
 
 
 def test_the_daemon_goes_with_its_namespace(stand: Stand) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from netorch.drivers.bird.border import Border
 from netorch.drivers.bird.config import config_of, read, write
 from netorch.drivers.bird.control import BirdError, Control
 from netorch.drivers.bird.password import read_password
@@ -16,15 +17,25 @@ from netorch.state.daemons.bgp import Announcement, BgpPeer
 PEER = BgpPeer(local="198.18.0.21", local_asn=64601, remote="198.18.0.254", remote_asn=64512)
 POOL = Announcement(prefix="198.51.100.0/24")
 SECRET = "tiger"
+PASSWORDS = {Border.protocols_of(PEER)[0]: SECRET}
 
 
 # --- the file ----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("password", ["", SECRET, "with ; } // # spaces"])
+@pytest.mark.parametrize("password", [SECRET, "with ; } // # spaces"])
 def test_a_file_is_read_as_it_was_written(password: str) -> None:
-    config = config_of([POOL, PEER])
-    assert read(write(config, password)) == (config, password)
+    config = config_of(Border, [POOL, PEER])
+    passwords = dict.fromkeys(PASSWORDS, password)
+    assert read(Border, write(config, passwords)) == (config, passwords)
+    assert read(Border, write(config, {})) == (config, {})
+
+
+def test_each_session_has_its_own_password() -> None:
+    other = BgpPeer(local=PEER.local, local_asn=64601, remote="198.18.0.253", remote_asn=64512)
+    config = config_of(Border, [PEER, other])
+    for passwords in (PASSWORDS, {Border.protocols_of(other)[0]: "lion"}, PASSWORDS | {Border.protocols_of(other)[0]: "lion"}):
+        assert read(Border, write(config, passwords)) == (config, passwords)
 
 
 @pytest.mark.parametrize(
@@ -37,24 +48,24 @@ def test_a_file_is_read_as_it_was_written(password: str) -> None:
     ],
 )
 def test_a_file_that_somebody_has_edited_is_none_of_ours(old: str, new: str) -> None:
-    text = write(config_of([POOL, PEER]), SECRET)
+    text = write(config_of(Border, [POOL, PEER]), PASSWORDS)
     assert old in text
-    assert read(text.replace(old, new)) is None
+    assert read(Border, text.replace(old, new)) is None
 
 
 def test_nothing_is_taken_from_the_router_nor_given_to_linux() -> None:
-    text = write(config_of([POOL, PEER]), "")
+    text = write(config_of(Border, [POOL, PEER]), {})
     assert "import none" in text
     assert "import all" not in text
     assert "protocol kernel" not in text
 
 
 def test_two_files_of_one_content_have_two_names() -> None:
-    assert config_of([POOL]).name != config_of([POOL]).name
+    assert config_of(Border, [POOL]).name != config_of(Border, [POOL]).name
 
 
 def test_no_object_shows_the_password() -> None:
-    found = read(write(config_of([POOL, PEER]), SECRET))
+    found = read(Border, write(config_of(Border, [POOL, PEER]), PASSWORDS))
     assert found is not None
     assert all(SECRET not in f"{obj} {obj.text()} {obj.key}" for obj in found[0].objects)
 
