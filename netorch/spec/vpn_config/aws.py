@@ -7,7 +7,6 @@ from typing import Any, Final
 from xml.etree import ElementTree
 
 from netorch.model.outside.tunnel_mtu import inside_mss
-from netorch.model.outside.vpn import TunnelOptions
 from netorch.spec.vpn_config.facts import DPD_RETRIES, HOLD_TIME_S, Ends, Facts, Keys, placeholder
 
 STATIC: Final = "NoBGPVPNConnection"  # in vpn_connection_attributes of a connection without BGP
@@ -21,7 +20,8 @@ ENCRYPTION: Final = {
     "AES128": "aes-128-cbc",
 }
 INTEGRITY: Final = {"SHA2-256": "sha2-256", "SHA2-384": "sha2-384", "SHA2-512": "sha2-512", "SHA1": "sha1"}
-_CARRIED: Final = {"SHA2-256": 128, "SHA2-384": 192, "SHA2-512": 256, "SHA1": 96}  # bits, of each in ESP
+_BITS: Final = {"SHA2-256": 128, "SHA2-384": 192, "SHA2-512": 256, "SHA1": 96}  # of each, in ESP
+CARRIED: Final = {name: f"hmac-{word}-{_BITS[name]}" for name, word in INTEGRITY.items()}
 _GROUPS: Final = (14, 15, 16, 17, 18, 19, 20, 21, 24, 23, 22, 5, 2)
 
 _Tree = dict[str, Any]  # element -> text, or the elements in it
@@ -68,7 +68,7 @@ def _tunnel(facts: Facts, ends: Ends, keys: Keys) -> _Tree:
         },
         "ipsec": {
             "protocol": "esp",
-            "authentication_protocol": _carried(options),
+            "authentication_protocol": _first(CARRIED, options.phase2_integrity),
             "encryption_protocol": _first(ENCRYPTION, options.phase2_encryption),
             "lifetime": options.phase2_lifetime,
             "perfect_forward_secrecy": _group(options.phase2_dh_groups),
@@ -95,11 +95,6 @@ def _first(words: dict[str, str], permitted: tuple[str, ...]) -> str:
 
 def _group(permitted: tuple[int, ...]) -> str:
     return f"group{next(group for group in _GROUPS if group in permitted)}"
-
-
-def _carried(options: TunnelOptions) -> str:
-    name = next(name for name in INTEGRITY if name in options.phase2_integrity)
-    return f"hmac-{INTEGRITY[name]}-{_CARRIED[name]}"
 
 
 def connection_json(facts: Facts, keys: Keys) -> str:
