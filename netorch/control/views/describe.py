@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from netorch.control.actions.direct_connect.users import seen_by
 from netorch.errors import ApiError
 from netorch.model.eni import EniState, EniStatus, Instance, NetworkInterface, primary_eni_id
 from netorch.model.ids import is_id, vni_of
@@ -252,11 +253,13 @@ def names_by_id(inventory: Inventory, caller: Caller) -> dict[str, str]:
 
 
 def resource_names(inventory: Inventory, caller: Caller, kind: str) -> list[str]:
-    """Return what commands take for each resource of a kind (an id's prefix, `host` or `pool`), for completion."""
+    """Return what commands take for each resource of a kind (an id's prefix, `host`, `pool` or `dxcon`), for completion."""
     if kind == "host":
         return sorted(inventory.hosts)
     if kind == "pool":
         return sorted(inventory.pools)
+    if kind == "dxcon":
+        return sorted(name for name, stored in inventory.connections.items() if seen_by(caller, stored.record) is not None)
     if kind == "eipalloc":
         elastic = (stored.record for stored in inventory.elastic_ips.values())
         return sorted(found.address for found in elastic if caller.sees(found.owner))

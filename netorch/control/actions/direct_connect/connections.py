@@ -1,6 +1,7 @@
 """Connections: the operator's ports of edges, and who may have virtual interfaces on them.
 
-What EC2 orders from a provider, and what a partner then hosts for others, is here said by the operator.
+Nobody but the operator changes them: all else is UnauthorizedOperation. What EC2 orders from a provider, and what a partner then
+hosts for others, is here said by the operator.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import msgspec
 from netorch.control.actions.direct_connect.users import (
     mark_of,
     need,
+    operator_only,
     port_holders,
     read_connection,
     refuse_unusable,
@@ -64,8 +66,8 @@ def create_connection(
       ApiError: InvalidHostID.NotFound, IncorrectState for an edge that is being deleted, DirectConnectClientException for a bad
         or taken name, a host that is no edge, its uplink, or a device that is a connection already; InvalidParameterValue.
     """
-    del caller  # connections are the operator's; the CLI lets operators in only
     where = f"connection {name!r}"
+    operator_only(caller, where)
 
     def decide() -> tuple[Writes, Connection]:
         checks.name(where, name)
@@ -147,7 +149,7 @@ def remove_hosted(store: Store, caller: Caller, name: str, vlan: int, outer_vlan
 
 def _change(store: Store, caller: Caller, name: str, change: Callable[[Connection], Connection]) -> Connection:
     """Change who may use a connection. Raises ApiError."""
-    del caller
+    operator_only(caller, f"connection {name}")
 
     def decide() -> tuple[Writes, Connection]:
         writes = Writes()
@@ -170,7 +172,7 @@ def delete_connection(store: Store, caller: Caller, name: str) -> None:
     Raises:
       ApiError: DirectConnectClientException.
     """
-    del caller
+    operator_only(caller, f"connection {name}")
 
     def decide() -> tuple[Writes, None]:
         writes = Writes()

@@ -13,17 +13,19 @@ import msgspec
 from netorch.control.actions.direct_connect.making import (
     Around,
     Wanted,
+    check_key,
     check_protocol,
     create_writes,
     new_interface,
     static_routes,
 )
 from netorch.control.actions.direct_connect.users import read_connection, refused, users_of
+from netorch.control.base.private.sealing import Secret, seal_writes
 from netorch.control.base.quotas import quotas_of
 from netorch.control.base.structure import delete_part
 from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.model.mapping import GatewayMapping
-from netorch.model.outside.direct_connect import Connection, VifState, VirtualInterface, state_of
+from netorch.model.outside.direct_connect import BgpAuthentication, Connection, VifState, VirtualInterface, state_of
 from netorch.model.outside.vpn import VirtualPrivateGateway, VpnConnection
 from netorch.model.status import VifStatus
 from netorch.model.vpc import Vpc
@@ -50,7 +52,8 @@ def create_virtual_interface(store: Store, caller: Caller, vpc_id: str, wanted: 
     Raises:
       ApiError: InvalidVpcID.NotFound; InvalidVpnGatewayID.NotFound for a VPC without a virtual private gateway;
         DirectConnectClientException for a connection that is not the owner's to use, or not at an edge of that gateway, a VLAN
-        that is taken, what else cannot be, or too many of them; InvalidParameterValue, TagLimitExceeded.
+        that is taken, what else cannot be, or too many of them; InvalidParameterValue, TagLimitExceeded; IncorrectState for a
+        key while the edge's agent has never run, so that nothing can be sealed for it.
     """
 
     def decide() -> tuple[Writes, VirtualInterface]:
@@ -64,6 +67,8 @@ def create_virtual_interface(store: Store, caller: Caller, vpc_id: str, wanted: 
         writes.expect(keys.gateway_mapping(made.vni, made.gateway), mapping)
         writes.expect(keys.connection(made.connection), connection.mod_revision)
         create_writes(writes, vpc.record, made)
+        if wanted.secret is not None:
+            seal_writes(writes, store, made.edge, made.id, {0: wanted.secret})
         return writes, made
 
     return attempt(store, decide)
@@ -127,13 +132,19 @@ def _free(writes: Writes, vif: VirtualInterface) -> None:
 
 
 def modify_virtual_interface(
-    store: Store, caller: Caller, vif_id: str, *, mtu: int | None = None, routes: Sequence[str] | None = None
+    store: Store,
+    caller: Caller,
+    vif_id: str,
+    *,
+    mtu: int | None = None,
+    routes: Sequence[str] | None = None,
+    secret: Secret | None = None,
 ) -> VirtualInterface:
-    """Change the MTU or the static routes of a virtual interface, and return it; None leaves what it has.
+    """Change the MTU, the static routes or the BGP key of a virtual interface, and return it; None leaves what it has.
 
     Raises:
       ApiError: DirectConnectClientException for one that does not exist or is rejected, another MTU than 1500 or 8500, a bad
-        route, routes beside BGP, or no routes without it.
+        route or key, routes beside BGP, or neither; IncorrectState as for a new one.
     """
     where = f"virtual interface {vif_id}"
 
@@ -146,10 +157,14 @@ def modify_virtual_interface(
             vif,
             mtu=vif.mtu if mtu is None else mtu,
             routes=vif.routes if routes is None else static_routes(where, vpc.record, routes),
+            authentication=vif.authentication if secret is None else BgpAuthentication.MD5,
         )
         check_protocol(where, changed, _gateway_of(store, vif))
         writes = Writes()
-        if changed != vif:
+        if secret is not None:
+            check_key(where, secret)
+            seal_writes(writes, store, vif.edge, vif_id, {0: secret})
+        if changed != vif or secret is not None:
             guard_structure(writes, vpc)  # the routes lie outside the ranges that it has now
             writes.change(keys.resource(vif_id), stored.mod_revision, changed)
         return writes, changed

@@ -9,6 +9,7 @@ import msgspec
 from netorch.control.actions.direct_connect.users import CLIENT_ERROR, mark_of, need, refused
 from netorch.control.base import checks
 from netorch.control.base.named import add_name
+from netorch.control.base.private.sealing import Secret
 from netorch.control.base.quotas import Quotas, check_limit
 from netorch.control.base.writes import Writes
 from netorch.errors import ApiError
@@ -42,7 +43,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     address: str = ""  # of the edge, with prefix length; nothing: a /30 is drawn
     peer: str = ""  # of the customer's router; nothing: the other end of `address`
     bfd: bool = False
-    has_key: bool = False
+    secret: Secret | None = None  # with a key of BGP
     routes: Sequence[str] = ()
     tags: Tags = {}
 
@@ -83,14 +84,21 @@ def new_interface(caller: Caller, around: Around, connection: Connection, wanted
         asn=wanted.asn,
         address=address,
         peer=peer,
-        authentication=BgpAuthentication.MD5 if wanted.has_key else BgpAuthentication.NONE,
+        authentication=BgpAuthentication.MD5 if wanted.secret is not None else BgpAuthentication.NONE,
         bfd=wanted.bfd,
         routes=static_routes(where, vpc, wanted.routes),
         confirmed=confirmed,
         tags=checks.tags(where, wanted.tags),
     )
     check_protocol(where, vif, gateway)
+    if wanted.secret is not None:
+        check_key(where, wanted.secret)
     return vif
+
+
+def check_key(where: str, secret: Secret) -> None:
+    """Refuse what cannot be a key of BGP. Raises ApiError: DirectConnectClientException."""
+    need(where, vif_rules.key_violation(secret.md5))
 
 
 def _gateway(where: str, around: Around, connection: Connection) -> VirtualPrivateGateway:
@@ -98,7 +106,7 @@ def _gateway(where: str, around: Around, connection: Connection) -> VirtualPriva
     vpc, gateway = around.vpc, around.gateway
     if gateway is None:
         what = f"VPC {vpc.id} has no virtual private gateway, at which it would end"
-        raise ApiError("InvalidVpnGatewayID.NotFound", f"{where}: {what}; make one: netorch vgw create {vpc.name}")
+        raise ApiError("InvalidVpnGatewayID.NotFound", f"{where}: {what}; make one: netorch vgw create NAME --vpc {vpc.name}")
     edges = [seat.host for seat in around.mapping.seats] if around.mapping is not None else []
     if connection.host not in edges:
         what = f"connection {connection.name} is at edge {connection.host}, and gateway {gateway.id} is at {' and '.join(edges)}"
@@ -112,7 +120,8 @@ def _vlan(where: str, around: Around, connection: Connection, wanted: Wanted) ->
     need(where, vif_rules.vlan_violation(wanted.vlan, wanted.outer_vlan))
     text, owner = vif_rules.vlan_text(wanted.vlan, wanted.outer_vlan), around.vpc.owner
     if not vif_rules.may_use(connection, owner, wanted.vlan, wanted.outer_vlan):
-        fix = f"let the operator host it: netorch dx connection hosted add {connection.name} {owner} {text}"
+        outer = f" --outer-vlan {wanted.outer_vlan}" if wanted.outer_vlan else ""
+        fix = f"let the operator host it: netorch dx connection hosted add {connection.name} {owner} {wanted.vlan}{outer}"
         raise refused(where, f"VLAN {text} of connection {connection.name} is not {owner}'s", fix)
     if (taken := around.vlans.get((wanted.outer_vlan, wanted.vlan))) is not None:
         what = f"VLAN {text} of connection {connection.name} is virtual interface {taken}'s"

@@ -49,6 +49,12 @@ def need(where: str, violation: Violation | None) -> None:
         raise refused(where, violation.what, violation.fix)
 
 
+def operator_only(caller: Caller, where: str) -> None:
+    """Refuse a change by anybody else. Raises ApiError: UnauthorizedOperation."""
+    if not caller.operator:
+        raise ApiError("UnauthorizedOperation", f"{where}: connections are the operator's; ask him to change it")
+
+
 def mark_of(name: str) -> str:
     """Return the key of a connection's mark."""
     return use_key(f"dxcon/{name}")

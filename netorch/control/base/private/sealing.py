@@ -1,7 +1,8 @@
 """Secrets that one edge alone can open: pre-shared keys, private keys, keys of BGP. Nothing else of them is ever stored.
 
 They are sealed with libsodium's sealed boxes (X25519, XSalsa20-Poly1305) to the public key that the edge's agent publishes. What
-is sealed is JSON: `{"psk": ...}`, or `{"key": ...}` for a private key in PEM. No error and no change of a plan has any of it.
+is sealed is JSON: `{"psk": ...}`, `{"key": ...}` for a private key in PEM, or `{"md5": ...}` for a key of BGP. No error and no
+change of a plan has any of it.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ _PSK_ALPHABET: Final = string.ascii_letters + string.digits + "._"  # EC2's
 
 
 class Secret(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is sealed: a pre-shared key, or a private key in PEM. It never shows what it holds."""
+    """What is sealed: a pre-shared key, a private key in PEM, or a key of BGP. It never shows what it holds."""
 
     psk: str = ""
     key: str = ""
+    md5: str = ""
 
     def __repr__(self) -> str:
         return "Secret()"

@@ -131,6 +131,14 @@ ACTIONS = {
     "address pool set-tags": "p env=prod",
     "address pool tag": "p env=prod",
     "address pool untag": "p colour",
+    "dx connection create": "new --host e1 --device eth9 --for acme",
+    "dx connection update": "port --for globex",
+    "dx connection hosted add": "port globex 8",
+    "dx connection hosted remove": "port 7",
+    "dx connection delete": "free",
+    "dx connection set-tags": "port env=prod",
+    "dx connection tag": "port env=prod",
+    "dx connection untag": "port colour",
     "store put": "quota/damaged --file quota.json",
     "store delete": "quota/damaged",
 }
@@ -138,6 +146,7 @@ ACTIONS = {
 READERS = {
     **{f"{kind} list": "" for kind in ("vpc", "subnet", "route-table", "sg", "nacl", "prefix-list", "eni", "instance")},
     **{f"{kind} list": "" for kind in ("host", "map", "flow-log", "peering", "igw", "eigw", "nat", "address", "address pool")},
+    "dx connection list": "",
     "plan": "",
     "diff": "",
     "export": "",
@@ -165,6 +174,7 @@ READERS = {
     "nat show": "acme/acme/nat",
     "address show": "198.51.100.9",
     "address pool show": "p",
+    "dx connection show": "port",
     "address audit": "",
     "store check": "",
     "store get": "quota/damaged",
@@ -215,6 +225,7 @@ TAGGED = {
     "nat": "acme/acme/nat",
     "address": "acme/idle",
     "address pool": "p",
+    "dx connection": "port",
 }
 SETUP = (
     "apply --yes --no-wait -f {}",
@@ -228,6 +239,9 @@ SETUP = (
     "host create drained --underlay 192.0.2.23 --role edge",
     "address pool create p --pair west --cidr 198.51.100.0/25 --cidr 198.51.100.128/25",
     "address pool create empty --pair west --cidr 203.0.113.128/25",
+    "dx connection create port --host e1 --device eth3 --for acme",
+    "dx connection create free --host e1 --device eth4",
+    "dx connection hosted add port globex 7",
     "igw create out --vpc acme/acme",
     "igw create out --vpc globex/gated",
     "eigw create away --vpc acme/acme",

@@ -152,6 +152,19 @@ def test_its_edge_keeps_what_it_stands_on(
     assert hosts.describe_host(store, operator, "e1").host == west[0]
 
 
+def test_nobody_but_the_operator_changes_it(store: Store, acme: Caller, connection: Connection) -> None:
+    hosted = HostedConnection(owner="acme", vlan=7)
+    for change in (
+        lambda: connections.create_connection(store, acme, name="port-2", host="e1", device="eth4"),
+        lambda: connections.update_connection(store, acme, "port-1", owner=""),
+        lambda: connections.add_hosted(store, acme, "port-1", hosted),
+        lambda: connections.remove_hosted(store, acme, "port-1", 7),
+        lambda: connections.delete_connection(store, acme, "port-1"),
+    ):
+        with refused("UnauthorizedOperation"):
+            change()
+
+
 def test_it_has_tags(store: Store, operator: Caller, acme: Caller, connection: Connection) -> None:
     set_tags(store, operator, "dxcon", "port-1", {"site": "ix"})
     assert connections.describe_connection(store, operator, "port-1").connection.tags == {"site": "ix"}

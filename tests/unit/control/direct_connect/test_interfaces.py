@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import msgspec
 import pytest
+from nacl.public import PrivateKey, SealedBox
 
 from netorch.control.actions import subnets, vpcs
 from netorch.control.actions.direct_connect import connections, interfaces
 from netorch.control.actions.direct_connect.making import Wanted
+from netorch.control.base.private.sealing import Secret
 from netorch.control.base.quotas import set_quotas
 from netorch.model.addr import parse_prefix
-from netorch.model.outside.direct_connect import Connection, HostedConnection, VifState, VirtualInterface
+from netorch.model.outside.direct_connect import BgpAuthentication, Connection, HostedConnection, VifState, VirtualInterface
 from netorch.model.outside.vpn import AMAZON_ASN, VirtualPrivateGateway
 from netorch.model.outside.vpn_rules import INSIDE_RESERVED
-from netorch.model.status import VifStatus
+from netorch.model.status import Sealed, SealingKey, VifStatus
 from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.codec import encode
+from netorch.records.read import get
 from netorch.store.base import Put, Store
 from tests.unit.control.conftest import refused
 from tests.unit.control.direct_connect.conftest import clean, make_gateway
@@ -130,7 +134,7 @@ def test_a_vlan_inside_a_service_tag_is_another_one(store: Store, acme: Caller, 
 def test_a_vpc_needs_a_gateway_at_the_edge_of_the_connection(
     store: Store, acme: Caller, operator: Caller, connection: Connection, vpc: Vpc, make_edge: MakeEdge
 ) -> None:
-    with refused("InvalidVpnGatewayID.NotFound", "make one: netorch vgw create web"):
+    with refused("InvalidVpnGatewayID.NotFound", "make one: netorch vgw create NAME --vpc web"):
         create(store, acme, vpc)
     make_edge("e3", 23, "east")
     make_edge("e4", 24, "east")
@@ -206,6 +210,34 @@ def test_a_deleted_one_leaves_nothing(store: Store, acme: Caller, wired: Connect
     assert known() == before
     with refused(CLIENT, "does not exist"):
         interfaces.delete_virtual_interface(store, acme, vif.id)
+
+
+def test_a_key_is_sealed_for_the_edge(store: Store, acme: Caller, wired: Connection, vpc: Vpc) -> None:
+    secret = Secret(md5="canary-of-bgp")
+    with refused("IncorrectState", "host e1: has published no key yet"):
+        create(store, acme, vpc, secret=secret)
+    private = PrivateKey.generate()
+    public = base64.b64encode(bytes(private.public_key)).decode()
+    store.txn((), [Put(keys.edge_key("e1"), encode(SealingKey(public=public)))])
+    with refused(CLIENT, "the BGP key cannot be one; use 6 to 80") as raised:
+        create(store, acme, vpc, secret=Secret(md5="ca nary"))
+    assert "nary" not in str(raised.value)
+
+    def sealed(vif: VirtualInterface) -> str:
+        known = get(store, keys.secret("e1", vif.id), Sealed)
+        assert known is not None
+        return SealedBox(private).decrypt(base64.b64decode(known.record.boxes[0])).decode()
+
+    vif = create(store, acme, vpc, secret=secret)
+    assert (sealed(vif), vif.authentication) == ('{"md5":"canary-of-bgp"}', BgpAuthentication.MD5)
+    interfaces.modify_virtual_interface(store, acme, vif.id, secret=Secret(md5="another-one"))
+    assert sealed(vif) == '{"md5":"another-one"}'
+    assert b"canary" not in b"".join(kv.value for kv in store.list("").kvs)
+    interfaces.delete_virtual_interface(store, acme, vif.id)
+    assert store.list("secret/").kvs == ()
+    static = create(store, acme, vpc, **STATIC)
+    with refused(CLIENT, "BFD or a BGP key and no AS number"):
+        interfaces.modify_virtual_interface(store, acme, static.id, secret=secret)
 
 
 def test_there_are_so_many_and_no_more(store: Store, operator: Caller, acme: Caller, wired: Connection, vpc: Vpc) -> None:
