@@ -39,7 +39,7 @@ def _interfaces(view: VpcView) -> Iterator[KernelObject]:
         vif = local.vif
         yield from _device(view, gateway, vif)
         if not vif.asn:
-            for prefix in vif.routes:
+            for prefix in vif.routes if local.is_up else ():
                 table, ifname, metric = table_of_gateway(view.vni), vlan_name(view.vni, vif.id), DX_STATIC + place
                 yield Route(vni=view.vni, table=table, dst=prefix, via=vif.peer, ifname=ifname, metric=metric)
         elif not _problem(local):

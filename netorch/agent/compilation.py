@@ -137,6 +137,10 @@ class Compilation:
         """Return whether it is known what a VPC's slice must hold, or that it holds nothing."""
         return vni in self._views.known or vni not in self._records.carried()
 
+    def view(self, vni: int) -> VpcView | None:
+        """Return what compilers saw of a VPC last, or None."""
+        return self._views.known.get(vni)
+
     def is_complete(self, slice_id: int) -> bool:
         """Return whether each part of a slice could be compiled at least once, so that what nobody asks for may go."""
         return not self._missing.get(slice_id)

@@ -30,6 +30,7 @@ from netorch.agent.tasks.handover import Handover
 from netorch.agent.tasks.moves import MoveEnds
 from netorch.agent.tasks.nat_drains import NatDrains
 from netorch.agent.tasks.nat_use import NatUses
+from netorch.agent.tasks.private_gateways import PrivateGateways
 from netorch.agent.tasks.probes import Probes
 from netorch.agent.tasks.public_use import PublicUses
 from netorch.agent.tasks.readiness import Readiness
@@ -94,6 +95,7 @@ class Agent:
             NatDrains(self.records, kernel),
             NatUses(host_name, kernel, self.publisher),
             PublicUses(self.records, self.reconciler, kernel, self.publisher),
+            PrivateGateways(self.records, self.reconciler, kernel, self.publisher),
             self.status,  # last, so that it says what the others have done
         ]
         self._clock = clock
@@ -181,7 +183,10 @@ class Agent:
     def _take_kernel_events(self, now: float) -> None:
         retry = self.reconciler.retry_due(now)
         try:
-            self.reconciler.on_kernel(self.kernel.events())
+            events = self.kernel.events()
+            self.reconciler.on_kernel(events)
+            for task in self.tasks:
+                task.on_kernel(events)
             if now >= self._audit_at or retry:
                 self._read_kernel(now)
         except KernelError as error:

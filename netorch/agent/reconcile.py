@@ -19,7 +19,7 @@ from netorch.agent.numbers import Numbers
 from netorch.agent.problems import VIEW, Problems
 from netorch.agent.records import Dirty, Records
 from netorch.agent.slices import Objects, Slice
-from netorch.compiler.base import Compiler, HostView, Middlebox, Phase
+from netorch.compiler.base import Compiler, HostView, Middlebox, Phase, VpcView
 from netorch.drivers.base import Gone, Kernel, KernelEvent, Lost, Seen, UnderlayChanged
 from netorch.errors import KernelError
 from netorch.model.vpc import RouteTable
@@ -63,6 +63,10 @@ class Reconciler:
     def in_force(self, vni: int) -> bool:
         """Return whether a VPC's records are in force here, but for what its problem says is left out."""
         return self._problems.in_force(vni)
+
+    def view(self, vni: int) -> VpcView | None:
+        """Return what compilers saw of a VPC last, or None."""
+        return self._compilation.view(vni)
 
     @property
     def phases(self) -> Mapping[int, Mapping[str, Phase]]:

@@ -20,7 +20,7 @@ from netorch.agent.indexes.private_ends import PrivateEnds
 from netorch.agent.indexes.seats import Seats
 from netorch.agent.indexes.underlay_mtus import UnderlayMtus
 from netorch.compiler.base import Gateway, Identity, LocalPeer, Middlebox, Peer, PeerIdentity, Phase, RoutesFromPeer
-from netorch.compiler.private import LocalTunnel
+from netorch.compiler.private import LocalTunnel, LocalVif
 from netorch.errors import NewerRecord, UnreadableRecord
 from netorch.model.addr import parse_prefix
 from netorch.model.eni import EniStatus, Host, NetworkInterface, Placement
@@ -77,7 +77,7 @@ class Records(Mirror):
         self.peerings = Peerings()
         self.seats = Seats()
         self.handovers = Handovers()
-        self.private_ends = PrivateEnds()
+        self.private_ends = PrivateEnds(host_name)
         self.pools: dict[str, AddressPool] = {}
         self.statuses: dict[str, EniStatus] = {}  # key below hoststat/ -> status
         self.handed_over: dict[str, HandedOver] = {}  # interface on its way to this host -> its connections where it was
@@ -95,6 +95,7 @@ class Records(Mirror):
         self._identities.pop(vni, None)
         self._middleboxes.pop(vni, None)
         self.seats.forget(vni)
+        self.private_ends.gateways.pop(vni, None)
         for address, mapping in records.mappings.items() if records is not None else ():
             self.moving.pop((vni, address), None)
             self.underlay_mtus.follow((vni, address), mapping.record, None)
@@ -206,10 +207,10 @@ class Records(Mirror):
             with suppress(UnreadableRecord):
                 self.pools[name] = decode_value(key, value, AddressPool)
 
-    def set_tunnels_up(self, names: Set[str]) -> None:
-        """Take note of the tunnels here that carry packets now."""
+    def set_up(self, names: Set[str]) -> None:
+        """Take note of the tunnels and virtual interfaces here that are up now."""
         for vni in self.private_ends.set_up(names):
-            self.dirty.mark(vni, LocalTunnel)
+            self.dirty.mark(vni, LocalTunnel, LocalVif)
 
     def set_silent(self, silent: Set[str], dead: Set[str] = frozenset()) -> None:
         """Take note of the edges that do not say to this host that they are ready, and of those that do not answer at all."""
@@ -280,6 +281,7 @@ class Records(Mirror):
             return
         if change.of is GatewayMapping:
             self.seats.update(vni, change.name, change.after)
+            self.private_ends.update_gateway(vni, change.name, change.after)
             self.underlay_mtus.follow((vni, change.name), change.before, change.after)
         if change.of is PeeringConnection:
             self._set_peers(vni)

@@ -226,7 +226,8 @@ class Views:
     def local_vifs(self, vni: int, _phases: Phases) -> Iterable[LocalVif]:
         """Yield a VPC's virtual interfaces of ports of this host."""
         known = self._records
-        return local_vifs(known.host_name, _by_id(known.vpcs[vni], VirtualInterface), known.private_ends.secrets)
+        ends = known.private_ends
+        return local_vifs(known.host_name, _by_id(known.vpcs[vni], VirtualInterface), ends.secrets, ends.up)
 
     def local_tables(self, vni: int, phases: Phases) -> tuple[LocalTable, ...]:
         """Return the route tables that have a VRF here. Raises MissingRecord, CompileError."""
@@ -303,7 +304,7 @@ _LINKED: Final[dict[type, tuple[Set[type], Callable[[Views, int, Phases], Iterab
     EgressOnly: (_OF_EGRESS_ONLY, Views.egress_only),
     LocalTable: (_OF_TABLES, Views.local_tables),
     LocalTunnel: (frozenset({LocalTunnel, Sealed, VpnConnection}), Views.local_tunnels),
-    LocalVif: (frozenset({Sealed, VirtualInterface}), Views.local_vifs),
+    LocalVif: (frozenset({LocalVif, Sealed, VirtualInterface}), Views.local_vifs),
     TableRoutes: (_OF_ROUTES, Views.table_routes),
     Identity: (frozenset({Identity}), Views.identities),
     Middlebox: (frozenset({Middlebox, Phase}), Views.middleboxes),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -32,6 +32,7 @@ class LocalVif(msgspec.Struct, frozen=True, kw_only=True):
 
     vif: VirtualInterface
     secret: str = ""  # its BGP key, sealed for this host, base64
+    is_up: bool = False  # whether its port is connected to something
 
 
 def tunnel_name(vpn_id: str, place: int) -> str:
@@ -40,10 +41,9 @@ def tunnel_name(vpn_id: str, place: int) -> str:
 
 
 def local_tunnels(
-    host: str, connections: Iterable[VpnConnection], secrets: Mapping[str, Sealed], up: Iterable[str]
+    host: str, connections: Iterable[VpnConnection], secrets: Mapping[str, Sealed], up: Collection[str]
 ) -> Iterator[LocalTunnel]:
     """Yield the tunnels that end at a host. `secrets` are those sealed for it, by id; `up` the names of tunnels that are up."""
-    known = frozenset(up)
     for connection in connections:
         boxes = secrets[connection.id].boxes if connection.id in secrets else {}
         for place, tunnel in enumerate(connection.tunnels):
@@ -52,13 +52,15 @@ def local_tunnels(
                     connection=connection,
                     place=place,
                     secret=boxes.get(place + 1, ""),
-                    is_up=tunnel_name(connection.id, place) in known,
+                    is_up=tunnel_name(connection.id, place) in up,
                 )
 
 
-def local_vifs(host: str, vifs: Iterable[VirtualInterface], secrets: Mapping[str, Sealed]) -> Iterator[LocalVif]:
-    """Yield the confirmed virtual interfaces of a host's ports."""
+def local_vifs(
+    host: str, vifs: Iterable[VirtualInterface], secrets: Mapping[str, Sealed], up: Collection[str]
+) -> Iterator[LocalVif]:
+    """Yield the confirmed virtual interfaces of a host's ports. `up` has the ids of those whose port has a carrier."""
     for vif in vifs:
         if vif.edge == host and vif.confirmed and not vif.rejected:
             boxes = secrets[vif.id].boxes if vif.id in secrets else {}
-            yield LocalVif(vif=vif, secret=boxes.get(WITHOUT_TUNNEL, ""))
+            yield LocalVif(vif=vif, secret=boxes.get(WITHOUT_TUNNEL, ""), is_up=vif.id in up)

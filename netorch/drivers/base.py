@@ -83,7 +83,29 @@ class TunnelsChanged(msgspec.Struct, frozen=True):
     """The SAs of tunnels came or went, or something is known of why they do not: ask `tunnels` again, a dump shows no SAs."""
 
 
-KernelEvent = Seen | Gone | Lost | UnderlayChanged | TunnelsChanged
+class LearnedChanged(msgspec.Struct, frozen=True):
+    """What customers' routers announce has changed the routes of this routing table: ask `learned`, a dump does not show them."""
+
+    table: int
+
+
+KernelEvent = Seen | Gone | Lost | UnderlayChanged | TunnelsChanged | LearnedChanged
+
+
+class LearnedRoute(msgspec.Struct, frozen=True):
+    """A route that a customer's router has announced."""
+
+    prefix: str  # canonical
+    metric: int
+    ifname: str  # the device that it leads to
+
+
+class CustomerSession(msgspec.Struct, frozen=True, kw_only=True):
+    """How a BGP session with a customer's router is; `state` is BGP's (RFC 4271 section 8.2.2), or Down without a daemon."""
+
+    state: str
+    reason: str = ""  # what is known of why it is not established
+    accepted: int = 0  # prefixes
 
 
 class Driver(Protocol):
@@ -271,6 +293,19 @@ class Kernel(Protocol):
 
         To be asked each second: this also tells a daemon that hangs, and begins tunnels that this side is to begin.
         """
+        ...
+
+    def customer_sessions(self) -> Mapping[str, CustomerSession]:
+        """Return how the BGP sessions with customers' routers are, by the names of their objects; none if there are none."""
+        ...
+
+    def learned(self, table: int) -> tuple[LearnedRoute, ...]:
+        """Return what customers' routers have announced into a routing table of the overlay. Raises KernelError."""
+        ...
+
+    @property
+    def public_key(self) -> str:
+        """Return the key with which secrets are sealed for this host, base64; nothing: it can open none."""
         ...
 
     def left_alone(self, ifname: str) -> str:

@@ -1,4 +1,7 @@
-"""What an edge knows of its ends of VPN connections and virtual interfaces: what is sealed for it, and which tunnels are up."""
+"""What an edge knows of its ends of VPN connections and virtual interfaces.
+
+That is which virtual private gateways it carries, what is sealed for it, and which tunnels are up.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,9 @@ from contextlib import suppress
 
 from netorch.errors import UnreadableRecord
 from netorch.model.ids import is_id, vni_of
+from netorch.model.mapping import GatewayMapping
+from netorch.model.routing.seats import gateway_kind
+from netorch.model.routing.target import TargetKind
 from netorch.model.status import Sealed
 from netorch.records.codec import decode_value
 
@@ -14,9 +20,11 @@ from netorch.records.codec import decode_value
 class PrivateEnds:
     """Of all VPCs on this host."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str) -> None:
+        self.gateways: dict[int, str] = {}  # VNI -> the virtual private gateway that has a seat on this host
+        self._host = host
         self.secrets: dict[str, Sealed] = {}  # by the id of what they are for
-        self.up: frozenset[str] = frozenset()  # the names of tunnels that carry packets
+        self.up: frozenset[str] = frozenset()  # names of tunnels that carry packets, ids of interfaces whose port has a carrier
 
     def update(self, key: str, value: bytes | None) -> int | None:
         """Take in what is sealed for this host, and return the VNI of what it is for; what cannot be read counts as not there."""
@@ -27,7 +35,21 @@ class PrivateEnds:
                 self.secrets[resource_id] = decode_value(key, value, Sealed)
         return vni_of(resource_id) if is_id(resource_id) else None
 
+    def update_gateway(self, vni: int, gateway: str, mapping: GatewayMapping | None) -> None:
+        """Take in a gateway's mapping, or that it is gone."""
+        if gateway_kind(gateway) is not TargetKind.VPN_GATEWAY:
+            return
+        if mapping is not None and any(seat.host == self._host for seat in mapping.seats):
+            self.gateways[vni] = gateway
+        else:
+            self.gateways.pop(vni, None)
+
     def set_up(self, names: Set[str]) -> set[int]:
-        """Take in which tunnels are up now; return the VNIs of those of which that has changed."""
+        """Take in which tunnels and interfaces are up now; return the VNIs of those of which that has changed."""
         changed, self.up = self.up ^ names, frozenset(names)
-        return {vni_of(name.rpartition("-")[0]) for name in changed}
+        return {_vni_of(name) for name in changed}
+
+
+def _vni_of(name: str) -> int:
+    """Return the VNI in an id, or in the name of a tunnel, which is an id, a dash and a number."""
+    return vni_of("-".join(name.split("-")[:2]))

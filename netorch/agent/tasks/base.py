@@ -5,11 +5,12 @@ A new task is one class in this folder and one line in `netorch.agent.loop.Agent
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 
 import msgspec
 
 from netorch.agent.records import Dirty
+from netorch.drivers.base import KernelEvent
 from netorch.store.base import Store
 
 
@@ -32,6 +33,9 @@ class Task:
     def wake_at(self, now: float) -> float | None:
         """Return when a turn is needed at the latest, by the agent's clock."""
         return None
+
+    def on_kernel(self, events: Sequence[KernelEvent]) -> None:
+        """Take note of what the kernel has reported, before anything is compiled."""
 
     def turn(self, turn: Turn) -> None:
         """Do what is to be done; never block for long."""

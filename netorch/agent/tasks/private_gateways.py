@@ -1,0 +1,215 @@
+"""Virtual private gateways on an edge: which tunnels are up, what the edge reaches, and how tunnels and sessions are.
+
+    SAs       -> Records: static routes lead into tunnels that are up
+    routes    -> `map/<vni>/reach/<gateway>/<edge>`: every host that carries the VPC routes by it
+    sessions  -> `hoststat/<edge>/<vpn or vif>`: what customers are shown
+
+What a gateway's routing table on this edge has is what the edge reaches: routes of BGP that a bird has put there, and static ones
+of ours. Their metrics tell where they come from (netorch.model.routing.metrics).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, TypeVar
+
+import msgspec
+
+from netorch.agent.reconcile import Reconciler
+from netorch.agent.records import Records
+from netorch.agent.report import StatusPublisher
+from netorch.agent.tasks.base import Task, Turn
+from netorch.agent.tasks.rounds import Rounds
+from netorch.compiler.private import LocalTunnel, LocalVif
+from netorch.drivers.base import CustomerSession, Kernel, KernelEvent, LearnedChanged, LearnedRoute, TunnelsChanged
+from netorch.errors import KernelError
+from netorch.model.eni import Role
+from netorch.model.mapping import GatewayMapping, Reach, ReachedPrefix
+from netorch.model.outside.direct_connect import VirtualInterface
+from netorch.model.outside.vpn import VpnConnection
+from netorch.model.routing.effective import Origin
+from netorch.model.routing.metrics import origin_of
+from netorch.model.status import Sealed, SealingKey, TunnelStatus, VifStatus, VpnStatus
+from netorch.records import keys
+from netorch.records.codec import encode
+from netorch.records.vpc import VpcRecords
+from netorch.state.names import VPN_GATEWAY_NUMBER, vni_of_table, vrf_table
+from netorch.store.base import Compare, Delete, Put, Store
+
+log = logging.getLogger(__name__)
+
+ASK_EVERY_S: Final = 1.0
+# Kinds of changes after which an edge may reach something else.
+_MATTERING: Final = frozenset({GatewayMapping, Reach, VpnConnection, VirtualInterface, Sealed, LocalTunnel, LocalVif})
+INSTALLED: Final = "INSTALLED"  # strongSwan's word for a CHILD_SA that carries packets
+
+T = TypeVar("T")
+
+
+class PrivateGateways(Task):
+    """Of all VPCs whose virtual private gateway has a seat on this host."""
+
+    def __init__(self, records: Records, reconciler: Reconciler, kernel: Kernel, publisher: StatusPublisher) -> None:
+        self._records = records
+        self._reconciler = reconciler
+        self._kernel = kernel
+        self._publisher = publisher
+        self._tunnels: Mapping[str, TunnelStatus] = {}
+        self._owed: set[int] = set()  # VNIs of which it may have changed what this edge reaches
+        self._rounds = Rounds[int]()
+        self._ask_at = 0.0
+        self._published: dict[int, set[str]] = {}  # VNI -> the ids of connections and interfaces
+
+    def wake_at(self, now: float) -> float | None:
+        """Return when tunnels are to be asked for again, if there are any."""
+        return self._ask_at if self._records.private_ends.gateways else None
+
+    def on_kernel(self, events: Sequence[KernelEvent]) -> None:
+        """Take in that tunnels or learned routes have changed, before anything is compiled."""
+        if any(isinstance(event, TunnelsChanged) for event in events):
+            self._ask_at = 0.0
+            self._ask_for_tunnels()
+        self._owed |= {vni_of_table(event.table) for event in events if isinstance(event, LearnedChanged)}
+
+    def turn(self, turn: Turn) -> None:
+        """Say what this edge reaches where that may have changed, and how a few VPCs' tunnels and sessions are."""
+        host, here = self._records.host, self._records.private_ends.gateways
+        if host is None or host.role is not Role.EDGE:
+            return
+        key = self._kernel.public_key
+        self._publisher.publish(keys.edge_key(host.name), SealingKey(public=key) if key else None)
+        self._owed |= {vni for vni, kinds in turn.dirty.kinds.items() if not kinds.isdisjoint(_MATTERING)}
+        if turn.store is not None:
+            for vni in sorted(self._owed):
+                self._say_reach(turn.store, vni)
+            self._owed.clear()
+        for gone in self._published.keys() - here.keys():
+            self._publish(gone, {})
+        if here and turn.now >= self._ask_at:
+            self._ask_at = turn.now + ASK_EVERY_S
+            self._ask_for_tunnels()
+            self._say_status(turn.now, sorted(here))
+
+    def _ask_for_tunnels(self) -> None:
+        """Note which tunnels and ports are up: what depends on that is compiled next."""
+        self._tunnels = self._kernel.tunnels()
+        up = {name for name, status in self._tunnels.items() if status.child == INSTALLED}
+        vifs = [local.vif for vni in self._records.private_ends.gateways for local in self._of(vni, LocalVif)]
+        carriers = {device for device in {vif.device for vif in vifs} if self._has_carrier(device)}
+        self._records.set_up(up | {vif.id for vif in vifs if vif.device in carriers})
+
+    def _has_carrier(self, device: str) -> bool:
+        try:
+            return self._kernel.has_carrier(device)
+        except KernelError:
+            return False
+
+    def _of(self, vni: int, kind: type[T]) -> tuple[T, ...]:
+        view = self._reconciler.view(vni)
+        return view.of(kind) if view is not None else ()
+
+    # --- what this edge reaches ----------------------------------------------------------------------------------------------
+
+    def _say_reach(self, store: Store, vni: int) -> None:
+        """Write what this edge reaches through a VPC's gateway, if that is something else than before."""
+        records, me = self._records.vpcs.get(vni), self._records.host_name
+        gateway = self._records.private_ends.gateways.get(vni)
+        for stale in self._stale(records, gateway):
+            store.txn((), [Delete(keys.reach(vni, stale.gateway, me))])
+        if records is None or gateway is None:
+            return
+        try:
+            learned = self._kernel.learned(vrf_table(vni, VPN_GATEWAY_NUMBER))
+        except KernelError as error:
+            log.warning("learned routes not read vni=%d reason=%r", vni, str(error))
+            return
+        reach = Reach(vni=vni, gateway=gateway, edge=me, prefixes=best([*map(_learned, learned), *self._static(vni)]))
+        key = keys.reach(vni, gateway, me)
+        if records.one(Reach, _name(key)) == reach:
+            return
+        # Not when the gateway goes at the same time: then nobody would delete it.
+        mapping = records.of(GatewayMapping)[gateway]
+        at = keys.gateway_mapping(vni, gateway)
+        store.txn([Compare(at, mapping.mod_revision)], [Put(key, encode(reach))])
+
+    def _stale(self, records: VpcRecords | None, gateway: str | None) -> list[Reach]:
+        """Return what this edge has said of gateways of a VPC that it does not carry any more."""
+        said = records.each(Reach) if records is not None else ()
+        return [reach for reach in said if reach.edge == self._records.host_name and reach.gateway != gateway]
+
+    def _static(self, vni: int) -> Iterator[ReachedPrefix]:
+        """Yield the prefixes of our own routes to sites: those of tunnels and ports that are up."""
+        for tunnel in self._of(vni, LocalTunnel):
+            if tunnel.connection.static and tunnel.is_up:
+                yield from (ReachedPrefix(prefix=prefix, origin=Origin.VPN_STATIC) for prefix in tunnel.connection.routes)
+        for local in self._of(vni, LocalVif):
+            if not local.vif.asn and local.is_up:
+                yield from (ReachedPrefix(prefix=prefix, origin=Origin.DIRECT_CONNECT) for prefix in local.vif.routes)
+
+    # --- how tunnels and sessions are ----------------------------------------------------------------------------------------
+
+    def _say_status(self, now: float, here: Sequence[int]) -> None:
+        if not self._rounds.is_due(now):
+            return
+        sessions, few = self._kernel.customer_sessions(), self._rounds.few(here)
+        for vni in few:
+            self._publish(vni, dict(self._statuses(vni, sessions)))
+        self._owed |= set(few)  # should the kernel's word have been lost
+
+    def _statuses(
+        self, vni: int, sessions: Mapping[str, CustomerSession]
+    ) -> Iterator[tuple[str, VpnStatus | VifStatus]]:
+        tunnels: dict[str, dict[int, TunnelStatus]] = {}
+        for local in self._of(vni, LocalTunnel):
+            status = self._tunnels.get(local.name, TunnelStatus())
+            session = sessions.get(_protocol(local.name))
+            if session is not None:
+                bgp = {"bgp": session.state, "bgp_reason": session.reason, "accepted": session.accepted}
+                status = msgspec.structs.replace(status, **bgp)
+            tunnels.setdefault(local.connection.id, {})[local.place + 1] = status
+        for vpn_id, each in tunnels.items():
+            yield vpn_id, VpnStatus(tunnels=each)
+        for interface in self._of(vni, LocalVif):
+            vif = interface.vif
+            session = sessions.get(_protocol(vif.id), CustomerSession(state=""))
+            carrier = interface.is_up
+            yield vif.id, VifStatus(carrier=carrier, bgp=session.state, bgp_reason=session.reason, accepted=session.accepted)
+
+    def _publish(self, vni: int, said: Mapping[str, VpnStatus | VifStatus]) -> None:
+        me = self._records.host_name
+        for gone in self._published.pop(vni, set()) - said.keys():
+            self._publisher.publish(keys.tunnel_status(me, gone), None)
+        for resource_id, status in said.items():
+            self._publisher.publish(keys.tunnel_status(me, resource_id), status)
+        if said:
+            self._published[vni] = set(said)
+
+
+def best(found: Iterable[ReachedPrefix | None]) -> tuple[ReachedPrefix, ...]:
+    """Return each prefix once, by the way that Linux takes: of the lowest origin, then of the shortest AS path."""
+    kept: dict[str, ReachedPrefix] = {}
+    for one in found:
+        if one is None:
+            continue
+        known = kept.get(one.prefix)
+        if known is None or (one.origin, one.as_path_length) < (known.origin, known.as_path_length):
+            kept[one.prefix] = one
+    return tuple(kept[prefix] for prefix in sorted(kept))
+
+
+def _learned(route: LearnedRoute) -> ReachedPrefix | None:
+    """Return what a route of a bird's says; None when its metric is none of ours."""
+    found = origin_of(route.metric)
+    if found is None:
+        return None
+    return ReachedPrefix(prefix=route.prefix, origin=found[0], as_path_length=found[1])
+
+
+def _protocol(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def _name(key: str) -> str:
+    """Return what a mapping's key says behind the VNI."""
+    return key.split("/", 2)[2]
