@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from netorch.drivers import netns
-from netorch.drivers.base import ConnectionTracker, Count, Underlay
+from netorch.drivers.base import ConnectionTracker, Count, CustomerSession, LearnedRoute, Underlay
 from netorch.drivers.composition import Composition
 from netorch.drivers.conntrack.flows import Conntrack
 from netorch.drivers.conntrack.tracker import Tracker
@@ -57,6 +57,7 @@ class LinuxKernel(Composition):
         except OSError as error:
             raise KernelError(f"open namespace {name}", error.errno or 0, str(error)) from error
         self.identity = netns.identity(overlay)
+        self.public_key = key.public if key is not None else ""
         self.claim = partial(netns.claim, overlay)  # how to be its one agent, as long as what it returns is held
         self.trackers: Mapping[str, ConnectionTracker] = self._trackers  # those of gateways come and go
 
@@ -98,6 +99,14 @@ class LinuxKernel(Composition):
     def tunnels(self) -> Mapping[str, TunnelStatus]:
         """Return how the tunnels are."""
         return self._further.tunnels()
+
+    def customer_sessions(self) -> Mapping[str, CustomerSession]:
+        """Return how the sessions with customers' routers are."""
+        return {}
+
+    def learned(self, table: int) -> tuple[LearnedRoute, ...]:
+        """Return what customers' routers have announced into a routing table."""
+        return ()
 
     def close(self) -> None:
         """Let go of sockets; everything in the kernel stays."""

@@ -157,9 +157,7 @@ class PrivateGateways(Task):
             self._publish(vni, dict(self._statuses(vni, sessions)))
         self._owed |= set(few)  # should the kernel's word have been lost
 
-    def _statuses(
-        self, vni: int, sessions: Mapping[str, CustomerSession]
-    ) -> Iterator[tuple[str, VpnStatus | VifStatus]]:
+    def _statuses(self, vni: int, sessions: Mapping[str, CustomerSession]) -> Iterator[tuple[str, VpnStatus | VifStatus]]:
         tunnels: dict[str, dict[int, TunnelStatus]] = {}
         for local in self._of(vni, LocalTunnel):
             status = self._tunnels.get(local.name, TunnelStatus())

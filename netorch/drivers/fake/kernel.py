@@ -12,7 +12,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
-from netorch.drivers.base import Answer, ConnectionTracker, Count, Gone, KernelEvent, TunnelsChanged, Underlay, Watcher
+from netorch.drivers.base import (
+    Answer,
+    ConnectionTracker,
+    Count,
+    CustomerSession,
+    Gone,
+    KernelEvent,
+    LearnedChanged,
+    LearnedRoute,
+    TunnelsChanged,
+    Underlay,
+    Watcher,
+)
 from netorch.drivers.composition import Composition
 from netorch.drivers.fake.echoes import FakeEchoes
 from netorch.drivers.fake.host import FakeDriver, FakeHost
@@ -24,7 +36,7 @@ from netorch.drivers.fake.tracker import FakeTracker
 from netorch.errors import KernelError
 from netorch.model.status import ESTABLISHED, BorderSession, TunnelStatus
 from netorch.state.base import OUTSIDE, OVERLAY, UNDERLAY, KernelObject, Key, link_key, up_key
-from netorch.state.daemons.bgp import BgpPeer
+from netorch.state.daemons.bgp import BgpPeer, CustomerPeer
 from netorch.state.daemons.ike import IkeConnection
 from netorch.state.op import Op
 
@@ -55,6 +67,9 @@ class FakeKernel(Composition):
         self.isolated = False  # whether nobody's echoes come here
         self.unplugged: set[str] = set()  # uplinks without a carrier
         self.probed: list[str] = []  # VTEPs that echoes were sent to
+        self.customer_states: dict[str, CustomerSession] = {}  # by the name of the session
+        self.learned_routes: dict[int, tuple[LearnedRoute, ...]] = {}  # by routing table
+        self.public_key = ""
         self.packets: dict[str, int] = {}  # what `counters` returns
         self.gateway_counts: dict[str, dict[str, Count]] = {}  # what `gateway_counters` returns, by label
         self.filtered: dict[str, dict[Key, Count]] = {}  # what `filter_counts` returns, by device
@@ -163,6 +178,20 @@ class FakeKernel(Composition):
         """Let a tunnel be in this state from now on, and say so."""
         self.tunnel_states[name] = status
         self.tell(TunnelsChanged())
+
+    def customer_sessions(self) -> dict[str, CustomerSession]:
+        """Return the sessions that there are, each as a test has put it into `customer_states`, or established."""
+        names = [obj.name for obj in self.objects.values() if isinstance(obj, CustomerPeer)]
+        return {name: self.customer_states.get(name, CustomerSession(state=ESTABLISHED)) for name in names}
+
+    def learned(self, table: int) -> tuple[LearnedRoute, ...]:
+        """Return what a test has put into a routing table."""
+        return self.learned_routes.get(table, ())
+
+    def learn(self, table: int, *routes: LearnedRoute) -> None:
+        """Let a routing table have these learned routes from now on, and say so."""
+        self.learned_routes[table] = routes
+        self.tell(LearnedChanged(table))
 
     def left_alone(self, ifname: str) -> str:
         """Return what a test has put into `kept`."""
