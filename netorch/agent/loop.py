@@ -101,8 +101,7 @@ class Agent:
         self._clock = clock
         self._snapshot = snapshot
         self._saved_changes = self._saved_revision = -1
-        self._save_at = 0.0
-        self._audit_at = 0.0
+        self._save_at = self._audit_at = 0.0
         self._kernel_trouble = ""
         self._followed: frozenset[str] = frozenset()
         self._followed_at: tuple[int, set[str]] = (-1, set())  # what `_followed` was made from
