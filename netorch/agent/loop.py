@@ -215,6 +215,7 @@ class Agent:
             self.reconciler.host_trouble,
             self.reconciler.problems.get(BORDER_SLICE, ""),
             self._kernel_trouble,
+            self.handover.trouble,
         )
         return next(filter(None, troubles), "") or self.records.strange()
 

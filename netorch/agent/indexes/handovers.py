@@ -16,24 +16,40 @@ class Handovers:
     def __init__(self) -> None:
         self._words: dict[str, HandoverWord] = {}  # by edge
         self._parts: dict[str, dict[str, tuple[Flow, ...]]] = {}  # by edge and key
+        self._unreadable: dict[str, str] = {}  # key of a part -> why nobody knows what it says
 
     def update(self, key: str, value: bytes | None) -> bool:
-        """Take in a record, or that it is gone; return whether it is one of these. What cannot be read is not there."""
+        """Take in a record, or that it is gone; return whether it is one of these.
+
+        A word that cannot be read is not there. A part that cannot is one without connections: it holds up no others.
+        """
         root, _, rest = key.partition("/handover/")
         edge = root.removeprefix("hoststat/")
         if not rest:
             return False
         if rest == "word":
-            self._words.pop(edge, None)
+            self._set_word(key, edge, value)
         else:
-            self._parts.get(edge, {}).pop(key, None)
+            self._set_part(key, edge, value)
+        return True
+
+    def _set_word(self, key: str, edge: str, value: bytes | None) -> None:
+        self._words.pop(edge, None)
         if value is not None:
             with suppress(UnreadableRecord):
-                if rest == "word":
-                    self._words[edge] = decode_value(key, value, HandoverWord)
-                else:
-                    self._parts.setdefault(edge, {})[key] = decode_value(key, value, HandedOver).flows
-        return True
+                self._words[edge] = decode_value(key, value, HandoverWord)
+
+    def _set_part(self, key: str, edge: str, value: bytes | None) -> None:
+        parts = self._parts.setdefault(edge, {})
+        parts.pop(key, None)
+        self._unreadable.pop(key, None)
+        if value is None:
+            return
+        try:
+            parts[key] = decode_value(key, value, HandedOver).flows
+        except UnreadableRecord as error:
+            parts[key] = ()
+            self._unreadable[key] = str(error)
 
     def word(self, edge: str) -> HandoverWord:
         """Return what an edge has said last; nothing of note if it has said nothing."""
@@ -48,3 +64,7 @@ class Handovers:
         for key, flows in parts.items():
             found.setdefault(key.split("/")[-2], []).extend(flows)
         return found
+
+    def unreadable(self, edge: str) -> list[str]:
+        """Return why parts of what an edge hands over cannot be read, in the order of their keys."""
+        return [why for key, why in sorted(self._unreadable.items()) if key in self._parts.get(edge, {})]

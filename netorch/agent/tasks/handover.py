@@ -61,6 +61,7 @@ LEAVE_S: Final = 1.0  # after the last gateway has gone, until all hosts have he
 REFRESH_S: Final = 3.0  # elements that keep new connections away expire after 10
 PART: Final = 1000  # connections in a record: some 400 kB with IPv6
 MOST: Final = 60 * PART  # of one gateway: those that have spoken both ways first
+REMEMBER_S: Final = 600.0  # what was lost, for whoever asks why connections were reset
 _ALL: Final = frozenset({0})  # the zone of all connections in a gateway's namespace
 _ENDED: Final = frozenset({7, 8})  # TIME_WAIT and CLOSE: nothing comes of these any more
 
@@ -89,6 +90,7 @@ class Handover(Task):
     ) -> None:
         """Take connection tracking by namespace, and that of all gateways as one table (netorch.agent.gateway_tables)."""
         self.is_under_way = False  # whether this edge, which is drained, has still to be used
+        self.trouble = ""  # what of the last handing over to this edge was lost, or nothing
         self._records = records
         self._reconciler = reconciler
         self._trackers = trackers
@@ -100,6 +102,8 @@ class Handover(Task):
         self._took = ""
         self._heard = ""  # the token of what is handed over to this edge
         self._heard_at = 0.0
+        self._lost = ""  # what of it could not be read
+        self._lost_at = 0.0
         self._ask_at: float | None = None  # while another edge works instead of this one, which could
         self._pause_s = PAUSE_S
 
@@ -126,6 +130,7 @@ class Handover(Task):
     def turn(self, turn: Turn) -> None:
         """Take the next step of whatever is under way, and say it. While the store is away only time passes."""
         host = self._reconciler.host_view
+        self.trouble = self._lost if turn.now < self._lost_at + REMEMBER_S else ""
         if host is None or host.host.role is not Role.EDGE:
             return
         partner = self._partner(host)
@@ -253,6 +258,17 @@ class Handover(Task):
         self._records.set_standby(self._records.seats.standby - {host.vtep})  # at once: the giver hears it with its next round
         self._took = word.token
         log.info("took over gateways=%d from=%s", len(here), partner.host)
+        self._note_lost(partner.host, word.parts, now)
+
+    def _note_lost(self, giver: str, parts: int, now: float) -> None:
+        """Say which parts of what was handed over could not be read: their connections begin again, all others go on."""
+        unreadable = self._records.handovers.unreadable(giver)
+        self._lost, self._lost_at = "", now
+        if unreadable:
+            which = f"{len(unreadable)} of {parts} records of connections that {giver} handed over"
+            self._lost = f"{which} could not be read, so these connections must begin again: {unreadable[0]}"
+            log.warning("connections stay behind reason=%r", self._lost)
+        self.trouble = self._lost
 
     def _is_arriving(self, missing: Sequence[str], known: Container[str]) -> bool:
         """Return whether one of the missing gateways may still come: it, or its VPC, may be newer than what is known here."""

@@ -7,7 +7,7 @@ import pytest
 
 from edges.readiness import active, ready
 from netorch.agent.gateway_tables import GatewayTables
-from netorch.agent.tasks.handover import ARRIVE_S, ASK_S, DRAIN_PATIENCE_S, PART, PATIENCE_S, PAUSE_S, RETURN_S
+from netorch.agent.tasks.handover import ARRIVE_S, ASK_S, DRAIN_PATIENCE_S, PART, PATIENCE_S, PAUSE_S, REMEMBER_S, RETURN_S
 from netorch.drivers.fake.tracker import FakeTracker
 from netorch.model.vpc import Vpc
 from netorch.records import keys
@@ -374,6 +374,27 @@ def test_an_edge_takes_only_what_is_the_gateways_own(pair: Pair, vpc: Vpc) -> No
     pass_time(pair, 1, "e2")
     assert word(pair, "e2") == HandoverWord(took="t")
     assert {(flow.sport, flow.zone, flow.mark) for flow in tracker(pair, vpc, "e2").flows(0)} == {(5, 0, 0), (7, 0, 0)}
+
+
+@pytest.mark.parametrize("damaged", [b"{", b"\xff", b'{"schema":99,"flows":[]}'], ids=["torn", "no text", "newer"])
+def test_a_record_that_cannot_be_read_loses_its_own_connections_only(pair: Pair, vpc: Vpc, damaged: bytes) -> None:
+    nat, world = nat_of(vpc.vni), pair.world
+    begin(pair, vpc, "e1", *(connection(port) for port in range(1, PART + 2)))
+    drain(pair, "e1")
+    pass_time(pair, TURN_S / 2, "e1")
+    given, key = word(pair, "e1"), keys.handover_flows("e1", nat, 0)
+    assert given is not None
+    assert given.parts == 2
+    world.put(key, damaged)
+    pass_time(pair, 4)
+    assert all_use(pair, vpc) == "e2"
+    assert len(ports(pair, vpc, "e2")) == 1
+    assert said(pair) == []
+    trouble = world.agents["e2"].status.of_agent().trouble
+    assert trouble.startswith("1 of 2 records of connections that e1 handed over could not be read")
+    assert key in trouble
+    pass_time(pair, REMEMBER_S, "e2")
+    assert world.agents["e2"].status.of_agent().trouble == ""
 
 
 def test_a_drained_edge_without_gateways_in_use_leaves_at_once(pair: Pair, vpc: Vpc) -> None:
