@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from netorch.agent.indexes.elastic_ips import ElasticIps
 from netorch.agent.indexes.handovers import Handovers
 from netorch.agent.indexes.peerings import Peerings
 from netorch.agent.indexes.private_ends import PrivateEnds
@@ -26,7 +27,7 @@ from netorch.model.addr import parse_prefix
 from netorch.model.eni import EniStatus, Host, NetworkInterface, Placement
 from netorch.model.flow_log import FlowLog
 from netorch.model.ids import is_id, vni_of
-from netorch.model.mapping import GatewayMapping, Mapping
+from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping
 from netorch.model.outside.public import AddressPool
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import SecurityGroup
@@ -78,6 +79,7 @@ class Records(Mirror):
         self.seats = Seats()
         self.handovers = Handovers()
         self.private_ends = PrivateEnds(host_name)
+        self.elastic_ips = ElasticIps()
         self.pools: dict[str, AddressPool] = {}
         self.statuses: dict[str, EniStatus] = {}  # key below hoststat/ -> status
         self.handed_over: dict[str, HandedOver] = {}  # interface on its way to this host -> its connections where it was
@@ -92,6 +94,7 @@ class Records(Mirror):
         """Forget a VPC that nothing on this host belongs to any more."""
         records = super().forget_vpc(vni)
         self.logged.discard(vni)
+        self.elastic_ips.forget(vni)
         self._identities.pop(vni, None)
         self._middleboxes.pop(vni, None)
         self.seats.forget(vni)
@@ -283,6 +286,8 @@ class Records(Mirror):
             self.seats.update(vni, change.name, change.after)
             self.private_ends.update_gateway(vni, change.name, change.after)
             self.underlay_mtus.follow((vni, change.name), change.before, change.after)
+        if change.of is PublicMapping:
+            self.elastic_ips.update(vni, change.before, change.after)
         if change.of is PeeringConnection:
             self._set_peers(vni)
         elif change.of is Vpc:

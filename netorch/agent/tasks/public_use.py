@@ -13,7 +13,7 @@ from netorch.agent.tasks.base import Task, Turn
 from netorch.agent.tasks.rounds import Rounds
 from netorch.drivers.base import Count, Kernel
 from netorch.errors import KernelError
-from netorch.model.mapping import PublicMapping
+from netorch.model.eni import Role
 from netorch.model.status import PublicUse
 from netorch.records import keys
 from netorch.state.base import Key
@@ -45,27 +45,24 @@ class PublicUses(Task):
         self._published: dict[int, set[str]] = {}  # the addresses of each
 
     def turn(self, turn: Turn) -> None:
-        """Read the next few VPCs, about once a second: the agent's status has the loop wake as often."""
-        if not self._rounds.is_due(turn.now):
+        """Read the next few VPCs, about once a second: the agent's status has the loop wake as often.
+
+        Cost: O(VPCs with elastic IPs on this edge); hypervisors, which know of the same ones, have nothing to count.
+        """
+        host = self._reconciler.host_view
+        if host is None or host.host.role is not Role.EDGE or not self._rounds.is_due(turn.now):
             return
-        here = self._here()
-        for gone in self._published.keys() - set(here):
+        here = self._records.elastic_ips.vnis() & self._reconciler.slices.keys()
+        for gone in self._published.keys() - here:
             self._publish(gone, {})
-        for vni in self._rounds.few(here):
+        for vni in self._rounds.few(sorted(here)):
             try:
                 self._publish(vni, self._uses_of(vni))
             except KernelError as error:
                 log.warning("use of addresses not read vni=%d reason=%r", vni, str(error))
 
-    def _here(self) -> list[int]:
-        return sorted(vni for vni in self._reconciler.slices if self._elastic(vni))
-
-    def _elastic(self, vni: int) -> set[str]:
-        records = self._records.vpcs.get(vni)
-        return {found.address for found in records.each(PublicMapping) if found.allocation} if records is not None else set()
-
     def _uses_of(self, vni: int) -> dict[str, PublicUse]:
-        elastic, found, counts = self._elastic(vni), dict[str, PublicUse](), dict[str, dict[Key, Count]]()
+        elastic, found, counts = self._records.elastic_ips.of(vni), dict[str, PublicUse](), dict[str, dict[Key, Count]]()
         for each in self._translations(vni):
             if each.address not in elastic:
                 continue
@@ -78,7 +75,8 @@ class PublicUses(Task):
 
     def _translations(self, vni: int) -> Iterator[Translation]:
         """Yield the filters that translate public addresses of a VPC. Cost: O(its objects here)."""
-        for key, obj in self._reconciler.slices[vni].desired.items():
+        target = self._reconciler.slices.get(vni)  # it may have gone since the round began
+        for key, obj in target.desired.items() if target is not None else ():
             action = obj.actions[0] if isinstance(obj, TcFilter) and obj.actions else None
             if isinstance(obj, TcFilter) and isinstance(action, Nat):
                 outward = action.direction == EGRESS

@@ -8,7 +8,7 @@ from netorch.agent.moves import Moves
 from netorch.agent.records import Records
 from netorch.model.eni import NetworkInterface, Placement
 from netorch.model.ids import make_id
-from netorch.model.mapping import Mapping, Move, MoveDirection
+from netorch.model.mapping import Mapping, Move, MoveDirection, PublicMapping
 from netorch.records import keys
 
 ENI = make_id("eni", 5000, 1)
@@ -91,3 +91,29 @@ def test_a_forgotten_vpc_leaves_nothing_behind() -> None:
     assert Moves(records).incoming() == []
     put(records, keys.mapping(5000, ADDRESS), mapping(), 1)  # listed again when the VPC comes back
     assert set(records.vpcs[5000].mappings) == {ADDRESS}
+
+
+def test_only_elastic_ips_that_stand_for_something_are_counted() -> None:
+    records = Records("hv1")
+    first, second = (
+        PublicMapping(
+            vni=5000,
+            address=f"198.51.100.{number}",
+            association=make_id("eipassoc", 5000, number),
+            eni=ENI,
+            private_address=ADDRESS,
+            pool="west",
+            allocation=make_id("eipalloc", 0, number),
+        )
+        for number in (1, 2)
+    )
+    for public in (first, second):
+        put(records, keys.public_mapping(5000, public.address), public)
+    assert (set(records.elastic_ips.vnis()), records.elastic_ips.of(5000)) == ({5000}, {first.address, second.address})
+    put(records, keys.public_mapping(5000, first.address), msgspec.structs.replace(first, allocation=""), 2)
+    assert records.elastic_ips.of(5000) == {second.address}
+    records.drop(keys.public_mapping(5000, second.address), 3)
+    assert (set(records.elastic_ips.vnis()), records.elastic_ips.of(5000)) == (set(), set())
+    put(records, keys.public_mapping(5000, second.address), second, 4)
+    records.forget_vpc(5000)
+    assert set(records.elastic_ips.vnis()) == set()
