@@ -34,11 +34,16 @@ def of_gateway(store: Store, mapping: PublicMapping) -> str:
     eni = get(store, keys.resource(mapping.eni), NetworkInterface)
     if eni is None or not eni.record.gateway:
         return ""
-    nat_id = eni.record.gateway
-    if mapping.private_address == eni.record.address:
+    gateway = get(store, keys.resource(eni.record.gateway), NatGateway)
+    return held_by_gateway(eni.record, mapping, gateway.record if gateway is not None else None)
+
+
+def held_by_gateway(eni: NetworkInterface, mapping: PublicMapping, gateway: NatGateway | None) -> str:
+    """Return in what way an elastic IP is of the NAT gateway that has the interface, and what ends that."""
+    nat_id = eni.gateway
+    if mapping.private_address == eni.address:
         return f"is the primary one of NAT gateway {nat_id} as long as that exists; first: netorch nat delete {nat_id}"
-    gateway = get(store, keys.resource(nat_id), NatGateway)
-    if gateway is not None and mapping.private_address in gateway.record.draining:
+    if gateway is not None and mapping.private_address in gateway.draining:
         return f"is draining from NAT gateway {nat_id}; wait until `netorch nat show {nat_id}` shows it no more"
     command = f"netorch nat disassociate-address {nat_id} {mapping.address}"
     return f"is a secondary one of NAT gateway {nat_id}; first: {command}"

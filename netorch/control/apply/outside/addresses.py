@@ -11,7 +11,6 @@ from typing import Final
 
 import msgspec
 
-from netorch.control.actions.enis import refuse_managed
 from netorch.control.actions.outside.addresses import (
     Wanted,
     allocate_writes,
@@ -21,6 +20,7 @@ from netorch.control.actions.outside.addresses import (
     owner_mark,
     release_writes,
 )
+from netorch.control.actions.outside.associations import held_by_gateway
 from netorch.control.apply.builder import Path, PlanBuilder, instance_hosts, of_source, own_tags, visible_tags
 from netorch.control.apply.changes import Action, Change, Difference, differences
 from netorch.control.base.quotas import check_room
@@ -198,8 +198,10 @@ class _Planner:
 
     def _end(self, records: VpcRecords, mapping: Stored[PublicMapping]) -> None:
         """Add the end of what a public address stands for. Raises ApiError: OperationNotPermitted for a NAT gateway's."""
-        if (eni := records.one(NetworkInterface, mapping.record.eni)) is not None:
-            refuse_managed(eni)
+        eni = records.one(NetworkInterface, mapping.record.eni)
+        if eni is not None and eni.gateway:
+            held = held_by_gateway(eni, mapping.record, records.one(NatGateway, eni.gateway))
+            raise ApiError("OperationNotPermitted", f"elastic IP address {mapping.record.address}: {held}")
         self._builder.publics_of(records).end(self._builder.step(), mapping)
         self._ended.add(mapping.record.address)
 

@@ -22,6 +22,7 @@ from netorch.records.inventory import read_inventory
 from netorch.store.base import Store
 from netorch.store.memory import MemoryStore
 from tests.unit.control.apply.clouds import apply, records, summary
+from tests.unit.control.conftest import refused
 from tests.unit.control.outside.conftest import clean, held
 from tests.unit.control.outside.files.declared import OUTSIDE, SHOP, WEB, cloud, instances
 
@@ -315,3 +316,18 @@ def test_a_gateway_has_eight_elastic_ips_at_most(store: Store, operator: Caller)
     assert sorted(translations(store).values()) == names
     assert check_cloud(file([WEB, *many], nat_gateways=[msgspec.structs.replace(OUT, elastic_ips=[*names, "web"])])) != []
     clean(store)
+
+
+def test_what_takes_the_elastic_ip_of_another_files_gateway_is_told_of_the_gateway(store: Store, operator: Caller) -> None:
+    apply(store, operator, file(ALL, nat_gateways=[BOTH]))
+    nat = gateways(store)["out"]
+    private = {name: address for address, name in translations(store).items()}
+    public = {m.private_address: m.address for m in records(store, name="shop").each(PublicMapping) if m.eni == nat.eni}
+    for decl, why in (
+        (SPARE, f"is a secondary one of NAT gateway {nat.id}; first: netorch nat disassociate-address {nat.id}"),
+        (SHARED, f"is the primary one of NAT gateway {nat.id} as long as that exists"),
+    ):
+        web = InstanceDecl(name="web", subnet="front", elastic_ip=decl.name)
+        cafe = msgspec.structs.replace(SHOP, name="cafe", instances=[web])
+        with refused("OperationNotPermitted", f"elastic IP address {public[private[decl.name]]}: {why}"):
+            plan_cloud(store, operator, Cloud(name="others", vpcs=[cafe], elastic_ips=[decl]))
