@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from netorch.cli.commands.igw import COLUMNS, row
-from netorch.cli.context import Session, action, complete, tag_option
-from netorch.cli.nouns import Actions, Noun, add_common
-from netorch.cli.output import output_option
+from netorch.cli.gateways import add_gateway_commands
+from netorch.cli.nouns import Actions
+
+if TYPE_CHECKING:
+    from netorch.cli.gateways import Create
 
 
 @click.group()
@@ -28,23 +31,20 @@ def _actions() -> Actions:
     return Actions(describe_egress_only_gateways, describe_egress_only_gateway, delete_egress_only_gateway)
 
 
-NOUN = Noun("eigw", "egress-only internet gateway", COLUMNS, row, _actions, operators=("pair", "edges"))
-add_common(command, NOUN, "Delete an egress-only internet gateway.\n\nRoutes to it become black holes.")
-
-
-@command.command()
-@click.argument("name")
-@click.option("--vpc", required=True, shell_complete=complete("vpc"))
-@tag_option
-@output_option
-@action
-def create(session: Session, name: str, vpc: str, tags: dict[str, str], output: str) -> None:
-    """Create a VPC's egress-only internet gateway, and attach it.
-
-    It carries IPv6 of ranges that the VPC has from a pool: `netorch vpc associate-cidr VPC --provided-ipv6`. Then route subnets
-    to it: `netorch route-table route add TABLE ::/0 eigw`.
-    """
+def _create() -> Create:
     from netorch.control.actions.outside.egress_only import create_egress_only_gateway
 
-    gateway = create_egress_only_gateway(session.store, session.caller, session.id_of("vpc", vpc), name=name, tags=tags)
-    NOUN.show(session, gateway.id, output)
+    return create_egress_only_gateway
+
+
+add_gateway_commands(
+    command,
+    "eigw",
+    "egress-only internet gateway",
+    _actions,
+    _create,
+    create_help="Create a VPC's egress-only internet gateway, and attach it.\n\nIt carries IPv6 of ranges that the VPC has "
+    "from a pool: `netorch vpc associate-cidr VPC --provided-ipv6`. Then route subnets to it: "
+    "`netorch route-table route add TABLE ::/0 eigw`.",
+    delete_help="Delete an egress-only internet gateway.\n\nRoutes to it become black holes.",
+)

@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
-from netorch.cli.context import Session, action, complete, tag_option
-from netorch.cli.nouns import Actions, Noun, add_common
-from netorch.cli.output import Columns, output_option
+from netorch.cli.gateways import add_gateway_commands
+from netorch.cli.nouns import Actions
 
 if TYPE_CHECKING:
-    from netorch.control.actions.outside.gateways import OnlyGatewayInfo
-
-COLUMNS = Columns(("name", "vpc"), ("pair", "edges", "tags", "id"))
+    from netorch.cli.gateways import Create
 
 
 @click.group()
 def command() -> None:
     """Internet gateways: they connect a VPC with the internet, in both directions. A VPC has at most one."""
-
-
-def row(info: OnlyGatewayInfo) -> dict[str, Any]:
-    """Return an internet gateway as it is shown."""
-    return {
-        **msgspec.structs.asdict(info.gateway),
-        "vpc": f"{info.vpc.owner}/{info.vpc.name}",
-        "pair": info.pair,
-        "edges": list(info.edges),
-    }
 
 
 def _actions() -> Actions:
@@ -42,24 +28,19 @@ def _actions() -> Actions:
     return Actions(describe_internet_gateways, describe_internet_gateway, delete_internet_gateway)
 
 
-NOUN = Noun("igw", "internet gateway", COLUMNS, row, _actions, operators=("pair", "edges"))
-add_common(
-    command, NOUN, "Delete an internet gateway.\n\nRoutes to it become black holes. Its VPC must not have any public addresses."
-)
-
-
-@command.command()
-@click.argument("name")
-@click.option("--vpc", required=True, shell_complete=complete("vpc"))
-@tag_option
-@output_option
-@action
-def create(session: Session, name: str, vpc: str, tags: dict[str, str], output: str) -> None:
-    """Create a VPC's internet gateway, and attach it.
-
-    Then route subnets to it: `netorch route-table route add TABLE 0.0.0.0/0 igw`.
-    """
+def _create() -> Create:
     from netorch.control.actions.outside.gateways import create_internet_gateway
 
-    gateway = create_internet_gateway(session.store, session.caller, session.id_of("vpc", vpc), name=name, tags=tags)
-    NOUN.show(session, gateway.id, output)
+    return create_internet_gateway
+
+
+add_gateway_commands(
+    command,
+    "igw",
+    "internet gateway",
+    _actions,
+    _create,
+    create_help="Create a VPC's internet gateway, and attach it.\n\nThen route subnets to it: "
+    "`netorch route-table route add TABLE 0.0.0.0/0 igw`.",
+    delete_help="Delete an internet gateway.\n\nRoutes to it become black holes. Its VPC must not have any public addresses.",
+)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -21,6 +21,7 @@ from netorch.drivers.base import (
     KernelEvent,
     LearnedChanged,
     LearnedRoute,
+    Seen,
     TunnelsChanged,
     Underlay,
     Watcher,
@@ -38,7 +39,7 @@ from netorch.model.status import ESTABLISHED, BorderSession, TunnelStatus
 from netorch.state.base import OUTSIDE, OVERLAY, UNDERLAY, KernelObject, Key, link_key, up_key
 from netorch.state.daemons.bgp import BgpPeer, CustomerPeer
 from netorch.state.daemons.ike import IkeConnection
-from netorch.state.op import Op
+from netorch.state.op import Delete, Failure, Op
 
 _DEFAULT_UNDERLAY: Final = Underlay(ifname="eth0", mtu=1550)
 
@@ -211,6 +212,13 @@ class FakeKernel(Composition):
         for event in driver.notifications(before, self.objects.get(obj.key)):
             self.tell(event)
 
+    def apply(self, ops: Sequence[Op]) -> list[Failure]:
+        """Carry out the operations; what was heard of things on devices that are deleted is forgotten with them."""
+        failures = super().apply(ops)
+        failed = {failure.op.obj.key for failure in failures}
+        self._bell.forget_on({op.obj.key for op in ops if isinstance(op, Delete)} - failed)
+        return failures
+
     def take_over(self, port: KernelObject) -> None:
         """Let another host move a port into its own namespace, as the end of a move does: the device goes, expected by all."""
         ups = [obj for obj in self.objects.values() if obj.is_up_state and obj.parent == port.key]
@@ -236,6 +244,10 @@ class Bell(Watcher):
         """Queue an event."""
         self._events.append(event)
         os.eventfd_write(self._ready, 1)
+
+    def forget_on(self, gone: Collection[Key]) -> None:
+        """Forget what was seen of things that stood on these."""
+        self._events = [event for event in self._events if not (isinstance(event, Seen) and event.obj.parent in gone)]
 
     def dump(self) -> dict[Key, KernelObject]:
         """Forget the events, and return nothing."""

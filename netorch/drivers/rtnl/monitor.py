@@ -1,7 +1,8 @@
 """What changes in the kernel behind our back, from route netlink's notifications.
 
 Our own changes of routes, rules, neighbours and addresses are filtered out in the kernel by the number of our socket. Those of
-devices and FDB entries carry no number before Linux 6.2; `drain` skips them by name right after we made them.
+FDB entries carry no number, those of devices do in some kernels (6.1.y: the end of a device; 6.2 and later: more). `drain` skips
+both by name right after we made them.
 """
 
 from __future__ import annotations
@@ -96,31 +97,45 @@ class Monitor:
         Return the numbers of the skipped devices that stand: asking for them would cost more than all of this.
         """
         numbers: dict[str, int] = {}
+        ended: set[str] = set()
         while (data := self._receive()) is not None:
             for kind, flags, body in split(data):
                 handler = _HANDLERS.get(kind)
                 if handler is None:
                     continue
                 if kind in _LINKS and own_links and (name := _name(body)) in own_links:
-                    self._note_own(kind, body, name, numbers)
+                    self._note_own(kind, body, name, numbers, ended)
                     continue
                 if body[NDMSG.FAMILY] == AF_BRIDGE and own_fdb and struct.unpack_from("=I", body, NDMSG.IFINDEX)[0] in own_fdb:
                     continue
                 handler(self, kind, flags, body)
+        if ended:
+            self._forget_on(ended)
         return numbers
 
-    def _note_own(self, kind: int, body: bytes, name: str, numbers: dict[str, int]) -> None:
+    def _note_own(self, kind: int, body: bytes, name: str, numbers: dict[str, int], ended: set[str]) -> None:
         if body[IFINFOMSG.FAMILY] != 0:
             return
         index: int = struct.unpack_from("=i", body, IFINFOMSG.INDEX)[0]
         if kind == RTM.NEWLINK:
             self.place.names[index] = name
             numbers[name] = index
+            ended.discard(name)
             if self.place.netns == OUTSIDE:
                 self.place.learn(devices.device(body))  # it may be an uplink that got its mark
         else:
             self.place.forget(index, name)
             numbers.pop(name, None)
+            ended.add(name)
+            self._up.discard(name)
+            self._fallen.discard(name)
+
+    def _forget_on(self, devices_gone: Collection[str]) -> None:
+        """Forget what was heard of things on devices before these went: e.g. the word of a carrier, which comes late."""
+        gone = {link_key(ifname, self.place.netns) for ifname in devices_gone}
+        for key, event in tuple(self._pending.items()):
+            if isinstance(event, Seen) and event.obj.parent in gone:
+                del self._pending[key]
 
     def settle(self, keys: Collection[Key]) -> None:
         """Forget earlier events of objects that we have set since, and wake the reader for the others."""
@@ -215,6 +230,7 @@ class Monitor:
         self._gone(up_key(dev.ifname, netns), vni)
         if moved:  # a port that another host took over was expected to go, and it goes down first
             self._fallen.discard(dev.ifname)
+            self._forget_on({dev.ifname})
         else:
             self._lost = True
 
@@ -295,13 +311,17 @@ def _mask(groups: Collection[int]) -> int:
 def _ignore(sock: socket.socket, port: int) -> None:
     """Let the kernel drop what that port caused, and the netconf messages that only announce a device or its end.
 
+    What it caused of devices passes, so that their numbers are known: some kernels put the port into some of these messages.
     Source: linux/filter.h, socket(7). A netconf message of 36 bytes tells of one changed value.
     """
     program = (
-        (bpf.LOAD_WORD, 0, 0, 12),  # nlmsg_pid
-        (bpf.JUMP_IF_EQUAL, 5, 0, _network_order("=I", port)),
         (bpf.LOAD_HALF, 0, 0, 4),  # nlmsg_type
-        (bpf.JUMP_IF_EQUAL, 3, 0, _network_order("=H", RTM.DELNETCONF)),
+        (bpf.JUMP_IF_EQUAL, 9, 0, _network_order("=H", RTM.NEWLINK)),
+        (bpf.JUMP_IF_EQUAL, 8, 0, _network_order("=H", RTM.DELLINK)),
+        (bpf.JUMP_IF_EQUAL, 6, 0, _network_order("=H", RTM.DELNETCONF)),
+        (bpf.LOAD_WORD, 0, 0, 12),  # nlmsg_pid
+        (bpf.JUMP_IF_EQUAL, 4, 0, _network_order("=I", port)),
+        (bpf.LOAD_HALF, 0, 0, 4),
         (bpf.JUMP_IF_EQUAL, 0, 3, _network_order("=H", RTM.NEWNETCONF)),
         (bpf.LOAD_WORD, 0, 0, 0),  # nlmsg_len
         (bpf.JUMP_IF_EQUAL, 1, 0, _network_order("=I", 36)),

@@ -79,3 +79,11 @@ def test_our_own_changes_are_no_news(stand: Stand) -> None:
     deleted = (TAP_PORT, ELEMENTS[0], REMOTE_ROUTE, NEIGHBOUR, FDB)
     assert stand.kernel.apply([Delete(obj) for obj in deleted]) == []
     assert news(stand.kernel) == []
+
+
+def test_what_somebody_did_to_a_device_is_no_news_once_we_have_deleted_it(stand: Stand) -> None:
+    create(stand.kernel, *VPC)
+    news(stand.kernel)
+    stand.foreigner_switches(Gro(vni=VNI, ifname="vx5000", on=True))
+    assert stand.kernel.apply([Delete(VXLAN)]) == []
+    assert news(stand.kernel) == []

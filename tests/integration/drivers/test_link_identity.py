@@ -17,6 +17,7 @@ from netorch.drivers.rtnl.kinds import source_routes
 from netorch.plan.diff import diff
 from netorch.state.link import IncompleteLink, Settings
 from netorch.state.op import Create, Delete
+from netorch.state.tc import Clsact, Drop, Match, TcFilter
 from tests.rig.hosts import (
     INSIDE,
     INSTANCE,
@@ -24,7 +25,9 @@ from tests.rig.hosts import (
     PORT_MAC,
     TAP,
     VETH,
+    VNI,
     VRF,
+    VXLAN,
     create,
     foreigner,
     host,
@@ -140,3 +143,15 @@ def test_a_port_under_another_name_gets_its_own_back(kernel: LinuxKernel) -> Non
     foreigner("netorch-hv1", f"link set {PORT} name astray")
     repair(kernel, VETH)
     assert index_inside(INSTANCE) == index
+
+
+def test_filters_of_a_device_that_was_made_again_are_counted(kernel: LinuxKernel) -> None:
+    on_device = (
+        Clsact(vni=VNI, ifname=VXLAN.ifname),
+        TcFilter(vni=VNI, ifname=VXLAN.ifname, step=10, match=Match(), actions=(Drop(),)),
+    )
+    for _ in range(2):
+        create(kernel, VXLAN, *on_device)
+        assert kernel.filter_counts(VXLAN.ifname).keys() == {on_device[1].key}
+        assert kernel.apply([Delete(VXLAN)]) == []
+    assert kernel.filter_counts(VXLAN.ifname) == {}

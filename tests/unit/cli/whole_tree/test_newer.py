@@ -31,7 +31,7 @@ def newer(request: pytest.FixtureRequest, busy: Run, tmp_path: Path) -> Run:
         if request.param == "record":
             store.txn((), [Put(kv.key, b'{"schema":99,' + kv.value[1:])])
         else:
-            store.txn((), [Put(keys.resources(vni, "vgw") + f"vgw-{vni:06x}00000000001", b"{}")])
+            store.txn((), [Put(keys.resources(vni, "tgw") + f"tgw-{vni:06x}00000000001", b"{}")])
     return busy
 
 
