@@ -378,23 +378,17 @@ def test_an_edge_takes_only_what_is_the_gateways_own(pair: Pair, vpc: Vpc) -> No
 
 @pytest.mark.parametrize("damaged", [b"{", b"\xff", b'{"schema":99,"flows":[]}'], ids=["torn", "no text", "newer"])
 def test_a_record_that_cannot_be_read_loses_its_own_connections_only(pair: Pair, vpc: Vpc, damaged: bytes) -> None:
-    nat, world = nat_of(vpc.vni), pair.world
     begin(pair, vpc, "e1", *(connection(port) for port in range(1, PART + 2)))
     drain(pair, "e1")
     pass_time(pair, TURN_S / 2, "e1")
-    given, key = word(pair, "e1"), keys.handover_flows("e1", nat, 0)
-    assert given is not None
-    assert given.parts == 2
-    world.put(key, damaged)
+    pair.world.put(key := said(pair)[0], damaged)
     pass_time(pair, 4)
-    assert all_use(pair, vpc) == "e2"
-    assert len(ports(pair, vpc, "e2")) == 1
-    assert said(pair) == []
-    trouble = world.agents["e2"].status.of_agent().trouble
-    assert trouble.startswith("1 of 2 records of connections that e1 handed over could not be read")
-    assert key in trouble
+    assert (all_use(pair, vpc), len(ports(pair, vpc, "e2")), said(pair)) == ("e2", 1, [])
+    status = pair.world.agents["e2"].status
+    begun = f"1 of 2 records of connections that e1 handed over could not be read, so these connections must begin again: {key}"
+    assert status.of_agent().trouble.startswith(begun)
     pass_time(pair, REMEMBER_S, "e2")
-    assert world.agents["e2"].status.of_agent().trouble == ""
+    assert status.of_agent().trouble == ""
 
 
 def test_a_drained_edge_without_gateways_in_use_leaves_at_once(pair: Pair, vpc: Vpc) -> None:
