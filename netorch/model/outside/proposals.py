@@ -18,10 +18,10 @@ from netorch.model.outside.vpn import TunnelOptions
 
 Phase = Literal[1, 2]
 
-_ENCRYPTION: Final = {"AES256": "aes256", "AES128": "aes128"}
+PLAIN: Final = {"AES256": "aes256", "AES128": "aes128"}
 _AUTHENTICATED: Final = {"AES256-GCM-16": "aes256gcm16", "AES128-GCM-16": "aes128gcm16"}
-_INTEGRITY: Final = {"SHA2-256": "sha256", "SHA2-384": "sha384", "SHA2-512": "sha512", "SHA1": "sha1"}
-_GROUPS: Final = {
+INTEGRITY: Final = {"SHA2-256": "sha256", "SHA2-384": "sha384", "SHA2-512": "sha512", "SHA1": "sha1"}
+GROUPS: Final = {
     19: "ecp256",
     20: "ecp384",
     21: "ecp521",
@@ -58,12 +58,12 @@ def _rows(options: TunnelOptions, phase: Phase) -> Iterator[Row]:
     """Yield the proposals that name each algorithm; none without one of each sort."""
     if phase == 1:
         encryption, integrity, groups = options.phase1_encryption, options.phase1_integrity, options.phase1_dh_groups
-        functions = tuple(f"prf{word}" for word in _chosen(_INTEGRITY, integrity))
-        authenticated: Row = (_chosen(_AUTHENTICATED, encryption), functions, _chosen(_GROUPS, groups))
+        functions = tuple(f"prf{word}" for word in _chosen(INTEGRITY, integrity))
+        authenticated: Row = (_chosen(_AUTHENTICATED, encryption), functions, _chosen(GROUPS, groups))
     else:
         encryption, integrity, groups = options.phase2_encryption, options.phase2_integrity, options.phase2_dh_groups
-        authenticated = (_chosen(_AUTHENTICATED, encryption), _chosen(_GROUPS, groups))
-    plain = (_chosen(_ENCRYPTION, encryption), _chosen(_INTEGRITY, integrity), _chosen(_GROUPS, groups))
+        authenticated = (_chosen(_AUTHENTICATED, encryption), _chosen(GROUPS, groups))
+    plain = (_chosen(PLAIN, encryption), _chosen(INTEGRITY, integrity), _chosen(GROUPS, groups))
     yield from (row for row in (authenticated, plain) if all(row))
 
 
