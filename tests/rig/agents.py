@@ -23,6 +23,7 @@ from netorch.compiler.registry import load_compilers
 from netorch.drivers import netns
 from netorch.drivers.conntrack.sources import KernelFlows
 from netorch.drivers.linux import LinuxKernel
+from netorch.drivers.sealing import EdgeKey
 from netorch.state.owner import overlay_netns
 from netorch.store import open_store
 from tests.rig.packets import PATIENCE_S
@@ -110,7 +111,8 @@ class AgentThread:
         with netns.inside(host.fd):
             flow_logger = FlowLogger(KernelFlows(host.name), LogFiles(state_dir / "flow-logs", host.name))
             snapshot = SnapshotFile(state_dir / f"{host.name}.snapshot")
-            self.agent = AttentiveAgent(host.name, LinuxKernel(host.name), store_path, snapshot, flow_logger)
+            kernel = LinuxKernel(host.name, EdgeKey(state_dir / f"{host.name}.key"))
+            self.agent = AttentiveAgent(host.name, kernel, store_path, snapshot, flow_logger)
         self._thread = threading.Thread(target=self._run, name=f"agent-{host.name}", daemon=True)
         self._thread.start()
         assert self._ready.wait(PATIENCE_S), f"agent of {host.name} did not start"
