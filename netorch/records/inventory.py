@@ -8,7 +8,7 @@ VPCs, whoever asks for it learns which record it is, and no plan touches it. So 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -99,7 +99,7 @@ def decoded(kvs: Sequence[KeyValue], revision: int) -> Inventory:
     inventory = Inventory(revision)
     placements: dict[str, int] = {}
     damaged: dict[int, UnreadableRecord] = {}  # VNI -> the one of its VPC that sorts first
-    for kv in reversed(kvs):  # a VPC's own record sorts behind what is in it, mappings and placements before it
+    for kv in _vpcs_first(kvs):
         root, _, rest = kv.key.partition("/")
         owner, _, what = rest.partition("/")
         try:
@@ -141,6 +141,17 @@ def decoded(kvs: Sequence[KeyValue], revision: int) -> Inventory:
         state.drained = keys.host_drained(name) in inventory.raw
         state.live = keys.host_live(name) in inventory.raw
     return inventory
+
+
+def _vpcs_first(kvs: Sequence[KeyValue]) -> Iterator[KeyValue]:
+    """Yield records so that a VPC's own comes before all others that are about it."""
+    rest = []
+    for kv in reversed(kvs):
+        if kv.key.startswith("vpc/") and kv.key.endswith("/vpc"):
+            yield kv
+        else:
+            rest.append(kv)
+    yield from rest
 
 
 def _isolate(inventory: Inventory, damaged: dict[int, UnreadableRecord]) -> None:
