@@ -8,8 +8,8 @@ import pytest
 
 from netorch.drivers.probe.echo import Probe, ask
 from tests.integration.edges.conftest import CLOUD
+from tests.integration.edges.vpn.sites import SERVER, Private, Site
 from tests.rig.outskirts import Outskirts
-from tests.rig.private import SERVER, Private, Site
 from tests.rig.world import wait_for
 
 pytestmark = pytest.mark.root
