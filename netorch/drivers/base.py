@@ -48,14 +48,6 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int = 0
 
 
-class SessionState(msgspec.Struct, frozen=True, kw_only=True):
-    """How a BGP session is. `state` is BGP's word (RFC 4271 section 8.2.2), or Down without a daemon."""
-
-    state: str
-    reason: str = ""  # what is known of why it is not established
-    accepted: int = 0  # prefixes
-
-
 class Seen(msgspec.Struct, frozen=True):
     """The kernel now holds this object (new or changed)."""
 
@@ -84,7 +76,10 @@ class TunnelsChanged(msgspec.Struct, frozen=True):
 
 
 class LearnedChanged(msgspec.Struct, frozen=True):
-    """What customers' routers announce has changed the routes of this routing table: ask `learned`, a dump does not show them."""
+    """What customers' routers announce has changed the routes of this routing table: ask `learned`, a dump does not show them.
+
+    `Lost`, of all kinds, says that of all tables. Nothing is said of routes that go with a device which `apply` takes down.
+    """
 
     table: int
 
@@ -93,7 +88,7 @@ KernelEvent = Seen | Gone | Lost | UnderlayChanged | TunnelsChanged | LearnedCha
 
 
 class LearnedRoute(msgspec.Struct, frozen=True):
-    """A route that a customer's router has announced."""
+    """A route that a customer's router has announced. `metric` is its session's, plus the length of the AS path."""
 
     prefix: str  # canonical
     metric: int
@@ -101,7 +96,7 @@ class LearnedRoute(msgspec.Struct, frozen=True):
 
 
 class CustomerSession(msgspec.Struct, frozen=True, kw_only=True):
-    """How a BGP session with a customer's router is; `state` is BGP's (RFC 4271 section 8.2.2), or Down without a daemon."""
+    """How a BGP session is. `state` is BGP's (RFC 4271 section 8.2.2), or Down without a daemon."""
 
     state: str
     reason: str = ""  # what is known of why it is not established
@@ -296,7 +291,10 @@ class Kernel(Protocol):
         ...
 
     def customer_sessions(self) -> Mapping[str, CustomerSession]:
-        """Return how the BGP sessions with customers' routers are, by the names of their objects; none if there are none."""
+        """Return how the BGP sessions with customers' routers are, by the names of their objects; none if there are none.
+
+        To be asked each second: this also tells a daemon that hangs.
+        """
         ...
 
     def learned(self, table: int) -> tuple[LearnedRoute, ...]:

@@ -18,6 +18,7 @@ from netorch.state.base import OUTSIDE
 from netorch.state.foreign import Foreign, ForeignTable
 from netorch.state.owner import NFT_TABLE, PROTOCOL
 
+_EXPECTED: Final = (RTPROT.KERNEL, RTPROT.BIRD)  # the latter of netorch.drivers.bird.customers
 _ROUTE_TYPES: Final = {
     RTN.BLACKHOLE: "blackhole ",
     RTN.UNREACHABLE: "unreachable ",
@@ -47,13 +48,13 @@ def program(ifname: str, netns: str) -> Foreign:
 
 
 def route(body: bytes, netns: str) -> Foreign | None:
-    """Return somebody's route, or None when it is ours or the kernel's. None of ours is for one type of service.
+    """Return somebody's route, or None when it is ours or the kernel's, or learned. None of ours is for one type of service.
 
     None, too, in the outside namespace: routing daemons make routes there.
     """
     if netns == OUTSIDE:
         return None
-    if body[RTMSG.PROTOCOL] == RTPROT.KERNEL or (body[RTMSG.PROTOCOL] == PROTOCOL and not body[RTMSG.TOS]):
+    if body[RTMSG.PROTOCOL] in _EXPECTED or (body[RTMSG.PROTOCOL] == PROTOCOL and not body[RTMSG.TOS]):
         return None
     found = attrs(body, RTMSG.SIZE)
     default = "0.0.0.0" if body[RTMSG.FAMILY] == socket.AF_INET else "::"

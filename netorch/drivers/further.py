@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from netorch.drivers import netns
 from netorch.drivers.base import Count, Driver
 from netorch.drivers.bird.border import Border
-from netorch.drivers.bird.driver import RUN, Bird
+from netorch.drivers.bird.driver import Bird, border_directory
 from netorch.drivers.bird.password import PasswordFile
 from netorch.drivers.charon import driver as charon
 from netorch.drivers.charon.driver import Charon
@@ -130,7 +130,7 @@ class FurtherNamespaces:
         drivers = (Sysctls(label, fd, rtnl.skip, look_every_s), rtnl, Tc(label, fd, rtnl.names), nft)
         if label != OUTSIDE:
             return drivers
-        self._bird = Bird(label, fd, RUN / self._host, Border, PasswordFile())
+        self._bird = Bird(label, fd, border_directory(self._host), Border, PasswordFile())
         self._charon = Charon(label, fd, charon.RUN / self._host, self._key)
         return *drivers, self._bird, self._charon
 

@@ -7,6 +7,9 @@ from functools import partial
 
 from netorch.drivers import netns
 from netorch.drivers.base import ConnectionTracker, Count, CustomerSession, LearnedRoute, Underlay
+from netorch.drivers.bird.customers import Customers
+from netorch.drivers.bird.driver import Bird, customers_directory
+from netorch.drivers.bird.password import SealedPasswords
 from netorch.drivers.composition import Composition
 from netorch.drivers.conntrack.flows import Conntrack
 from netorch.drivers.conntrack.tracker import Tracker
@@ -25,6 +28,7 @@ from netorch.drivers.tc.driver import Tc
 from netorch.errors import KernelError
 from netorch.model.status import BorderSession, TunnelStatus
 from netorch.state.base import OVERLAY, UNDERLAY, Key
+from netorch.state.daemons.bgp import CustomerPeer
 from netorch.state.owner import overlay_netns
 
 
@@ -53,7 +57,10 @@ class LinuxKernel(Composition):
             self._further = FurtherNamespaces(host, spaces, names, self._trackers, key)
             # The namespaces come first: to read a cable is to know where its other end is.
             namespaces = Namespaces(self._further, self.join, self.leave)
-            super().__init__((namespaces, names, self._underlay, sysctls, self._rtnl, self._tc, *self._nft))
+            passwords = SealedPasswords(key)
+            self._bird = Bird(OVERLAY, overlay, customers_directory(host), Customers, passwords, self._rtnl.remove_learned)
+            drivers = (namespaces, names, self._underlay, sysctls, self._rtnl, self._tc, *self._nft, self._bird)
+            super().__init__(drivers)
         except OSError as error:
             raise KernelError(f"open namespace {name}", error.errno or 0, str(error)) from error
         self.identity = netns.identity(overlay)
@@ -102,11 +109,11 @@ class LinuxKernel(Composition):
 
     def customer_sessions(self) -> Mapping[str, CustomerSession]:
         """Return how the sessions with customers' routers are."""
-        return {}
+        return {peer.name: found for peer, found in self._bird.sessions() if isinstance(peer, CustomerPeer)}
 
     def learned(self, table: int) -> tuple[LearnedRoute, ...]:
-        """Return what customers' routers have announced into a routing table."""
-        return ()
+        """Return what customers' routers have announced into a routing table. Raises KernelError."""
+        return self._rtnl.learned(table)
 
     def close(self) -> None:
         """Let go of sockets; everything in the kernel stays."""

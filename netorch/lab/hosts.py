@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 
 from netorch.drivers import netns
-from netorch.drivers.bird.driver import RUN as BIRD_RUN
+from netorch.drivers.bird.driver import border_directory, customers_directory
 from netorch.errors import LabError, NetorchError
 from netorch.lab.kernel import SYSTEM_PATH
 from netorch.lab.topology import Node, Topology, env_name
@@ -316,7 +316,8 @@ def destroy(directory: Path) -> None:
     for name in names:
         netns.remove(name)
     for host in record.agents:
-        shutil.rmtree(BIRD_RUN / host, ignore_errors=True)
+        for place in (border_directory(host), customers_directory(host)):
+            shutil.rmtree(place, ignore_errors=True)
     shutil.rmtree(directory)
 
 

@@ -35,6 +35,10 @@ INLET: Final = "m-"  # what the name of an inlet, the end where packets come in,
 INLET_NUMBER_LAST: Final = 253  # of VRFs of inlets and of single subnets, which follow those of route tables
 VPN_GATEWAY_NUMBER: Final = 254  # of the VRF from which packets go to a virtual private gateway's networks, on edges
 
+# BIRD 2.0.12 reads no routes of a table above 2^31, whose number it takes for a negative one. So the VRF of the routes that it
+# learns (VPN_GATEWAY_NUMBER), and the one whose table that becomes, have each other's.
+_TABLE_NUMBERS: Final = {VPN_GATEWAY_NUMBER: 126, 126: VPN_GATEWAY_NUMBER}
+
 _DEVICE: Final = re.compile(rf"(?:vrf(?P<vrf>\d+)(?:\.\d+)?|vx(?P<vxlan>\d+)|[{LETTERS}]-(?P<other>[0-9a-f]{{6}})[0-9a-f]{{7}})")
 _SERVICE_VLAN: Final = re.compile(r"svlan\d+-[0-9a-f]{4}")
 _GATEWAY: Final = re.compile(r"[a-z]+-([0-9a-f]{6})[0-9a-f]{11}")  # the id of a gateway, which is its namespace's label
@@ -49,7 +53,7 @@ def vrf_name(vni: int, number: int = 0) -> str:
 
 def vrf_table(vni: int, number: int = 0) -> int:
     """Return the routing table of that VRF."""
-    return number << 24 | vni
+    return _TABLE_NUMBERS.get(number, number) << 24 | vni
 
 
 def vrf_number(name: str) -> int:
@@ -125,7 +129,8 @@ def is_cable_end(ifname: str) -> bool:
 
 def vrf_of_table(table: int) -> str:
     """Return the name of the VRF whose routing table this is."""
-    return vrf_name(vni_of_table(table), table >> 24)
+    number = table >> 24
+    return vrf_name(vni_of_table(table), _TABLE_NUMBERS.get(number, number))
 
 
 def vni_of_table(table: int) -> int:

@@ -12,7 +12,7 @@ from functools import cache
 
 from netorch.drivers import netns
 from netorch.drivers.bird.control import BirdError, Control
-from netorch.drivers.bird.driver import RUN
+from netorch.drivers.bird.driver import border_directory, customers_directory
 from netorch.drivers.linux import LinuxKernel
 from netorch.state.base import KernelObject, Key
 from netorch.state.l2 import Fdb
@@ -117,11 +117,11 @@ def host(name: str) -> Iterator[LinuxKernel]:
 
 
 def end_bird(name: str) -> None:
-    """End the routing daemon of a host, which outlives agents, and forget what it had."""
-    directory = RUN / name
-    with suppress(BirdError, ProcessLookupError), Control(directory / "bird.ctl", 1.0) as control:
-        os.kill(control.pid(), signal.SIGKILL)
-    shutil.rmtree(directory, ignore_errors=True)
+    """End the routing daemons of a host, which outlive agents, and forget what they had."""
+    for directory in (border_directory(name), customers_directory(name)):
+        with suppress(BirdError, ProcessLookupError), Control(directory / "bird.ctl", 1.0) as control:
+            os.kill(control.pid(), signal.SIGKILL)
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager

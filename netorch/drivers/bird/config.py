@@ -4,7 +4,7 @@ A configuration begins with the objects that it was written from, and with a nam
 once more: a file in which anything else has been changed is none of ours. A running bird tells the name (as its host name, which
 it sends nobody), so that one can see whether it runs this file or another.
 
-What a bird is for says a class of its own: netorch.drivers.bird.border.
+What a bird is for says a class of its own: netorch.drivers.bird.border, netorch.drivers.bird.customers.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import ClassVar, Final, Self, TypeVar
 import msgspec
 
 from netorch.state.base import KernelObject
-from netorch.state.daemons.bgp import BgpPeer
+from netorch.state.daemons.bgp import BgpPeer, CustomerPeer
 
-Session = BgpPeer
+Session = BgpPeer | CustomerPeer
 
 # A neighbour is missed after 0.9 s. Source: RFC 5880 section 6.8.4. BGP alone would need three times the keepalive time.
 BFD: Final = "bfd { interval 300 ms; multiplier 3; };"
@@ -55,6 +55,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     def protocols_of(obj: KernelObject) -> tuple[str, ...]:
         """Return the names of the protocols of bird's that an object is in; a session's own comes first."""
         raise NotImplementedError
+
+    @staticmethod
+    def check(obj: KernelObject) -> None:
+        """Raise Refused for an object that must not be written into the file."""
 
     def blocks(self, passwords: Mapping[str, str]) -> Iterable[str]:
         """Yield what bird is told, with the passwords of sessions by their protocol; without one there is none."""

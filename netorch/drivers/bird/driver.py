@@ -11,13 +11,13 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Generic
 
 import msgspec
 
-from netorch.drivers.base import KernelEvent, Lost, SessionState
+from netorch.drivers.base import CustomerSession, KernelEvent, Lost
 from netorch.drivers.bird import sessions
 from netorch.drivers.bird.config import C, Session, config_of, read, write
 from netorch.drivers.bird.control import BirdError, Control, Refused
@@ -34,22 +34,42 @@ DOWN: Final = "Down"  # of a session without a daemon
 Objects = dict[Key, KernelObject]
 
 
+def border_directory(host: str) -> Path:
+    """Return where the bird of a host's outside namespace has its file and its socket."""
+    return RUN / host
+
+
+def customers_directory(host: str) -> Path:
+    """Return where the bird of a host's overlay namespace has its file and its socket; no host's name has a plus."""
+    return RUN / f"{host}+customers"
+
+
 class Bird(Generic[C]):
     """Implements `netorch.drivers.base.Driver`."""
 
-    def __init__(self, label: str, fd: int, directory: Path, of: type[C], passwords: Passwords) -> None:
+    def __init__(
+        self,
+        label: str,
+        fd: int,
+        directory: Path,
+        of: type[C],
+        passwords: Passwords,
+        remove_leftovers: Callable[[], None] = lambda: None,
+    ) -> None:
         """Take the label and a descriptor of the namespace, and a directory of its own, which is made when needed.
 
-        `of` says what this bird is for, `passwords` which passwords its sessions are to have.
+        `of` says what this bird is for, `passwords` which passwords its sessions are to have. `remove_leftovers` removes from
+        Linux what a bird that was killed has left there.
         """
         self.netns = label
         self.kinds = of.kinds
         self._of = of
         self._passwords = passwords
+        self._remove_leftovers = remove_leftovers
         self._directory = directory
         self._daemon = Daemon(directory, fd)
         self._unanswered = 0  # questions in a row
-        self._states: Mapping[str, SessionState] = {}  # the last answer
+        self._states: Mapping[str, CustomerSession] = {}  # the last answer
         self._refused = sessions.RefusedPasswords(fd)
 
     def dump(self) -> Objects:
@@ -60,7 +80,9 @@ class Bird(Generic[C]):
             return {}
         config, used, down = found
         other = {
-            session.key for session in config.sessions if not self._is_wanted(session, used.get(config.protocol_of(session), ""))
+            session.key
+            for session in config.sessions
+            if not self._passwords.is_wanted(session, used.get(config.protocol_of(session), ""))
         }
         objects = (msgspec.structs.replace(obj, other_password=True) if obj.key in other else obj for obj in config.objects)
         return {obj.key: obj for obj in objects if down.isdisjoint(config.protocols_of(obj))}
@@ -94,10 +116,11 @@ class Bird(Generic[C]):
         self._daemon.close()
 
     def stop(self) -> None:
-        """End bird."""
+        """End bird. Raises OSError."""
         self._daemon.stop()
+        self._remove_leftovers()
 
-    def sessions(self) -> list[tuple[Session, SessionState]]:
+    def sessions(self) -> list[tuple[Session, CustomerSession]]:
         """Return how the sessions are; those of a bird that does not run, or has not answered twice, are down."""
         found = self._file()
         if found is None:
@@ -110,14 +133,14 @@ class Bird(Generic[C]):
             if error.number == errno.ETIMEDOUT:
                 self._unanswered += 1
             if error.number != errno.ETIMEDOUT or self._unanswered >= SILENT:
-                return [(session, SessionState(state=DOWN, reason=str(error))) for session in config.sessions]
+                return [(session, CustomerSession(state=DOWN, reason=str(error))) for session in config.sessions]
         else:
             self._unanswered = 0
         hint = config.refused if self._refused.lately() else ""
         return [(session, self._state(config.protocol_of(session), hint)) for session in config.sessions]
 
-    def _state(self, protocol: str, hint: str) -> SessionState:
-        state = self._states.get(protocol, SessionState(state=DOWN))
+    def _state(self, protocol: str, hint: str) -> CustomerSession:
+        state = self._states.get(protocol, CustomerSession(state=DOWN))
         if state.state == ESTABLISHED or not hint:
             return state
         return msgspec.structs.replace(state, reason="; ".join(filter(None, (state.reason, hint))))
@@ -140,12 +163,6 @@ class Bird(Generic[C]):
         except BirdError:
             return None
 
-    def _is_wanted(self, session: Session, used: str) -> bool:
-        try:
-            return used == self._passwords.of(session)
-        except BirdError:
-            return False
-
     def _carry_out(self, ops: Sequence[Op]) -> None:
         """Let bird run with what it has, changed by operations. Raises BirdError, OSError; it goes on with what it has then."""
         found = self._running()
@@ -156,6 +173,7 @@ class Bird(Generic[C]):
             if isinstance(op, Delete):
                 objects.pop(op.obj.key, None)
             else:
+                self._of.check(op.obj)
                 objects[op.obj.key] = op.obj
         if not objects:
             self.stop()
@@ -180,6 +198,7 @@ class Bird(Generic[C]):
             with self._daemon.connected() as control:
                 _configure(control, {protocol for obj in config.objects for protocol in config.protocols_of(obj)})
         except BirdError:
+            self._remove_leftovers()
             self._daemon.start()
 
 

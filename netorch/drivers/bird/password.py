@@ -1,6 +1,7 @@
 """Passwords of BGP sessions (TCP MD5, RFC 2385): where they are wanted from, and what one may be. None is ever stored or shown.
 
-An edge's password for the border router is in a file of the edge's.
+An edge's password for the border router is in a file of the edge's. The keys of customers' sessions are sealed for the edge, and
+opened here.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from netorch.drivers.bird.config import Session
-from netorch.drivers.bird.control import BirdError
+from netorch.drivers.bird.control import BirdError, Refused
+from netorch.drivers.sealing import EdgeKey
+from netorch.errors import KernelError
+from netorch.state.daemons.bgp import CustomerPeer
 
 FILE: Final = Path("/etc/netorch/bgp-password")
 MOST: Final = 80  # characters. Source: TCP_MD5SIG_MAXKEYLEN, linux/tcp.h
@@ -23,6 +27,10 @@ class Passwords(Protocol):
 
     def of(self, session: Session) -> str:
         """Return the password of a session; nothing if it is to have none. Raises BirdError."""
+        ...
+
+    def is_wanted(self, session: Session, password: str) -> bool:
+        """Return whether a session is to have this password; nothing is none."""
         ...
 
     def note(self) -> None:
@@ -38,17 +46,58 @@ class PasswordFile:
     """Implements `Passwords`: all sessions have the password in the file."""
 
     def __init__(self) -> None:
-        self._seen = (0, 0)
-        self.note()
+        self._seen = _stamp(FILE)
 
     def of(self, session: Session) -> str:
         return read_password(FILE)
+
+    def is_wanted(self, session: Session, password: str) -> bool:
+        try:
+            return password == self.of(session)
+        except BirdError:
+            return False
 
     def note(self) -> None:
         self._seen = _stamp(FILE)
 
     def changed(self) -> bool:
         return self._seen != _stamp(FILE)
+
+
+class SealedPasswords:
+    """Implements `Passwords`: each session has its own, sealed for this host. Who has no key can tell only that there is one."""
+
+    def __init__(self, key: EdgeKey | None) -> None:
+        self._key = key
+
+    def of(self, session: Session) -> str:
+        assert isinstance(session, CustomerPeer)
+        if not session.secret:
+            return ""
+        if self._key is None:
+            raise Refused("open a sealed key: this host has no key of its own", errno.EKEYREJECTED)
+        try:
+            text = self._key.open(session.secret).md5
+        except KernelError as error:
+            raise Refused(str(error), error.errno) from None
+        if not is_password(text):
+            raise Refused(f"{session.name}: {_WANTED}; set it again", errno.EINVAL)
+        return text
+
+    def is_wanted(self, session: Session, password: str) -> bool:
+        assert isinstance(session, CustomerPeer)
+        if self._key is None:
+            return bool(password) == bool(session.secret)
+        try:
+            return password == self.of(session)
+        except BirdError:
+            return False
+
+    def note(self) -> None:
+        pass
+
+    def changed(self) -> bool:
+        return False  # another key is another object
 
 
 def read_password(path: Path) -> str:

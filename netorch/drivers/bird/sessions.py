@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Final
 
 from netorch.drivers import netns
-from netorch.drivers.base import SessionState
+from netorch.drivers.base import CustomerSession
 from netorch.drivers.bird.control import Control
 from netorch.model.status import ESTABLISHED
 
@@ -35,7 +35,7 @@ def switched_off(control: Control) -> set[str]:
     return {row[0] for row in rows if len(row) > 3 and row[3] == _DOWN}
 
 
-def states(control: Control) -> dict[str, SessionState]:
+def states(control: Control) -> dict[str, CustomerSession]:
     """Return how each session is, by its protocol. Raises BirdError."""
     found: dict[str, dict[str, str]] = {}
     said: dict[str, str] = {}
@@ -47,10 +47,10 @@ def states(control: Control) -> dict[str, SessionState]:
     return {name: _state(said) for name, said in found.items() if _STATE in said}
 
 
-def _state(lines: dict[str, str]) -> SessionState:
+def _state(lines: dict[str, str]) -> CustomerSession:
     state = lines[_STATE].replace(*_TRYING)
     accepted = lines.get(_ROUTES, "").partition(" ")[0]
-    return SessionState(
+    return CustomerSession(
         state=state,
         reason=lines.get(_LAST_ERROR, "") if state != ESTABLISHED else "",
         accepted=int(accepted) if accepted.isdigit() else 0,

@@ -7,19 +7,20 @@ from ipaddress import ip_network
 from typing import Final
 
 from netorch.drivers.base import KernelEvent, Lost
-from netorch.drivers.bird.border import Border
+from netorch.drivers.bird.config import Config
+from netorch.drivers.bird.customers import problem_of
 from netorch.drivers.fake.host import FakeDriver, FakeHost
 from netorch.state.base import KernelObject
-from netorch.state.daemons.bgp import Announcement, BgpPeer
+from netorch.state.daemons.bgp import Announcement, BgpPeer, CustomerPeer
 
 _ASN_LAST: Final = 0xFFFFFFFF
 
 
 class FakeBird(FakeDriver):
-    """The fake of `netorch.drivers.bird`."""
+    """The fake of `netorch.drivers.bird`, for the border or for customers."""
 
-    def __init__(self, host: FakeHost, netns: str) -> None:
-        super().__init__(host, netns, Border.kinds)
+    def __init__(self, host: FakeHost, netns: str, of: type[Config]) -> None:
+        super().__init__(host, netns, of.kinds)
 
     def check(self, obj: KernelObject) -> None:
         """Refuse what bird would not parse."""
@@ -33,6 +34,8 @@ class FakeBird(FakeDriver):
 
 
 def _parses(obj: KernelObject) -> bool:
+    if isinstance(obj, CustomerPeer):
+        return not problem_of(obj)
     if isinstance(obj, BgpPeer):
         return all(0 < asn <= _ASN_LAST for asn in (obj.local_asn, obj.remote_asn))
     assert isinstance(obj, Announcement)

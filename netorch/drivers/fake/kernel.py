@@ -26,7 +26,9 @@ from netorch.drivers.base import (
     Underlay,
     Watcher,
 )
+from netorch.drivers.bird.customers import Customers
 from netorch.drivers.composition import Composition
+from netorch.drivers.fake.bird import FakeBird
 from netorch.drivers.fake.echoes import FakeEchoes
 from netorch.drivers.fake.host import FakeDriver, FakeHost
 from netorch.drivers.fake.namespaces import FakeNamespaces
@@ -85,6 +87,7 @@ class FakeKernel(Composition):
             FakeRtnl(host, OVERLAY),
             FakeSysctls(host, OVERLAY),
             FakeTc(host, OVERLAY),
+            FakeBird(host, OVERLAY, Customers),
             *(FakeNft(host, netns, lambda zone: tracker.forget(tracker.flows(zone))) for netns in (UNDERLAY, OVERLAY)),
             *(make(host) for make in more),
         )
@@ -191,7 +194,7 @@ class FakeKernel(Composition):
 
     def learn(self, table: int, *routes: LearnedRoute) -> None:
         """Let a routing table have these learned routes from now on, and say so."""
-        self.learned_routes[table] = routes
+        self.learned_routes[table] = tuple(sorted(routes, key=lambda route: route.prefix))
         self.tell(LearnedChanged(table))
 
     def left_alone(self, ifname: str) -> str:

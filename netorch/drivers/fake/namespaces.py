@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from netorch.drivers.base import Driver, Gone, KernelEvent
+from netorch.drivers.bird.border import Border
 from netorch.drivers.fake.bird import FakeBird
 from netorch.drivers.fake.charon import FakeCharon
 from netorch.drivers.fake.host import FakeDriver, FakeHost
@@ -63,7 +64,7 @@ class FakeNamespaces(FakeDriver):
         drivers: list[FakeDriver] = [FakeSysctls(host, label), FakeRtnl(host, label), FakeTc(host, label)]
         drivers.append(FakeNft(host, label, lambda _: None))
         if label == OUTSIDE:
-            drivers += [FakeBird(host, label), FakeCharon(host, label)]
+            drivers += [FakeBird(host, label, Border), FakeCharon(host, label)]
         self._drivers[label] = drivers
         if vni_of_netns(label) != HOST_SLICE:
             self._trackers[label] = FakeTracker(host, label)

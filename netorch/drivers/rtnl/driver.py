@@ -13,9 +13,9 @@ from itertools import groupby, islice
 from typing import Final
 
 from netorch.drivers import ethtool, foreign
-from netorch.drivers.base import KernelEvent
+from netorch.drivers.base import KernelEvent, LearnedRoute
 from netorch.drivers.netlink import Channel
-from netorch.drivers.rtnl import decode, devices, encode, settings
+from netorch.drivers.rtnl import decode, devices, encode, learned, settings
 from netorch.drivers.rtnl.devices import Place
 from netorch.drivers.rtnl.dump import read_all, read_devices
 from netorch.drivers.rtnl.entries import Entries
@@ -115,6 +115,19 @@ class Rtnl:
         except OSError as error:
             raise KernelError(f"look at {ifname}", error.errno or 0, str(error)) from error
         return body is not None and devices.has_carrier(body)
+
+    def learned(self, table: int) -> tuple[LearnedRoute, ...]:
+        """Return the routes that a routing daemon has put into a table. Raises KernelError."""
+        try:
+            return learned.read(self._channel, table, self._place.names)
+        except OSError as error:
+            raise KernelError(f"read the learned routes of table {table}", error.errno or 0, str(error)) from error
+
+    def remove_learned(self) -> None:
+        """Remove all routes that a routing daemon has put here. Raises OSError."""
+        for table in learned.remove(self._channel):
+            self._monitor.note_learned(table)
+        self._monitor.settle(())
 
     def empty(self) -> None:
         """Give back uplinks, delete cables and what has its root here: the kernel would do so later, and lose uplinks.

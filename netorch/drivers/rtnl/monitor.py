@@ -17,11 +17,11 @@ from contextlib import suppress
 from typing import Final
 
 from netorch.drivers import bpf, ethtool, foreign
-from netorch.drivers.base import Gone, KernelEvent, Lost, Seen
+from netorch.drivers.base import Gone, KernelEvent, LearnedChanged, Lost, Seen
 from netorch.drivers.netlink import F_APPEND, F_REPLACE, Channel, attrs, open_socket, split, u32
-from netorch.drivers.rtnl import decode, devices, encode, netconf
+from netorch.drivers.rtnl import decode, devices, encode, learned, netconf
 from netorch.drivers.rtnl.uapi import AF_BRIDGE, IFINFOMSG, IFLA, IFLA_EVENT_FEATURES, IFNAMSIZ, NDMSG, RTM, RTMSG, RTNLGRP
-from netorch.state.base import HOST_SLICE, OUTSIDE, KernelObject, Key, link_key, up_key
+from netorch.state.base import HOST_SLICE, OUTSIDE, OVERLAY, KernelObject, Key, link_key, up_key
 from netorch.state.foreign import Foreign
 from netorch.state.link import IncompleteLink
 from netorch.state.owner import PROTOCOL
@@ -152,6 +152,10 @@ class Monitor:
         """Remember that we brought a device up, so that its fall is noticed."""
         self._up.add(ifname)
 
+    def note_learned(self, table: int) -> None:
+        """Say that learned routes of a table came or went."""
+        self._put(("learned", table), LearnedChanged(table))
+
     def lose(self) -> None:
         """Say that a dump is needed."""
         self._lost = True
@@ -243,6 +247,9 @@ class Monitor:
 
     def _on_route(self, kind: int, flags: int, body: bytes) -> None:
         self._on_foreign(kind == RTM.NEWROUTE, foreign.route(body, self.place.netns))
+        table = learned.table_of_change(body) if self.place.netns == OVERLAY else None
+        if table is not None:
+            self.note_learned(table)
         ours = body[RTMSG.PROTOCOL] == PROTOCOL
         if not ours and not (kind == RTM.NEWROUTE and flags & (F_REPLACE | F_APPEND)):
             return

@@ -160,7 +160,7 @@ class RTA:
 class RTAX:
     """Attributes of RTA.METRICS."""
 
-    LOCK, MTU = 1, 2
+    LOCK, MTU, REORDERING = 1, 2, 9
 
 
 class RTN:
@@ -173,7 +173,7 @@ class RTN:
 class RTPROT:
     """Who made a route or rule; ours is netorch.state.owner.PROTOCOL."""
 
-    KERNEL, BOOT = 2, 3
+    KERNEL, BOOT, BIRD = 2, 3, 12
 
 
 class RT_SCOPE:

@@ -11,10 +11,12 @@ because an announcement invites packets, and an edge that has just been started 
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from netorch.state.base import BORDER_SLICE, OUTSIDE, KernelObject, Key
 from netorch.state.order import Order
+
+LEARNED_METRIC: Final = 100  # of all learned routes in Linux; what they are worth is in another attribute of theirs
 
 
 class BgpPeer(KernelObject, frozen=True, kw_only=True):
@@ -68,19 +70,20 @@ class Announcement(KernelObject, frozen=True, kw_only=True):
 class CustomerPeer(KernelObject, frozen=True, kw_only=True):
     """A session with a customer's router, by a tunnel or a VLAN, in the VRF of the device that leads there.
 
-    The peer is told `announces`, and nothing else. What it announces becomes routes of `table`. Their metric is `metric` plus the
-    length of the AS path: so Linux takes the best of several, and the table tells where each comes from. Nothing inside `refuses`
-    is taken, and no more than `limit` prefixes: with one more the session ends.
+    The peer is told `announces`, and nothing else. What it announces becomes routes of `table`, one for each prefix: that of the
+    lowest metric, which is `metric` plus the length of the AS path. A route of netorch's own in that table, with a metric above
+    LEARNED_METRIC, takes part: while it is the best, Linux has no learned one for its prefix. Nothing inside `refuses` is taken,
+    and no more than `limit` prefixes: with one more the session ends, and begins again after a while.
     """
 
     kind: ClassVar[str] = "customer-peer"
     in_place: ClassVar[bool] = True
     order: ClassVar[int] = Order.BGP_PEER
 
-    name: str  # of its protocol: letters, digits and underscores; it begins with a letter and has the id of what it is of
+    name: str  # letters, digits and underscores; it has the id of what it is of
     ifname: str
     vrf: str  # of the device
-    table: int  # for what the peer announces
+    table: int  # for what the peer announces, below 1 << 31
     metric: int  # of what it announces
     local: str  # address
     local_asn: int
@@ -91,6 +94,7 @@ class CustomerPeer(KernelObject, frozen=True, kw_only=True):
     limit: int
     bfd: bool = False
     secret: str = ""  # the key of TCP MD5 (RFC 2385), sealed for this host, base64; nothing: none
+    other_password: bool = False  # whether it has another key than that; nobody asks for that
 
     @property
     def key(self) -> Key:
@@ -101,4 +105,5 @@ class CustomerPeer(KernelObject, frozen=True, kw_only=True):
         flags = f"{' bfd' if self.bfd else ''}{' md5' if self.secret else ''}"
         announces = f" announce {','.join(self.announces)}" if self.announces else ""
         session = f"local {self.local} as {self.local_asn} neighbor {self.remote} as {self.remote_asn}"
-        return f"bgp {where} {session} limit {self.limit}{flags}{announces}"
+        other = " with another key" if self.other_password else ""
+        return f"bgp {where} {session} limit {self.limit}{flags}{announces}{other}"

@@ -72,7 +72,7 @@ def test_what_is_done_here_is_no_event(stand: Stand) -> None:
 def test_a_killed_daemon_is_an_event_and_started_again(stand: Stand) -> None:
     create(stand.kernel, *ALL)
     stand.kernel.events()
-    birds.kill(stand)
+    birds.kill(stand, Border)
     wait_for(lambda: lost(stand), "the event")
     assert of_bird(stand) == set()
     assert stand.kernel.apply(missing(stand.kernel, *ALL)) == []
@@ -81,7 +81,7 @@ def test_a_killed_daemon_is_an_event_and_started_again(stand: Stand) -> None:
 
 def test_a_daemon_with_somebody_else_s_file_has_nothing_of_ours_until_it_is_put_right(stand: Stand) -> None:
     create(stand.kernel, *ALL)
-    birds.reconfigure(stand)
+    birds.reconfigure(stand, Border)
     assert of_bird(stand) == set()
     assert stand.kernel.apply(missing(stand.kernel, *ALL)) == []
     assert of_bird(stand) == {PEER, POOL, SECOND, POOL6}

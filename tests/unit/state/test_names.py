@@ -10,6 +10,7 @@ from netorch.state.base import HOST_SLICE, OUTSIDE, OVERLAY, UNDERLAY
 from netorch.state.link import vrf_of
 from netorch.state.names import (
     CABLE_LETTERS,
+    VPN_GATEWAY_NUMBER,
     VRF_NUMBER_LAST,
     cable_end_name,
     is_cable_end,
@@ -26,13 +27,19 @@ from netorch.state.owner import is_overlay, label_of, netns_name, overlay_netns
 
 
 @pytest.mark.parametrize("vni", [VNI_FIRST, 5000, VNI_LAST])
-@pytest.mark.parametrize("number", [0, 1, 200, VRF_NUMBER_LAST])
+@pytest.mark.parametrize("number", [0, 1, 126, 200, VPN_GATEWAY_NUMBER, VRF_NUMBER_LAST])
 def test_a_vrf_and_its_table_belong_to_their_vpc(vni: int, number: int) -> None:
     vrf = vrf_of(vni, number)
     assert len(vrf.ifname) < 16, "IFNAMSIZ, with the zero at the end"
     assert 0 < vrf.table < 1 << 32
     assert vni_of_ifname(vrf.ifname) == vni_of_table(vrf.table) == vrf.vni == vni
     assert vrf_of_table(vrf.table) == vrf.ifname
+
+
+def test_each_vrf_of_a_vpc_has_a_table_of_its_own_and_bird_can_read_that_of_a_vpn_gateway() -> None:
+    tables = {number: vrf_of(VNI_LAST, number).table for number in range(VRF_NUMBER_LAST + 1)}
+    assert len(set(tables.values())) == len(tables)
+    assert tables[VPN_GATEWAY_NUMBER] < 1 << 31
 
 
 @pytest.mark.parametrize("vni", [VNI_FIRST, VNI_LAST])
@@ -49,14 +56,14 @@ def test_a_cable_s_end_belongs_to_the_vpc_that_it_is_in(letter: str) -> None:
     assert not is_port(name)
 
 
-@pytest.mark.parametrize("name", ["v-0013880000001", "p-00138", "p", "", "pq-001388000000", "x-0013880000001"])
+@pytest.mark.parametrize("name", ["v-0013880000001", "p-00138", "p", "", "pq-001388000000", "z-0013880000001"])
 def test_other_names_are_no_cable_s_ends(name: str) -> None:
     assert not is_cable_end(name)
     assert is_port(name) == (name == "v-0013880000001")
 
 
 @pytest.mark.parametrize(
-    "name", ["eth0", "lo", "vrf", "vrf5000.", "vrf5000.x", "vx5000.1", "vxlan", "v-00138", "x-0013880000001", "?"]
+    "name", ["eth0", "lo", "vrf", "vrf5000.", "vrf5000.x", "vx5000.1", "vxlan", "v-00138", "z-0013880000001", "?"]
 )
 def test_other_devices_belong_to_no_vpc(name: str) -> None:
     assert vni_of_ifname(name) == HOST_SLICE
