@@ -13,7 +13,10 @@ from functools import cache
 from netorch.drivers import netns
 from netorch.drivers.bird.control import BirdError, Control
 from netorch.drivers.bird.driver import border_directory, customers_directory
+from netorch.drivers.charon import control as vici
+from netorch.drivers.charon import driver as charon
 from netorch.drivers.linux import LinuxKernel
+from netorch.drivers.sealing import EdgeKey
 from netorch.state.base import KernelObject, Key
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import IPV6_METRIC, UNREACHABLE, UNREACHABLE_METRIC, Address, Neighbour, Route, Rule
@@ -99,18 +102,19 @@ def _load_conntrack() -> None:
 
 
 @contextmanager
-def host(name: str) -> Iterator[LinuxKernel]:
+def host(name: str, key: EdgeKey | None = None) -> Iterator[LinuxKernel]:
     """Yield the kernel of a new host; its namespaces are taken away afterwards."""
     _load_conntrack()
     fd = netns.make(f"u-{name}")
     try:
         with netns.inside(fd):
-            kernel = LinuxKernel(name)
+            kernel = LinuxKernel(name, key)
         yield kernel
         kernel.close()
     finally:
         os.close(fd)
         end_bird(name)
+        end_charon(name)
         further = [path.name for path in netns.RUN_NETNS.iterdir() if label_of(path.name, name)]
         for namespace in (f"u-{name}", overlay_netns(name), INSTANCE, *further):
             netns.remove(namespace)
@@ -124,12 +128,20 @@ def end_bird(name: str) -> None:
         shutil.rmtree(directory, ignore_errors=True)
 
 
+def end_charon(name: str) -> None:
+    """End the IKE daemon of a host, which outlives agents, and forget what it had."""
+    directory = charon.RUN / name
+    with suppress(vici.CharonError, ProcessLookupError), vici.Control(directory / "charon.vici", 1.0) as control:
+        os.kill(control.pid(), signal.SIGKILL)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
 @contextmanager
-def restarted(name: str) -> Iterator[LinuxKernel]:
+def restarted(name: str, key: EdgeKey | None = None) -> Iterator[LinuxKernel]:
     """Yield a second kernel object of the same host, with no memory."""
     fd = netns.find(f"u-{name}")
     with netns.inside(fd):
-        kernel = LinuxKernel(name)
+        kernel = LinuxKernel(name, key)
     os.close(fd)
     try:
         yield kernel

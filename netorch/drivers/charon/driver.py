@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Final
 
 from netorch.drivers.base import KernelEvent, Lost, TunnelsChanged
-from netorch.drivers.charon import kept as kept_file
-from netorch.drivers.charon.control import CharonError, Control
-from netorch.drivers.charon.daemon import ANSWER_S, Daemon
-from netorch.drivers.charon.kept import Kept
-from netorch.drivers.charon.loading import forget_secrets, list_sas, load, loaded, unload
-from netorch.drivers.charon.sas import status_of
+from netorch.drivers.charon.control import CharonError
+from netorch.drivers.charon.daemon import Daemon
+from netorch.drivers.charon.ear import Ear
+from netorch.drivers.charon.kept import Kept, KeptFile
+from netorch.drivers.charon.loading import end_childless, forget_secrets, load, loaded, unload
+from netorch.drivers.charon.tunnels import Tunnels
+from netorch.drivers.charon.xfrm import Xfrm
 from netorch.drivers.sealing import EdgeKey
 from netorch.errors import KernelError
 from netorch.model.outside.secrets import Secret
@@ -32,7 +33,6 @@ from netorch.state.op import Delete, Failure, Op, describe
 
 RUN: Final = Path("/run/netorch-charon")
 SILENT: Final = 2  # questions without an answer: one may be lost to a machine that stalls
-_EVENTS: Final = ("ike-updown", "child-updown", "ike-rekey", "child-rekey")
 Objects = dict[Key, KernelObject]
 
 
@@ -44,34 +44,37 @@ class Charon:
     def __init__(self, label: str, fd: int, directory: Path, key: EdgeKey | None) -> None:
         """Take the label and a descriptor of the namespace, a directory of its own, and the key that opens secrets.
 
-        Who has no key can read, and load nothing.
+        Who has no key only reads: it loads no connection and begins or ends no tunnel.
         """
         self.netns = label
-        self._file = directory / "connections"
+        self._file = KeptFile(directory / "connections")
         self._daemon = Daemon(directory, fd)
         self._key = key
+        self._xfrm = Xfrm(fd)
+        self._tunnels = Tunnels(self._xfrm, acts=key is not None)
         self._unanswered = 0  # questions in a row
-        self._told: dict[str, TunnelStatus] = {}  # the last answer
-        self._listener: Control | None = None
+        self._told: Mapping[str, TunnelStatus] = {}  # the last answer
+        self._ear = Ear(self._daemon)
         self._ready = select.epoll()
-        self._ready.register(self._daemon.fileno(), select.EPOLLIN)
+        for descriptor in (self._daemon.fileno(), self._ear.fileno()):
+            self._ready.register(descriptor, select.EPOLLIN)
 
     def dump(self) -> Objects:
         """Return what charon has now; nothing if none runs, or it does not answer."""
         try:
             with self._daemon.connected() as control:
-                self._listen()
-                found = list(loaded(control, kept_file.read(self._file)))
+                self._ear.open()
+                found = list(loaded(control, self._file.read()))
         except CharonError:
             return {}
         return {obj.key: obj for obj in found}
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
         """Carry out operations one by one; charon runs while there are connections."""
-        kept, failures = kept_file.read(self._file), []
+        kept, failures = dict(self._file.read()), []
         try:
             self._start(len(kept) + len(ops))
-        except (CharonError, OSError) as error:
+        except (CharonError, KernelError, OSError) as error:
             return [_failure(op, error) for op in ops]
         for op in ops:
             try:
@@ -79,8 +82,8 @@ class Charon:
             except (CharonError, KernelError, OSError) as error:
                 failures.append(_failure(op, error))
         try:
-            self._tidy(kept)
-        except (CharonError, OSError) as error:
+            self._settle(kept)
+        except (CharonError, KernelError, OSError) as error:
             failures += [_failure(op, error) for op in ops if all(failure.op is not op for failure in failures)]
         return failures
 
@@ -89,8 +92,8 @@ class Charon:
         silent = self._unanswered >= SILENT
         if silent:
             self._unanswered = 0
-        changed = self._hear()
         lost: list[KernelEvent] = [Lost(self.kinds)] if self._daemon.has_ended() or silent else []
+        changed = self._tunnels.hear(self._ear.heard(), self._connections())
         return [*lost, TunnelsChanged()] if lost or changed else []
 
     def fileno(self) -> int:
@@ -99,63 +102,74 @@ class Charon:
 
     def close(self) -> None:
         """Let go of charon, which goes on."""
-        self._deafen()
-        self._daemon.close()
         self._ready.close()
+        self._ear.close()
+        self._daemon.close()
 
     def stop(self) -> None:
-        """End charon."""
-        self._deafen()
+        """End charon, and all tunnels."""
+        self._ear.shut()
         self._daemon.stop()
 
     def tunnels(self) -> Mapping[str, TunnelStatus]:
         """Return how the tunnels are; those of a charon that does not run, or has not answered twice, are down."""
-        kept = kept_file.read(self._file)
-        if not kept:
+        connections = self._connections()
+        if not connections:
             return {}
         try:
             with self._daemon.connected() as control:
-                sas = list_sas(control)
+                self._ear.open()
+                self._told = self._tunnels.look(control, connections)
         except CharonError as error:
             if error.number == errno.ETIMEDOUT:
                 self._unanswered += 1
                 if self._unanswered < SILENT:
                     return self._told
-            return dict.fromkeys(kept, TunnelStatus())
+            return self._tunnels.down(connections, str(error))
         self._unanswered = 0
-        self._told = {name: status_of([sa for sa in sas if sa.name == name]) for name in kept}
         return self._told
 
+    def _connections(self) -> dict[str, IkeConnection]:
+        return {name: kept.connection for name, kept in self._file.read().items()}
+
     def _start(self, connections: int) -> None:
-        """Let a charon run, if none does. Raises CharonError, OSError."""
+        """Let a charon run, if none does. Raises CharonError, KernelError, OSError."""
         try:
             with self._daemon.connected() as control:
                 control.ask("version")
         except CharonError:
-            self._deafen()
+            self._ear.shut()
             self._daemon.start(connections)
-        self._listen()
+            self._tunnels.restarted()
+        self._ear.open()
 
     def _carry_out(self, op: Op, kept: dict[str, Kept]) -> None:
         connection = op.obj
         assert isinstance(connection, IkeConnection)
+        former = kept.get(connection.name)
         with self._daemon.connected() as control:
             if isinstance(op, Delete):
                 unload(control, connection.name)
                 kept.pop(connection.name, None)
-                return
-            secret = self._open(connection)
-            # First the file: what charon has otherwise than the file says is made right, what only charon has is not known.
-            kept_file.write(self._file, kept | {connection.name: Kept(connection=connection)})
-            kept[connection.name] = load(control, connection, secret)
+            else:
+                secret = self._open(connection)
+                # First the file: what charon has otherwise than the file says is seen, what the file does not say is not known.
+                self._file.write(kept | {connection.name: Kept(connection=connection)})
+                kept[connection.name] = load(control, connection, secret)
+                end_childless(control, connection.name)
+        self._tunnels.changed(connection.name)
+        if former is not None and (isinstance(op, Delete) or former.connection.if_id != connection.if_id):
+            self._xfrm.purge({former.connection.if_id})
 
-    def _tidy(self, kept: dict[str, Kept]) -> None:
-        kept_file.write(self._file, kept)
+    def _settle(self, kept: Mapping[str, Kept]) -> None:
+        """Let charon have the secrets of these connections and no others, and no SAs that they must not have."""
         if not kept:
             self.stop()
             return
+        self._file.write(kept)
         with self._daemon.connected() as control:
             forget_secrets(control, kept)
+            self._told = self._tunnels.look(control, self._connections())
 
     def _open(self, connection: IkeConnection) -> Secret:
         """Return a connection's secret. Raises KernelError, CharonError."""
@@ -166,35 +180,6 @@ class Charon:
             wanted = "private key" if connection.certificate else "pre-shared key"
             raise CharonError(f"what is sealed for it is no {wanted}; set it again", errno.EINVAL)
         return secret
-
-    def _listen(self) -> None:
-        """Ask charon to tell what happens, if it does not yet. Raises CharonError."""
-        if self._listener is not None:
-            return
-        listener = Control(self._daemon.socket, ANSWER_S)
-        try:
-            listener.listen(_EVENTS)
-        except CharonError:
-            listener.close()
-            raise
-        self._listener = listener
-        self._ready.register(listener.fileno(), select.EPOLLIN)
-
-    def _deafen(self) -> None:
-        if self._listener is not None:
-            self._ready.unregister(self._listener.fileno())
-            self._listener.close()
-            self._listener = None
-
-    def _hear(self) -> bool:
-        """Return whether charon has told something."""
-        if self._listener is None:
-            return False
-        try:
-            return bool(self._listener.received())
-        except CharonError:
-            self._deafen()
-            return True
 
 
 def _failure(op: Op, error: CharonError | KernelError | OSError) -> Failure:

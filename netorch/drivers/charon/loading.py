@@ -47,6 +47,14 @@ def unload(control: Control, name: str) -> None:
             pass
 
 
+def end_childless(control: Control, name: str) -> None:
+    """End the IKE_SAs of a connection that have no CHILD_SA, and so do not show by which options they are. Raises CharonError."""
+    for sa in list_sas(control):
+        if sa.name == name and not sa.children:
+            with suppress(CharonError):  # it has ended
+                control.ask("terminate", {"ike-id": sa.id, "force": "yes", "timeout": "-1"})
+
+
 def forget_secrets(control: Control, kept: Mapping[str, Kept]) -> None:
     """Let charon have no other secrets than those of these connections. Raises CharonError."""
     wanted = {known.key or shared_id(known.connection) for known in kept.values()}

@@ -40,6 +40,7 @@ charon-systemd {{
   process_route = no
   make_before_break = yes
   follow_redirects = no
+  cert_cache = no
   hash_and_url = no
   signature_authentication = yes
   retransmit_timeout = {RETRANSMIT_S}

@@ -1,0 +1,150 @@
+"""The tunnels of a charon over time: how they are, why one is not up, and what is done about it each time they are looked at."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from netorch.drivers.charon import complaints
+from netorch.drivers.charon.control import CharonError, Control, Section, sections, text
+from netorch.drivers.charon.loading import list_sas
+from netorch.drivers.charon.news import UNNAMED, Finding, News
+from netorch.drivers.charon.sas import INSTALLED, IkeSa, best, status_of
+from netorch.drivers.charon.traffic import QUIET_S, Traffic
+from netorch.drivers.charon.upkeep import SETTLED_S, Begin, EndIke, Memory, Step, stale, steps, unnamed
+from netorch.drivers.charon.xfrm import KernelSa, Xfrm
+from netorch.model.outside import tunnel_problems as words
+from netorch.model.status import TunnelStatus
+from netorch.state.daemons.ike import IkeConnection
+
+log = logging.getLogger(__name__)
+
+Connections = Mapping[str, IkeConnection]
+_DEAD: Final = frozenset({words.SILENT, words.DPD_TIMEOUT})  # who is known to answer nothing gets no packets by former SAs
+
+
+class Tunnels:
+    """What is known of them. Who only reads does nothing about them (`acts`)."""
+
+    def __init__(self, xfrm: Xfrm, acts: bool) -> None:
+        self._xfrm = xfrm
+        self._acts = acts
+        self._news = News()
+        self._memory = Memory()
+        self._traffic: dict[str, Traffic] = {}
+        self._since: dict[str, float] = {}  # by the id of the IKE_SA: charon tells an age, which jumps by a second
+        self._problems: dict[str, tuple[str, dict[str, str]]] = {}
+        self._wary = True  # whether the kernel may have SAs that charon does not know
+
+    def restarted(self) -> None:
+        """Take note that charon begins with nothing: all SAs that the kernel has are left by another. Raises KernelError."""
+        now = time.monotonic()
+        self._news, self._memory, self._wary = News(), Memory(), True
+        self._memory.nobodys = dict.fromkeys(self._xfrm.sas(), now - SETTLED_S)
+        self._since, self._problems = {}, {}
+
+    def changed(self, name: str) -> None:
+        """Take note that a connection is another one now."""
+        self._memory.forget(name)
+        self._problems.pop(name, None)
+
+    def hear(self, events: Iterable[tuple[str, Section]], connections: Connections) -> bool:
+        """Take what charon tells; return whether a tunnel is otherwise now than it was."""
+        changed = False
+        for event, message in events:
+            if event == "log":
+                finding = self._news.read(message)
+                changed |= finding is not None and self._find(finding, connections)
+                continue
+            names = sections(message).keys() - {UNNAMED}
+            changed |= bool(names)
+            if event == "child-updown" and text(message, "up"):
+                for name in names:
+                    self._problems.pop(name, None)
+        return changed
+
+    def look(self, control: Control, connections: Connections) -> dict[str, TunnelStatus]:
+        """Return how the tunnels are, and do what is to be done about them. Raises CharonError, KernelError."""
+        now = time.monotonic()
+        kernel = self._xfrm.sas() if self._acts and self._wary else []  # before charon's: see `unnamed`
+        sas = list_sas(control)
+        by_name: dict[str, list[IkeSa]] = {name: [] for name in connections}
+        for sa in sas:
+            by_name.setdefault(sa.name, []).append(sa)
+        left = unnamed(sas, kernel, {connection.if_id for connection in connections.values()}, self._memory, now)
+        left_ids = {sa.if_id for sa in left}
+        found = {
+            name: self._status(connection, by_name[name], connection.if_id in left_ids, now)
+            for name, connection in connections.items()
+        }
+        if self._acts:
+            for name, connection in connections.items():
+                self._carry_out(control, steps(connection, by_name[name], connection.if_id in left_ids, self._memory, now))
+            self._clear(left, by_name, connections, now)
+        self._since = {sa.id: self._since[sa.id] for sa in sas if sa.id in self._since}
+        self._wary = bool(self._memory.nobodys) or any(not status.child for status in found.values())
+        return found
+
+    def down(self, connections: Connections, reason: str) -> dict[str, TunnelStatus]:
+        """Return how tunnels are that no charon tells of."""
+        return {name: TunnelStatus(problem=words.NO_DAEMON, facts={"reason": reason}) for name in connections}
+
+    def _status(self, connection: IkeConnection, sas: Sequence[IkeSa], is_left: bool, now: float) -> TunnelStatus:
+        name = connection.name
+        traffic = self._traffic.setdefault(name, Traffic())
+        traffic.count((child for sa in sas for child in sa.children if child.carries), now)
+        status, first = traffic.put_into(status_of(sas)), best(sas)
+        if first is not None and first.age >= 0 and status.ike not in ("", "CONNECTING"):
+            status = msgspec.structs.replace(status, since=self._since.setdefault(first.id, time.time() - first.age))
+        if status.child == INSTALLED:
+            self._problems.pop(name, None)
+            quiet = traffic.quiet(now) > 0
+            return _with(status, words.NO_INBOUND, {"seconds": f"{QUIET_S:.0f}"}) if quiet else status
+        problem, facts = self._problems.get(name, ("", {}))
+        if is_left and problem not in _DEAD:
+            return _with(msgspec.structs.replace(status, child=INSTALLED), problem or words.RESTARTED, facts)
+        return _with(status, problem or (words.WAITING if not status.ike else ""), facts)
+
+    def _find(self, finding: Finding, connections: Connections) -> bool:
+        changed = False
+        for connection, word, facts in complaints.about(finding, connections.values()):
+            former = self._problems.get(connection.name, ("", {}))
+            if complaints.follows(word, former[0]) or former == (word, facts):
+                continue
+            self._problems[connection.name] = (word, facts)
+            if word == words.DPD_TIMEOUT and connection.dpd_action == "restart":
+                self._memory.restarts.add(connection.name)
+            changed = True
+        return changed
+
+    def _carry_out(self, control: Control, found: Iterable[Step]) -> None:
+        for step in found:
+            if isinstance(step, Begin):
+                command, message = "initiate", {"ike": step.name, "child": step.child}
+            elif isinstance(step, EndIke):
+                command, message = "terminate", {"ike-id": step.id, "force": "yes"}
+            else:
+                command, message = "terminate", {"child-id": step.id}
+            try:
+                control.ask(command, {**message, "timeout": "-1"})  # it is not waited for
+            except CharonError as error:
+                log.info("charon did not %s: %s", command, error)
+
+    def _clear(
+        self, left: Iterable[KernelSa], by_name: Mapping[str, Sequence[IkeSa]], connections: Connections, now: float
+    ) -> None:
+        """Take away what a killed charon has left and nobody needs any more. Raises KernelError."""
+        carried = {
+            connection.if_id
+            for name, connection in connections.items()
+            if any(child.carries for sa in by_name[name] for child in sa.children)
+        }
+        self._xfrm.delete(stale(left, carried, self._memory, now))
+
+
+def _with(status: TunnelStatus, problem: str, facts: dict[str, str]) -> TunnelStatus:
+    return msgspec.structs.replace(status, problem=problem, facts=facts)

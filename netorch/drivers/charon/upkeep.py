@@ -1,0 +1,107 @@
+"""What is to be done about the SAs of a tunnel, as they are now; pure but for what is remembered between two looks.
+
+charon carries out what it was told when the SAs were made. So this is looked at again and again:
+
+- An SA that the connection must not have any more (other networks, identities, another peer) is ended at once.
+- One that was made by other options carries packets until there is one by those of now, which is begun here; for a while only.
+- A tunnel that this side is to begin is begun, again and again.
+- What a killed charon has left in the kernel carries packets until the peer is back; for a while only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from netorch.drivers.charon.messages import child_name, outlived
+from netorch.drivers.charon.sas import CONNECTING, INSTALLED, ChildSa, IkeSa
+from netorch.drivers.charon.xfrm import KernelSa
+from netorch.state.daemons.ike import IkeConnection
+
+RETRY_S: Final = 10.0  # between two attempts to begin a tunnel
+TAKE_OVER_S: Final = 30.0  # for which SAs by former options are kept
+SETTLED_S: Final = 5.0  # after which an SA of the kernel that charon does not name is nobody's: it names a new one a little later
+GRACE_S: Final = 300.0  # for which SAs of a killed charon are kept
+
+
+class Begin(msgspec.Struct, frozen=True):
+    """Begin a CHILD_SA, with an IKE_SA if there is none by these options."""
+
+    name: str
+    child: str
+
+
+class EndIke(msgspec.Struct, frozen=True):
+    """End an IKE_SA with all of its CHILD_SAs."""
+
+    id: str
+
+
+class EndChild(msgspec.Struct, frozen=True):
+    """End a CHILD_SA."""
+
+    id: str
+
+
+Step = Begin | EndIke | EndChild
+
+
+class Memory(msgspec.Struct):
+    """Since when things are as they are, by a clock that does not jump."""
+
+    begun: dict[str, float] = {}  # name -> when its tunnel was begun last
+    former: dict[str, float] = {}  # name -> since when there are SAs by former options and none by those of now
+    restarts: set[str] = set()  # names of tunnels whose peer fell silent, and that this side is to begin then
+    nobodys: dict[KernelSa, float] = {}  # SAs of the kernel that charon does not name
+
+    def forget(self, name: str) -> None:
+        """Forget a tunnel: it is looked at as if for the first time."""
+        self.begun.pop(name, None)
+        self.former.pop(name, None)
+        self.restarts.discard(name)
+
+
+def steps(connection: IkeConnection, sas: Sequence[IkeSa], left: bool, memory: Memory, now: float) -> list[Step]:
+    """Return what is to be done about the SAs of a tunnel; `left` says whether a killed charon has left some in the kernel."""
+    wanted = child_name(connection)
+    ended = [_ending(sa, child, wanted) for sa in sas for child in sa.children if outlived(child.name, connection)]
+    if ended:
+        return _once(ended)
+    former = [(sa, child) for sa in sas for child in sa.children if child.name != wanted and child.carries]
+    ready = any(child.name == wanted and child.state == INSTALLED for sa in sas for child in sa.children)
+    if ready:
+        memory.restarts.discard(connection.name)
+    if not former or ready:
+        memory.former.pop(connection.name, None)
+    if former and (ready or now - memory.former.setdefault(connection.name, now) >= TAKE_OVER_S):
+        return _once(_ending(sa, child, wanted) for sa, child in former)
+    begins = former or connection.initiates or connection.name in memory.restarts or (left and connection.remote)
+    busy = any(sa.state == CONNECTING for sa in sas)
+    if ready or busy or not begins or now - memory.begun.get(connection.name, -RETRY_S) < RETRY_S:
+        return []
+    memory.begun[connection.name] = now
+    return [Begin(connection.name, wanted)]
+
+
+def unnamed(sas: Iterable[IkeSa], kernel: Iterable[KernelSa], if_ids: set[int], memory: Memory, now: float) -> list[KernelSa]:
+    """Return the kernel's SAs of tunnels that charon has not named for a moment. `kernel` must have been read before `sas`."""
+    named = {spi for sa in sas for child in sa.children for spi in (child.spi_in, child.spi_out)}
+    found = {sa for sa in kernel if sa.if_id in if_ids and sa.spi not in named}
+    memory.nobodys = {sa: memory.nobodys.get(sa, now) for sa in found}
+    return [sa for sa, since in memory.nobodys.items() if now - since >= SETTLED_S]
+
+
+def stale(left: Iterable[KernelSa], carried: set[int], memory: Memory, now: float) -> list[KernelSa]:
+    """Return those of them to be taken away: the tunnel has a CHILD_SA (its if_id is in `carried`), or the time is over."""
+    return [sa for sa in left if sa.if_id in carried or now - memory.nobodys[sa] >= GRACE_S]
+
+
+def _ending(sa: IkeSa, child: ChildSa, wanted: str) -> Step:
+    """Return the step that ends a CHILD_SA, with its IKE_SA if nothing else is in that."""
+    return EndChild(child.id) if any(other.name == wanted for other in sa.children) else EndIke(sa.id)
+
+
+def _once(found: Iterable[Step]) -> list[Step]:
+    return list(dict.fromkeys(found))
