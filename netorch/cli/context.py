@@ -132,6 +132,7 @@ class Session:
     def ids_of(self, kind: str, texts: Sequence[str]) -> list[str]:
         """Return the ids of all resources that were named, before anything is done with the first; hosts and pools have names."""
         from netorch.control.actions.outside.addresses import allocation_of
+        from netorch.control.base.named import owned_id
         from netorch.control.views.describe import resolve
         from netorch.records.kinds import BY_PREFIX, Scope
 
@@ -139,7 +140,9 @@ class Session:
         if scope is Scope.OPERATOR:
             return list(dict.fromkeys(texts))
         if scope is Scope.OWNER:
-            return list(dict.fromkeys(allocation_of(self.store, self.caller, text) for text in texts))
+            if kind == "eipalloc":  # it goes by its address, too
+                return list(dict.fromkeys(allocation_of(self.store, self.caller, text) for text in texts))
+            return list(dict.fromkeys(owned_id(self.store, self.caller, kind, text) for text in texts))
         inventory = self.around([(kind, text) for text in texts])
         return list(dict.fromkeys(resolve(inventory, self.caller, kind, text)[1].id for text in texts))
 

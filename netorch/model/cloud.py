@@ -14,6 +14,7 @@ import msgspec
 
 from netorch.model.eni import Attachment, Role, Uplink
 from netorch.model.flow_log import INTERVAL_LAST_S, Traffic
+from netorch.model.outside.vpn import AMAZON_ASN
 from netorch.model.routing.target import TargetKind
 from netorch.model.security import DEFAULT_ACL_NUMBER, DEFAULT_NAME
 from netorch.model.vpc import Tags
@@ -78,6 +79,12 @@ class NatGatewayDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 class EgressOnlyInternetGatewayDecl(InternetGatewayDecl, frozen=True, kw_only=True):
     """The VPC's way to the internet for IPv6, and not back. Routes lead there: `::/0 via eigw`."""
+
+
+class VpnGatewayDecl(InternetGatewayDecl, frozen=True, kw_only=True):
+    """The VPC's way to private networks elsewhere, and back. Routes lead there: `192.168.0.0/16 via vgw`."""
+
+    asn: int = AMAZON_ASN  # a private one, with which it speaks BGP
 
 
 class RouteTableDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -249,6 +256,7 @@ class VpcDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     tags: Tags = {}
     internet_gateway: InternetGatewayDecl | msgspec.UnsetType = msgspec.UNSET
     egress_only_internet_gateway: EgressOnlyInternetGatewayDecl | msgspec.UnsetType = msgspec.UNSET
+    vpn_gateway: VpnGatewayDecl | msgspec.UnsetType = msgspec.UNSET
     prefix_lists: list[PrefixListDecl] = []
     security_groups: list[SecurityGroupDecl] = []
     network_acls: list[NetworkAclDecl] = []
@@ -264,6 +272,7 @@ class VpcDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 GATEWAY_FIELDS: Final = {
     TargetKind.INTERNET_GATEWAY: "internet_gateway",
     TargetKind.EGRESS_ONLY_GATEWAY: "egress_only_internet_gateway",
+    TargetKind.VPN_GATEWAY: "vpn_gateway",
 }
 
 

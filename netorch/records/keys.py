@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Final
+from urllib.parse import quote
 
 PUBLIC: Final = "eip/"  # what the keys of public addresses begin with among a VPC's mappings
 REACH: Final = "reach/"  # what those of prefixes begin with that edges reach
@@ -67,6 +68,17 @@ def secret_prefix(edge: str) -> str:
 def secret(edge: str, resource_id: str) -> str:
     """Return the key of what is sealed for an edge that belongs to a VPN connection or a virtual interface."""
     return f"{secret_prefix(edge)}{resource_id}"
+
+
+def vpn_use(owner: str, customer_gateway: str = "", vpn_id: str = "") -> str:
+    """Return the key that says which customer gateway a connection leads to, or the prefix of an owner's, or of one gateway's."""
+    found = f"alloc/vpn/{owner}/"
+    return f"{found}{customer_gateway}/{vpn_id}" if customer_gateway else found
+
+
+def ike_peer(pair: str, identity: str) -> str:
+    """Return the key that says which connection of a pair of edges leads to the device that names itself so in IKE."""
+    return f"alloc/ike/{pair}/{quote(identity, safe='')}"
 
 
 def edge_key(edge: str) -> str:

@@ -123,7 +123,7 @@ def _lead_outside(writes: Writes, store: Store, caller: Caller, vpc: Vpc, main: 
     pair = next((pair for pair in fit_pairs(store, caller) if pair.name in arriving), None)
     if pair is None:
         return False
-    gateway, _ = put_on(writes, caller, vpc, pair, [], InternetGateway)
+    gateway, _ = put_on(writes, caller, vpc, pair, [], InternetGateway(id="", vni=vpc.vni))
     route = VpcRoute(destination="0.0.0.0/0", target=gateway.id)
     writes.put(keys.resource(main.id), msgspec.structs.replace(main, routes=(route,)))
     return True

@@ -8,8 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 from netorch.control.base.writes import Writes
+from netorch.model.ids import is_id
 from netorch.model.vpc import Vpc
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.errors import invalid, not_found
+from netorch.records.kinds import BY_PREFIX
 from netorch.records.names import key_of
+from netorch.records.read import read_owned
+from netorch.store.base import Store
 
 
 def add_name(writes: Writes, vpc: Vpc, record: Any) -> None:  # noqa: ANN401 - a VPC, or anything that a VPC has
@@ -22,3 +29,24 @@ def drop_name(writes: Writes, vpc: Vpc, record: Any) -> None:  # noqa: ANN401 - 
     """Let a resource that ends be found no more."""
     if key := key_of(vpc.owner, record):
         writes.drop(key)
+
+
+def owned_id(store: Store, caller: Caller, kind: str, text: str) -> str:
+    """Return the id of what belongs to an owner and to no VPC, by its id or name (`name`, `owner/name`).
+
+    Raises:
+      ApiError: its kind's NotFound, InvalidParameterValue for a name that several have.
+    """
+    of = BY_PREFIX[kind]
+    if is_id(text, kind):
+        found_id: str = read_owned(store, caller, of.type, text).record.id
+        return found_id
+    *scope, name = text.split("/")
+    owner = scope[0] if scope else "" if caller.operator else caller.owner
+    named = store.list(keys.named(kind, name, owner)).kvs if len(scope) < 2 and name else ()
+    found = {"/".join(kv.key.split("/")[3:1:-1]): kv.key.split("/")[4] for kv in named if caller.sees(kv.key.split("/")[3])}
+    if not found:
+        raise not_found(kind, text)
+    if len(found) > 1:
+        raise invalid(f"{of.noun} {text!r}", "several have that name", f"choose one of {', '.join(sorted(found))}")
+    return next(iter(found.values()))

@@ -105,7 +105,7 @@ def gateway_pair(store: Store, vni: int) -> str:
 
 
 def _edges(store: Store, vni: int) -> Iterator[str]:
-    """Yield the edges that carry a VPC's gateways to the internet, perhaps several times."""
+    """Yield the edges that carry a VPC's gateways, perhaps several times."""
     known = (found for kind in ONLY_GATEWAYS for found in read_all(store, kind, vni))
     mappings = (get(store, keys.gateway_mapping(vni, found), GatewayMapping) for found in known)
     return (seat.host for found in mappings if found is not None for seat in found.record.seats)

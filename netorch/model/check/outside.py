@@ -19,9 +19,11 @@ from netorch.model.cloud import (
     HostDecl,
     InstanceDecl,
     VpcDecl,
+    VpnGatewayDecl,
     declared_gateways,
 )
 from netorch.model.eni import Role, Uplink
+from netorch.model.outside import vpn_rules
 from netorch.model.outside.uplink import networks_of, own_addresses, violation_of, violation_of_edge, violation_of_underlay
 from netorch.model.rules import Violation, shown
 
@@ -137,11 +139,13 @@ def known_pairs(hosts: Sequence[HostDecl], known: Mapping[str, KnownHost] | None
 
 
 def check_gateways(notes: Notes, vpc: VpcDecl, where: Where) -> None:
-    """Report what is wrong with a VPC's internet gateway and its egress-only one."""
+    """Report what is wrong with the gateways that a VPC has one of at most."""
     for kind, decl in declared_gateways(vpc).items():
         here = (*where, GATEWAY_FIELDS[kind])
         if decl.name and (violation := notes.names[decl.name]):
             notes.add(violation, here, ("name",))
+        if isinstance(decl, VpnGatewayDecl) and (violation := vpn_rules.gateway_asn(decl.asn)):
+            notes.add(violation, here, ("asn",))
         if decl.tags:
             notes.tags(decl.tags, here)
 

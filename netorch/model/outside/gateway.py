@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Final, get_args
 
+from netorch.model.outside.vpn import VirtualPrivateGateway
 from netorch.model.record import Record
 from netorch.model.vpc import Tags
 
@@ -53,8 +54,8 @@ class NatGateway(Record, frozen=True, kw_only=True, omit_defaults=True):
     tags: Tags = {}
 
 
-# Those that a VPC has one of at most, and that lead to the internet without another one.
-OnlyGateway = InternetGateway | EgressOnlyInternetGateway
+# Those that a VPC has one of at most, and that lead elsewhere without another one.
+OnlyGateway = InternetGateway | EgressOnlyInternetGateway | VirtualPrivateGateway
 GatewayRecord = OnlyGateway | NatGateway
 Tracking = EgressOnlyInternetGateway | NatGateway  # those that have a namespace, in which connections are tracked
 TRACKING: Final[tuple[type[Tracking], ...]] = get_args(Tracking)

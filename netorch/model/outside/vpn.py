@@ -123,6 +123,11 @@ class VpnConnection(Record, frozen=True, kw_only=True, omit_defaults=True):
     tags: Tags = {}
 
 
+def peer_identity(device: CustomerGateway | VpnConnection) -> str:
+    """Return what the customer's device calls itself in IKE (RFC 7296 section 3.5)."""
+    return device.identity or device.address
+
+
 def if_id(vni: int, number: int, tunnel: int) -> int:
     """Return the number that ties the SAs of a tunnel (0 or 1) to its xfrm interface, unique on every edge."""
     return vni << 8 | number << 1 | tunnel

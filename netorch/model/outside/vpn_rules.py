@@ -41,6 +41,7 @@ PSK_RULE: Final = "use 8 to 64 letters, digits, '.' and '_', not 0 first"
 _PSK: Final = re.compile(r"(?!0)[A-Za-z0-9._]{8,64}")
 _IDENTITY: Final = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
 _PEM: Final = re.compile(r"(-----BEGIN CERTIFICATE-----\n([A-Za-z0-9+/=]{1,76}\n)+-----END CERTIFICATE-----\n?)+")
+_PRIVATE_KEY: Final = re.compile(r"-----BEGIN ((RSA |EC )?PRIVATE KEY)-----\n([A-Za-z0-9+/=]{1,76}\n)+-----END \1-----\n?")
 _PEM_MOST: Final = 32_768  # characters
 _RESERVED_ASNS: Final = {23456, 65535}  # RFC 6793, RFC 7300
 _ASN_LAST: Final = 0xFFFFFFFF  # itself reserved: RFC 7300
@@ -95,6 +96,13 @@ def certificates(text: str) -> Violation | None:
     if len(text) <= _PEM_MOST and _PEM.fullmatch(text):
         return None
     return Violation("it is not a certificate in PEM", "write what begins with -----BEGIN CERTIFICATE-----")
+
+
+def private_key(text: str) -> Violation | None:
+    """Return what is wrong with the form of a private key. The key itself is in no text."""
+    if len(text) <= _PEM_MOST and _PRIVATE_KEY.fullmatch(text):
+        return None
+    return Violation("it is not a private key in PEM, without a password", "write what begins with -----BEGIN PRIVATE KEY-----")
 
 
 def inside_cidr(text: str) -> Prefix | Violation:

@@ -70,7 +70,7 @@ def of_group(group: SecurityGroup) -> Iterator[Reference]:
         yield (SecurityGroup if peer.startswith(GROUP_PREFIX) else PrefixList), peer
 
 
-def of_gateway(gateway: OnlyGateway | VirtualPrivateGateway) -> Iterator[Reference]:
+def of_gateway(gateway: OnlyGateway) -> Iterator[Reference]:
     """Yield where it is."""
     yield GatewayMapping, gateway.id
 

@@ -13,6 +13,7 @@ import msgspec
 from netorch.control.actions.enis import attached_to, refuse_managed
 from netorch.control.actions.outside.associations import already_associated, association_of, of_gateway, refuse_of_gateway
 from netorch.control.base import checks
+from netorch.control.base.named import owned_id
 from netorch.control.base.pools import Addresses, open_addresses
 from netorch.control.base.public import Publics, gateway_pair, owner_pair, private_address, publics_of, stand_for, use_of
 from netorch.control.base.quotas import check_room, quotas_of
@@ -315,7 +316,7 @@ def allocation_of(store: Store, caller: Caller, text: str) -> str:
     try:
         address = canonical_ip(text)
     except AddressError:
-        return _by_name(store, caller, text)
+        return owned_id(store, caller, "eipalloc", text)
     missing = ApiError("InvalidAddress.NotFound", f"address {address}: is no elastic IP; `netorch address list` shows those")
     return _seen(store, caller, [holder_of(store.get(keys.public_address(address)))], missing)
 
@@ -328,18 +329,6 @@ def _seen(store: Store, caller: Caller, ids: list[str], missing: ApiError) -> st
         except ApiError:
             raise missing from None
     raise missing
-
-
-def _by_name(store: Store, caller: Caller, text: str) -> str:
-    *scope, name = text.split("/")
-    owner = scope[0] if scope else "" if caller.operator else caller.owner
-    named = store.list(keys.named("eipalloc", name, owner)).kvs if len(scope) < 2 and name else ()
-    found = {"/".join(kv.key.split("/")[3:1:-1]): kv.key.split("/")[4] for kv in named if caller.sees(kv.key.split("/")[3])}
-    if not found:
-        raise not_found("eipalloc", text)
-    if len(found) > 1:
-        raise invalid(f"elastic IP address {text!r}", "several have that name", f"choose one of {', '.join(sorted(found))}")
-    return next(iter(found.values()))
 
 
 class AddressInfo(msgspec.Struct, frozen=True, kw_only=True):

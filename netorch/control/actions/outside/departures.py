@@ -15,11 +15,14 @@ import msgspec
 
 from netorch.control.actions.outside.drains import SEATS, expect_partner
 from netorch.control.base.edge_users import users_of
+from netorch.control.base.private.tunnels import leave_tunnels
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
 from netorch.model.eni import Role
 from netorch.model.ids import vni_of
 from netorch.model.mapping import GatewayMapping
+from netorch.model.routing.seats import gateway_kind
+from netorch.model.routing.target import TargetKind
 from netorch.records import keys
 from netorch.records.errors import in_use
 from netorch.records.hosts import HostState, read_host, read_loaded
@@ -88,6 +91,7 @@ def expect_unused(store: Store, state: HostState, what: str) -> None:
 def give_up_seats(store: Store, aside: Aside) -> None:
     """Take the seats of all gateways from a drained edge that is set aside: its partner carries them alone then.
 
+    Tunnels of VPN connections that end there have no edge then.
     It is done a few in a transaction. What is interrupted leaves a drained edge with fewer seats, which undraining gives back.
 
     Raises:
@@ -101,8 +105,19 @@ def give_up_seats(store: Store, aside: Aside) -> None:
     guard = Writes()
     expect_partner(guard, store, state)
     carried = sorted(kv.key.rpartition("/")[2] for kv in store.list(keys.placement(state.host.name, "")).kvs)
+    for gateway in carried:
+        if gateway_kind(gateway) is TargetKind.VPN_GATEWAY:
+            attempt(store, partial(_empty_tunnels, store, aside, gateway))
     for start in range(0, len(carried), SEATS):
         attempt(store, partial(_unseat, store, aside, carried[start : start + SEATS]))
+
+
+def _empty_tunnels(store: Store, aside: Aside, gateway: str) -> tuple[Writes, None]:
+    """Return what takes the edge from the tunnels of a gateway that end there."""
+    writes = Writes()
+    writes.expect(keys.host_drain(aside.state.host.name), aside.mark)
+    leave_tunnels(writes, store, gateway, aside.state.host.name)
+    return writes, None
 
 
 def _unseat(store: Store, aside: Aside, gateways: list[str]) -> tuple[Writes, None]:
@@ -117,6 +132,8 @@ def _unseat(store: Store, aside: Aside, gateways: list[str]) -> tuple[Writes, No
                 fix = "give its partner the gateways that it lacks: netorch host undrain PARTNER"
                 raise in_use("host", name, f"gateway {gateway}, which is at no other edge", fix)
             writes.change(key, stored.mod_revision, msgspec.structs.replace(stored.record, seats=others))
+            if gateway_kind(gateway) is TargetKind.VPN_GATEWAY:
+                writes.drop(keys.reach(stored.record.vni, gateway, name))
         writes.drop(keys.placement(name, gateway))
     return writes, None
 

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from netorch.control.base.pairs import edges_of, expect_staying
+from netorch.control.base.private.tunnels import complete_tunnels
 from netorch.control.base.writes import ABSENT, Writes, attempt
 from netorch.errors import ApiError
 from netorch.model.eni import Host, Placement
@@ -88,13 +89,14 @@ def undrain_host(store: Store, caller: Caller, name: str) -> None:
 def admit(store: Store, name: str) -> None:
     """Give an edge seats of all gateways of its pair, then let hosts send to it; one that has them and is not drained stays so.
 
-    An edge that has joined another one has none at first. What is interrupted is completed by the next call. Cost: O(gateways of
-    the pair).
+    It takes the tunnels of VPN connections that have no edge. One that has joined another edge has none of that one's gateways at
+    first. What is interrupted is completed by the next call. Cost: O(gateways of the pair, and their connections).
 
     Raises:
       ApiError: InvalidHostID.NotFound; IncorrectState for an edge that is being deleted or changed.
     """
     _complete_seats(store, read_host(store, name).host)
+    complete_tunnels(store, name)
 
     def decide() -> tuple[Writes, None]:
         state = read_host(store, name)

@@ -7,6 +7,7 @@ from netorch.control.actions.hosts import keep_apart, make_host, read_uplink
 from netorch.control.actions.outside.departures import Aside, changed_meanwhile, expect_unused, give_up_seats, set_aside
 from netorch.control.actions.outside.drains import admit
 from netorch.control.base import pairs
+from netorch.control.base.private.tunnels import complete_tunnels
 from netorch.control.base.writes import Writes
 from netorch.model.eni import Host, Role
 from netorch.model.outside.uplink import uplink_text
@@ -50,6 +51,8 @@ def update_edge(
         _commit(store, aside, host)
     if host.pair != before.pair:
         admit(store, name)
+    else:
+        complete_tunnels(store, name)
     return host
 
 

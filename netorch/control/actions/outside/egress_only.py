@@ -34,7 +34,8 @@ def create_egress_only_gateway(
             text = f"VPC {vpc_id}: has the egress-only internet gateway {known} already; use that one"
             raise ApiError("EgressOnlyInternetGatewayLimitExceeded", text)
         writes = Writes()
-        made = gateway_writes(writes, store, caller, vpc.record, EgressOnlyInternetGateway, name, checks.tags(where, tags))
+        wanted = EgressOnlyInternetGateway(id="", vni=vpc.record.vni, name=name, tags=checks.tags(where, tags))
+        made = gateway_writes(writes, store, caller, vpc.record, wanted)
         guard_structure(writes, vpc)
         return writes, made
 

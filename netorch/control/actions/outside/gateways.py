@@ -5,6 +5,7 @@ What they share with the other kinds of gateways is here, too.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import TypeVar
 
@@ -21,6 +22,7 @@ from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError, UnreadableRecord
 from netorch.model.mapping import GatewayMapping
 from netorch.model.outside.gateway import GatewayRecord, InternetGateway, OnlyGateway
+from netorch.model.outside.vpn import VirtualPrivateGateway
 from netorch.model.routing.next_hop import clashes
 from netorch.model.vpc import Tags, Vpc
 from netorch.records import keys
@@ -58,49 +60,43 @@ def create_internet_gateway(
         if name:
             checks.name(where, name)
         writes = Writes()
-        refuse_second(vpc.record, read_all(store, InternetGateway, vpc.record.vni))
-        made = gateway_writes(writes, store, caller, vpc.record, InternetGateway, name, checks.tags(where, tags))
+        refuse_second(vpc.record, InternetGateway, read_all(store, InternetGateway, vpc.record.vni))
+        wanted = InternetGateway(id="", vni=vpc.record.vni, name=name, tags=checks.tags(where, tags))
+        made = gateway_writes(writes, store, caller, vpc.record, wanted)
         guard_structure(writes, vpc)
         return writes, made
 
     return attempt(store, decide)
 
 
-def refuse_second(vpc: Vpc, known: dict[str, Stored[InternetGateway]]) -> None:
-    """Refuse another internet gateway of a VPC. Raises ApiError: Resource.AlreadyAssociated."""
+def refuse_second(vpc: Vpc, kind: type[OnlyGateway], known: Iterable[str]) -> None:
+    """Refuse another gateway of a kind that a VPC has. Raises ApiError: Resource.AlreadyAssociated."""
     for gateway_id in known:
-        text = f"VPC {vpc.id}: has the internet gateway {gateway_id} attached already; use that one"
+        text = f"VPC {vpc.id}: has the {kind_of(kind).noun} {gateway_id} attached already; use that one"
         raise ApiError("Resource.AlreadyAssociated", text)
 
 
-def gateway_writes(writes: Writes, store: Store, caller: Caller, vpc: Vpc, kind: type[Only], name: str, tags: Tags) -> Only:
+def gateway_writes(writes: Writes, store: Store, caller: Caller, vpc: Vpc, wanted: Only) -> Only:
     """Add a VPC's first gateway of a kind, on the pair of its others, else of its addresses, and return it.
 
-    The guard of the VPC's structure is the caller's. Raises ApiError.
+    `wanted` has no id yet. The guard of the VPC's structure is the caller's. Raises ApiError.
     """
     vni = vpc.vni
     writes.expect(keys.public_mark(vni), mark_revision(store, vni))
     only = gateway_pair(store, vni) or pair_of_addresses(read_pools(store), vpc, mapped_in(store, vni))
     pair = choose_pair(store, caller, f"VPC {vpc.id}", only)
-    gateway, _ = put_on(writes, caller, vpc, pair, target_ids(store, vni), kind, name=name, tags=tags)
+    gateway, _ = put_on(writes, caller, vpc, pair, target_ids(store, vni), wanted)
     return gateway
 
 
-def put_on(
-    writes: Writes,
-    caller: Caller,
-    vpc: Vpc,
-    pair: Pair,
-    targets: list[str],
-    kind: type[Only],
-    *,
-    name: str = "",
-    tags: Tags | None = None,
-) -> tuple[Only, GatewayMapping]:
-    """Add a gateway that a pair carries, and return it; `targets` are the ids of the VPC's other targets of routes."""
+def put_on(writes: Writes, caller: Caller, vpc: Vpc, pair: Pair, targets: list[str], wanted: Only) -> tuple[Only, GatewayMapping]:
+    """Add a gateway that a pair carries, and return it; `wanted` has no id yet.
+
+    `targets` are the ids of the VPC's other targets of routes.
+    """
     vni = vpc.vni
-    gateway_id = fresh_gateway_id(caller, kind_of(kind).prefix, vni, targets)
-    gateway = kind(id=gateway_id, vni=vni, name=name, tags=tags or {})
+    gateway_id = fresh_gateway_id(caller, kind_of(type(wanted)).prefix, vni, targets)
+    gateway = msgspec.structs.replace(wanted, id=gateway_id)
     writes.create(keys.resource(gateway.id), gateway)
     add_name(writes, vpc, gateway)
     return gateway, place_gateway(writes, pair, vni, gateway.id)
@@ -143,6 +139,8 @@ def delete_gateway(writes: Writes, vpc: Stored[Vpc], gateway: Stored[G], mapping
         writes.delete(keys.gateway_mapping(gateway.record.vni, gateway.record.id), mapping.mod_revision)
         for seat in mapping.record.seats:
             writes.drop(keys.placement(seat.host, gateway.record.id))
+            if isinstance(gateway.record, VirtualPrivateGateway):
+                writes.drop(keys.reach(gateway.record.vni, gateway.record.id, seat.host))
 
 
 def describe_internet_gateways(store: Store, caller: Caller, vpc_id: str) -> list[OnlyGatewayInfo]:

@@ -1,4 +1,4 @@
-"""What makes the gateways of one VPC as declared that it has one of at most: internet gateway, and egress-only one."""
+"""What makes the gateways of one VPC as declared that it has one of at most: to the internet, and to private networks."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from netorch.control.base.pairs import Pair, best_first, first_of, free_places, 
 from netorch.control.base.pools import holds
 from netorch.control.base.public import pair_of_addresses
 from netorch.control.base.writes import ABSENT, Writes
-from netorch.model.cloud import ElasticIpDecl, InternetGatewayDecl, VpcDecl, declared_gateways
+from netorch.model.cloud import ElasticIpDecl, InternetGatewayDecl, VpcDecl, VpnGatewayDecl, declared_gateways
 from netorch.model.eni import NetworkInterface
 from netorch.model.mapping import GatewayMapping, PublicMapping
 from netorch.model.outside.gateway import GATEWAYS, InternetGateway, OnlyGateway
+from netorch.model.outside.vpn import VirtualPrivateGateway
 from netorch.model.routing.target import TargetKind
 from netorch.records import keys
 from netorch.records.errors import invalid
@@ -60,6 +61,9 @@ class GatewayPlanner:
             what = f"is called {gateway.name or gateway.id}, and that never changes"
             fix = f"write name: {gateway.name}" if gateway.name else "leave the name out"
             raise invalid(f"{kind_of(self._kind).noun} {wanted.name}", what, fix)
+        if isinstance(wanted, VpnGatewayDecl) and isinstance(gateway, VirtualPrivateGateway) and wanted.asn != gateway.asn:
+            what = f"has the AS number {gateway.asn}, and that never changes"
+            raise invalid(f"{kind_of(self._kind).noun} {gateway.name or gateway.id}", what, f"write asn: {gateway.asn}")
         if wanted.tags != gateway.tags:
             tagged = msgspec.structs.replace(gateway, tags=wanted.tags)
             self._builder.step().change(keys.resource(gateway.id), stored.mod_revision, tagged)
@@ -77,10 +81,17 @@ class GatewayPlanner:
         writes = self._guard()
         writes.expect(keys.public_mark(vni), self._builder.revision_of(keys.public_mark(vni)))
         vpc, targets = records.vpc.record, [found for kind in (NetworkInterface, *GATEWAYS) for found in records.of(kind)]
-        made, mapping = put_on(writes, self._builder.caller, vpc, pair, targets, self._kind, name=wanted.name, tags=wanted.tags)
+        made, mapping = put_on(writes, self._builder.caller, vpc, pair, targets, self._record(wanted))
         records.of(self._kind)[made.id] = Stored(made, ABSENT)
         records.of(GatewayMapping)[made.id] = Stored(mapping, ABSENT)
         self._note(Action.ADD, made, differences(pair=("", pair.name if self._builder.caller.operator else "")))
+
+    def _record(self, wanted: InternetGatewayDecl) -> OnlyGateway:
+        """Return a declared gateway as it is stored, without an id."""
+        vni = self._records.vni
+        if isinstance(wanted, VpnGatewayDecl):
+            return VirtualPrivateGateway(id="", vni=vni, name=wanted.name, asn=wanted.asn, tags=wanted.tags)
+        return self._kind(id="", vni=vni, name=wanted.name, tags=wanted.tags)
 
     def plan_deletion(self) -> None:
         """Add the end of a gateway that is not declared; then no NAT gateway is, which would need it."""
@@ -96,6 +107,8 @@ class GatewayPlanner:
         self._records.of(GatewayMapping).pop(gateway_id, None)
 
     def _breaks(self) -> str:
+        if self._kind is VirtualPrivateGateway:
+            return "nothing of the VPC reaches its networks elsewhere any more, or is reached from there"
         if self._kind is not InternetGateway:
             return "no instance reaches the internet by it any more"
         interfaces = self._records.of(NetworkInterface)

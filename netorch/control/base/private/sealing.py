@@ -19,7 +19,7 @@ from netorch.control.base.writes import ABSENT, Writes
 from netorch.errors import ApiError
 from netorch.model.status import Sealed, SealingKey
 from netorch.records import keys
-from netorch.records.read import get
+from netorch.records.read import Stored, get
 from netorch.store.base import Store
 
 PSK_LENGTH: Final = 32  # characters of one that netorch makes, EC2's
@@ -51,13 +51,13 @@ def seal(key: SealingKey, secret: Secret) -> str:
     return base64.b64encode(box.encrypt(msgspec.json.encode(secret))).decode()
 
 
-def edge_key(store: Store, edge: str) -> SealingKey:
+def edge_key(store: Store, edge: str) -> Stored[SealingKey]:
     """Return the public key of an edge. Raises ApiError: IncorrectState for an edge that has published none."""
     found = get(store, keys.edge_key(edge), SealingKey)
     if found is None:
         what = f"host {edge}: has published no key yet, so nothing can be sealed for it"
         raise ApiError("IncorrectState", f"{what}; start its agent there: netorch agent run --host {edge}")
-    return found.record
+    return found
 
 
 def seal_writes(writes: Writes, store: Store, edge: str, resource_id: str, secret: dict[int, Secret]) -> None:
@@ -68,7 +68,8 @@ def seal_writes(writes: Writes, store: Store, edge: str, resource_id: str, secre
     key = edge_key(store, edge)
     known = get(store, keys.secret(edge, resource_id), Sealed)
     boxes = dict(known.record.boxes) if known is not None else {}
-    boxes |= {place: seal(key, one) for place, one in secret.items()}
+    boxes |= {place: seal(key.record, one) for place, one in secret.items()}
+    writes.expect(keys.edge_key(edge), key.mod_revision)
     revision = known.mod_revision if known is not None else ABSENT
     writes.change(keys.secret(edge, resource_id), revision, Sealed(boxes=boxes))
 

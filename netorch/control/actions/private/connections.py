@@ -1,0 +1,274 @@
+"""VPN connections: two tunnels between a VPC's virtual private gateway and a customer's device.
+
+Edges tell devices apart by what these call themselves in IKE: both tunnels of all connections at an edge end at one address. So a
+pair of edges has one connection to each such name, whoever owns it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from netorch.control.actions.private.wishes import TunnelWish, checked_tunnels, checked_wish
+from netorch.control.base import checks
+from netorch.control.base.named import add_name
+from netorch.control.base.pairs import expect_staying, pair_of
+from netorch.control.base.private.sealing import Secret, seal_writes
+from netorch.control.base.private.tunnels import ends, free_inside, inside_networks, seated, tunnel_address
+from netorch.control.base.quotas import Quotas, check_limit, quotas_of
+from netorch.control.base.structure import delete_part
+from netorch.control.base.uses import use_key, use_revision
+from netorch.control.base.writes import Writes, attempt, guard_structure
+from netorch.errors import ApiError
+from netorch.model.addr import Prefix, parse_prefix
+from netorch.model.mapping import GatewayMapping
+from netorch.model.outside.direct_connect import VirtualInterface
+from netorch.model.outside.vpn import (
+    NUMBER_LAST,
+    Authentication,
+    CustomerGateway,
+    Tunnel,
+    VirtualPrivateGateway,
+    VpnConnection,
+    peer_identity,
+)
+from netorch.model.vpc import Tags, Vpc
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.errors import duplicate_name, invalid
+from netorch.records.hosts import HostState
+from netorch.records.read import Stored, get, read, read_all, read_owned
+from netorch.store.base import Store
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What a connection is to be, besides its two ends."""
+
+    name: str
+    static: bool = False
+    routes: tuple[str, ...] = ()
+    local_cidr: str = "0.0.0.0/0"
+    remote_cidr: str = "0.0.0.0/0"
+    authority: str = ""  # with certificates
+    tunnels: tuple[TunnelWish, ...] = ()  # one or two; what is left out is chosen
+    tags: Tags = {}
+
+    @property
+    def authentication(self) -> Authentication:
+        """Return by what both ends prove who they are."""
+        return Authentication.CERTIFICATE if self.authority else Authentication.PSK
+
+
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a new connection is made beside."""
+
+    others: Sequence[VpnConnection]  # of the VPC
+    taken: Sequence[Prefix]  # networks that its tunnels must not have
+    mapping: GatewayMapping
+    edges: Mapping[str, HostState]
+
+
+def create_vpn_connection(
+    store: Store, caller: Caller, gateway_id: str, customer_gateway_id: str, wanted: Wanted
+) -> tuple[VpnConnection, dict[int, Secret]]:
+    """Return a new connection, and the pre-shared keys that were made for it, by tunnel (1, 2): nobody can read them later.
+
+    Raises:
+      ApiError: InvalidVpnGatewayID.NotFound, InvalidCustomerGatewayID.NotFound, VpnConnectionLimitExceeded,
+        InvalidCustomerGateway.DuplicateIpAddress for a device that the pair of edges has a connection to, IncorrectState for an
+        edge without a key to seal with, InvalidParameterValue for a bad value or a taken name, InvalidParameterCombination.
+    """
+    where = f"VPN connection {wanted.name!r}"
+    asked, made_keys = checked_wish(where, wanted.tunnels, wanted.authentication)
+    checks.name(where, wanted.name)
+
+    def decide() -> tuple[Writes, tuple[VpnConnection, dict[int, Secret]]]:
+        vpc, gateway = read(store, caller, VirtualPrivateGateway, gateway_id)
+        device = read_owned(store, caller, CustomerGateway, customer_gateway_id)
+        if device.record.owner != vpc.record.owner:
+            what = f"customer gateway {customer_gateway_id} is owner {device.record.owner}'s, and the VPC is {vpc.record.owner}'s"
+            raise invalid(where, what, "choose one of the VPC's owner")
+        around, mapping = _around(store, vpc.record, gateway.record, device.record)
+        writes = Writes()
+        mark = f"vpn/{vpc.record.owner}"
+        writes.change(use_key(mark), use_revision(store, mark), True)
+        room(store, quotas_of(store, vpc.record.owner), vpc.record.owner, gateway_id, around.others)
+        made = make_connection(caller, where, gateway.record, device.record, asked, wanted, around)
+        guard_structure(writes, vpc)
+        writes.expect(keys.gateway_mapping(vpc.record.vni, gateway_id), mapping.mod_revision)
+        pair = pair_of(store, around.edges)
+        if store.get(keys.ike_peer(pair, peer_identity(made))) is not None:
+            raise doubled(where, made)
+        create_writes(writes, vpc.record, pair, device, made, around.edges)
+        for tunnel, secret in secrets_of(made, asked, made_keys).items():
+            seal_writes(writes, store, made.tunnels[tunnel - 1].edge, made.id, {tunnel: secret})
+        shown = {tunnel: key for tunnel, key in made_keys.items() if made.tunnels[tunnel - 1].edge}
+        return writes, (made, shown)
+
+    return attempt(store, decide)
+
+
+def _around(
+    store: Store, vpc: Vpc, gateway: VirtualPrivateGateway, device: CustomerGateway
+) -> tuple[Surroundings, Stored[GatewayMapping]]:
+    mapping = get(store, keys.gateway_mapping(vpc.vni, gateway.id), GatewayMapping)
+    assert mapping is not None  # a gateway without one makes its VPC unreadable
+    others = [stored.record for stored in read_all(store, VpnConnection, vpc.vni).values()]
+    used = [kv.key.rpartition("/")[2] for kv in store.list(keys.vpn_use(device.owner, device.id)).kvs]
+    beside = [found.record for found in (get(store, keys.resource(vpn), VpnConnection) for vpn in used) if found is not None]
+    vifs = [stored.record for stored in read_all(store, VirtualInterface, vpc.vni).values()]
+    edges = seated(store, (seat.host for seat in mapping.record.seats))
+    taken = taken_networks([*others, *beside], vifs)
+    return Surroundings(others=others, taken=taken, mapping=mapping.record, edges=edges), mapping
+
+
+def taken_networks(connections: Iterable[VpnConnection], vifs: Iterable[VirtualInterface]) -> list[Prefix]:
+    """Return the networks that a new tunnel must not have: those of other tunnels, and of the VPC's virtual interfaces."""
+    return [*inside_networks(connections), *(parse_prefix(vif.address, strict=False) for vif in vifs)]
+
+
+def room(store: Store, quotas: Quotas, owner: str, gateway_id: str, others: Sequence[VpnConnection]) -> None:
+    """Refuse one connection more than a gateway, or an owner, may have. Raises ApiError: VpnConnectionLimitExceeded."""
+    code, noun = "VpnConnectionLimitExceeded", "VPN connections"
+    count = sum(other.gateway == gateway_id for other in others) + 1
+    check_limit(quotas, "vpn_connections_per_gateway", code, f"virtual private gateway {gateway_id}", count, noun)
+    total = len(store.list(keys.vpn_use(owner)).kvs) + 1
+    check_limit(quotas, "vpn_connections", code, f"owner {owner}", total, noun)
+
+
+def doubled(where: str, connection: VpnConnection) -> ApiError:
+    """Return the refusal of a second connection to one device."""
+    what = f"{where}: these edges have a connection to {peer_identity(connection)} already, and tell devices apart by that"
+    return ApiError("InvalidCustomerGateway.DuplicateIpAddress", f"{what}; let the device use another IKE identity")
+
+
+def make_connection(
+    caller: Caller,
+    where: str,
+    gateway: VirtualPrivateGateway,
+    device: CustomerGateway,
+    asked: Sequence[TunnelWish],
+    wanted: Wanted,
+    around: Surroundings,
+) -> VpnConnection:
+    """Return a new connection; `asked` are its two tunnels. Raises ApiError."""
+    if any(other.name == wanted.name for other in around.others):
+        raise duplicate_name("vpn", wanted.name, "the VPC")
+    number = free_number(where, around.others)
+    edges = ends(around.mapping.seats, number)
+    tunnels: list[Tunnel] = []
+    taken = list(around.taken)
+    for wish, edge in zip(asked, edges, strict=True):
+        inside = inside_of(caller, where, wish.inside_cidr, taken)
+        taken.append(inside)
+        address = tunnel_address(around.edges[edge].host) if edge else ""
+        tunnels.append(Tunnel(inside_cidr=str(inside), edge=edge, address=address, options=wish.options))
+    routes, local, remote = checked_tunnels(where, wanted.routes, wanted.local_cidr, wanted.remote_cidr, static=wanted.static)
+    return VpnConnection(
+        id=caller.new_id("vpn", gateway.vni),
+        vni=gateway.vni,
+        name=wanted.name,
+        gateway=gateway.id,
+        customer_gateway=device.id,
+        number=number,
+        asn=device.asn,
+        address=device.address,
+        identity=device.identity,
+        authentication=wanted.authentication,
+        certificates={edge: wish.certificate for wish, edge in zip(asked, edges, strict=True) if edge and wish.certificate},
+        authority=wanted.authority,
+        static=wanted.static,
+        routes=routes,
+        local_cidr=local,
+        remote_cidr=remote,
+        tunnels=tuple(tunnels),
+        tags=checks.tags(where, wanted.tags),
+    )
+
+
+def free_number(where: str, others: Iterable[VpnConnection]) -> int:
+    """Return the lowest number that no connection of a VPC has. Raises ApiError: VpnConnectionLimitExceeded."""
+    taken = {other.number for other in others}
+    found = next((number for number in range(1, NUMBER_LAST + 1) if number not in taken), None)
+    if found is None:
+        text = f"{where}: the VPC has {NUMBER_LAST} VPN connections, and edges carry no more; delete one"
+        raise ApiError("VpnConnectionLimitExceeded", text)
+    return found
+
+
+def inside_of(caller: Caller, where: str, text: str, taken: Sequence[Prefix]) -> Prefix:
+    """Return the network that is asked for inside a tunnel, or any free one. Raises ApiError."""
+    if not text:
+        return free_inside(caller, taken)
+    found = parse_prefix(text)
+    if any(found.overlaps(other) for other in taken):
+        fix = "choose another one, or leave it out"
+        raise invalid(where, f"{text} is in use inside another tunnel of the VPC or to the same device", fix)
+    return found
+
+
+def create_writes(
+    writes: Writes,
+    vpc: Vpc,
+    pair: str,
+    device: Stored[CustomerGateway],
+    made: VpnConnection,
+    edges: Mapping[str, HostState],
+) -> None:
+    """Add a new connection. The guards of the VPC's structure and of the gateway's mapping are the caller's. Raises ApiError.
+
+    The customer gateway is rewritten: who deletes it at the same time decides again. No edge of a tunnel may be going.
+    """
+    writes.create(keys.resource(made.id), made)
+    add_name(writes, vpc, made)
+    writes.change(keys.owned("cgw", device.record.owner, device.record.id), device.mod_revision, device.record)
+    writes.create(keys.vpn_use(vpc.owner, device.record.id, made.id), True)
+    writes.create(keys.ike_peer(pair, peer_identity(made)), made.id)
+    for tunnel in made.tunnels:
+        if tunnel.edge:
+            expect_staying(writes, edges[tunnel.edge])
+
+
+def secrets_of(made: VpnConnection, asked: Sequence[TunnelWish], made_keys: Mapping[int, Secret]) -> dict[int, Secret]:
+    """Return what is to be sealed, by tunnel: what was given or made, for those that have an edge."""
+    found = {place: made_keys.get(place) or wish.secret for place, wish in enumerate(asked, 1)}
+    return {place: secret for place, secret in found.items() if secret is not None and made.tunnels[place - 1].edge}
+
+
+def delete_vpn_connection(store: Store, caller: Caller, vpn_id: str) -> None:
+    """Delete a VPN connection, with its secrets.
+
+    Raises:
+      ApiError: InvalidVpnConnectionID.NotFound.
+    """
+
+    def decide() -> tuple[Writes, None]:
+        vpc, connection = read(store, caller, VpnConnection, vpn_id)
+        writes = Writes()
+        delete_writes(writes, vpc, connection, pair_of_connection(store, connection.record))
+        mark = f"vpn/{vpc.record.owner}"
+        known = use_revision(store, mark)
+        if len(store.list(keys.vpn_use(vpc.record.owner)).kvs) == 1:
+            writes.delete(use_key(mark), known)
+        return writes, None
+
+    attempt(store, decide)
+
+
+def pair_of_connection(store: Store, connection: VpnConnection) -> str:
+    """Return the pair of edges that carries a connection's gateway. Raises ApiError, UnreadableRecord."""
+    mapping = get(store, keys.gateway_mapping(connection.vni, connection.gateway), GatewayMapping)
+    return pair_of(store, (seat.host for seat in mapping.record.seats)) if mapping is not None else ""
+
+
+def delete_writes(writes: Writes, vpc: Stored[Vpc], connection: Stored[VpnConnection], pair: str) -> None:
+    """Add the end of a connection and of all that says to whom it leads; `pair` carries its gateway."""
+    record = connection.record
+    delete_part(writes, vpc, connection)
+    writes.drop(keys.vpn_use(vpc.record.owner, record.customer_gateway, record.id))
+    writes.drop(keys.ike_peer(pair, peer_identity(record)))
+    for tunnel in record.tunnels:
+        if tunnel.edge:
+            writes.drop(keys.secret(tunnel.edge, record.id))
+            writes.drop(keys.tunnel_status(tunnel.edge, record.id))

@@ -1,0 +1,127 @@
+"""VPN connections as people ask for them: with what the edges say of their tunnels. Words and states are EC2's."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+from netorch.control.base.private.sealing import sealed_places
+from netorch.model.outside.vpn import CustomerGateway, Tunnel, VpnConnection
+from netorch.model.status import ESTABLISHED, TunnelStatus, VpnStatus
+from netorch.model.vpc import Vpc
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.read import get, read, read_all, read_vpc
+from netorch.store.base import Store
+
+CHILD_UP = "INSTALLED"  # strongSwan's word
+
+
+class ConnectionState(Enum):
+    """How far a connection has come; EC2's words."""
+
+    PENDING = "pending"  # an edge has not said anything of it yet
+    AVAILABLE = "available"
+
+
+class Telemetry(Enum):
+    """Whether a tunnel carries packets; EC2's words."""
+
+    UP = "UP"
+    DOWN = "DOWN"
+
+
+class TunnelInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A tunnel, with what its edge says of it."""
+
+    number: int  # 1 or 2
+    tunnel: Tunnel
+    has_secret: bool  # whether its edge has one
+    said: TunnelStatus | None  # None: nothing
+    is_stale: bool  # whether the edge's agent does not run, so that `said` may be outdated
+    status: Telemetry
+    message: str  # EC2's StatusMessage, or what keeps the tunnel from being negotiated
+
+
+class VpnInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A VPN connection, with its state."""
+
+    connection: VpnConnection
+    vpc: Vpc
+    customer: str  # the name of its customer gateway, or its id
+    state: ConnectionState
+    tunnels: tuple[TunnelInfo, ...]
+
+
+def describe_vpn_connections(store: Store, caller: Caller, vpc_id: str) -> list[VpnInfo]:
+    """Return a VPC's VPN connections by name. Raises ApiError: InvalidVpcID.NotFound."""
+    vpc = read_vpc(store, caller, vpc_id).record
+    found = (stored.record for stored in read_all(store, VpnConnection, vpc.vni).values())
+    return [_info(store, vpc, connection) for connection in sorted(found, key=lambda one: one.name)]
+
+
+def describe_vpn_connection(store: Store, caller: Caller, vpn_id: str) -> VpnInfo:
+    """Return one VPN connection. Raises ApiError: InvalidVpnConnectionID.NotFound."""
+    vpc, connection = read(store, caller, VpnConnection, vpn_id)
+    return _info(store, vpc.record, connection.record)
+
+
+def _info(store: Store, vpc: Vpc, connection: VpnConnection) -> VpnInfo:
+    tunnels = tuple(_tunnel(store, connection, number) for number in range(1, len(connection.tunnels) + 1))
+    heard = all(info.said is not None for info in tunnels if info.tunnel.edge)
+    return VpnInfo(
+        connection=connection,
+        vpc=vpc,
+        customer=_name_of(store, vpc, connection.customer_gateway),
+        state=ConnectionState.AVAILABLE if heard else ConnectionState.PENDING,
+        tunnels=tunnels,
+    )
+
+
+def _name_of(store: Store, vpc: Vpc, customer_gateway: str) -> str:
+    found = get(store, keys.owned("cgw", vpc.owner, customer_gateway), CustomerGateway)
+    return (found.record.name if found is not None else "") or customer_gateway
+
+
+def _tunnel(store: Store, connection: VpnConnection, number: int) -> TunnelInfo:
+    tunnel = connection.tunnels[number - 1]
+    edge = tunnel.edge
+    status = get(store, keys.tunnel_status(edge, connection.id), VpnStatus) if edge else None
+    said = status.record.tunnels.get(number) if status is not None else None
+    has_secret = bool(edge) and number in sealed_places(store, edge, connection.id)
+    is_stale = bool(edge) and store.get(keys.host_live(edge)) is None
+    telemetry, message = telemetry_of(connection, tunnel, said, has_secret=has_secret)
+    if is_stale and said is not None:
+        message += f" (as {edge} said last: its agent does not run)"
+    return TunnelInfo(
+        number=number,
+        tunnel=tunnel,
+        has_secret=has_secret,
+        said=said,
+        is_stale=is_stale,
+        status=telemetry,
+        message=message,
+    )
+
+
+def telemetry_of(
+    connection: VpnConnection, tunnel: Tunnel, said: TunnelStatus | None, *, has_secret: bool
+) -> tuple[Telemetry, str]:
+    """Return whether a tunnel carries packets, and why not.
+
+    As in EC2 a tunnel with BGP is up while the session is established, another one while it has an SA for packets.
+    """
+    if not tunnel.edge:
+        return Telemetry.DOWN, "the pair of edges has one edge only"
+    if not has_secret:
+        return Telemetry.DOWN, f"edge {tunnel.edge} has no secret for it; netorch vpn rotate {connection.name} --tunnel N"
+    if said is None:
+        return Telemetry.DOWN, f"edge {tunnel.edge} has not said anything yet"
+    if said.child != CHILD_UP:
+        return Telemetry.DOWN, "IPSEC IS DOWN"
+    if connection.static:
+        return Telemetry.UP, "IPSEC IS UP"
+    if said.bgp != ESTABLISHED:
+        return Telemetry.DOWN, "IPSEC IS UP"  # and BGP is not
+    return Telemetry.UP, f"{said.accepted} BGP ROUTES"
