@@ -32,7 +32,7 @@ def add_gateway_commands(
     delete_help: str,
 ) -> None:
     """Add `create`, and what all kinds of resources have; `actions` and `create` import what they return."""
-    noun = Noun(kind, name, _COLUMNS, _row, actions, operators=("pair", "edges"))
+    noun = Noun(kind, name, _COLUMNS, gateway_row, actions, operators=("pair", "edges"))
     add_common(group, noun, delete_help)
 
     @group.command("create", help=create_help)
@@ -46,7 +46,7 @@ def add_gateway_commands(
         noun.show(session, gateway.id, output)
 
 
-def _row(info: OnlyGatewayInfo) -> dict[str, Any]:
+def gateway_row(info: OnlyGatewayInfo) -> dict[str, Any]:
     """Return a gateway as it is shown."""
     return {
         **msgspec.structs.asdict(info.gateway),

@@ -19,6 +19,9 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "igw": ("igw", "Create, list, show and delete internet gateways."),
     "eigw": ("eigw", "Create, list, show and delete egress-only internet gateways."),
     "nat": ("nat", "Create, list, show and delete NAT gateways."),
+    "vgw": ("vgw", "Create, list, show and delete virtual private gateways."),
+    "cgw": ("cgw", "Create, list, show and delete customer gateways."),
+    "vpn": ("vpn", "Create, list, show, change and delete VPN connections."),
     "address": ("address", "Allocate, associate, list, show and release public addresses; pools of them."),
     "dx": ("dx", "Direct Connect: connections, and virtual interfaces on them."),
     "peering": ("peering", "Request, accept, reject, list, show and delete peering connections."),
@@ -65,6 +68,7 @@ _OTHERS: Final = {
     "internet-gateway": "igw",
     "nat-gateway": "nat",
     "authorize": "add",
+    "customer-gateway": "cgw",
     "deploy": "apply",
     "describe": "show",
     "destroy": "delete",
@@ -106,7 +110,10 @@ _OTHERS: Final = {
     "traceroute": "trace",
     "update": "apply",
     "validate": "plan",
+    "virtual-private-gateway": "vgw",
     "vm": "instance",
+    "vpn-connection": "vpn",
+    "vpn-gateway": "vgw",
 }
 _COMMON: Final = ("create", "delete", "list", "set-tags", "show", "tag", "untag")  # verbs of every kind
 _OTHER_OPTIONS: Final = {

@@ -136,6 +136,11 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         "name": {"description": "Its name; it never changes.", **_NAME},
         "tags": _TAGS,
     },
+    cloud.VpnGatewayDecl: {
+        "name": {"description": "Its name; it never changes.", **_NAME},
+        "asn": {"description": "A private AS number, with which it speaks BGP; it never changes."},
+        "tags": _TAGS,
+    },
     cloud.PrefixListDecl: {
         "name": {"description": "Its name, unique in the VPC; rules write pl- and this.", **_NAME, "not": {"pattern": "^pl-"}},
         "cidrs": {"description": "CIDRs of one IP version.", "minItems": 1, "maxItems": rules.MAX_ENTRIES},
@@ -281,6 +286,7 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         "egress_only_internet_gateway": {
             "description": "Its way to the internet for IPv6, and not back; {} will do. Routes lead there: via eigw."
         },
+        "vpn_gateway": {"description": "Its way to private networks elsewhere; {} will do. Routes lead there: via vgw."},
         "prefix_lists": {"description": "CIDRs under a name, for the rules of security groups."},
         "security_groups": {"description": "Stateful firewalls of instances; default, which every VPC has, may be among them."},
         "network_acls": {"description": "Stateless filters of subnets; default, which every VPC has, may be among them."},

@@ -176,7 +176,7 @@ def resolve(inventory: Inventory, caller: Caller, kind: str, text: str) -> tuple
 
     A VPC itself (`kind` "vpc") is `owner/name` or `name`; an unnamed interface goes by its instance's name; a group or prefix
     list may be written as in rules, `sg-web`: no name begins so. Other kinds are those of
-    ids: subnet, rtb, eni, i, sg, acl, pl, fl, igw, eigw, nat.
+    ids: subnet, rtb, eni, i, sg, acl, pl, fl, igw, eigw, nat, vgw, vpn.
 
     Raises:
       ApiError: EC2's NotFound of that kind; InvalidParameterValue for a name that several have, with the candidates.
@@ -243,7 +243,8 @@ def _in_scope(path: str, scope: list[str]) -> bool:
 
 def names_by_id(inventory: Inventory, caller: Caller) -> dict[str, str]:
     """Return the names of all resources that the caller sees and that have one. Cost: O(cloud)."""
-    names = {}
+    gateways = (stored.record for stored in inventory.customer_gateways.values())
+    names = {found.id: found.name for found in gateways if found.name and caller.sees(found.owner)}
     for records in _seen(inventory, caller):
         names[records.vpc.record.id] = records.vpc.record.name
         for kind in of_vpc():
@@ -263,6 +264,9 @@ def resource_names(inventory: Inventory, caller: Caller, kind: str) -> list[str]
     if kind == "eipalloc":
         elastic = (stored.record for stored in inventory.elastic_ips.values())
         return sorted(found.address for found in elastic if caller.sees(found.owner))
+    if kind == "cgw":
+        gateways = (stored.record for stored in inventory.customer_gateways.values())
+        return sorted(found.name or found.id for found in gateways if caller.sees(found.owner))
     names = []
     for records in _seen(inventory, caller):
         vpc = records.vpc.record

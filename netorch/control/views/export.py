@@ -33,6 +33,7 @@ from netorch.model.cloud import (
     SecurityGroupDecl,
     SubnetDecl,
     VpcDecl,
+    VpnGatewayDecl,
 )
 from netorch.model.eni import Host, Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog, format_text
@@ -49,6 +50,7 @@ from netorch.model.normal import (
 from netorch.model.outside.gateway import GATEWAYS, EgressOnlyInternetGateway, InternetGateway, NatGateway, OnlyGateway
 from netorch.model.outside.provided import relative
 from netorch.model.outside.public import AddressPool, ElasticIp
+from netorch.model.outside.vpn import VirtualPrivateGateway
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.rule_text import ports_text, protocol_text
 from netorch.model.security import (
@@ -134,6 +136,7 @@ def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str], elasti
         tags=visible_tags(vpc.tags),
         internet_gateway=_gateway(records, InternetGateway, InternetGatewayDecl),
         egress_only_internet_gateway=_gateway(records, EgressOnlyInternetGateway, EgressOnlyInternetGatewayDecl),
+        vpn_gateway=_vpn_gateway(records),
         prefix_lists=normal_lists(_prefix_list(stored.record) for stored in records.of(PrefixList).values()),
         security_groups=normal_groups(_group(stored.record, names) for stored in records.of(SecurityGroup).values()),
         network_acls=normal_acls(_acl(stored.record) for stored in records.of(NetworkAcl).values()),
@@ -148,6 +151,11 @@ def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str], elasti
 
 def _gateway(records: VpcRecords, kind: type[OnlyGateway], decl: type[D]) -> D | msgspec.UnsetType:
     return next((decl(name=found.name, tags=found.tags) for found in records.each(kind)), msgspec.UNSET)
+
+
+def _vpn_gateway(records: VpcRecords) -> VpnGatewayDecl | msgspec.UnsetType:
+    found = next(records.each(VirtualPrivateGateway), None)
+    return VpnGatewayDecl(name=found.name, asn=found.asn, tags=found.tags) if found is not None else msgspec.UNSET
 
 
 def _nat_gateway(records: VpcRecords, nat: NatGateway, elastic: Mapping[str, str]) -> NatGatewayDecl:

@@ -91,9 +91,9 @@ def _tunnel(store: Store, connection: VpnConnection, number: int) -> TunnelInfo:
     said = status.record.tunnels.get(number) if status is not None else None
     has_secret = bool(edge) and number in sealed_places(store, edge, connection.id)
     is_stale = bool(edge) and store.get(keys.host_live(edge)) is None
-    telemetry, message = telemetry_of(connection, tunnel, said, has_secret=has_secret)
+    telemetry, message = telemetry_of(connection, number, said, has_secret=has_secret)
     if is_stale and said is not None:
-        message += f" (as {edge} said last: its agent does not run)"
+        message += " (what its edge said last: the agent there does not run)"
     return TunnelInfo(
         number=number,
         tunnel=tunnel,
@@ -105,19 +105,18 @@ def _tunnel(store: Store, connection: VpnConnection, number: int) -> TunnelInfo:
     )
 
 
-def telemetry_of(
-    connection: VpnConnection, tunnel: Tunnel, said: TunnelStatus | None, *, has_secret: bool
-) -> tuple[Telemetry, str]:
-    """Return whether a tunnel carries packets, and why not.
+def telemetry_of(connection: VpnConnection, number: int, said: TunnelStatus | None, *, has_secret: bool) -> tuple[Telemetry, str]:
+    """Return whether a tunnel (1, 2) carries packets, and why not.
 
     As in EC2 a tunnel with BGP is up while the session is established, another one while it has an SA for packets.
     """
+    tunnel = connection.tunnels[number - 1]
     if not tunnel.edge:
         return Telemetry.DOWN, "the pair of edges has one edge only"
     if not has_secret:
-        return Telemetry.DOWN, f"edge {tunnel.edge} has no secret for it; netorch vpn rotate {connection.name} --tunnel N"
+        return Telemetry.DOWN, f"its edge has no secret for it; netorch vpn rotate {connection.name} --tunnel {number}"
     if said is None:
-        return Telemetry.DOWN, f"edge {tunnel.edge} has not said anything yet"
+        return Telemetry.DOWN, "its edge has not said anything yet"
     if said.child != CHILD_UP:
         return Telemetry.DOWN, "IPSEC IS DOWN"
     if connection.static:

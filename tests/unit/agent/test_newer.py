@@ -30,9 +30,9 @@ def newer_keys(world: World, vpc: Vpc, subnet_id: str, eni_id: str, address: str
         "group": keys.resource(make_id("sg", vpc.vni, 1)),
         "flow log": keys.resource(log.id),
         "mapping": keys.mapping(vpc.vni, address),
-        "unknown kind": keys.resource(make_id("vgw", vpc.vni, 1)),
+        "unknown kind": keys.resource(make_id("vpce", vpc.vni, 1)),
         "placement": keys.placement("hv1", eni_id),
-        "placement of an unknown kind": keys.placement("hv1", make_id("vgw", vpc.vni, 1)),
+        "placement of an unknown kind": keys.placement("hv1", make_id("vpce", vpc.vni, 1)),
     }
 
 
@@ -119,7 +119,7 @@ def test_a_newer_record_stops_no_move_of_another_vpc(world: World) -> None:
     world.run(subnet, "hv1")
     placed = world.run(other, "hv1")
     world.settle(2)
-    world.put(keys.resource(make_id("vgw", vpc.vni, 1)), NEWER)
+    world.put(keys.resource(make_id("vpce", vpc.vni, 1)), NEWER)
     moves.move_instance(world.store, world.operator, placed.instance.id, "hv2")
     world.settle(10)
     found = world.store.get(keys.mapping(placed.eni.vni, placed.eni.address))

@@ -18,6 +18,7 @@ from netorch.errors import NetorchError
 from netorch.records import keys
 from netorch.store.base import Put
 from netorch.store.sqlite import SqliteStore
+from tests.rig.sealing import publish_keys
 from tests.rig.seats import let_run
 from tests.unit.cli.whole_tree import tree
 
@@ -88,6 +89,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Return a store with something of every kind, and one damaged record."""
     path = tmp_path_factory.mktemp("made")
     (path / "vpc.yaml").write_text(tree.CLOUD)
+    with closing(SqliteStore(path / "db")) as store:
+        publish_keys(store, "e1", "e2")
     for line in tree.SETUP:
         done = CliRunner().invoke(cli, ["--store", str(path / "db"), *shlex.split(line.format(path / "vpc.yaml"))])
         assert done.exit_code == 0, (line, done.output, done.exception)

@@ -208,7 +208,7 @@ def test_mistakes_are_answered_with_what_to_do(run: Run, tmp_path: Path) -> None
     assert "/16 to /28" in error
     assert "does not exist" in run("vpc", "list", "-o", "json", code=1).stderr  # and nobody has made one
     assert "check the path" in run("plan", "-f", "nope.yaml", code=65).stderr
-    assert "Did you mean 'vpc'" in run("vpx", code=64).stderr
+    assert "Did you mean 'vpc'" in run("vppc", code=64).stderr
     assert "key=value" in run("vpc", "create", "x", "--cidr", "10.0.0.0/16", "--tag", "oops", code=64).stderr
 
 

@@ -24,7 +24,7 @@ from tests.unit.control.conftest import refused
 def test_a_vpc_with_a_newer_record_is_left_alone(store: Store, operator: Caller, which: str) -> None:
     vpcs = [create_vpc(store, operator, name=name, cidrs=["10.0.0.0/16"]) for name in ("old", "new")]
     subnet = create_subnet(store, operator, vpcs[1].id, name="a", cidr="10.0.0.0/24")
-    key = keys.resource(subnet.id if which == "subnet" else make_id("vgw", vpcs[1].vni, 1))
+    key = keys.resource(subnet.id if which == "subnet" else make_id("vpce", vpcs[1].vni, 1))
     before = store.get(keys.resource(subnet.id))
     assert before is not None
     store.txn((), [Put(key, b'{"schema":9,' + before.value.removeprefix(b'{"schema":2,').removeprefix(b"{"))])

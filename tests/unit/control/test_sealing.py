@@ -10,9 +10,10 @@ import pytest
 from nacl.exceptions import CryptoError
 from nacl.public import PrivateKey, SealedBox
 
-from netorch.control.base.private.sealing import Secret, edge_key, make_psk, seal, seal_writes, sealed_places
+from netorch.control.base.private.sealing import edge_key, make_psk, seal_writes, sealed_places
 from netorch.control.base.writes import Writes
 from netorch.errors import ApiError
+from netorch.model.outside.secrets import Secret, seal
 from netorch.model.outside.vpn_rules import psk
 from netorch.model.status import Sealed, SealingKey
 from netorch.records import keys
@@ -32,7 +33,7 @@ def opened(private: PrivateKey, text: str) -> Secret:
 
 def test_only_the_edge_opens_what_is_sealed_for_it() -> None:
     mine, other = PrivateKey.generate(), PrivateKey.generate()
-    first, second = (seal(key_of(mine), Secret(psk="canary.1234")) for _ in range(2))
+    first, second = (seal(key_of(mine).public, Secret(psk="canary.1234")) for _ in range(2))
     assert first != second  # whoever watches the store does not see that a key was set to what it was
     assert opened(mine, first).psk == "canary.1234"
     with pytest.raises(CryptoError):

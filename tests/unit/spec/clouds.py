@@ -28,6 +28,7 @@ from netorch.model.cloud import (
     SecurityGroupDecl,
     SubnetDecl,
     VpcDecl,
+    VpnGatewayDecl,
 )
 from netorch.model.eni import Attachment, Role, Uplink
 
@@ -268,7 +269,7 @@ def route_tables(draw: st.DrawFn, lists: list[str], subnets: list[str]) -> list[
 
 @st.composite
 def vpcs(draw: st.DrawFn, name: str, vni: int, hypervisors: list[str]) -> VpcDecl:
-    dual, leads_out, leads_away = (draw(st.booleans()) for _ in range(3))
+    dual, leads_out, leads_away, leads_home = (draw(st.booleans()) for _ in range(4))
     lists = draw(prefix_lists())
     found = draw(st.lists(names, max_size=4, unique=True))
     tables = draw(route_tables([found.name for found in lists], [f"10.{k // 8}.{k}.0/24" for k in range(len(found))]))
@@ -297,6 +298,7 @@ def vpcs(draw: st.DrawFn, name: str, vni: int, hypervisors: list[str]) -> VpcDec
         tags=draw(tags),
         internet_gateway=InternetGatewayDecl(name=draw(st.sampled_from(["", "no"])), tags=draw(tags)) if leads_out else UNSET,
         egress_only_internet_gateway=EgressOnlyInternetGatewayDecl(tags=draw(tags)) if leads_away else UNSET,
+        vpn_gateway=VpnGatewayDecl(asn=draw(st.sampled_from([64512, 4200000000])), tags=draw(tags)) if leads_home else UNSET,
         prefix_lists=lists,
         security_groups=groups,
         network_acls=acls,

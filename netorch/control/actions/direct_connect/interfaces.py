@@ -20,12 +20,13 @@ from netorch.control.actions.direct_connect.making import (
     static_routes,
 )
 from netorch.control.actions.direct_connect.users import read_connection, refused, users_of
-from netorch.control.base.private.sealing import Secret, seal_writes
+from netorch.control.base.private.sealing import seal_writes
 from netorch.control.base.quotas import quotas_of
 from netorch.control.base.structure import delete_part
 from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.model.mapping import GatewayMapping
 from netorch.model.outside.direct_connect import BgpAuthentication, Connection, VifState, VirtualInterface, state_of
+from netorch.model.outside.secrets import Secret
 from netorch.model.outside.vpn import VirtualPrivateGateway, VpnConnection
 from netorch.model.status import VifStatus
 from netorch.model.vpc import Vpc

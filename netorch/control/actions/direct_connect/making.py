@@ -9,7 +9,6 @@ import msgspec
 from netorch.control.actions.direct_connect.users import CLIENT_ERROR, mark_of, need, refused
 from netorch.control.base import checks
 from netorch.control.base.named import add_name
-from netorch.control.base.private.sealing import Secret
 from netorch.control.base.quotas import Quotas, check_limit
 from netorch.control.base.writes import Writes
 from netorch.errors import ApiError
@@ -22,6 +21,7 @@ from netorch.model.outside.direct_connect import (
     Connection,
     VirtualInterface,
 )
+from netorch.model.outside.secrets import Secret
 from netorch.model.outside.vpn import VirtualPrivateGateway, VpnConnection
 from netorch.model.routing.effective import ranges_of
 from netorch.model.rules import Violation

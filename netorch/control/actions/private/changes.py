@@ -8,11 +8,12 @@ import msgspec
 
 from netorch.control.actions.private.connections import inside_of, taken_networks
 from netorch.control.actions.private.wishes import TunnelWish, check_options, check_secret, checked_route
-from netorch.control.base.private.sealing import Secret, make_psk, seal_writes
+from netorch.control.base.private.sealing import make_psk, seal_writes
 from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError
 from netorch.model.outside import vpn_rules
 from netorch.model.outside.direct_connect import VirtualInterface
+from netorch.model.outside.secrets import Secret
 from netorch.model.outside.vpn import MAX_LEARNED, TUNNELS, Authentication, Tunnel, TunnelOptions, VpnConnection
 from netorch.model.rules import Violation
 from netorch.records import keys

@@ -14,7 +14,7 @@ from netorch.control.actions.private.wishes import TunnelWish, checked_tunnels, 
 from netorch.control.base import checks
 from netorch.control.base.named import add_name
 from netorch.control.base.pairs import expect_staying, pair_of
-from netorch.control.base.private.sealing import Secret, seal_writes
+from netorch.control.base.private.sealing import seal_writes
 from netorch.control.base.private.tunnels import ends, free_inside, inside_networks, seated, tunnel_address
 from netorch.control.base.quotas import Quotas, check_limit, quotas_of
 from netorch.control.base.structure import delete_part
@@ -24,6 +24,7 @@ from netorch.errors import ApiError
 from netorch.model.addr import Prefix, parse_prefix
 from netorch.model.mapping import GatewayMapping
 from netorch.model.outside.direct_connect import VirtualInterface
+from netorch.model.outside.secrets import Secret
 from netorch.model.outside.vpn import (
     NUMBER_LAST,
     Authentication,

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import msgspec
 
 from netorch.control.base import checks
-from netorch.control.base.private.sealing import Secret, make_psk
+from netorch.control.base.private.sealing import make_psk
 from netorch.errors import ApiError
 from netorch.model.addr import Prefix
 from netorch.model.outside import vpn_rules
+from netorch.model.outside.secrets import Secret
 from netorch.model.outside.vpn import MAX_LEARNED, TUNNELS, Authentication, TunnelOptions
 from netorch.model.rules import Violation
 from netorch.records.errors import invalid

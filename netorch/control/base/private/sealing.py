@@ -1,22 +1,18 @@
 """Secrets that one edge alone can open: pre-shared keys, private keys, keys of BGP. Nothing else of them is ever stored.
 
-They are sealed with libsodium's sealed boxes (X25519, XSalsa20-Poly1305) to the public key that the edge's agent publishes. What
-is sealed is JSON: `{"psk": ...}`, `{"key": ...}` for a private key in PEM, or `{"md5": ...}` for a key of BGP. No error and no
-change of a plan has any of it.
+They are sealed (netorch.model.outside.secrets) to the public key that the edge's agent publishes. No error and no change of a
+plan has any of it.
 """
 
 from __future__ import annotations
 
-import base64
 import secrets
 import string
 from typing import Final
 
-import msgspec
-from nacl.public import PublicKey, SealedBox
-
 from netorch.control.base.writes import ABSENT, Writes
 from netorch.errors import ApiError
+from netorch.model.outside.secrets import Secret, seal
 from netorch.model.status import Sealed, SealingKey
 from netorch.records import keys
 from netorch.records.read import Stored, get
@@ -26,29 +22,10 @@ PSK_LENGTH: Final = 32  # characters of one that netorch makes, EC2's
 _PSK_ALPHABET: Final = string.ascii_letters + string.digits + "._"  # EC2's
 
 
-class Secret(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is sealed: a pre-shared key, a private key in PEM, or a key of BGP. It never shows what it holds."""
-
-    psk: str = ""
-    key: str = ""
-    md5: str = ""
-
-    def __repr__(self) -> str:
-        return "Secret()"
-
-    __str__ = __repr__
-
-
 def make_psk() -> str:
     """Return a new pre-shared key, of EC2's form: it does not begin with 0."""
     first = secrets.choice(_PSK_ALPHABET.replace("0", ""))
     return first + "".join(secrets.choice(_PSK_ALPHABET) for _ in range(PSK_LENGTH - 1))
-
-
-def seal(key: SealingKey, secret: Secret) -> str:
-    """Return a secret that only the edge with that key can open, in base64; each time it looks different."""
-    box = SealedBox(PublicKey(base64.b64decode(key.public)))
-    return base64.b64encode(box.encrypt(msgspec.json.encode(secret))).decode()
 
 
 def edge_key(store: Store, edge: str) -> Stored[SealingKey]:
@@ -68,7 +45,7 @@ def seal_writes(writes: Writes, store: Store, edge: str, resource_id: str, secre
     key = edge_key(store, edge)
     known = get(store, keys.secret(edge, resource_id), Sealed)
     boxes = dict(known.record.boxes) if known is not None else {}
-    boxes |= {place: seal(key.record, one) for place, one in secret.items()}
+    boxes |= {place: seal(key.record.public, one) for place, one in secret.items()}
     writes.expect(keys.edge_key(edge), key.mod_revision)
     revision = known.mod_revision if known is not None else ABSENT
     writes.change(keys.secret(edge, resource_id), revision, Sealed(boxes=boxes))

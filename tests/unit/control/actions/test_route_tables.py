@@ -135,10 +135,11 @@ def test_a_local_route_is_replaced_by_an_interface_and_put_back(
         ("192.0.2.0/24", "local", "192.0.2.0/24 is not a range of the VPC, and only those are local"),
         ("0.0.0.0/0", "eigw", "0.0.0.0/0 is IPv4, and egress-only internet gateways take IPv6 only"),
         ("::/0", "nat-a", "::/0 is IPv6, and NAT gateways take IPv4 only"),
+        ("::/0", "vgw", "::/0 is IPv6, and virtual private gateways take IPv4 only"),
         (
             "0.0.0.0/0",
-            "vgw",
-            r"virtual private gateways \(vgw\) are not supported yet; choose one of blackhole, eigw, eni, igw, local, nat",
+            "vpce-s3",
+            r"gateway endpoints \(vpce\) are not supported yet; choose one of blackhole, eigw, eni, igw, local, nat, pcx, vgw",
         ),
         ("0.0.0.0/0", "nowhere", "'nowhere' is not a target"),
         ("nowhere", "blackhole", "'nowhere' is not a destination"),

@@ -12,10 +12,10 @@ from nacl.public import PrivateKey, SealedBox
 from netorch.control.actions import subnets, vpcs
 from netorch.control.actions.direct_connect import connections, interfaces
 from netorch.control.actions.direct_connect.making import Wanted
-from netorch.control.base.private.sealing import Secret
 from netorch.control.base.quotas import set_quotas
 from netorch.model.addr import parse_prefix
 from netorch.model.outside.direct_connect import BgpAuthentication, Connection, HostedConnection, VifState, VirtualInterface
+from netorch.model.outside.secrets import Secret
 from netorch.model.outside.vpn import AMAZON_ASN, VirtualPrivateGateway
 from netorch.model.outside.vpn_rules import INSIDE_RESERVED
 from netorch.model.status import Sealed, SealingKey, VifStatus

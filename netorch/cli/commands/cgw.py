@@ -1,0 +1,76 @@
+"""`netorch cgw`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from netorch.cli.context import Session, action, tag_option
+from netorch.cli.nouns import Delete, add_delete, add_list, add_show, add_tagging
+from netorch.cli.output import Columns, output_option, show_records
+from netorch.model.outside.vpn import CUSTOMER_ASN
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from netorch.control.actions.private.customers import CustomerGatewayInfo
+
+COLUMNS = Columns(("name", "owner", "address", "identity", "asn"), ("connections", "tags", "id"))
+
+
+@click.group()
+def command() -> None:
+    """Customer gateways: what is known of the customer's own VPN devices. They never change."""
+
+
+def row(info: CustomerGatewayInfo) -> dict[str, Any]:
+    """Return a customer gateway as it is shown."""
+    return {**msgspec.structs.asdict(info.gateway), "connections": list(info.connections)}
+
+
+def _rows(session: Session, _vpc: str | None, _output: str) -> list[dict[str, Any]]:
+    from netorch.control.actions.private.customers import describe_customer_gateways
+
+    return [row(info) for info in describe_customer_gateways(session.store, session.caller)]
+
+
+def _show(session: Session, ids: Sequence[str], output: str) -> None:
+    from netorch.control.actions.private.customers import describe_customer_gateway
+
+    show_records([row(describe_customer_gateway(session.store, session.caller, found)) for found in ids], output)
+
+
+def _delete() -> Delete:
+    from netorch.control.actions.private.customers import delete_customer_gateway
+
+    return delete_customer_gateway
+
+
+add_list(command, "List customer gateways.", COLUMNS, _rows, within_vpcs=False)
+add_show(command, "cgw", "customer gateway", "Show customer gateways.", _show)
+add_tagging(command, "cgw", "customer gateway")
+add_delete(command, "cgw", "customer gateway", "Delete customer gateways to which no VPN connection leads.", _delete)
+
+
+@command.command()
+@click.argument("name")
+@click.option("--address", default="", help="Its public IPv4 address, or that of the NAT that it is behind. Default: any.")
+@click.option("--identity", default="", help="What it calls itself in IKE, e.g. a domain name. Default: its address.")
+@click.option("--asn", type=int, default=CUSTOMER_ASN, show_default=True, help="Its AS number, for BGP.")
+@tag_option
+@output_option
+@action
+def create(session: Session, name: str, address: str, identity: str, asn: int, tags: dict[str, str], output: str) -> None:
+    """Describe a customer's VPN device.
+
+    If there is one with this address, identity and AS number, that one is shown, as in EC2. A device that leads to several VPCs
+    needs an identity for each.
+    """
+    from netorch.control.actions.private.customers import create_customer_gateway
+
+    made = create_customer_gateway(
+        session.store, session.caller, name=name, asn=asn, address=address, identity=identity, tags=tags
+    )
+    _show(session, [made.id], output)

@@ -1,0 +1,82 @@
+"""Options of the command line that are about the tunnels of VPN connections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import msgspec
+
+from netorch.model.outside import vpn_rules
+from netorch.model.outside.vpn import DpdAction, StartupAction, TunnelOptions
+
+_SEVERAL: Final = {  # field -> option, what may be chosen, help
+    "ike_versions": ("--ike-version", vpn_rules.IKE_VERSIONS, "IKE versions."),
+    "phase1_encryption": ("--phase1-encryption", vpn_rules.ENCRYPTION, "Ciphers of IKE."),
+    "phase1_integrity": ("--phase1-integrity", vpn_rules.INTEGRITY, "Hashes of IKE."),
+    "phase1_dh_groups": ("--phase1-dh-group", vpn_rules.PHASE1_DH_GROUPS, "Diffie-Hellman groups of IKE."),
+    "phase2_encryption": ("--phase2-encryption", vpn_rules.ENCRYPTION, "Ciphers of packets."),
+    "phase2_integrity": ("--phase2-integrity", vpn_rules.INTEGRITY, "Hashes of packets."),
+    "phase2_dh_groups": ("--phase2-dh-group", vpn_rules.PHASE2_DH_GROUPS, "Diffie-Hellman groups of packets."),
+}
+_NUMBERS: Final = {
+    "phase1_lifetime": ("--phase1-lifetime", "Seconds, 900 to 28800."),
+    "phase2_lifetime": ("--phase2-lifetime", "Seconds, 900 to 3600, and less than that of phase 1."),
+    "rekey_margin": ("--rekey-margin", "Seconds before the end of a lifetime, 60 to half of that of phase 2."),
+    "rekey_fuzz": ("--rekey-fuzz", "Percent by which the margin varies, 0 to 100."),
+    "replay_window": ("--replay-window", "Packets, 64 to 2048."),
+    "dpd_timeout": ("--dpd-timeout", "Seconds without an answer after which the other end is dead, 3 and more."),
+}
+_WORDS: Final = {
+    "dpd_action": ("--dpd-action", DpdAction, "What becomes of a tunnel whose other end is dead."),
+    "startup_action": ("--startup-action", StartupAction, "add: the customer's side begins; start: both do."),
+}
+
+
+def tunnel_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add an option for each of EC2's tunnel options; the command gets them under the names of the fields."""
+    for field, (word, help_text) in reversed(_NUMBERS.items()):
+        function = click.option(word, field, type=int, help=help_text)(function)
+    for field, (word, kind, help_text) in reversed(_WORDS.items()):
+        function = click.option(word, field, type=click.Choice([one.value for one in kind]), help=help_text)(function)
+    for field, (word, known, help_text) in reversed(_SEVERAL.items()):
+        choice = click.Choice([str(one) for one in known])
+        function = click.option(word, field, type=choice, multiple=True, help=f"{help_text} Repeatable.")(function)
+    return function
+
+
+def changed_options(before: TunnelOptions, chosen: dict[str, Any]) -> TunnelOptions:
+    """Return options of which those that were named are others."""
+    changed: dict[str, Any] = {}
+    for field, value in chosen.items():
+        if value is None or value == ():
+            continue
+        if field in _WORDS:
+            changed[field] = _WORDS[field][1](value)
+        elif field.endswith("dh_groups"):
+            changed[field] = tuple(int(one) for one in value)
+        else:
+            changed[field] = value
+    return msgspec.structs.replace(before, **changed)
+
+
+def file_option(word: str, name: str, help_text: str, **settings: Any) -> Callable[[Any], Any]:  # noqa: ANN401 - click's own
+    """Return an option that names a file of text, or several."""
+    path = click.Path(exists=True, dir_okay=False, path_type=Path)
+    return click.option(word, name, type=path, help=help_text, metavar="FILE", **settings)
+
+
+def text_of(path: Path) -> str:
+    """Return what a file says. An error has nothing of it."""
+    try:
+        return path.read_text().replace("\r\n", "\n")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise click.BadParameter(f"{path}: cannot be read: {why}") from None
+
+
+def key_of(path: Path) -> str:
+    """Return the pre-shared key that a file holds, in one line."""
+    return text_of(path).removesuffix("\n")

@@ -1,0 +1,1 @@
+"""Private networks elsewhere: gateways, customers, connections."""
