@@ -18,9 +18,9 @@ from netorch.errors import NetorchError
 from netorch.records import keys
 from netorch.store.base import Put
 from netorch.store.sqlite import SqliteStore
-from tests.rig.sealing import publish_keys
 from tests.rig.seats import let_run
 from tests.unit.cli.whole_tree import tree
+from tests.unit.sealing import publish_keys
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -18,7 +18,7 @@ from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
 from netorch.records.names import wrong_names
 from netorch.store.base import Store
-from tests.rig.sealing import publish_keys
+from tests.unit.sealing import publish_keys
 
 MakeEdge = Callable[..., Host]
 

@@ -25,9 +25,9 @@ from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.codec import encode
 from netorch.store.base import Delete, Put, Store
-from tests.rig.sealing import opened
 from tests.unit.control.conftest import refused
 from tests.unit.control.private.conftest import MakeEdge, clean
+from tests.unit.sealing import opened
 
 CANARY = "Canary.0123456789"
 
