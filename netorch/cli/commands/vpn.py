@@ -216,7 +216,7 @@ def modify(
     output: str,
     **chosen: Any,  # noqa: ANN401 - options of the tunnel
 ) -> None:
-    """Change the options of a tunnel, or the networks at both ends. Tunnels are negotiated anew.
+    """Change the options of a tunnel, or the networks at both ends. Tunnels are negotiated again.
 
     The other tunnel carries the packets meanwhile, if it is up.
     """

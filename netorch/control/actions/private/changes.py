@@ -32,7 +32,7 @@ def modify_tunnel(
     inside_cidr: str = "",
     options: Callable[[TunnelOptions], TunnelOptions] = lambda before: before,
 ) -> VpnConnection:
-    """Return a connection of which a tunnel (1, 2) has other options, or another network inside; the tunnel is negotiated anew.
+    """Return a connection of which a tunnel (1, 2) has other options, or another network inside; the tunnel is negotiated again.
 
     Raises:
       ApiError: InvalidVpnConnectionID.NotFound, InvalidParameterValue.
@@ -144,7 +144,7 @@ def rotate_secret(
     """Give a tunnel (1, 2) another secret; return the connection, and the pre-shared key if it was made here.
 
     With pre-shared keys and without a `secret`, one is made. With certificates, `secret` is the private key of the edge's new
-    `certificate`. The tunnel is negotiated anew.
+    `certificate`. The tunnel is negotiated again.
 
     Raises:
       ApiError: InvalidVpnConnectionID.NotFound, IncorrectState for a tunnel without an edge, or an edge without a key to seal
