@@ -118,6 +118,7 @@ class Rtnl:
 
     def learned(self, table: int) -> tuple[LearnedRoute, ...]:
         """Return the routes that a routing daemon has put into a table. Raises KernelError."""
+        self.skip(())  # so that the devices have their names
         try:
             return learned.read(self._channel, table, self._place.names)
         except OSError as error:

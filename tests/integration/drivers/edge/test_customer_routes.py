@@ -1,0 +1,134 @@
+"""What an edge learns from customers' routers and tells them: two birds speak, and Linux has the routes."""
+
+from __future__ import annotations
+
+import pytest
+
+from netorch.drivers.base import LearnedChanged
+from netorch.model.status import ESTABLISHED
+from netorch.state.l3 import Route
+from netorch.state.op import Create, Delete
+from tests.integration.drivers.edge.customers import DX, RANGES, VPN, A, B, Customers, Edge, table_of
+from tests.rig.world import wait_for
+
+pytestmark = pytest.mark.root
+
+SITE = "192.168.1.0/24"
+FIRST, SECOND, PORT, OF_B = "x-0013880000001", "x-0013880000002", "d-0013880000003", "x-0013890000004"
+
+
+def test_two_customers_with_the_same_addresses_learn_and_are_told_only_what_is_theirs(edge: Edge, customers: Customers) -> None:
+    a = customers.make(FIRST, A, SITE, "172.16.1.0/24")
+    b = customers.make(OF_B, B, SITE, "172.16.2.0/24")
+    assert (a.near, a.far) == (b.near, b.far)
+    peers = a.peer("of_a"), b.peer("of_b")
+    edge.add(*peers)
+    edge.wait_for(*peers)
+    wait_for(lambda: len(edge.learned(A)) == len(edge.learned(B)) == 2, "the routes")
+    assert edge.learned(A) == {SITE: (VPN + 1, FIRST), "172.16.1.0/24": (VPN + 1, FIRST)}
+    assert edge.learned(B) == {SITE: (VPN + 1, OF_B), "172.16.2.0/24": (VPN + 1, OF_B)}
+    wait_for(lambda: (a.told(), b.told()) == (set(RANGES[A]), set(RANGES[B])), "what they are told")
+    assert (edge.way(A, "192.168.1.1"), edge.way(B, "192.168.1.1")) == (FIRST, OF_B)
+    assert edge.way(A, "172.16.2.1") == ""
+    assert [edge.state(peer).accepted for peer in peers] == [2, 2]
+
+
+def test_a_route_that_comes_or_goes_is_an_event_of_its_table(edge: Edge, customers: Customers) -> None:
+    a, b = customers.make(FIRST, A, SITE), customers.make(OF_B, B, SITE)
+    peers = a.peer("of_a"), b.peer("of_b")
+    edge.add(*peers)
+    edge.wait_for(*peers)
+    wait_for(lambda: edge.learned(A) and edge.learned(B), "the routes")
+    edge.events()
+    for announced in ((SITE, "192.168.2.0/24"), ("192.168.2.0/24",)):
+        a.announce(*announced)
+        wait_for(lambda: LearnedChanged(table_of(A)) in edge.events(), "the event")
+        wait_for(lambda: edge.learned(A).keys() == set(announced), "the routes")  # noqa: B023 - done with it at once
+    assert LearnedChanged(table_of(B)) not in edge.events()
+
+
+def test_nothing_inside_the_vpc_nor_of_no_network_is_taken_and_the_default_route_is(edge: Edge, customers: Customers) -> None:
+    taken = {"0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/16", "128.0.0.0/1"}
+    own = ("10.0.0.0/16", "10.0.3.0/24", "10.0.1.5/32")
+    of_nobody = (
+        "0.1.0.0/16",
+        "127.0.0.0/8",
+        "127.1.1.1/32",
+        "169.254.0.0/16",
+        "169.254.169.254/32",
+        "224.0.0.0/4",
+        "240.0.0.0/4",
+    )
+    customer = customers.make(FIRST, A, *taken, *own, *of_nobody, SITE)
+    peer = customer.peer("of_a")
+    edge.add(peer)
+    edge.wait_for(peer)
+    wait_for(lambda: SITE in edge.learned(A), "the routes")
+    assert edge.learned(A).keys() == taken | {SITE}
+
+
+def test_a_router_with_too_many_prefixes_has_no_session_until_it_has_fewer(edge: Edge, customers: Customers) -> None:
+    hundred = [f"192.168.{number}.0/24" for number in range(100)]
+    customer, other = customers.make(FIRST, A, *hundred), customers.make(OF_B, B, SITE)
+    peer, of_b = customer.peer("of_a"), other.peer("of_b")
+    edge.add(peer, of_b)
+    edge.wait_for(peer, of_b)
+    wait_for(lambda: len(edge.learned(A)) == 100, "a hundred routes")
+    since = edge.since(of_b)
+    customer.announce(*hundred, "192.168.200.0/24")
+    wait_for(lambda: "limit" in edge.state(peer).reason, "the session's end")
+    wait_for(lambda: edge.learned(A) == {}, "its routes' end")
+    assert edge.state(peer).state != ESTABLISHED
+    customer.announce(*hundred)
+    wait_for(lambda: len(edge.learned(A)) == 100, "a hundred routes")
+    assert edge.since(of_b) == since
+
+
+def test_direct_connect_is_better_than_a_tunnel_whatever_the_paths(edge: Edge, customers: Customers) -> None:
+    tunnel = customers.make(FIRST, A, SITE, "172.16.0.0/16")
+    port = customers.make(PORT, A, SITE, net=11, prepend=5)
+    peers = tunnel.peer("tunnel"), port.peer("port", DX)
+    edge.add(*peers)
+    edge.wait_for(*peers)
+    wait_for(lambda: edge.learned(A) == {SITE: (DX + 6, PORT), "172.16.0.0/16": (VPN + 1, FIRST)}, "the routes")
+    assert edge.way(A, "192.168.1.1") == PORT
+    edge.apply(Delete(peers[1]))
+    wait_for(lambda: edge.learned(A) == {SITE: (VPN + 1, FIRST), "172.16.0.0/16": (VPN + 1, FIRST)}, "the tunnel's route")
+    assert edge.way(A, "192.168.1.1") == FIRST
+
+
+def test_of_two_tunnels_the_one_with_the_shorter_path_is_used(edge: Edge, customers: Customers) -> None:
+    first = customers.make(FIRST, A, SITE, prepend=2)
+    second = customers.make(SECOND, A, SITE, net=11, prepend=1)
+    peers = first.peer("first"), second.peer("second")
+    edge.add(*peers)
+    edge.wait_for(*peers)
+    wait_for(lambda: edge.learned(A) == {SITE: (VPN + 2, SECOND)}, "the second tunnel's route")
+    second.announce(SITE, prepend=3)
+    wait_for(lambda: edge.learned(A) == {SITE: (VPN + 3, FIRST)}, "the first tunnel's route")
+    assert edge.way(A, "192.168.1.1") == FIRST
+    first.announce()
+    wait_for(lambda: edge.learned(A) == {SITE: (VPN + 4, SECOND)}, "the second tunnel's route")
+    assert edge.way(A, "192.168.1.1") == SECOND
+
+
+def test_a_static_route_is_better_than_a_tunnel_s_learned_one_and_worse_than_direct_connect_s(
+    edge: Edge, customers: Customers
+) -> None:
+    tunnel, port = customers.make(FIRST, A, SITE), customers.make(PORT, A, net=11)
+    peers = tunnel.peer("tunnel"), port.peer("port", DX)
+    edge.add(*peers)
+    edge.wait_for(*peers)
+    wait_for(lambda: edge.learned(A) == {SITE: (VPN + 1, FIRST)}, "the tunnel's route")
+    customers.make(SECOND, A, net=12)  # a tunnel without BGP
+    static = Route(vni=A, table=table_of(A), dst=SITE, ifname=SECOND, metric=2000)
+    edge.apply(Create(static))
+    wait_for(lambda: edge.learned(A) == {}, "the learned route's end")
+    assert edge.way(A, "192.168.1.1") == SECOND
+    port.announce(SITE)
+    wait_for(lambda: edge.learned(A) == {SITE: (DX + 1, PORT)}, "the port's route")
+    assert edge.way(A, "192.168.1.1") == PORT
+    port.announce()
+    wait_for(lambda: edge.way(A, "192.168.1.1") == SECOND, "the static route")
+    edge.apply(Delete(static))
+    wait_for(lambda: edge.learned(A) == {SITE: (VPN + 1, FIRST)}, "the tunnel's route")
