@@ -39,11 +39,13 @@ def test_a_session_stays_while_others_come_change_and_go(edge: Edge, customers: 
 
     edge.add(other, of_b.peer("of_b"))
     edge.wait_for(other, of_b.peer("of_b"))
+    since_changed = changes.since()
     changed = msgspec.structs.replace(other, metric=1000, announces=("10.0.0.0/16", "10.9.0.0/16"))
     edge.apply(Replace(other, changed))
     wait_for(lambda: changes.told() == {"10.0.0.0/16", "10.9.0.0/16"}, "the announcements")
     wait_for(lambda: edge.learned(A) == {SITE: (1001, SECOND)}, "the other metric")
     assert stays.told() == set(RANGES[A])
+    assert changes.since() == since_changed, "what a VPC's further range changes needs no other session"
     edge.apply(Delete(changed), Delete(of_b.peer("of_b")))
     wait_for(lambda: edge.learned(A) == {SITE: (VPN + 1, FIRST)}, "the first one's route")
     assert edge.learned(B) == {}
@@ -100,10 +102,9 @@ def test_a_key_that_cannot_be_opened_keeps_nobody_else_waiting(edge: Edge, custo
     customer = customers.make(FIRST, A, SITE)
     peer = customer.peer("of_a")
     strange = seal(EdgeKey(tmp_path / "another.key").public, Secret(md5=KEY))
-    refused = [
-        customers.make(OF_B, B).peer(f"of_b{number}", secret=secret)
-        for number, secret in enumerate((strange, edge.seal(""), edge.seal('a"; include "/etc/shadow')))
-    ]
+    wrong = customers.make(OF_B, B)
+    secrets = (strange, edge.seal(""), edge.seal('a"; include "/etc/shadow'))
+    refused = [wrong.peer(f"of_b{number}", secret=secret) for number, secret in enumerate(secrets)]
     failures = edge.kernel.apply([Create(refused[0]), Create(peer), *map(Create, refused[1:])])
     assert [failure.op.obj for failure in failures] == refused
     assert all(KEY not in str(failure.error) and "shadow" not in str(failure.error) for failure in failures)
