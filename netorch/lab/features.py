@@ -69,6 +69,18 @@ PROBES = (
         why_needed="that nothing unverified leaves by an internet gateway",
     ),
     Probe(
+        name="xfrm",
+        command="ip link add p10 type xfrm dev lo if_id 1 && ip xfrm state add src 192.0.2.1 dst 192.0.2.2 proto esp spi 1 "
+        f"reqid 1 mode tunnel if_id 1 aead 'rfc4106(gcm(aes))' 0x{'01' * 20} 128",
+        why_needed="tunnels of a VPN",
+    ),
+    Probe(
+        name="vlan",
+        command="ip link add p11 type veth peer name p12 && ip link add link p11 name p13 type vlan proto 802.1ad id 5 && "
+        "ip link add link p13 name p14 type vlan id 6",
+        why_needed="virtual interfaces of Direct Connect",
+    ),
+    Probe(
         name="nft inet",
         command=_nft(
             "table inet p { map z { typeof iifname : ct zone; }; "
@@ -119,8 +131,10 @@ PROBES = (
     ),
 )
 _TOOLS = {"ip": "iproute2", "tc": "iproute2", "nft": "nftables", "unshare": "util-linux", "setpriv": "util-linux"}
-_BIRD = "bird"
-_BIRD_PACKAGE = "bird2"
+_EDGE_TOOLS = {  # what only edges need
+    "bird": ("bird2", "an edge that speaks BGP: with its border router, or with customers' routers"),
+    "charon-systemd": ("charon-systemd libstrongswan-standard-plugins", "an edge that ends tunnels of a VPN"),
+}
 
 
 def probe_script(probes: Sequence[Probe] = PROBES) -> str:
@@ -169,7 +183,7 @@ def probe_features(*, which: Callable[[str], str | None] = shutil.which, root: b
         )
 
     tools = [command_feature(tool, package, "making hosts and reading them") for tool, package in _TOOLS.items()]
-    tools.append(command_feature(_BIRD, _BIRD_PACKAGE, "an edge that announces its addresses by BGP", only_edges=True))
+    tools += [command_feature(tool, package, why, only_edges=True) for tool, (package, why) in _EDGE_TOOLS.items()]
     as_root = os.geteuid() == 0 if root is None else root
     command = ["unshare", *([] if as_root else ["--user", "--map-root-user"]), "--net", "--", "sh", "-c", probe_script()]
     try:

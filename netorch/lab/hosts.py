@@ -23,6 +23,7 @@ import msgspec
 
 from netorch.drivers import netns
 from netorch.drivers.bird.driver import border_directory, customers_directory
+from netorch.drivers.charon.driver import RUN as CHARON_RUN
 from netorch.errors import LabError, NetorchError
 from netorch.lab.kernel import SYSTEM_PATH
 from netorch.lab.topology import Node, Topology, env_name
@@ -316,7 +317,7 @@ def destroy(directory: Path) -> None:
     for name in names:
         netns.remove(name)
     for host in record.agents:
-        for place in (border_directory(host), customers_directory(host)):
+        for place in (border_directory(host), customers_directory(host), CHARON_RUN / host):
             shutil.rmtree(place, ignore_errors=True)
     shutil.rmtree(directory)
 

@@ -17,6 +17,7 @@ import pytest
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.control.views.describe import describe_instances
 from netorch.drivers.bird.driver import RUN as BIRD_RUN
+from netorch.drivers.charon.driver import RUN as CHARON_RUN
 from netorch.drivers.netns import RUN_NETNS
 from netorch.errors import LabError
 from netorch.lab import hosts
@@ -51,7 +52,7 @@ def example(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     assert namespaces() == before
     assert not any(map(hosts.alive, agents.values()))
     assert not directory.exists()
-    assert not any((BIRD_RUN / host).exists() for host in agents)
+    assert not any((run / host).exists() for run in (BIRD_RUN, CHARON_RUN) for host in agents)
 
 
 def apply(folder: Path, directory: Path) -> None:
