@@ -1,6 +1,7 @@
 #!/bin/sh
-# Start what blue's router runs: charon without a tunnel. connect.sh gives it more to do.
+# Start charon and bird on blue's router; connect.sh gives charon tunnels.
 set -e
 cd "$(dirname "$0")"
 mkdir -p /run/blue
 STRONGSWAN_CONF=strongswan.conf charon-systemd >/dev/null 2>&1 &
+bird -c bird.conf -s /run/blue/bird.ctl -P /run/blue/bird.pid
