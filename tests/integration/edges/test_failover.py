@@ -1,8 +1,8 @@
 """An edge loses its power under a download, and one is drained under datagrams.
 
 The cables keep their carriers: nobody is told, and hypervisors and the border router have to find out by themselves.
-NETORCH_KILLS edges are killed, ten by default. How long the hypervisor and the border router took to leave them is printed, and
-how long the download paused.
+NETORCH_KILLS edges are killed, ten by default. How long the hypervisor and the border router took to leave them is printed after
+every ten, and how long the download paused.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ from tests.rig.world import wait_for
 pytestmark = pytest.mark.root
 
 KILLS = int(os.environ.get("NETORCH_KILLS", "10"))
+KILL_S = 60  # so long a kill may take, on a slow machine, with everything that is waited for
+REPORT_EVERY = 10
 INSTANCE = "a/one"
 OTHER = {"e1": "e2", "e2": "e1"}
 
@@ -138,6 +140,24 @@ def is_left(speaking: Speaking, edge: str) -> Leaving:
     return Leaving(**left)
 
 
+class Death(NamedTuple):
+    """What a dead edge meant."""
+
+    is_used: bool  # whether the instance's host sent to it
+    left: Leaving
+    pause: float  # of the download, in seconds
+
+
+def report(deaths: Sequence[Death]) -> str:
+    """Return what has been measured so far."""
+    lines = (
+        ("the hypervisor leaves the edge that it uses", [each.left.hypervisor for each in deaths if each.is_used]),
+        ("the border leaves the edge", [each.left.border for each in deaths]),
+        ("the download pauses", [each.pause for each in deaths]),
+    )
+    return "; ".join(distribution(*line) for line in lines if line[1])
+
+
 def distribution(what: str, seconds: Sequence[float]) -> str:
     """Return the least, the greatest and what is between them; a percentile is a value that occurred."""
     ordered = sorted(seconds)
@@ -146,9 +166,10 @@ def distribution(what: str, seconds: Sequence[float]) -> str:
     return f"{what}: {', '.join(values)} s"
 
 
+@pytest.mark.timeout(KILL_S * KILLS)
 def test_a_download_survives_each_death_of_an_edge(speaking: Speaking, capsys: pytest.CaptureFixture[str]) -> None:
     download = Download(speaking)
-    pauses, left = [], []
+    deaths: list[Death] = []
     try:
         for number in range(KILLS):
             at_rest(speaking)
@@ -157,18 +178,14 @@ def test_a_download_survives_each_death_of_an_edge(speaking: Speaking, capsys: p
             is_used = sends_to(speaking) == edge
             since = len(download.arrivals) - 1
             with dead(edge):
-                left.append((is_used, is_left(speaking, edge)))
+                left = is_left(speaking, edge)
                 download.goes_on()
-            pauses.append(download.longest_pause(since))
+            deaths.append(Death(is_used, left, download.longest_pause(since)))
+            if len(deaths) % REPORT_EVERY == 0 or len(deaths) == KILLS:
+                with capsys.disabled():
+                    print(f"\n{len(deaths)} kills:", report(deaths))
     finally:
         download.close()
-    lines = (
-        ("the hypervisor leaves the edge that it uses", [each.hypervisor for is_used, each in left if is_used]),
-        ("the border leaves the edge", [each.border for _, each in left]),
-        ("the download pauses", pauses),
-    )
-    with capsys.disabled():
-        print(f"\n{KILLS} kills:", "; ".join(distribution(*line) for line in lines if line[1]))
 
 
 @pytest.mark.parametrize("edge", EDGES)

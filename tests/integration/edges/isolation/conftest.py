@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 
 import pytest
 
 from netorch.compiler.base import PORT_MAC
 from netorch.state.base import OUTSIDE
 from netorch.state.owner import netns_name
+from tests.integration.edges.isolation import customers6
 from tests.integration.edges.isolation.customers import (
     CLOUD,
     HOSTS,
@@ -18,9 +20,10 @@ from tests.integration.edges.isolation.customers import (
     UPLINK,
     WIRES,
 )
+from tests.integration.edges.isolation.customers6 import GATEWAYS6, LEADS_TO, UPLINK6
 from tests.integration.edges.isolation.ends import Ends
-from tests.rig.outskirts import BORDER, EDGES, INTERNET, SERVER, UPLINKS, Outskirts
-from tests.rig.seats import nat_of
+from tests.rig.outskirts import BORDER, EDGES, INTERNET, SERVER, SERVER6, UPLINKS, Outskirts
+from tests.rig.seats import egress_only_of, nat_of
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +41,52 @@ def outskirts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
             if instance.public:
                 found.associate(name, instance.public)
         found.settle()
+        yield found
+    finally:
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def outskirts6(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
+    """The four VPCs with IPv6 and their gateways."""
+    found = Outskirts(tmp_path_factory.mktemp("isolation6"))
+    world = found.world
+    try:
+        world.start_agents()
+        world.apply(customers6.CLOUD)
+        for name in ("a", "c"):
+            found.seat(name)
+        found.seat("d", "other")
+        for name in ("b", "d"):
+            found.seat_egress_only(name)
+        found.settle()
+        yield found
+    finally:
+        found.close()
+
+
+@pytest.fixture
+def ends6(outskirts6: Outskirts) -> Iterator[Ends]:
+    """All ends of IPv6, which send and hear."""
+    found, world = Ends(), outskirts6.world
+    try:
+        for name in LEADS_TO:
+            place, eni = outskirts6.place(name), world.eni(name)
+            found.let_send_frames(name, eni.ipv6_address, place, "eth0", eni.mac, PORT_MAC)
+            found.let_hear_wire(name, place, "eth0")
+        for name in HOSTS:
+            found.let_hear_ipv6(name, name)
+            found.let_hear_ipv6(f"{name} overlay", world.hosts[name].overlay)
+        for edge, name in product(EDGES, "bd"):
+            found.let_hear_ipv6(f"{edge} {name} eigw", netns_name(edge, egress_only_of(world.vpc(name).vni)))
+        for wire, (what, edge) in WIRES.items():
+            found.let_send_frames(wire, SERVER6 if what == INTERNET else GATEWAYS6[edge], *outskirts6.wire_to(edge))
+        for edge in EDGES:
+            found.let_send(f"{edge} outside", UPLINK6[edge], netns_name(edge, OUTSIDE))
+            found.let_hear_ipv6(f"{edge} outside", netns_name(edge, OUTSIDE))
+            found.let_hear_wire(f"{edge} uplink", BORDER, f"to-{edge}")
+        found.let_hear_ipv6(BORDER, BORDER)
+        found.let_hear_wire(INTERNET, INTERNET, "eth0")
         yield found
     finally:
         found.close()

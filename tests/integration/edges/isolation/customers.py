@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from netorch.model.addr import parse_ip, parse_prefix
 from tests.integration.edges.isolation.ends import Arrival, Ends, Shot
 from tests.rig.outskirts import BORDER, EDGES, INTERNET, SERVER, UPLINKS
 
@@ -76,7 +77,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     private: str
     public: str = ""
-    leads_to: str = ""  # what its route table says of the internet: igw, nat or nothing
+    leads_to: str = ""  # what its route table says of the internet: igw, nat, eigw or nothing
     peers: str = ""  # the VPCs that its route table leads to
     shut: str = "-"  # how addresses begin to which its route table leads nowhere
 
@@ -115,6 +116,31 @@ ADDRESSES: Final = tuple(
 )
 
 
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    """What is outside of VPCs, by addresses of one IP version."""
+
+    server: str
+    uplinks: Mapping[str, str]  # edge -> its address there
+    gateways: Mapping[str, str]  # edge -> the border router's
+    borders: tuple[str, ...]  # all addresses of the border router
+    loud: tuple[str, ...]
+    ranges: Mapping[str, str]  # VPC -> what is inside
+    routers: Mapping[str, tuple[str, ...]]  # VPC -> the router's addresses
+    public: tuple[str, ...]  # what is routed to edges
+
+
+SITE: Final = Site(
+    server=SERVER,
+    uplinks=UPLINK,
+    gateways={edge: UPLINKS[edge].gateway for edge in EDGES},
+    borders=BORDERS,
+    loud=LOUD,
+    ranges={"a": "10.0.0.0/16", "b": "10.0.0.0/16", "c": "10.0.0.0/16", "d": "11.7.0.0/16"},
+    routers=ROUTERS,
+    public=PUBLIC,
+)
+
+
 def is_on_the_way(arrival: Arrival) -> bool:
     """Return whether a packet was seen as it left an edge."""
     return arrival.at.endswith(" uplink")
@@ -125,6 +151,7 @@ class Rules(msgspec.Struct, frozen=True):
 
     instances: Mapping[str, Instance]
     nat_public: str = NAT_PUBLIC
+    site: Site = SITE
 
     def reached(self, shot: Shot) -> set[Arrival]:
         """Return where a packet arrives."""
@@ -135,7 +162,7 @@ class Rules(msgspec.Struct, frozen=True):
             return self._from_underlay(shot, HOSTS[name])
         if name in WIRES:
             return self._from_wire(shot, *WIRES[name])
-        return self._to_outside(shot, UPLINK[name.removesuffix(" outside")])
+        return self._to_outside(shot, self.site.uplinks[name.removesuffix(" outside")])
 
     def broken_by(self, found: Mapping[Shot, set[Arrival]]) -> dict[Shot, set[Arrival]]:
         """Return what arrives elsewhere than it should, and what leaves an edge in another's name or for the pool."""
@@ -148,51 +175,52 @@ class Rules(msgspec.Struct, frozen=True):
     def _is_broken_by(self, shot: Shot, got: set[Arrival]) -> bool:
         leaving = {each for each in got if is_on_the_way(each)}
         reached = self.reached(shot)
-        if shot.sender in self.instances and shot.destination in ROUTERS_OF_UPLINKS:
+        if shot.sender in self.instances and shot.destination in self.site.gateways.values():
             # It leaves by the other uplink, or not at all: an uplink's own network is no part of the internet.
             reached = reached if leaving else set()
         return got - leaving != reached or any(self._leaves_wrongly(shot, each) for each in leaving)
 
     def _leaves_wrongly(self, shot: Shot, leaving: Arrival) -> bool:
-        router = UPLINKS[leaving.at.removesuffix(" uplink")].gateway
+        router = self.site.gateways[leaving.at.removesuffix(" uplink")]
         is_operators = leaving.destination == router and shot.sender in self.instances
-        return is_operators or leaving.destination in PUBLIC or leaving.source != self.source_outside(shot.sender)
+        return is_operators or leaving.destination in self.site.public or leaving.source != self.source_outside(shot.sender)
 
     def source_outside(self, name: str) -> str:
         """Return in whose name packets of an end leave by an uplink, or nothing."""
         if name in self.instances:
             sender = self.instances[name]
-            return {"igw": sender.public, "nat": self.nat_public}.get(sender.leads_to, "")
-        return UPLINK.get(name.removesuffix(" outside"), "")
+            return {"igw": sender.public, "nat": self.nat_public, "eigw": sender.private}.get(sender.leads_to, "")
+        return self.site.uplinks.get(name.removesuffix(" outside"), "")
 
     def _from_instance(self, shot: Shot, name: str, sender: Instance) -> set[Arrival]:
         vpc, to, router = name[0], shot.destination, f"{sender.host} overlay"
         if shot.kind == "error":  # about a packet that it has not received
             return set()
-        if to in (*ROUTERS[vpc], *LOUD):  # what is for all is not answered
+        if to in (*self.site.routers[vpc], *self.site.loud):  # what is for all is not answered
             return {Arrival(router, sender.private, to)} if shot.kind == "ping" else set()
         for other, instance in self.instances.items():
             if instance.private == to and other[0] in vpc + sender.peers:
                 return {Arrival(other, sender.private, to)}
         source = self.source_outside(name)
-        return self._to_outside(shot, source) if source and not to.startswith(("10.", sender.shut)) else set()
+        is_local = parse_prefix(self.site.ranges[vpc]).holds(*parse_ip(to))
+        return self._to_outside(shot, source) if source and not is_local and not to.startswith(sender.shut) else set()
 
     def _to_outside(self, shot: Shot, source: str) -> set[Arrival]:
         """Return where a packet arrives that is outside of VPCs, in the name of a public address."""
         to = shot.destination
-        if to == SERVER:
+        if to == self.site.server:
             return {Arrival(INTERNET, source, to)}
-        if to in BORDERS:
+        if to in self.site.borders:
             return {Arrival(BORDER, source, to)}
         return self._to_edge(shot, source, EDGES) or self._to_public(shot, source)
 
     def _from_wire(self, shot: Shot, what: str, edge: str) -> set[Arrival]:
         """Return where a packet arrives that the border hands to an edge."""
-        source = SERVER if what == INTERNET else UPLINKS[edge].gateway
+        source = self.site.server if what == INTERNET else self.site.gateways[edge]
         return self._to_edge(shot, source, (edge,)) or self._to_public(shot, source)
 
     def _to_edge(self, shot: Shot, source: str, edges: tuple[str, ...]) -> set[Arrival]:
-        meant = [edge for edge in edges if shot.destination in (UPLINK[edge], *LOUD)]
+        meant = [edge for edge in edges if shot.destination in (self.site.uplinks[edge], *self.site.loud)]
         return {Arrival(f"{edge} outside", source, shot.destination) for edge in meant if shot.kind == "ping"}
 
     def _to_public(self, shot: Shot, source: str) -> set[Arrival]:

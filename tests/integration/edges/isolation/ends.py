@@ -21,9 +21,10 @@ import msgspec
 from netorch.compiler.base import router_mac
 from netorch.drivers.netlink import SO_RCVBUFFORCE
 from netorch.lab.wiring import in_node
+from netorch.model.addr import version_of
 from netorch.model.packet import ACK, ERRORS, Packet, echo
-from netorch.model.security import ICMP, TCP, UDP
-from tests.rig.packets import ETH_P_IP, VXLAN_PORT, ethernet, vxlan
+from netorch.model.security import ICMP, ICMPV6, TCP, UDP
+from tests.rig.packets import ETH_P_IP, ETH_P_IPV6, VXLAN_PORT, ethernet, ip_packet, vxlan
 from tests.rig.policy_frames import frame
 from tests.rig.world import wait_for
 
@@ -36,7 +37,11 @@ _NO_MAC: Final = "02:00:00:00:00:00"
 _AT_ONCE: Final = 64  # packets between two looks at what has arrived
 _AGAIN_S: Final = 1.0  # before what has not come is sent once more
 _TOKEN_BYTES: Final = 6
-_ECHO_REPLY, _UNREACHABLE, _HOST_UNREACHABLE = 0, 3, 1  # RFC 792
+_ETHERTYPES: Final = {4: ETH_P_IP, 6: ETH_P_IPV6}
+_FAMILIES: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
+_ANSWERS: Final = {4: (0,), 6: (129, 137)}  # echo replies, and redirects of IPv6: RFC 792, RFC 4443, RFC 4861
+_REDIRECT_CUTS: Final = 8  # bytes at most, from the end of what it quotes
+_HOST_UNREACHABLE: Final = {4: (ICMP, 3, 1), 6: (ICMPV6, 1, 3)}  # protocol, type, code
 
 Craft = Callable[[str, str, int], Packet]  # takes source, destination, and a number of its own
 
@@ -72,7 +77,7 @@ class Ends:
         self._token = os.urandom(_TOKEN_BYTES)
         self._sockets: list[socket.socket] = []
         self._senders: dict[str, Sender] = {}
-        self._ears: list[tuple[str, socket.socket, int]] = []  # the end, and how many bytes there are before the IP header
+        self._ears: list[tuple[str, Callable[[], bytes]]] = []  # the end, and what returns the next packet
         self._shots: list[Shot] = []  # by the number in its token
         self._arrivals: dict[int, set[Arrival]] = defaultdict(set)
         self.answers: dict[Shot, set[Arrival]] = defaultdict(set)  # and errors about it
@@ -82,37 +87,48 @@ class Ends:
     def let_send_frames(self, name: str, source: str, netns: str, device: str, mac: str, to: str) -> None:
         """Let an end send frames by a device, from one MAC to another."""
         opened = self._packet_socket(netns, device)
-        self._senders[name] = Sender(source, lambda packet: opened.send(ethernet(to, mac, ETH_P_IP, packet)))
+        ethertype = _ETHERTYPES[version_of(source)]
+        self._senders[name] = Sender(source, lambda packet: opened.send(ethernet(to, mac, ethertype, packet)))
 
     def let_send_vxlan(self, name: str, source: str, netns: str, vteps: tuple[str, str], vni: int, to: str) -> None:
         """Let a host send frames of a VPC to a MAC, by hand, from one VTEP to another."""
         with in_node(netns):
             opened = self._kept(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         opened.bind((vteps[0], 0))
+        ethertype = _ETHERTYPES[version_of(source)]
 
         def send(packet: bytes) -> None:
-            opened.sendto(vxlan(vni, ethernet(to, router_mac(vteps[0]), ETH_P_IP, packet)), (vteps[1], VXLAN_PORT))
+            opened.sendto(vxlan(vni, ethernet(to, router_mac(vteps[0]), ethertype, packet)), (vteps[1], VXLAN_PORT))
 
         self._senders[name] = Sender(source, send)
 
     def let_send(self, name: str, source: str, netns: str) -> None:
         """Let a host send by its routes; what has none is not sent."""
-        opened = self._raw_socket(netns, socket.IPPROTO_RAW)
+        opened = self._raw_socket(netns, socket.IPPROTO_RAW, version_of(source))
 
         def send(packet: bytes) -> None:
             with suppress(OSError):
-                opened.sendto(packet, (socket.inet_ntoa(packet[16:20]), 0))
+                opened.sendto(packet, (_ends_of(packet)[1], 0))
 
         self._senders[name] = Sender(source, send)
 
     def let_hear_wire(self, name: str, netns: str, device: str) -> None:
         """Let an end hear whatever comes to a device, for itself or not."""
-        self._ears.append((name, self._packet_socket(netns, device), _ETHERNET_BYTES))
+        opened = self._packet_socket(netns, device)
+        self._ears.append((name, lambda: opened.recv(65535)[_ETHERNET_BYTES:]))
 
     def let_hear(self, name: str, netns: str) -> None:
         """Let a host hear what comes for itself and its rules take. Source: raw(7)."""
         for protocol in (UDP, TCP, ICMP):
-            self._ears.append((name, self._raw_socket(netns, protocol), 0))
+            opened = self._raw_socket(netns, protocol)
+            self._ears.append((name, partial(opened.recv, 65535)))
+
+    def let_hear_ipv6(self, name: str, netns: str) -> None:
+        """Let a host hear the same by IPv6, of which sockets do not show the header. Source: ipv6(7), RFC 3542 section 3."""
+        for protocol in (UDP, TCP, ICMPV6):
+            opened = self._raw_socket(netns, protocol, 6)
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+            self._ears.append((name, partial(_packet_of, opened, protocol)))
 
     def _packet_socket(self, netns: str, device: str) -> socket.socket:
         with in_node(netns):
@@ -121,9 +137,9 @@ class Ends:
         opened.bind((device, _ETH_P_ALL))
         return self._kept(opened)
 
-    def _raw_socket(self, netns: str, protocol: int) -> socket.socket:
+    def _raw_socket(self, netns: str, protocol: int, version: int = 4) -> socket.socket:
         with in_node(netns):
-            return self._kept(socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol))
+            return self._kept(socket.socket(_FAMILIES[version], socket.SOCK_RAW, protocol))
 
     def _kept(self, opened: socket.socket) -> socket.socket:
         self._sockets.append(opened)
@@ -169,14 +185,15 @@ class Ends:
         self._shots.append(shot)
         sender = self._senders[shot.sender]
         packet = self.kinds[shot.kind](sender.source, shot.destination, number)
-        sender.send(frame(packet, _NO_MAC, self._token + number.to_bytes(4, "big"))[_ETHERNET_BYTES:])
+        token = self._token + number.to_bytes(4, "big") + bytes(_REDIRECT_CUTS)
+        sender.send(frame(packet, _NO_MAC, token)[_ETHERNET_BYTES:])
         return number
 
     def _hear(self) -> None:
-        for name, opened, skip in self._ears:
+        for name, heard in self._ears:
             with suppress(BlockingIOError):
                 while True:
-                    self._take(name, opened.recv(65535)[skip:])
+                    self._take(name, heard())
 
     def _take(self, name: str, packet: bytes) -> None:
         at = packet.find(self._token)
@@ -184,7 +201,7 @@ class Ends:
             return
         number = int.from_bytes(packet[at + _TOKEN_BYTES : at + _TOKEN_BYTES + 4], "big")
         shot = self._shots[number]
-        arrival = Arrival(name, socket.inet_ntoa(packet[12:16]), socket.inet_ntoa(packet[16:20]))
+        arrival = Arrival(name, *_ends_of(packet))
         if _is_answer(shot, packet):
             self.answers[shot].add(arrival)
         else:
@@ -196,20 +213,41 @@ class Ends:
             opened.close()
 
 
-def _head(packet: bytes) -> bytes:
-    return packet[(packet[0] & 15) * 4 :]
+def _packet_of(opened: socket.socket, protocol: int) -> bytes:
+    """Return the next packet of IPv6 that a raw socket has received, with a header. Raises BlockingIOError."""
+    body, ancillary, _, sender = opened.recvmsg(65535, socket.CMSG_SPACE(20))
+    (destination,) = (data[:16] for level, kind, data in ancillary if (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO))
+    return ip_packet(sender[0].partition("%")[0], socket.inet_ntop(socket.AF_INET6, destination), protocol, body)
+
+
+def _is_ipv6(packet: bytes) -> bool:
+    return packet[0] >> 4 == 6
+
+
+def _ends_of(packet: bytes) -> tuple[str, str]:
+    """Return the addresses of a packet."""
+    if _is_ipv6(packet):
+        return socket.inet_ntop(socket.AF_INET6, packet[8:24]), socket.inet_ntop(socket.AF_INET6, packet[24:40])
+    return socket.inet_ntoa(packet[12:16]), socket.inet_ntoa(packet[16:20])
+
+
+def _carried(packet: bytes) -> tuple[int, bytes]:
+    """Return the protocol of a packet, and what is behind its header; ours have no extension headers."""
+    return (packet[6], packet[40:]) if _is_ipv6(packet) else (packet[9], packet[(packet[0] & 15) * 4 :])
 
 
 def _is_encapsulated(packet: bytes) -> bool:
     """Return whether a packet only carries another one, by VXLAN."""
-    return packet[9] == UDP and struct.unpack_from("!H", _head(packet), 2)[0] == VXLAN_PORT
+    protocol, head = _carried(packet)
+    return protocol == UDP and struct.unpack_from("!H", head, 2)[0] == VXLAN_PORT
 
 
 def _is_answer(shot: Shot, packet: bytes) -> bool:
     """Return whether a packet is not the one that was sent, but one that it has caused. Nothing answers an error: RFC 1122."""
-    protocol, head = packet[9], _head(packet)
-    if protocol == ICMP:
-        return head[0] == _ECHO_REPLY or (not shot.kind.startswith("error") and head[0] in ERRORS[4])
+    protocol, head = _carried(packet)
+    version = 6 if _is_ipv6(packet) else 4
+    if protocol == (ICMPV6 if version == 6 else ICMP):
+        return head[0] in _ANSWERS[version] or (not shot.kind.startswith("error") and head[0] in ERRORS[version])
     return protocol == TCP and bool(head[13] & ACK)
 
 
@@ -222,8 +260,13 @@ def _begins(protocol: int, port: int, source: str, destination: str, number: int
 
 def error_about(quoted: Packet, source: str, destination: str) -> Packet:
     """Return an ICMP error of a router about a packet."""
-    code = {"icmp_type": _UNREACHABLE, "icmp_code": _HOST_UNREACHABLE}
-    return Packet(source=source, destination=destination, protocol=ICMP, quoted=quoted, **code)
+    protocol, kind, code = _HOST_UNREACHABLE[version_of(source)]
+    return Packet(source=source, destination=destination, protocol=protocol, quoted=quoted, icmp_type=kind, icmp_code=code)
+
+
+def craft_error(quoted: Packet) -> Craft:
+    """Return what makes ICMP errors about a packet."""
+    return lambda source, destination, _number: error_about(quoted, source, destination)
 
 
 def _error(source: str, destination: str, number: int) -> Packet:

@@ -3,58 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from itertools import product
 
-import msgspec
 import pytest
 
 from netorch.model.packet import Packet
-from netorch.model.security import UDP
 from tests.integration.edges.isolation.customers import INSTANCES, NAT, PUBLIC, RULES, WIRES, is_on_the_way
-from tests.integration.edges.isolation.ends import Arrival, Craft, Ends, Shot, error_about
-from tests.rig.outskirts import INTERNET, SERVER, Outskirts, udp_socket
+from tests.integration.edges.isolation.ends import Arrival, Ends, Shot, craft_error
+from tests.integration.edges.isolation.flows import Flow, flowing
+from tests.rig.outskirts import Outskirts
 
 pytestmark = pytest.mark.root
 
 SENDERS = ("a/one", "a/two", "b/one", "b/two", "b/web")
-PORT = 7000
 PRIVATE = sorted({instance.private for instance in INSTANCES.values()})
-
-
-class Flow(msgspec.Struct, frozen=True):
-    """Datagrams of an instance to a server, as both ends see them."""
-
-    inside: Packet
-    outside: Packet
 
 
 @pytest.fixture
 def flows(outskirts: Outskirts) -> Iterator[dict[str, Flow]]:
-    """A flow of each sender, all of which are under way."""
-    found = {}
-    with ExitStack() as stack:
-        server = stack.enter_context(udp_socket(INTERNET, (SERVER, PORT)))
-        for name in SENDERS:
-            client = stack.enter_context(udp_socket(outskirts.place(name)))
-            client.connect((SERVER, PORT))
-            client.send(name.encode())
-            _, (public, port) = server.recvfrom(64)
-            server.sendto(b"answer", (public, port))
-            assert client.recv(16) == b"answer"
-            inside = Packet(
-                source=INSTANCES[name].private,
-                destination=SERVER,
-                protocol=UDP,
-                source_port=client.getsockname()[1],
-                destination_port=PORT,
-            )
-            found[name] = Flow(inside, msgspec.structs.replace(inside, source=public, source_port=port))
+    with flowing(outskirts, RULES, SENDERS) as found:
         yield found
-
-
-def craft_error(quoted: Packet) -> Craft:
-    return lambda source, destination, _number: error_about(quoted, source, destination)
 
 
 def teach(ends: Ends, flows: dict[str, Flow], view: Callable[[Flow], Packet]) -> dict[str, str]:

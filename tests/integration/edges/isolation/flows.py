@@ -1,0 +1,65 @@
+"""Datagrams of instances to a server of the internet, so that there is something for errors to be about."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Final
+
+import msgspec
+
+from netorch.model.packet import Packet
+from netorch.model.security import UDP
+from tests.integration.edges.isolation.customers import Rules
+from tests.rig.outskirts import ANY, INTERNET, Outskirts, udp_socket
+
+PORT: Final = 7000
+_AGAIN_S: Final = 2.0  # connection tracking forgets what is silent for 30 s, and a slow machine is silent for longer
+
+
+class Flow(msgspec.Struct, frozen=True):
+    """Datagrams of an instance to a server, as both ends see them."""
+
+    inside: Packet
+    outside: Packet
+
+
+@contextmanager
+def flowing(outskirts: Outskirts, rules: Rules, senders: Iterable[str]) -> Iterator[dict[str, Flow]]:
+    """Give a flow of each sender, all of which are under way and stay so."""
+    found: dict[str, Flow] = {}
+    to = (rules.site.server, PORT)
+    with ExitStack() as stack:
+        server = stack.enter_context(udp_socket(INTERNET, to))
+        clients = []
+        for name in senders:
+            own = rules.instances[name].private
+            client = stack.enter_context(udp_socket(outskirts.place(name), (ANY[6 if ":" in own else 4], 0)))
+            client.connect(to)
+            client.send(name.encode())
+            _, (public, port, *more) = server.recvfrom(64)
+            server.sendto(b"answer", (public, port, *more))
+            assert client.recv(16) == b"answer"
+            inside = Packet(
+                source=own, destination=to[0], protocol=UDP, source_port=client.getsockname()[1], destination_port=PORT
+            )
+            found[name] = Flow(inside, msgspec.structs.replace(inside, source=public, source_port=port))
+            clients.append(client)
+        ended = threading.Event()
+        speaking = threading.Thread(target=_speak, args=(clients, ended), daemon=True)
+        speaking.start()
+        try:
+            yield found
+        finally:
+            ended.set()
+            speaking.join()
+
+
+def _speak(clients: list[socket.socket], ended: threading.Event) -> None:
+    """Let each client send something now and then; an error may be what it hears of."""
+    while not ended.wait(_AGAIN_S):
+        for client in clients:
+            with suppress(OSError):
+                client.send(b"again")
