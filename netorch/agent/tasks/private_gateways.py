@@ -23,7 +23,7 @@ from netorch.agent.tasks.base import Task, Turn
 from netorch.agent.tasks.rounds import Rounds
 from netorch.compiler.private import LocalTunnel, LocalVif
 from netorch.drivers.base import CustomerSession, Kernel, KernelEvent, LearnedChanged, LearnedRoute, TunnelsChanged
-from netorch.errors import KernelError
+from netorch.errors import KernelError, StoreError
 from netorch.model.eni import Role
 from netorch.model.mapping import GatewayMapping, Reach, ReachedPrefix
 from netorch.model.outside.direct_connect import VirtualInterface
@@ -81,9 +81,7 @@ class PrivateGateways(Task):
         self._publisher.publish(keys.edge_key(host.name), SealingKey(public=key) if key else None)
         self._owed |= {vni for vni, kinds in turn.dirty.kinds.items() if not kinds.isdisjoint(_MATTERING)}
         if turn.store is not None:
-            for vni in sorted(self._owed):
-                self._say_reach(turn.store, vni)
-            self._owed.clear()
+            self._say_all_reach(turn.store)
         for gone in self._published.keys() - here.keys():
             self._publish(gone, {})
         if here and turn.now >= self._ask_at:
@@ -110,6 +108,15 @@ class PrivateGateways(Task):
         return view.of(kind) if view is not None else ()
 
     # --- what this edge reaches ----------------------------------------------------------------------------------------------
+
+    def _say_all_reach(self, store: Store) -> None:
+        """Write what is owed; what the store does not take now stays owed."""
+        try:
+            for vni in sorted(self._owed):
+                self._say_reach(store, vni)
+                self._owed.discard(vni)
+        except StoreError as error:
+            log.warning("reach not written reason=%r", str(error))
 
     def _say_reach(self, store: Store, vni: int) -> None:
         """Write what this edge reaches through a VPC's gateway, if that is something else than before."""

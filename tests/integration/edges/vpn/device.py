@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 from pathlib import Path
 from typing import Any, Final
@@ -47,8 +46,18 @@ class Device:
         log = self.directory / "charon.log"
         own = f"load = {_PLUGINS}\nplugins {{ vici {{ socket = unix://{self._vici} }} }}\nfilelog {{ log {{ path = {log} }} }}"
         conf.write_text(f"{settings}\ncharon-systemd {{\n{own}\n}}\n")
-        self._start([CHARON], STRONGSWAN_CONF=str(conf))
+        self._charon = self._start([CHARON], STRONGSWAN_CONF=str(conf))
         wait_for(self._vici.exists, f"charon of {self.netns}")
+
+    def begin_anew(self) -> None:
+        """Let charon begin its tunnels anew, as if the device had just been switched on."""
+        self._charon.kill()
+        self._charon.wait()
+        self._vici.unlink(missing_ok=True)
+        self.shell("ip xfrm state flush; ip xfrm policy flush")
+        self._charon = self._start([CHARON], STRONGSWAN_CONF=str(self.directory / "strongswan.conf"))
+        wait_for(self._vici.exists, f"charon of {self.netns}")
+        self._swanctl("--load-all", "--clear", "--file", str(self.directory / "swanctl.conf"))
 
     def load(self, swanctl_conf: str) -> str:
         """Load a file as `swanctl --load-all` does; return what that prints."""
@@ -86,7 +95,7 @@ class Device:
     def close(self) -> None:
         """End what runs, and the namespace."""
         for process in self._running:
-            process.send_signal(signal.SIGKILL)
+            process.kill()
             process.wait()
         subprocess.run(["ip", "netns", "del", self.netns], check=False)
 
@@ -99,8 +108,9 @@ class Device:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def _start(self, command: list[str], **environment: str) -> None:
+    def _start(self, command: list[str], **environment: str) -> subprocess.Popen[bytes]:
         words = ["ip", "netns", "exec", self.netns, *command]
         nothing = subprocess.DEVNULL
         process = subprocess.Popen(words, stdin=nothing, stdout=nothing, stderr=nothing, env=os.environ | environment)
         self._running.append(process)
+        return process

@@ -6,11 +6,16 @@ a/one 10.0.1.5 - hv1 - e1, e2 - border - a's device 198.18.81.2 - 10.44.0.9
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from netorch.drivers.probe.echo import Probe, ask
+from netorch.lab.wiring import in_node
 from netorch.model.eni import Placement
 from netorch.model.ids import make_id
 from netorch.model.mapping import GatewayMapping, Seat
@@ -31,6 +36,7 @@ from tests.rig.world import wait_for
 SITE: Final = "10.44.0.0/16"
 SERVER: Final = "10.44.0.9"
 PSKS: Final = {1: "first.key_of.the.test", 2: "second.key_of.the.test"}
+PORT: Final = 6000
 PATIENCE_S: Final = 60.0
 
 
@@ -137,3 +143,60 @@ class Private:
     def put(self, key: str, record: object) -> None:
         """Write a record."""
         self.world.store.txn((), [Put(key, encode(record))])
+
+
+class Stage:
+    """Customers with VPCs and sites."""
+
+    def __init__(self, outskirts: Outskirts) -> None:
+        self.outskirts = outskirts
+        self.private = Private(outskirts)
+        self.sites: dict[str, Site] = {}
+
+    def wait_up(self) -> None:
+        """Wait until both tunnels of all sites are up, and instances reach them."""
+        for name, site in self.sites.items():
+            wait_for(lambda site=site: site.device.installed() == len(EDGES), f"both tunnels of {name}", PATIENCE_S)  # type: ignore[misc]
+            self.wait_reaches(f"{name}/one")
+
+    def wait_reaches(self, name: str) -> None:
+        """Wait until an instance has an answer from the server of its site."""
+        wait_for(lambda: self.reaches(name), f"{name} to reach its site", PATIENCE_S)
+
+    def reaches(self, name: str, destination: str = SERVER) -> bool:
+        """Return whether an echo of an instance is answered."""
+        return ask([Probe(netns=self.outskirts.place(name), destination=destination)], 1.0, 1)[0].ok
+
+    def say(self, name: str, payload: bytes) -> None:
+        """Let an instance send a datagram to the server of its site."""
+        with in_node(self.outskirts.place(name)), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender, suppress(OSError):
+            sender.sendto(payload, (SERVER, PORT))
+
+    @contextmanager
+    def server(self, name: str) -> Iterator[socket.socket]:
+        """Yield the socket that such datagrams come to at a site."""
+        with in_node(f"site-{name}"):
+            found = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with found:
+            found.bind((SERVER, PORT))
+            found.settimeout(1.0)
+            yield found
+
+    def dropped(self, reason: str) -> int:
+        """Return how many packets both edges have dropped for a reason."""
+        return sum(self.outskirts.world.counters(edge).get(reason, 0) for edge in EDGES)
+
+    def close(self) -> None:
+        """Stop everything."""
+        for site in self.sites.values():
+            site.close()
+        self.outskirts.close()
+
+
+def takes(server: socket.socket, payload: bytes) -> bool:
+    """Return whether a datagram with a payload comes to a socket."""
+    with suppress(TimeoutError):
+        while True:
+            if server.recv(64) == payload:
+                return True
+    return False

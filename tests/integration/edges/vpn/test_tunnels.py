@@ -2,55 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from netorch.drivers.probe.echo import Probe, ask
-from tests.integration.edges.conftest import CLOUD
-from tests.integration.edges.vpn.sites import SERVER, Private, Site
-from tests.rig.outskirts import Outskirts
-from tests.rig.world import wait_for
+from tests.integration.edges.vpn.sites import SERVER, Stage, takes
 
 pytestmark = pytest.mark.root
 
 
-class Stage:
-    """Two customers with the same addresses in their VPCs and at their sites."""
-
-    def __init__(self, outskirts: Outskirts, sites: dict[str, Site]) -> None:
-        self.outskirts = outskirts
-        self.sites = sites
-        self.private = Private(outskirts)
-
-    def reaches(self, name: str, destination: str = SERVER) -> bool:
-        return ask([Probe(netns=self.outskirts.place(name), destination=destination)], 1.0, 1)[0].ok
-
-
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    outskirts = Outskirts(tmp_path_factory.mktemp("outskirts"))
-    sites: dict[str, Site] = {}
-    try:
-        outskirts.world.start_agents()
-        outskirts.world.apply(CLOUD)
-        for number, name in enumerate("ab"):
-            sites[name] = Site(outskirts, name, 81 + number, tmp_path_factory.mktemp("sites"))
-        found = Stage(outskirts, sites)
-        for name, site in sites.items():
-            found.private.seat(name)
-            site.follow(found.private.connect(name, site))
-        outskirts.world.settle()
-        yield found
-    finally:
-        for site in sites.values():
-            site.close()
-        outskirts.close()
-
-
 def test_two_customers_with_the_same_addresses_each_reach_their_own_site(stage: Stage) -> None:
-    for name in "ab":
-        wait_for(lambda name=name: stage.sites[name].device.installed() == 2, f"both tunnels of {name}", 60.0)  # type: ignore[misc]
+    with stage.server("a") as of_a, stage.server("b") as of_b:
+        stage.say("a/one", b"of a")
+        stage.say("b/one", b"of b")
+        assert takes(of_a, b"of a")
+        assert takes(of_b, b"of b")
+        stage.say("a/one", b"again")
+        assert takes(of_a, b"again")
+        assert not takes(of_b, b"again")
+
+
+def test_the_site_reaches_the_instance_and_nothing_that_is_not_mapped(stage: Stage) -> None:
+    device = stage.sites["a"].device
+    assert device.reaches(SERVER, "10.0.1.5")
+    assert not device.reaches(SERVER, "10.0.1.99")
+    assert not device.reaches(SERVER, "203.0.113.10")  # no transit to the internet
+
+
+def test_a_source_that_the_gateway_does_not_reach_is_refused(stage: Stage) -> None:
+    device = stage.sites["a"].device
+    device.shell("ip address add 10.99.0.9/32 dev lan")
+    before = stage.dropped("unreached")
+    assert not device.reaches("10.99.0.9", "10.0.1.5")
+    assert stage.dropped("unreached") > before
     assert stage.outskirts.world.agent("e1").reconciler.problems == {}
-    for name in "ab":
-        wait_for(lambda name=name: stage.reaches(f"{name}/one"), f"{name}'s instance to reach its site", 30.0)  # type: ignore[misc]
