@@ -49,8 +49,8 @@ class Device:
         self._charon = self._start([CHARON], STRONGSWAN_CONF=str(conf))
         wait_for(self._vici.exists, f"charon of {self.netns}")
 
-    def begin_anew(self) -> None:
-        """Let charon begin its tunnels anew, as if the device had just been switched on."""
+    def begin_again(self) -> None:
+        """Let charon begin its tunnels again, as if the device had just been switched on."""
         self._charon.kill()
         self._charon.wait()
         self._vici.unlink(missing_ok=True)

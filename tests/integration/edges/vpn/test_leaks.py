@@ -114,7 +114,7 @@ def test_nothing_leaves_in_plain_text(stage: Stage, befalls: Callable[[Stage], N
     with nothing_plain(stage):
         befalls(stage)
     for site in stage.sites.values():
-        site.device.begin_anew()
+        site.device.begin_again()
     stage.wait_up()
 
 
@@ -132,5 +132,5 @@ def test_nothing_leaves_in_plain_text_when_a_connection_is_deleted(stage: Stage)
         assert not any(isinstance(obj, Xfrm) and obj.vni == connection.vni for obj in held)
     world.store.txn((), [Put(key, found.value)])
     for site in stage.sites.values():
-        site.device.begin_anew()
+        site.device.begin_again()
     stage.wait_up()
