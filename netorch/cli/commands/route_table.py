@@ -102,6 +102,26 @@ add_associate(command, NOUN, "associate", _ASSOCIATE, _associate, _used)
 add_associate(command, NOUN, "replace-association", "Replace the route table of subnets.", _replace_association, _used)
 
 
+@command.command()
+@click.argument("table", shell_complete=complete("rtb"))
+@click.option("--off", is_flag=True, help="No longer.")
+@output_option
+@action
+def propagate(session: Session, table: str, off: bool, output: str) -> None:
+    """Let a route table learn what its VPC's virtual private gateway reaches.
+
+    The table's own routes to the same destination stay in force, and so do local ones.
+    """
+    from netorch.control.actions.private.propagation import disable_propagation, enable_propagation
+    from netorch.control.base.routes import find_target
+    from netorch.model.routing.target import TargetKind
+
+    records, found = session.find("rtb", table)
+    gateway = find_target(session.store, session.caller, records.vpc.record, TargetKind.VPN_GATEWAY, "")
+    (disable_propagation if off else enable_propagation)(session.store, session.caller, found.id, gateway)
+    NOUN.show(session, found.id, output)
+
+
 @command.command("set-main")
 @click.argument("table", shell_complete=complete("rtb"))
 @output_option
@@ -156,7 +176,7 @@ def _offer_targets(context: click.Context, parameter: click.Parameter, incomplet
     if said[-1:] == ("eni",):
         return _offer(incomplete, map(_last, names_of("i", options)))
     peerings = (path if is_id(path, "pcx") else f"pcx-{_last(path)}" for path in names_of("pcx", options))
-    return _offer(incomplete, ["blackhole", "eni", *([] if said else ["via"]), *peerings])
+    return _offer(incomplete, ["blackhole", "eni", "vgw", *([] if said else ["via"]), *peerings])
 
 
 def _last(path: str) -> str:
@@ -178,7 +198,7 @@ target_argument = click.argument("target", nargs=-1, required=True, metavar="[vi
 def add(session: Session, table: str, destination: str, target: tuple[str, ...], output: str) -> None:
     """Add a route to a route table.
 
-    DESTINATION is a CIDR, or pl- and a prefix list's name. TARGET is igw, eigw, nat- and the name of a NAT gateway, eni and
+    DESTINATION is a CIDR, or pl- and a prefix list's name. TARGET is igw, eigw, vgw, nat- and the name of a NAT gateway, eni and
     that of an instance, pcx- and that of a peering connection, blackhole, or an id.
 
     Examples:

@@ -58,6 +58,7 @@ def tunnel_rows(info: VpnInfo) -> list[dict[str, Any]]:
             "inside_cidr": tunnel.tunnel.inside_cidr,
             "status": tunnel.status.value,
             "message": tunnel.message,
+            "problem": tunnel.problem,
             "accepted_routes": tunnel.said.accepted if tunnel.said is not None else 0,
             "has_secret": tunnel.has_secret,
             "certificate": info.connection.certificates.get(tunnel.tunnel.edge, ""),
@@ -349,5 +350,5 @@ def status_row(info: VpnInfo, tunnel: TunnelInfo) -> dict[str, Any]:
         "bgp": said.bgp if said is not None else "",
         "bgp_reason": said.bgp_reason if said is not None else "",
         "routes": said.accepted if said is not None else 0,
-        "message": tunnel.message,
+        "message": f"{tunnel.message}: {tunnel.problem}" if tunnel.problem else tunnel.message,
     }

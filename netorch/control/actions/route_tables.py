@@ -6,7 +6,7 @@ only with the VPC.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from enum import Enum
 
 import msgspec
@@ -32,16 +32,18 @@ from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError
 from netorch.model.addr import parse_prefix
 from netorch.model.eni import Instance, NetworkInterface
-from netorch.model.mapping import GatewayMapping
+from netorch.model.mapping import GatewayMapping, Reach
 from netorch.model.outside.gateway import GATEWAYS
+from netorch.model.routing.effective import PROPAGATED, Learned, effective
 from netorch.model.routing.peering import PeeringConnection
+from netorch.model.routing.reach import learned
 from netorch.model.routing.target import BLACKHOLE, LOCAL, TargetRecord, available_targets, target_of
 from netorch.model.security import PrefixList
 from netorch.model.vpc import TABLE_NUMBER_LAST, RouteTable, Subnet, Tags, Vpc, VpcRoute
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.errors import in_use, invalid
-from netorch.records.read import get, read, read_all, read_vpc
+from netorch.records.read import get, listed, read, read_all, read_vpc
 from netorch.store.base import Store
 
 
@@ -57,6 +59,7 @@ class RouteOrigin(Enum):
 
     LOCAL = "CreateRouteTable"
     STATIC = "CreateRoute"
+    PROPAGATED = "EnableVgwRoutePropagation"
 
 
 class RouteInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,21 +76,35 @@ class RouteTableInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     table: RouteTable
     vpc: Vpc
-    routes: tuple[RouteInfo, ...]  # the local ones first
+    routes: tuple[RouteInfo, ...]  # the local ones first, the propagated ones last
     subnets: tuple[str, ...]  # ids
     names: dict[str, str]  # of targets and prefix lists, as a vpc.yaml writes them: eni fw-1, pl-offices
 
 
 def routes_of(
-    vpc: Vpc, table: RouteTable, available: Mapping[int, Container[str]], lists: Mapping[str, PrefixList]
+    vpc: Vpc,
+    table: RouteTable,
+    available: Mapping[int, Container[str]],
+    lists: Mapping[str, PrefixList],
+    propagated: Collection[Learned],
 ) -> tuple[RouteInfo, ...]:
     """Return a table's routes: the implicit local one of each of the VPC's ranges, unless it is replaced, then the table's own.
 
-    `available` are the ids of the targets that can take packets, by IP version; `lists` holds the VPC's prefix lists by id.
+    Last come those that are propagated and in force. `available` are the ids of the targets that can take packets, by IP version;
+    `lists` holds the VPC's prefix lists by id.
     """
     own = {route.destination for route in table.routes}
     local = [VpcRoute(destination=cidr, target=str(LOCAL)) for cidr in vpc.cidrs + vpc.ipv6_cidrs if cidr not in own]
-    return tuple(_route_info(route, available[_version(route, lists)]) for route in (*local, *table.routes))
+    shown = [_route_info(route, available[_version(route, lists)]) for route in (*local, *table.routes)]
+    targets = available[4] if propagated else ()
+    found = effective(vpc, table.routes, available=targets, lists=lists, learned=propagated) if propagated else ()
+    by_prefix = {one.prefix: one.gateway for one in propagated}  # a black hole has no target any more
+    for route in found:
+        if route.origin in PROPAGATED:
+            state = RouteState.BLACKHOLE if route.target == BLACKHOLE else RouteState.ACTIVE
+            target = by_prefix[str(route.prefix)]
+            shown.append(RouteInfo(destination=str(route.prefix), target=target, origin=RouteOrigin.PROPAGATED, state=state))
+    return tuple(shown)
 
 
 def _version(route: VpcRoute, lists: Mapping[str, PrefixList]) -> int:
@@ -297,6 +314,7 @@ def describe_route_tables(store: Store, caller: Caller, vpc_id: str) -> list[Rou
         (stored.record for stored in gateways.values()),
         lists.values(),
     )
+    reaches = [stored.record for stored in listed(store, keys.mapping(vpc.vni, keys.REACH), Reach).values()]
     mappings = (get(store, keys.gateway_mapping(vpc.vni, found), GatewayMapping) for found in gateways)
     targets: list[TargetRecord] = [*enis, *peerings, *(found.record for found in mappings if found is not None)]
     available = {version: available_targets(targets, version) for version in (4, 6)}
@@ -305,7 +323,7 @@ def describe_route_tables(store: Store, caller: Caller, vpc_id: str) -> list[Rou
         RouteTableInfo(
             table=table,
             vpc=vpc,
-            routes=routes_of(vpc, table, available, lists),
+            routes=routes_of(vpc, table, available, lists, learned(reaches, table.propagating)),
             subnets=tuple(subnet.id for subnet in subnets if (subnet.route_table or main) == table.id),
             names=names,
         )

@@ -7,6 +7,7 @@ from enum import Enum
 import msgspec
 
 from netorch.control.base.private.sealing import sealed_places
+from netorch.model.outside.tunnel_problems import sentence
 from netorch.model.outside.vpn import CustomerGateway, Tunnel, VpnConnection
 from netorch.model.status import ESTABLISHED, TunnelStatus, VpnStatus
 from netorch.model.vpc import Vpc
@@ -42,6 +43,7 @@ class TunnelInfo(msgspec.Struct, frozen=True, kw_only=True):
     is_stale: bool  # whether the edge's agent does not run, so that `said` may be outdated
     status: Telemetry
     message: str  # EC2's StatusMessage, or what keeps the tunnel from being negotiated
+    problem: str  # what its edge says is wrong, and what to do; nothing: all is well
 
 
 class VpnInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +104,7 @@ def _tunnel(store: Store, connection: VpnConnection, number: int) -> TunnelInfo:
         is_stale=is_stale,
         status=telemetry,
         message=message,
+        problem=sentence(said.problem, said.facts) if said is not None and said.problem else "",
     )
 
 

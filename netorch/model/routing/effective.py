@@ -33,6 +33,9 @@ class Origin(IntEnum):
     VPN_BGP = 5
 
 
+PROPAGATED: Final = frozenset({Origin.DIRECT_CONNECT, Origin.VPN_STATIC, Origin.VPN_BGP})  # what gateways have learned
+
+
 class Learned(msgspec.Struct, frozen=True, kw_only=True):
     """A prefix that a gateway reaches, and propagates into the tables that ask for it."""
 

@@ -11,7 +11,7 @@ from netorch.model.addr import parse_prefix
 from netorch.model.mapping import Reach
 from netorch.model.outside import vpn_rules
 from netorch.model.outside.vpn import Authentication, CustomerGateway, Tunnel, VirtualPrivateGateway, VpnConnection
-from netorch.model.routing.effective import Origin
+from netorch.model.routing.effective import PROPAGATED
 from netorch.model.rules import Violation, shown
 from netorch.model.status import Sealed, SealingKey
 from netorch.records import keys
@@ -29,7 +29,6 @@ from netorch.records.valid.needs import (
 )
 
 KEY_BYTES: Final = 32  # of an X25519 public key (RFC 7748)
-_LEARNED: Final = (Origin.DIRECT_CONNECT, Origin.VPN_STATIC, Origin.VPN_BGP)
 
 
 def check_virtual_private_gateway(key: str, gateway: VirtualPrivateGateway) -> None:
@@ -120,7 +119,7 @@ def check_reach(key: str, reach: Reach) -> None:
     for found in reach.prefixes:
         if need_cidr("prefixes", found.prefix).version != 4:
             raise Invalid(f"prefixes: {found.prefix} is not IPv4")
-        if found.origin not in _LEARNED or found.as_path_length < 0:
+        if found.origin not in PROPAGATED or found.as_path_length < 0:
             raise Invalid(f"prefixes: nobody learns {found.prefix} in that way")
     need_single("prefixes", (found.prefix for found in reach.prefixes))
     if list(reach.prefixes) != sorted(reach.prefixes, key=lambda found: parse_prefix(found.prefix)):

@@ -27,7 +27,7 @@ def test_names_are_completed_with_and_without_their_vpc(run: Run, tmp_path: Path
         done = subprocess.run([sys.executable, "-m", "netorch"], env=environment, capture_output=True, text=True, check=True)
         return [line.partition(",")[2] for line in done.stdout.splitlines()]
 
-    assert completed("vp") == ["vpc"]
+    assert completed("vp") == ["vpc", "vpn"]
     assert completed("instance", "show", "acme/w") == ["acme/web-1", "acme/web-2"]
     assert completed("instance", "show", "web-") == ["web-1", "web-2"]
     assert completed("instance", "move", "web-1", "hv") == ["hv1", "hv2"]

@@ -30,6 +30,7 @@ ACTIONS = {
     "route-table associate": "acme/acme/other app",
     "route-table replace-association": "acme/acme/other own",
     "route-table set-main": "acme/acme/other",
+    "route-table propagate": "acme/acme/other",
     "route-table disassociate": "acme/acme/own",
     "route-table route add": "acme/acme/main 192.0.2.0/24 via blackhole",
     "route-table route replace": "acme/acme/inner 192.0.2.0/24 via eni web-1",
