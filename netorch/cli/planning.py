@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -49,7 +49,21 @@ def make_plan(session: Session, path: Path, cloud: Cloud | None = None) -> Cloud
 
     session.creates = True
     declared = read_cloud(session, path) if cloud is None else cloud
-    return plan_cloud(session.store, session.caller, declared, source=source_path(path), is_there=os.path.exists)
+    return plan_cloud(
+        session.store,
+        session.caller,
+        declared,
+        source=source_path(path),
+        is_there=os.path.exists,
+        read_file=files_beside(path),
+    )
+
+
+def files_beside(path: Path) -> Callable[[str], bytes]:
+    """Return what reads the files that a file names: relative names begin where it lies."""
+    from netorch.spec.load import read_file
+
+    return lambda name: read_file(str(path.parent / name))
 
 
 def save_plan(session: Session, plan: CloudPlan, path: Path, cloud: Cloud, out: Path) -> None:
@@ -75,7 +89,7 @@ def load_plan(session: Session, file: Path) -> CloudPlan:
     session.creates = True
     saved = load(str(file), read_file(str(file)))
     cloud = load_cloud(str(file), saved.cloud, hosts=known_hosts(session.store))
-    return plan_again(session.store, session.caller, saved, cloud, os.path.exists)
+    return plan_again(session.store, session.caller, saved, cloud, os.path.exists, files_beside(Path(saved.source)))
 
 
 def source_path(path: Path) -> str:

@@ -47,6 +47,25 @@ class AddressPoolDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     tags: Tags = {}
 
 
+class HostedVlanDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A VLAN of a connection that an owner may have a virtual interface on."""
+
+    owner: str
+    vlan: int
+    outer_vlan: int = 0  # the service tag around it (802.1ad); 0: none
+
+
+class ConnectionDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A connection of Direct Connect: a device of an edge to which a customer's router is wired."""
+
+    name: str
+    host: str
+    device: str
+    owner: str = ""  # who may use all VLANs that are not hosted; nobody when left out
+    hosted: list[HostedVlanDecl] = []
+    tags: Tags = {}
+
+
 class ElasticIpDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A public address that an owner holds, for an instance or a NAT gateway. `owner` and `name` together say which one it is."""
 
@@ -85,6 +104,26 @@ class VpnGatewayDecl(InternetGatewayDecl, frozen=True, kw_only=True):
     """The VPC's way to private networks elsewhere, and back. Routes lead there: `192.168.0.0/16 via vgw`."""
 
     asn: int = AMAZON_ASN  # a private one, with which it speaks BGP
+
+
+class VirtualInterfaceDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A VLAN of a connection that leads into the VPC. The VPC needs a virtual private gateway at the connection's edge.
+
+    What the customer has is learned by BGP, or there are static routes, which Direct Connect has not.
+    """
+
+    name: str
+    connection: str
+    vlan: int
+    outer_vlan: int = 0  # the service tag around it (802.1ad); 0: none
+    mtu: int = 1500
+    asn: int = 0  # of the customer's router; 0: no BGP
+    address: str = ""  # of the edge, with the prefix length; drawn when left out
+    peer: str = ""  # of the customer's router; the other end when left out
+    key_file: str = ""  # with the key that signs BGP (TCP MD5); read when it is set first, from where the file lies
+    bfd: bool = False
+    routes: list[str] = []
+    tags: Tags = {}
 
 
 class RouteTableDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -265,6 +304,7 @@ class VpcDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     flow_logs: list[FlowLogDecl] = []
     subnets: list[SubnetDecl] = []
     nat_gateways: list[NatGatewayDecl] = []
+    virtual_interfaces: list[VirtualInterfaceDecl] = []
     instances: list[InstanceDecl] = []
 
 
@@ -288,6 +328,7 @@ class Cloud(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     name: str = ""  # by which the file knows what it made, wherever it lies; its path when left out
     hosts: list[HostDecl] = []
     address_pools: list[AddressPoolDecl] = []
+    connections: list[ConnectionDecl] = []
     elastic_ips: list[ElasticIpDecl] = []
     vpcs: list[VpcDecl] = []
     instances: list[InstanceDecl] = []

@@ -21,6 +21,7 @@ from netorch.model.cloud import (
     MAIN_ROUTE_TABLE,
     AclEntryDecl,
     AddressPoolDecl,
+    ConnectionDecl,
     EgressDecl,
     ElasticIpDecl,
     FlowLogDecl,
@@ -33,6 +34,7 @@ from netorch.model.cloud import (
     RouteTableDecl,
     SecurityGroupDecl,
     SubnetDecl,
+    VirtualInterfaceDecl,
     VpcDecl,
     main_name,
 )
@@ -52,6 +54,11 @@ def normal_vpc(vpc: VpcDecl) -> VpcDecl:
 def normal_pool(decl: AddressPoolDecl) -> AddressPoolDecl:
     """Return an address pool in the one way to write it."""
     return msgspec.structs.replace(decl, cidrs=[str(prefix) for prefix in sorted(map(parse_prefix, decl.cidrs))])
+
+
+def normal_connection(decl: ConnectionDecl) -> ConnectionDecl:
+    """Return a connection of Direct Connect in the one way to write it."""
+    return msgspec.structs.replace(decl, hosted=sorted(decl.hosted, key=lambda one: (one.outer_vlan, one.vlan)))
 
 
 def normal_elastic_ip(decl: ElasticIpDecl) -> ElasticIpDecl:
@@ -113,6 +120,12 @@ def _subnet(subnet: SubnetDecl, main: str) -> SubnetDecl:
 def normal_nat_gateways(decls: Iterable[NatGatewayDecl]) -> list[NatGatewayDecl]:
     """Return NAT gateways in the one way to write them: the first elastic IP is the primary one, the others are ordered."""
     found = (msgspec.structs.replace(decl, elastic_ips=decl.elastic_ips[:1] + sorted(decl.elastic_ips[1:])) for decl in decls)
+    return sorted(found, key=lambda decl: decl.name)
+
+
+def normal_virtual_interfaces(decls: Iterable[VirtualInterfaceDecl]) -> list[VirtualInterfaceDecl]:
+    """Return virtual interfaces in the one way to write them."""
+    found = (msgspec.structs.replace(decl, routes=list(map(str, sorted(map(parse_prefix, decl.routes))))) for decl in decls)
     return sorted(found, key=lambda decl: decl.name)
 
 
@@ -214,5 +227,6 @@ NORMAL: Final[Mapping[str, Callable[[VpcDecl], list[Any]]]] = {
     "flow_logs": lambda vpc: normal_flow_logs(vpc.flow_logs),
     "subnets": _subnets,
     "nat_gateways": lambda vpc: normal_nat_gateways(vpc.nat_gateways),
+    "virtual_interfaces": lambda vpc: normal_virtual_interfaces(vpc.virtual_interfaces),
     "instances": _instances,
 }

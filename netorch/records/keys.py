@@ -101,9 +101,9 @@ def connection(name: str) -> str:
     return f"{connection_prefix()}{name}"
 
 
-def connection_vlans(name: str) -> str:
-    """Return the prefix of the VLANs of a connection that virtual interfaces have."""
-    return f"alloc/vlan/{name}/"
+def connection_vlans(name: str = "") -> str:
+    """Return the prefix of the VLANs of one connection that virtual interfaces have, or of all connections."""
+    return f"alloc/vlan/{name}/" if name else "alloc/vlan/"
 
 
 def connection_vlan(name: str, outer_vlan: int, vlan: int) -> str:
@@ -111,9 +111,9 @@ def connection_vlan(name: str, outer_vlan: int, vlan: int) -> str:
     return f"{connection_vlans(name)}{outer_vlan}.{vlan}"
 
 
-def ports(host: str) -> str:
-    """Return the prefix of the devices of an edge that are connections of Direct Connect."""
-    return f"alloc/dxport/{host}/"
+def ports(host: str = "") -> str:
+    """Return the prefix of the devices of one edge that are connections of Direct Connect, or of all edges."""
+    return f"alloc/dxport/{host}/" if host else "alloc/dxport/"
 
 
 def port(host: str, device: str) -> str:

@@ -9,8 +9,10 @@ import msgspec
 from netorch.model import cloud, flow_log, permission, rules
 from netorch.model.eni import Uplink
 from netorch.model.ids import VNI_FIRST, VNI_LAST
+from netorch.model.outside.direct_connect import MTUS, VLAN_LAST
 from netorch.model.outside.gateway import MAX_PUBLIC
 from netorch.model.outside.provided import NUMBER_PATTERN, PROVIDED
+from netorch.model.outside.vif_rules import MAX_ROUTES
 from netorch.model.routing.target import TargetKind
 from netorch.model.security import ACL_NUMBER_LAST, PORT_LAST
 
@@ -25,6 +27,7 @@ _NAME: Final[_Schema] = {"pattern": rules.NAME_PATTERN}
 _ADDRESS: Final[_Schema] = {"pattern": f"^{_IPV4}$"}
 _ADDRESS6: Final[_Schema] = {"pattern": f"^{_IPV6}$"}
 _CIDR: Final[_Schema] = {"pattern": f"^{_IPV4}/(1[6-9]|2[0-8])$", "examples": ["10.0.0.0/16"]}
+_VLAN: Final[_Schema] = {"minimum": 1, "maximum": VLAN_LAST}
 _PROTOCOL: Final[_Schema] = {"description": "tcp, udp, icmp, icmpv6, all, or a number from 0 to 255."}
 _PORTS: Final[_Schema] = {
     "description": "443 or 8000-8080; for icmp and icmpv6 a type, 8, or type and code, 3/4; everything when left out."
@@ -110,6 +113,19 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         },
         "tags": _TAGS,
     },
+    cloud.HostedVlanDecl: {
+        "owner": {"description": "Who may have a virtual interface there.", **_NAME},
+        "vlan": {"description": "The VLAN.", **_VLAN},
+        "outer_vlan": {"description": "The service tag around it (802.1ad); 0: none.", "minimum": 0, "maximum": VLAN_LAST},
+    },
+    cloud.ConnectionDecl: {
+        "name": {"description": "The connection's name.", **_NAME},
+        "host": {"description": "The edge that has the port.", "pattern": rules.HOST_NAME_PATTERN},
+        "device": {"description": "The network device of that edge, which takes it for itself.", "minLength": 1, "maxLength": 15},
+        "owner": {"description": "Who may use all VLANs that are not hosted; nobody when left out.", **_NAME},
+        "hosted": {"description": "VLANs that owners may have virtual interfaces on, one owner each."},
+        "tags": _TAGS,
+    },
     cloud.ElasticIpDecl: {
         "name": {"description": "Its name, unique for its owner; instances and NAT gateways name it.", **_NAME},
         "owner": {"description": "Whose it is.", **_NAME},
@@ -139,6 +155,30 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
     cloud.VpnGatewayDecl: {
         "name": {"description": "Its name; it never changes.", **_NAME},
         "asn": {"description": "A private AS number, with which it speaks BGP; it never changes."},
+        "tags": _TAGS,
+    },
+    cloud.VirtualInterfaceDecl: {
+        "name": {"description": "Its name, unique in the VPC.", **_NAME},
+        "connection": {"description": "The name of the connection that it is on.", **_NAME},
+        "vlan": {"description": "Its VLAN there, which the VPC's owner may use.", **_VLAN},
+        "outer_vlan": {"description": "The service tag around it (802.1ad); 0: none.", "minimum": 0, "maximum": VLAN_LAST},
+        "mtu": {"description": "In bytes.", "enum": list(MTUS)},
+        "asn": {"description": "The AS number of the customer's router; 0: no BGP.", "minimum": 0, "maximum": 0xFFFFFFFE},
+        "address": {
+            "description": "The edge's address, with the length of the /30 or /31; drawn when left out.",
+            "pattern": f"^({_IPV4}/3[01])?$",
+            "examples": ["169.254.100.1/30"],
+        },
+        "peer": {"description": "The address of the customer's router; the other end when left out.", **_ADDRESS},
+        "key_file": {
+            "description": "A file with the key that BGP is signed with (TCP MD5). It is read when the key is set first."
+        },
+        "bfd": {"description": "Whether BFD finds out that the router has failed."},
+        "routes": {
+            "description": "What the customer has, without BGP. Direct Connect itself has no static routes.",
+            "items": {"type": "string", "pattern": f"^{_IPV4}/[0-9]{{1,2}}$", "examples": ["192.168.0.0/16"]},
+            "maxItems": MAX_ROUTES,
+        },
         "tags": _TAGS,
     },
     cloud.PrefixListDecl: {
@@ -299,6 +339,7 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         "nat_gateways": {
             "description": "Ways to the internet for instances without public addresses. Routes lead there: via nat-NAME."
         },
+        "virtual_interfaces": {"description": "VLANs of connections that lead into the VPC; it needs a virtual private gateway."},
         "instances": {"description": "The instances in the VPC."},
     },
     cloud.Cloud: {
@@ -308,6 +349,7 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         },
         "hosts": {"description": "The machines; may be left out when they are known already."},
         "address_pools": {"description": "Public addresses that arrive at edges; may be left out when they are known already."},
+        "connections": {"description": "Ports of edges for Direct Connect; may be left out when they are known already."},
         "elastic_ips": {"description": "Public addresses that owners hold, whatever becomes of their VPCs."},
         "vpcs": {"description": "The VPCs with all that is in them."},
         "instances": {"description": "Instances in the default VPC."},

@@ -11,10 +11,11 @@ import msgspec
 
 from netorch.cli.context import Session, pass_session
 from netorch.cli.planning import file_option, make_plan, read_cloud
-from netorch.model.normal import normal_elastic_ip, normal_pool, normal_vpc
+from netorch.model.normal import normal_connection, normal_elastic_ip, normal_pool, normal_vpc
+from netorch.model.outside.vif_rules import other_end
 
 if TYPE_CHECKING:
-    from netorch.model.cloud import Cloud, ElasticIpDecl, InstanceDecl, VpcDecl
+    from netorch.model.cloud import Cloud, ElasticIpDecl, InstanceDecl, VirtualInterfaceDecl, VpcDecl
 
 
 @click.command()
@@ -53,6 +54,7 @@ def _comparable(stored: Cloud, wanted: Cloud) -> tuple[Cloud, Cloud]:
     """Return both sides in one order, the stored one without what the file does not name, the file with its choices made."""
     vpcs = {(vpc.owner, vpc.name): vpc for vpc in stored.vpcs}
     hosts, pools = {host.name for host in wanted.hosts}, {pool.name for pool in wanted.address_pools}
+    ports = {decl.name for decl in wanted.connections}
     known = {(decl.owner, decl.name): decl for decl in stored.elastic_ips}
     elastic = {key: _held(decl, known.get(key)) for decl in wanted.elastic_ips for key in ((decl.owner, decl.name),)}
     named = [vpcs[key] for key in sorted((vpc.owner, vpc.name) for vpc in wanted.vpcs) if key in vpcs]
@@ -61,6 +63,7 @@ def _comparable(stored: Cloud, wanted: Cloud) -> tuple[Cloud, Cloud]:
         stored,
         hosts=[host for host in stored.hosts if host.name in hosts],
         address_pools=[normal_pool(pool) for pool in stored.address_pools if pool.name in pools],
+        connections=[normal_connection(decl) for decl in stored.connections if decl.name in ports],
         elastic_ips=[normal_elastic_ip(decl) for decl in stored.elastic_ips if (decl.owner, decl.name) in elastic],
         vpcs=[normal_vpc(vpc) for vpc in named],
         instances=[],
@@ -69,6 +72,7 @@ def _comparable(stored: Cloud, wanted: Cloud) -> tuple[Cloud, Cloud]:
         wanted,
         hosts=sorted(wanted.hosts, key=lambda host: host.name),
         address_pools=sorted(map(normal_pool, wanted.address_pools), key=lambda pool: pool.name),
+        connections=sorted(map(normal_connection, wanted.connections), key=lambda decl: decl.name),
         elastic_ips=sorted(map(normal_elastic_ip, elastic.values()), key=lambda decl: (decl.owner, decl.name)),
         vpcs=sorted((normal_vpc(vpc) for vpc in chosen), key=lambda vpc: (vpc.owner, vpc.name)),
     )
@@ -79,7 +83,19 @@ def _chosen(vpc: VpcDecl, stored: VpcDecl | None) -> VpcDecl:
     known = {instance.name: instance for instance in stored.instances} if stored is not None else {}
     instances = [_filled(instance, known.get(instance.name)) for instance in vpc.instances]
     vni = vpc.vni if vpc.vni is not None or stored is None else stored.vni
-    return msgspec.structs.replace(vpc, instances=instances, vni=vni)
+    found = {vif.name: vif for vif in stored.virtual_interfaces} if stored is not None else {}
+    vifs = [_drawn(vif, found.get(vif.name)) for vif in vpc.virtual_interfaces]
+    return msgspec.structs.replace(vpc, instances=instances, virtual_interfaces=vifs, vni=vni)
+
+
+def _drawn(vif: VirtualInterfaceDecl, stored: VirtualInterfaceDecl | None) -> VirtualInterfaceDecl:
+    """Return a declared virtual interface with the addresses that netorch has drawn, and a key by the name that stands for it."""
+    if stored is None:
+        return vif
+    if not vif.address:
+        vif = msgspec.structs.replace(vif, address=stored.address, peer=stored.peer)
+    key_file = stored.key_file if vif.key_file and stored.key_file else vif.key_file
+    return msgspec.structs.replace(vif, peer=vif.peer or other_end(vif.address), key_file=key_file)
 
 
 def _filled(instance: InstanceDecl, stored: InstanceDecl | None) -> InstanceDecl:

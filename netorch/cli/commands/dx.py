@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from netorch.cli.context import Session, action, complete, tag_option
 from netorch.cli.nouns import (
+    Actions,
     Delete,
+    Noun,
+    add_common,
     add_delete,
     add_list,
     add_show,
@@ -16,14 +20,33 @@ from netorch.cli.nouns import (
     resource_argument,
 )
 from netorch.cli.output import Columns, output_option, show_records
-from netorch.model.outside.direct_connect import VLAN_LAST, ConnectionState, HostedConnection
+from netorch.model.outside.direct_connect import MTUS, VLAN_LAST, ConnectionState, HostedConnection, VifState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from netorch.control.actions.direct_connect.connections import ConnectionInfo
+    from netorch.control.actions.direct_connect.interfaces import VifInfo
+    from netorch.model.outside.secrets import Secret
 
 CONNECTION_COLUMNS = Columns(("name", "host", "device", "for", "hosted", "state", "virtual_interfaces"), ("tags",))
+VIF_COLUMNS = Columns(
+    ("name", "vpc", "connection", "vlan", "state", "asn", "address", "peer", "bgp"),
+    (
+        "outer_vlan",
+        "mtu",
+        "bfd",
+        "authentication",
+        "routes",
+        "carrier",
+        "bgp_reason",
+        "accepted",
+        "gateway",
+        "edge",
+        "tags",
+        "id",
+    ),
+)
 
 
 @click.group()
@@ -148,3 +171,142 @@ def remove_hosted(session: Session, resource: str, vlan: int, outer_vlan: int, o
 
     actions.remove_hosted(session.store, session.caller, resource, vlan, outer_vlan)
     _show_connections(session, [resource], output)
+
+
+@command.group("vif")
+def vifs() -> None:
+    """Private virtual interfaces: VLANs of connections that end at a VPC's virtual private gateway."""
+
+
+def vif_row(info: VifInfo) -> dict[str, Any]:
+    """Return a virtual interface as it is shown; of a key only whether there is one."""
+    vif = msgspec.structs.asdict(info.vif)
+    return {
+        **{name: value for name, value in vif.items() if name not in ("confirmed", "rejected")},
+        "authentication": info.vif.authentication.value,
+        "vpc": f"{info.vpc.owner}/{info.vpc.name}",
+        "state": info.state.value,
+        "gateway_asn": info.gateway_asn,
+        **msgspec.structs.asdict(info.said),
+    }
+
+
+def _vif_actions() -> Actions:
+    from netorch.control.actions.direct_connect.interfaces import (
+        delete_virtual_interface,
+        describe_virtual_interface,
+        describe_virtual_interfaces,
+    )
+
+    return Actions(describe_virtual_interfaces, describe_virtual_interface, delete_virtual_interface)
+
+
+VIF = Noun(
+    "dxvif",
+    "virtual interface",
+    VIF_COLUMNS,
+    vif_row,
+    _vif_actions,
+    filters={"state": [state.value for state in VifState]},
+    operators=("edge", "device"),
+)
+add_common(vifs, VIF, "Delete virtual interfaces.\n\nWhat they lead to is not reached by them any more.")
+_key_file = click.option(
+    "--key-file", metavar="FILE", help="What BGP is signed with (TCP MD5): 6 to 80 characters; - for standard input."
+)
+_routes = click.option("--route", "routes", multiple=True, metavar="CIDR", help="What is there, without BGP; repeatable.")
+_mtus = click.Choice(list(map(str, MTUS)))
+
+
+@vifs.command("create")
+@click.argument("name")
+@click.option("--vpc", required=True, shell_complete=complete("vpc"))
+@click.option("--connection", required=True, shell_complete=complete("dxcon"))
+@click.option("--vlan", required=True, type=click.IntRange(1, VLAN_LAST))
+@_outer_vlan
+@click.option("--asn", type=int, default=0, help="Of the customer's router. Without it: give routes.")
+@click.option("--address", default="", metavar="ADDRESS/LENGTH", help="Of the edge, in a /30 or /31. Default: drawn.")
+@click.option("--peer", default="", metavar="ADDRESS", help="Of the customer's router. Default: the other end.")
+@_key_file
+@click.option("--mtu", type=_mtus, default=str(MTUS[0]), show_default=True, help="In bytes.")
+@click.option("--bfd", is_flag=True, help="Find out by BFD that the router has failed.")
+@_routes
+@tag_option
+@output_option
+@action
+def create_vif(session: Session, vpc: str, key_file: str | None, mtu: str, output: str, **wanted: Any) -> None:  # noqa: ANN401
+    """Create a virtual interface: a VLAN of a connection that leads into a VPC.
+
+    The VPC needs a virtual private gateway at the connection's edge. What the operator creates in another owner's VPC waits for
+    that owner to confirm it. Static routes instead of BGP are not known to Direct Connect.
+    """
+    from netorch.control.actions.direct_connect.interfaces import create_virtual_interface
+    from netorch.control.actions.direct_connect.making import Wanted
+
+    asked = Wanted(**wanted, mtu=int(mtu), secret=_secret(key_file))
+    made = create_virtual_interface(session.store, session.caller, session.id_of("vpc", vpc), asked)
+    VIF.show(session, made.id, output)
+
+
+def _secret(key_file: str | None) -> Secret | None:
+    """Return the key that stands in a file. Raises SpecError."""
+    from netorch.control.apply.key_files import secret_of
+    from netorch.spec.load import read_file
+
+    return secret_of(read_file(key_file)) if key_file is not None else None
+
+
+@vifs.command("modify")
+@resource_argument("dxvif", "virtual interface")
+@click.option("--mtu", type=_mtus, help="In bytes.")
+@_key_file
+@_routes
+@output_option
+@action
+@click.pass_context
+def modify_vif(
+    context: click.Context,
+    session: Session,
+    resource: str,
+    mtu: str | None,
+    key_file: str | None,
+    routes: tuple[str, ...],
+    output: str,
+) -> None:
+    """Change the MTU, the BGP key or the static routes of a virtual interface. New routes replace all others."""
+    from netorch.control.actions.direct_connect.interfaces import modify_virtual_interface
+
+    if not mtu and key_file is None and not routes:
+        raise click.UsageError("name an MTU, a key or routes", context)
+    vif_id = session.id_of("dxvif", resource)
+    modify_virtual_interface(
+        session.store,
+        session.caller,
+        vif_id,
+        mtu=int(mtu) if mtu else None,
+        routes=routes or None,
+        secret=_secret(key_file),
+    )
+    VIF.show(session, vif_id, output)
+
+
+@vifs.command()
+@resource_argument("dxvif", "virtual interface")
+@output_option
+@action
+def confirm(session: Session, resource: str, output: str) -> None:
+    """Let packets pass by a virtual interface that the operator made."""
+    from netorch.control.actions.direct_connect.interfaces import confirm_virtual_interface
+
+    VIF.show(session, confirm_virtual_interface(session.store, session.caller, session.id_of("dxvif", resource)).id, output)
+
+
+@vifs.command()
+@resource_argument("dxvif", "virtual interface")
+@output_option
+@action
+def reject(session: Session, resource: str, output: str) -> None:
+    """Refuse a virtual interface that the operator made. Its VLAN is free; it is shown until it is deleted."""
+    from netorch.control.actions.direct_connect.interfaces import reject_virtual_interface
+
+    VIF.show(session, reject_virtual_interface(session.store, session.caller, session.id_of("dxvif", resource)).id, output)

@@ -24,6 +24,7 @@ from netorch.records.inventory import read_inventory
 from netorch.records.kinds import BY_PREFIX, BY_TYPE, mapped
 from netorch.records.names import wrong_names
 from netorch.records.public import wrong_addresses
+from netorch.records.valid.ports import wrong_ports
 from netorch.store.base import Compare, Delete, KeyValue, Put, Store
 
 # Nothing refers to what is stored below these.
@@ -85,7 +86,7 @@ def damaged(store: Store) -> dict[str, tuple[int, UnreadableRecord]]:
     """
     found = {kv.key: (kv.mod_revision, damage) for kv in store.list("").kvs if (damage := _damage(kv)) is not None}
     inventory = read_inventory(store)
-    violations = (*inventory.unreadable, *wrong_names(inventory), *wrong_addresses(inventory))
+    violations = (*inventory.unreadable, *wrong_names(inventory), *wrong_addresses(inventory), *wrong_ports(inventory))
     others = {damage.key: (_changed_at(store, damage.key), damage) for damage in violations if damage.key not in found}
     deleted = {key for key, (revision, _) in others.items() if revision and store.get(key) is None}
     return found | {key: entry for key, entry in others.items() if entry[1].beside not in deleted}

@@ -9,11 +9,14 @@ import msgspec
 
 from netorch.control.actions import enis as interfaces
 from netorch.control.actions import subnets, vpcs
+from netorch.control.actions.direct_connect import interfaces as direct_connect
+from netorch.control.actions.direct_connect.users import vlans_in
 from netorch.control.actions.enis import hosts_of
 from netorch.control.actions.instances import terminate_writes
 from netorch.control.actions.outside import nats
 from netorch.control.actions.outside.gateways import delete_gateway
 from netorch.control.apply.changes import Action, Change, Difference
+from netorch.control.apply.key_files import KeyFiles
 from netorch.control.apply.sources import Source
 from netorch.control.base.addresses import cursor_key
 from netorch.control.base.edge_users import unheard_in
@@ -32,6 +35,7 @@ from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_VPC_NAME, ElasticIpDecl
 from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog
 from netorch.model.mapping import GatewayMapping, PublicMapping
+from netorch.model.outside.direct_connect import VirtualInterface
 from netorch.model.outside.gateway import ONLY_GATEWAYS, NatGateway
 from netorch.model.outside.public import ElasticIp
 from netorch.model.routing.peering import PeeringConnection
@@ -53,14 +57,24 @@ Path = tuple[str, str]  # a VPC's owner and name
 class PlanBuilder:
     """A plan in the making. It edits the records of the VPCs that it changes, and leaves the inventory as it is."""
 
-    def __init__(self, inventory: Inventory, caller: Caller, source: Source, elastic_ips: Sequence[ElasticIpDecl] = ()) -> None:
+    def __init__(
+        self,
+        inventory: Inventory,
+        caller: Caller,
+        source: Source,
+        key_files: KeyFiles,
+        elastic_ips: Sequence[ElasticIpDecl] = (),
+    ) -> None:
         """`elastic_ips` are those that the file declares."""
         self.inventory = inventory
         self.caller = caller
         self.source = source
+        self.key_files = key_files
         # With those that the plan adds.
         self.hosts = {name: msgspec.structs.replace(state) for name, state in inventory.hosts.items()}
         self.pools = dict(inventory.pools)  # likewise
+        self.connections = dict(inventory.connections)  # likewise
+        self.vlans = vlans_in(inventory.raw.values())  # of connections, as they will be: (outer VLAN, VLAN) -> who has it
         self.places = places(inventory.raw.values())  # the edges that have places of pairs, likewise
         self.joined: list[str] = []  # the new edges of pairs
         self.vnis: dict[Path, FreeVni] = {}  # for the new VPCs
@@ -265,6 +279,8 @@ def delete_vpc(builder: PlanBuilder, records: VpcRecords) -> None:
     for nat_id, nat in records.of(NatGateway).items():
         eni, mapping = records.of(NetworkInterface).get(nat.record.eni), records.of(GatewayMapping).get(nat_id)
         nats.delete_writes(builder.step(), records.vpc, nat, eni, mapping, logs, builder.publics_of(records))
+    for vif in records.of(VirtualInterface).values():
+        delete_vif(builder, records, vif)
     for eni in (eni for eni in by_instance.get("", ()) if not eni.record.gateway):
         interfaces.delete_writes(builder.step(), records.vpc.record, eni, {}, logs, builder.publics_of(records))
     for gateway_id, gateway in ((found, gateway) for kind in ONLY_GATEWAYS for found, gateway in records.of(kind).items()):
@@ -316,6 +332,14 @@ def delete_filters(
         delete_unused(builder.step(), vpc, stored, builder.revision_of(use_key(stored.record.id)))
     for found in lists:
         delete_unused(builder.step(), vpc, found, builder.revision_of(use_key(found.record.id)))
+
+
+def delete_vif(builder: PlanBuilder, records: VpcRecords, stored: Stored[VirtualInterface]) -> None:
+    """Add the end of a virtual interface."""
+    vif = stored.record
+    direct_connect.delete_writes(builder.step(), records.vpc, stored)
+    if not vif.rejected:
+        builder.vlans.get(vif.connection, {}).pop((vif.outer_vlan, vif.vlan), None)
 
 
 def delete_subnet(builder: PlanBuilder, records: VpcRecords, subnet: Stored[Subnet]) -> None:

@@ -20,7 +20,9 @@ from netorch.control.actions.vpcs import room_for_ranges
 from netorch.control.apply.builder import Path, PlanBuilder, delete_vpc, route_count, vpc_deletion
 from netorch.control.apply.changes import Action, CloudPlan, Difference, Left, Stuck, differences
 from netorch.control.apply.default_vpc import made_here, with_default_instances
+from netorch.control.apply.direct_connect.connections import plan_connections, settle_connections
 from netorch.control.apply.hosts import plan_hosts
+from netorch.control.apply.key_files import KeyFiles, ReadFile, no_files
 from netorch.control.apply.outside.addresses import left_elastic_ips, of_vpcs, own_elastic_ips, plan_addresses, together
 from netorch.control.apply.outside.pools import plan_pools, pool_notes
 from netorch.control.apply.peerings import plan_peerings
@@ -44,19 +46,25 @@ from netorch.store.base import Store
 
 TRIES: Final = 16  # plans, one after the other, until none is overtaken
 
-_OPERATORS: Final = frozenset({"host", "address-pool"})  # the kinds of changes that are no customer's
+_OPERATORS: Final = frozenset({"host", "address-pool", "connection"})  # the kinds of changes that are no customer's
 
 Progress = Callable[[int, int], None]  # steps done, steps in all
 Refused = dict[Path, NetorchError]
 
 
 def plan_cloud(
-    store: Store, caller: Caller, cloud: Cloud, *, source: str = "", is_there: IsThere = lambda path: True
+    store: Store,
+    caller: Caller,
+    cloud: Cloud,
+    *,
+    source: str = "",
+    is_there: IsThere = lambda path: True,
+    read_file: ReadFile = no_files,
 ) -> CloudPlan:
     """Return what makes the store's cloud as declared. `cloud` has passed `check_cloud`; writes nothing.
 
-    `source` is the file's absolute path, `is_there` says which files still exist. A file without a path and a name owns nothing,
-    so nothing is ever deleted because it does not name it.
+    `source` is the file's absolute path, `is_there` says which files still exist, `read_file` reads those that the file names. A
+    file without a path and a name owns nothing, so nothing is ever deleted because it does not name it.
 
     Raises:
       UnreadableRecord, ApiError: nothing of the file can be done, or something that concerns all of it is wrong, e.g. a host, or
@@ -71,7 +79,9 @@ def plan_cloud(
                 fix = f"write `owner: {caller.owner}` if it is to be, or leave it out"
                 raise ApiError("UnauthorizedOperation", f"{noun} {decl.owner}/{decl.name}: is not yours; {fix}")
     inventory = read_inventory(store)
-    planner = _Planner(store, inventory, caller, cloud, source_of(caller, cloud.name, source, is_there))
+    planner = _Planner(
+        store, inventory, caller, cloud, source_of(caller, cloud.name, source, is_there), KeyFiles(store, read_file)
+    )
     refused: Refused = {}
     while more := planner.plan(refused):  # again without them: nothing of a plan may rest on what is not done
         refused |= more
@@ -84,7 +94,7 @@ def plan_cloud(
 def plan_destruction(store: Store, caller: Caller, vpc_ids: Sequence[str]) -> CloudPlan:
     """Return what deletes VPCs with everything in them, whoever made them. Raises ApiError, UnreadableRecord."""
     inventory = read_inventory(store)
-    builder = PlanBuilder(inventory, caller, source_of(caller, "", "", lambda path: True))
+    builder = PlanBuilder(inventory, caller, source_of(caller, "", "", lambda path: True), KeyFiles(store, no_files))
     for vpc_id in dict.fromkeys(vpc_ids):
         records, _ = resolve(inventory, caller, "vpc", vpc_id)
         builder.changes.append(vpc_deletion(records))
@@ -97,23 +107,30 @@ def plan_destruction(store: Store, caller: Caller, vpc_ids: Sequence[str]) -> Cl
 class _Planner:
     """Plans a file, as often as it takes to leave out what cannot be done."""
 
-    def __init__(self, store: Store, inventory: Inventory, caller: Caller, cloud: Cloud, source: Source) -> None:
+    def __init__(
+        self, store: Store, inventory: Inventory, caller: Caller, cloud: Cloud, source: Source, key_files: KeyFiles
+    ) -> None:
         self._store = store
         self._inventory = inventory
         self._caller = caller
         self._cloud = cloud
         self._source = source
-        self._builder = PlanBuilder(inventory, caller, source, cloud.elastic_ips)
+        self._key_files = key_files
+        self._builder = self._begin()
         self._decls: list[VpcDecl] = []
+
+    def _begin(self) -> PlanBuilder:
+        return PlanBuilder(self._inventory, self._caller, self._source, self._key_files, self._cloud.elastic_ips)
 
     def plan(self, without: Refused) -> Refused:
         """Plan everything but some VPCs; return which others cannot be done, and why."""
-        builder = self._builder = PlanBuilder(self._inventory, self._caller, self._source, self._cloud.elastic_ips)
+        builder = self._builder = self._begin()
         stored = {
             (records.vpc.record.owner, records.vpc.record.name): records.copied() for records in self._inventory.vpcs.values()
         }
         plan_hosts(builder, self._cloud.hosts)
         plan_pools(builder, self._cloud.address_pools)
+        plan_connections(builder, self._cloud.connections)
         self._decls = with_default_instances(builder, self._cloud, stored.get((DEFAULT_OWNER, DEFAULT_VPC_NAME)))
         decls = [decl for decl in self._decls if (decl.owner, decl.name) not in without]
         refused: Refused = self._unreadable(without)
@@ -143,6 +160,7 @@ class _Planner:
             refused |= plan_addresses(builder, [decl for decl in decls if (decl.owner, decl.name) not in refused])
         except ApiError as error:  # nothing of the file is done: all its mistakes are said
             raise together(error, *of_vpcs(refused)) from error
+        settle_connections(builder, self._cloud.connections)
         for vni, taken in builder.namespaces.settle(builder.steps):
             path = next(path for path, records in builder.planned.items() if records.vni == vni)
             refused.setdefault(path, taken)

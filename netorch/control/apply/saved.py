@@ -12,6 +12,7 @@ import msgspec
 
 from netorch.control.apply.changes import Change, CloudPlan
 from netorch.control.apply.cloud import plan_cloud
+from netorch.control.apply.key_files import ReadFile, no_files
 from netorch.control.apply.sources import IsThere
 from netorch.errors import ApiError
 from netorch.model.cloud import Cloud
@@ -50,7 +51,9 @@ def load(name: str, data: bytes) -> SavedPlan:
         raise ApiError("InvalidParameterValue", text) from error
 
 
-def plan_again(store: Store, caller: Caller, saved: SavedPlan, cloud: Cloud, is_there: IsThere) -> CloudPlan:
+def plan_again(
+    store: Store, caller: Caller, saved: SavedPlan, cloud: Cloud, is_there: IsThere, read_file: ReadFile = no_files
+) -> CloudPlan:
     """Return the plan that was saved, ready to be applied.
 
     Raises:
@@ -62,7 +65,7 @@ def plan_again(store: Store, caller: Caller, saved: SavedPlan, cloud: Cloud, is_
         raise ApiError("UnauthorizedOperation", text)
     if saved.store != store.uid:
         raise ApiError("IncorrectState", f"saved plan: was made for another store; {_AGAIN}")
-    plan = plan_cloud(store, caller, cloud, source=saved.source, is_there=is_there)
+    plan = plan_cloud(store, caller, cloud, source=saved.source, is_there=is_there, read_file=read_file)
     decided_on = max((revision for step in plan.steps for revision in step.expected.values()), default=0)
     if decided_on > saved.revision or _plain(plan.changes) != saved.changes:
         text = (

@@ -7,10 +7,12 @@ from functools import partial
 
 import msgspec
 
+from netorch.control.actions.direct_connect.making import refuse_range
 from netorch.control.actions.outside.ranges import give_back, refuse_pooled
 from netorch.control.actions.vpcs import create_writes
 from netorch.control.apply.builder import PlanBuilder, canonical, carriers, delete_subnet, of_source, own_tags, visible_tags
 from netorch.control.apply.changes import Action, Change, differences
+from netorch.control.apply.direct_connect.interfaces import VIF_KEYS, VifPlanner
 from netorch.control.apply.flow_logs import FlowLogPlanner
 from netorch.control.apply.instances import InstancePlanner
 from netorch.control.apply.outside.gateways import GATEWAY_KEYS, GatewayPlanner
@@ -25,6 +27,7 @@ from netorch.control.base.uses import use_key
 from netorch.control.base.writes import ABSENT, Writes, guard_structure
 from netorch.model.cloud import DEFAULT_VPC_NAME, SubnetDecl, VpcDecl
 from netorch.model.eni import NetworkInterface, primary_eni_id
+from netorch.model.outside.direct_connect import VirtualInterface
 from netorch.model.outside.gateway import ONLY_GATEWAYS
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import DEFAULT_NAME, NetworkAcl, SecurityGroup
@@ -134,6 +137,8 @@ class _Structure:
         instances.plan_deletions()
         nats = NatPlanner(self._builder, self._decl, self._records)
         nats.plan_deletions(gone.keys())
+        vifs = VifPlanner(self._builder, self._decl, self._records, partial(self._guard, VIF_KEYS))
+        vifs.plan_deletions()
         for stored in gone.values():
             delete_subnet(self._builder, self._records, stored)
         if not self._new:
@@ -144,6 +149,7 @@ class _Structure:
         gateways = [GatewayPlanner(self._builder, self._decl, self._records, guard, kind) for kind in ONLY_GATEWAYS]
         for gateway in gateways:
             gateway.plan()
+        vifs.plan()
         tables = RouteTablePlanner(self._builder, self._decl, self._records, self._guard)
         tables.plan()
         for decl in self._decl.subnets:
@@ -216,6 +222,7 @@ class _Structure:
         give_back(writes, vpc, gone, self._builder.claim, self._builder.caller.now())
         if (wanted.cidrs, wanted.ipv6_cidrs) != (vpc.cidrs, vpc.ipv6_cidrs):
             connections, peers = self._records.each(PeeringConnection), self._builder.peers_of(self._records)
+            refuse_range(wanted, self._records.each(VirtualInterface))
             refuse_ranges(writes, vpc, wanted, connections, peers, self._builder.caller.now())
             writes.expect(use_key(vpc.id), self._builder.revision_of(use_key(vpc.id)))  # routes that were made for other ranges
         self._records.vpc = Stored(wanted, UNKNOWN)

@@ -16,11 +16,13 @@ from netorch.model.cloud import (
     AclEntryDecl,
     AddressPoolDecl,
     Cloud,
+    ConnectionDecl,
     EgressDecl,
     EgressOnlyInternetGatewayDecl,
     ElasticIpDecl,
     FlowLogDecl,
     HostDecl,
+    HostedVlanDecl,
     IngressDecl,
     InstanceDecl,
     InternetGatewayDecl,
@@ -32,6 +34,7 @@ from netorch.model.cloud import (
     RouteTableDecl,
     SecurityGroupDecl,
     SubnetDecl,
+    VirtualInterfaceDecl,
     VpcDecl,
     VpnGatewayDecl,
 )
@@ -46,7 +49,9 @@ from netorch.model.normal import (
     normal_memberships,
     normal_nat_gateways,
     normal_tables,
+    normal_virtual_interfaces,
 )
+from netorch.model.outside.direct_connect import BgpAuthentication, Connection, VirtualInterface
 from netorch.model.outside.gateway import GATEWAYS, EgressOnlyInternetGateway, InternetGateway, NatGateway, OnlyGateway
 from netorch.model.outside.provided import relative
 from netorch.model.outside.public import AddressPool, ElasticIp
@@ -85,6 +90,7 @@ def export_inventory(inventory: Inventory, caller: Caller) -> Cloud:
     """
     hosts = [_host(inventory.hosts[name].host) for name in sorted(inventory.hosts) if caller.operator]
     pools = [_pool(inventory.pools[name].record) for name in sorted(inventory.pools) if caller.operator]
+    ports = [_connection(inventory.connections[name].record) for name in sorted(inventory.connections) if caller.operator]
     held = (found.record for found in inventory.elastic_ips.values())
     named = (elastic for elastic in held if elastic.name and caller.sees(elastic.owner))
     elastic = [_elastic_ip(found) for found in sorted(named, key=lambda elastic: (elastic.owner, elastic.name))]
@@ -95,6 +101,7 @@ def export_inventory(inventory: Inventory, caller: Caller) -> Cloud:
     return Cloud(
         hosts=hosts,
         address_pools=pools,
+        connections=ports,
         elastic_ips=elastic,
         vpcs=[relative(export_vpc(vpc, caller.now(), paths, names), vpc.vpc.record.ipv6_pools) for vpc in records],
     )
@@ -106,6 +113,36 @@ def _host(host: Host) -> HostDecl:
 
 def _pool(pool: AddressPool) -> AddressPoolDecl:
     return AddressPoolDecl(name=pool.name, pair=pool.pair, cidrs=list(pool.cidrs), tags=pool.tags)
+
+
+def _connection(connection: Connection) -> ConnectionDecl:
+    hosted = [HostedVlanDecl(owner=one.owner, vlan=one.vlan, outer_vlan=one.outer_vlan) for one in connection.hosted]
+    return ConnectionDecl(
+        name=connection.name,
+        host=connection.host,
+        device=connection.device,
+        owner=connection.owner,
+        hosted=hosted,
+        tags=connection.tags,
+    )
+
+
+def _virtual_interface(vif: VirtualInterface) -> VirtualInterfaceDecl:
+    """Return the declaration of a virtual interface. Nobody can read its key: the name of a file stands for it."""
+    return VirtualInterfaceDecl(
+        name=vif.name,
+        connection=vif.connection,
+        vlan=vif.vlan,
+        outer_vlan=vif.outer_vlan,
+        mtu=vif.mtu,
+        asn=vif.asn,
+        address=vif.address,
+        peer=vif.peer,
+        key_file=f"{vif.name}.key" if vif.authentication is not BgpAuthentication.NONE else "",
+        bfd=vif.bfd,
+        routes=list(vif.routes),
+        tags=vif.tags,
+    )
 
 
 def _elastic_ip(elastic: ElasticIp) -> ElasticIpDecl:
@@ -123,6 +160,7 @@ def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str], elasti
     instances = sorted(records.each(Instance), key=lambda instance: instance.name)
     public = {mapping.eni: mapping for mapping in records.each(PublicMapping)}
     nats = [_nat_gateway(records, nat, elastic) for nat in records.each(NatGateway)]
+    vifs = records.each(VirtualInterface)
     names = peer_names(
         records.each(SecurityGroup),
         records.each(PrefixList),
@@ -145,6 +183,7 @@ def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str], elasti
         flow_logs=_flow_logs(records, vpc.id),
         subnets=[_subnet(records, subnet) for subnet in subnets],
         nat_gateways=normal_nat_gateways(nats),
+        virtual_interfaces=normal_virtual_interfaces(_virtual_interface(vif) for vif in vifs if vif.confirmed),
         instances=[_instance(records, instance, public.get(primary_eni_id(instance.id)), elastic) for instance in instances],
     )
 

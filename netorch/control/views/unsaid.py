@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from netorch.model import rules
 from netorch.model.addr import parse_prefix
+from netorch.model.outside.direct_connect import BgpAuthentication, VirtualInterface
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import RouteTable
 from netorch.records.caller import Caller
@@ -21,11 +22,24 @@ def unsaid(inventory: Inventory, caller: Caller) -> Iterator[str]:
         yield f"elastic IP addresses without a name are left out: {', '.join(unnamed)}"
     seen = [records for records in inventory.vpcs.values() if caller.sees(records.vpc.record.owner)]
     provided = {parse_prefix(text).network for records in seen for text in records.vpc.record.ipv6_pools}
+    for records in seen:
+        yield from _of_virtual_interfaces(records)
     for records in seen if provided else ():
         if fixed := sorted({text for text in _destinations(records) if _range_of(text) in provided}):
             vpc = records.vpc.record
             what = "its routes and rules name prefixes of provided IPv6 ranges, and a file may bring back other ranges"
             yield f"VPC {vpc.owner}/{vpc.name}: {what}: {', '.join(fixed)}"
+
+
+def _of_virtual_interfaces(records: VpcRecords) -> Iterator[str]:
+    """Yield what a file does not say of virtual interfaces."""
+    path = f"VPC {records.vpc.record.owner}/{records.vpc.record.name}"
+    vifs = sorted(records.each(VirtualInterface), key=lambda vif: vif.name)
+    if waiting := [vif.name for vif in vifs if not vif.confirmed]:
+        yield f"{path}: virtual interfaces that are not confirmed are left out: {', '.join(waiting)}"
+    if signed := [vif.name for vif in vifs if vif.confirmed and vif.authentication is not BgpAuthentication.NONE]:
+        what = "keys of virtual interfaces cannot be read; write them into the files that key_file names"
+        yield f"{path}: {what}: {', '.join(signed)}"
 
 
 def _destinations(records: VpcRecords) -> Iterator[str]:

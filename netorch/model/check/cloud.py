@@ -12,6 +12,7 @@ from netorch.errors import Problem
 from netorch.model import rules
 from netorch.model.addr import Prefix, first_overlaps
 from netorch.model.check.addresses import AddressChecker, Subnets
+from netorch.model.check.direct_connect import check_connections, check_virtual_interfaces, check_vlans
 from netorch.model.check.flow_logs import check_flow_logs
 from netorch.model.check.instances import InstanceChecker
 from netorch.model.check.nats import check_nat_gateways
@@ -57,6 +58,7 @@ def check_cloud(cloud: Cloud, hosts: Mapping[str, KnownHost] | None = None) -> l
     if hosts is not None and (roles is not None or not cloud.hosts):
         roles = {name: host.role for name, host in hosts.items()} | (roles or {})
     check_edges(checker, cloud.hosts)
+    check_connections(checker, cloud, roles)
     check_pools(checker, cloud.address_pools, cloud.hosts, known_pairs(cloud.hosts, hosts))
     vnis: dict[int, int] = {}
     names: dict[tuple[str, str], int] = {}
@@ -77,6 +79,7 @@ def check_cloud(cloud: Cloud, hosts: Mapping[str, KnownHost] | None = None) -> l
         checker.vpc(default_vpc(), (), roles, cloud.instances)
     check_peerings(checker, cloud)
     check_elastic_ips(checker, cloud)
+    check_vlans(checker, cloud)
     return checker.problems
 
 
@@ -154,6 +157,7 @@ class _Checker(Notes):
             around = self._surroundings(vpc, default_instances, blocks, blocks6, subnets, policies, nats)
             check_routes(self, vpc, where, around)
         check_gateways(self, vpc, where)
+        check_virtual_interfaces(self, vpc, where, blocks)
         check_flow_logs(self, vpc, where, default_instances)
 
     def _surroundings(

@@ -88,13 +88,14 @@ def link_of(address: str, peer: str, ranges: Iterable[Prefix] = ()) -> Prefix | 
     `address` is the edge's, with the prefix length, `peer` the customer's router's; `ranges` are those that it overlaps none of.
     """
     try:
-        network, own, other = parse_prefix(address, strict=False), parse_ip(address.partition("/")[0]), parse_ip(peer)
+        network, own = parse_prefix(address, strict=False), parse_ip(address.partition("/")[0])
+        if network.version == 4 and network.length not in _LENGTHS:
+            return Violation(f"{address} is neither of a /30 nor of a /31", _EXAMPLE)
+        other = parse_ip(peer)
     except AddressError as error:
         return Violation(str(error), _EXAMPLE)
     if network.version != 4 or other[0] != 4:
         return Violation(f"{address} and {peer} are not both IPv4", _EXAMPLE)
-    if network.length not in _LENGTHS:
-        return Violation(f"{address} is neither of a /30 nor of a /31", _EXAMPLE)
     if not any(block.contains(network) for block in _PRIVATE):
         blocks = ", ".join(map(str, _PRIVATE))
         return Violation(f"{network} is not private", f"choose one inside {blocks}")
@@ -109,6 +110,17 @@ def link_of(address: str, peer: str, ranges: Iterable[Prefix] = ()) -> Prefix | 
         if found.overlaps(network):
             return Violation(f"{network} overlaps {found}, which the VPC has already", "choose another one, or leave both out")
     return network
+
+
+def other_end(address: str) -> str:
+    """Return the other end of an address with the length of its /30 or /31; nothing if it has none."""
+    try:
+        network, (version, own) = parse_prefix(address, strict=False), parse_ip(address.partition("/")[0])
+    except AddressError:
+        return ""
+    if version != 4 or network.length not in _LENGTHS:
+        return ""
+    return next((format_ip(4, end) for end in reversed(ends_of(network)) if end != own), "")
 
 
 def ends_of(network: Prefix) -> tuple[int, int]:

@@ -11,11 +11,13 @@ from netorch.model.cloud import (
     AclEntryDecl,
     AddressPoolDecl,
     Cloud,
+    ConnectionDecl,
     EgressDecl,
     EgressOnlyInternetGatewayDecl,
     ElasticIpDecl,
     FlowLogDecl,
     HostDecl,
+    HostedVlanDecl,
     IngressDecl,
     InstanceDecl,
     InternetGatewayDecl,
@@ -27,6 +29,7 @@ from netorch.model.cloud import (
     RouteTableDecl,
     SecurityGroupDecl,
     SubnetDecl,
+    VirtualInterfaceDecl,
     VpcDecl,
     VpnGatewayDecl,
 )
@@ -122,6 +125,48 @@ def with_elastic_ips(vpc: VpcDecl, elastic: list[ElasticIpDecl], taken: set[tupl
     used = {*(name for nat in nats for name in nat.elastic_ips), *(decl.elastic_ip for decl in found if decl.elastic_ip)}
     taken.update((vpc.owner, name) for name in used)
     return msgspec.structs.replace(vpc, nat_gateways=nats, instances=found)
+
+
+@st.composite
+def connections(draw: st.DrawFn, hosts: list[HostDecl]) -> list[ConnectionDecl]:
+    """Return ports of edges that have a pair, on which everybody may have some VLANs."""
+    edges = [host.name for host in hosts if host.pair]
+    found = draw(st.lists(names, max_size=2, unique=True)) if edges else []
+    return [
+        ConnectionDecl(
+            name=name,
+            host=draw(st.sampled_from(edges)),
+            device=f"eth{i + 3}",
+            hosted=[HostedVlanDecl(owner=owner, vlan=k + 1, outer_vlan=i) for k, owner in enumerate(["default", "acme", "no"])],
+            tags=draw(tags),
+        )
+        for i, name in enumerate(found)
+    ]
+
+
+@st.composite
+def with_virtual_interface(draw: st.DrawFn, vpc: VpcDecl, ports: list[ConnectionDecl], taken: set[tuple[str, str]]) -> VpcDecl:
+    """Return a VPC that has a virtual interface, if it has a gateway and its owner a VLAN that nothing else has."""
+    free = [port for port in ports if (port.name, vpc.owner) not in taken]
+    if not isinstance(vpc.vpn_gateway, VpnGatewayDecl) or not free:
+        return vpc
+    port = draw(st.sampled_from(free))
+    (hosted,) = (hosted for hosted in port.hosted if hosted.owner == vpc.owner)
+    taken.add((port.name, vpc.owner))
+    speaks = draw(st.booleans())
+    vif = VirtualInterfaceDecl(
+        name=draw(names),
+        connection=port.name,
+        vlan=hosted.vlan,
+        outer_vlan=hosted.outer_vlan,
+        mtu=draw(st.sampled_from([1500, 8500])),
+        asn=65010 if speaks else 0,
+        address=draw(st.sampled_from(["", "10.9.0.1/30", "169.254.7.0/31"])),
+        bfd=speaks and draw(st.booleans()),
+        routes=[] if speaks else ["192.168.128.0/17", "172.16.0.0/12"],
+        tags=draw(tags),
+    )
+    return msgspec.structs.replace(vpc, virtual_interfaces=[vif])
 
 
 @st.composite
@@ -321,9 +366,13 @@ def clouds(draw: st.DrawFn) -> Cloud:
     elastic = draw(elastic_ips(ranges))
     taken: set[tuple[str, str]] = set()
     made = [draw(vpcs(name, 5000 + i, hypervisors)) for i, name in enumerate(draw(st.lists(names, max_size=3, unique=True)))]
+    ports = draw(connections(found))
+    used: set[tuple[str, str]] = set()
+    made = [draw(with_virtual_interface(vpc, ports, used)) for vpc in made]
     return Cloud(
         hosts=found,
         address_pools=ranges,
+        connections=ports,
         elastic_ips=elastic,
         vpcs=[with_elastic_ips(vpc, elastic, taken) for vpc in made],
         instances=draw(instances(4999, [SubnetDecl(name="default", cidr="172.31.0.0/20")], hypervisors, ["default"], [])),

@@ -12,7 +12,7 @@ from netorch.control.base.named import add_name
 from netorch.control.base.quotas import Quotas, check_limit
 from netorch.control.base.writes import Writes
 from netorch.errors import ApiError
-from netorch.model.addr import Prefix, canonical_ip, format_ip, parse_ip, parse_prefix
+from netorch.model.addr import Prefix, parse_prefix
 from netorch.model.mapping import GatewayMapping
 from netorch.model.outside import vif_rules
 from netorch.model.outside.direct_connect import (
@@ -69,7 +69,7 @@ def new_interface(caller: Caller, around: Around, connection: Connection, wanted
     gateway = _gateway(where, around, connection)
     _vlan(where, around, connection, wanted)
     check_room(around, connection, where)
-    address, peer = _ends(caller, where, around, wanted)
+    address, peer = ends_of(caller, where, around, wanted)
     vif = VirtualInterface(
         id=caller.new_id("dxvif", vpc.vni),
         vni=vpc.vni,
@@ -154,7 +154,7 @@ def refuse_range(vpc: Vpc, vifs: Iterable[VirtualInterface]) -> None:
                     raise ApiError("InvalidVpc.Range", text)
 
 
-def _ends(caller: Caller, where: str, around: Around, wanted: Wanted) -> tuple[str, str]:
+def ends_of(caller: Caller, where: str, around: Around, wanted: Wanted) -> tuple[str, str]:
     """Return the addresses of the edge, with length, and of the customer's router. Raises ApiError."""
     links = links_of(around.others, around.vpns)
     if not wanted.address and not wanted.peer:
@@ -174,12 +174,8 @@ def _ends(caller: Caller, where: str, around: Around, wanted: Wanted) -> tuple[s
 def canonical_ends(where: str, address: str, peer: str) -> tuple[str, str]:
     """Return two ends in their usual form, of which the customer's may be left out. Raises ApiError."""
     text, _, length = address.partition("/")
-    own = checks.address(text, where, 4)
-    if not peer and length in ("30", "31"):
-        ends = vif_rules.ends_of(parse_prefix(f"{own}/{length}", strict=False))
-        other = next((end for end in reversed(ends) if end != parse_ip(own)[1]), 0)
-        return f"{own}/{length}", format_ip(4, other)
-    return f"{own}/{length}", checks.address(peer, where, 4) if peer else canonical_ip(own)
+    own = f"{checks.address(text, where, 4)}/{length}"
+    return own, checks.address(peer, where, 4) if peer else vif_rules.other_end(own)
 
 
 def static_routes(where: str, vpc: Vpc, routes: Iterable[str]) -> tuple[str, ...]:

@@ -97,11 +97,26 @@ def users_in(kvs: Iterable[KeyValue], owner_of: Callable[[int], str]) -> list[Us
     """Return the same from the keys of a connection's VLANs; `owner_of` returns whose the VPC of a VNI is."""
     found = []
     for kv in kvs:
-        outer_vlan, _, vlan = kv.key.rpartition("/")[2].partition(".")
+        outer_vlan, vlan = _vlan_of(kv.key.rpartition("/")[2])
         holder = decode(kv, str)
         owner = owner_of(vni_of(holder)) if is_id(holder, "dxvif") else ""
-        found.append(User(id=holder, owner=owner, vlan=int(vlan), outer_vlan=int(outer_vlan)))
+        found.append(User(id=holder, owner=owner, vlan=vlan, outer_vlan=outer_vlan))
     return sorted(found, key=lambda user: (user.outer_vlan, user.vlan))
+
+
+def vlans_in(kvs: Iterable[KeyValue]) -> dict[str, dict[tuple[int, int], str]]:
+    """Return which virtual interface has a VLAN, by connection and by (outer VLAN, VLAN), from keys of all kinds."""
+    found: dict[str, dict[tuple[int, int], str]] = {}
+    for kv in kvs:
+        if kv.key.startswith(keys.connection_vlans()):
+            name, _, vlan = kv.key.removeprefix(keys.connection_vlans()).partition("/")
+            found.setdefault(name, {})[_vlan_of(vlan)] = decode(kv, str)
+    return found
+
+
+def _vlan_of(text: str) -> tuple[int, int]:
+    outer_vlan, _, vlan = text.partition(".")
+    return int(outer_vlan), int(vlan)
 
 
 def refuse_unusable(connection: Connection, users: Iterable[User]) -> None:

@@ -133,8 +133,8 @@ class GatewayPlanner:
 
 
 def pair_for(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords) -> str:
-    """Return the one pair that will do for a VPC: of its gateways, of its addresses and ranges, else of a declared elastic IP."""
-    if pair := builder.pair_of(records):
+    """Return the one pair that will do for a VPC: of its gateways, its connections, its addresses, else a declared elastic IP."""
+    if pair := builder.pair_of(records) or _pair_of_ports(builder, decl):
         return pair
     if pair := pair_of_addresses(builder.pools, records.vpc.record, records.each(PublicMapping)):
         return pair
@@ -143,6 +143,13 @@ def pair_for(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords) -> str:
     named += [instance.elastic_ip for instance in decl.instances if instance.elastic_ip]
     found = (_pair_of(builder, (decl.owner, name), declared.get(name)) for name in named)
     return next((pair for pair in found if pair), "")
+
+
+def _pair_of_ports(builder: PlanBuilder, decl: VpcDecl) -> str:
+    """Return the pair of the edge that has the first of the connections of a VPC's virtual interfaces; nothing without one."""
+    names = (vif.connection for vif in decl.virtual_interfaces if vif.connection in builder.connections)
+    hosts = (builder.hosts.get(builder.connections[name].record.host) for name in names)
+    return next((state.host.pair for state in hosts if state is not None), "")
 
 
 def _pair_of(builder: PlanBuilder, path: Path, decl: ElasticIpDecl | None) -> str:

@@ -34,6 +34,7 @@ LISTS = {words for words in READERS if words.endswith(" list") and words.count("
 NAMING = {
     **{words: arguments for words, arguments in (ACTIONS | READERS).items() if words not in EVERYTHING | OWNERS},
     **dict.fromkeys(LISTS, "--vpc acme/acme"),
+    "dx vif list": "--vpc acme/acme",
     "reach": "--matrix --vpc acme/acme",
     "trace": "acme/acme/web-1 acme/acme/web-2",
     "ping": "acme/acme/web-1 acme/acme/web-2",

@@ -17,6 +17,7 @@ from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
 from netorch.records.names import wrong_names
+from netorch.records.valid.ports import wrong_ports
 from netorch.store.base import Store
 from tests.unit.control.outside.conftest import make_edge, west
 
@@ -27,7 +28,7 @@ def clean(store: Store) -> None:
     """Check that everything can be read, and that nothing contradicts anything."""
     inventory = read_inventory(store)
     assert [str(error) for error in inventory.unreadable] == []
-    assert [str(error) for error in wrong_names(inventory)] == []
+    assert [str(error) for error in (*wrong_names(inventory), *wrong_ports(inventory))] == []
 
 
 def make_gateway(store: Store, caller: Caller, vpc: Vpc, pair: str = "west") -> VirtualPrivateGateway:

@@ -11,6 +11,7 @@ from netorch.control.actions import hosts, vpcs
 from netorch.control.actions.direct_connect import connections, interfaces
 from netorch.control.actions.direct_connect.making import Wanted
 from netorch.control.actions.outside.edges import update_edge
+from netorch.control.actions.repair import damaged
 from netorch.control.actions.tags import set_tags
 from netorch.model.eni import Host
 from netorch.model.outside.direct_connect import Connection, ConnectionState, HostedConnection
@@ -20,7 +21,7 @@ from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.codec import encode
-from netorch.store.base import Put, Store
+from netorch.store.base import Delete, Put, Store
 from tests.unit.control.conftest import refused
 from tests.unit.control.direct_connect.conftest import clean, make_gateway
 from tests.unit.control.outside.conftest import MakeEdge
@@ -170,3 +171,26 @@ def test_it_has_tags(store: Store, operator: Caller, acme: Caller, connection: C
     assert connections.describe_connection(store, operator, "port-1").connection.tags == {"site": "ix"}
     with refused("UnauthorizedOperation"):
         set_tags(store, acme, "dxcon", "port-1", {})
+
+
+def test_the_audit_finds_what_does_not_agree(
+    store: Store, operator: Caller, acme: Caller, connection: Connection, vpc: Vpc, gateway: VirtualPrivateGateway
+) -> None:
+    vif = interfaces.create_virtual_interface(store, acme, vpc.id, VIF)
+    assert damaged(store) == {}
+    vlan, port = keys.connection_vlan("port-1", 0, 101), keys.port("e1", "eth3")
+    for broken in (
+        {vlan: None},
+        {vlan: b'"dxvif-00100100000000000"'},
+        {port: None},
+        {port: b'"other"'},
+        {keys.port("e1", "eth4"): b'"port-1"'},
+        {keys.connection_vlan("port-1", 0, 9): f'"{vif.id}"'.encode()},
+    ):
+        before = {key: store.get(key) for key in broken}
+        store.txn((), [Put(key, value) if value is not None else Delete(key) for key, value in broken.items()])
+        assert set(broken) <= set(damaged(store)), broken
+        store.txn((), [Put(key, kv.value) if kv is not None else Delete(key) for key, kv in before.items()])
+    assert damaged(store) == {}
+    store.txn((), [Put(keys.connection("port-1"), encode(msgspec.structs.replace(connection, device="eth9")))])
+    assert keys.resource(vif.id) in damaged(store)

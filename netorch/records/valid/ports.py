@@ -1,0 +1,55 @@
+"""Whether the records of Direct Connect agree: ports, VLANs, and the virtual interfaces that have them.
+
+dxcon/<name>                             the connection: a device of an edge
+alloc/dxport/<host>/<device>             which connection it is
+alloc/vlan/<connection>/<outer>.<vlan>   which virtual interface has the VLAN
+vpc/<vni>/dxvif/<id>                     the virtual interface, with what its connection says
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from netorch.errors import UnreadableRecord
+from netorch.model.ids import is_id, vni_of
+from netorch.model.outside.direct_connect import VirtualInterface
+from netorch.records import keys
+from netorch.records.codec import decode
+from netorch.records.inventory import Inventory
+
+
+def wrong_ports(inventory: Inventory) -> Iterator[UnreadableRecord]:
+    """Yield the records of Direct Connect that do not agree, as far as the VPCs can be read. Cost: O(their number)."""
+    vlans = {vif_key(vif): vif.id for vif in _live(inventory)}
+    ports = {keys.port(found.record.host, found.record.device): name for name, found in inventory.connections.items()}
+    for wanted, prefix in ((vlans, keys.connection_vlans()), (ports, keys.ports())):
+        held = {key: kv for key, kv in inventory.raw.items() if key.startswith(prefix)}
+        for key in sorted(wanted.keys() - held.keys()):
+            yield UnreadableRecord(key, f"is missing, and {wanted[key]} has it")
+        for key in sorted(held):
+            holder = decode(held[key], str)
+            if wanted.get(key) != holder and not _is_unknown(inventory, holder):
+                yield UnreadableRecord(key, f"is held by {holder}, which is not there or has another")
+    for vif in _live(inventory):
+        port = inventory.connections.get(vif.connection)
+        if port is None or (port.record.host, port.record.device) != (vif.edge, vif.device):
+            what = f"says that connection {vif.connection} is {vif.device} of {vif.edge}, which it is not"
+            yield UnreadableRecord(keys.resource(vif.id), what)
+
+
+def vif_key(vif: VirtualInterface) -> str:
+    """Return the key of the VLAN of a virtual interface."""
+    return keys.connection_vlan(vif.connection, vif.outer_vlan, vif.vlan)
+
+
+def _live(inventory: Inventory) -> Iterator[VirtualInterface]:
+    """Yield the virtual interfaces that have a VLAN."""
+    for records in inventory.vpcs.values():
+        yield from (vif for vif in records.each(VirtualInterface) if not vif.rejected)
+
+
+def _is_unknown(inventory: Inventory, holder: str) -> bool:
+    """Return whether a holder is of a VPC, or a connection, that cannot be read."""
+    if is_id(holder, "dxvif"):
+        return vni_of(holder) in inventory.isolated
+    return any(error.key == keys.connection(holder) for error in inventory.unreadable)
