@@ -34,7 +34,7 @@ _WORST: Final = 65535
 _METRIC_LAST: Final = _WORST - MOST_HOPS - 1
 _ASN_LAST: Final = 0xFFFFFFFF
 _TABLE_LAST: Final = (1 << 31) - 1
-_NAME: Final = re.compile(r"\w+", re.ASCII)
+_NAME: Final = re.compile(r"\w{1,50}", re.ASCII)  # bird: 64 characters with what stands before it
 _DEVICE: Final = re.compile(r"[\w.-]{1,15}", re.ASCII)
 _ROUTER_ID: Final = "192.0.0.8"  # never another: all sessions would begin again. That of a session is its local address.
 

@@ -68,6 +68,7 @@ class Bird(Generic[C]):
         self._remove_leftovers = remove_leftovers
         self._directory = directory
         self._daemon = Daemon(directory, fd)
+        self._known: tuple[Objects, Mapping[str, str]] | None = None  # what bird had last, and its passwords; None: never asked
         self._unanswered = 0  # questions in a row
         self._states: Mapping[str, CustomerSession] = {}  # the last answer
         self._refused = sessions.RefusedPasswords(fd)
@@ -75,6 +76,7 @@ class Bird(Generic[C]):
     def dump(self) -> Objects:
         """Return what bird has now; nothing if none runs, or it does not answer."""
         self._passwords.note()
+        self._known = {}, {}
         found = self._running()
         if found is None:
             return {}
@@ -84,8 +86,9 @@ class Bird(Generic[C]):
             for session in config.sessions
             if not self._passwords.is_wanted(session, used.get(config.protocol_of(session), ""))
         }
-        objects = (msgspec.structs.replace(obj, other_password=True) if obj.key in other else obj for obj in config.objects)
-        return {obj.key: obj for obj in objects if down.isdisjoint(config.protocols_of(obj))}
+        objects = {obj.key: obj for obj in config.objects if down.isdisjoint(config.protocols_of(obj))}
+        self._known = objects, used
+        return {key: msgspec.structs.replace(obj, other_password=True) if key in other else obj for key, obj in objects.items()}
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
         """Carry out operations as one new configuration; as several, if bird would not take them all."""
@@ -164,26 +167,32 @@ class Bird(Generic[C]):
             return None
 
     def _carry_out(self, ops: Sequence[Op]) -> None:
-        """Let bird run with what it has, changed by operations. Raises BirdError, OSError; it goes on with what it has then."""
-        found = self._running()
-        objects: Objects = {} if found is None else {obj.key: obj for obj in found[0].objects}
-        asked: set[Key] = set()
+        """Let bird run with what it had when it was last asked, changed by operations. Raises BirdError, OSError.
+
+        It is not asked again: what a bird that has ended meanwhile, or is slow to answer, had, nobody knows to be missing.
+        """
+        if self._known is None:
+            self.dump()
+        objects, used = self._known or ({}, {})
+        objects, asked = dict(objects), {op.obj.key for op in ops}
         for op in ops:
-            asked.add(op.obj.key)
             if isinstance(op, Delete):
                 objects.pop(op.obj.key, None)
             else:
                 self._of.check(op.obj)
                 objects[op.obj.key] = op.obj
-        if not objects:
-            self.stop()
-            return
         config = config_of(self._of, objects.values())
-        passwords = {} if found is None else dict(found[1])  # nobody waits for a password that others' sessions lack
-        for session in config.sessions:
-            if session.key in asked:
-                passwords[config.protocol_of(session)] = self._passwords.of(session)
-        self._run(config, {protocol: password for protocol, password in passwords.items() if password})
+        wanted = {
+            protocol: self._passwords.of(session) if session.key in asked else used.get(protocol, "")
+            for session in config.sessions
+            for protocol in (config.protocol_of(session),)
+        }
+        passwords = {protocol: password for protocol, password in wanted.items() if password}
+        if objects:
+            self._run(config, passwords)
+        else:
+            self.stop()
+        self._known = {obj.key: obj for obj in config.objects}, passwords
 
     def _run(self, config: C, passwords: Mapping[str, str]) -> None:
         self._directory.mkdir(mode=0o755, parents=True, exist_ok=True)

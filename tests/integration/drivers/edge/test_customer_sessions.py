@@ -163,6 +163,25 @@ def test_routes_of_a_killed_bird_go_with_the_last_session(edge: Edge, customers:
     wait_for(lambda: LearnedChanged(table_of(A)) in edge.events(), "the event")
 
 
+def test_what_is_changed_while_bird_is_dead_takes_nothing_from_others(edge: Edge, customers: Customers) -> None:
+    """The agent learns of the end by an event, and may be about to change something else."""
+    peer = customers.make(FIRST, A, SITE).peer("of_a")
+    edge.add(peer)
+    edge.wait_for(peer)
+    os.kill(edge.pid(), signal.SIGKILL)
+    of_b = customers.make(OF_B, B, SITE).peer("of_b")
+    edge.add(of_b)
+    edge.wait_for(peer, of_b)
+    assert edge.peers() == {peer, of_b}
+
+
+def test_a_router_without_bfd_has_a_session_all_the_same(edge: Edge, customers: Customers) -> None:
+    peer = msgspec.structs.replace(customers.make(FIRST, A, SITE).peer("of_a"), bfd=True)
+    edge.add(peer)
+    edge.wait_for(peer)
+    wait_for(lambda: edge.learned(A) == {SITE: (VPN + 1, FIRST)}, "the route")
+
+
 def test_a_bird_that_hangs_is_noticed_and_replaced(edge: Edge, customers: Customers) -> None:
     customer = customers.make(FIRST, A, SITE)
     peer = customer.peer("of_a")
