@@ -149,9 +149,9 @@ class Customer:
             secret=secret,
         )
 
-    def announce(self, *prefixes: str, prepend: int = 0) -> None:
-        """Announce these prefixes and no others, with an AS path that is so much longer."""
-        self._file.write_text(self._text(prefixes, prepend))
+    def announce(self, *prefixes: str, prepend: int = 0, through: int = CUSTOMER_ASN) -> None:
+        """Announce these prefixes and no others, with an AS path that is so much longer: `through` comes so often in it."""
+        self._file.write_text(self._text(prefixes, f"bgp_path.prepend({through}); " * prepend))
         if self._process is not None:
             self.ask("configure")
             return
@@ -186,8 +186,7 @@ class Customer:
             self._process.wait()
         netns.remove(self._name)
 
-    def _text(self, prefixes: tuple[str, ...], prepend: int) -> str:
-        longer = f"bgp_path.prepend({CUSTOMER_ASN}); " * prepend
+    def _text(self, prefixes: tuple[str, ...], longer: str) -> str:
         password = f'password "{self._password}"; ' if self._password else ""
         bfd = "bfd on; " if self.bfd else ""
         timers = "hold time 30; connect delay time 1; connect retry time 2; error wait time 1, 2;"

@@ -8,7 +8,7 @@ from netorch.drivers.base import LearnedChanged
 from netorch.model.status import ESTABLISHED
 from netorch.state.l3 import Route
 from netorch.state.op import Create, Delete
-from tests.integration.drivers.edge.customers import DX, RANGES, VPN, A, B, Customers, Edge, table_of
+from tests.integration.drivers.edge.customers import DX, EDGE_ASN, RANGES, VPN, A, B, Customers, Edge, table_of
 from tests.rig.world import wait_for
 
 pytestmark = pytest.mark.root
@@ -65,6 +65,16 @@ def test_nothing_inside_the_vpc_nor_of_no_network_is_taken_and_the_default_route
     edge.wait_for(peer)
     wait_for(lambda: SITE in edge.learned(A), "the routes")
     assert edge.learned(A).keys() == taken | {SITE}
+
+
+def test_what_has_come_through_the_gateway_s_own_as_is_not_taken(edge: Edge, customers: Customers) -> None:
+    customer = customers.make(FIRST, A, SITE)
+    peer = customer.peer("of_a")
+    edge.add(peer)
+    wait_for(lambda: SITE in edge.learned(A), "the route")
+    customer.announce(SITE, prepend=1, through=EDGE_ASN)
+    wait_for(lambda: edge.learned(A) == {}, "its end")
+    assert edge.state(peer).state == ESTABLISHED
 
 
 def test_a_router_with_too_many_prefixes_has_no_session_until_it_has_fewer(edge: Edge, customers: Customers) -> None:
