@@ -42,20 +42,24 @@ IKE = ("aes256-sha256-modp2048",)
 ESP = ("aes256-sha256-modp2048",)
 
 
-def ip(namespace: str, command: str) -> str:
-    """Run ip(8) in a namespace."""
-    done = subprocess.run(["ip", "-n", namespace, *command.split()], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"ip -n {namespace} {command}: {done.stderr}"
+def ip(namespace: str, *commands: str) -> str:
+    """Run commands of ip(8) in a namespace, all by one process."""
+    words = ["ip", "-n", namespace, "-batch", "-"]
+    done = subprocess.run(words, input="\n".join(commands), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"ip -n {namespace} {commands}: {done.stderr}"
     return done.stdout
 
 
 def plug(namespace: str, ifname: str, address: str) -> None:
     """Let a namespace have a device with an address on the network."""
     port = f"p{address.replace('.', '')[-8:]}"
-    ip(namespace, f"link add {ifname} type veth peer name {port} netns {NET}")
+    ip(
+        namespace,
+        f"link add {ifname} type veth peer name {port} netns {NET}",
+        f"addr add {address}/24 dev {ifname}",
+        f"link set {ifname} up",
+    )
     ip(NET, f"link set {port} master br0 up")
-    ip(namespace, f"addr add {address}/24 dev {ifname}")
-    ip(namespace, f"link set {ifname} up")
 
 
 class Customer:
@@ -73,10 +77,13 @@ class Customer:
 
     def inside(self, uplink: str, address: str, number: int = 1) -> None:
         """Let the network behind it be there, with an xfrm device that leads to the VPC."""
-        ip(self.name, f"link add tunnel{number} type xfrm dev {uplink} if_id {number}")
-        ip(self.name, f"addr add {address}/32 dev tunnel{number}")
-        ip(self.name, f"link set tunnel{number} up mtu 1400")
-        ip(self.name, f"route add 10.0.0.0/8 dev tunnel{number}")
+        ip(
+            self.name,
+            f"link add tunnel{number} type xfrm dev {uplink} if_id {number}",
+            f"addr add {address}/32 dev tunnel{number}",
+            f"link set tunnel{number} up mtu 1400",
+            f"route add 10.0.0.0/8 dev tunnel{number}",
+        )
 
     def load(self, connection: Section, *secrets: Section) -> None:
         """Let charon have a connection `edge`, with a CHILD_SA `net`."""
@@ -205,11 +212,17 @@ class Edge:
     def inside(self, connection: IkeConnection, vpc: str, address: str, to: str) -> None:
         """Let a namespace that stands for a VPC have the plain end of a tunnel."""
         ifname = f"x-{connection.if_id:x}"
-        ip(self.namespace, f"link add {ifname} type xfrm dev out0 if_id {connection.if_id}")
-        ip(self.namespace, f"link set {ifname} netns {vpc}")
-        ip(vpc, f"addr replace {address}/32 dev {ifname}")
-        ip(vpc, f"link set {ifname} up mtu 1400")
-        ip(vpc, f"route add {to} dev {ifname} src {address}")
+        ip(
+            self.namespace,
+            f"link add {ifname} type xfrm dev out0 if_id {connection.if_id}",
+            f"link set {ifname} netns {vpc}",
+        )
+        ip(
+            vpc,
+            f"addr replace {address}/32 dev {ifname}",
+            f"link set {ifname} up mtu 1400",
+            f"route add {to} dev {ifname} src {address}",
+        )
 
     def status(self, connection: IkeConnection) -> TunnelStatus:
         """Return how a tunnel is, after what charon has told has been heard."""
@@ -238,6 +251,10 @@ class Edge:
     def kernel_states(self) -> str:
         """Return the SAs that Linux has."""
         return ip(self.namespace, "xfrm state")
+
+    def spis(self) -> list[str]:
+        """Return the SPIs of the SAs that Linux has."""
+        return [line.split("spi ")[1].split()[0] for line in self.kernel_states().splitlines() if "spi " in line]
 
     def kernel_policies(self) -> str:
         """Return the policies that Linux has, but for those of sockets."""
@@ -274,11 +291,8 @@ class Site:
         """Let a customer's device be behind another that translates."""
         port, gateway = f"to-{customer.name}", f"{address.rpartition('.')[0]}.1"
         ip(customer.name, f"link add eth0 type veth peer name {port} netns {nat.name}")
-        ip(nat.name, f"addr add {gateway}/24 dev {port}")
-        ip(nat.name, f"link set {port} up")
-        ip(customer.name, f"addr add {address}/24 dev eth0")
-        ip(customer.name, "link set eth0 up")
-        ip(customer.name, f"route add default via {gateway}")
+        ip(nat.name, f"addr add {gateway}/24 dev {port}", f"link set {port} up")
+        ip(customer.name, f"addr add {address}/24 dev eth0", "link set eth0 up", f"route add default via {gateway}")
 
     def joined(self, **changes: object) -> tuple[IkeConnection, Customer]:
         """Return a connection with a customer, both of which have plain ends, and neither has begun."""
@@ -296,8 +310,7 @@ def site(directory: Path) -> Iterator[Site]:
         for name in (NET, VPC):
             os.close(netns.make(name))
             stack.callback(netns.remove, name)
-        ip(NET, "link add br0 type bridge")
-        ip(NET, "link set br0 up")
+        ip(NET, "link add br0 type bridge", "link set br0 up")
         key = EdgeKey(directory / "key")
         edge = Edge(stack.enter_context(host(EDGE, key)), key)
         edge.create(Namespace(label=OUTSIDE), AdminUp(netns=OUTSIDE, ifname=LOOPBACK))
