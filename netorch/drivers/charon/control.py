@@ -81,7 +81,9 @@ class Control:
     def ask(self, command: str, message: Mapping[str, Value] | None = None) -> Section:
         """Return the answer to a command."""
         self._send(Packet.request(command, Message.serialize(message or {})))
-        return self._answer(self._packet())
+        while (packet := self._packet()).type == Packet.EVENT:
+            pass
+        return self._answer(packet)
 
     def stream(self, command: str, event: str, message: Mapping[str, Value] | None = None) -> Iterator[Section]:
         """Yield what a command answers in pieces, which are events."""
@@ -89,10 +91,10 @@ class Control:
         self._send(Packet.request(command, Message.serialize(message or {})))
         while (packet := self._packet()).type == Packet.EVENT:
             yield _section(packet.payload)
-        self._answer(packet)
         self._send(Packet.unregister_event(event))
         while self._packet().type == Packet.EVENT:
             pass
+        self._answer(packet)
 
     def listen(self, events: Sequence[str]) -> None:
         """Ask for events from now on."""

@@ -43,8 +43,7 @@ def unload(control: Control, name: str) -> None:
     with suppress(CharonError):  # there is none
         control.ask("unload-conn", {"name": name})
     with suppress(CharonError):  # there is none
-        for _ in control.stream("terminate", "control-log", {"ike": name, "force": "yes", "loglevel": "-1"}):
-            pass
+        control.ask("terminate", {"ike": name, "force": "yes"})
 
 
 def end_childless(control: Control, name: str) -> None:

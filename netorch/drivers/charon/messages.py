@@ -69,7 +69,7 @@ def _options(connection: IkeConnection) -> Section:
         "rand_time": _seconds(fuzz),
         "dpd_delay": _seconds(0 if connection.dpd_action == "none" else connection.dpd_delay),
         "dpd_timeout": _seconds(connection.dpd_delay + int(GIVEN_UP_S)),  # IKEv1; IKEv2 has its retransmissions
-        "unique": "replace",
+        "unique": "never",  # `upkeep` ends duplicates: charon would let the peer end what carries packets (INITIAL_CONTACT)
         "mobike": "no",
         "keyingtries": "0" if connection.dpd_action == "restart" else "1",
         "local": _local(connection),

@@ -4,6 +4,7 @@ charon carries out what it was told when the SAs were made. So this is looked at
 
 - An SA that the connection must not have any more (other networks, identities, another peer) is ended at once.
 - One that was made by other options carries packets until there is one by those of now, which is begun here; for a while only.
+- One that has been followed by another of the same connection is ended a little later: the peer has begun again.
 - A tunnel that this side is to begin is begun, again and again.
 - What a killed charon has left in the kernel carries packets until the peer is back; for a while only.
 """
@@ -16,7 +17,7 @@ from typing import Final
 import msgspec
 
 from netorch.drivers.charon.messages import child_name, outlived
-from netorch.drivers.charon.sas import CONNECTING, INSTALLED, ChildSa, IkeSa
+from netorch.drivers.charon.sas import CONNECTING, ESTABLISHED, INSTALLED, ChildSa, IkeSa
 from netorch.drivers.charon.xfrm import KernelSa
 from netorch.state.daemons.ike import IkeConnection
 
@@ -53,6 +54,7 @@ class Memory(msgspec.Struct):
 
     begun: dict[str, float] = {}  # name -> when its tunnel was begun last
     former: dict[str, float] = {}  # name -> since when there are SAs by former options and none by those of now
+    followed: dict[str, float] = {}  # id of an IKE_SA -> since when there is a younger one that carries packets
     restarts: set[str] = set()  # names of tunnels whose peer fell silent, and that this side is to begin then
     nobodys: dict[KernelSa, float] = {}  # SAs of the kernel that charon does not name
 
@@ -77,6 +79,8 @@ def steps(connection: IkeConnection, sas: Sequence[IkeSa], left: bool, memory: M
         memory.former.pop(connection.name, None)
     if former and (ready or now - memory.former.setdefault(connection.name, now) >= TAKE_OVER_S):
         return _once(_ending(sa, child, wanted) for sa, child in former)
+    if not former and (followed := _followed(sas, memory, now)):
+        return followed
     begins = former or connection.initiates or connection.name in memory.restarts or (left and connection.remote)
     busy = any(sa.state == CONNECTING for sa in sas)
     if ready or busy or not begins or now - memory.begun.get(connection.name, -RETRY_S) < RETRY_S:
@@ -96,6 +100,18 @@ def unnamed(sas: Iterable[IkeSa], kernel: Iterable[KernelSa], if_ids: set[int], 
 def stale(left: Iterable[KernelSa], carried: set[int], memory: Memory, now: float) -> list[KernelSa]:
     """Return those of them to be taken away: the tunnel has a CHILD_SA (its if_id is in `carried`), or the time is over."""
     return [sa for sa in left if sa.if_id in carried or now - memory.nobodys[sa] >= GRACE_S]
+
+
+def _followed(sas: Sequence[IkeSa], memory: Memory, now: float) -> list[Step]:
+    """Return the steps that end the IKE_SAs which younger ones have followed for a moment."""
+    youngest = max((int(sa.id) for sa in sas if any(child.state == INSTALLED for child in sa.children)), default=0)
+    older = [sa.id for sa in sas if int(sa.id) < youngest and sa.state == ESTABLISHED]
+    for id_ in older:
+        memory.followed.setdefault(id_, now)
+    over = [id_ for id_ in older if now - memory.followed[id_] >= SETTLED_S]
+    for id_ in over:
+        del memory.followed[id_]
+    return [EndIke(id_) for id_ in over]
 
 
 def _ending(sa: IkeSa, child: ChildSa, wanted: str) -> Step:
