@@ -12,6 +12,7 @@ import msgspec
 from netorch.drivers import ethtool, netns
 from netorch.drivers.base import Kernel
 from netorch.drivers.fake.kernel import FakeKernel
+from netorch.drivers.sealing import EdgeKey
 from netorch.state.base import OUTSIDE, OVERLAY, KernelObject, link_key
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route
@@ -105,8 +106,9 @@ class FakeStand:
 class LinuxStand:
     """A LinuxKernel in namespaces of its own, and an operator with ip(8), bridge(8) and nft(8)."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, key: EdgeKey) -> None:
         self.kernel = kernel
+        self._key = key
 
     def foreigner_deletes(self, obj: KernelObject) -> None:
         match obj:
@@ -194,7 +196,7 @@ class LinuxStand:
     def restarted(self) -> Iterator[Kernel]:
         from tests.rig.hosts import restarted
 
-        with restarted(HOST) as kernel:
+        with restarted(HOST, self._key) as kernel:
             yield kernel
 
     def _run(self, label: str, *words: str) -> str:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from netorch.drivers import netns
+from netorch.drivers.sealing import EdgeKey
 from tests.contract.kernel.both import FakeStand, LinuxStand
 from tests.contract.kernel.stands import HOST, INSTANCE, Stand
 
 
+@pytest.fixture
+def edge_key(tmp_path: Path) -> EdgeKey:
+    """Return the key by which the kernel opens what is sealed."""
+    return EdgeKey(tmp_path / "key")
+
+
 @pytest.fixture(params=["fake", pytest.param("linux", marks=pytest.mark.root)])
-def stand(request: pytest.FixtureRequest) -> Iterator[Stand]:
+def stand(request: pytest.FixtureRequest, edge_key: EdgeKey) -> Iterator[Stand]:
     if request.param == "fake":
         fake = FakeStand()
         yield fake
@@ -20,6 +28,6 @@ def stand(request: pytest.FixtureRequest) -> Iterator[Stand]:
         return
     from tests.rig.hosts import host
 
-    with host(HOST) as kernel:
-        yield LinuxStand(kernel)
+    with host(HOST, edge_key) as kernel:
+        yield LinuxStand(kernel, edge_key)
         netns.remove(INSTANCE)
