@@ -24,6 +24,7 @@ from tests.rig.world import Traffic, wait_for
 pytestmark = pytest.mark.root
 
 CUSTOMER = "198.18.0.80"
+FEW = 10  # echoes: who answers IKE_AUTH has its new SAs, and sends by them, a moment before who has asked
 _ETH_P_ALL, _UDP, _ESP = 3, 17, 50
 
 
@@ -49,24 +50,34 @@ def put_right(world: Site, connection: IkeConnection) -> None:
     assert world.edge.kernel.dump()[connection.key] == connection
 
 
-def test_a_killed_charon_costs_no_packet_and_leaves_nothing_behind(world: Site) -> None:
-    connection, _ = up(world)
-    before = set(world.edge.spis())
-    traffic = Traffic(VPC, "192.168.1.1")
+def test_a_killed_charon_costs_no_packet(world: Site) -> None:
+    connection, _ = up(world, remote="", remote_identity=CUSTOMER)  # nobody knows where to begin
+    before, traffic = world.edge.spis(), Traffic(VPC, "192.168.1.1")
     os.kill(world.edge.pid(), signal.SIGKILL)
     wait_for(lambda: lost(world), "the event")
     put_right(world, connection)
-    status = world.edge.status(connection)
-    assert status.child == "INSTALLED"
-    assert status.problem in (words.RESTARTED, "")
+    status, sent = world.edge.status(connection), traffic.sent
+    assert (status.ike, status.child, status.problem) == ("", "INSTALLED", words.RESTARTED)
+    wait_for(lambda: traffic.sent > sent + 20, "echoes")
+    assert traffic.stop() == 0
+    assert world.edge.spis() == before
+
+
+def test_the_edge_begins_the_tunnel_of_a_killed_charon_again_and_clears_up(world: Site) -> None:
+    connection, _ = up(world)
+    before, traffic = set(world.edge.spis()), Traffic(VPC, "192.168.1.1")
+    os.kill(world.edge.pid(), signal.SIGKILL)
+    wait_for(lambda: lost(world), "the event")
+    put_right(world, connection)
 
     def cleared() -> bool:
         world.edge.status(connection)
         return before.isdisjoint(world.edge.spis())
 
     wait_for(cleared, "an end of what was left behind")
-    assert traffic.stop() == 0
-    assert world.edge.wait_up(connection).ike == "ESTABLISHED"
+    assert traffic.stop() <= FEW
+    status = world.edge.wait_up(connection)
+    assert (status.ike, status.problem) == ("ESTABLISHED", "")
 
 
 def test_what_a_killed_charon_left_goes_when_the_peer_does_not_come_back(world: Site, monkeypatch: pytest.MonkeyPatch) -> None:
