@@ -17,7 +17,7 @@ from netorch.state.daemons.ike import IkeConnection
 from netorch.state.link import LOOPBACK, AdminUp
 from netorch.state.netns import Namespace
 from netorch.state.op import Create, Delete, Replace
-from tests.contract.kernel import charons
+from tests.contract.kernel.daemons import charons
 from tests.contract.kernel.stands import Stand, by_key, create, events_of, missing, refusals, there
 from tests.rig.world import wait_for
 
