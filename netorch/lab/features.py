@@ -9,7 +9,9 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import msgspec
 
@@ -35,6 +37,32 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     command: str
     why_needed: str
     what_to_do: str = _OWN_KERNEL
+    only_edges: bool = False
+
+
+def _esp(cipher: str) -> str:
+    """Return the command that makes an SA of an xfrm interface, with a cipher or with a cipher and a digest."""
+    return f"ip xfrm state add src 192.0.2.1 dst 192.0.2.2 proto esp spi 0x100 reqid 1 mode tunnel if_id 1 {cipher}"
+
+
+def _ciphers() -> str:
+    """Return the command that tries each cipher and digest of EC2's proposals, and leaves nothing behind."""
+    zeros = {size: f"0x{'00' * size}" for size in (16, 20, 32, 36, 48, 64)}
+    tries = [f"aead 'rfc4106(gcm(aes))' {zeros[size]} 128" for size in (20, 36)]
+    tries += [
+        f"enc 'cbc(aes)' {zeros[size]} auth-trunc 'hmac({digest})' {zeros[key]} {bits}"
+        for size in (16, 32)
+        for digest, key, bits in (("sha1", 20, 96), ("sha256", 32, 128), ("sha384", 48, 192), ("sha512", 64, 256))
+    ]
+    return " && ".join(f"{_esp(each)} && ip xfrm state flush" for each in tries)
+
+
+# Source: linux/tcp.h, TCP_MD5SIG and struct tcp_md5sig.
+_MD5: Final = (
+    "import socket, struct; address = bytes((192, 0, 2, 1)); "
+    "signature = struct.pack('=H2x4s120xBBHi80s', socket.AF_INET, address, 0, 0, 1, 0, b'k'); "
+    "socket.socket().setsockopt(socket.IPPROTO_TCP, 14, signature)"
+)
 
 
 def _nft(ruleset: str) -> str:
@@ -129,6 +157,31 @@ PROBES = (
         why_needed="matching the VNI and the inner source of a VXLAN packet",
         what_to_do="use nft 1.0.6 or newer and kernel 6.1 or newer, or the lab kernel (build it once with scripts/kernel)",
     ),
+    Probe(
+        name="xfrm interface",
+        command="ip link add pa type xfrm if_id 1",
+        why_needed="the tunnels of VPN connections",
+        only_edges=True,
+    ),
+    Probe(
+        name="ESP",
+        command=_ciphers(),
+        why_needed="the ciphers and digests of VPN connections",
+        only_edges=True,
+    ),
+    Probe(
+        name="VLAN",
+        command="ip link add pb type veth peer name pc && ip link add link pb name pd type vlan protocol 802.1ad id 2 && "
+        "ip link add link pd name pe type vlan id 3 loose_binding on",
+        why_needed="virtual interfaces of Direct Connect, also inside a service tag",
+        only_edges=True,
+    ),
+    Probe(
+        name="TCP MD5",
+        command=f"{shlex.quote(sys.executable)} -I -S -c {shlex.quote(_MD5)}",
+        why_needed="passwords of BGP sessions",
+        only_edges=True,
+    ),
 )
 _TOOLS = {"ip": "iproute2", "tc": "iproute2", "nft": "nftables", "unshare": "util-linux", "setpriv": "util-linux"}
 _EDGE_TOOLS = {  # what only edges need
@@ -163,6 +216,7 @@ def read_report(report: str, probes: Sequence[Probe] = PROBES) -> list[Feature]:
                 why_needed=probe.why_needed,
                 what_to_do=probe.what_to_do,
                 detail="" if present else said,
+                only_edges=probe.only_edges,
             )
         )
     return features
@@ -202,5 +256,9 @@ def probe_features(*, which: Callable[[str], str | None] = shutil.which, root: b
 
 
 def missing(features: Sequence[Feature]) -> list[Feature]:
-    """Return what is absent, but for what only edges need."""
-    return [feature for feature in features if not feature.present and not feature.only_edges]
+    """Return what a lab lacks here. It does without the daemons of edges, if it has none; another kernel is easily had."""
+
+    def spared(feature: Feature) -> bool:
+        return feature.only_edges and feature.name.startswith("command ")
+
+    return [feature for feature in features if not feature.present and not spared(feature)]

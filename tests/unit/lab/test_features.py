@@ -50,6 +50,16 @@ def test_what_only_edges_need_keeps_no_lab_away() -> None:
     assert choose_way([bird, feature("vrf", True)], root=True, kernel=lambda: None) is Way.NATIVE
 
 
+def test_a_kernel_that_lacks_what_edges_need_is_replaced_for_a_lab() -> None:
+    esp = Feature(name="ESP", present=False, why_needed="", what_to_do="", only_edges=True)
+    assert choose_way([esp, feature("vrf", True)], root=True, kernel=lambda: None) is Way.KERNEL
+
+
+def test_only_the_probes_of_edges_are_theirs() -> None:
+    edges = Probe(name="edges", command="false", why_needed="", only_edges=True)
+    assert [each.only_edges for each in read_report("", (*PROBES, edges))] == [False, False, False, True]
+
+
 def test_bird_is_asked_for_by_its_package() -> None:
     found = {each.name: each for each in probe_features(which=lambda _tool: None)}["command bird"]
     assert found.only_edges
