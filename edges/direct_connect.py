@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from edges.direct_ports import port_objects
+from edges.direct_ports import interface_filters, port_objects, service_tag_objects
 from edges.private import announced, end_objects, private_gateway, table_of_gateway
 from netorch.compiler.base import Carried, Gateway, HostPart, HostView, Part, ProblemPart, VpcPart, VpcView
 from netorch.compiler.private import LocalVif
@@ -21,13 +21,11 @@ from netorch.model.outside.direct_connect import BgpAuthentication, VirtualInter
 from netorch.model.outside.vpn import MAX_LEARNED, VirtualPrivateGateway
 from netorch.model.routing.metrics import DX_BGP, DX_STATIC
 from netorch.model.vpc import Vpc
-from netorch.state.base import OUTSIDE, KernelObject
+from netorch.state.base import KernelObject
 from netorch.state.daemons.bgp import CustomerPeer
 from netorch.state.l3 import Address, Route
-from netorch.state.link import AdminUp, Settings, Vlan
+from netorch.state.link import Vlan
 from netorch.state.names import service_vlan_name, vlan_name
-
-SERVICE_TAG: Final = "802.1ad"
 
 
 def _interfaces(view: VpcView) -> Iterator[KernelObject]:
@@ -50,6 +48,7 @@ def _device(view: VpcView, gateway: Gateway, vif: VirtualInterface) -> Iterator[
     vni, ifname = view.vni, vlan_name(view.vni, vif.id)
     lower = service_vlan_name(vif.device, vif.outer_vlan) if vif.outer_vlan else vif.device
     yield Vlan(vni=vni, ifname=ifname, lower=lower, vlan=vif.vlan, mtu=vif.mtu, vrf=view.vrf)
+    yield from interface_filters(vni, ifname)
     yield Address(vni=vni, ifname=ifname, address=vif.address)
     yield from end_objects(view, gateway, ifname, vif.peer, speaks_bgp=bool(vif.asn))
 
@@ -82,13 +81,8 @@ def _ports(view: HostView, carried: Carried) -> Iterator[KernelObject]:
     for device in sorted({vif.device for vif in vifs}):
         yield from port_objects(device)
     for device, tag in sorted({(vif.device, vif.outer_vlan) for vif in vifs if vif.outer_vlan}):
-        ifname, mtu = (
-            service_vlan_name(device, tag),
-            max(vif.mtu for vif in vifs if (vif.device, vif.outer_vlan) == (device, tag)),
-        )
-        yield Vlan(netns=OUTSIDE, ifname=ifname, lower=device, vlan=tag, protocol=SERVICE_TAG, mtu=mtu)
-        yield Settings(netns=OUTSIDE, ifname=ifname)
-        yield AdminUp(netns=OUTSIDE, ifname=ifname)
+        mtu = max(vif.mtu for vif in vifs if (vif.device, vif.outer_vlan) == (device, tag))
+        yield from service_tag_objects(device, tag, mtu)
 
 
 def _left_out(view: VpcView) -> str:

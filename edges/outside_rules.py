@@ -57,7 +57,14 @@ BOGONS: Final = (
 )
 NAMELESS: Final = "192.0.0.8"  # a router that has no public address: RFC 7600
 
+PORTS: Final = "ports"  # of Direct Connect, by which nothing comes that is not a VPC's (edges.direct_ports)
+
 _NEIGHBOURS: Final = """
+set ports {
+    type ifname
+}
+counter untagged {
+}
 set neighbours {
     type TYPE
     size 64
@@ -121,6 +128,7 @@ chain forward {
     accept
 }
 chain foreign_source {
+    iifname @ports counter name "untagged" drop
     icmp type { destination-unreachable, time-exceeded } ip saddr { BOGONS4 } @th,160,32 @quotable ip saddr set NAMELESS accept
     icmpv6 type 1-4 ip6 saddr { BOGONS6 } @th,128,128 @quotable6 accept
     counter name "outside_source" drop
@@ -133,6 +141,7 @@ chain leaving {
 }
 chain input {
     type filter hook input priority 0; policy drop;
+    iifname @ports counter name "untagged" drop
     iifgroup CABLES icmp type echo-request update @pings { ip saddr PINGS } accept
     iifgroup != CABLES icmp type echo-request update @pings { ip saddr & 255.255.255.0 PINGS } accept
     icmpv6 type echo-request update @pings6 { ip6 saddr & ffff:ffff:ffff:ff00:: PINGS } accept
@@ -171,6 +180,7 @@ chain output {
 _ARP: Final = """
 chain input {
     type filter hook input priority 0; policy drop;
+    iifname @ports counter name "untagged" drop
     arp saddr ip { 0.0.0.0, ROUTER4 } accept
     update @neighbours { arp saddr ip } accept
     counter name "uplink_arp" drop

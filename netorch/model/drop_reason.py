@@ -39,6 +39,7 @@ DROP_REASONS: Final[dict[str, DropReason]] = {
         "a packet came by a tunnel or VLAN from a source that nobody announces there, or that is not inside a static route"
     ),
     "outside_transit": DropReason("a packet came to an edge from outside, and would have left by the same uplink"),
+    "untagged": DropReason("a packet came by a port of Direct Connect without the VLAN of a virtual interface"),
     "outside_source": DropReason("a packet came from outside with a source that cannot be there"),
     "gateway_source": DropReason("a VPC sent to the internet with a source that is not a public address of its own"),
     "uplink_network": DropReason("a packet was for the network of an edge's uplink, where there are routers only"),

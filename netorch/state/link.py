@@ -253,10 +253,9 @@ class Rooted(Link, frozen=True, kw_only=True):
 
 
 class Xfrm(Rooted, frozen=True, kw_only=True):
-    """An xfrm interface in a VRF: the plain end of an IPsec tunnel whose SAs and policies are in the outside namespace.
+    """An xfrm interface in a VRF: the plain end of an IPsec tunnel whose SAs and policies are in the outside, with which it goes.
 
-    It is made there and moved, and works on in the namespace that it was made in; with that it goes. What it is given while there
-    is no SA of its `if_id` is dropped, so nothing leaves in plain text. Source: net/xfrm/xfrm_interface.c, xfrmi_xmit2.
+    What it is given while there is no SA of its `if_id` is dropped, so nothing leaves in plain text. Source: xfrmi_xmit2.
     """
 
     order: ClassVar[int] = Order.TUNNEL
@@ -278,15 +277,16 @@ class Xfrm(Rooted, frozen=True, kw_only=True):
 class Vlan(Rooted, frozen=True, kw_only=True):
     """An 802.1Q device on a device of the outside: in a VRF of the overlay, or itself in the outside for a service tag (802.1ad).
 
-    It has the MAC of the device below, takes no larger packets than that, and goes with it. When that goes down it stays up
-    without a carrier, and keeps its routes.
+    It has the MAC of the device below, and goes with that. When that goes down, it has no carrier, and keeps its routes.
     """
 
-    order: ClassVar[int] = Order.VLAN
-
     lower: str  # the device in the outside namespace
-    vlan: int
+    vlan: int  # 0: of what has a priority and no VLAN
     protocol: str = "802.1Q"  # or 802.1ad
+
+    @property
+    def order(self) -> int:
+        return Order.SERVICE_VLAN if self.netns == OUTSIDE and self.vlan else Order.VLAN
 
     @property
     def needs(self) -> Key | None:

@@ -12,6 +12,7 @@ Compilers write the VNI into each object. For what a kernel shows, e.g. after th
     x-… and y-…          xfrm interfaces of the first and the second tunnel of a VPN connection
     d-…                  VLAN device of a virtual interface of Direct Connect
     svlan300-1a2b        VLAN device in the outside of a service tag around such ones; it is of no VPC
+    cvlan0-1a2b, svlan0-1a2b   likewise, of what has a priority and no VLAN; never up
     identity-001388.4       chain, set or map of nftables: behind the first dash six hexadecimal digits of VNI
 
 A new kind of device gets a letter of its own, see `LETTERS`; its name then tells the VNI.
@@ -40,7 +41,7 @@ VPN_GATEWAY_NUMBER: Final = 254  # of the VRF from which packets go to a virtual
 _TABLE_NUMBERS: Final = {VPN_GATEWAY_NUMBER: 126, 126: VPN_GATEWAY_NUMBER}
 
 _DEVICE: Final = re.compile(rf"(?:vrf(?P<vrf>\d+)(?:\.\d+)?|vx(?P<vxlan>\d+)|[{LETTERS}]-(?P<other>[0-9a-f]{{6}})[0-9a-f]{{7}})")
-_SERVICE_VLAN: Final = re.compile(r"svlan\d+-[0-9a-f]{4}")
+_VLAN_OF_PORT: Final = re.compile(r"[cs]vlan\d+-[0-9a-f]{4}")
 _GATEWAY: Final = re.compile(r"[a-z]+-([0-9a-f]{6})[0-9a-f]{11}")  # the id of a gateway, which is its namespace's label
 _GATEWAY_DEVICE: Final = re.compile(r"eth\d+")
 _CHAIN: Final = re.compile(r"[^-]*-([0-9a-f]{6})(?:[-.].*)?")
@@ -104,12 +105,21 @@ def vlan_name(vni: int, vif_id: str) -> str:
 
 def service_vlan_name(device: str, outer_vlan: int) -> str:
     """Return the name of the device of a service tag of a port; all virtual interfaces inside it share that."""
-    return f"svlan{outer_vlan}-{blake2b(device.encode(), digest_size=2).hexdigest()}"
+    return f"svlan{outer_vlan}-{_digest(device)}"
 
 
-def is_service_vlan(ifname: str) -> bool:
-    """Return whether a device's name is that of a port's service tag."""
-    return _SERVICE_VLAN.fullmatch(ifname) is not None
+def priority_vlan_names(device: str) -> tuple[str, str]:
+    """Return the names of the devices of a port's packets that have a priority and no VLAN: of 802.1Q, and of 802.1ad."""
+    return f"cvlan0-{_digest(device)}", service_vlan_name(device, 0)
+
+
+def _digest(device: str) -> str:
+    return blake2b(device.encode(), digest_size=2).hexdigest()
+
+
+def is_vlan_of_port(ifname: str) -> bool:
+    """Return whether a device's name is that of a port's VLAN which is of no VPC, e.g. of a service tag."""
+    return _VLAN_OF_PORT.fullmatch(ifname) is not None
 
 
 def is_inlet(ifname: str) -> bool:

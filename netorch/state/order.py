@@ -22,8 +22,9 @@ class Order:
     TABLE_ROUTE = 25  # routes of a table that lead to no device
     VXLAN = 30
     CABLE = 32
+    UPLINK = 33
     PORT = 34
-    UPLINK = 35
+    SERVICE_VLAN = 35
     VLAN = 36
     TUNNEL = 36
     DEVICE_SYSCTL = 36

@@ -35,7 +35,10 @@ ALL: Final = "all"
 IP: Final = "ip"
 IPV6: Final = "ipv6"
 _PROTOCOLS: Final = {4: IP, 6: IPV6}
-_PLACES: Final = {ALL: 1, IP: 2, IPV6: 3}  # of the preferences of one step
+CUSTOMER_TAG: Final = "802.1Q"
+SERVICE_TAG: Final = "802.1ad"
+# Of the preferences of one step: who looks at tags there cannot look at addresses, which are behind tags.
+_PLACES: Final = {ALL: 1, IP: 2, IPV6: 3, CUSTOMER_TAG: 2, SERVICE_TAG: 3}
 PREFS_PER_STEP: Final = 4
 
 
@@ -60,7 +63,8 @@ class Clsact(OnDevice, frozen=True, kw_only=True):
 class Match(msgspec.Struct, frozen=True):
     """Packets that meet all conditions; without any, every packet of the protocol. Source: tc-flower(8).
 
-    `src` and `dst` are prefixes of the packet's addresses, e.g. "10.0.0.0/16", of the same IP version as the protocol.
+    A packet with a VLAN tag has the tag's protocol. `src` and `dst` are prefixes of the packet's addresses, e.g. "10.0.0.0/16",
+    of the same IP version as the protocol.
 
     Raises:
       ValueError: a prefix is not of the protocol, or has length 0, which Linux keeps as no condition.

@@ -53,7 +53,7 @@ from netorch.state.link import (
     Vxlan,
     Xfrm,
 )
-from netorch.state.names import is_port, is_service_vlan, vni_of_device, vni_of_netns
+from netorch.state.names import is_port, is_vlan_of_port, vni_of_device, vni_of_netns
 from netorch.state.owner import ALTNAME_PREFIX, PortLabel, altname, read_label
 
 NeighbourParms = Mapping[tuple[int, int], dict[int, bytes]]  # (family, device number) -> attributes
@@ -129,11 +129,11 @@ class Place(msgspec.Struct, kw_only=True):
 
     def is_ours(self, ifname: str) -> bool:
         """Return whether a device is one that we make, or an uplink."""
-        return self.vni_of(ifname) != HOST_SLICE or ifname in self.uplinks or self.is_service_vlan(ifname)
+        return self.vni_of(ifname) != HOST_SLICE or ifname in self.uplinks or self.is_vlan_of_port(ifname)
 
-    def is_service_vlan(self, ifname: str) -> bool:
-        """Return whether a device's name is that of a service tag's device, which is of no VPC."""
-        return self.netns == OUTSIDE and is_service_vlan(ifname)
+    def is_vlan_of_port(self, ifname: str) -> bool:
+        """Return whether a device's name is that of a port's VLAN which is of no VPC."""
+        return self.netns == OUTSIDE and is_vlan_of_port(ifname)
 
     def learn(self, dev: Device) -> None:
         """Remember a device's name, and whether it is an uplink."""
@@ -187,7 +187,7 @@ def device(body: bytes) -> Device:
 
 def is_uplink(dev: Device, place: Place) -> bool:
     """Return whether a device is one of the underlay's that we have moved to the outside."""
-    shared = place.vni_of(dev.ifname) == HOST_SLICE and not place.is_service_vlan(dev.ifname)
+    shared = place.vni_of(dev.ifname) == HOST_SLICE and not place.is_vlan_of_port(dev.ifname)
     return place.netns == OUTSIDE and dev.marked and shared
 
 
@@ -195,7 +195,7 @@ def link(dev: Device, place: Place) -> Link | None:
     """Return the device as an object, IncompleteLink when it is not as we finish them, or None when it is foreign."""
     vni = place.vni_of(dev.ifname)
     stray = any(name.startswith(ALTNAME_PREFIX) for name in dev.altnames)  # renamed behind our back, or about to be deleted
-    if not dev.marked and not stray and vni == HOST_SLICE and not place.is_service_vlan(dev.ifname):
+    if not dev.marked and not stray and vni == HOST_SLICE and not place.is_vlan_of_port(dev.ifname):
         return None
     found = _finished(dev, vni, place)
     if dev.marked and found is not None and (not isinstance(found, VethPort) or read_label(dev.alias) is not None):

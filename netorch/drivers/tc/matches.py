@@ -10,17 +10,20 @@ from typing import Final
 from netorch.drivers.netlink import attr, attr_u32, attrs, nested, u32
 from netorch.drivers.rtnl.encode import mac_bytes
 from netorch.drivers.tc.strange import Strange
-from netorch.drivers.tc.uapi import BASIC, EMATCH, ETH_P_ALL, ETH_P_IP, ETH_P_IPV6, FLOWER, META
+from netorch.drivers.tc.uapi import BASIC, EMATCH, ETH_P_8021AD, ETH_P_8021Q, ETH_P_ALL, ETH_P_IP, ETH_P_IPV6, FLOWER, META
 from netorch.model.addr import packed
-from netorch.state.tc import ALL, IP, IPV6, Match, OtherPriority
+from netorch.state.tc import ALL, CUSTOMER_TAG, IP, IPV6, SERVICE_TAG, Match, OtherPriority
 
-PROTOCOLS: Final = {ALL: ETH_P_ALL, IP: ETH_P_IP, IPV6: ETH_P_IPV6}
+PROTOCOLS: Final = {ALL: ETH_P_ALL, IP: ETH_P_IP, IPV6: ETH_P_IPV6, CUSTOMER_TAG: ETH_P_8021Q, SERVICE_TAG: ETH_P_8021AD}
+_IN_FLOWER: Final = frozenset({IP, IPV6})  # the others are in the filter's head only
 FLOWER_KIND: Final = "flower"
 BASIC_KIND: Final = "basic"
 ACTIONS: Final = FLOWER.ACT  # the attribute of the actions: the same number for both kinds
 
 _SIDES: Final = {  # attributes of source and destination, each with that of its mask
     ALL: (),
+    CUSTOMER_TAG: (),
+    SERVICE_TAG: (),
     IP: ((FLOWER.KEY_IPV4_SRC, FLOWER.KEY_IPV4_SRC_MASK), (FLOWER.KEY_IPV4_DST, FLOWER.KEY_IPV4_DST_MASK)),
     IPV6: ((FLOWER.KEY_IPV6_SRC, FLOWER.KEY_IPV6_SRC_MASK), (FLOWER.KEY_IPV6_DST, FLOWER.KEY_IPV6_DST_MASK)),
 }
@@ -41,7 +44,7 @@ def pack_match(match: Match | OtherPriority) -> tuple[str, bytes]:
         only = attr(1, _EMATCH.pack(0, *_NOT_META, 0) + compared)
         return BASIC_KIND, nested(BASIC.EMATCHES, attr(EMATCH.HDR, _TREE.pack(1, 0)), nested(EMATCH.LIST, only))
     parts = []
-    if match.protocol != ALL:
+    if match.protocol in _IN_FLOWER:
         parts.append(attr(FLOWER.KEY_ETH_TYPE, _ETHERTYPE.pack(PROTOCOLS[match.protocol])))
     if match.dst_mac:
         parts.append(attr(FLOWER.KEY_ETH_DST, mac_bytes(match.dst_mac)) + attr(FLOWER.KEY_ETH_DST_MASK, _WHOLE_MAC))
@@ -79,7 +82,7 @@ def prefix_of(raw: bytes, mask: bytes) -> str:
 
 def _flower(protocol: int, options: Mapping[int, bytes]) -> Match:
     name = next((name for name, number in PROTOCOLS.items() if number == protocol), "")
-    if not name or options.get(FLOWER.KEY_ETH_TYPE, b"") != (b"" if name == ALL else _ETHERTYPE.pack(protocol)):
+    if not name or options.get(FLOWER.KEY_ETH_TYPE, b"") != (_ETHERTYPE.pack(protocol) if name in _IN_FLOWER else b""):
         raise Strange("of another protocol")
     ours = {FLOWER.ACT, FLOWER.FLAGS, FLOWER.IN_HW_COUNT, FLOWER.KEY_ETH_TYPE, FLOWER.KEY_ETH_DST, FLOWER.KEY_ETH_DST_MASK}
     if not options.keys() <= ours.union(*_SIDES[name]):

@@ -24,7 +24,7 @@ from netorch.drivers.spaces import Spaces
 from netorch.errors import KernelError
 from netorch.state.base import HOST_SLICE, OUTSIDE, OVERLAY
 from netorch.state.link import IncompleteLink, Link, Rooted, Vlan, Xfrm
-from netorch.state.names import is_service_vlan, vni_of_ifname
+from netorch.state.names import is_vlan_of_port, vni_of_ifname
 from netorch.state.op import Create, Failure, Op
 from netorch.state.owner import ALTNAME_PREFIX
 
@@ -189,7 +189,7 @@ def _all(channel: Channel) -> list[Device]:
 
 
 def _is_ours(dev: Device) -> bool:
-    named = vni_of_ifname(dev.ifname) != HOST_SLICE or is_service_vlan(dev.ifname)
+    named = vni_of_ifname(dev.ifname) != HOST_SLICE or is_vlan_of_port(dev.ifname)
     return named or any(name.startswith(ALTNAME_PREFIX) for name in dev.altnames)
 
 

@@ -35,7 +35,7 @@ class Uplinks:
     def concerns(self, obj: KernelObject) -> bool:
         """Return whether an object is an uplink, or one that somebody has renamed in the outside."""
         if isinstance(obj, IncompleteLink) and obj.netns == OUTSIDE and obj.vni == HOST_SLICE:
-            return not self._place.is_service_vlan(obj.ifname)
+            return not self._place.is_vlan_of_port(obj.ifname)
         return isinstance(obj, Uplink)
 
     def apply(self, ops: list[Op]) -> list[Failure]:
