@@ -14,6 +14,8 @@ from netorch.cli.context import Session, action, complete, pass_session, tag_opt
 from netorch.cli.nouns import Actions, Noun, Rules, add_common, add_rule_list, resource_argument
 from netorch.cli.output import MACHINE, Columns, output_option, show_record, show_rows
 from netorch.cli.tunnels import changed_options, file_option, key_of, text_of, tunnel_options
+from netorch.cli.vpn_config import config_command, import_command
+from netorch.cli.vpn_doctor import doctor_command
 from netorch.model.outside.vpn import TunnelOptions
 
 if TYPE_CHECKING:
@@ -102,6 +104,9 @@ OPTIONS = Rules(("option", "tunnel_1", "tunnel_2"), option_rows, counted=(), hid
 ROUTES = Rules(("destination",), route_rows, counted=(), hidden=(), called="static routes")
 NOUN = Noun("vpn", "VPN connection", COLUMNS, row, _actions, (TUNNELS, OPTIONS), operators=("edges",))
 add_common(command, NOUN, "Delete VPN connections, with their secrets.")
+
+for more in (config_command, import_command, doctor_command):
+    command.add_command(more)
 
 tunnel_option = click.option("--tunnel", type=click.IntRange(1, 2), help="Which of the two.")
 psk_help = "The pre-shared key, in a file of one line. Default: one is made, and shown this once."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +23,8 @@ class Device:
         self.directory = directory
         self._vici = directory / "vici"
         self._birdc = directory / "bird.ctl"
-        self._running: list[subprocess.Popen[bytes]] = []
+        self._charon: subprocess.Popen[bytes] | None = None
+        self._bird: subprocess.Popen[bytes] | None = None
         directory.mkdir(parents=True)
         subprocess.run(["ip", "netns", "add", netns], check=True)
         self.shell("ip link set lo up")
@@ -49,11 +51,15 @@ class Device:
         self._charon = self._start([CHARON], STRONGSWAN_CONF=str(conf))
         wait_for(self._vici.exists, f"charon of {self.netns}")
 
+    def stop_charon(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End charon, which tells its peers unless it is killed."""
+        _end(self._charon, number)
+        self._charon = None
+        self._vici.unlink(missing_ok=True)
+
     def begin_again(self) -> None:
         """Let charon begin its tunnels again, as if the device had just been switched on."""
-        self._charon.kill()
-        self._charon.wait()
-        self._vici.unlink(missing_ok=True)
+        self.stop_charon(signal.SIGKILL)
         self.shell("ip xfrm state flush; ip xfrm policy flush")
         self._charon = self._start([CHARON], STRONGSWAN_CONF=str(self.directory / "strongswan.conf"))
         wait_for(self._vici.exists, f"charon of {self.netns}")
@@ -79,8 +85,14 @@ class Device:
         path = self.directory / "bird.conf"
         path.write_text(conf)
         subprocess.run(["bird", "-p", "-c", str(path)], check=True)
-        self._start(["bird", "-f", "-c", str(path), "-s", str(self._birdc), "-P", str(self.directory / "bird.pid")])
+        self._bird = self._start(["bird", "-f", "-c", str(path), "-s", str(self._birdc), "-P", str(self.directory / "bird.pid")])
         wait_for(self._birdc.exists, f"bird of {self.netns}")
+
+    def stop_bird(self) -> None:
+        """End bird, which tells its neighbours."""
+        _end(self._bird, signal.SIGTERM)
+        self._bird = None
+        self._birdc.unlink(missing_ok=True)
 
     def bird(self, command: str) -> str:
         """Return what bird answers."""
@@ -94,9 +106,8 @@ class Device:
 
     def close(self) -> None:
         """End what runs, and the namespace."""
-        for process in self._running:
-            process.kill()
-            process.wait()
+        for process in (self._charon, self._bird):
+            _end(process, signal.SIGKILL)
         subprocess.run(["ip", "netns", "del", self.netns], check=False)
 
     def _swanctl(self, *words: str) -> str:
@@ -111,6 +122,10 @@ class Device:
     def _start(self, command: list[str], **environment: str) -> subprocess.Popen[bytes]:
         words = ["ip", "netns", "exec", self.netns, *command]
         nothing = subprocess.DEVNULL
-        process = subprocess.Popen(words, stdin=nothing, stdout=nothing, stderr=nothing, env=os.environ | environment)
-        self._running.append(process)
-        return process
+        return subprocess.Popen(words, stdin=nothing, stdout=nothing, stderr=nothing, env=os.environ | environment)
+
+
+def _end(process: subprocess.Popen[bytes] | None, number: signal.Signals) -> None:
+    if process is not None:
+        process.send_signal(number)
+        process.wait()

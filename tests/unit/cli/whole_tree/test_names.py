@@ -41,7 +41,7 @@ NAMING = {
     "flows": "--vpc acme/acme --instance acme/acme/web-1",
     "instance exec": "acme/acme/web-1 -- true",
 }
-CODES = {"ping": 2, "flows": 1, "instance exec": 1}  # nothing of it is on this machine
+CODES = {"ping": 2, "flows": 1, "instance exec": 1, "vpn status": 2, "vpn doctor": 2}  # nothing of it is on this machine
 UNMEASURED = {"map watch", "drift", "agent run"}  # the first finds its VPC as all do and waits; the others take a host only
 BARE = {
     "vpc show": "acme",

@@ -207,6 +207,8 @@ READERS = {
     "vpn show": "acme/acme/home",
     "vpn route list": "acme/acme/home",
     "vpn status": "acme/acme/home",
+    "vpn config": "acme/acme/home",
+    "vpn doctor": "acme/acme/home",
     "address show": "198.51.100.9",
     "address pool show": "p",
     "dx connection show": "port",
@@ -217,7 +219,20 @@ READERS = {
 }
 # Commands about kernels, this machine or the command line itself: they call no action of the cloud.
 OTHERS = {
-    *("map watch", "instance exec", "flows", "drift", "ping", "trace", "check", "doctor", "schema", "completion", "agent run"),
+    *(
+        "vpn import",
+        "map watch",
+        "instance exec",
+        "flows",
+        "drift",
+        "ping",
+        "trace",
+        "check",
+        "doctor",
+        "schema",
+        "completion",
+        "agent run",
+    ),
     *(f"lab {verb}" for verb in ("up", "deploy", "down", "destroy", "list", "inspect", "exec", "shell", "restart-agent")),
 }
 

@@ -1,0 +1,1 @@
+"""Why does a VPN connection not carry what it is to carry?"""

@@ -1,0 +1,204 @@
+"""What is wrong with a VPN connection, and what to do: from IKE to the routes of the VPC; pure.
+
+Each layer is looked at once those below it work: the edge, IKE and the CHILD_SA, packets, BGP, what it brings, the VPC's route
+tables, its security groups. So a finding is a cause, and not what follows from another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from netorch.errors import printable
+from netorch.model.addr import Prefix, parse_prefix
+from netorch.model.mapping import ReachedPrefix
+from netorch.model.outside import tunnel_problems
+from netorch.model.outside.vpn import MAX_LEARNED, Tunnel, VpnConnection, inside_addresses
+from netorch.model.status import ESTABLISHED, TunnelStatus
+
+BOTH: Final = 0  # number of what is not about one tunnel
+INSTALLED: Final = "INSTALLED"  # of a CHILD_SA; strongSwan's word, as the next one
+CONNECTING: Final = "CONNECTING"  # of an IKE_SA
+
+
+class TunnelFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A tunnel, and what is known of the edge that it ends at."""
+
+    number: int  # 1 or 2
+    tunnel: Tunnel
+    has_secret: bool = True
+    runs: bool = True  # whether the edge's agent does
+    not_ready: str = ""  # why the edge is not ready, as it says
+    drained: bool = False
+    said: TunnelStatus | None = None
+    reached: tuple[ReachedPrefix, ...] = ()  # of all that the edge reaches through the gateway
+
+
+class TableFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A route table that is in force in some subnet."""
+
+    name: str
+    leads: frozenset[str] = frozenset()  # of the networks at the customer's, those that it leads to the gateway
+
+
+class VpnFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A connection, and what of its VPC packets depend on."""
+
+    connection: VpnConnection
+    asn: int  # the gateway's
+    ranges: tuple[str, ...]  # of the VPC
+    tunnels: tuple[TunnelFacts, ...]
+    tables: tuple[TableFacts, ...] = ()
+    admitted: frozenset[str] = frozenset()  # of the networks, those that a security group of some interface lets in
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wrong, in a sentence that ends with what to do."""
+
+    tunnel: int  # 1, 2, or BOTH
+    word: str
+    text: str
+    works: bool = False  # whether packets go all the same
+
+
+def diagnose(facts: VpnFacts) -> list[Finding]:
+    """Return what is wrong with a connection, tunnel by tunnel, then what is wrong with both; nothing when all is well."""
+    each = [_of_tunnel(facts, tunnel) for tunnel in facts.tunnels]
+    found = [finding for findings in each for finding in findings]
+    if all(_edge_is_lost(tunnel) for tunnel in facts.tunnels):
+        text = "no edge of the pair carries a tunnel now, so the customer is cut off; start the edges, or end the drain of one"
+        found.append(Finding(tunnel=BOTH, word="edges_lost", text=text))
+    if any(_carries(tunnel) for tunnel in facts.tunnels):
+        found += _of_vpc(facts)
+    return found
+
+
+def networks(connection: VpnConnection, reached: Iterable[ReachedPrefix]) -> tuple[str, ...]:
+    """Return the networks at the customer's: those that are routed by hand, or those that edges have learned."""
+    texts = connection.routes if connection.static else {one.prefix for one in reached}
+    return tuple(sorted(texts, key=parse_prefix))
+
+
+def _of_tunnel(facts: VpnFacts, tunnel: TunnelFacts) -> Iterator[Finding]:
+    cause = _edge(facts, tunnel) or _negotiation(tunnel) or _packets(tunnel) or _session(facts, tunnel) or _brought(facts, tunnel)
+    if cause is not None:
+        word, text = cause
+        yield Finding(tunnel=tunnel.number, word=word, text=text)
+    if tunnel.drained:
+        text = f"edge {tunnel.tunnel.edge} is drained, so hosts send by the other edge; netorch host undrain {tunnel.tunnel.edge}"
+        yield Finding(tunnel=tunnel.number, word="drained", text=text, works=True)
+
+
+Cause = tuple[str, str] | None  # a word, a sentence
+
+
+def _edge(facts: VpnFacts, tunnel: TunnelFacts) -> Cause:
+    """Return what is wrong with the edge, or between it and the store."""
+    edge, name = tunnel.tunnel.edge, facts.connection.name
+    if not edge:
+        return "no_edge", "it ends at no edge, because the pair has one edge only; the operator has to add the second one"
+    if not tunnel.runs:
+        return "no_agent", f"the agent of edge {edge} does not run, so nobody knows how the tunnel is; start it there"
+    if not tunnel.has_secret:
+        return "no_secret", f"edge {edge} has no secret for it; netorch vpn rotate {name} --tunnel {tunnel.number}"
+    if tunnel.said is None:
+        return "nothing_said", f"edge {edge} has not said anything of it yet; netorch status tells whether it carries the VPC"
+    if tunnel.not_ready:
+        return "edge_not_ready", f"edge {edge} is not ready: {printable(tunnel.not_ready)}"
+    return None
+
+
+def _negotiation(tunnel: TunnelFacts) -> Cause:
+    """Return why there is no CHILD_SA."""
+    said = tunnel.said
+    if said is None or said.child == INSTALLED:
+        return None
+    if said.ike == CONNECTING and not said.problem:
+        return "connecting", "both ends are negotiating now; look again in a few seconds"
+    word = said.problem or tunnel_problems.WAITING
+    return word, tunnel_problems.sentence(word, said.facts)
+
+
+def _packets(tunnel: TunnelFacts) -> Cause:
+    """Return what the edge finds wrong although there is a CHILD_SA."""
+    said = tunnel.said
+    return (said.problem, tunnel_problems.sentence(said.problem, said.facts)) if said is not None and said.problem else None
+
+
+_REFUSALS: Final = {  # part of what bird says of a session -> word, what to do
+    "peer as": ("bgp_wrong_as", "the device calls its AS otherwise"),
+    "route limit": ("bgp_limit", f"the device announces more than {MAX_LEARNED} prefixes; let it announce summaries"),
+    "hold timer": ("bgp_hold_timer", "the device has fallen silent; look whether its routing daemon runs"),
+    "refused": ("bgp_refused", "nothing listens there; start the routing daemon on the device"),
+}
+
+
+def _session(facts: VpnFacts, tunnel: TunnelFacts) -> Cause:
+    """Return why no BGP session is established over a CHILD_SA."""
+    said = tunnel.said
+    if said is None or facts.connection.static or said.bgp == ESTABLISHED:
+        return None
+    near, far = inside_addresses(tunnel.tunnel.inside_cidr)
+    asked = f"let it speak from {far} as {facts.connection.asn} to {near} as {facts.asn}"
+    reason = f" ({printable(said.bgp_reason)})" if said.bgp_reason else ""
+    what = f"the tunnel is up, and BGP over it is {said.bgp or 'down'}{reason}"
+    for part, (word, why) in _REFUSALS.items():
+        if part in said.bgp_reason.lower():
+            return word, f"{what}: {why}" if "let it" in why else f"{what}: {why}; {asked}"
+    if not said.packets_in:
+        return (
+            "bgp_nothing_in",
+            f"{what}, and no packet has come out of the tunnel; look at routes and firewalls of the device; {asked}",
+        )
+    return "bgp_down", f"{what}: the device does not speak it; {asked}"
+
+
+def _brought(facts: VpnFacts, tunnel: TunnelFacts) -> Cause:
+    """Return why a tunnel that works leads to nothing."""
+    said, connection = tunnel.said, facts.connection
+    if said is None:
+        return None
+    if connection.static:
+        if connection.routes:
+            return None
+        return "no_static_route", f"no static route says what is at the customer's; netorch vpn route add {connection.name} CIDR"
+    if not said.accepted:
+        text = "BGP is established, and the device announces nothing that is taken"
+        return "nothing_announced", f"{text}: let it announce its networks, which must not be inside {', '.join(facts.ranges)}"
+    return None
+
+
+def _of_vpc(facts: VpnFacts) -> Iterator[Finding]:
+    """Yield what keeps the VPC from using a connection that carries packets."""
+    found = networks(facts.connection, (one for tunnel in facts.tunnels for one in tunnel.reached))
+    ranges = [parse_prefix(text) for text in facts.ranges]
+    inside = [text for text in found if _within(ranges, parse_prefix(text))]
+    outside = [text for text in found if text not in inside]
+    if inside:
+        text = (
+            f"{', '.join(inside)} is inside the VPC's own ranges, so no route leads there; use another network at the customer's"
+        )
+        yield Finding(tunnel=BOTH, word="own_range", text=text)
+    lost = [text for text in outside if not any(text in table.leads for table in facts.tables)]
+    if lost:
+        names = ", ".join(table.name for table in facts.tables) or "TABLE"
+        what = f"no route table in force leads to {', '.join(lost)} by the gateway"
+        yield Finding(tunnel=BOTH, word="not_propagated", text=f"{what}; netorch route-table propagate TABLE, for one of {names}")
+    closed = [text for text in outside if text not in lost and text not in facts.admitted]
+    if closed:
+        what = f"no security group lets {', '.join(closed)} in, so nothing that begins there is answered"
+        yield Finding(tunnel=BOTH, word="closed", text=f"{what}; netorch sg rule add GROUP ingress tcp 443 --source {closed[0]}")
+
+
+def _within(ranges: Sequence[Prefix], prefix: Prefix) -> bool:
+    return any(wide.contains(prefix) for wide in ranges)
+
+
+def _edge_is_lost(tunnel: TunnelFacts) -> bool:
+    return not tunnel.tunnel.edge or not tunnel.runs or bool(tunnel.not_ready) or tunnel.drained
+
+
+def _carries(tunnel: TunnelFacts) -> bool:
+    return tunnel.said is not None and tunnel.runs and tunnel.said.child == INSTALLED
