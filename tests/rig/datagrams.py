@@ -14,6 +14,7 @@ from netorch.drivers.netlink import SO_RCVBUFFORCE
 from netorch.model.addr import version_of
 
 UDP_PORT = 5001
+_AGAIN_S = 2.0
 _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
@@ -46,6 +47,25 @@ def talking(source: socket.socket, destination: str) -> Iterator[Callable[[], in
     thread.start()
     try:
         yield lambda: sent
+    finally:
+        done.set()
+        thread.join()
+
+
+@contextmanager
+def kept_up(send: Callable[[], object]) -> Iterator[None]:
+    """Call this now and then: connection tracking forgets what is silent for 30 s, and a slow machine is silent for longer."""
+    done = threading.Event()
+
+    def again() -> None:
+        while not done.wait(_AGAIN_S):
+            with suppress(OSError):
+                send()
+
+    thread = threading.Thread(target=again, daemon=True)
+    thread.start()
+    try:
+        yield
     finally:
         done.set()
         thread.join()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -13,10 +12,10 @@ import msgspec
 from netorch.model.packet import Packet
 from netorch.model.security import UDP
 from tests.integration.edges.isolation.customers import Rules
+from tests.rig.datagrams import kept_up
 from tests.rig.outskirts import ANY, INTERNET, Outskirts, udp_socket
 
 PORT: Final = 7000
-_AGAIN_S: Final = 2.0  # connection tracking forgets what is silent for 30 s, and a slow machine is silent for longer
 
 
 class Flow(msgspec.Struct, frozen=True):
@@ -47,19 +46,6 @@ def flowing(outskirts: Outskirts, rules: Rules, senders: Iterable[str]) -> Itera
             )
             found[name] = Flow(inside, msgspec.structs.replace(inside, source=public, source_port=port))
             clients.append(client)
-        ended = threading.Event()
-        speaking = threading.Thread(target=_speak, args=(clients, ended), daemon=True)
-        speaking.start()
-        try:
-            yield found
-        finally:
-            ended.set()
-            speaking.join()
-
-
-def _speak(clients: list[socket.socket], ended: threading.Event) -> None:
-    """Let each client send something now and then; an error may be what it hears of."""
-    while not ended.wait(_AGAIN_S):
         for client in clients:
-            with suppress(OSError):
-                client.send(b"again")
+            stack.enter_context(kept_up(partial(client.send, b"again")))
+        yield found
