@@ -34,7 +34,7 @@ def test_names_are_completed_with_and_without_their_vpc(run: Run, tmp_path: Path
     assert completed("--owner", "globex", "instance", "show", "") == ["globex/web-1"]
     assert completed("plan", "-o", "j") == ["json"]
     route = ("route-table", "route", "add", "acme/main", "10.0.0.0/8")
-    assert completed(*route, "") == ["blackhole", "eni", "via"]
+    assert completed(*route, "") == ["blackhole", "eni", "vgw", "via"]
     assert completed(*route, "via", "e") == ["eni"]
     assert completed(*route, "via", "eni", "web-") == ["web-1", "web-2"]
 

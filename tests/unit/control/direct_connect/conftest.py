@@ -6,14 +6,11 @@ import pytest
 
 from netorch.control.actions import vpcs
 from netorch.control.actions.direct_connect import connections
-from netorch.control.base.named import add_name
-from netorch.control.base.pairs import choose_pair, place_gateway
-from netorch.control.base.writes import Writes
+from netorch.control.actions.private.gateways import create_vpn_gateway
 from netorch.model.eni import Host
 from netorch.model.outside.direct_connect import Connection
 from netorch.model.outside.vpn import VirtualPrivateGateway
 from netorch.model.vpc import Vpc
-from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
 from netorch.records.names import wrong_names
@@ -31,15 +28,9 @@ def clean(store: Store) -> None:
     assert [str(error) for error in (*wrong_names(inventory), *wrong_ports(inventory))] == []
 
 
-def make_gateway(store: Store, caller: Caller, vpc: Vpc, pair: str = "west") -> VirtualPrivateGateway:
+def make_gateway(store: Store, caller: Caller, vpc: Vpc) -> VirtualPrivateGateway:
     """Return a VPC's new virtual private gateway."""
-    gateway = VirtualPrivateGateway(id=caller.new_id("vgw", vpc.vni), vni=vpc.vni, name="dc")
-    writes = Writes()
-    writes.create(keys.resource(gateway.id), gateway)
-    add_name(writes, vpc, gateway)
-    place_gateway(writes, choose_pair(store, caller, "test", pair), vpc.vni, gateway.id)
-    assert writes.commit(store)
-    return gateway
+    return create_vpn_gateway(store, caller, vpc.id, name="dc")
 
 
 @pytest.fixture

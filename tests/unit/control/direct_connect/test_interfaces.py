@@ -12,6 +12,7 @@ from nacl.public import PrivateKey, SealedBox
 from netorch.control.actions import subnets, vpcs
 from netorch.control.actions.direct_connect import connections, interfaces
 from netorch.control.actions.direct_connect.making import Wanted
+from netorch.control.actions.outside import pools
 from netorch.control.base.quotas import set_quotas
 from netorch.model.addr import parse_prefix
 from netorch.model.outside.direct_connect import BgpAuthentication, Connection, HostedConnection, VifState, VirtualInterface
@@ -138,7 +139,8 @@ def test_a_vpc_needs_a_gateway_at_the_edge_of_the_connection(
         create(store, acme, vpc)
     make_edge("e3", 23, "east")
     make_edge("e4", 24, "east")
-    make_gateway(store, acme, vpc, "east")
+    pools.create_pool(store, operator, name="p", pair="east", cidrs=["203.0.113.0/28"])
+    make_gateway(store, acme, vpc)
     with refused(CLIENT, "is at edge e1, and gateway vgw-.* is at e[34] and e[34]; choose a connection of one of these"):
         create(store, acme, vpc)
 
