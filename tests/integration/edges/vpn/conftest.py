@@ -13,7 +13,7 @@ from tests.rig.outskirts import Outskirts
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """Both with static routes, and an internet gateway for a's VPC."""
+    """a's site has static routes, b's speaks BGP; a's VPC has an internet gateway, too."""
     outskirts = Outskirts(tmp_path_factory.mktemp("outskirts"))
     found = Stage(outskirts)
     try:
@@ -22,7 +22,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         for number, name in enumerate("ab", 1):
             found.sites[name] = Site(outskirts, name, 80 + number, tmp_path_factory.mktemp("sites"))
             found.private.seat(name)
-            found.sites[name].follow(found.private.connect(name, found.sites[name]))
+            found.sites[name].follow(found.private.connect(name, found.sites[name], static=name == "a"))
         outskirts.seat("a")
         outskirts.associate("a/one", "198.51.100.5")
         outskirts.world.settle()

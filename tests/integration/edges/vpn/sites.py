@@ -26,7 +26,7 @@ from netorch.model.vpc import RouteTable
 from netorch.records import keys
 from netorch.records.codec import decode, encode
 from netorch.spec.vpn_config.bgp import bird_conf
-from netorch.spec.vpn_config.facts import Facts, facts_of
+from netorch.spec.vpn_config.facts import EXAMPLE, Facts, facts_of
 from netorch.spec.vpn_config.swanctl import COMMAND, swanctl_conf
 from netorch.store.base import Put
 from tests.integration.edges.vpn.device import Device
@@ -71,7 +71,7 @@ class Site:
         self.device.shell("\n".join(lines[end + 1 :]))
         self.device.load(text)
         if not facts.ends[0].connection.static:
-            self.device.start_bird(bird_conf(facts, PSKS))
+            self.device.start_bird(bird_conf(facts, PSKS).replace(EXAMPLE, SITE))
 
     def close(self) -> None:
         """End what runs there."""
@@ -181,6 +181,11 @@ class Stage:
             found.bind((SERVER, PORT))
             found.settimeout(1.0)
             yield found
+
+    def bgp_protocols(self, name: str) -> list[str]:
+        """Return the names of the BGP protocols of a site's bird."""
+        lines = (line.split() for line in self.sites[name].device.bird("show protocols").splitlines())
+        return [words[0] for words in lines if len(words) > 1 and words[1] == "BGP"]
 
     def dropped(self, reason: str) -> int:
         """Return how many packets both edges have dropped for a reason."""
