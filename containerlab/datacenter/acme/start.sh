@@ -4,3 +4,4 @@ set -e
 cd "$(dirname "$0")"
 mkdir -p /run/acme
 STRONGSWAN_CONF=strongswan.conf charon-systemd >/dev/null 2>&1 &
+echo $! >/run/acme/charon.pid

@@ -36,6 +36,8 @@ charon-systemd {{
   load = {PLUGINS}
   load_modular = no
   install_routes = no
+  # Nor a rule that leads to a table of its own: it would be somebody else's in a namespace that is netorch's.
+  routing_table = 0
   install_virtual_ip = no
   process_route = no
   make_before_break = yes
