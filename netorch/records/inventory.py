@@ -19,7 +19,7 @@ from netorch.model.ids import is_id, vni_of
 from netorch.model.outside.direct_connect import Connection
 from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.model.outside.vpn import CustomerGateway
-from netorch.model.status import AgentStatus, HostMtu, NatUse, VpnStatus
+from netorch.model.status import AgentStatus, HostMtu, NatUse, VifStatus, VpnStatus
 from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -65,6 +65,7 @@ class Inventory:
         self.vpc_status: dict[tuple[str, int], VpcStatus] = {}  # (host, VNI)
         self.nat_use: dict[tuple[str, str], NatUse] = {}  # (host, NAT gateway)
         self.vpn_status: dict[tuple[str, str], VpnStatus] = {}  # (host, VPN connection)
+        self.vif_status: dict[tuple[str, str], VifStatus] = {}  # (host, virtual interface)
         self.agents: dict[str, AgentStatus] = {}
         self.pools: dict[str, Stored[AddressPool]] = {}  # by name
         self.connections: dict[str, Stored[Connection]] = {}  # of Direct Connect, by name
@@ -218,5 +219,7 @@ def _take_status(inventory: Inventory, kv: KeyValue, host: str, what: str) -> No
         inventory.nat_use[host, what] = decode(kv, NatUse)
     elif is_id(what, "vpn"):
         inventory.vpn_status[host, what] = decode(kv, VpnStatus)
+    elif is_id(what, "dxvif"):
+        inventory.vif_status[host, what] = decode(kv, VifStatus)
     else:
         inventory.raw[kv.key] = kv

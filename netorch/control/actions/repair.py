@@ -15,7 +15,8 @@ from netorch.errors import ApiError, Compacted, Conflict, NewerRecord, Unreadabl
 from netorch.model.eni import EniStatus, Host, VpcStatus
 from netorch.model.outside.direct_connect import Connection
 from netorch.model.outside.public import AddressPool, ElasticIp
-from netorch.model.status import AgentStatus, HostMtu, NatUse, PublicUse
+from netorch.model.outside.vpn import CustomerGateway
+from netorch.model.status import AgentStatus, HostMtu, NatUse, PublicUse, Sealed, SealingKey, VifStatus, VpnStatus
 from netorch.records import keys
 from netorch.records.codec import check_sound, decode
 from netorch.records.errors import invalid
@@ -32,10 +33,17 @@ _ALONE: Final = (
     "quota/",
     "hoststat/",
     "named/",
+    "secret/",
     keys.mtu_prefix(),
     cursor_key(""),
 )
-_WHOLE: Final[dict[str, type]] = {"eip": ElasticIp, "pool": AddressPool, "dxcon": Connection}  # root -> all that stands below it
+_WHOLE: Final[dict[str, type]] = {  # root -> all that stands below it
+    "eip": ElasticIp,
+    "pool": AddressPool,
+    "dxcon": Connection,
+    "cgw": CustomerGateway,
+    "secret": Sealed,
+}
 _OTHERS: Final = ("host", "name", "alloc")  # roots below which not only records stand
 
 
@@ -74,6 +82,9 @@ def _status_kind(what: str) -> type:
         "handover/": HandedOver,
         "nat-": NatUse,
         "eip-": PublicUse,
+        "vpn-": VpnStatus,
+        "dxvif-": VifStatus,
+        "sealing": SealingKey,
     }
     return next((kind for prefix, kind in of.items() if what.startswith(prefix)), EniStatus)
 
@@ -140,7 +151,7 @@ def put_back(store: Store, key: str, value: bytes) -> None:
 
 
 def discard(store: Store, key: str) -> None:
-    """Delete a record that cannot be read and that nothing refers to: a status, a quota, a subnet's cursor, a flow log.
+    """Delete a record that cannot be read and that nothing refers to: a status, a quota, a secret, a flow log.
 
     Raises:
       ApiError: InvalidParameterValue for a key whose record can be read; DependencyViolation for one that others may refer to.

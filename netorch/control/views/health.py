@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import msgspec
 
 from netorch.control.base.edge_users import users_of
+from netorch.control.views.direct_connect import vif_notes, vif_problems
 from netorch.control.views.mtus import sharing, too_small, unequal
 from netorch.model.drop_reason import VIOLATIONS
 from netorch.model.eni import EniState, Host, Instance, Role
@@ -17,6 +18,7 @@ from netorch.model.status import ESTABLISHED, AgentStatus, BorderSession
 from netorch.records.hosts import HostState, readiness
 from netorch.records.inventory import Inventory, read_inventory
 from netorch.records.public import wrong_addresses
+from netorch.records.valid.ports import wrong_ports
 from netorch.state.owner import overlay_netns
 from netorch.store.base import Store
 
@@ -78,7 +80,12 @@ def read_health(store: Store, now: float) -> Health:
         mappings=sum(len(records.mappings) for records in inventory.vpcs.values()),
         hosts=tuple(hosts),
         problems=tuple(_problems(inventory, now)),
-        notes=(*unequal(sharing(inventory), inventory.mtus), *_drained(inventory), *_on_standby(inventory)),
+        notes=(
+            *unequal(sharing(inventory), inventory.mtus),
+            *_drained(inventory),
+            *_on_standby(inventory),
+            *vif_notes(inventory),
+        ),
     )
 
 
@@ -128,7 +135,7 @@ def _left_by(inventory: Inventory, edge: Host) -> tuple[str, ...]:
 
 
 def _problems(inventory: Inventory, now: float) -> list[str]:
-    problems = [str(error) for error in (*inventory.unreadable, *wrong_addresses(inventory))]
+    problems = [str(error) for error in (*inventory.unreadable, *wrong_addresses(inventory), *wrong_ports(inventory))]
     problems += [f"VPC {found.path}: is isolated; nothing in it is changed" for found in inventory.isolated.values()]
     if not inventory.hosts:
         problems.append("no host: nothing can run; add one: netorch host create NAME --underlay ADDRESS")
@@ -148,6 +155,7 @@ def _problems(inventory: Inventory, now: float) -> list[str]:
     for (host, eni), found in sorted(inventory.eni_status.items()):
         if found.state is EniState.FAILED:
             problems.append(f"host {host}: interface {eni}: {found.reason}")
+    problems += vif_problems(inventory)
     problems += too_small(sharing(inventory), inventory.mtus)
     return problems
 

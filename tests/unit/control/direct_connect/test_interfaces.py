@@ -13,7 +13,9 @@ from netorch.control.actions import subnets, vpcs
 from netorch.control.actions.direct_connect import connections, interfaces
 from netorch.control.actions.direct_connect.making import Wanted
 from netorch.control.actions.outside import pools
+from netorch.control.actions.repair import damaged
 from netorch.control.base.quotas import set_quotas
+from netorch.control.views.health import read_health
 from netorch.model.addr import parse_prefix
 from netorch.model.outside.direct_connect import BgpAuthentication, Connection, HostedConnection, VifState, VirtualInterface
 from netorch.model.outside.secrets import Secret
@@ -186,6 +188,31 @@ def test_its_state_is_its_edges_last_word(store: Store, acme: Caller, wired: Con
         assert (state(store, acme, bgp), state(store, acme, static)) == states
 
 
+def test_an_operator_reads_which_are_down_and_which_wait(
+    store: Store, operator: Caller, acme: Caller, wired: Connection, vpc: Vpc
+) -> None:
+    def told() -> list[str]:
+        health = read_health(store, 0.0)
+        return [text for text in (*health.problems, *health.notes) if text.startswith("virtual interface")]
+
+    vif = create(store, operator, vpc)
+    assert told() == ["virtual interface acme/web/dc waits for its owner: netorch dx vif confirm acme/web/dc, or reject"]
+    interfaces.confirm_virtual_interface(store, acme, vif.id)
+    assert told() == []
+    for said, why in (
+        (VifStatus(), "eth3 of e1 has no carrier"),
+        (
+            VifStatus(carrier=True, bgp="Active", bgp_reason="it does not answer"),
+            f"its BGP session with {vif.peer} is Active (it",
+        ),
+    ):
+        store.txn((), [Put(keys.tunnel_status("e1", vif.id), encode(said))])
+        assert f"virtual interface acme/web/dc is down: {why}" in told()[0]
+        assert damaged(store) == {}
+    store.txn((), [Put(keys.tunnel_status("e1", vif.id), encode(VifStatus(carrier=True, bgp="Established")))])
+    assert told() == []
+
+
 def test_mtu_and_static_routes_change(store: Store, acme: Caller, wired: Connection, vpc: Vpc) -> None:
     vif = create(store, acme, vpc, **STATIC)
     routes = ["192.168.7.0/24", "172.20.0.0/16", "172.20.0.0/16"]
@@ -231,6 +258,7 @@ def test_a_key_is_sealed_for_the_edge(store: Store, acme: Caller, wired: Connect
         return SealedBox(private).decrypt(base64.b64decode(known.record.boxes[0])).decode()
 
     vif = create(store, acme, vpc, secret=secret)
+    assert damaged(store) == {}
     assert (sealed(vif), vif.authentication) == ('{"md5":"canary-of-bgp"}', BgpAuthentication.MD5)
     interfaces.modify_virtual_interface(store, acme, vif.id, secret=Secret(md5="another-one"))
     assert sealed(vif) == '{"md5":"another-one"}'
