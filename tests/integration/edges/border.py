@@ -17,6 +17,15 @@ ASN: Final = 64512
 _BFD: Final = "  bfd on;\n"
 
 
+def since(protocols: str) -> float:
+    """Return the time of day, in seconds, in bird's last row about a protocol.
+
+    bird reckons it back from now whenever it is asked, and may say a millisecond more or less.
+    """
+    hours, minutes, seconds = protocols.splitlines()[-1].split()[4].split(":")
+    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+
+
 class Border:
     """A bird in the namespace of the border router."""
 
@@ -48,6 +57,10 @@ class Border:
     def session(self, edge: str) -> str:
         """Return all that is known of the session with an edge."""
         return self.ask(f"show protocols all {edge}")
+
+    def since(self, edge: str) -> float:
+        """Return the time of day, in seconds, since when the session with an edge is as it is."""
+        return since(self.ask(f"show protocols {edge}"))
 
     def announced(self, edge: str) -> set[str]:
         """Return the prefixes that an edge announces."""

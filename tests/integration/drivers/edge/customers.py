@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from netorch.drivers import netns
 from netorch.drivers.base import CustomerSession, KernelEvent
 from netorch.drivers.bird.control import BirdError, Control
@@ -28,6 +30,7 @@ from netorch.state.link import AdminUp, Vrf
 from netorch.state.names import VPN_GATEWAY_NUMBER, vrf_name, vrf_table
 from netorch.state.op import Create, Op
 from netorch.state.owner import overlay_netns
+from tests.integration.edges.border import since
 from tests.rig.hosts import host
 from tests.rig.world import wait_for
 
@@ -36,6 +39,11 @@ A, B = 5000, 5001
 RANGES: Final = {A: ("10.0.0.0/16",), B: ("10.0.0.0/16", "10.7.0.0/16")}  # of each VPC
 EDGE_ASN, CUSTOMER_ASN = 64512, 65001
 DX, VPN = 1000, 3000  # metrics
+
+
+def same(since: float) -> object:
+    """Return what equals a time since when a session is as it is; one that had begun again would be a second younger."""
+    return pytest.approx(since, abs=0.5)
 
 
 def table_of(vni: int) -> int:
@@ -91,11 +99,11 @@ class Edge:
         with Control(customers_directory(HOST) / "bird.ctl", 5.0) as control:
             return control.pid()
 
-    def since(self, peer: CustomerPeer) -> str:
-        """Return since when a session is as it is."""
+    def since(self, peer: CustomerPeer) -> float:
+        """Return since when a session is as it is: the time of day, in seconds."""
         with Control(customers_directory(HOST) / "bird.ctl", 5.0) as control:
             control.greet()
-            return control.ask(f"show protocols customer_{peer.name}")[-1]
+            return since("\n".join(control.ask(f"show protocols customer_{peer.name}")))
 
     def events(self) -> list[KernelEvent]:
         """Return what has happened."""
@@ -170,9 +178,9 @@ class Customer:
         lines = self.ask("show route protocol edge")
         return {line.split()[0] for line in lines if "/" in line.partition(" ")[0]}
 
-    def since(self) -> str:
-        """Return since when the session is as it is."""
-        return self.ask("show protocols edge")[-1]
+    def since(self) -> float:
+        """Return since when the session is as it is: the time of day, in seconds."""
+        return since("\n".join(self.ask("show protocols edge")))
 
     def signal(self, number: signal.Signals) -> None:
         """Send bird a signal."""

@@ -17,7 +17,7 @@ from netorch.model.outside.secrets import Secret, seal
 from netorch.model.status import ESTABLISHED
 from netorch.state.daemons.bgp import CustomerPeer
 from netorch.state.op import Create, Delete, Replace
-from tests.integration.drivers.edge.customers import HOST, RANGES, VPN, A, B, Customers, Edge, table_of
+from tests.integration.drivers.edge.customers import HOST, RANGES, VPN, A, B, Customers, Edge, same, table_of
 from tests.rig.hosts import restarted
 from tests.rig.world import wait_for
 
@@ -45,11 +45,11 @@ def test_a_session_stays_while_others_come_change_and_go(edge: Edge, customers: 
     wait_for(lambda: changes.told() == {"10.0.0.0/16", "10.9.0.0/16"}, "the announcements")
     wait_for(lambda: edge.learned(A) == {SITE: (1001, SECOND)}, "the other metric")
     assert stays.told() == set(RANGES[A])
-    assert changes.since() == since_changed, "what a VPC's further range changes needs no other session"
+    assert changes.since() == same(since_changed), "what a VPC's further range changes needs no other session"
     edge.apply(Delete(changed), Delete(of_b.peer("of_b")))
     wait_for(lambda: edge.learned(A) == {SITE: (VPN + 1, FIRST)}, "the first one's route")
     assert edge.learned(B) == {}
-    assert (edge.since(peer), stays.since(), edge.pid()) == (since, since_there, process)
+    assert (edge.since(peer), stays.since(), edge.pid()) == (same(since), same(since_there), process)
     assert edge.peers() == {peer}
 
 
@@ -63,7 +63,7 @@ def test_a_restarted_agent_ends_no_session(edge: Edge, customers: Customers) -> 
         assert {obj for obj in kernel.dump().values() if isinstance(obj, CustomerPeer)} == {peer}
         assert kernel.customer_sessions()[peer.name].state == ESTABLISHED
         assert kernel.learned(table_of(A)) == edge.kernel.learned(table_of(A))
-    assert customer.since() == since
+    assert customer.since() == same(since)
 
 
 def test_a_session_has_its_key_and_nobody_sees_it(edge: Edge, customers: Customers, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_silent_router_is_noticed_by_bfd(edge: Edge, customers: Customers) -> 
     wait_for(lambda: LearnedChanged(table_of(A)) in edge.events(), "the event")
     wait_for(lambda: edge.learned(A) == {}, "the withdrawal")
     assert "BFD" in edge.state(peer).reason
-    assert edge.since(of_b) == since
+    assert edge.since(of_b) == same(since)
     silent.signal(signal.SIGCONT)
     edge.wait_for(peer)
 
