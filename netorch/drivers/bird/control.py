@@ -65,8 +65,10 @@ class Control:
         raw = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         return int(_CREDENTIALS.unpack(raw)[0])
 
-    def ask(self, command: str) -> list[str]:
-        """Return the lines of the reply, without codes."""
+    def ask(self, command: str, patience_s: float | None = None) -> list[str]:
+        """Return the lines of the reply, without codes; from now on each answer may take so long, if that is said."""
+        if patience_s is not None:
+            self._socket.settimeout(patience_s)
         try:
             self._socket.sendall(command.encode() + b"\n")
         except OSError as error:

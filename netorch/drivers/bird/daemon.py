@@ -23,7 +23,8 @@ from netorch.drivers.bird.control import BirdError, Control, Refused
 
 PACKAGE: Final = "bird2"
 USER: Final = "bird"
-START_S: Final = 5.0
+START_S: Final = 30.0  # a thousand sessions on a slow machine
+END_S: Final = 5.0
 ANSWER_S: Final = 1.0
 _POLL_S: Final = 0.01
 _PATH: Final = "/usr/sbin:/sbin"
@@ -147,7 +148,7 @@ class Daemon:
         for each in (number, signal.SIGKILL):
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._watched, each)
-            if self._ends.poll(START_S):
+            if self._ends.poll(END_S):
                 break
         self._forget()
 

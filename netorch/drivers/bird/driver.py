@@ -22,13 +22,14 @@ from netorch.drivers.bird import sessions
 from netorch.drivers.bird.config import C, Session, config_of, read, write
 from netorch.drivers.bird.control import BirdError, Control, Refused
 from netorch.drivers.bird.daemon import PACKAGE, USER, Daemon
-from netorch.drivers.bird.password import Passwords
+from netorch.drivers.bird.password import Passwords, Stamp, stamp
 from netorch.errors import KernelError
 from netorch.model.status import ESTABLISHED
 from netorch.state.base import KernelObject, Key
 from netorch.state.op import Delete, Failure, Op, describe
 
 RUN: Final = Path("/run/netorch-bird")  # not below /run/netorch, which nobody but netorch may enter: bird is another user
+CONFIGURE_S: Final = 30.0  # for a bird that has just answered: to start another one would end all sessions
 SILENT: Final = 2  # questions without an answer: one may be lost to a machine that stalls
 DOWN: Final = "Down"  # of a session without a daemon
 Objects = dict[Key, KernelObject]
@@ -69,6 +70,7 @@ class Bird(Generic[C]):
         self._directory = directory
         self._daemon = Daemon(directory, fd)
         self._known: tuple[Objects, Mapping[str, str]] | None = None  # what bird had last, and its passwords; None: never asked
+        self._read: tuple[Stamp, tuple[C, dict[str, str]] | None] | None = None  # what was in the file when it was read last
         self._unanswered = 0  # questions in a row
         self._states: Mapping[str, CustomerSession] = {}  # the last answer
         self._refused = sessions.RefusedPasswords(fd)
@@ -149,10 +151,14 @@ class Bird(Generic[C]):
         return msgspec.structs.replace(state, reason="; ".join(filter(None, (state.reason, hint))))
 
     def _file(self) -> tuple[C, dict[str, str]] | None:
-        try:
-            return read(self._of, self._daemon.config.read_text())
-        except (OSError, UnicodeDecodeError):
-            return None
+        """Return what is in the file, which is not read again while nobody has written it."""
+        now = stamp(self._daemon.config)
+        if self._read is None or self._read[0] != now:
+            try:
+                self._read = now, read(self._of, self._daemon.config.read_text())
+            except (OSError, UnicodeDecodeError):
+                self._read = now, None
+        return self._read[1]
 
     def _running(self) -> tuple[C, dict[str, str], set[str]] | None:
         """Return what bird runs with, the passwords in it, and the protocols that are switched off; None: nothing of ours."""
@@ -212,7 +218,7 @@ class Bird(Generic[C]):
 
 
 def _configure(control: Control, protocols: Iterable[str]) -> None:
-    control.ask("configure")
+    control.ask("configure", CONFIGURE_S)
     for protocol in sorted(sessions.switched_off(control).intersection(protocols)):
         control.ask(f"enable {protocol}")
 

@@ -17,6 +17,8 @@ from netorch.drivers.sealing import EdgeKey
 from netorch.errors import KernelError
 from netorch.state.daemons.bgp import CustomerPeer
 
+Stamp = tuple[int, int, int]
+
 FILE: Final = Path("/etc/netorch/bgp-password")
 MOST: Final = 80  # characters. Source: TCP_MD5SIG_MAXKEYLEN, linux/tcp.h
 _WANTED: Final = f'a password is one line of at most {MOST} printable ASCII characters, without "'
@@ -46,7 +48,7 @@ class PasswordFile:
     """Implements `Passwords`: all sessions have the password in the file."""
 
     def __init__(self) -> None:
-        self._seen = _stamp(FILE)
+        self._seen = stamp(FILE)
 
     def of(self, session: Session) -> str:
         return read_password(FILE)
@@ -58,10 +60,10 @@ class PasswordFile:
             return False
 
     def note(self) -> None:
-        self._seen = _stamp(FILE)
+        self._seen = stamp(FILE)
 
     def changed(self) -> bool:
-        return self._seen != _stamp(FILE)
+        return self._seen != stamp(FILE)
 
 
 class SealedPasswords:
@@ -124,9 +126,10 @@ def is_password(text: str) -> bool:
     return 0 < len(text) <= MOST and text.isascii() and text.isprintable() and '"' not in text
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def stamp(path: Path) -> Stamp:
+    """Return what differs after a file was written."""
     try:
         found = path.stat()
     except OSError:
-        return (0, 0)
-    return (found.st_ino, found.st_mtime_ns)
+        return (0, 0, 0)
+    return (found.st_ino, found.st_mtime_ns, found.st_size)
