@@ -14,7 +14,7 @@ import msgspec
 
 from netorch.model.eni import Attachment, Role, Uplink
 from netorch.model.flow_log import INTERVAL_LAST_S, Traffic
-from netorch.model.outside.vpn import AMAZON_ASN
+from netorch.model.outside.vpn import AMAZON_ASN, ANY_CIDR, CUSTOMER_ASN, TunnelOptions
 from netorch.model.routing.target import TargetKind
 from netorch.model.security import DEFAULT_ACL_NUMBER, DEFAULT_NAME
 from netorch.model.vpc import Tags
@@ -126,6 +126,37 @@ class VirtualInterfaceDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
     tags: Tags = {}
 
 
+class CustomerGatewayDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """An owner's own VPN device. `owner` and `name` together say which one it is; nothing but its tags ever changes."""
+
+    name: str
+    owner: str = DEFAULT_OWNER
+    asn: int = CUSTOMER_ASN
+    address: str = ""  # public, of its NAT if it stands behind one; any, if it has an identity
+    identity: str = ""  # by which it names itself in IKE; its address when left out
+    tags: Tags = {}
+
+
+class TunnelDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One of the two tunnels of a VPN connection."""
+
+    inside_cidr: str = ""  # any free one
+    psk_file: str = ""  # with the pre-shared key of a new connection, beside this file; one is made when left out
+    options: TunnelOptions = TunnelOptions()
+
+
+class VpnConnectionDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A VPN connection of the VPC's gateway. With static routes, or else with BGP."""
+
+    name: str
+    customer_gateway: str  # the name of one of the owner's, or its id
+    static_routes: list[str] | msgspec.UnsetType = msgspec.UNSET  # left out: BGP says what is at the customer's
+    local_cidr: str = ANY_CIDR
+    remote_cidr: str = ANY_CIDR
+    tunnels: list[TunnelDecl] = []  # up to two
+    tags: Tags = {}
+
+
 class RouteTableDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A route table. Its local routes are implicit.
 
@@ -135,6 +166,7 @@ class RouteTableDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     name: str
     main: bool = False
     routes: list[str] = []  # e.g. `0.0.0.0/0 via eni fw-1`
+    propagate: bool = False  # whether it has what the VPC's virtual private gateway reaches, too
     tags: Tags = {}
 
 
@@ -296,6 +328,7 @@ class VpcDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     internet_gateway: InternetGatewayDecl | msgspec.UnsetType = msgspec.UNSET
     egress_only_internet_gateway: EgressOnlyInternetGatewayDecl | msgspec.UnsetType = msgspec.UNSET
     vpn_gateway: VpnGatewayDecl | msgspec.UnsetType = msgspec.UNSET
+    vpn_connections: list[VpnConnectionDecl] = []
     prefix_lists: list[PrefixListDecl] = []
     security_groups: list[SecurityGroupDecl] = []
     network_acls: list[NetworkAclDecl] = []
@@ -330,5 +363,6 @@ class Cloud(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     address_pools: list[AddressPoolDecl] = []
     connections: list[ConnectionDecl] = []
     elastic_ips: list[ElasticIpDecl] = []
+    customer_gateways: list[CustomerGatewayDecl] = []
     vpcs: list[VpcDecl] = []
     instances: list[InstanceDecl] = []

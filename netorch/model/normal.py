@@ -22,6 +22,7 @@ from netorch.model.cloud import (
     AclEntryDecl,
     AddressPoolDecl,
     ConnectionDecl,
+    CustomerGatewayDecl,
     EgressDecl,
     ElasticIpDecl,
     FlowLogDecl,
@@ -34,10 +35,13 @@ from netorch.model.cloud import (
     RouteTableDecl,
     SecurityGroupDecl,
     SubnetDecl,
+    TunnelDecl,
     VirtualInterfaceDecl,
     VpcDecl,
+    VpnConnectionDecl,
     main_name,
 )
+from netorch.model.outside.vpn import ANY_CIDR
 from netorch.model.routing.target import LOCAL
 from netorch.model.routing.text import RouteWords, destination_order, parse_route
 from netorch.model.rule_text import ports_text, protocol_text
@@ -63,6 +67,11 @@ def normal_connection(decl: ConnectionDecl) -> ConnectionDecl:
 
 def normal_elastic_ip(decl: ElasticIpDecl) -> ElasticIpDecl:
     """Return an elastic IP in the one way to write it."""
+    return msgspec.structs.replace(decl, owner=_owner(decl.owner))
+
+
+def normal_customer_gateway(decl: CustomerGatewayDecl) -> CustomerGatewayDecl:
+    """Return a customer gateway in the one way to write it."""
     return msgspec.structs.replace(decl, owner=_owner(decl.owner))
 
 
@@ -127,6 +136,31 @@ def normal_virtual_interfaces(decls: Iterable[VirtualInterfaceDecl]) -> list[Vir
     """Return virtual interfaces in the one way to write them."""
     found = (msgspec.structs.replace(decl, routes=list(map(str, sorted(map(parse_prefix, decl.routes))))) for decl in decls)
     return sorted(found, key=lambda decl: decl.name)
+
+
+def normal_vpns(decls: Iterable[VpnConnectionDecl]) -> list[VpnConnectionDecl]:
+    """Return VPN connections in the one way to write them; which file a pre-shared key came from nobody knows later."""
+    return sorted(map(_vpn, decls), key=lambda decl: decl.name)
+
+
+def _vpn(decl: VpnConnectionDecl) -> VpnConnectionDecl:
+    routes = decl.static_routes
+    if not isinstance(routes, msgspec.UnsetType):
+        routes = [str(prefix) for prefix in sorted(map(parse_prefix, routes))]
+    tunnels = [msgspec.structs.replace(tunnel, psk_file="") for tunnel in decl.tunnels]
+    while tunnels and tunnels[-1] == TunnelDecl():
+        tunnels.pop()
+    return msgspec.structs.replace(
+        decl,
+        static_routes=routes,
+        local_cidr=_any(str(parse_prefix(decl.local_cidr))),
+        remote_cidr=_any(str(parse_prefix(decl.remote_cidr))),
+        tunnels=tunnels,
+    )
+
+
+def _any(cidr: str) -> str:
+    return ANY_CIDR if cidr == ANY_CIDR else cidr  # msgspec leaves a default out by identity
 
 
 def _instances(vpc: VpcDecl) -> list[InstanceDecl]:
@@ -226,6 +260,7 @@ NORMAL: Final[Mapping[str, Callable[[VpcDecl], list[Any]]]] = {
     "peerings": _peerings,
     "flow_logs": lambda vpc: normal_flow_logs(vpc.flow_logs),
     "subnets": _subnets,
+    "vpn_connections": lambda vpc: normal_vpns(vpc.vpn_connections),
     "nat_gateways": lambda vpc: normal_nat_gateways(vpc.nat_gateways),
     "virtual_interfaces": lambda vpc: normal_virtual_interfaces(vpc.virtual_interfaces),
     "instances": _instances,

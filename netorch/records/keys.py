@@ -70,15 +70,25 @@ def secret(edge: str, resource_id: str) -> str:
     return f"{secret_prefix(edge)}{resource_id}"
 
 
+def vpn_uses() -> str:
+    """Return the prefix of the keys that say which customer gateway each connection leads to."""
+    return "alloc/vpn/"
+
+
+def ike_peers() -> str:
+    """Return the prefix of the keys that say which connection leads to which device."""
+    return "alloc/ike/"
+
+
 def vpn_use(owner: str, customer_gateway: str = "", vpn_id: str = "") -> str:
     """Return the key that says which customer gateway a connection leads to, or the prefix of an owner's, or of one gateway's."""
-    found = f"alloc/vpn/{owner}/"
+    found = f"{vpn_uses()}{owner}/"
     return f"{found}{customer_gateway}/{vpn_id}" if customer_gateway else found
 
 
 def ike_peer(pair: str, identity: str) -> str:
     """Return the key that says which connection of a pair of edges leads to the device that names itself so in IKE."""
-    return f"alloc/ike/{pair}/{quote(identity, safe='')}"
+    return f"{ike_peers()}{pair}/{quote(identity, safe='')}"
 
 
 def edge_key(edge: str) -> str:

@@ -13,6 +13,7 @@ from netorch.model.outside.direct_connect import MTUS, VLAN_LAST
 from netorch.model.outside.gateway import MAX_PUBLIC
 from netorch.model.outside.provided import NUMBER_PATTERN, PROVIDED
 from netorch.model.outside.vif_rules import MAX_ROUTES
+from netorch.model.outside.vpn import TUNNELS
 from netorch.model.routing.target import TargetKind
 from netorch.model.security import ACL_NUMBER_LAST, PORT_LAST
 
@@ -181,6 +182,31 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         },
         "tags": _TAGS,
     },
+    cloud.CustomerGatewayDecl: {
+        "name": {"description": "Its name, unique for its owner; VPN connections name it.", **_NAME},
+        "owner": {"description": "Whose it is.", **_NAME},
+        "asn": {"description": "Its AS number, for BGP."},
+        "address": {"description": "Its public IPv4 address, or that of the NAT that it is behind.", **_ADDRESS},
+        "identity": {"description": "What it calls itself in IKE; its address when left out."},
+        "tags": _TAGS,
+    },
+    cloud.TunnelDecl: {
+        "inside_cidr": {
+            "description": "A /30 of 169.254.0.0/16; any free one when left out.",
+            "pattern": rf"^169\.254\.{_OCTET}\.{_OCTET}/30$",
+        },
+        "psk_file": {"description": "A file with the pre-shared key of a new connection; one is made when left out."},
+        "options": {"description": "What is agreed on with the device; EC2's defaults when left out."},
+    },
+    cloud.VpnConnectionDecl: {
+        "name": {"description": "Its name, unique in the VPC.", **_NAME},
+        "customer_gateway": {"description": "The name of one of the owner's customer_gateways, or its id."},
+        "static_routes": {"description": "What is at the customer's; left out, BGP says it."},
+        "local_cidr": {"description": "On the customer's side, what may be in the tunnels."},
+        "remote_cidr": {"description": "On the VPC's side, what may be in the tunnels."},
+        "tunnels": {"description": "Its two tunnels.", "maxItems": TUNNELS},
+        "tags": _TAGS,
+    },
     cloud.PrefixListDecl: {
         "name": {"description": "Its name, unique in the VPC; rules write pl- and this.", **_NAME, "not": {"pattern": "^pl-"}},
         "cidrs": {"description": "CIDRs of one IP version.", "minItems": 1, "maxItems": rules.MAX_ENTRIES},
@@ -248,6 +274,7 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
             "description": "Routes besides the local ones: DESTINATION via TARGET. The longest prefix decides.",
             "items": {"type": "string", "pattern": _ROUTE, "examples": ["0.0.0.0/0 via eni fw-1", "10.9.0.0/16 via blackhole"]},
         },
+        "propagate": {"description": "Whether it has what the VPC's virtual private gateway reaches, too."},
         "tags": _TAGS,
     },
     cloud.PeeringDecl: {
@@ -327,6 +354,7 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
             "description": "Its way to the internet for IPv6, and not back; {} will do. Routes lead there: via eigw."
         },
         "vpn_gateway": {"description": "Its way to private networks elsewhere; {} will do. Routes lead there: via vgw."},
+        "vpn_connections": {"description": "VPN connections between its gateway and customer gateways."},
         "prefix_lists": {"description": "CIDRs under a name, for the rules of security groups."},
         "security_groups": {"description": "Stateful firewalls of instances; default, which every VPC has, may be among them."},
         "network_acls": {"description": "Stateless filters of subnets; default, which every VPC has, may be among them."},
@@ -351,6 +379,7 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         "address_pools": {"description": "Public addresses that arrive at edges; may be left out when they are known already."},
         "connections": {"description": "Ports of edges for Direct Connect; may be left out when they are known already."},
         "elastic_ips": {"description": "Public addresses that owners hold, whatever becomes of their VPCs."},
+        "customer_gateways": {"description": "Owners' own VPN devices."},
         "vpcs": {"description": "The VPCs with all that is in them."},
         "instances": {"description": "Instances in the default VPC."},
     },

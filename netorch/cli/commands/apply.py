@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,6 +19,7 @@ from netorch.errors import NetorchError
 
 if TYPE_CHECKING:
     from netorch.control.apply.changes import CloudPlan
+    from netorch.model.cloud import Cloud
 
 POLL_S = 0.05
 
@@ -56,27 +57,60 @@ def command(
 
     if plan_file is not None and context.get_parameter_source("path") is ParameterSource.COMMANDLINE:
         raise click.UsageError("a saved plan contains its file: leave --file out", context)
-    again = partial(make_plan, session, path, read_cloud(session, path)) if plan_file is None else None
+    plans: list[CloudPlan] = []
+    again = partial(_again, plans, session, path, read_cloud(session, path)) if plan_file is None else None
     plan = again() if again is not None else load_plan(session, plan_file or path)
+    if not plans:
+        plans.append(plan)
     machine = output != "table"
     if not machine:
         show_plan(plan)
     done, waited = 0, Waited(0, [])
+    keys: dict[str, dict[str, str]] = {}
     if plan.changes:
         if not yes and not session.dry_run:
             _ask_about_losses(plan, from_stdin=plan_file is None and str(path) == "-")
         progress = _progress("committing")
-        done = apply_cloud(session.store, plan, progress, allow_mass_delete=allow_mass_delete, again=again)
+        try:
+            done = apply_cloud(session.store, plan, progress, allow_mass_delete=allow_mass_delete, again=again)
+        finally:  # also of what was committed before something went wrong
+            keys = made_keys(session, plans)
+            if not machine:
+                show_keys(keys)
         if not machine:
             click.echo(f"Applied in {done} transaction{'s' if done != 1 else ''}.")
         if wait and plan.hosts and not session.dry_run:
             waited = _wait(session, timeout)
             _tell(waited, on_stdout=not machine)
     if machine:
-        told = {"transactions": done, "running": waited.running, "silent_hosts": waited.silent}
+        told = {"transactions": done, "running": waited.running, "silent_hosts": waited.silent, "pre_shared_keys": keys}
         show_value({**plan_value(plan), **told}, output)
     if plan.stuck:
         raise stuck_error(plan)
+
+
+def _again(plans: list[CloudPlan], session: Session, path: Path, cloud: Cloud) -> CloudPlan:
+    """Return one more plan of a file, and keep it: which one is carried out is seen by what there is then."""
+    plans.append(make_plan(session, path, cloud))
+    return plans[-1]
+
+
+def made_keys(session: Session, plans: Sequence[CloudPlan]) -> dict[str, dict[str, str]]:
+    """Return the pre-shared keys that were made for the new VPN connections of plans that are there, by path and tunnel."""
+    from netorch.records import keys
+
+    made = [(vpn, one) for plan in plans for vpn, one in plan.made_keys.items()]
+    there = [one for vpn, one in made if one.tunnels and session.store.get(keys.resource(vpn)) is not None]
+    return {one.path: {str(tunnel): secret.psk for tunnel, secret in sorted(one.tunnels.items())} for one in there}
+
+
+def show_keys(keys: dict[str, dict[str, str]]) -> None:
+    """Print pre-shared keys that were made: nobody can read them later."""
+    if keys:
+        click.echo("Pre-shared keys that were made; they are shown this once:")
+    for path, tunnels in keys.items():
+        for tunnel, psk in tunnels.items():
+            click.echo(f"  {path} tunnel {tunnel}  {psk}")
 
 
 def _ask_about_losses(plan: CloudPlan, *, from_stdin: bool) -> None:

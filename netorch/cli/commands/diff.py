@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,12 @@ import msgspec
 
 from netorch.cli.context import Session, pass_session
 from netorch.cli.planning import file_option, make_plan, read_cloud
-from netorch.model.normal import normal_connection, normal_elastic_ip, normal_pool, normal_vpc
+from netorch.model.cloud import TunnelDecl
+from netorch.model.normal import normal_connection, normal_customer_gateway, normal_elastic_ip, normal_pool, normal_vpc
 from netorch.model.outside.vif_rules import other_end
 
 if TYPE_CHECKING:
-    from netorch.model.cloud import Cloud, ElasticIpDecl, InstanceDecl, VirtualInterfaceDecl, VpcDecl
+    from netorch.model.cloud import Cloud, ElasticIpDecl, InstanceDecl, VirtualInterfaceDecl, VpcDecl, VpnConnectionDecl
 
 
 @click.command()
@@ -54,6 +56,7 @@ def _comparable(stored: Cloud, wanted: Cloud) -> tuple[Cloud, Cloud]:
     """Return both sides in one order, the stored one without what the file does not name, the file with its choices made."""
     vpcs = {(vpc.owner, vpc.name): vpc for vpc in stored.vpcs}
     hosts, pools = {host.name for host in wanted.hosts}, {pool.name for pool in wanted.address_pools}
+    devices = {(decl.owner, decl.name) for decl in wanted.customer_gateways}
     ports = {decl.name for decl in wanted.connections}
     known = {(decl.owner, decl.name): decl for decl in stored.elastic_ips}
     elastic = {key: _held(decl, known.get(key)) for decl in wanted.elastic_ips for key in ((decl.owner, decl.name),)}
@@ -64,6 +67,9 @@ def _comparable(stored: Cloud, wanted: Cloud) -> tuple[Cloud, Cloud]:
         hosts=[host for host in stored.hosts if host.name in hosts],
         address_pools=[normal_pool(pool) for pool in stored.address_pools if pool.name in pools],
         connections=[normal_connection(decl) for decl in stored.connections if decl.name in ports],
+        customer_gateways=[
+            normal_customer_gateway(decl) for decl in stored.customer_gateways if (decl.owner, decl.name) in devices
+        ],
         elastic_ips=[normal_elastic_ip(decl) for decl in stored.elastic_ips if (decl.owner, decl.name) in elastic],
         vpcs=[normal_vpc(vpc) for vpc in named],
         instances=[],
@@ -73,6 +79,9 @@ def _comparable(stored: Cloud, wanted: Cloud) -> tuple[Cloud, Cloud]:
         hosts=sorted(wanted.hosts, key=lambda host: host.name),
         address_pools=sorted(map(normal_pool, wanted.address_pools), key=lambda pool: pool.name),
         connections=sorted(map(normal_connection, wanted.connections), key=lambda decl: decl.name),
+        customer_gateways=sorted(
+            map(normal_customer_gateway, wanted.customer_gateways), key=lambda decl: (decl.owner, decl.name)
+        ),
         elastic_ips=sorted(map(normal_elastic_ip, elastic.values()), key=lambda decl: (decl.owner, decl.name)),
         vpcs=sorted((normal_vpc(vpc) for vpc in chosen), key=lambda vpc: (vpc.owner, vpc.name)),
     )
@@ -85,7 +94,18 @@ def _chosen(vpc: VpcDecl, stored: VpcDecl | None) -> VpcDecl:
     vni = vpc.vni if vpc.vni is not None or stored is None else stored.vni
     found = {vif.name: vif for vif in stored.virtual_interfaces} if stored is not None else {}
     vifs = [_drawn(vif, found.get(vif.name)) for vif in vpc.virtual_interfaces]
-    return msgspec.structs.replace(vpc, instances=instances, virtual_interfaces=vifs, vni=vni)
+    told = {vpn.name: vpn for vpn in stored.vpn_connections} if stored is not None else {}
+    vpns = [_numbered(vpn, told.get(vpn.name)) for vpn in vpc.vpn_connections]
+    return msgspec.structs.replace(vpc, instances=instances, virtual_interfaces=vifs, vpn_connections=vpns, vni=vni)
+
+
+def _numbered(vpn: VpnConnectionDecl, stored: VpnConnectionDecl | None) -> VpnConnectionDecl:
+    """Return a declared VPN connection with the networks inside its tunnels that netorch has drawn."""
+    if stored is None:
+        return vpn
+    pairs = zip_longest(vpn.tunnels, stored.tunnels, fillvalue=TunnelDecl())
+    tunnels = [msgspec.structs.replace(wanted, inside_cidr=wanted.inside_cidr or known.inside_cidr) for wanted, known in pairs]
+    return msgspec.structs.replace(vpn, tunnels=tunnels)
 
 
 def _drawn(vif: VirtualInterfaceDecl, stored: VirtualInterfaceDecl | None) -> VirtualInterfaceDecl:

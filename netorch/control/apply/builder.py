@@ -15,7 +15,8 @@ from netorch.control.actions.enis import hosts_of
 from netorch.control.actions.instances import terminate_writes
 from netorch.control.actions.outside import nats
 from netorch.control.actions.outside.gateways import delete_gateway
-from netorch.control.apply.changes import Action, Change, Difference
+from netorch.control.actions.private import connections as private
+from netorch.control.apply.changes import Action, Change, Difference, MadeKeys
 from netorch.control.apply.key_files import KeyFiles
 from netorch.control.apply.sources import Source
 from netorch.control.base.addresses import cursor_key
@@ -38,6 +39,7 @@ from netorch.model.mapping import GatewayMapping, PublicMapping
 from netorch.model.outside.direct_connect import VirtualInterface
 from netorch.model.outside.gateway import ONLY_GATEWAYS, NatGateway
 from netorch.model.outside.public import ElasticIp
+from netorch.model.outside.vpn import VpnConnection, peer_identity
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup, referred
 from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc
@@ -75,6 +77,10 @@ class PlanBuilder:
         self.pools = dict(inventory.pools)  # likewise
         self.connections = dict(inventory.connections)  # likewise
         self.vlans = vlans_in(inventory.raw.values())  # of connections, as they will be: (outer VLAN, VLAN) -> who has it
+        self.devices = dict(inventory.customer_gateways)  # by id, as they will be
+        self.vpn_uses = {key for key in inventory.raw if key.startswith(keys.vpn_uses())}  # likewise
+        self.ike_peers = {key for key in inventory.raw if key.startswith(keys.ike_peers())}  # likewise
+        self.made_keys: dict[str, MadeKeys] = {}
         self.places = places(inventory.raw.values())  # the edges that have places of pairs, likewise
         self.joined: list[str] = []  # the new edges of pairs
         self.vnis: dict[Path, FreeVni] = {}  # for the new VPCs
@@ -281,8 +287,13 @@ def delete_vpc(builder: PlanBuilder, records: VpcRecords) -> None:
         nats.delete_writes(builder.step(), records.vpc, nat, eni, mapping, logs, builder.publics_of(records))
     for vif in records.of(VirtualInterface).values():
         delete_vif(builder, records, vif)
+    for vpn in records.of(VpnConnection).values():
+        delete_vpn(builder, records, vpn)
     for eni in (eni for eni in by_instance.get("", ()) if not eni.record.gateway):
         interfaces.delete_writes(builder.step(), records.vpc.record, eni, {}, logs, builder.publics_of(records))
+    for table in [table for table in records.of(RouteTable).values() if table.record.propagating]:
+        alone = msgspec.structs.replace(table.record, propagating=())
+        builder.step().change(keys.resource(alone.id), table.mod_revision, alone)
     for gateway_id, gateway in ((found, gateway) for kind in ONLY_GATEWAYS for found, gateway in records.of(kind).items()):
         delete_gateway(builder.step(), records.vpc, gateway, records.of(GatewayMapping).get(gateway_id))
     for subnet in records.of(Subnet).values():
@@ -291,7 +302,7 @@ def delete_vpc(builder: PlanBuilder, records: VpcRecords) -> None:
         if not table.record.main:
             delete_part(builder.step(), records.vpc, table)
         elif table.record.routes:  # they may refer to prefix lists, which go before it does
-            empty = msgspec.structs.replace(table.record, routes=())
+            empty = msgspec.structs.replace(table.record, routes=(), propagating=())
             builder.step().change(keys.resource(empty.id), table.mod_revision, empty)
     _delete_policies(builder, records)
     for resource in logs.keys() - {records.vpc.record.id, *records.of(Subnet), *records.of(NetworkInterface)}:
@@ -340,6 +351,14 @@ def delete_vif(builder: PlanBuilder, records: VpcRecords, stored: Stored[Virtual
     direct_connect.delete_writes(builder.step(), records.vpc, stored)
     if not vif.rejected:
         builder.vlans.get(vif.connection, {}).pop((vif.outer_vlan, vif.vlan), None)
+
+
+def delete_vpn(builder: PlanBuilder, records: VpcRecords, stored: Stored[VpnConnection]) -> None:
+    """Add the end of a VPN connection."""
+    vpn, pair = stored.record, builder.pair_of(records)
+    private.delete_writes(builder.step(), records.vpc, stored, pair)
+    builder.vpn_uses.discard(keys.vpn_use(records.vpc.record.owner, vpn.customer_gateway, vpn.id))
+    builder.ike_peers.discard(keys.ike_peer(pair, peer_identity(vpn)))
 
 
 def delete_subnet(builder: PlanBuilder, records: VpcRecords, subnet: Stored[Subnet]) -> None:

@@ -11,6 +11,7 @@ import msgspec
 
 from netorch.control.base.writes import Writes
 from netorch.errors import NetorchError
+from netorch.model.outside.secrets import Secret
 
 MASS: Final = 10  # a plan that ends more than half of at least so many needs to be allowed
 
@@ -73,6 +74,13 @@ class Left(msgspec.Struct, frozen=True, kw_only=True):
     declared: bool  # this file has it too, just as it is
 
 
+class MadeKeys(msgspec.Struct, frozen=True, kw_only=True):
+    """The pre-shared keys that were made for a new VPN connection, by tunnel (1, 2)."""
+
+    path: str
+    tunnels: dict[int, Secret]
+
+
 class CloudPlan(msgspec.Struct, kw_only=True):
     """What applying a cloud would do to the store as it stood at `revision`."""
 
@@ -83,6 +91,7 @@ class CloudPlan(msgspec.Struct, kw_only=True):
     joined: tuple[str, ...] = ()  # new edges of pairs, which get seats of older gateways behind the steps
     own: dict[str, int] = {}  # how many there are of those that the file has to do with, of each kind that counts
     source: str = ""  # by what the file knows its own; empty: nothing is its own
+    made_keys: dict[str, MadeKeys] = {}  # of new VPN connections, by id
     notes: tuple[str, ...] = ()  # what is worth knowing of the outcome, for people
     stuck: tuple[Stuck, ...] = ()
     left: tuple[Left, ...] = ()

@@ -26,7 +26,8 @@ from netorch.control.apply.key_files import KeyFiles, ReadFile, no_files
 from netorch.control.apply.outside.addresses import left_elastic_ips, of_vpcs, own_elastic_ips, plan_addresses, together
 from netorch.control.apply.outside.pools import plan_pools, pool_notes
 from netorch.control.apply.peerings import plan_peerings
-from netorch.control.apply.sources import IsThere, Source, source_of
+from netorch.control.apply.private.devices import plan_devices, settle_devices
+from netorch.control.apply.sources import IsThere, Source, refuse_others, source_of
 from netorch.control.apply.vnis import choose_vnis
 from netorch.control.apply.vpc import plan_vpc
 from netorch.control.base.quotas import check_growth, check_room
@@ -73,11 +74,7 @@ def plan_cloud(
         file cannot name, an isolated record.
     Cost: O(store + cloud), twice when a VPC is stuck.
     """
-    for noun, decls in (("VPC", cloud.vpcs), ("elastic IP address", cloud.elastic_ips)):
-        for decl in decls:
-            if not caller.sees(decl.owner):
-                fix = f"write `owner: {caller.owner}` if it is to be, or leave it out"
-                raise ApiError("UnauthorizedOperation", f"{noun} {decl.owner}/{decl.name}: is not yours; {fix}")
+    refuse_others(caller, cloud)
     inventory = read_inventory(store)
     planner = _Planner(
         store, inventory, caller, cloud, source_of(caller, cloud.name, source, is_there), KeyFiles(store, read_file)
@@ -131,6 +128,7 @@ class _Planner:
         plan_hosts(builder, self._cloud.hosts)
         plan_pools(builder, self._cloud.address_pools)
         plan_connections(builder, self._cloud.connections)
+        plan_devices(builder, self._cloud.customer_gateways)
         self._decls = with_default_instances(builder, self._cloud, stored.get((DEFAULT_OWNER, DEFAULT_VPC_NAME)))
         decls = [decl for decl in self._decls if (decl.owner, decl.name) not in without]
         refused: Refused = self._unreadable(without)
@@ -161,6 +159,7 @@ class _Planner:
         except ApiError as error:  # nothing of the file is done: all its mistakes are said
             raise together(error, *of_vpcs(refused)) from error
         settle_connections(builder, self._cloud.connections)
+        settle_devices(builder, self._cloud.customer_gateways)
         for vni, taken in builder.namespaces.settle(builder.steps):
             path = next(path for path, records in builder.planned.items() if records.vni == vni)
             refused.setdefault(path, taken)
@@ -181,6 +180,7 @@ class _Planner:
             joined=tuple(builder.joined),
             own=self._own(),
             source=self._source.label,
+            made_keys=builder.made_keys,
             notes=(*unequal(after, inventory.mtus), *too_small(after, inventory.mtus), *pool_notes(builder)),
             stuck=tuple(Stuck(path="/".join(path), error=error) for path, error in refused.items()),
             left=tuple(self._left()),

@@ -1,4 +1,8 @@
-"""Keys of BGP that a file names by the files they are in: what a plan holds of one is sealed."""
+"""Keys that a file names by the files they are in: what a plan holds of one is sealed.
+
+Pre-shared keys of VPN connections that name no file are made. Those are shown once the plan is applied, and nobody can read them
+later.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +32,14 @@ class KeyFiles:
     def secret_in(self, name: str) -> Secret:
         """Return the key in a file, without the end of its line. Raises NetorchError."""
         return secret_of(self._read(name))
+
+    def psk_in(self, name: str) -> Secret:
+        """Return the pre-shared key in a file, without the end of its line. Raises NetorchError."""
+        return Secret(psk=secret_of(self._read(name)).md5)
+
+    def seal_tunnel(self, writes: Writes, edge: str, vpn_id: str, tunnel: int, secret: Secret) -> None:
+        """Add the secret of a tunnel (1, 2), sealed for its edge. Raises ApiError: IncorrectState for an edge that never ran."""
+        seal_writes(writes, self._store, edge, vpn_id, {tunnel: secret})
 
     def seal(self, writes: Writes, edge: str, resource_id: str, secret: Secret) -> None:
         """Add a key of a virtual interface, sealed for its edge. Raises ApiError: IncorrectState for an edge that never ran."""

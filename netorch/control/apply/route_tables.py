@@ -35,6 +35,7 @@ from netorch.model.cloud import RouteTableDecl, VpcDecl, main_name
 from netorch.model.ids import is_id
 from netorch.model.normal import normal_table
 from netorch.model.outside.gateway import ONLY_GATEWAYS, NatGateway
+from netorch.model.outside.vpn import VirtualPrivateGateway
 from netorch.model.permission import LIST_PREFIX
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.seats import gateway_kind
@@ -162,14 +163,22 @@ class RouteTablePlanner:
         stored, before = self._planned[decl.name], self._before(decl)
         where = f"{where_of(before)} in VPC {self._decl.name}"
         made = [make_route(where, _words(text), around) for text in decl.routes]
-        wanted = msgspec.structs.replace(with_routes(stored.record, made), tags=decl.tags)
+        gateways = tuple(self._records.of(VirtualPrivateGateway)) if decl.propagate else ()
+        wanted = msgspec.structs.replace(with_routes(stored.record, made), tags=decl.tags, propagating=gateways)
         had = route_counts(before, self._builder.lists_before(self._records.vni))
         room_for_routes(wanted, around.lists, self._builder.quotas_of(self._decl.owner), had)
         if wanted != stored.record:
-            change_routes(self._builder.step(), stored, wanted, around)
+            writes = self._builder.step()
+            change_routes(writes, stored, wanted, around)
+            for gateway in gateways:
+                writes.expect(keys.resource(gateway), self._records.of(VirtualPrivateGateway)[gateway].mod_revision)
         if wanted != before and decl.name in self._stored:
             sides = ([route_text(route, names) for route in table.routes] for table in (before, wanted))
-            fields = differences(main=(before.main, wanted.main), tags=(before.tags, wanted.tags))
+            fields = differences(
+                main=(before.main, wanted.main),
+                propagate=(bool(before.propagating), bool(wanted.propagating)),
+                tags=(before.tags, wanted.tags),
+            )
             changed = (*fields, *member_differences("routes", *sides))
             self._note(Action.CHANGE, wanted, changed, len({*before.routes} - {*wanted.routes}))
 

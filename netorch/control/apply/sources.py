@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from netorch.errors import ApiError
+from netorch.model.cloud import Cloud
 from netorch.model.vpc import Tags
 from netorch.records.caller import Caller
 from netorch.records.valid.needs import SOURCE_TAG
@@ -43,3 +45,14 @@ def source_of(caller: Caller, name: str, path: str, is_there: IsThere) -> Source
     """Return the source that a file is: a customer's names are his own, so that nobody's file is taken for another's."""
     label = name if caller.operator or not name else f"{caller.owner}/{name}"
     return Source(label=label or path, labels=frozenset({label, path} - {""}), is_there=is_there)
+
+
+def refuse_others(caller: Caller, cloud: Cloud) -> None:
+    """Refuse a file that declares something of another owner's. Raises ApiError: UnauthorizedOperation."""
+    named = [("VPC", decl.owner, decl.name) for decl in cloud.vpcs]
+    named += [("elastic IP address", decl.owner, decl.name) for decl in cloud.elastic_ips]
+    named += [("customer gateway", decl.owner, decl.name) for decl in cloud.customer_gateways]
+    for noun, owner, name in named:
+        if not caller.sees(owner):
+            fix = f"write `owner: {caller.owner}` if it is to be, or leave it out"
+            raise ApiError("UnauthorizedOperation", f"{noun} {owner}/{name}: is not yours; {fix}")

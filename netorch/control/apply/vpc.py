@@ -19,6 +19,7 @@ from netorch.control.apply.outside.gateways import GATEWAY_KEYS, GatewayPlanner
 from netorch.control.apply.outside.nats import NatPlanner
 from netorch.control.apply.outside.ranges import Ranges, find_ranges
 from netorch.control.apply.policy import PolicyPlanner
+from netorch.control.apply.private.connections import VPN_KEYS, VpnPlanner
 from netorch.control.apply.route_tables import RouteTablePlanner
 from netorch.control.apply.subnet_pools import SubnetPools
 from netorch.control.base.named import add_name
@@ -139,6 +140,8 @@ class _Structure:
         nats.plan_deletions(gone.keys())
         vifs = VifPlanner(self._builder, self._decl, self._records, partial(self._guard, VIF_KEYS))
         vifs.plan_deletions()
+        vpns = VpnPlanner(self._builder, self._decl, self._records, partial(self._guard, VPN_KEYS))
+        vpns.plan_deletions()
         for stored in gone.values():
             delete_subnet(self._builder, self._records, stored)
         if not self._new:
@@ -150,6 +153,7 @@ class _Structure:
         for gateway in gateways:
             gateway.plan()
         vifs.plan()
+        vpns.plan()
         tables = RouteTablePlanner(self._builder, self._decl, self._records, self._guard)
         tables.plan()
         for decl in self._decl.subnets:

@@ -17,6 +17,7 @@ from netorch.model.cloud import (
     AddressPoolDecl,
     Cloud,
     ConnectionDecl,
+    CustomerGatewayDecl,
     EgressDecl,
     EgressOnlyInternetGatewayDecl,
     ElasticIpDecl,
@@ -34,8 +35,10 @@ from netorch.model.cloud import (
     RouteTableDecl,
     SecurityGroupDecl,
     SubnetDecl,
+    TunnelDecl,
     VirtualInterfaceDecl,
     VpcDecl,
+    VpnConnectionDecl,
     VpnGatewayDecl,
 )
 from netorch.model.eni import Host, Instance, NetworkInterface, primary_eni_id
@@ -50,12 +53,13 @@ from netorch.model.normal import (
     normal_nat_gateways,
     normal_tables,
     normal_virtual_interfaces,
+    normal_vpns,
 )
 from netorch.model.outside.direct_connect import BgpAuthentication, Connection, VirtualInterface
 from netorch.model.outside.gateway import GATEWAYS, EgressOnlyInternetGateway, InternetGateway, NatGateway, OnlyGateway
 from netorch.model.outside.provided import relative
 from netorch.model.outside.public import AddressPool, ElasticIp
-from netorch.model.outside.vpn import VirtualPrivateGateway
+from netorch.model.outside.vpn import CustomerGateway, VirtualPrivateGateway, VpnConnection
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.rule_text import ports_text, protocol_text
 from netorch.model.security import (
@@ -95,6 +99,9 @@ def export_inventory(inventory: Inventory, caller: Caller) -> Cloud:
     named = (elastic for elastic in held if elastic.name and caller.sees(elastic.owner))
     elastic = [_elastic_ip(found) for found in sorted(named, key=lambda elastic: (elastic.owner, elastic.name))]
     names = {allocation: found.record.name for allocation, found in inventory.elastic_ips.items()}
+    described = [found.record for found in inventory.customer_gateways.values()]
+    names |= {device.id: device.name for device in described if device.name}
+    devices = [_device(found) for found in described if found.name and caller.sees(found.owner)]
     seen = [vpc for vpc in inventory.vpcs.values() if caller.sees(vpc.vpc.record.owner)]
     records = sorted(seen, key=lambda records: (records.vpc.record.owner, records.vpc.record.name))
     paths = {vpc.vpc.record.id: f"{vpc.vpc.record.owner}/{vpc.vpc.record.name}" for vpc in records}
@@ -103,6 +110,7 @@ def export_inventory(inventory: Inventory, caller: Caller) -> Cloud:
         address_pools=pools,
         connections=ports,
         elastic_ips=elastic,
+        customer_gateways=sorted(devices, key=lambda decl: (decl.owner, decl.name)),
         vpcs=[relative(export_vpc(vpc, caller.now(), paths, names), vpc.vpc.record.ipv6_pools) for vpc in records],
     )
 
@@ -153,7 +161,7 @@ def _elastic_ip(elastic: ElasticIp) -> ElasticIpDecl:
 def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str], elastic: Mapping[str, str]) -> VpcDecl:
     """Return the declaration of one VPC as of `now`, with the prefixes of all its ranges.
 
-    `paths` has the owner and name of VPCs by id, `elastic` the names of elastic IPs, likewise.
+    `paths` has the owner and name of VPCs by id, `elastic` the names of elastic IPs and customer gateways, likewise.
     """
     vpc = records.vpc.record
     subnets = sorted(records.each(Subnet), key=lambda subnet: subnet.name)
@@ -175,6 +183,7 @@ def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str], elasti
         internet_gateway=_gateway(records, InternetGateway, InternetGatewayDecl),
         egress_only_internet_gateway=_gateway(records, EgressOnlyInternetGateway, EgressOnlyInternetGatewayDecl),
         vpn_gateway=_vpn_gateway(records),
+        vpn_connections=normal_vpns(_vpn(vpn, elastic) for vpn in records.each(VpnConnection)),
         prefix_lists=normal_lists(_prefix_list(stored.record) for stored in records.of(PrefixList).values()),
         security_groups=normal_groups(_group(stored.record, names) for stored in records.of(SecurityGroup).values()),
         network_acls=normal_acls(_acl(stored.record) for stored in records.of(NetworkAcl).values()),
@@ -197,6 +206,30 @@ def _vpn_gateway(records: VpcRecords) -> VpnGatewayDecl | msgspec.UnsetType:
     return VpnGatewayDecl(name=found.name, asn=found.asn, tags=found.tags) if found is not None else msgspec.UNSET
 
 
+def _device(device: CustomerGateway) -> CustomerGatewayDecl:
+    return CustomerGatewayDecl(
+        name=device.name,
+        owner=device.owner,
+        asn=device.asn,
+        address=device.address,
+        identity=device.identity,
+        tags=visible_tags(device.tags),
+    )
+
+
+def _vpn(vpn: VpnConnection, names: Mapping[str, str]) -> VpnConnectionDecl:
+    """Return the declaration of a VPN connection; `names` has those of customer gateways by id. Nobody can read its keys."""
+    return VpnConnectionDecl(
+        name=vpn.name,
+        customer_gateway=names.get(vpn.customer_gateway, vpn.customer_gateway),
+        static_routes=list(vpn.routes) if vpn.static else msgspec.UNSET,
+        local_cidr=vpn.local_cidr,
+        remote_cidr=vpn.remote_cidr,
+        tunnels=[TunnelDecl(inside_cidr=tunnel.inside_cidr, options=tunnel.options) for tunnel in vpn.tunnels],
+        tags=vpn.tags,
+    )
+
+
 def _nat_gateway(records: VpcRecords, nat: NatGateway, elastic: Mapping[str, str]) -> NatGatewayDecl:
     """Return the declaration of a NAT gateway without what drains; `elastic` has names of elastic IPs by id."""
     eni = records.of(NetworkInterface)[nat.eni].record
@@ -216,7 +249,11 @@ def export_tables(records: VpcRecords, names: Mapping[str, str]) -> list[RouteTa
     """Return the declaration of a VPC's route tables; `names` says what to write for the ids of targets and prefix lists."""
     return normal_tables(
         RouteTableDecl(
-            name=table.name, main=table.main, routes=[route_text(route, names) for route in table.routes], tags=table.tags
+            name=table.name,
+            main=table.main,
+            routes=[route_text(route, names) for route in table.routes],
+            propagate=bool(table.propagating),
+            tags=table.tags,
         )
         for table in records.each(RouteTable)
     )

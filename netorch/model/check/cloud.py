@@ -22,6 +22,7 @@ from netorch.model.check.peerings import check_peerings
 from netorch.model.check.provided import check_provided_subnet, no_own_range
 from netorch.model.check.routes import Surroundings, check_routes, check_table_names
 from netorch.model.check.security import Names, Policies, check_policies, no_such
+from netorch.model.check.vpn import check_vpns
 from netorch.model.cloud import (
     DEFAULT_OWNER,
     DEFAULT_SUBNET_CIDR,
@@ -79,6 +80,8 @@ def check_cloud(cloud: Cloud, hosts: Mapping[str, KnownHost] | None = None) -> l
         checker.vpc(default_vpc(), (), roles, cloud.instances)
     check_peerings(checker, cloud)
     check_elastic_ips(checker, cloud)
+    check_vpns(checker, cloud)
+    check_vpns(checker, cloud)
     check_vlans(checker, cloud)
     return checker.problems
 

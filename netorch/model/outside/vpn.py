@@ -13,6 +13,7 @@ from netorch.model.record import Part, Record
 from netorch.model.vpc import Tags
 
 AMAZON_ASN: Final = 64512  # of a gateway that is given none, EC2's
+ANY_CIDR: Final = "0.0.0.0/0"
 CUSTOMER_ASN: Final = 65000  # of a customer gateway that is given none, EC2's
 TUNNELS: Final = 2
 MAX_CONNECTIONS: Final = 10  # of a virtual private gateway, EC2's quota
@@ -117,8 +118,8 @@ class VpnConnection(Record, frozen=True, kw_only=True, omit_defaults=True):
     authority: str = ""  # with CERTIFICATE: the certificate of the authority that the customer's must be signed by, PEM
     static: bool = False  # whether `routes` say what is at the customer's; otherwise BGP does
     routes: tuple[str, ...] = ()  # canonical IPv4 CIDRs
-    local_cidr: str = "0.0.0.0/0"  # what may be in the tunnel on the customer's side; EC2's LocalIpv4NetworkCidr
-    remote_cidr: str = "0.0.0.0/0"  # on the VPC's side; EC2's RemoteIpv4NetworkCidr
+    local_cidr: str = ANY_CIDR  # what may be in the tunnel on the customer's side; EC2's LocalIpv4NetworkCidr
+    remote_cidr: str = ANY_CIDR  # on the VPC's side; EC2's RemoteIpv4NetworkCidr
     tunnels: tuple[Tunnel, ...]  # TUNNELS
     tags: Tags = {}
 

@@ -92,9 +92,10 @@ def create_vpn_connection(
             raise invalid(where, what, "choose one of the VPC's owner")
         around, mapping = _around(store, vpc.record, gateway.record, device.record)
         writes = Writes()
-        mark = f"vpn/{vpc.record.owner}"
+        mark = owner_mark(vpc.record.owner)
         writes.change(use_key(mark), use_revision(store, mark), True)
-        room(store, quotas_of(store, vpc.record.owner), vpc.record.owner, gateway_id, around.others)
+        total = len(store.list(keys.vpn_use(vpc.record.owner)).kvs)
+        room(quotas_of(store, vpc.record.owner), gateway_id, around.others, total)
         made = make_connection(caller, where, gateway.record, device.record, asked, wanted, around)
         guard_structure(writes, vpc)
         writes.expect(keys.gateway_mapping(vpc.record.vni, gateway_id), mapping.mod_revision)
@@ -129,13 +130,21 @@ def taken_networks(connections: Iterable[VpnConnection], vifs: Iterable[VirtualI
     return [*inside_networks(connections), *(parse_prefix(vif.address, strict=False) for vif in vifs)]
 
 
-def room(store: Store, quotas: Quotas, owner: str, gateway_id: str, others: Sequence[VpnConnection]) -> None:
-    """Refuse one connection more than a gateway, or an owner, may have. Raises ApiError: VpnConnectionLimitExceeded."""
+def room(quotas: Quotas, gateway_id: str, others: Sequence[VpnConnection], total: int) -> None:
+    """Refuse one connection more than a gateway may have, or than an owner, who has a `total`.
+
+    Raises:
+      ApiError: VpnConnectionLimitExceeded.
+    """
     code, noun = "VpnConnectionLimitExceeded", "VPN connections"
     count = sum(other.gateway == gateway_id for other in others) + 1
     check_limit(quotas, "vpn_connections_per_gateway", code, f"virtual private gateway {gateway_id}", count, noun)
-    total = len(store.list(keys.vpn_use(owner)).kvs) + 1
-    check_limit(quotas, "vpn_connections", code, f"owner {owner}", total, noun)
+    check_limit(quotas, "vpn_connections", code, f"owner {quotas.owner}", total + 1, noun)
+
+
+def owner_mark(owner: str) -> str:
+    """Return by what those who make an owner's connections at the same time see each other: a mark (`use_key`)."""
+    return f"vpn/{owner}"
 
 
 def doubled(where: str, connection: VpnConnection) -> ApiError:
@@ -248,7 +257,7 @@ def delete_vpn_connection(store: Store, caller: Caller, vpn_id: str) -> None:
         vpc, connection = read(store, caller, VpnConnection, vpn_id)
         writes = Writes()
         delete_writes(writes, vpc, connection, pair_of_connection(store, connection.record))
-        mark = f"vpn/{vpc.record.owner}"
+        mark = owner_mark(vpc.record.owner)
         known = use_revision(store, mark)
         if len(store.list(keys.vpn_use(vpc.record.owner)).kvs) == 1:
             writes.delete(use_key(mark), known)

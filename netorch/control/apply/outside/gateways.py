@@ -18,11 +18,12 @@ from netorch.control.base.writes import ABSENT, Writes
 from netorch.model.cloud import ElasticIpDecl, InternetGatewayDecl, VpcDecl, VpnGatewayDecl, declared_gateways
 from netorch.model.eni import NetworkInterface
 from netorch.model.mapping import GatewayMapping, PublicMapping
+from netorch.model.outside.direct_connect import VirtualInterface
 from netorch.model.outside.gateway import GATEWAYS, InternetGateway, OnlyGateway
 from netorch.model.outside.vpn import VirtualPrivateGateway
 from netorch.model.routing.target import TargetKind
 from netorch.records import keys
-from netorch.records.errors import invalid
+from netorch.records.errors import in_use, invalid
 from netorch.records.hosts import HostState
 from netorch.records.kinds import kind_of
 from netorch.records.read import Stored
@@ -99,6 +100,8 @@ class GatewayPlanner:
         if stored is None or self._wanted is not None:
             return
         gateway_id, vni = stored.record.id, self._records.vni
+        if self._kind is VirtualPrivateGateway and any(not vif.rejected for vif in self._records.each(VirtualInterface)):
+            raise in_use("vgw", gateway_id, "virtual interfaces", "take these from the file, too")
         writes = self._builder.step()
         writes.expect(keys.public_mark(vni), self._builder.revision_of(keys.public_mark(vni)))
         delete_gateway(writes, self._records.vpc, stored, self._records.of(GatewayMapping).get(gateway_id))
