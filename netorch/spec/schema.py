@@ -13,9 +13,10 @@ from netorch.model.outside.direct_connect import MTUS, VLAN_LAST
 from netorch.model.outside.gateway import MAX_PUBLIC
 from netorch.model.outside.provided import NUMBER_PATTERN, PROVIDED
 from netorch.model.outside.vif_rules import MAX_ROUTES
-from netorch.model.outside.vpn import TUNNELS
+from netorch.model.outside.vpn import TUNNELS, TunnelOptions
 from netorch.model.routing.target import TargetKind
 from netorch.model.security import ACL_NUMBER_LAST, PORT_LAST
+from netorch.spec.tunnel_schema import INSIDE, OPTIONS
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _OCTET: Final = r"(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
@@ -191,13 +192,11 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         "tags": _TAGS,
     },
     cloud.TunnelDecl: {
-        "inside_cidr": {
-            "description": "A /30 of 169.254.0.0/16; any free one when left out.",
-            "pattern": rf"^169\.254\.{_OCTET}\.{_OCTET}/30$",
-        },
+        "inside_cidr": INSIDE,
         "psk_file": {"description": "A file with the pre-shared key of a new connection; one is made when left out."},
         "options": {"description": "What is agreed on with the device; EC2's defaults when left out."},
     },
+    TunnelOptions: OPTIONS,
     cloud.VpnConnectionDecl: {
         "name": {"description": "Its name, unique in the VPC.", **_NAME},
         "customer_gateway": {"description": "The name of one of the owner's customer_gateways, or its id."},

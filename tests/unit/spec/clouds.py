@@ -29,11 +29,14 @@ from netorch.model.cloud import (
     RouteTableDecl,
     SecurityGroupDecl,
     SubnetDecl,
+    TunnelDecl,
     VirtualInterfaceDecl,
     VpcDecl,
+    VpnConnectionDecl,
     VpnGatewayDecl,
 )
 from netorch.model.eni import Attachment, Role, Uplink
+from netorch.model.outside.vpn import TunnelOptions
 
 _ALNUM = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 TRICKY_NAMES = ["no", "yes", "null", "true", "010", "1e3", "0x1f", "1_000", "12", "0o7", "NaN", "y", "2020-01-01", "a-"]
@@ -313,6 +316,22 @@ def route_tables(draw: st.DrawFn, lists: list[str], subnets: list[str]) -> list[
 
 
 @st.composite
+def vpn_connections(draw: st.DrawFn) -> list[VpnConnectionDecl]:
+    """Return VPN connections to devices that are named by their ids."""
+    tunnels = [TunnelDecl(inside_cidr="169.254.9.0/30", options=TunnelOptions(dpd_timeout=40)), TunnelDecl(psk_file="no")]
+    return [
+        VpnConnectionDecl(
+            name=name,
+            customer_gateway="cgw-00000000000000001",
+            static_routes=draw(st.one_of(st.just(UNSET), st.sampled_from([[], ["192.168.0.0/24"]]))),
+            tunnels=tunnels[: draw(st.integers(0, 2))] if k == 0 else [],
+            tags=draw(tags),
+        )
+        for k, name in enumerate(draw(st.lists(names, max_size=2, unique=True)))
+    ]
+
+
+@st.composite
 def vpcs(draw: st.DrawFn, name: str, vni: int, hypervisors: list[str]) -> VpcDecl:
     dual, leads_out, leads_away, leads_home = (draw(st.booleans()) for _ in range(4))
     lists = draw(prefix_lists())
@@ -343,6 +362,7 @@ def vpcs(draw: st.DrawFn, name: str, vni: int, hypervisors: list[str]) -> VpcDec
         tags=draw(tags),
         internet_gateway=InternetGatewayDecl(name=draw(st.sampled_from(["", "no"])), tags=draw(tags)) if leads_out else UNSET,
         egress_only_internet_gateway=EgressOnlyInternetGatewayDecl(tags=draw(tags)) if leads_away else UNSET,
+        vpn_connections=draw(vpn_connections()) if leads_home else [],
         vpn_gateway=VpnGatewayDecl(asn=draw(st.sampled_from([64512, 4200000000])), tags=draw(tags)) if leads_home else UNSET,
         prefix_lists=lists,
         security_groups=groups,
