@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from netorch.model.cloud import Cloud
 
 POLL_S = 0.05
+Keys = dict[str, dict[str, str]]  # pre-shared keys, by the path of a VPN connection and the tunnel
 
 
 @click.command()
@@ -53,32 +54,21 @@ def command(
 
     At a terminal it asks before it deletes or replaces anything. In a script it does not ask.
     """
-    from netorch.control.apply.cloud import apply_cloud
-
     if plan_file is not None and context.get_parameter_source("path") is ParameterSource.COMMANDLINE:
         raise click.UsageError("a saved plan contains its file: leave --file out", context)
     plans: list[CloudPlan] = []
     again = partial(_again, plans, session, path, read_cloud(session, path)) if plan_file is None else None
     plan = again() if again is not None else load_plan(session, plan_file or path)
-    if not plans:
-        plans.append(plan)
+    plans[:] = [plan]
     machine = output != "table"
     if not machine:
         show_plan(plan)
     done, waited = 0, Waited(0, [])
-    keys: dict[str, dict[str, str]] = {}
+    keys: Keys = {}
     if plan.changes:
         if not yes and not session.dry_run:
             _ask_about_losses(plan, from_stdin=plan_file is None and str(path) == "-")
-        progress = _progress("committing")
-        try:
-            done = apply_cloud(session.store, plan, progress, allow_mass_delete=allow_mass_delete, again=again)
-        finally:  # also of what was committed before something went wrong
-            keys = made_keys(session, plans)
-            if not machine:
-                show_keys(keys)
-        if not machine:
-            click.echo(f"Applied in {done} transaction{'s' if done != 1 else ''}.")
+        done, keys = _carry_out(session, plans, again, allow_mass_delete=allow_mass_delete, machine=machine)
         if wait and plan.hosts and not session.dry_run:
             waited = _wait(session, timeout)
             _tell(waited, on_stdout=not machine)
@@ -95,7 +85,29 @@ def _again(plans: list[CloudPlan], session: Session, path: Path, cloud: Cloud) -
     return plans[-1]
 
 
-def made_keys(session: Session, plans: Sequence[CloudPlan]) -> dict[str, dict[str, str]]:
+def _carry_out(
+    session: Session, plans: list[CloudPlan], again: Callable[[], CloudPlan] | None, *, allow_mass_delete: bool, machine: bool
+) -> tuple[int, Keys]:
+    """Apply a plan; return how many transactions it took, and the keys that were made.
+
+    These are shown also if something goes wrong behind them: nobody can read them later.
+    """
+    from netorch.control.apply.cloud import apply_cloud
+
+    progress = _progress("committing")
+    try:
+        done = apply_cloud(session.store, plans[0], progress, allow_mass_delete=allow_mass_delete, again=again)
+    except NetorchError:
+        show_keys(made_keys(session, plans), err=machine)
+        raise
+    keys = made_keys(session, plans)
+    if not machine:
+        show_keys(keys)
+        click.echo(f"Applied in {done} transaction{'s' if done != 1 else ''}.")
+    return done, keys
+
+
+def made_keys(session: Session, plans: Sequence[CloudPlan]) -> Keys:
     """Return the pre-shared keys that were made for the new VPN connections of plans that are there, by path and tunnel."""
     from netorch.records import keys
 
@@ -104,13 +116,13 @@ def made_keys(session: Session, plans: Sequence[CloudPlan]) -> dict[str, dict[st
     return {one.path: {str(tunnel): secret.psk for tunnel, secret in sorted(one.tunnels.items())} for one in there}
 
 
-def show_keys(keys: dict[str, dict[str, str]]) -> None:
-    """Print pre-shared keys that were made: nobody can read them later."""
+def show_keys(keys: Keys, *, err: bool = False) -> None:
+    """Print pre-shared keys that were made."""
     if keys:
-        click.echo("Pre-shared keys that were made; they are shown this once:")
+        click.echo("Pre-shared keys that were made; they are shown this once:", err=err)
     for path, tunnels in keys.items():
         for tunnel, psk in tunnels.items():
-            click.echo(f"  {path} tunnel {tunnel}  {psk}")
+            click.echo(f"  {path} tunnel {tunnel}  {psk}", err=err)
 
 
 def _ask_about_losses(plan: CloudPlan, *, from_stdin: bool) -> None:
