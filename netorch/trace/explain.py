@@ -11,7 +11,7 @@ from netorch.model.eni import NetworkInterface
 from netorch.model.ids import port_name
 from netorch.model.packet import Packet
 from netorch.model.routing.effective import effective, is_reserved, ranges_of_subnet, route_of
-from netorch.model.routing.target import BLACKHOLE, LOCAL
+from netorch.model.routing.target import BLACKHOLE, LOCAL, TargetKind
 from netorch.model.rule_text import traffic_text
 from netorch.model.security import ACL_NUMBER_LAST, AclEntry, Direction, NetworkAcl, SecurityGroup
 from netorch.model.vpc import Vpc
@@ -167,6 +167,10 @@ def _black_hole(index: PolicyIndex, vpc: Vpc, packet: Packet, found: Walk) -> Ex
         advice = "choose another address"
         text = f"{route.prefix} is EC2's own, and no route of route table {table.name} leads there"
     fix = f"{advice}: netorch route-table show {vpc.owner}/{vpc.name}/{table.name}"
+    if route.target.kind is TargetKind.VPN_GATEWAY:
+        text = f"{text}: no edge reaches {packet.destination} by it"
+        of = f"--vpc {vpc.owner}/{vpc.name}"
+        fix = f"look which tunnels and virtual interfaces are up: netorch vpn list {of}; netorch dx vif list {of}"
     return Explanation(code=Code.BAD_STATE_ROUTE, sentence=f"on host {found.host}: {text}", fix=fix)
 
 

@@ -183,6 +183,8 @@ def vif_row(info: VifInfo) -> dict[str, Any]:
     vif = msgspec.structs.asdict(info.vif)
     return {
         **{name: value for name, value in vif.items() if name not in ("confirmed", "rejected")},
+        "asn": info.vif.asn or None,
+        "outer_vlan": info.vif.outer_vlan or None,
         "authentication": info.vif.authentication.value,
         "vpc": f"{info.vpc.owner}/{info.vpc.name}",
         "state": info.state.value,

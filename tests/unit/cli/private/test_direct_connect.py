@@ -130,3 +130,12 @@ def test_a_file_names_a_key_beside_it(cloud: Run, tmp_path: Path) -> None:
     exported = cloud("export", code=2)
     assert "key_file: dc.key" in exported.stdout
     assert "keys of virtual interfaces cannot be read" in exported.stderr
+
+
+def test_a_trace_says_that_nobody_reaches_a_network_elsewhere(cloud: Run) -> None:
+    cloud("--owner", "acme", *CREATE, "--route", "192.168.0.0/16")
+    cloud("route-table", "route", "add", "acme/acme/main", "192.168.0.0/16", "via", "vgw")
+    said = cloud("trace", "acme/acme/web-1", "192.168.3.4", "tcp/443", code=2).stdout
+    assert "of route table main leads to nothing: no edge reaches 192.168.3.4 by it" in said
+    assert "fix: look which tunnels and virtual interfaces are up: netorch vpn list --vpc acme/acme;" in said
+    assert "netorch dx vif list --vpc acme/acme" in said
