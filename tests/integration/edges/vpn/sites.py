@@ -7,8 +7,7 @@ a/one 10.0.1.5 - hv1 - e1, e2 - border - a's device 198.18.81.2 - 10.44.0.9
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -172,15 +171,13 @@ class Stage:
         with in_node(self.outskirts.place(name)), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender, suppress(OSError):
             sender.sendto(payload, (SERVER, PORT))
 
-    @contextmanager
-    def server(self, name: str) -> Iterator[socket.socket]:
-        """Yield the socket that such datagrams come to at a site."""
-        with in_node(f"site-{name}"):
+    def listener(self, place: str) -> socket.socket:
+        """Return a socket that such datagrams come to in a namespace with the server's address."""
+        with in_node(place):
             found = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        with found:
-            found.bind((SERVER, PORT))
-            found.settimeout(1.0)
-            yield found
+        found.bind((SERVER, PORT))
+        found.settimeout(1.0)
+        return found
 
     def bgp_protocols(self, name: str) -> list[str]:
         """Return the names of the BGP protocols of a site's bird."""

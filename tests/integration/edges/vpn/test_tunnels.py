@@ -10,7 +10,7 @@ pytestmark = pytest.mark.root
 
 
 def test_two_customers_with_the_same_addresses_each_reach_their_own_site(stage: Stage) -> None:
-    with stage.server("a") as of_a, stage.server("b") as of_b:
+    with stage.listener("site-a") as of_a, stage.listener("site-b") as of_b:
         stage.say("a/one", b"of a")
         stage.say("b/one", b"of b")
         assert takes(of_a, b"of a")
