@@ -40,6 +40,7 @@ NET = "vpn-net"
 VPC = "vpn-vpc"
 IKE = ("aes256-sha256-modp2048",)
 ESP = ("aes256-sha256-modp2048",)
+FEW = 10  # echoes: who answers IKE_AUTH has its new SAs, and sends by them, a moment before who has asked
 
 
 def ip(namespace: str, *commands: str) -> str:

@@ -17,14 +17,13 @@ from netorch.drivers.charon.driver import RUN, Charon
 from netorch.model.outside import tunnel_problems as words
 from netorch.state.daemons.ike import IkeConnection
 from netorch.state.op import Create, Delete
-from tests.integration.drivers.charon.rig import EDGE, EDGE_ADDRESS, PSK, VPC, Customer, Site, customer_connection, ip, psk
+from tests.integration.drivers.charon.rig import EDGE, EDGE_ADDRESS, FEW, PSK, VPC, Customer, Site, customer_connection, ip, psk
 from tests.rig.hosts import restarted
 from tests.rig.world import Traffic, wait_for
 
 pytestmark = pytest.mark.root
 
 CUSTOMER = "198.18.0.80"
-FEW = 10  # echoes: who answers IKE_AUTH has its new SAs, and sends by them, a moment before who has asked
 _ETH_P_ALL, _UDP, _ESP = 3, 17, 50
 
 

