@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from netorch.drivers.base import KernelEvent, Lost, TunnelsChanged
-from netorch.drivers.charon.control import CharonError
+from netorch.drivers.charon.control import CharonError, Control
 from netorch.drivers.charon.daemon import Daemon
 from netorch.drivers.charon.ear import Ear
 from netorch.drivers.charon.kept import Kept, KeptFile
@@ -71,20 +71,24 @@ class Charon:
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
         """Carry out operations one by one; charon runs while there are connections."""
-        kept, failures = dict(self._file.read()), []
+        former = self._file.read()
+        secrets, failures = self._opened(ops)
+        kept, done = dict(former), [op for op in ops if op in secrets or isinstance(op, Delete)]
         try:
-            self._start(len(kept) + len(ops))
+            self._start(len(former) + len(ops))
+            # First the file: what charon has otherwise than the file says is seen, what the file does not say is not known.
+            self._file.write({**former, **{_of(op).name: Kept(connection=_of(op)) for op in secrets}})
+            with self._daemon.connected() as control:
+                for op in done:
+                    try:
+                        _carry_out(control, op, secrets.get(op), kept)
+                    except CharonError as error:
+                        if error.number != errno.EINVAL:  # it has not refused this one, but answers nothing
+                            raise
+                        failures.append(_failure(op, error))
+            self._settle(former, kept, {_of(op).name for op in done})
         except (CharonError, KernelError, OSError) as error:
-            return [_failure(op, error) for op in ops]
-        for op in ops:
-            try:
-                self._carry_out(op, kept)
-            except (CharonError, KernelError, OSError) as error:
-                failures.append(_failure(op, error))
-        try:
-            self._settle(kept)
-        except (CharonError, KernelError, OSError) as error:
-            failures += [_failure(op, error) for op in ops if all(failure.op is not op for failure in failures)]
+            failures += [_failure(op, error) for op in done if all(failure.op is not op for failure in failures)]
         return failures
 
     def events(self) -> list[KernelEvent]:
@@ -143,33 +147,35 @@ class Charon:
             self._tunnels.restarted()
         self._ear.open()
 
-    def _carry_out(self, op: Op, kept: dict[str, Kept]) -> None:
-        connection = op.obj
-        assert isinstance(connection, IkeConnection)
-        former = kept.get(connection.name)
-        with self._daemon.connected() as control:
-            if isinstance(op, Delete):
-                unload(control, connection.name)
-                kept.pop(connection.name, None)
-            else:
-                secret = self._open(connection)
-                # First the file: what charon has otherwise than the file says is seen, what the file does not say is not known.
-                self._file.write(kept | {connection.name: Kept(connection=connection)})
-                kept[connection.name] = load(control, connection, secret)
-                end_childless(control, connection.name)
-        self._tunnels.changed(connection.name)
-        if former is not None and (isinstance(op, Delete) or former.connection.if_id != connection.if_id):
-            self._xfrm.purge({former.connection.if_id})
+    def _settle(self, former: Mapping[str, Kept], kept: Mapping[str, Kept], changed: set[str]) -> None:
+        """Let charon and the kernel have nothing else than what these connections need.
 
-    def _settle(self, kept: Mapping[str, Kept]) -> None:
-        """Let charon have the secrets of these connections and no others, and no SAs that they must not have."""
-        if not kept:
+        Raises:
+          CharonError, KernelError, OSError: one of them does not.
+        """
+        for name in changed:
+            self._tunnels.changed(name)
+        if kept:
+            self._file.write(kept)
+            with self._daemon.connected() as control:
+                forget_secrets(control, kept)
+                end_childless(control, changed)
+                self._told = self._tunnels.look(control, self._connections())
+        else:
             self.stop()
-            return
-        self._file.write(kept)
-        with self._daemon.connected() as control:
-            forget_secrets(control, kept)
-            self._told = self._tunnels.look(control, self._connections())
+        self._xfrm.purge(_if_ids(former) - _if_ids(kept))
+
+    def _opened(self, ops: Sequence[Op]) -> tuple[dict[Op, Secret], list[Failure]]:
+        """Return the secrets of what is to be loaded, and the operations whose secret cannot be opened."""
+        secrets: dict[Op, Secret] = {}
+        failures = []
+        for op in ops:
+            if not isinstance(op, Delete):
+                try:
+                    secrets[op] = self._open(_of(op))
+                except (CharonError, KernelError) as error:
+                    failures.append(_failure(op, error))
+        return secrets, failures
 
     def _open(self, connection: IkeConnection) -> Secret:
         """Return a connection's secret. Raises KernelError, CharonError."""
@@ -180,6 +186,24 @@ class Charon:
             wanted = "private key" if connection.certificate else "pre-shared key"
             raise CharonError(f"what is sealed for it is no {wanted}; set it again", errno.EINVAL)
         return secret
+
+
+def _of(op: Op) -> IkeConnection:
+    assert isinstance(op.obj, IkeConnection)
+    return op.obj
+
+
+def _if_ids(kept: Mapping[str, Kept]) -> set[int]:
+    return {known.connection.if_id for known in kept.values()}
+
+
+def _carry_out(control: Control, op: Op, secret: Secret | None, kept: dict[str, Kept]) -> None:
+    connection = _of(op)
+    if secret is None:
+        unload(control, connection.name)
+        kept.pop(connection.name, None)
+    else:
+        kept[connection.name] = load(control, connection, secret)
 
 
 def _failure(op: Op, error: CharonError | KernelError | OSError) -> Failure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import suppress
 
 from netorch.drivers.charon.control import CharonError, Control, sections, strings, text
@@ -46,10 +46,14 @@ def unload(control: Control, name: str) -> None:
         control.ask("terminate", {"ike": name, "force": "yes"})
 
 
-def end_childless(control: Control, name: str) -> None:
-    """End the IKE_SAs of a connection that have no CHILD_SA, and so do not show by which options they are. Raises CharonError."""
-    for sa in list_sas(control):
-        if sa.name == name and not sa.children:
+def end_childless(control: Control, names: Set[str]) -> None:
+    """End the IKE_SAs of some connections that have no CHILD_SA, and so do not show by which options they are.
+
+    Raises:
+      CharonError: charon does not answer.
+    """
+    for sa in list_sas(control) if names else ():
+        if sa.name in names and not sa.children:
             with suppress(CharonError):  # it has ended
                 control.ask("terminate", {"ike-id": sa.id, "force": "yes", "timeout": "-1"})
 
