@@ -116,7 +116,7 @@ class Charon:
         self._daemon.stop()
 
     def tunnels(self) -> Mapping[str, TunnelStatus]:
-        """Return how the tunnels are; those of a charon that does not run, or has not answered twice, are down."""
+        """Return how the tunnels are; of a charon that does not run, or has not answered twice, what the kernel tells."""
         connections = self._connections()
         if not connections:
             return {}
@@ -129,7 +129,9 @@ class Charon:
                 self._unanswered += 1
                 if self._unanswered < SILENT:
                     return self._told
-            return self._tunnels.down(connections, str(error))
+            return self._tunnels.untold(connections, str(error))
+        except KernelError as error:
+            return self._tunnels.untold(connections, str(error))
         self._unanswered = 0
         return self._told
 

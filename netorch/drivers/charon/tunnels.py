@@ -17,6 +17,7 @@ from netorch.drivers.charon.sas import INSTALLED, IkeSa, best, status_of
 from netorch.drivers.charon.traffic import QUIET_S, Traffic
 from netorch.drivers.charon.upkeep import SETTLED_S, Begin, EndIke, Memory, Step, stale, steps, unnamed
 from netorch.drivers.charon.xfrm import KernelSa, Xfrm
+from netorch.errors import KernelError
 from netorch.model.outside import tunnel_problems as words
 from netorch.model.status import TunnelStatus
 from netorch.state.daemons.ike import IkeConnection
@@ -89,9 +90,18 @@ class Tunnels:
         self._wary = bool(self._memory.nobodys) or any(not status.child for status in found.values())
         return found
 
-    def down(self, connections: Connections, reason: str) -> dict[str, TunnelStatus]:
-        """Return how tunnels are that no charon tells of."""
-        return {name: TunnelStatus(problem=words.NO_DAEMON, facts={"reason": reason}) for name in connections}
+    def untold(self, connections: Connections, reason: str) -> dict[str, TunnelStatus]:
+        """Return how tunnels are that no charon tells of: packets go on as long as the kernel has SAs."""
+        try:
+            carried = {sa.if_id for sa in self._xfrm.sas()}
+        except KernelError:
+            carried = set()
+        return {
+            name: TunnelStatus(
+                child=INSTALLED if connection.if_id in carried else "", problem=words.NO_DAEMON, facts={"reason": reason}
+            )
+            for name, connection in connections.items()
+        }
 
     def _status(self, connection: IkeConnection, sas: Sequence[IkeSa], is_left: bool, now: float) -> TunnelStatus:
         name = connection.name

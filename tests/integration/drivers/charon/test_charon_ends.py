@@ -54,6 +54,8 @@ def test_a_killed_charon_costs_no_packet(world: Site) -> None:
     before, traffic = world.edge.spis(), Traffic(VPC, "192.168.1.1")
     os.kill(world.edge.pid(), signal.SIGKILL)
     wait_for(lambda: lost(world), "the event")
+    status = world.edge.status(connection)
+    assert (status.child, status.problem) == ("INSTALLED", words.NO_DAEMON)
     put_right(world, connection)
     status, sent = world.edge.status(connection), traffic.sent
     assert (status.ike, status.child, status.problem) == ("", "INSTALLED", words.RESTARTED)
