@@ -85,6 +85,16 @@ class Control:
             pass
         return self._answer(packet)
 
+    def tell(self, command: str, message: Mapping[str, Value]) -> bool:
+        """Return whether a command was carried out; charon may refuse it, e.g. to end what has ended."""
+        try:
+            self.ask(command, message)
+        except CharonError as error:
+            if error.number != errno.EINVAL:
+                raise
+            return False
+        return True
+
     def stream(self, command: str, event: str, message: Mapping[str, Value] | None = None) -> Iterator[Section]:
         """Yield what a command answers in pieces, which are events."""
         self.listen((event,))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
-from contextlib import suppress
 
-from netorch.drivers.charon.control import CharonError, Control, sections, strings, text
+from netorch.drivers.charon.control import Control, sections, strings, text
 from netorch.drivers.charon.kept import Kept
 from netorch.drivers.charon.messages import child_name, load_conn, load_shared, shared_id
 from netorch.drivers.charon.sas import IkeSa, ike_sas
@@ -40,10 +39,8 @@ def load(control: Control, connection: IkeConnection, secret: Secret) -> Kept:
 
 def unload(control: Control, name: str) -> None:
     """Let charon have a connection no more, nor SAs of it; that it has none is fine. Raises CharonError."""
-    with suppress(CharonError):  # there is none
-        control.ask("unload-conn", {"name": name})
-    with suppress(CharonError):  # there is none
-        control.ask("terminate", {"ike": name, "force": "yes"})
+    control.tell("unload-conn", {"name": name})
+    control.tell("terminate", {"ike": name, "force": "yes"})
 
 
 def end_childless(control: Control, names: Set[str]) -> None:
@@ -54,8 +51,7 @@ def end_childless(control: Control, names: Set[str]) -> None:
     """
     for sa in list_sas(control) if names else ():
         if sa.name in names and not sa.children:
-            with suppress(CharonError):  # it has ended
-                control.ask("terminate", {"ike-id": sa.id, "force": "yes", "timeout": "-1"})
+            control.tell("terminate", {"ike-id": sa.id, "force": "yes", "timeout": "-1"})
 
 
 def forget_secrets(control: Control, kept: Mapping[str, Kept]) -> None:

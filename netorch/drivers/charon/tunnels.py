@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
@@ -10,7 +9,7 @@ from typing import Final
 import msgspec
 
 from netorch.drivers.charon import complaints
-from netorch.drivers.charon.control import CharonError, Control, Section, sections, text
+from netorch.drivers.charon.control import Control, Section, sections, text
 from netorch.drivers.charon.loading import list_sas
 from netorch.drivers.charon.news import UNNAMED, Finding, News
 from netorch.drivers.charon.sas import INSTALLED, IkeSa, best, status_of
@@ -21,8 +20,6 @@ from netorch.errors import KernelError
 from netorch.model.outside import tunnel_problems as words
 from netorch.model.status import TunnelStatus
 from netorch.state.daemons.ike import IkeConnection
-
-log = logging.getLogger(__name__)
 
 Connections = Mapping[str, IkeConnection]
 _DEAD: Final = frozenset({words.SILENT, words.DPD_TIMEOUT})  # who is known to answer nothing gets no packets by former SAs
@@ -139,10 +136,7 @@ class Tunnels:
                 command, message = "terminate", {"ike-id": step.id, "force": "yes"}
             else:
                 command, message = "terminate", {"child-id": step.id}
-            try:
-                control.ask(command, {**message, "timeout": "-1"})  # it is not waited for
-            except CharonError as error:
-                log.info("charon did not %s: %s", command, error)
+            control.tell(command, {**message, "timeout": "-1"})  # it is not waited for
 
     def _clear(
         self, left: Iterable[KernelSa], by_name: Mapping[str, Sequence[IkeSa]], connections: Connections, now: float
