@@ -129,9 +129,9 @@ class Charon:
                 self._unanswered += 1
                 if self._unanswered < SILENT:
                     return self._told
-            return self._tunnels.untold(connections, str(error))
+            return self._tunnels.by_kernel(connections, str(error))
         except KernelError as error:
-            return self._tunnels.untold(connections, str(error))
+            return self._tunnels.by_kernel(connections, str(error))
         self._unanswered = 0
         return self._told
 

@@ -87,8 +87,8 @@ class Tunnels:
         self._wary = bool(self._memory.nobodys) or any(not status.child for status in found.values())
         return found
 
-    def untold(self, connections: Connections, reason: str) -> dict[str, TunnelStatus]:
-        """Return how tunnels are that no charon tells of: packets go on as long as the kernel has SAs."""
+    def by_kernel(self, connections: Connections, reason: str) -> dict[str, TunnelStatus]:
+        """Return how tunnels are while charon tells nothing: packets go on as long as the kernel has SAs."""
         try:
             carried = {sa.if_id for sa in self._xfrm.sas()}
         except KernelError:
