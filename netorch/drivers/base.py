@@ -78,7 +78,7 @@ class TunnelsChanged(msgspec.Struct, frozen=True):
 class LearnedChanged(msgspec.Struct, frozen=True):
     """What customers' routers announce has changed the routes of this routing table: ask `learned`, a dump does not show them.
 
-    `Lost`, of all kinds, says that of all tables. Nothing is said of routes that go with a device which `apply` takes down.
+    Nothing is said of routes that go with a device which `apply` takes down.
     """
 
     table: int

@@ -137,6 +137,11 @@ def is_cable_end(ifname: str) -> bool:
     return ifname[:1] in CABLE_LETTERS and ifname[1:2] == "-" and vni_of_ifname(ifname) != HOST_SLICE
 
 
+def is_private_end(ifname: str) -> bool:
+    """Return whether a device's name is that of a tunnel, or of a virtual interface."""
+    return ifname[:2] in ("x-", "y-", "d-") and vni_of_ifname(ifname) != HOST_SLICE
+
+
 def vrf_of_table(table: int) -> str:
     """Return the name of the VRF whose routing table this is."""
     number = table >> 24

@@ -235,7 +235,7 @@ class FakeKernel(Composition):
 
 
 class Bell(Watcher):
-    """The driver of a test's own events: it has no objects, and a dump discards its events."""
+    """The driver of a test's own events: it has no objects, and a dump discards those of what it shows."""
 
     netns: Final = OVERLAY
 
@@ -253,8 +253,10 @@ class Bell(Watcher):
         self._events = [event for event in self._events if not (isinstance(event, Seen) and event.obj.parent in gone)]
 
     def dump(self) -> dict[Key, KernelObject]:
-        """Forget the events, and return nothing."""
-        self.events()
+        """Forget the events of what a dump shows, and return nothing."""
+        for event in self.events():
+            if isinstance(event, LearnedChanged):
+                self.ring(event)
         return {}
 
     def events(self) -> list[KernelEvent]:

@@ -24,6 +24,7 @@ from netorch.drivers.rtnl.uapi import AF_BRIDGE, IFINFOMSG, IFLA, IFLA_EVENT_FEA
 from netorch.state.base import HOST_SLICE, OUTSIDE, OVERLAY, KernelObject, Key, link_key, up_key
 from netorch.state.foreign import Foreign
 from netorch.state.link import IncompleteLink
+from netorch.state.names import VPN_GATEWAY_NUMBER, is_private_end, vni_of_ifname, vrf_table
 from netorch.state.owner import PROTOCOL
 
 _GROUPS: Final = (
@@ -56,6 +57,7 @@ class Monitor:
         _ignore(self._socket, channel.port)
         self._ready = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._pending: dict[Key, KernelEvent] = {}
+        self._learned: set[int] = set()  # tables whose learned routes have changed
         self._lost = False
         self._view = memoryview(bytearray(_RECV))
         self._epoll = select.epoll()
@@ -78,8 +80,10 @@ class Monitor:
         self._check_down()
         # What is pending is older than the dump that is asked for.
         events: list[KernelEvent] = [Lost()] if self._lost else [*self._pending.values()]
+        events += map(LearnedChanged, sorted(self._learned))
         self._lost = False
         self._pending = {}
+        self._learned.clear()
         with suppress(BlockingIOError):
             os.eventfd_read(self._ready)
         return events
@@ -90,6 +94,7 @@ class Monitor:
         self._lost = False
         self._fallen.clear()
         self._pending = {}
+        self.settle(())
 
     def drain(self, own_links: Container[str] = (), own_fdb: Container[int] = ()) -> dict[str, int]:
         """Read what has arrived, but skip what we did ourselves to these devices, and to the FDBs of these device numbers.
@@ -141,7 +146,7 @@ class Monitor:
         """Forget earlier events of objects that we have set since, and wake the reader for the others."""
         for key in keys:
             self._pending.pop(key, None)
-        if self._pending or self._lost or self._fallen:
+        if self._pending or self._lost or self._fallen or self._learned:
             os.eventfd_write(self._ready, 1)
 
     def learn(self, up: set[str]) -> None:
@@ -153,8 +158,8 @@ class Monitor:
         self._up.add(ifname)
 
     def note_learned(self, table: int) -> None:
-        """Say that learned routes of a table came or went."""
-        self._put(("learned", table), LearnedChanged(table))
+        """Say that learned routes of a table came or went. A dump shows none of them, so it makes no such word superfluous."""
+        self._learned.add(table)
 
     def lose(self) -> None:
         """Say that a dump is needed."""
@@ -215,6 +220,8 @@ class Monitor:
         if objects and dev.kind == "vxlan" and u32(attrs(body, IFINFOMSG.SIZE).get(IFLA.EVENT, b"")) == IFLA_EVENT_FEATURES:
             for gro in ethtool.read(self._netns_fd, [dev.ifname]):
                 self._seen(gro)
+        if not dev.up:
+            self._note_end_of(dev.ifname)
         if not dev.up and (objects or dev.ifname in self._up):
             self._gone(up_key(dev.ifname, netns), self.place.vni_of(dev.ifname))
             if dev.ifname in self._up:
@@ -232,11 +239,17 @@ class Monitor:
             return
         self._gone(link_key(dev.ifname, netns), vni)
         self._gone(up_key(dev.ifname, netns), vni)
+        self._note_end_of(dev.ifname)
         if moved:  # a port that another host took over was expected to go, and it goes down first
             self._fallen.discard(dev.ifname)
             self._forget_on({dev.ifname})
         else:
             self._lost = True
+
+    def _note_end_of(self, ifname: str) -> None:
+        """Note that the routes by a device that leads to a customer have gone; Linux says nothing of them."""
+        if is_private_end(ifname) and self.place.netns == OVERLAY:
+            self.note_learned(vrf_table(vni_of_ifname(ifname), VPN_GATEWAY_NUMBER))
 
     def _on_address(self, kind: int, _flags: int, body: bytes) -> None:
         found = decode.address(body, self.place)

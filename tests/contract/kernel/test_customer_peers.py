@@ -173,6 +173,14 @@ def test_learned_routes_are_read_and_each_change_is_an_event(stand: Stand) -> No
     assert stand.kernel.learned(TABLE) == (first,)
 
 
+def test_a_dump_takes_no_word_of_learned_routes_away(stand: Stand) -> None:
+    create(stand.kernel, *vrfs(A))
+    stand.kernel.events()
+    learn(stand, LearnedRoute(prefix="192.168.1.0/24", metric=1001, ifname="lo"))
+    stand.kernel.dump()
+    assert set(news_of_learned(stand)) == {LearnedChanged(TABLE)}
+
+
 def news_of_learned(stand: Stand) -> list[KernelEvent]:
     return wait_for(lambda: [event for event in events_of(stand.kernel) if isinstance(event, LearnedChanged)], "the event")
 

@@ -8,7 +8,7 @@ from netorch.drivers.base import LearnedChanged
 from netorch.model.status import ESTABLISHED
 from netorch.state.l3 import Route
 from netorch.state.op import Create, Delete
-from tests.integration.drivers.edge.customers import DX, EDGE_ASN, RANGES, VPN, A, B, Customers, Edge, same, table_of
+from tests.integration.drivers.edge.customers import DX, EDGE_ASN, RANGES, VPN, A, B, Customers, Edge, ip, same, table_of
 from tests.rig.world import wait_for
 
 pytestmark = pytest.mark.root
@@ -45,6 +45,16 @@ def test_a_route_that_comes_or_goes_is_an_event_of_its_table(edge: Edge, custome
         wait_for(lambda: LearnedChanged(table_of(A)) in edge.events(), "the event")
         wait_for(lambda: edge.learned(A).keys() == set(announced), "the routes")  # noqa: B023 - done with it at once
     assert LearnedChanged(table_of(B)) not in edge.events()
+
+
+def test_routes_that_go_with_their_device_are_an_event_too(edge: Edge, customers: Customers) -> None:
+    peer = customers.make(FIRST, A, SITE).peer("of_a")
+    edge.add(peer)
+    wait_for(lambda: edge.learned(A), "the route")
+    edge.events()
+    ip(f"link set {FIRST} down")
+    wait_for(lambda: LearnedChanged(table_of(A)) in edge.events(), "the event")
+    assert edge.learned(A) == {}
 
 
 def test_nothing_inside_the_vpc_nor_of_no_network_is_taken_and_the_default_route_is(edge: Edge, customers: Customers) -> None:
