@@ -6,7 +6,11 @@ mistake at either end leads no traffic elsewhere.
 
 from __future__ import annotations
 
+from typing import Final
+
 from netorch.spec.vpn_config.facts import EXAMPLE, HOLD_TIME_S, KEEPALIVE_S, Ends, Facts, Keys, head, need_bgp
+
+_RETRY_S: Final = 5  # after which a session is tried again
 
 
 def bird_conf(facts: Facts, _keys: Keys) -> str:
@@ -46,6 +50,8 @@ def _bird_session(facts: Facts, ends: Ends) -> list[str]:
         f'  interface "{ends.device}";',
         f"  hold time {HOLD_TIME_S};",
         f"  keepalive time {KEEPALIVE_S};",
+        f"  connect retry time {_RETRY_S};",
+        f"  error wait time 1, {_RETRY_S};  # bird's own is up to five minutes, in which it refuses the edge, too",
         "  bfd on;  # a silent end is noticed within a second; EC2 has none",
         "  ipv4 {",
         "    import where net ~ VPC_NETWORKS;",
@@ -88,6 +94,7 @@ def _frr_neighbour(facts: Facts, ends: Ends) -> list[str]:
         f" neighbor {ends.edge_inside} remote-as {facts.gateway.asn}",
         f" neighbor {ends.edge_inside} description {ends.name}",
         f" neighbor {ends.edge_inside} timers {KEEPALIVE_S} {HOLD_TIME_S}",
+        f" neighbor {ends.edge_inside} timers connect {_RETRY_S}",
         f" neighbor {ends.edge_inside} bfd",
     ]
 

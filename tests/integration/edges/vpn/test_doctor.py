@@ -122,6 +122,13 @@ def test_the_device_has_died(office: Office) -> None:
     assert "stopped answering" in said(office, problems.DPD_TIMEOUT)
 
 
+def test_a_device_that_begins_again_is_well_again(office: Office) -> None:
+    office.start()
+    office.wait_for()
+    office.site.device.begin_again()  # its bird has lost its sessions, and goes on
+    office.wait_for()
+
+
 def test_no_route_table_learns(office: Office) -> None:
     office.start()
     office.wait_for()
