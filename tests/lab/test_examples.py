@@ -10,16 +10,18 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.control.views.describe import describe_instances
+from netorch.drivers import netns
 from netorch.drivers.bird.driver import RUN as BIRD_RUN
 from netorch.drivers.charon.driver import RUN as CHARON_RUN
 from netorch.drivers.netns import RUN_NETNS
-from netorch.errors import LabError
+from netorch.errors import KernelError, LabError
 from netorch.lab import hosts
 from netorch.lab.containerlab.file import load_topology
 from netorch.lab.expect import check, find_parties, load_expectations, matrix, observe
@@ -27,6 +29,7 @@ from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
 from netorch.spec import load_cloud
 from netorch.store import open_store
+from tests.rig.world import wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -71,11 +74,17 @@ def apply(folder: Path, directory: Path) -> None:
 
 
 def await_namespaces(names: Iterable[str]) -> None:
-    end = time.monotonic() + 60
     for name in names:
-        while not (RUN_NETNS / name).exists():
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        wait_for(partial(is_there, name), f"the namespace {name}")
+
+
+def is_there(name: str) -> bool:
+    """Return whether a namespace can be entered; its name is there a moment earlier."""
+    try:
+        os.close(netns.find(name))
+    except KernelError:
+        return False
+    return True
 
 
 def test_packets_go_where_they_are_expected_and_nowhere_else(example: tuple[Path, Path]) -> None:
