@@ -15,9 +15,10 @@ import pytest
 from netorch.model.outside import tunnel_problems as problems
 from netorch.model.security import SecurityGroup
 from netorch.records import keys
-from tests.integration.edges.vpn.office import OPTIONS, Change, Office
+from tests.integration.edges.vpn.office import OPTIONS, PATIENCE_S, Change, Office
 from tests.rig.hosts import end_bird, end_charon
 from tests.rig.outskirts import EDGES, Outskirts
+from tests.rig.world import wait_for
 
 pytestmark = pytest.mark.root
 
@@ -125,7 +126,10 @@ def test_the_device_has_died(office: Office) -> None:
 def test_a_device_that_begins_again_is_well_again(office: Office) -> None:
     office.start()
     office.wait_for()
-    office.site.device.begin_again()  # its bird has lost its sessions, and goes on
+    device = office.site.device
+    device.begin_again()  # its bird goes on, and may have lost its sessions
+    wait_for(lambda: device.installed() >= 2, "both tunnels", PATIENCE_S)
+    wait_for(lambda: device.bird("show protocols").count("Established") == 2, "both sessions", PATIENCE_S)
     office.wait_for()
 
 
