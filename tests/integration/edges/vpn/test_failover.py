@@ -1,0 +1,104 @@
+"""An edge loses its power while an instance talks to its site: the other tunnel carries on.
+
+NETORCH_KILLS edges are killed, four by default. How long no answer came is printed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+from itertools import pairwise
+from statistics import median
+from typing import Final
+
+import pytest
+
+from netorch.model.outside.vpn import VpnConnection
+from tests.integration.edges.test_failover import dead
+from tests.integration.edges.vpn.sites import PATIENCE_S, SERVER, Stage
+from tests.rig.outskirts import EDGES, connected, listening
+from tests.rig.world import wait_for
+
+pytestmark = pytest.mark.root
+
+KILLS: Final = int(os.environ.get("NETORCH_KILLS", "4"))
+LONGEST_S: Final = 10.0  # on a machine that does much else; on a quiet one 3 s
+_ANSWER: Final = re.compile(r"^\[(\d+\.\d+)\] .* bytes from ", re.MULTILINE)
+
+
+class Echoes:
+    """Echoes of an instance to its site, fifty a second, and when each was answered."""
+
+    def __init__(self, stage: Stage, name: str) -> None:
+        command = ["ip", "netns", "exec", stage.outskirts.place(name), "ping", "-n", "-D", "-i", "0.02", SERVER]
+        self._ping = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def longest_pause_s(self) -> float:
+        """End them, and return the longest time between two answers."""
+        self._ping.send_signal(signal.SIGINT)
+        printed, _ = self._ping.communicate()
+        answers = [float(found) for found in _ANSWER.findall(printed)]
+        return max(later - earlier for earlier, later in pairwise(answers))
+
+
+def all_used(stage: Stage) -> bool:
+    """Return whether both edges answer, and both tunnels of b have a BGP session and are used."""
+    sessions = [stage.outskirts.world.agent(edge).kernel.customer_sessions().values() for edge in EDGES]
+    established = all(session.state == "Established" and session.accepted for found in sessions for session in found)
+    return established and all(sessions) and not stage.outskirts.world.agent("hv1").records.seats.silent
+
+
+def test_the_other_tunnel_carries_on_when_an_edge_dies(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    pauses = []
+    for number in range(KILLS):
+        wait_for(lambda: all_used(stage), "both tunnels to be used", PATIENCE_S)
+        stage.wait_reaches("b/one")
+        echoes = Echoes(stage, "b/one")
+        with dead(EDGES[number % len(EDGES)]):
+            wait_for(lambda: stage.reaches("b/one"), "the other tunnel to carry on", PATIENCE_S)
+            stage.wait_reaches("b/one")
+        pauses.append(echoes.longest_pause_s())
+    with capsys.disabled():
+        ordered = sorted(pauses)
+        p90 = ordered[int(0.9 * (len(ordered) - 1))]
+        figures = f"min {ordered[0]:.2f}, median {median(ordered):.2f}, p90 {p90:.2f}, max {ordered[-1]:.2f} s"
+        print(f"\n{KILLS} edges killed: no answer from the site for {figures}")
+    assert max(pauses) < LONGEST_S
+
+
+def test_large_packets_pass_or_are_told_what_fits(stage: Stage) -> None:
+    stage.wait_up()
+    outskirts = stage.outskirts
+    assert outskirts.ping("a/one", SERVER, payload_bytes=1300, dont_fragment=True).ok
+    assert outskirts.ping("a/one", SERVER, payload_bytes=3000).ok  # in fragments
+    told = outskirts.ping("a/one", SERVER, payload_bytes=1372, dont_fragment=True)  # 1400 bytes: the VPC's MTU
+    assert told.ok or "frag" in str(told).lower()
+    segments = _segment_size(stage)
+    assert 1000 < segments <= 1400 - 40
+
+
+def _segment_size(stage: Stage) -> int:
+    """Return the largest segment that a connection to the site has agreed on, in bytes."""
+    with listening("site-a", 80) as server, connected(stage.outskirts.place("a/one"), (SERVER, 80)):
+        taken, _ = server.accept()
+        with taken:
+            return int(taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG))
+
+
+def test_a_dead_tunnel_of_a_living_edge_is_left(stage: Stage) -> None:
+    """The site's packets of one tunnel are dropped on the way: BFD ends the session, and the route goes."""
+    connection = next(stage.outskirts.world.vpc("b").each(VpnConnection))
+    address = connection.tunnels[0].address
+    device = stage.sites["b"].device
+    stage.wait_up()
+    wait_for(lambda: all_used(stage), "both tunnels to be used", PATIENCE_S)
+    device.shell(f"ip route add blackhole {address}/32")
+    try:
+        wait_for(lambda: not all_used(stage), "the session to end", PATIENCE_S)
+        stage.wait_reaches("b/one")
+    finally:
+        device.shell(f"ip route del blackhole {address}/32")
+    wait_for(lambda: all_used(stage), "both tunnels to be used again", 2 * PATIENCE_S)
