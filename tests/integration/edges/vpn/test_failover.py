@@ -54,7 +54,7 @@ def all_used(stage: Stage) -> bool:
 def test_the_other_tunnel_carries_on_when_an_edge_dies(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     pauses = []
     for number in range(KILLS):
-        wait_for(lambda: all_used(stage), "both tunnels to be used", PATIENCE_S)
+        wait_for(lambda: all_used(stage), "both tunnels to be used", 2 * PATIENCE_S)
         stage.wait_reaches("b/one")
         echoes = Echoes(stage, "b/one")
         with dead(EDGES[number % len(EDGES)]):
@@ -94,7 +94,7 @@ def test_a_dead_tunnel_of_a_living_edge_is_left(stage: Stage) -> None:
     address = connection.tunnels[0].address
     device = stage.sites["b"].device
     stage.wait_up()
-    wait_for(lambda: all_used(stage), "both tunnels to be used", PATIENCE_S)
+    wait_for(lambda: all_used(stage), "both tunnels to be used", 2 * PATIENCE_S)
     device.shell(f"ip route add blackhole {address}/32")
     try:
         wait_for(lambda: not all_used(stage), "the session to end", PATIENCE_S)
