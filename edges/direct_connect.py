@@ -24,8 +24,8 @@ from netorch.model.vpc import Vpc
 from netorch.state.base import KernelObject
 from netorch.state.daemons.bgp import CustomerPeer
 from netorch.state.l3 import Address, Route
-from netorch.state.link import Vlan
 from netorch.state.names import service_vlan_name, vlan_name
+from netorch.state.rooted import Vlan
 
 
 def _interfaces(view: VpcView) -> Iterator[KernelObject]:
@@ -35,12 +35,14 @@ def _interfaces(view: VpcView) -> Iterator[KernelObject]:
         return
     for place, local in enumerate(view.of(LocalVif)):
         vif = local.vif
+        if _is_taken(view.host, vif.device):
+            continue
         yield from _device(view, gateway, vif)
         if not vif.asn:
             for prefix in vif.routes if local.is_up else ():
                 table, ifname, metric = table_of_gateway(view.vni), vlan_name(view.vni, vif.id), DX_STATIC + place
                 yield Route(vni=view.vni, table=table, dst=prefix, via=vif.peer, ifname=ifname, metric=metric)
-        elif not _problem(local):
+        elif not _problem(view.host, local):
             yield from _peer(view, local)
 
 
@@ -77,7 +79,8 @@ def _peer(view: VpcView, local: LocalVif) -> Iterator[KernelObject]:
 
 def _ports(view: HostView, carried: Carried) -> Iterator[KernelObject]:
     """Yield the ports that virtual interfaces use, and the devices of service tags on them."""
-    vifs = [local.vif for vpc in carried.values() for local in vpc.of(LocalVif)]
+    known = (local.vif for vpc in carried.values() for local in vpc.of(LocalVif))
+    vifs = [vif for vif in known if not _is_taken(view, vif.device)]
     for device in sorted({vif.device for vif in vifs}):
         yield from port_objects(device)
     for device, tag in sorted({(vif.device, vif.outer_vlan) for vif in vifs if vif.outer_vlan}):
@@ -85,15 +88,24 @@ def _ports(view: HostView, carried: Carried) -> Iterator[KernelObject]:
         yield from service_tag_objects(device, tag, mtu)
 
 
+def _is_taken(view: HostView, device: str) -> bool:
+    """Return whether a device is one that the edge cannot give away as a port: control does not know all of these."""
+    uplink = view.host.uplink
+    return device == view.underlay_ifname or (uplink is not None and device == uplink.device)
+
+
 def _left_out(view: VpcView) -> str:
-    """Return which virtual interfaces have no BGP session, or nothing."""
-    problems = [f"{local.vif.name}: {problem}" for local in view.of(LocalVif) if (problem := _problem(local))]
+    """Return which virtual interfaces are not there, or have no BGP session, or nothing."""
+    found = [(local.vif.name, _problem(view.host, local)) for local in view.of(LocalVif)]
+    problems = [f"{name}: {problem}" for name, problem in found if problem]
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return f"virtual interface {problems[0]}{more}" if problems else ""
 
 
-def _problem(local: LocalVif) -> str:
-    """Return why a virtual interface cannot have the BGP session that it is to have, or nothing."""
+def _problem(view: HostView, local: LocalVif) -> str:
+    """Return why a virtual interface cannot be there, or cannot have the BGP session that it is to have, or nothing."""
+    if _is_taken(view, local.vif.device):
+        return f"{local.vif.device} is the device of this edge's underlay or uplink; the operator names another one"
     if local.vif.asn and local.vif.authentication is BgpAuthentication.MD5 and not local.secret:
         return "this edge has no BGP key for it; netorch dx vif modify --key-file"
     return ""

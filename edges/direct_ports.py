@@ -20,9 +20,10 @@ from typing import Final
 
 from edges.outside_rules import PORTS
 from netorch.state.base import OUTSIDE, KernelObject
-from netorch.state.link import AdminUp, Settings, Uplink, Vlan
+from netorch.state.link import AdminUp, Settings, Uplink
 from netorch.state.names import priority_vlan_names, service_vlan_name
 from netorch.state.nft import NftElement
+from netorch.state.rooted import Vlan
 from netorch.state.tc import CUSTOMER_TAG, SERVICE_TAG, Clsact, Drop, Match, TcFilter
 
 _STEP: Final = 1  # of the filters of tags inside a virtual interface's own
@@ -31,7 +32,7 @@ _SMALLEST_MTU: Final = 68  # bytes (RFC 791): no packet passes there, and any po
 
 def port_objects(device: str) -> Iterator[KernelObject]:
     """Yield a port, taken from the underlay, that takes no packet without the VLAN of a virtual interface."""
-    yield Uplink(ifname=device)
+    yield Uplink(ifname=device, port=True)
     yield from _at_work(device)
 
 

@@ -36,9 +36,9 @@ from netorch.state.base import OUTSIDE, KernelObject
 from netorch.state.daemons.bgp import CustomerPeer
 from netorch.state.daemons.ike import IkeConnection
 from netorch.state.l3 import Address, Route
-from netorch.state.link import Xfrm
 from netorch.state.names import tunnel_name
 from netorch.state.nft import IKE, NftElement
+from netorch.state.rooted import Xfrm
 
 MTU: Final = 1446  # bytes, EC2's: of 1500 with ESP in tunnel mode and AES-GCM; behind a NAT Linux says what fits (xfrmi_xmit2)
 _DPD_QUESTIONS: Final = 3  # in the time after which a silent end counts as dead

@@ -39,7 +39,7 @@ from netorch.compiler.base import Compiler
 from netorch.drivers.base import Kernel
 from netorch.errors import KernelError
 from netorch.model.vpc import Vpc
-from netorch.state.base import BORDER_SLICE, OVERLAY
+from netorch.state.base import BORDER_SLICE, OVERLAY, PORTS
 from netorch.store.base import Store
 
 log = logging.getLogger(__name__)
@@ -84,6 +84,7 @@ class Agent:
         self.status = Status(
             host_name, kernel, self.reconciler, self.publisher, allowances, self.records.seats, self.readiness, self._trouble
         )
+        self.private_gateways = PrivateGateways(self.records, self.reconciler, kernel, self.publisher)
         self.tasks: list[Task] = [
             self.connections,
             *allowances,
@@ -95,11 +96,10 @@ class Agent:
             NatDrains(self.records, kernel),
             NatUses(host_name, kernel, self.publisher),
             PublicUses(self.records, self.reconciler, kernel, self.publisher),
-            PrivateGateways(self.records, self.reconciler, kernel, self.publisher),
+            self.private_gateways,
             self.status,  # last, so that it says what the others have done
         ]
-        self._clock = clock
-        self._snapshot = snapshot
+        self._clock, self._snapshot = clock, snapshot
         self._saved_changes = self._saved_revision = -1
         self._save_at = self._audit_at = 0.0
         self._kernel_trouble = ""
@@ -113,6 +113,7 @@ class Agent:
         self._audit_at = now + AUDIT_EVERY_S
         self._follow(now)
         self.probes.recall()
+        self.private_gateways.recall()
         self.records.dirty.host |= self.follower.in_sync  # so that a host that the store does not know is reported at once
         self.turn()
 
@@ -214,6 +215,7 @@ class Agent:
             self.follower.trouble,
             self.reconciler.host_trouble,
             self.reconciler.problems.get(BORDER_SLICE, ""),
+            self.reconciler.problems.get(PORTS, ""),
             self._kernel_trouble,
             self.handover.trouble,
         )

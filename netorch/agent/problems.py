@@ -7,11 +7,14 @@ hide or end the other. What parts had to leave out of a slice is a problem, too,
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
 from netorch.compiler.registry import LeftOut
+from netorch.state.base import HOST_SLICE, PORTS, Key
+from netorch.state.op import Failure
 
 log = logging.getLogger(__name__)
 
@@ -114,3 +117,18 @@ class Problems:
         elif not text and before:
             del self.texts[slice_id]
             log.info("repaired vni=%d", slice_id)
+
+
+def by_slice(failures: Iterable[Failure]) -> dict[int, list[Failure]]:
+    """Return failures by the slices that are not as they should be.
+
+    What is refused of the host's own stops all VPCs, but for what nobody waits for, and what stands on that.
+    """
+    found: dict[int, list[Failure]] = {}
+    aside: set[Key | None] = set()
+    for failure in failures:
+        obj = failure.op.obj
+        if obj.vni == HOST_SLICE and (not obj.is_waited_for or not aside.isdisjoint((obj.parent, obj.needs))):
+            aside.add(obj.key)
+        found.setdefault(PORTS if obj.key in aside else obj.vni, []).append(failure)
+    return found

@@ -16,7 +16,7 @@ import msgspec
 from netorch.agent.compilation import Compilation
 from netorch.agent.moves import Moves
 from netorch.agent.numbers import Numbers
-from netorch.agent.problems import VIEW, Problems
+from netorch.agent.problems import VIEW, Problems, by_slice
 from netorch.agent.records import Dirty, Records
 from netorch.agent.slices import Objects, Slice
 from netorch.compiler.base import Compiler, HostView, Middlebox, Phase, VpcView
@@ -25,7 +25,7 @@ from netorch.errors import KernelError
 from netorch.model.vpc import RouteTable
 from netorch.plan.diff import diff
 from netorch.plan.explain import op_text
-from netorch.state.base import BORDER_SLICE, HOST_SLICE, KernelObject, Key, link_key, up_key
+from netorch.state.base import BORDER_SLICE, HOST_SLICE, PORTS, KernelObject, Key, link_key, up_key
 from netorch.state.daemons.bgp import Announcement
 from netorch.state.names import inlet_name
 from netorch.state.op import Delete, Failure, Op
@@ -277,9 +277,7 @@ class Reconciler:
             ]  # nobody knows which were done: the kernel is read before they are retried
         if ops and log.isEnabledFor(logging.DEBUG):
             log.debug("applied:\n  %s", "\n  ".join(op_text(op) for op in ops))
-        refused: dict[int, list[Failure]] = {}
-        for failure in failures:
-            refused.setdefault(failure.op.obj.vni, []).append(failure)
+        refused = by_slice(failures)
         failed = {failure.op.obj.key for failure in failures}
         done: dict[int, list[Op]] = {}
         for op in ops:
@@ -294,7 +292,7 @@ class Reconciler:
             self._problems.refused(slice_id, f"{found[0].error}{more}", now)
             reasons = {failure.op.obj.key: str(failure.error) for failure in found if failure.op.obj.has_children}
             self._refusals[slice_id] = ({} if slice_id in whole else self._refusals.get(slice_id, {})) | reasons
-        for slice_id in whole - refused.keys():
+        for slice_id in (whole | ({PORTS} if HOST_SLICE in whole else set())) - refused.keys():
             self._problems.taken(slice_id)
             self._refusals.pop(slice_id, None)
 
@@ -314,7 +312,7 @@ class Reconciler:
         """Mark the slices whose retry is due; return whether there is one, in which case the kernel is to be read first."""
         due = self._problems.due(now)
         for slice_id in due:
-            self._slice(slice_id).all_touched = True
+            self._slice(HOST_SLICE if slice_id == PORTS else slice_id).all_touched = True
         return bool(due)
 
     def next_retry(self) -> float | None:

@@ -11,11 +11,14 @@ from netorch.agent.moves import Moves
 from netorch.agent.reconcile import Reconciler
 from netorch.agent.records import Records
 from netorch.agent.slices import Objects
+from netorch.agent.tasks.private_gateways import INSTALLED
+from netorch.compiler.private import tunnel_name
 from netorch.compiler.registry import load_compilers
 from netorch.drivers.base import Kernel
 from netorch.drivers.fake.kernel import FakeKernel
 from netorch.errors import NetorchError, UnreadableRecord
-from netorch.model.status import AgentStatus, HostMtu
+from netorch.model.ids import is_id
+from netorch.model.status import AgentStatus, HostMtu, VifStatus, VpnStatus
 from netorch.records import keys
 from netorch.records.codec import decode
 from netorch.state.base import HOST_SLICE
@@ -36,6 +39,7 @@ def compiled_agent(host_name: str, store: Store, kernel: Kernel, *, read_kernel:
     said = _status_of(host_name, store)
     records.set_silent(frozenset(said.silent), frozenset(said.dead))
     records.set_standby(frozenset(said.standby))
+    records.set_up(_up(host_name, store))
     follower = Follower(records, lambda: store, lambda: frozenset(records.prefixes))
     follower.pull(0.0)
     follower.unwatch()  # a user has 128 inotify descriptors; the store is the caller's
@@ -65,6 +69,20 @@ def _status_of(host_name: str, store: Store) -> AgentStatus:
         with suppress(UnreadableRecord):
             return decode(said, AgentStatus)
     return AgentStatus(version="", pid=0, started_at=0.0)
+
+
+def _up(host_name: str, store: Store) -> frozenset[str]:
+    """Return which tunnels and virtual interfaces of an edge are up, as its agent last said."""
+    found: set[str] = set()
+    for kv in store.list(keys.tunnel_status(host_name, "")).kvs:
+        resource_id = kv.key.rpartition("/")[2]
+        with suppress(UnreadableRecord):
+            if is_id(resource_id, "vpn"):
+                tunnels = decode(kv, VpnStatus).tunnels
+                found |= {tunnel_name(resource_id, number - 1) for number, said in tunnels.items() if said.child == INSTALLED}
+            elif is_id(resource_id, "dxvif") and decode(kv, VifStatus).carrier:
+                found.add(resource_id)
+    return frozenset(found)
 
 
 def desired_objects(host_name: str, store: Store, vni: int) -> Objects:

@@ -26,6 +26,7 @@ Key = tuple[str | int, ...]
 
 HOST_SLICE: Final = 0
 BORDER_SLICE: Final = -1  # what the border router hears from the host; no VPC waits for it, and it waits for all
+PORTS: Final = -2  # no slice, but what is refused of the host's own for which nobody waits: ports of Direct Connect
 
 UNDERLAY: Final = "underlay"  # the host's own namespace
 OVERLAY: Final = "overlay"  # `netorch-<host>`: VRFs, VXLAN devices, ports
@@ -81,6 +82,11 @@ class KernelObject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def dies_with_parent(self) -> bool:
         """Return whether it goes when its parent does."""
         return self.orphan is None
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Return whether the host applies no VPC while it cannot have this; only what stands on a host once is asked."""
+        return True
 
     @property
     def says_ready(self) -> bool:

@@ -50,7 +50,7 @@ class IncompleteLink(Link, frozen=True, kw_only=True):
         return f"link {self.ifname} incomplete"
 
 
-def _finishes(wanted: Link, actual: KernelObject) -> bool:
+def finishes(wanted: Link, actual: KernelObject) -> bool:
     """Return whether `actual` lacks its mark, and otherwise is or can become what is wanted."""
     seems = actual.seems if isinstance(actual, IncompleteLink) else None
     return seems is not None and (wanted.matches(seems) or wanted.replaces(seems))
@@ -64,7 +64,7 @@ class Vrf(Link, frozen=True, kw_only=True):
     table: int
 
     def replaces(self, actual: KernelObject) -> bool:
-        return _finishes(self, actual)
+        return finishes(self, actual)
 
     def text(self) -> str:
         return f"link {self.ifname} type vrf table {self.table}"
@@ -105,7 +105,7 @@ class Vxlan(Member, frozen=True, kw_only=True):
     def replaces(self, actual: KernelObject) -> bool:
         if isinstance(actual, Vxlan):
             return (actual.vni, actual.local) == (self.vni, self.local)
-        return _finishes(self, actual)
+        return finishes(self, actual)
 
     def text(self) -> str:
         common = f"address {self.lladdr} mtu {self.mtu} group {self.group:#x} master {self.vrf or 'none'}"
@@ -159,7 +159,7 @@ class VethPort(Member, frozen=True, kw_only=True):
         return (actual.lladdr, actual.mtu, actual.vrf) == (self.lladdr, self.mtu, self.vrf)
 
     def replaces(self, actual: KernelObject) -> bool:
-        return isinstance(actual, VethPort) or _finishes(self, actual)
+        return isinstance(actual, VethPort) or finishes(self, actual)
 
     def text(self) -> str:
         common = f"address {self.lladdr} mtu {self.mtu} master {self.vrf or 'none'}"
@@ -172,7 +172,7 @@ class TapPort(Member, frozen=True, kw_only=True):
     order: ClassVar[int] = Order.PORT
 
     def replaces(self, actual: KernelObject) -> bool:
-        return isinstance(actual, TapPort) or _finishes(self, actual)
+        return isinstance(actual, TapPort) or finishes(self, actual)
 
     def text(self) -> str:
         return f"link {self.ifname} type tap address {self.lladdr} mtu {self.mtu} master {self.vrf or 'none'}"
@@ -199,7 +199,7 @@ class CableEnd(Member, frozen=True, kw_only=True):
     def replaces(self, actual: KernelObject) -> bool:
         if isinstance(actual, CableEnd):
             return (actual.peer, actual.peer_netns) == (self.peer, self.peer_netns)
-        return _finishes(self, actual)
+        return finishes(self, actual)
 
     def text(self) -> str:
         common = f"address {self.lladdr} mtu {self.mtu} group {self.group:#x} master {self.vrf or 'none'}"
@@ -216,89 +216,20 @@ class Uplink(Link, frozen=True, kw_only=True):
     order: ClassVar[int] = Order.UPLINK
 
     netns: str = OUTSIDE
+    port: bool = False  # whether it is one of Direct Connect, which nobody waits for but what is on it; no kernel shows that
+
+    @property
+    def is_waited_for(self) -> bool:
+        return not self.port
+
+    def matches(self, actual: KernelObject) -> bool:
+        return isinstance(actual, Uplink) and actual.key == self.key
 
     def replaces(self, actual: KernelObject) -> bool:
-        return _finishes(self, actual)
+        return finishes(self, actual)
 
     def text(self) -> str:
         return f"link {self.ifname} from the underlay"
-
-
-class Rooted(Link, frozen=True, kw_only=True):
-    """A device that Linux makes in the outside namespace, and that works in a VRF of the overlay, or in none."""
-
-    mtu: int  # bytes
-    vrf: str = ""
-    group: int = 0
-
-    @property
-    def parent(self) -> Key | None:
-        return link_key(self.vrf, self.netns) if self.vrf else namespace_key(self.netns)
-
-    @property
-    def orphan(self) -> KernelObject | None:
-        return msgspec.structs.replace(self, vrf="") if self.vrf else None
-
-    @property
-    def root(self) -> Key:
-        """Return what there is one of in the outside, whatever the device is called and wherever it is."""
-        raise NotImplementedError
-
-    def replaces(self, actual: KernelObject) -> bool:
-        return actual.root == self.root if isinstance(actual, Rooted) else _finishes(self, actual)
-
-    def common_text(self) -> str:
-        """Return what all of them have, in the words of ip(8)."""
-        return f"mtu {self.mtu} group {self.group:#x} master {self.vrf or 'none'}"
-
-
-class Xfrm(Rooted, frozen=True, kw_only=True):
-    """An xfrm interface in a VRF: the plain end of an IPsec tunnel whose SAs and policies are in the outside, with which it goes.
-
-    What it is given while there is no SA of its `if_id` is dropped, so nothing leaves in plain text. Source: xfrmi_xmit2.
-    """
-
-    order: ClassVar[int] = Order.TUNNEL
-
-    if_id: int
-
-    @property
-    def needs(self) -> Key | None:
-        return namespace_key(OUTSIDE)
-
-    @property
-    def root(self) -> Key:
-        return ("xfrm", self.if_id)
-
-    def text(self) -> str:
-        return f"link {self.ifname} type xfrm if_id {self.if_id:#x} {self.common_text()}"
-
-
-class Vlan(Rooted, frozen=True, kw_only=True):
-    """An 802.1Q device on a device of the outside: in a VRF of the overlay, or itself in the outside for a service tag (802.1ad).
-
-    It has the MAC of the device below, and goes with that. When that goes down, it has no carrier, and keeps its routes.
-    """
-
-    lower: str  # the device in the outside namespace
-    vlan: int  # 0: of what has a priority and no VLAN
-    protocol: str = "802.1Q"  # or 802.1ad
-
-    @property
-    def order(self) -> int:
-        return Order.SERVICE_VLAN if self.netns == OUTSIDE and self.vlan else Order.VLAN
-
-    @property
-    def needs(self) -> Key | None:
-        return link_key(self.lower, OUTSIDE)
-
-    @property
-    def root(self) -> Key:
-        return ("vlan", self.lower, self.protocol, self.vlan)
-
-    def text(self) -> str:
-        what = f"type vlan protocol {self.protocol} id {self.vlan}"
-        return f"link {self.ifname} link {self.lower} {what} {self.common_text()}"
 
 
 class AdminUp(OnDevice, frozen=True, kw_only=True):

@@ -61,6 +61,10 @@ class PrivateGateways(Task):
         self._ask_at = 0.0
         self._published: dict[int, set[str]] = {}  # VNI -> the ids of connections and interfaces
 
+    def recall(self) -> None:
+        """Note which tunnels and ports are up before the first turn, so that an agent that starts changes no route."""
+        self._ask_for_tunnels()
+
     def wake_at(self, now: float) -> float | None:
         """Return when tunnels are to be asked for again, if there are any."""
         return self._ask_at if self._records.private_ends.gateways else None
@@ -93,7 +97,8 @@ class PrivateGateways(Task):
         """Note which tunnels and ports are up: what depends on that is compiled next."""
         self._tunnels = self._kernel.tunnels()
         up = {name for name, status in self._tunnels.items() if status.child == INSTALLED}
-        vifs = [local.vif for vni in self._records.private_ends.gateways for local in self._of(vni, LocalVif)]
+        known = (self._records.vpcs[vni] for vni in self._records.private_ends.gateways if vni in self._records.vpcs)
+        vifs = [vif for each in known for vif in each.each(VirtualInterface) if vif.edge == self._records.host_name]
         carriers = {device for device in {vif.device for vif in vifs} if self._has_carrier(device)}
         self._records.set_up(up | {vif.id for vif in vifs if vif.device in carriers})
 

@@ -23,7 +23,7 @@ from netorch.model.eni import EniState, EniStatus, VpcStatus
 from netorch.model.ids import port_name, vni_of
 from netorch.model.status import AgentStatus, HostMtu
 from netorch.records import keys
-from netorch.state.base import BORDER_SLICE, HOST_SLICE, link_key
+from netorch.state.base import BORDER_SLICE, HOST_SLICE, PORTS, link_key
 from netorch.state.link import VethPort
 from netorch.store.base import Store
 
@@ -70,7 +70,7 @@ class Status(Task):
         if turn.dirty.host:  # deleting a host removes its status, so publish again; and once with every audit
             self._connected = None
         for slice_id in turn.applied | self._reconciler.problems.keys():
-            if slice_id not in (HOST_SLICE, BORDER_SLICE):
+            if slice_id not in (HOST_SLICE, BORDER_SLICE, PORTS):
                 self._publish_vpc(slice_id)
         host_view = self._reconciler.host_view
         if host_view is not None:

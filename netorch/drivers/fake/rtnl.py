@@ -11,9 +11,10 @@ from netorch.drivers.sysctl import Sysctls
 from netorch.state.base import OUTSIDE, KernelObject, Key, link_key, up_key
 from netorch.state.foreign import Foreign
 from netorch.state.l3 import Route
-from netorch.state.link import CableEnd, IncompleteLink, Link, Member, Rooted, Uplink, VethPort, Vlan, Vrf, Vxlan
+from netorch.state.link import CableEnd, IncompleteLink, Link, Member, Uplink, VethPort, Vrf, Vxlan
 from netorch.state.names import vni_of_device
 from netorch.state.op import Create, Delete, Op, Replace
+from netorch.state.rooted import Rooted, Vlan
 
 _ANY_MAC: Final = "02:00:00:00:00:01"  # the kernel's choice
 
@@ -69,7 +70,7 @@ class FakeRtnl(FakeDriver):
             case Rooted():
                 self._check_rooted(obj)
             case Uplink() if obj.ifname not in self.host.devices and obj.key not in self.host.objects:
-                raise OSError(errno.ENODEV, f"the host has no device {obj.ifname} in its own namespace; name the edge's uplink")
+                raise OSError(errno.ENODEV, f"the host has no device {obj.ifname} in its own namespace; name one that is there")
             case Route() if obj.ifname:
                 super().check(obj)
                 if up_key(obj.ifname, obj.netns) not in self.host.objects:

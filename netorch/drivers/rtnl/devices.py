@@ -48,13 +48,12 @@ from netorch.state.link import (
     TapPort,
     Uplink,
     VethPort,
-    Vlan,
     Vrf,
     Vxlan,
-    Xfrm,
 )
 from netorch.state.names import is_port, is_vlan_of_port, vni_of_device, vni_of_netns
 from netorch.state.owner import ALTNAME_PREFIX, PortLabel, altname, read_label
+from netorch.state.rooted import Vlan, Xfrm
 
 NeighbourParms = Mapping[tuple[int, int], dict[int, bytes]]  # (family, device number) -> attributes
 

@@ -18,9 +18,10 @@ from netorch.drivers.rtnl.kinds.uplinks import Uplinks
 from netorch.drivers.spaces import Spaces
 from netorch.errors import KernelError
 from netorch.state.base import UNDERLAY, KernelObject
-from netorch.state.link import CableEnd, IncompleteLink, Link, Rooted, TapPort, VethPort, Vrf, Vxlan
+from netorch.state.link import CableEnd, IncompleteLink, Link, TapPort, VethPort, Vrf, Vxlan
 from netorch.state.names import is_port
 from netorch.state.op import Create, Delete, Failure, Op, Replace, describe
+from netorch.state.rooted import Rooted
 
 
 class Links:

@@ -21,7 +21,7 @@ from netorch.drivers.rtnl.uapi import (
     VLAN_FLAG_LOOSE_BINDING,
     VLAN_FLAG_REORDER_HDR,
 )
-from netorch.state.link import Rooted, Vlan, Xfrm
+from netorch.state.rooted import Rooted, Vlan, Xfrm
 
 VLAN_PROTOCOLS: Final = {"802.1Q": 0x8100, "802.1ad": 0x88A8}  # linux/if_ether.h
 # It carries packets without their tag, and is up or down by itself: with the device below only its carrier goes, not its routes.

@@ -16,20 +16,12 @@ from netorch.drivers.sealing import EdgeKey
 from netorch.state.base import OUTSIDE, OVERLAY, KernelObject, link_key
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route
-from netorch.state.link import (
-    AdminUp,
-    CableEnd,
-    Gro,
-    IncompleteLink,
-    Link,
-    Uplink,
-    Vlan,
-    Xfrm,
-)
+from netorch.state.link import AdminUp, CableEnd, Gro, IncompleteLink, Link, Uplink
 from netorch.state.netns import Namespace
 from netorch.state.nft import NftElement, NftTable, PortChain
 from netorch.state.op import Create, Delete, Replace
 from netorch.state.owner import altname, netns_name, overlay_netns
+from netorch.state.rooted import Vlan, Xfrm
 from netorch.state.tc import Clsact, StrangeFilter, TcFilter
 from tests.contract.kernel.stands import HOST, STRAY, UNDERLAY_NAME, Movable, by_key
 

@@ -15,21 +15,9 @@ from netorch.state.base import KernelObject, Key
 from netorch.state.flow import Flow
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import UNREACHABLE, UNREACHABLE_METRIC, VRF_PRIORITY, Address, Neighbour, Route, Rule
-from netorch.state.link import (
-    VXLAN_GROUP,
-    AdminUp,
-    CableEnd,
-    Gro,
-    Inside,
-    TapPort,
-    Uplink,
-    VethPort,
-    Vlan,
-    Vrf,
-    Vxlan,
-    Xfrm,
-)
+from netorch.state.link import VXLAN_GROUP, AdminUp, CableEnd, Gro, Inside, TapPort, Uplink, VethPort, Vrf, Vxlan
 from netorch.state.op import Create, Op
+from netorch.state.rooted import Vlan, Xfrm
 from netorch.state.sysctls import PORT_V4, VXLAN_V4, device_sysctls
 from netorch.state.tc import Clsact, Match, Receive, Redirect, StrangeFilter, TcFilter
 from policy import nftgen, skeleton

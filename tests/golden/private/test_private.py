@@ -154,7 +154,7 @@ def test_a_tunnel_without_a_key_is_a_device_that_carries_nothing_and_says_why() 
     text = compiled(PRIVATE, view)
     assert "type xfrm" in text
     assert "ike vpn-" not in text
-    problems = [left_out_by(part, view).problem for part in parts_of(PRIVATE, ProblemPart)]
+    problems = [left_out_by(part, view).text for part in parts_of(PRIVATE, ProblemPart)]
     assert [problem for problem in problems if "this edge has no pre-shared key for it" in problem]
 
 

@@ -10,8 +10,9 @@ from netorch.state.base import BORDER_SLICE, HOST_SLICE, OUTSIDE, OVERLAY, UNDER
 from netorch.state.daemons.bgp import Announcement, BgpPeer, CustomerPeer
 from netorch.state.daemons.ike import IkeConnection
 from netorch.state.foreign import Foreign, ForeignTable
-from netorch.state.link import AdminUp, CableEnd, IncompleteLink, Settings, Uplink, Vlan, Xfrm
+from netorch.state.link import AdminUp, CableEnd, IncompleteLink, Settings, Uplink
 from netorch.state.netns import Namespace
+from netorch.state.rooted import Vlan, Xfrm
 from netorch.state.tc import INGRESS, StrangeFilter
 from tests.contract.kernel.stands import VPC
 

@@ -23,10 +23,11 @@ from netorch.drivers.rtnl.uapi import IFLA, RTEXT_FILTER_SKIP_STATS, RTM
 from netorch.drivers.spaces import Spaces
 from netorch.errors import KernelError
 from netorch.state.base import HOST_SLICE, OUTSIDE, OVERLAY
-from netorch.state.link import IncompleteLink, Link, Rooted, Vlan, Xfrm
+from netorch.state.link import IncompleteLink, Link
 from netorch.state.names import is_vlan_of_port, vni_of_ifname
 from netorch.state.op import Create, Failure, Op
 from netorch.state.owner import ALTNAME_PREFIX
+from netorch.state.rooted import Rooted, Vlan, Xfrm
 
 _KINDS = frozenset({"xfrm", "vlan"})
 

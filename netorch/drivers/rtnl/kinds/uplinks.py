@@ -63,7 +63,7 @@ class Uplinks:
         home = self._channel if _look(self._channel, ifname) is not None else self._underlay
         dev = _look(home, ifname)
         if dev is None:
-            return NetlinkError(errno.ENODEV, f"the host has no device {ifname} in its own namespace; name the edge's uplink")
+            return NetlinkError(errno.ENODEV, f"the host has no device {ifname} in its own namespace; name one that is there")
         if dev.master:
             return NetlinkError(errno.EBUSY, f"{ifname} is a part of another device; take it out of that")
         if not dev.has_altname:

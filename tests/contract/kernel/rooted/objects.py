@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from netorch.state.base import OUTSIDE, KernelObject
 from netorch.state.l3 import Address, Route
-from netorch.state.link import LOOPBACK, VXLAN_GROUP, AdminUp, Uplink, Vlan, Xfrm, vrf_of
+from netorch.state.link import LOOPBACK, VXLAN_GROUP, AdminUp, Uplink, vrf_of
 from netorch.state.names import service_vlan_name, tunnel_name, vlan_name
 from netorch.state.netns import Namespace
+from netorch.state.rooted import Vlan, Xfrm
 from netorch.state.sysctls import namespace_sysctls
 from tests.contract.kernel.stands import VNI, VRF
 

@@ -9,9 +9,10 @@ import pytest
 
 from netorch.plan.diff import diff
 from netorch.state.base import OUTSIDE, KernelObject, Key
-from netorch.state.link import IncompleteLink, Vlan, Xfrm
+from netorch.state.link import IncompleteLink
 from netorch.state.netns import Namespace
 from netorch.state.op import Create, Delete, Replace
+from netorch.state.rooted import Vlan, Xfrm
 from tests.contract.kernel.rooted.objects import (
     ALL,
     HOST,

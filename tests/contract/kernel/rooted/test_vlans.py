@@ -7,8 +7,9 @@ import errno
 import msgspec
 import pytest
 
-from netorch.state.link import AdminUp, Link, Vlan
+from netorch.state.link import AdminUp, Link
 from netorch.state.op import Create, Delete, Replace
+from netorch.state.rooted import Vlan
 from tests.contract.kernel.rooted.objects import (
     ALL,
     HOST,

@@ -19,12 +19,13 @@ from netorch.model.eni import Uplink as DeclaredUplink
 from netorch.plan.diff import diff
 from netorch.state.base import OUTSIDE, KernelObject
 from netorch.state.l3 import MAIN_TABLE, Address, Route
-from netorch.state.link import LOOPBACK, OUTSIDE_GROUP, AdminUp, CableEnd, Rooted, Settings, Uplink, Vlan, vrf_of
+from netorch.state.link import LOOPBACK, OUTSIDE_GROUP, AdminUp, CableEnd, Settings, Uplink, vrf_of
 from netorch.state.names import outside_cable, priority_vlan_names, service_vlan_name, vlan_name
 from netorch.state.netns import Namespace
 from netorch.state.nft import NftElement
 from netorch.state.op import Create, Delete
 from netorch.state.owner import netns_name, overlay_netns
+from netorch.state.rooted import Rooted, Vlan
 from netorch.state.sysctls import namespace_sysctls
 from netorch.state.tc import TcFilter
 from tests.contract.kernel.stands import by_key

@@ -13,10 +13,11 @@ from netorch.drivers.linux import LinuxKernel
 from netorch.drivers.netlink import Channel, Message, NetlinkError
 from netorch.plan.diff import diff
 from netorch.state.base import OUTSIDE, OVERLAY, KernelObject, Key
-from netorch.state.link import IncompleteLink, Rooted, Settings, Sysctl
+from netorch.state.link import IncompleteLink, Settings, Sysctl
 from netorch.state.netns import Namespace
 from netorch.state.op import Op
 from netorch.state.owner import altname, netns_name, overlay_netns
+from netorch.state.rooted import Rooted
 from tests.contract.kernel.rooted.objects import ALL, HOST, INNER, PORT, PORT_MTU, SERVICE_TAG, TUNNEL, VLAN, VRFS
 from tests.contract.kernel.stands import by_key
 from tests.rig.hosts import create, foreigner, host, host_objects, restarted

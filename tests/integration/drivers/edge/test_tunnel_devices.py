@@ -23,10 +23,11 @@ from netorch.model.addr import packed
 from netorch.plan.diff import diff
 from netorch.state.base import OUTSIDE, KernelObject
 from netorch.state.l3 import MAIN_TABLE, UNREACHABLE, UNREACHABLE_METRIC, Address, Neighbour, Route
-from netorch.state.link import LOOPBACK, AdminUp, IncompleteLink, Inside, Settings, Uplink, VethPort, Xfrm, vrf_of
+from netorch.state.link import LOOPBACK, AdminUp, IncompleteLink, Inside, Settings, Uplink, VethPort, vrf_of
 from netorch.state.names import tunnel_name
 from netorch.state.netns import Namespace
 from netorch.state.owner import netns_name, overlay_netns
+from netorch.state.rooted import Xfrm
 from netorch.state.sysctls import PORT_V4, device_sysctls, namespace_sysctls
 from tests.contract.kernel.stands import by_key
 from tests.rig.hosts import foreigner, host, host_objects

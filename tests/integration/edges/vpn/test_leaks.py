@@ -17,9 +17,9 @@ from netorch.drivers.charon.driver import RUN
 from netorch.model.outside.vpn import VpnConnection
 from netorch.records import keys
 from netorch.state.base import OUTSIDE
-from netorch.state.link import Xfrm
 from netorch.state.names import tunnel_name
 from netorch.state.owner import netns_name, overlay_netns
+from netorch.state.rooted import Xfrm
 from netorch.store.base import Delete, Put
 from tests.integration.edges.vpn.sites import Stage
 from tests.rig.outskirts import BORDER, EDGES

@@ -1,0 +1,88 @@
+"""Devices that are made in the outside namespace and work in the overlay: tunnels of IPsec, and VLANs of a port."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+from netorch.state.base import OUTSIDE, KernelObject, Key, link_key, namespace_key
+from netorch.state.link import Link, finishes
+from netorch.state.order import Order
+
+
+class Rooted(Link, frozen=True, kw_only=True):
+    """A device that Linux makes in the outside namespace, and that works in a VRF of the overlay, or in none."""
+
+    mtu: int  # bytes
+    vrf: str = ""
+    group: int = 0
+
+    @property
+    def parent(self) -> Key | None:
+        return link_key(self.vrf, self.netns) if self.vrf else namespace_key(self.netns)
+
+    @property
+    def orphan(self) -> KernelObject | None:
+        return msgspec.structs.replace(self, vrf="") if self.vrf else None
+
+    @property
+    def root(self) -> Key:
+        """Return what there is one of in the outside, whatever the device is called and wherever it is."""
+        raise NotImplementedError
+
+    def replaces(self, actual: KernelObject) -> bool:
+        return actual.root == self.root if isinstance(actual, Rooted) else finishes(self, actual)
+
+    def common_text(self) -> str:
+        """Return what all of them have, in the words of ip(8)."""
+        return f"mtu {self.mtu} group {self.group:#x} master {self.vrf or 'none'}"
+
+
+class Xfrm(Rooted, frozen=True, kw_only=True):
+    """An xfrm interface in a VRF: the plain end of an IPsec tunnel whose SAs and policies are in the outside, with which it goes.
+
+    What it is given while there is no SA of its `if_id` is dropped, so nothing leaves in plain text. Source: xfrmi_xmit2.
+    """
+
+    order: ClassVar[int] = Order.TUNNEL
+
+    if_id: int
+
+    @property
+    def needs(self) -> Key | None:
+        return namespace_key(OUTSIDE)
+
+    @property
+    def root(self) -> Key:
+        return ("xfrm", self.if_id)
+
+    def text(self) -> str:
+        return f"link {self.ifname} type xfrm if_id {self.if_id:#x} {self.common_text()}"
+
+
+class Vlan(Rooted, frozen=True, kw_only=True):
+    """An 802.1Q device on a device of the outside: in a VRF of the overlay, or itself in the outside for a service tag (802.1ad).
+
+    It has the MAC of the device below, and goes with that. When that goes down, it has no carrier, and keeps its routes.
+    """
+
+    lower: str  # the device in the outside namespace
+    vlan: int  # 0: of what has a priority and no VLAN
+    protocol: str = "802.1Q"  # or 802.1ad
+
+    @property
+    def order(self) -> int:
+        return Order.SERVICE_VLAN if self.netns == OUTSIDE and self.vlan else Order.VLAN
+
+    @property
+    def needs(self) -> Key | None:
+        return link_key(self.lower, OUTSIDE)
+
+    @property
+    def root(self) -> Key:
+        return ("vlan", self.lower, self.protocol, self.vlan)
+
+    def text(self) -> str:
+        what = f"type vlan protocol {self.protocol} id {self.vlan}"
+        return f"link {self.ifname} link {self.lower} {what} {self.common_text()}"

@@ -1,0 +1,224 @@
+"""Edges with a virtual private gateway: what they say they reach, and what hosts make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import pytest
+
+from netorch.drivers.base import LearnedRoute
+from netorch.model.eni import Host, Placement, Role, Uplink
+from netorch.model.ids import make_id
+from netorch.model.mapping import GatewayMapping, Reach, Seat
+from netorch.model.outside.direct_connect import VirtualInterface
+from netorch.model.outside.vpn import Tunnel, VirtualPrivateGateway, VpnConnection
+from netorch.model.routing.effective import Origin
+from netorch.model.routing.metrics import VPN_BGP
+from netorch.model.routing.next_hop import target_hop
+from netorch.model.status import Sealed, TunnelStatus, VpnStatus
+from netorch.model.vpc import RouteTable
+from netorch.records import keys
+from netorch.records.codec import decode, encode
+from netorch.records.inventory import read_inventory
+from netorch.records.read import read_all
+from netorch.state.base import PORTS
+from netorch.state.daemons.bgp import CustomerPeer
+from netorch.state.daemons.ike import IkeConnection
+from netorch.state.l3 import UNICAST, Route
+from netorch.state.names import VPN_GATEWAY_NUMBER, vrf_table
+from netorch.state.rooted import Vlan, Xfrm
+from netorch.store.base import Delete
+from tests.unit.agent.world import World
+
+EDGES: Final = {"hv3": "198.18.0.23", "hv4": "198.18.0.24"}
+SITE: Final = "10.44.0.0/16"
+UP: Final = TunnelStatus(ike="ESTABLISHED", child="INSTALLED")
+
+
+class Office:
+    """A VPC with an instance on hv1 and a gateway on two edges, hv3 and hv4, and connections to a site."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        for name, address in EDGES.items():
+            uplink = Uplink(device="out0", address=f"{address}/24", gateway="198.18.0.254")
+            record = Host(name=name, underlay=vtep(name), role=Role.EDGE, pair="west", uplink=uplink)
+            world.kernels[name].host.devices.add("out0")
+            world.kernels[name].public_key = "cHVibGlj"
+            self.put(keys.host_spec(name), record)
+        self.vpc, subnet = world.vpc("a")
+        world.run(subnet, "hv1")
+        self.vni = self.vpc.vni
+        self.gateway = make_id("vgw", self.vni, 0xD0E0F0100)
+        seats = tuple(Seat(host=name, vtep=vtep(name)) for name in EDGES)
+        self.put(keys.resource(self.gateway), VirtualPrivateGateway(id=self.gateway, vni=self.vni))
+        self.put(keys.gateway_mapping(self.vni, self.gateway), GatewayMapping(vni=self.vni, gateway=self.gateway, seats=seats))
+        for name in EDGES:
+            self.put(keys.placement(name, self.gateway), Placement(id=self.gateway))
+        table = next(stored.record for stored in read_all(world.store, RouteTable, self.vni).values() if stored.record.main)
+        self.put(keys.resource(table.id), msgspec.structs.replace(table, propagating=(self.gateway,)))
+
+    def put(self, key: str, record: object) -> None:
+        self.world.put(key, encode(record))
+
+    def connect(self, *, static: bool) -> VpnConnection:
+        connection = VpnConnection(
+            id=make_id("vpn", self.vni, 0xE0F010201),
+            vni=self.vni,
+            name="office",
+            gateway=self.gateway,
+            customer_gateway=make_id("cgw", 0, 1),
+            number=1,
+            asn=65000,
+            address="203.0.113.80",
+            static=static,
+            routes=(SITE,) if static else (),
+            tunnels=tuple(
+                Tunnel(inside_cidr=f"169.254.10.{4 * place}/30", edge=name, address=address)
+                for place, (name, address) in enumerate(EDGES.items())
+            ),
+        )
+        for place, name in enumerate(EDGES, 1):
+            self.put(keys.secret(name, connection.id), Sealed(boxes={place: "c2VhbGVk"}))
+        self.put(keys.resource(connection.id), connection)
+        self.settle()
+        return connection
+
+    def settle(self) -> None:
+        for _ in range(6):
+            self.world.clock.now += 1.0
+            self.world.turn(audits=False)
+
+    def reach(self) -> dict[str, dict[str, tuple[Origin, int]]]:
+        records = read_inventory(self.world.store).vpcs[self.vni]
+        return {
+            found.edge: {each.prefix: (Origin(each.origin), each.as_path_length) for each in found.prefixes}
+            for found in records.each(Reach)
+        }
+
+    def ways(self, host: str, prefix: str = SITE) -> list[str]:
+        """Return the next hops by which a host sends to a prefix."""
+        objects = self.world.kernels[host].objects.values()
+        return [obj.via for obj in objects if isinstance(obj, Route) and obj.dst == prefix and obj.type == UNICAST]
+
+    def set_tunnel(self, connection: VpnConnection, place: int, status: TunnelStatus) -> None:
+        edge = connection.tunnels[place].edge
+        self.world.kernels[edge].set_tunnel(f"{connection.id}-{place + 1}", status)
+
+    def learn(self, edge: str, *routes: LearnedRoute) -> None:
+        self.world.kernels[edge].learn(vrf_table(self.vni, VPN_GATEWAY_NUMBER), *routes)
+        self.settle()
+
+
+def vtep(host: str) -> str:
+    return f"192.0.2.{10 + int(host[2:])}"
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Iterator[Office]:
+    world = World(tmp_path, "hv1", *EDGES)
+    yield Office(world)
+    for name in list(world.agents):
+        world.kill(name)
+    for kernel in world.kernels.values():
+        kernel.close()
+
+
+def test_a_static_site_is_reached_by_the_tunnels_that_are_up(office: Office) -> None:
+    connection = office.connect(static=True)
+    assert all(not found for found in office.reach().values())
+    assert office.ways("hv1") == []
+    office.set_tunnel(connection, 1, UP)
+    office.settle()
+    assert office.reach()["hv4"] == {SITE: (Origin.VPN_STATIC, 0)}
+    assert office.ways("hv1") == [target_hop(office.gateway, 4, 1)]
+    assert len(office.ways("hv4")) == 1  # into the tunnel
+    office.set_tunnel(connection, 1, TunnelStatus())
+    office.settle()
+    assert office.reach()["hv4"] == {}
+    assert office.ways("hv1") == office.ways("hv4") == []
+
+
+def test_what_is_learned_is_reached_with_its_origin_and_goes_when_it_is_withdrawn(office: Office) -> None:
+    office.connect(static=False)
+    office.learn("hv3", LearnedRoute(SITE, VPN_BGP + 2, "x-"), LearnedRoute("10.45.0.0/16", 7, "x-"))
+    office.learn("hv4", LearnedRoute(SITE, VPN_BGP + 1, "x-"))
+    assert office.reach() == {"hv3": {SITE: (Origin.VPN_BGP, 2)}, "hv4": {SITE: (Origin.VPN_BGP, 1)}}
+    assert office.ways("hv1") == [target_hop(office.gateway, 4, 1)]
+    office.learn("hv4")
+    assert office.ways("hv1") == [target_hop(office.gateway, 4, 0)]
+    office.learn("hv3")
+    assert office.ways("hv1") == []
+
+
+def test_an_edge_says_nothing_of_a_gateway_that_it_does_not_carry_any_more(office: Office) -> None:
+    office.connect(static=False)
+    office.learn("hv3", LearnedRoute(SITE, VPN_BGP, "x-"))
+    assert office.reach()["hv3"]
+    seats = (Seat(host="hv4", vtep=vtep("hv4")),)
+    office.put(
+        keys.gateway_mapping(office.vni, office.gateway), GatewayMapping(vni=office.vni, gateway=office.gateway, seats=seats)
+    )
+    office.settle()
+    assert "hv3" not in office.reach()
+
+
+def test_statuses_are_published_and_go_with_the_gateway(office: Office) -> None:
+    connection = office.connect(static=True)
+    office.set_tunnel(connection, 0, UP)
+    office.settle()
+    for _ in range(3):
+        office.settle()
+    key = keys.tunnel_status("hv3", connection.id)
+    said = office.world.store.get(key)
+    assert said is not None
+    assert decode(said, VpnStatus).tunnels[1].child == "INSTALLED"
+    assert office.world.store.get(keys.edge_key("hv3")) is not None
+    assert office.world.store.get(keys.edge_key("hv1")) is None
+    office.world.store.txn((), [Delete(keys.resource(connection.id))])
+    for _ in range(4):
+        office.settle()
+    assert office.world.store.get(key) is None
+    kinds = {type(obj) for obj in office.world.kernels["hv3"].objects.values()}
+    assert kinds.isdisjoint({Xfrm, IkeConnection, CustomerPeer})
+
+
+def test_a_port_that_is_not_there_keeps_nobody_else_waiting(office: Office) -> None:
+    vif = VirtualInterface(
+        id=make_id("dxvif", office.vni, 0xF0102030405),
+        vni=office.vni,
+        name="port",
+        gateway=office.gateway,
+        connection="west",
+        edge="hv3",
+        device="dx0",
+        vlan=101,
+        asn=65010,
+        address="169.254.50.1/30",
+        peer="169.254.50.2",
+    )
+    office.put(keys.resource(vif.id), vif)
+    connection = office.connect(static=True)
+    agent, kernel = office.world.agents["hv3"], office.world.kernels["hv3"]
+    assert "dx0" in agent.reconciler.problems[PORTS]
+    assert agent.reconciler.host_trouble == ""
+    assert any(isinstance(obj, IkeConnection) and connection.id in obj.name for obj in kernel.objects.values())
+    kernel.host.devices.add("dx0")
+    for _ in range(12):
+        office.settle()
+    assert agent.reconciler.problems == {}
+    assert any(isinstance(obj, Vlan) and obj.vlan == 101 for obj in kernel.objects.values())
+
+
+def test_an_agent_that_starts_again_changes_nothing(office: Office) -> None:
+    connection = office.connect(static=True)
+    office.set_tunnel(connection, 0, UP)
+    office.settle()
+    assert len(office.ways("hv3")) == 1
+    office.world.new_ops("hv3")
+    office.world.start("hv3")
+    office.settle()
+    assert office.world.new_ops("hv3") == []
