@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import shutil
 import signal
 import subprocess
@@ -20,6 +19,7 @@ from typing import Final
 
 from netorch.drivers import netns
 from netorch.drivers.bird.control import BirdError, Control, Refused
+from netorch.drivers.process import Process
 
 PACKAGE: Final = "bird2"
 USER: Final = "bird"
@@ -38,28 +38,16 @@ class Daemon:
         self.config = directory / "bird.conf"
         self._socket = directory / "bird.ctl"
         self._fd = fd
-        self._pid = 0  # of the process that is watched
-        self._watched: int | None = None  # a descriptor of it
-        self._child: subprocess.Popen[bytes] | None = None  # if it was started by us, not by an earlier agent
-        self._ends = select.epoll()
+        self._process = Process("bird", fd, END_S, BirdError)
 
     @contextmanager
     def connected(self) -> Iterator[Control]:
         """Open a connection to the bird that runs here and answers, which is watched from now on. Raises BirdError."""
         with Control(self._socket, ANSWER_S) as control:
-            self._watch(control.pid())
+            self._process.watch(control.pid())
             control.greet()
-            self._check_place(control.pid())
+            self._process.check_place()
             yield control
-
-    def _check_place(self, pid: int) -> None:
-        """Raise BirdError for a bird that is left of another namespace."""
-        try:
-            here = os.path.samestat(os.stat(f"/proc/{pid}/ns/net"), os.fstat(self._fd))
-        except OSError as error:
-            raise BirdError("bird has ended") from error
-        if not here:
-            raise BirdError("bird runs in another namespace")
 
     def check(self, path: Path) -> None:
         """Let bird parse a configuration. Raises Refused with what it says, BirdError when it is not installed."""
@@ -78,79 +66,42 @@ class Daemon:
           BirdError: it is not installed, or has ended at once.
         """
         program = _program()
-        self._end(signal.SIGKILL)
+        self._process.end(signal.SIGKILL)
         rights = ("-u", self.config.owner(), "-g", self.config.group())
         arguments = [program, "-f", "-c", str(self.config), "-s", str(self._socket), *rights]
         nothing = subprocess.DEVNULL
         with netns.inside(self._fd):
-            self._child = subprocess.Popen(arguments, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
-        self._watch(self._child.pid)
+            child = subprocess.Popen(arguments, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
+        self._process.started(child)
         deadline = time.monotonic() + START_S
         while True:
             try:
                 with self.connected():
                     return
             except BirdError as error:
-                if self.has_ended() or time.monotonic() > deadline:
+                if self._process.has_ended() or time.monotonic() > deadline:
                     raise BirdError(f"{error}; its log says more: journalctl -t bird") from error
                 time.sleep(_POLL_S)
+
+    def has_ended(self) -> bool:
+        """Return whether the watched process has ended since it was last asked; it is watched no longer then."""
+        return self._process.has_ended()
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when the watched process has ended."""
+        return self._process.fileno()
+
+    def close(self) -> None:
+        """Watch it no longer; it goes on."""
+        self._process.close()
 
     def stop(self) -> None:
         """End bird, which tells its neighbours, and remove what it had."""
         with suppress(BirdError), self.connected():
             pass  # now it is known which process it is
-        self._end(signal.SIGTERM)
+        self._process.end(signal.SIGTERM)
         for path in (self._socket, self.config):
             path.unlink(missing_ok=True)
-
-    def has_ended(self) -> bool:
-        """Return whether the watched process has ended since it was last asked; it is watched no longer then."""
-        if self._watched is None or not self._ends.poll(0):
-            return False
-        self._forget()
-        return True
-
-    def fileno(self) -> int:
-        """Return a descriptor that is readable when the watched process has ended."""
-        return self._ends.fileno()
-
-    def close(self) -> None:
-        """Watch it no longer; it goes on."""
-        if self._watched is not None:
-            self._forget()
-        if self._child is not None:
-            self._child.returncode = 0  # else Python warns of a child that nobody waits for
-        self._ends.close()
-
-    def _watch(self, pid: int) -> None:
-        if self._watched is not None:
-            if self._pid == pid:
-                return
-            self._forget()
-        try:
-            self._watched, self._pid = os.pidfd_open(pid), pid
-        except OSError as error:
-            raise BirdError("bird has ended") from error
-        self._ends.register(self._watched, select.EPOLLIN)
-
-    def _forget(self) -> None:
-        assert self._watched is not None
-        if self._child is not None and self._child.poll() is not None:
-            self._child = None
-        self._ends.unregister(self._watched)
-        os.close(self._watched)
-        self._watched = None
-
-    def _end(self, number: signal.Signals) -> None:
-        """End the watched process, if it still runs; by force if it takes too long."""
-        if self._watched is None:
-            return
-        for each in (number, signal.SIGKILL):
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._watched, each)
-            if self._ends.poll(END_S):
-                break
-        self._forget()
 
 
 def _program() -> str:

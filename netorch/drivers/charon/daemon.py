@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import shutil
 import signal
 import subprocess
@@ -21,6 +20,7 @@ from typing import Final
 from netorch.drivers import netns
 from netorch.drivers.charon.control import CharonError, Control
 from netorch.drivers.charon.settings import settings
+from netorch.drivers.process import Process
 
 PROGRAM: Final = "charon-systemd"
 PACKAGES: Final = "charon-systemd libstrongswan-standard-plugins"
@@ -41,17 +41,14 @@ class Daemon:
         self._settings = directory / "strongswan.conf"
         self._said = directory / "stderr"
         self._fd = fd
-        self._pid = 0  # of the process that is watched
-        self._watched: int | None = None  # a descriptor of it
-        self._child: subprocess.Popen[bytes] | None = None  # if it was started by us, not by an earlier agent
-        self._ends = select.epoll()
+        self._process = Process("charon", fd, START_S, CharonError)
 
     @contextmanager
     def connected(self) -> Iterator[Control]:
         """Open a connection to the charon that runs here, which is watched from now on. Raises CharonError."""
         with Control(self.socket, ANSWER_S) as control:
-            self._watch(control.pid())
-            self._check_place(control.pid())
+            self._process.watch(control.pid())
+            self._process.check_place()
             yield control
 
     def start(self, connections: int) -> None:
@@ -61,7 +58,7 @@ class Daemon:
           CharonError: it is not installed, or has ended at once.
         """
         program = _program()
-        self._end(signal.SIGKILL)
+        self._process.end(signal.SIGKILL)
         self._end_lost()
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.socket.unlink(missing_ok=True)
@@ -69,10 +66,10 @@ class Daemon:
         environment = {_CONF: str(self._settings), "PATH": _PATH}
         nothing = subprocess.DEVNULL
         with self._said.open("wb") as said, netns.inside(self._fd):
-            self._child = subprocess.Popen(
+            child = subprocess.Popen(
                 [program], env=environment, stdin=nothing, stdout=nothing, stderr=said, start_new_session=True, umask=0o077
             )
-        self._watch(self._child.pid)
+        self._process.started(child)
         deadline = time.monotonic() + START_S
         while True:
             try:
@@ -80,44 +77,28 @@ class Daemon:
                     control.ask("version")
                     return
             except CharonError as error:
-                if self.has_ended() or time.monotonic() > deadline:
+                if self._process.has_ended() or time.monotonic() > deadline:
                     raise CharonError(f"{error}; {self._last_words()}its log says more: journalctl -t charon-systemd") from error
                 time.sleep(_POLL_S)
+
+    def has_ended(self) -> bool:
+        """Return whether the watched process has ended since it was last asked; it is watched no longer then."""
+        return self._process.has_ended()
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when the watched process has ended."""
+        return self._process.fileno()
+
+    def close(self) -> None:
+        """Watch it no longer; it goes on."""
+        self._process.close()
 
     def stop(self) -> None:
         """End charon, which tells its peers, and remove what it had."""
         with suppress(CharonError), self.connected():
             pass  # now it is known which process it is
-        self._end(signal.SIGTERM)
+        self._process.end(signal.SIGTERM)
         shutil.rmtree(self.directory, ignore_errors=True)
-
-    def has_ended(self) -> bool:
-        """Return whether the watched process has ended since it was last asked; it is watched no longer then."""
-        if self._watched is None or not self._ends.poll(0):
-            return False
-        self._forget()
-        return True
-
-    def fileno(self) -> int:
-        """Return a descriptor that is readable when the watched process has ended."""
-        return self._ends.fileno()
-
-    def close(self) -> None:
-        """Watch it no longer; it goes on."""
-        if self._watched is not None:
-            self._forget()
-        if self._child is not None:
-            self._child.returncode = 0  # else Python warns of a child that nobody waits for
-        self._ends.close()
-
-    def _check_place(self, pid: int) -> None:
-        """Raise CharonError for a charon that is left of another namespace."""
-        try:
-            here = os.path.samestat(os.stat(f"/proc/{pid}/ns/net"), os.fstat(self._fd))
-        except OSError as error:
-            raise CharonError("charon has ended") from error
-        if not here:
-            raise CharonError("charon runs in another namespace")
 
     def _last_words(self) -> str:
         try:
@@ -125,36 +106,6 @@ class Daemon:
         except OSError:
             return ""
         return f"{lines[-1]}; " if lines else ""
-
-    def _watch(self, pid: int) -> None:
-        if self._watched is not None:
-            if self._pid == pid:
-                return
-            self._forget()
-        try:
-            self._watched, self._pid = os.pidfd_open(pid), pid
-        except OSError as error:
-            raise CharonError("charon has ended") from error
-        self._ends.register(self._watched, select.EPOLLIN)
-
-    def _forget(self) -> None:
-        assert self._watched is not None
-        if self._child is not None and self._child.poll() is not None:
-            self._child = None
-        self._ends.unregister(self._watched)
-        os.close(self._watched)
-        self._watched = None
-
-    def _end(self, number: signal.Signals) -> None:
-        """End the watched process, if it still runs; by force if it takes too long."""
-        if self._watched is None:
-            return
-        for each in (number, signal.SIGKILL):
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._watched, each)
-            if self._ends.poll(START_S):
-                break
-        self._forget()
 
     def _end_lost(self) -> None:
         """End a charon of ours whose control socket somebody has deleted: it holds the ports, and nobody can talk to it."""
@@ -166,8 +117,8 @@ class Daemon:
                 if (process / "comm").read_text().strip() != PROGRAM:
                     continue
                 if ours in (process / "environ").read_bytes().split(b"\0"):
-                    self._watch(int(process.name))
-                    self._end(signal.SIGKILL)
+                    self._process.watch(int(process.name))
+                    self._process.end(signal.SIGKILL)
 
 
 def _program() -> str:

@@ -1,0 +1,93 @@
+"""A daemon's process, whoever started it: watched by a descriptor (pidfd_open(2)), and ended. It outlives the agent.
+
+A daemon is found by its control socket, which tells who listens (SO_PEERCRED): so no file with a process id has to be right.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+
+class Process:
+    """The process of one daemon in a namespace. `failure` makes, of a text, what is raised."""
+
+    def __init__(self, name: str, fd: int, end_s: float, failure: Callable[[str], Exception]) -> None:
+        """Take the daemon's name, a descriptor of its namespace, which must stay open, and how long its end may take."""
+        self._name: Final = name
+        self._fd = fd
+        self._end_s = end_s
+        self._failure = failure
+        self._pid = 0  # of the process that is watched
+        self._watched: int | None = None  # a descriptor of it
+        self._child: subprocess.Popen[bytes] | None = None  # if it was started by us, not by an earlier agent
+        self._ends = select.epoll()
+
+    def started(self, child: subprocess.Popen[bytes]) -> None:
+        """Watch a process that we have just started."""
+        self._child = child
+        self.watch(child.pid)
+
+    def watch(self, pid: int) -> None:
+        """Watch a process from now on, and no other. Raises what `failure` makes if it has ended."""
+        if self._watched is not None:
+            if self._pid == pid:
+                return
+            self._forget()
+        try:
+            self._watched, self._pid = os.pidfd_open(pid), pid
+        except OSError as error:
+            raise self._failure(f"{self._name} has ended") from error
+        self._ends.register(self._watched, select.EPOLLIN)
+
+    def check_place(self) -> None:
+        """Raise what `failure` makes if the watched process is left of another namespace."""
+        try:
+            here = os.path.samestat(os.stat(f"/proc/{self._pid}/ns/net"), os.fstat(self._fd))
+        except OSError as error:
+            raise self._failure(f"{self._name} has ended") from error
+        if not here:
+            raise self._failure(f"{self._name} runs in another namespace")
+
+    def has_ended(self) -> bool:
+        """Return whether the watched process has ended since it was last asked; it is watched no longer then."""
+        if self._watched is None or not self._ends.poll(0):
+            return False
+        self._forget()
+        return True
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when the watched process has ended."""
+        return self._ends.fileno()
+
+    def end(self, number: signal.Signals) -> None:
+        """End the watched process, if it still runs; by force if it takes too long."""
+        if self._watched is None:
+            return
+        for each in (number, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._watched, each)
+            if self._ends.poll(self._end_s):
+                break
+        self._forget()
+
+    def close(self) -> None:
+        """Watch it no longer; it goes on."""
+        if self._watched is not None:
+            self._forget()
+        if self._child is not None:
+            self._child.returncode = 0  # else Python warns of a child that nobody waits for
+        self._ends.close()
+
+    def _forget(self) -> None:
+        assert self._watched is not None
+        if self._child is not None and self._child.poll() is not None:
+            self._child = None
+        self._ends.unregister(self._watched)
+        os.close(self._watched)
+        self._watched = None
