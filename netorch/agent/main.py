@@ -41,8 +41,8 @@ def run_agent(host_name: str, store_url: str, state_dir: Path, flow_log_dir: Pat
     lock = _lock(state_dir / f"{host_name}.lock", host_name)
     # Imported here: pyroute2 takes a second to import, and only this process needs it.
     from netorch.drivers.conntrack.sources import KernelFlows
+    from netorch.drivers.daemons.sealing import EdgeKey
     from netorch.drivers.linux import LinuxKernel
-    from netorch.drivers.sealing import EdgeKey
 
     kernel = LinuxKernel(host_name, EdgeKey(state_dir / f"{host_name}.key"))
     claim = kernel.claim()  # the lock is another agent's affair where it has another state directory

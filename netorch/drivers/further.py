@@ -15,10 +15,10 @@ from netorch.drivers.charon import driver as charon
 from netorch.drivers.charon.driver import Charon
 from netorch.drivers.conntrack.flows import Conntrack
 from netorch.drivers.conntrack.tracker import GatewayTracker, Tracker
+from netorch.drivers.daemons.sealing import EdgeKey
 from netorch.drivers.namespace_name import NamespaceNames
 from netorch.drivers.nft.tables import Nft
 from netorch.drivers.rtnl.driver import Rtnl
-from netorch.drivers.sealing import EdgeKey
 from netorch.drivers.spaces import Spaces
 from netorch.drivers.sysctl import LOOK_EVERY_S, Sysctls
 from netorch.drivers.tc.driver import Tc

@@ -13,6 +13,7 @@ from netorch.drivers.bird.password import SealedPasswords
 from netorch.drivers.composition import Composition
 from netorch.drivers.conntrack.flows import Conntrack
 from netorch.drivers.conntrack.tracker import Tracker
+from netorch.drivers.daemons.sealing import EdgeKey
 from netorch.drivers.further import FurtherNamespaces
 from netorch.drivers.namespace_name import NamespaceNames
 from netorch.drivers.namespaces import Namespaces
@@ -21,7 +22,6 @@ from netorch.drivers.nft.tables import Nft
 from netorch.drivers.probe.echoes import RawEchoes
 from netorch.drivers.rtnl.driver import Rtnl
 from netorch.drivers.rtnl.underlay import UnderlayDevice
-from netorch.drivers.sealing import EdgeKey
 from netorch.drivers.spaces import Spaces
 from netorch.drivers.sysctl import Sysctls
 from netorch.drivers.tc.driver import Tc

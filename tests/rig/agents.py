@@ -22,8 +22,8 @@ from netorch.agent.snapshot import SnapshotFile
 from netorch.compiler.registry import load_compilers
 from netorch.drivers import netns
 from netorch.drivers.conntrack.sources import KernelFlows
+from netorch.drivers.daemons.sealing import EdgeKey
 from netorch.drivers.linux import LinuxKernel
-from netorch.drivers.sealing import EdgeKey
 from netorch.state.owner import overlay_netns
 from netorch.store import open_store
 from tests.rig.packets import PATIENCE_S

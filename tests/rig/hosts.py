@@ -15,8 +15,8 @@ from netorch.drivers.bird.control import BirdError, Control
 from netorch.drivers.bird.driver import border_directory, customers_directory
 from netorch.drivers.charon import control as vici
 from netorch.drivers.charon import driver as charon
+from netorch.drivers.daemons.sealing import EdgeKey
 from netorch.drivers.linux import LinuxKernel
-from netorch.drivers.sealing import EdgeKey
 from netorch.state.base import KernelObject, Key
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import IPV6_METRIC, UNREACHABLE, UNREACHABLE_METRIC, Address, Neighbour, Route, Rule

@@ -19,7 +19,7 @@ from typing import Final
 
 from netorch.drivers import netns
 from netorch.drivers.bird.control import BirdError, Control, Refused
-from netorch.drivers.process import Process
+from netorch.drivers.daemons.process import Process
 
 PACKAGE: Final = "bird2"
 USER: Final = "bird"

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from netorch.drivers.bird.config import Session
 from netorch.drivers.bird.control import BirdError, Refused
-from netorch.drivers.sealing import EdgeKey
+from netorch.drivers.daemons.sealing import EdgeKey
 from netorch.errors import KernelError
 from netorch.state.daemons.bgp import CustomerPeer
 

@@ -20,7 +20,7 @@ from typing import Final
 from netorch.drivers import netns
 from netorch.drivers.charon.control import CharonError, Control
 from netorch.drivers.charon.settings import settings
-from netorch.drivers.process import Process
+from netorch.drivers.daemons.process import Process
 
 PROGRAM: Final = "charon-systemd"
 PACKAGES: Final = "charon-systemd libstrongswan-standard-plugins"

@@ -23,7 +23,7 @@ from netorch.drivers.charon.kept import Kept, KeptFile
 from netorch.drivers.charon.loading import end_childless, forget_secrets, load, loaded, unload
 from netorch.drivers.charon.tunnels import Tunnels
 from netorch.drivers.charon.xfrm import Xfrm
-from netorch.drivers.sealing import EdgeKey
+from netorch.drivers.daemons.sealing import EdgeKey
 from netorch.errors import KernelError
 from netorch.model.outside.secrets import Secret
 from netorch.model.status import TunnelStatus

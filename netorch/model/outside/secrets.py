@@ -1,7 +1,7 @@
 """Secrets of tunnels and sessions, and how they are sealed for the one edge that may open them.
 
 A box is libsodium's sealed box (X25519, XSalsa20, Poly1305) in base64: anybody can make one with the edge's public key, and only
-the edge opens it (netorch.drivers.sealing). It says nothing of who has made it; the store says who may write there.
+the edge opens it (netorch.drivers.daemons.sealing). It says nothing of who has made it; the store says who may write there.
 """
 
 from __future__ import annotations

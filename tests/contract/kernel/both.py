@@ -11,8 +11,8 @@ import msgspec
 
 from netorch.drivers import ethtool, netns
 from netorch.drivers.base import Kernel
+from netorch.drivers.daemons.sealing import EdgeKey
 from netorch.drivers.fake.kernel import FakeKernel
-from netorch.drivers.sealing import EdgeKey
 from netorch.state.base import OUTSIDE, OVERLAY, KernelObject, link_key
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from netorch.drivers import netns
-from netorch.drivers.sealing import EdgeKey
+from netorch.drivers.daemons.sealing import EdgeKey
 from tests.contract.kernel.both import FakeStand, LinuxStand
 from tests.contract.kernel.stands import HOST, INSTANCE, Stand
 

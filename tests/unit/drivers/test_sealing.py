@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from netorch.drivers.sealing import EdgeKey
+from netorch.drivers.daemons.sealing import EdgeKey
 from netorch.errors import KernelError
 from netorch.model.outside.secrets import Secret, seal
 

@@ -9,7 +9,7 @@ import pytest
 
 from netorch.drivers.base import Gone, KernelEvent, Lost
 from netorch.drivers.charon.driver import Charon
-from netorch.drivers.sealing import EdgeKey
+from netorch.drivers.daemons.sealing import EdgeKey
 from netorch.model.outside.secrets import Secret, seal
 from netorch.plan.diff import diff
 from netorch.state.base import OUTSIDE, KernelObject

@@ -19,8 +19,8 @@ from netorch.drivers.charon.control import CharonError, Control, Section
 from netorch.drivers.charon.daemon import Daemon
 from netorch.drivers.charon.driver import RUN
 from netorch.drivers.charon.sas import IkeSa, ike_sas
+from netorch.drivers.daemons.sealing import EdgeKey
 from netorch.drivers.linux import LinuxKernel
-from netorch.drivers.sealing import EdgeKey
 from netorch.model.outside.secrets import Secret, seal
 from netorch.model.outside.vpn import if_id
 from netorch.model.status import TunnelStatus

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from netorch.drivers.charon.control import Section, Value
-from netorch.drivers.sealing import EdgeKey
+from netorch.drivers.daemons.sealing import EdgeKey
 from netorch.model.outside import tunnel_problems as words
 from netorch.model.outside.secrets import Secret, seal
 from netorch.state.daemons.ike import IkeConnection

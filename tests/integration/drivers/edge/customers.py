@@ -19,8 +19,8 @@ from netorch.drivers import netns
 from netorch.drivers.base import CustomerSession, KernelEvent
 from netorch.drivers.bird.control import BirdError, Control
 from netorch.drivers.bird.driver import customers_directory
+from netorch.drivers.daemons.sealing import EdgeKey
 from netorch.drivers.linux import LinuxKernel
-from netorch.drivers.sealing import EdgeKey
 from netorch.model.outside.secrets import Secret, seal
 from netorch.model.status import ESTABLISHED
 from netorch.state.base import KernelObject

@@ -12,7 +12,7 @@ import pytest
 from netorch.drivers.base import LearnedChanged, Lost
 from netorch.drivers.bird.customers import Customers as Trade
 from netorch.drivers.bird.driver import customers_directory
-from netorch.drivers.sealing import EdgeKey
+from netorch.drivers.daemons.sealing import EdgeKey
 from netorch.model.outside.secrets import Secret, seal
 from netorch.model.status import ESTABLISHED
 from netorch.state.daemons.bgp import CustomerPeer

@@ -11,7 +11,7 @@ import pytest
 from netorch.drivers.charon import daemon
 from netorch.drivers.charon.control import CharonError
 from netorch.drivers.charon.driver import Charon
-from netorch.drivers.sealing import EdgeKey
+from netorch.drivers.daemons.sealing import EdgeKey
 from netorch.model.outside.secrets import Secret, seal
 from netorch.state.op import Create
 from tests.unit.drivers.charon.connections import changed
