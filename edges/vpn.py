@@ -28,6 +28,7 @@ from netorch.model.outside.vpn import (
     VirtualPrivateGateway,
     VpnConnection,
     if_id,
+    ikev1_is_safe,
     inside_addresses,
 )
 from netorch.model.routing.metrics import VPN_BGP, VPN_STATIC
@@ -43,6 +44,7 @@ from netorch.state.rooted import Xfrm
 MTU: Final = 1446  # bytes, EC2's: of 1500 with ESP in tunnel mode and AES-GCM; behind a NAT Linux says what fits (xfrmi_xmit2)
 _DPD_QUESTIONS: Final = 3  # in the time after which a silent end counts as dead
 _VERSIONS: Final[dict[tuple[str, ...], int]] = {("ikev1",): 1, ("ikev2",): 2}
+_IKEV1, _IKEV2 = 1, 2
 
 
 def _tunnels(view: VpcView) -> Iterator[KernelObject]:
@@ -74,7 +76,7 @@ def _ike(view: VpcView, tunnel: LocalTunnel) -> IkeConnection:
     return IkeConnection(
         vni=view.vni,
         name=tunnel.name,
-        version=_VERSIONS.get(options.ike_versions, 0),
+        version=_version(tunnel),
         local=own,
         remote=connection.address,
         local_identity="" if by_certificate else own,
@@ -96,6 +98,12 @@ def _ike(view: VpcView, tunnel: LocalTunnel) -> IkeConnection:
         certificate=connection.certificates.get(view.host.host.name, ""),
         authority=connection.authority,
     )
+
+
+def _version(tunnel: LocalTunnel) -> int:
+    """Return the version of IKE, 0 for both."""
+    version = _VERSIONS.get(tunnel.connection.tunnels[tunnel.place].options.ike_versions, 0)
+    return version if ikev1_is_safe(tunnel.connection) else version or _IKEV2
 
 
 def _peer(view: VpcView, tunnel: LocalTunnel) -> Iterator[KernelObject]:
@@ -141,6 +149,8 @@ def _problem(view: VpcView, tunnel: LocalTunnel) -> str:
     by_certificate = connection.authentication is Authentication.CERTIFICATE
     if tunnel.connection.tunnels[tunnel.place].address != own:
         return f"its address is not that of this edge's uplink, {own or 'which has none'}"
+    if _version(tunnel) == _IKEV1 and not ikev1_is_safe(connection):
+        return "its device has an identity and a pre-shared key, which needs IKEv2; netorch vpn modify --ike-version ikev2"
     if not tunnel.secret:
         noun = "private key" if by_certificate else "pre-shared key"
         return f"this edge has no {noun} for it; netorch vpn rotate {connection.name}"

@@ -24,6 +24,7 @@ from netorch.agent.tasks.rounds import Rounds
 from netorch.compiler.private import LocalTunnel, LocalVif
 from netorch.drivers.base import CustomerSession, Kernel, KernelEvent, LearnedChanged, LearnedRoute, TunnelsChanged
 from netorch.errors import KernelError, StoreError
+from netorch.model.addr import parse_prefix
 from netorch.model.eni import Role
 from netorch.model.mapping import GatewayMapping, Reach, ReachedPrefix
 from netorch.model.outside.direct_connect import VirtualInterface
@@ -205,7 +206,7 @@ def best(found: Iterable[ReachedPrefix | None]) -> tuple[ReachedPrefix, ...]:
         known = kept.get(one.prefix)
         if known is None or (one.origin, one.as_path_length) < (known.origin, known.as_path_length):
             kept[one.prefix] = one
-    return tuple(kept[prefix] for prefix in sorted(kept))
+    return tuple(kept[prefix] for prefix in sorted(kept, key=parse_prefix))
 
 
 def _learned(route: LearnedRoute) -> ReachedPrefix | None:

@@ -15,10 +15,11 @@ from typing import Final
 
 from netorch.drivers.charon.control import CharonError, Section
 from netorch.drivers.charon.settings import GIVEN_UP_S
+from netorch.model.outside.ike_identity import is_identity, is_same
 from netorch.state.daemons.ike import IkeConnection
 
 ANY: Final = "%any"
-_WILD: Final = "*%"  # charon would take such an identity for many (identification_create_from_string, matches_string)
+_IKEV2: Final = 2
 
 
 def child_name(connection: IkeConnection) -> str:
@@ -40,20 +41,30 @@ def load_conn(connection: IkeConnection) -> Section:
     """Return the message that loads a connection.
 
     Raises:
-      CharonError: an identity would be taken for more than one.
+      CharonError: an identity would be taken for more than one, the device has that of the edge, or it could prove by its
+        pre-shared key that it is another one.
     """
-    for identity in (connection.local_identity, connection.remote_identity):
-        if set(identity) & set(_WILD):
-            raise CharonError(f"{identity!r} is no identity: it has one of {_WILD}", errno.EINVAL)
+    for identity in filter(None, (connection.local_identity, connection.remote_identity)):
+        if not is_identity(identity):
+            raise CharonError(f"{identity!r} is no identity of one device", errno.EINVAL)
+    if connection.remote_identity and is_same(connection.local_identity, connection.remote_identity):
+        raise CharonError(f"{connection.remote_identity!r} is the identity of this edge, and of the device", errno.EINVAL)
+    if not connection.certificate and not connection.remote_identity:
+        raise CharonError(f"{connection.name} is for any device, and so is its pre-shared key", errno.EINVAL)
+    if connection.version != _IKEV2 and not connection.certificate and connection.remote_identity != connection.remote:
+        raise CharonError(f"{connection.name} has IKEv1, by which only its address tells whose key it is", errno.EINVAL)
     options = _options(connection)
     options["children"] = {child_name(connection): options["children"]}
     return {connection.name: options}
 
 
 def load_shared(connection: IkeConnection, psk: str) -> Section:
-    """Return the message that loads its pre-shared key."""
-    owners = [connection.local_identity, connection.remote_identity]
-    return {"id": shared_id(connection), "type": "IKE", "data": psk, "owners": owners}
+    """Return the message that loads its pre-shared key.
+
+    The device owns it, and not the edge: charon accepts any key of which one of both ends is an owner, and would take the key of
+    any other customer for proof that he is this device (shared_filter in mem_cred.c, process in psk_authenticator.c).
+    """
+    return {"id": shared_id(connection), "type": "IKE", "data": psk, "owners": [connection.remote_identity]}
 
 
 def _options(connection: IkeConnection) -> Section:

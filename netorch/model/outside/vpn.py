@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Final
 
 from netorch.model.addr import format_ip, parse_prefix
+from netorch.model.outside.ike_identity import compared
 from netorch.model.record import Part, Record
 from netorch.model.vpc import Tags
 
@@ -125,8 +126,18 @@ class VpnConnection(Record, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def peer_identity(device: CustomerGateway | VpnConnection) -> str:
-    """Return what the customer's device calls itself in IKE (RFC 7296 section 3.5)."""
-    return device.identity or device.address
+    """Return what the customer's device calls itself in IKE (RFC 7296 section 3.5), as it is compared with others."""
+    return compared(device.identity or device.address)
+
+
+def ikev1_is_safe(connection: VpnConnection) -> bool:
+    """Return whether a device that speaks IKEv1 can be told from all others.
+
+    With pre-shared keys only by its address: the key is chosen before the device has named itself (RFC 2409 section 5.4), so who
+    has one of those that come into question could then name himself as another device.
+    """
+    by_psk = connection.authentication is Authentication.PSK
+    return not by_psk or (bool(connection.address) and peer_identity(connection) == connection.address)
 
 
 def if_id(vni: int, number: int, tunnel: int) -> int:

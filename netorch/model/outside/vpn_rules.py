@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 
 from netorch.model import rules
 from netorch.model.addr import AddressError, Prefix, parse_prefix
+from netorch.model.outside.ike_identity import is_identity
 from netorch.model.outside.vpn import NUMBER_LAST, TUNNELS, TunnelOptions
 from netorch.model.permission import cidr
 from netorch.model.rules import Violation, number_text, shown
@@ -39,7 +40,6 @@ DPD_TIMEOUT: Final = (3, 3600)  # EC2's least is 30
 
 PSK_RULE: Final = "use 8 to 64 letters, digits, '.' and '_', not 0 first"
 _PSK: Final = re.compile(r"(?!0)[A-Za-z0-9._]{8,64}")
-_IDENTITY: Final = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
 _PEM: Final = re.compile(r"(-----BEGIN CERTIFICATE-----\n([A-Za-z0-9+/=]{1,76}\n)+-----END CERTIFICATE-----\n?)+")
 _PRIVATE_KEY: Final = re.compile(r"-----BEGIN ((RSA |EC )?PRIVATE KEY)-----\n([A-Za-z0-9+/=]{1,76}\n)+-----END \1-----\n?")
 _PEM_MOST: Final = 32_768  # characters
@@ -79,9 +79,10 @@ def customer_address(text: str) -> Violation | None:
 
 def identity(text: str) -> Violation | None:
     """Return what is wrong with the name by which a device is known in IKE: an address, a domain name, a distinguished name."""
-    if _IDENTITY.fullmatch(text):
+    if is_identity(text):
         return None
-    return Violation(f"{shown(text)} is not an identity", "write a domain name, an address, or e.g. 'C=DE, O=acme, CN=router'")
+    fix = "write a domain name, user@domain, an IPv4 address, or e.g. 'C=DE, O=acme, CN=router'"
+    return Violation(f"{shown(text)} is not an identity", fix)
 
 
 def psk(text: str) -> Violation | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from netorch.control.actions.private.connections import inside_of, taken_networks
+from netorch.control.actions.private.connections import check_device, inside_of, taken_networks
 from netorch.control.actions.private.wishes import TunnelWish, check_options, check_secret, checked_route
 from netorch.control.base.private.sealing import make_psk, seal_writes
 from netorch.control.base.writes import Writes, attempt, guard_structure
@@ -55,6 +55,7 @@ def modify_tunnel(
             wanted = msgspec.structs.replace(wanted, inside_cidr=inside_cidr)
             guard_structure(writes, vpc)  # who makes a connection at the same time sees it
         changed = with_tunnel(connection, tunnel, wanted)
+        check_device(f"VPN connection {connection.name}", changed)
         if changed != connection:
             writes.change(keys.resource(vpn_id), stored.mod_revision, changed)
         return writes, changed

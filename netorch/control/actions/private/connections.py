@@ -32,6 +32,7 @@ from netorch.model.outside.vpn import (
     Tunnel,
     VirtualPrivateGateway,
     VpnConnection,
+    ikev1_is_safe,
     peer_identity,
 )
 from netorch.model.vpc import Tags, Vpc
@@ -175,7 +176,7 @@ def make_connection(
         address = tunnel_address(around.edges[edge].host) if edge else ""
         tunnels.append(Tunnel(inside_cidr=str(inside), edge=edge, address=address, options=wish.options))
     routes, local, remote = checked_tunnels(where, wanted.routes, wanted.local_cidr, wanted.remote_cidr, static=wanted.static)
-    return VpnConnection(
+    made = VpnConnection(
         id=caller.new_id("vpn", gateway.vni),
         vni=gateway.vni,
         name=wanted.name,
@@ -195,6 +196,19 @@ def make_connection(
         tunnels=tuple(tunnels),
         tags=checks.tags(where, wanted.tags),
     )
+    check_device(where, made)
+    return made
+
+
+def check_device(where: str, connection: VpnConnection) -> None:
+    """Refuse a device that edges could take for another one, or for themselves. Raises ApiError: InvalidParameterValue."""
+    if peer_identity(connection) in {tunnel.address for tunnel in connection.tunnels}:
+        what = f"the device has the address {peer_identity(connection)}, which is that of an edge"
+        raise invalid(where, what, "make a customer gateway with the device's own")
+    for place, tunnel in enumerate(connection.tunnels, 1):
+        if tunnel.options.ike_versions == ("ikev1",) and not ikev1_is_safe(connection):
+            what = "the device has an identity and pre-shared keys, and IKEv1 tells such devices apart by their address only"
+            raise invalid(f"{where}: tunnel {place}", what, "let it use ikev2, or certificates")
 
 
 def free_number(where: str, others: Iterable[VpnConnection]) -> int:

@@ -200,7 +200,8 @@ class Edge:
             initiates=False,
             secret=self.seal(),
         )
-        return msgspec.structs.replace(connection, **changes)
+        named = changes.get("remote_identity", remote) != remote and "certificate" not in changes
+        return msgspec.structs.replace(connection, **({"version": 2} if named else {}) | changes)
 
     def apply(self, *ops: Op) -> None:
         """Carry out operations, all of which succeed."""

@@ -50,7 +50,7 @@ def put_right(world: Site, connection: IkeConnection) -> None:
 
 
 def test_a_killed_charon_costs_no_packet(world: Site) -> None:
-    connection, _ = up(world, remote="", remote_identity=CUSTOMER)  # nobody knows where to begin
+    connection, _ = up(world, version=2, remote="", remote_identity=CUSTOMER)  # nobody knows where to begin
     before, traffic = world.edge.spis(), Traffic(VPC, "192.168.1.1")
     os.kill(world.edge.pid(), signal.SIGKILL)
     wait_for(lambda: lost(world), "the event")

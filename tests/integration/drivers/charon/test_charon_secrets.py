@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from netorch.drivers.charon.control import Section
 from netorch.drivers.charon.driver import RUN
 from netorch.model.outside import tunnel_problems as words
 from netorch.model.outside.secrets import Secret, seal
@@ -74,3 +75,17 @@ def test_no_secret_is_anywhere_but_in_memory(world: Site, caplog: pytest.LogCapt
     for where, text in seen.items():
         for secret in (PSK, "The.next.canary_98765", key_line):
             assert secret not in text, where
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_the_key_of_one_customer_does_not_prove_that_he_is_another_one(world: Site, version: str) -> None:
+    theirs = world.edge.connection(1, remote="", remote_identity="victim.example", secret=world.edge.seal("Victims.key.0123"))
+    own = world.edge.connection(2, remote="", remote_identity="attacker.example", secret=world.edge.seal("Attackers.key.01"))
+    world.edge.create(theirs, own)
+    customer = world.customer()
+    for name in ("victim.example", EDGE_ADDRESS, "*.example"):
+        local: Section = {"auth": "psk", "id": name}
+        customer.load(customer_connection(CUSTOMER, version=version, local=local), psk("Attackers.key.01", name, EDGE_ADDRESS))
+        assert customer.initiate() != ""
+        assert customer.sas() == []
+        customer.forget()

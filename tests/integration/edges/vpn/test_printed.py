@@ -180,12 +180,13 @@ def test_both_tunnels_carry_what_bgp_says(stage: Stage) -> None:
     assert stage.lan.reaches(LAN, INSTANCE)
 
 
-def test_static_routes_by_ikev1_and_a_name(stage: Stage) -> None:
-    options = TunnelOptions(ike_versions=("ikev1",), phase1_dh_groups=(14, 19), phase2_dh_groups=(14,))
+@pytest.mark.parametrize(("version", "address", "identity"), [("ikev1", BGP.address, ""), ("ikev2", "", "office.acme.example")])
+def test_static_routes_by_ikev1_or_a_name(stage: Stage, version: str, address: str, identity: str) -> None:
+    options = TunnelOptions(ike_versions=(version,), phase1_dh_groups=(14, 19), phase2_dh_groups=(14,))
     connection = msgspec.structs.replace(
         BGP,
-        address="",
-        identity="office.acme.example",
+        address=address,
+        identity=identity,
         static=True,
         routes=(SITE,),
         tunnels=tuple(msgspec.structs.replace(tunnel, options=options) for tunnel in BGP.tunnels),

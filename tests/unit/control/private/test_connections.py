@@ -154,6 +154,25 @@ def test_a_device_has_one_connection_to_a_pair(
     clean(store)
 
 
+def test_no_device_is_taken_for_another_one(store: Store, acme: Caller, gateway: VirtualPrivateGateway) -> None:
+    ikev1 = (TunnelWish(options=TunnelOptions(ike_versions=("ikev1",))),)
+    named = create_customer_gateway(store, acme, name="named", address="203.0.113.2", identity="Office.example")
+    with refused("InvalidParameterValue", "IKEv1 tells such devices apart by their address only"):
+        create_vpn_connection(store, acme, gateway.id, named.id, Wanted(name="named", tunnels=ikev1))
+    made, _ = create_vpn_connection(store, acme, gateway.id, named.id, Wanted(name="named"))
+    with refused("InvalidParameterValue", "IKEv1 tells such devices apart by their address only"):
+        changes.modify_tunnel(
+            store, acme, made.id, 2, options=lambda found: msgspec.structs.replace(found, ike_versions=("ikev1",))
+        )
+    same = create_customer_gateway(store, acme, name="same", identity="office.EXAMPLE")
+    with refused("InvalidCustomerGateway.DuplicateIpAddress", "let the device use another IKE identity"):
+        create_vpn_connection(store, acme, gateway.id, same.id, Wanted(name="same"))
+    edge = create_customer_gateway(store, acme, name="edge", address="198.18.0.22")
+    with refused("InvalidParameterValue", "198.18.0.22, which is that of an edge"):
+        create_vpn_connection(store, acme, gateway.id, edge.id, Wanted(name="edge"))
+    clean(store)
+
+
 def test_networks_inside_are_apart(store: Store, acme: Caller, gateway: VirtualPrivateGateway, connection: VpnConnection) -> None:
     other = create_customer_gateway(store, acme, address="203.0.113.2")
     taken = connection.tunnels[0].inside_cidr

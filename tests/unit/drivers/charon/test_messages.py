@@ -67,11 +67,33 @@ def test_every_field_is_seen_somewhere() -> None:
     assert fields == {*LASTING, *OTHERS, *UNSEEN, "netns", "name", "certificate", "authority"}
 
 
-@pytest.mark.parametrize("identity", ["*", "*.example", "%any", "CN=*"])
+MANY = ["*", "*.example", "%any", "CN=*", "0.0.0.0", "::", "0.0.0.0/0", "0.0.0.0-255.255.255.255", "ipv4net:0.0.0.0/0", "@#00"]
+
+
+@pytest.mark.parametrize("identity", MANY)
 def test_an_identity_that_stands_for_many_is_refused(identity: str) -> None:
     for wrong in (changed(remote_identity=identity), changed(local_identity=identity)):
         with pytest.raises(CharonError, match="is no identity"):
             load_conn(wrong)
+
+
+def test_a_pre_shared_key_proves_one_device_only() -> None:
+    # charon takes any key that one of both ends owns, and the edge is an end of all connections.
+    assert load_shared(PLAIN, "the canary")["owners"] == [PLAIN.remote_identity]
+    with pytest.raises(CharonError, match="is the identity of this edge"):
+        load_conn(changed(remote=PLAIN.local, remote_identity=PLAIN.local))
+    with pytest.raises(CharonError, match="is for any device"):
+        load_conn(changed(remote_identity=""))
+
+
+@pytest.mark.parametrize("version", [0, 1])
+def test_by_ikev1_a_device_with_a_pre_shared_key_is_known_by_its_address_only(version: int) -> None:
+    named = changed(version=version, remote_identity="cgw.example")
+    for wrong in (named, msgspec.structs.replace(named, remote="")):
+        with pytest.raises(CharonError, match="has IKEv1"):
+            load_conn(wrong)
+    assert load_conn(msgspec.structs.replace(named, certificate="PEM", authority="PEM"))
+    assert load_conn(msgspec.structs.replace(named, version=2))
 
 
 def test_a_secret_is_in_one_message_only() -> None:
