@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.integration.edges.vpn.sites import SERVER, Stage, takes
+from tests.rig.world import Traffic
 
 pytestmark = pytest.mark.root
 
@@ -34,3 +35,11 @@ def test_a_source_that_the_gateway_does_not_reach_is_refused(stage: Stage) -> No
     assert not device.reaches("10.99.0.9", "10.0.1.5")
     assert stage.dropped("unreached") > before
     assert stage.outskirts.world.agent("e1").reconciler.problems == {}
+
+
+def test_an_agent_that_is_killed_and_started_again_changes_nothing_and_loses_nothing(stage: Stage) -> None:
+    stage.wait_up()
+    instance = stage.outskirts.world.instance("a/one").id
+    stream = Traffic(instance, SERVER)
+    stage.outskirts.kill_agent("e1")
+    assert stream.stop() == 0
