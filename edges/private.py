@@ -34,6 +34,7 @@ from netorch.model.mapping import Reach
 from netorch.model.outside.vpn import inside_addresses
 from netorch.model.routing.effective import ranges_of
 from netorch.model.routing.next_hop import gateway_mac
+from netorch.model.routing.reach import said_by_seats
 from netorch.model.routing.target import TargetKind
 from netorch.model.vpc import Vpc
 from netorch.state.base import OVERLAY, KernelObject
@@ -108,7 +109,8 @@ def _gate(view: VpcView) -> Iterator[KernelObject]:
     ends: list[LocalTunnel | LocalVif] = [*view.of(LocalTunnel), *view.of(LocalVif)]
     if gateway is None or not ends:
         return
-    reached = (parse_prefix(found.prefix) for reach in view.of(Reach) if reach.gateway == gateway.id for found in reach.prefixes)
+    said = said_by_seats(view.of(Reach), {gateway.id: gateway.seats})
+    reached = (parse_prefix(found.prefix) for reach in said for found in reach.prefixes)
     name = gate_name(view.vni)
     sources = f"{name}.4"
     rules = (
@@ -156,10 +158,11 @@ def _own(view: VpcView) -> list[Prefix]:
 
 def _disjoint(prefixes: Iterable[Prefix]) -> list[Prefix]:
     """Return prefixes without those inside another one; everything is two halves, because an element has a length."""
-    found = set(prefixes)
-    if any(prefix.length == 0 for prefix in found):
-        return list(_HALVES)
-    return [each for each in sorted(found) if not any(other != each and other.contains(each) for other in found)]
+    kept: list[Prefix] = []
+    for prefix in sorted(prefixes):  # one around others comes before them
+        if not kept or not kept[-1].contains(prefix):
+            kept.append(prefix)
+    return list(_HALVES) if kept and kept[0].length == 0 else kept
 
 
 def _element(prefix: Prefix) -> str:

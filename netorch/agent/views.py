@@ -44,6 +44,7 @@ from netorch.model.outside.gateway import EgressOnlyInternetGateway, NatGateway
 from netorch.model.outside.vpn import VpnConnection
 from netorch.model.routing.effective import ranges_of
 from netorch.model.routing.peering import PeeringConnection
+from netorch.model.routing.reach import said_by_seats
 from netorch.model.routing.target import TargetKind, TargetRecord, takes_packets
 from netorch.model.security import PrefixList
 from netorch.model.status import Sealed
@@ -255,7 +256,8 @@ class Views:
             return ()
         lists = {list_id: stored.record for list_id, stored in records.of(PrefixList).items()}
         available = {target for target in targets if _takes_packets(records, target)}
-        local, reaches = self.local_tables(vni, phases), _by_id(records, Reach)
+        seats = {gateway: stored.record.seats for gateway, stored in records.of(GatewayMapping).items()}
+        local, reaches = self.local_tables(vni, phases), said_by_seats(_by_id(records, Reach), seats)
         return table_routes(records.vpc.record, used, local, available, lists, reaches)
 
     def identities(self, vni: int, _phases: Phases) -> Iterable[Identity]:

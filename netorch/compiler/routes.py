@@ -32,7 +32,7 @@ from netorch.compiler.inlets import way_in
 from netorch.model.mapping import Reach
 from netorch.model.routing.effective import Effective, is_within
 from netorch.model.routing.next_hop import gateway_mac, target_hop
-from netorch.model.routing.reach import reached_within, seat_towards
+from netorch.model.routing.reach import Ways
 from netorch.model.routing.target import TargetKind
 from netorch.model.vpc import Vpc
 from netorch.state.base import KernelObject
@@ -94,12 +94,11 @@ def _vpn_gateway(view: VpcView, table: TableRoutes, route: Effective) -> Iterato
     if gateway is None or gateway.is_at(view.host.host.name):
         yield _nowhere(view, table, route, BLACKHOLE)
         return
-    reaches = view.of(Reach)
-    inside = reached_within(gateway.id, reaches, route.prefix)
+    ways = Ways(gateway.id, gateway.seats, view.of(Reach))
     longer = [other.prefix for other in table.routes if other is not route and route.prefix.contains(other.prefix)]
-    for prefix in (route.prefix, *(found for found in inside if not is_within(longer, found))):
+    for prefix in (route.prefix, *(found for found in ways.within(route.prefix) if not is_within(longer, found))):
         part = msgspec.structs.replace(route, prefix=prefix)
-        place = seat_towards(view.host.host.name, gateway.id, gateway.seats, reaches, prefix)
+        place = ways.towards(view.host.host.name, prefix)
         if place is None:
             yield _nowhere(view, table, part, BLACKHOLE)
         else:

@@ -11,6 +11,7 @@ of ours. Their metrics tell where they come from (netorch.model.routing.metrics)
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeVar
 
@@ -20,6 +21,7 @@ from netorch.agent.reconcile import Reconciler
 from netorch.agent.records import Records
 from netorch.agent.report import StatusPublisher
 from netorch.agent.tasks.base import Task, Turn
+from netorch.agent.tasks.bursts import Bursts
 from netorch.agent.tasks.rounds import Rounds
 from netorch.compiler.private import LocalTunnel, LocalVif
 from netorch.drivers.base import CustomerSession, Kernel, KernelEvent, LearnedChanged, LearnedRoute, TunnelsChanged
@@ -58,6 +60,7 @@ class PrivateGateways(Task):
         self._publisher = publisher
         self._tunnels: Mapping[str, TunnelStatus] = {}
         self._owed: set[int] = set()  # VNIs of which it may have changed what this edge reaches
+        self._bursts = Bursts[int]()  # a customer's router may come and go as often as it likes
         self._rounds = Rounds[int]()
         self._ask_at = 0.0
         self._published: dict[int, set[str]] = {}  # VNI -> the ids of connections and interfaces
@@ -67,8 +70,10 @@ class PrivateGateways(Task):
         self._ask_for_tunnels()
 
     def wake_at(self, now: float) -> float | None:
-        """Return when tunnels are to be asked for again, if there are any."""
-        return self._ask_at if self._records.private_ends.gateways else None
+        """Return when tunnels are to be asked for again, if there are any, or something is to be said that has to wait."""
+        if not self._records.private_ends.gateways:
+            return None
+        return min(self._ask_at, *(at for vni in self._owed if (at := self._bursts.may_at(vni)) > now), math.inf)
 
     def on_kernel(self, events: Sequence[KernelEvent]) -> None:
         """Take in that tunnels or learned routes have changed, before anything is compiled."""
@@ -86,7 +91,7 @@ class PrivateGateways(Task):
         self._publisher.publish(keys.edge_key(host.name), SealingKey(public=key) if key else None)
         self._owed |= {vni for vni, kinds in turn.dirty.kinds.items() if not kinds.isdisjoint(_MATTERING)}
         if turn.store is not None:
-            self._say_all_reach(turn.store)
+            self._say_all_reach(turn.store, turn.now)
         for gone in self._published.keys() - here.keys():
             self._publish(gone, {})
         if here and turn.now >= self._ask_at:
@@ -115,36 +120,39 @@ class PrivateGateways(Task):
 
     # --- what this edge reaches ----------------------------------------------------------------------------------------------
 
-    def _say_all_reach(self, store: Store) -> None:
-        """Write what is owed; what the store does not take now stays owed."""
+    def _say_all_reach(self, store: Store, now: float) -> None:
+        """Write what is owed; what the store does not take now stays owed, and so does what was written often of late."""
+        self._bursts.keep(self._records.private_ends.gateways)
         try:
-            for vni in sorted(self._owed):
-                self._say_reach(store, vni)
+            for vni in sorted(vni for vni in self._owed if self._bursts.may_at(vni) <= now):
+                if self._say_reach(store, vni):
+                    self._bursts.said(vni, now)
                 self._owed.discard(vni)
         except StoreError as error:
             log.warning("reach not written reason=%r", str(error))
 
-    def _say_reach(self, store: Store, vni: int) -> None:
-        """Write what this edge reaches through a VPC's gateway, if that is something else than before."""
+    def _say_reach(self, store: Store, vni: int) -> bool:
+        """Write what this edge reaches through a VPC's gateway, if that is something else than before; return whether it was."""
         records, me = self._records.vpcs.get(vni), self._records.host_name
         gateway = self._records.private_ends.gateways.get(vni)
         for stale in self._stale(records, gateway):
             store.txn((), [Delete(keys.reach(vni, stale.gateway, me))])
         if records is None or gateway is None:
-            return
+            return False
         try:
             learned = self._kernel.learned(vrf_table(vni, VPN_GATEWAY_NUMBER))
         except KernelError as error:
             log.warning("learned routes not read vni=%d reason=%r", vni, str(error))
-            return
+            return False
         reach = Reach(vni=vni, gateway=gateway, edge=me, prefixes=best([*map(_learned, learned), *self._static(vni)]))
         key = keys.reach(vni, gateway, me)
         if records.one(Reach, _name(key)) == reach:
-            return
+            return False
         # Not when the gateway goes at the same time: then nobody would delete it.
         mapping = records.of(GatewayMapping)[gateway]
         at = keys.gateway_mapping(vni, gateway)
         store.txn([Compare(at, mapping.mod_revision)], [Put(key, encode(reach))])
+        return True
 
     def _stale(self, records: VpcRecords | None, gateway: str | None) -> list[Reach]:
         """Return what this edge has said of gateways of a VPC that it does not carry any more."""

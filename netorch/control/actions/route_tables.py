@@ -36,7 +36,7 @@ from netorch.model.mapping import GatewayMapping, Reach
 from netorch.model.outside.gateway import GATEWAYS
 from netorch.model.routing.effective import PROPAGATED, Learned, effective
 from netorch.model.routing.peering import PeeringConnection
-from netorch.model.routing.reach import learned
+from netorch.model.routing.reach import learned, said_by_seats
 from netorch.model.routing.target import BLACKHOLE, LOCAL, TargetRecord, available_targets, target_of
 from netorch.model.security import PrefixList
 from netorch.model.vpc import TABLE_NUMBER_LAST, RouteTable, Subnet, Tags, Vpc, VpcRoute
@@ -314,9 +314,11 @@ def describe_route_tables(store: Store, caller: Caller, vpc_id: str) -> list[Rou
         (stored.record for stored in gateways.values()),
         lists.values(),
     )
-    reaches = [stored.record for stored in listed(store, keys.mapping(vpc.vni, keys.REACH), Reach).values()]
-    mappings = (get(store, keys.gateway_mapping(vpc.vni, found), GatewayMapping) for found in gateways)
-    targets: list[TargetRecord] = [*enis, *peerings, *(found.record for found in mappings if found is not None)]
+    found_mappings = (get(store, keys.gateway_mapping(vpc.vni, found), GatewayMapping) for found in gateways)
+    mappings = [found.record for found in found_mappings if found is not None]
+    said = (stored.record for stored in listed(store, keys.mapping(vpc.vni, keys.REACH), Reach).values())
+    reaches = said_by_seats(said, {mapping.gateway: mapping.seats for mapping in mappings})
+    targets: list[TargetRecord] = [*enis, *peerings, *mappings]
     available = {version: available_targets(targets, version) for version in (4, 6)}
     main = next((table.id for table in tables if table.main), "")
     return [

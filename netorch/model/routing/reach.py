@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 
 from netorch.model.addr import Prefix, parse_prefix
@@ -34,34 +34,55 @@ def learned(reaches: Iterable[Reach], gateways: Container[str]) -> list[Learned]
     return [one for of_gateway in kept.values() for one in of_gateway[:MAX_LEARNED]]
 
 
-def seat_towards(host: str, gateway: str, seats: Sequence[Seat], reaches: Iterable[Reach], prefix: Prefix) -> int | None:
-    """Return the place of the seat by which a host sends to a prefix, or None if no edge reaches all of it.
+class Ways:
+    """What the edges of a gateway reach, for many questions: each looks at the prefixes around one, not at all that there are.
 
-    Of the edges that reach it, those with the best way to the longest prefix around it: EC2 prefers Direct Connect, then static
-    routes of a VPN, then the shortest AS path. Hosts spread over what is left by rendezvous hash. An edge that does not answer is
-    not looked at here: what is sent for it goes to the other one (`netorch.model.routing.seats.stand_in`).
+    What an edge says that has no seat of the gateway counts for nothing.
     """
-    ranks: dict[int, tuple[int, int, int]] = {}
-    places = {seat.host: place for place, seat in enumerate(seats)}
-    for reach in reaches:
-        if reach.gateway != gateway or reach.edge not in places:
-            continue
-        around = ((parse_prefix(found.prefix), found) for found in reach.prefixes)
-        found_ranks = [(-wide.length, found.origin, found.as_path_length) for wide, found in around if wide.contains(prefix)]
-        if found_ranks:
-            ranks[places[reach.edge]] = min(found_ranks)
-    if not ranks:
-        return None
-    best = min(ranks.values())
-    chosen = [place for place, rank in ranks.items() if rank == best]
-    return max(chosen, key=lambda place: _weight(host, gateway, seats[place].host))
+
+    def __init__(self, gateway: str, seats: Sequence[Seat], reaches: Iterable[Reach]) -> None:
+        """Take a gateway's id, its seats, and all that edges reach. Cost: O(prefixes)."""
+        self._gateway, self._seats = gateway, seats
+        self._reached = {
+            reach.edge: {parse_prefix(found.prefix): (found.origin, found.as_path_length) for found in reach.prefixes}
+            for reach in said_by_seats(reaches, {gateway: seats})
+        }
+
+    def towards(self, host: str, prefix: Prefix) -> int | None:
+        """Return the place of the seat by which a host sends to a prefix, or None if no edge reaches all of it.
+
+        Of the edges that reach it, those with the best way to the longest prefix around it: EC2 prefers Direct Connect, then
+        static routes of a VPN, then the shortest AS path. Hosts spread over what is left by rendezvous hash. An edge that does
+        not answer is not looked at here: what is sent for it goes to the other one (`netorch.model.routing.seats.stand_in`).
+        """
+        ranks: dict[int, tuple[int, int, int]] = {}
+        for place, seat in enumerate(self._seats):
+            known = self._reached.get(seat.host, {})
+            around = next((wide for wide in _around(prefix) if wide in known), None)
+            if around is not None:
+                ranks[place] = (-around.length, *known[around])
+        if not ranks:
+            return None
+        best = min(ranks.values())
+        chosen = [place for place, rank in ranks.items() if rank == best]
+        return max(chosen, key=lambda place: _weight(host, self._gateway, self._seats[place].host))
+
+    def within(self, prefix: Prefix) -> list[Prefix]:
+        """Return the prefixes inside another one that are reached, in order."""
+        found = {inside for known in self._reached.values() for inside in known}
+        return sorted(inside for inside in found if inside != prefix and prefix.contains(inside))
 
 
-def reached_within(gateway: str, reaches: Iterable[Reach], prefix: Prefix) -> list[Prefix]:
-    """Return the prefixes inside another one that edges reach through a gateway, in order."""
-    texts = {found.prefix for reach in reaches if reach.gateway == gateway for found in reach.prefixes}
-    inside = (parse_prefix(text) for text in texts)
-    return sorted(found for found in inside if found != prefix and prefix.contains(found))
+def said_by_seats(reaches: Iterable[Reach], seats: Mapping[str, Iterable[Seat]]) -> list[Reach]:
+    """Return what edges say that have a seat of the gateway which they say it of; `seats` are by gateway."""
+    edges = {gateway: {seat.host for seat in found} for gateway, found in seats.items()}
+    return [reach for reach in reaches if reach.edge in edges.get(reach.gateway, ())]
+
+
+def _around(prefix: Prefix) -> Iterator[Prefix]:
+    """Yield an IPv4 prefix and all that contain it, the longest first."""
+    for length in range(prefix.length, -1, -1):
+        yield Prefix(4, prefix.network >> 32 - length << 32 - length, length)
 
 
 def _rank(one: Learned) -> tuple[int, int]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from netorch.model.addr import parse_prefix
+from netorch.model.addr import Prefix, parse_prefix
 from netorch.model.mapping import GatewayMapping, Reach, ReachedPrefix, Seat
 from netorch.model.outside.vpn import MAX_LEARNED
 from netorch.model.routing.effective import Origin
 from netorch.model.routing.metrics import DX_BGP, DX_STATIC, VPN_BGP, VPN_STATIC, origin_of
 from netorch.model.routing.next_hop import clashes, gateway_mac, target_hop
-from netorch.model.routing.reach import learned, reached_within, seat_towards
+from netorch.model.routing.reach import Ways, learned, said_by_seats
 from netorch.model.routing.seats import stand_in
 
 VGW = "vgw-00138800000000a10"
@@ -25,7 +25,7 @@ def reach(edge: str, *prefixes: tuple[str, Origin, int], gateway: str = VGW) -> 
 
 
 def place(reaches: list[Reach], prefix: str, host: str = "hv1") -> int | None:
-    return seat_towards(host, VGW, SEATS, reaches, parse_prefix(prefix))
+    return Ways(VGW, SEATS, reaches).towards(host, parse_prefix(prefix))
 
 
 @pytest.mark.parametrize(
@@ -66,8 +66,31 @@ def test_no_edge_is_chosen_that_does_not_reach_all_of_a_prefix() -> None:
 
 def test_what_is_reached_within_a_prefix() -> None:
     reaches = [reach("e1", ("10.44.0.0/16", BGP, 1), ("10.44.9.0/24", BGP, 1)), reach("e2", ("10.44.9.0/24", DX, 1))]
-    assert [str(found) for found in reached_within(VGW, reaches, parse_prefix("10.44.0.0/16"))] == ["10.44.9.0/24"]
-    assert reached_within(OTHER, reaches, parse_prefix("0.0.0.0/0")) == []
+    assert [str(found) for found in Ways(VGW, SEATS, reaches).within(parse_prefix("10.44.0.0/16"))] == ["10.44.9.0/24"]
+    assert Ways(OTHER, SEATS, reaches).within(parse_prefix("0.0.0.0/0")) == []
+
+
+def test_an_edge_without_a_seat_says_nothing() -> None:
+    reaches = [reach("e3", ("10.44.0.0/16", BGP, 1)), reach("e1", ("10.45.0.0/16", BGP, 1), gateway=OTHER)]
+    assert said_by_seats(reaches, {VGW: SEATS}) == []
+    assert Ways(VGW, SEATS, reaches).within(parse_prefix("0.0.0.0/0")) == []
+
+
+def test_many_prefixes_cost_no_more_than_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = [(f"100.{64 + number // 256}.{number % 256}.0/24", BGP, 1) for number in range(2000)]
+    ways = Ways(VGW, SEATS, [reach("e1", *many[:1000], ("0.0.0.0/0", BGP, 1)), reach("e2", *many[1000:])])
+    compared = 0
+    contains = Prefix.contains
+
+    def counted(self: Prefix, other: Prefix) -> bool:
+        nonlocal compared
+        compared += 1
+        return contains(self, other)
+
+    monkeypatch.setattr(Prefix, "contains", counted)
+    inside = ways.within(parse_prefix("0.0.0.0/0"))
+    assert [ways.towards("hv1", prefix) for prefix in inside] == [0] * 1000 + [1] * 1000
+    assert compared == 2000
 
 
 def test_a_table_learns_the_best_way_to_each_prefix_of_the_gateways_that_it_names() -> None:

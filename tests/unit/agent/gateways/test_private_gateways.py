@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 import pytest
 
+from netorch.agent.tasks.bursts import AT_ONCE, EVERY_S
 from netorch.drivers.base import LearnedRoute
 from netorch.model.eni import Host, Placement, Role, Uplink
 from netorch.model.ids import make_id
@@ -222,3 +223,40 @@ def test_an_agent_that_starts_again_changes_nothing(office: Office) -> None:
     office.world.start("hv3")
     office.settle()
     assert office.world.new_ops("hv3") == []
+
+
+def test_a_router_that_comes_and_goes_makes_an_edge_write_a_few_times_and_then_once_a_second(office: Office) -> None:
+    office.connect(static=False)
+    kernel, clock = office.world.kernels["hv3"], office.world.clock
+    begin, begun = office.world.store.list("map/").revision, clock.now
+    for number in range(200):
+        clock.now += 0.05
+        routes = [LearnedRoute(SITE, VPN_BGP + number % 7, "x-")]
+        kernel.learn(vrf_table(office.vni, VPN_GATEWAY_NUMBER), *routes)
+        office.world.turn("hv3", audits=False)
+    written = office.world.store.list("map/").revision - begin
+    assert written <= AT_ONCE + 2 * (clock.now - begun) / EVERY_S  # of reach, and of other things
+    office.settle()
+    assert office.reach()["hv3"] == {SITE: (Origin.VPN_BGP, 199 % 7)}
+
+
+@pytest.mark.parametrize("kind", ["mapping", "gateway", "connection", "secret", "reach", "interface"])
+def test_a_record_that_cannot_be_read_keeps_nothing_else_waiting(office: Office, kind: str) -> None:
+    connection = office.connect(static=False)
+    office.learn("hv3", LearnedRoute(SITE, VPN_BGP, "x-"))
+    damaged = {
+        "mapping": keys.gateway_mapping(office.vni, office.gateway),
+        "gateway": keys.resource(office.gateway),
+        "connection": keys.resource(connection.id),
+        "secret": keys.secret("hv3", connection.id),
+        "reach": keys.reach(office.vni, office.gateway, "hv4"),
+        "interface": keys.resource(make_id("dxvif", office.vni, 0xF0102030405)),
+    }
+    office.world.put(damaged[kind], b'{"odd": true}')
+    office.learn("hv3", LearnedRoute(SITE, VPN_BGP + 1, "x-"))
+    office.world.start("hv3")
+    office.settle()
+    other, subnet = office.world.vpc("b")
+    placed = office.world.run(subnet, "hv1")
+    office.settle()
+    assert any(getattr(obj, "vni", 0) == other.vni for obj in office.world.kernels["hv1"].objects.values()), placed
