@@ -6,9 +6,11 @@ from collections.abc import Mapping
 
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.ids import is_id
+from netorch.model.mapping import Reach
 from netorch.model.outside.gateway import NatGateway
 from netorch.model.routing.effective import effective, overrides, ranges_of, ranges_of_subnet
 from netorch.model.routing.peering import PeeringConnection, PeeringStatus
+from netorch.model.routing.reach import learned
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet
 from netorch.records.vpc import VpcRecords
@@ -26,6 +28,7 @@ def policy_index_of(*vpcs: VpcRecords) -> PolicyIndex:
         prefix_lists=[found for records in vpcs for found in records.each(PrefixList)],
         tables=[found for records in vpcs for found in records.each(RouteTable)],
         gateways=[eni for records in vpcs for eni in records.each(NetworkInterface) if eni.gateway],
+        reaches=[found for records in vpcs for found in records.each(Reach)],
     )
 
 
@@ -61,13 +64,13 @@ def paths_between(connection: str, *vpcs: VpcRecords) -> Paths:
     available = {connection, *(eni.id for eni in interfaces)}
     routes = {}
     for records in vpcs:
+        vpc, main = records.vpc.record, records.main_table()
         lists = {found.id: found for found in records.each(PrefixList)}
-        main = records.main_table()
         for subnet in records.each(Subnet):
             table = records.one(RouteTable, subnet.route_table) or main
             if table is not None:
-                own = ranges_of_subnet(subnet)
-                routes[subnet.id] = effective(records.vpc.record, table.routes, available=available, lists=lists, own=own)
+                own, found = ranges_of_subnet(subnet), learned(records.each(Reach), table.propagating)
+                routes[subnet.id] = effective(vpc, table.routes, available=available, lists=lists, learned=found, own=own)
     return Paths(routes, interfaces, connection)
 
 

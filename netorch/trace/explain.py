@@ -11,6 +11,7 @@ from netorch.model.eni import NetworkInterface
 from netorch.model.ids import port_name
 from netorch.model.packet import Packet
 from netorch.model.routing.effective import effective, is_reserved, ranges_of_subnet, route_of
+from netorch.model.routing.reach import learned
 from netorch.model.routing.target import BLACKHOLE, LOCAL, TargetKind
 from netorch.model.rule_text import traffic_text
 from netorch.model.security import ACL_NUMBER_LAST, AclEntry, Direction, NetworkAcl, SecurityGroup
@@ -155,9 +156,10 @@ def _black_hole(index: PolicyIndex, vpc: Vpc, packet: Packet, found: Walk) -> Ex
     table = index.table_of(sender.subnet) if sender is not None else None
     if sender is None or table is None or table.vni != vpc.vni:
         return None
-    everything = {route.target for route in table.routes}
-    own = ranges_of_subnet(index.subnets[sender.subnet])
-    found_routes = effective(vpc, table.routes, available=everything, lists=index.prefix_lists, own=own)
+    everything = {*(route.target for route in table.routes), *table.propagating}
+    own, propagated = ranges_of_subnet(index.subnets[sender.subnet]), learned(index.reaches, table.propagating)
+    lists = index.prefix_lists
+    found_routes = effective(vpc, table.routes, available=everything, lists=lists, learned=propagated, own=own)
     route = route_of(found_routes, packet.destination)
     if route is None or route.target == LOCAL:
         return None

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from netorch.model.eni import NetworkInterface
+from netorch.model.mapping import Reach
 from netorch.model.security import AclEntry, Direction, NetworkAcl, PrefixList, SecurityGroup, SecurityGroupRule
 from netorch.model.vpc import RouteTable, Subnet
 
@@ -14,7 +15,7 @@ class PolicyIndex:
     """Subnets, attached interfaces, groups, ACLs, prefix lists and route tables of one VPC, or of VPCs that are peers.
 
     An address that two peers of a VPC have is nobody's, as in the kernel. `gateways` are the interfaces of NAT gateways: their
-    subnets' ACLs apply to them, groups do not.
+    subnets' ACLs apply to them, groups do not. `reaches` are what edges reach by virtual private gateways.
     """
 
     def __init__(
@@ -26,10 +27,12 @@ class PolicyIndex:
         prefix_lists: Iterable[PrefixList],
         tables: Iterable[RouteTable] = (),
         gateways: Iterable[NetworkInterface] = (),
+        reaches: Iterable[Reach] = (),
     ) -> None:
         self.subnets = {subnet.id: subnet for subnet in subnets}
         self.interfaces = {eni.id: eni for eni in interfaces}
         self.gateways = {eni.id: eni for eni in gateways}
+        self.reaches = tuple(reaches)
         self.groups = {group.id: group for group in groups}
         self.acls = {acl.id: acl for acl in acls}
         self.prefix_lists = {found.id: found for found in prefix_lists}

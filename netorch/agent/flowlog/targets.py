@@ -13,9 +13,10 @@ from netorch.model import rules
 from netorch.model.addr import packed
 from netorch.model.eni import NetworkInterface
 from netorch.model.flow_log import FlowLog
-from netorch.model.mapping import GatewayMapping
+from netorch.model.mapping import GatewayMapping, Reach
 from netorch.model.outside.gateway import NatGateway
 from netorch.model.routing.effective import Effective, effective, ranges_of_subnet
+from netorch.model.routing.reach import learned
 from netorch.model.security import PrefixList
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records.vpc import VpcRecords
@@ -76,5 +77,6 @@ def _routes(records: VpcRecords, vpc: Vpc, eni: NetworkInterface) -> tuple[Effec
     if subnet is None or table is None:
         return ()
     lists = {found.id: found for found in records.each(PrefixList)}
-    targets = {route.target for route in table.routes}
-    return effective(vpc, table.routes, available=targets, lists=lists, own=ranges_of_subnet(subnet))
+    targets = {*(route.target for route in table.routes), *table.propagating}
+    found = learned(records.each(Reach), table.propagating)
+    return effective(vpc, table.routes, available=targets, lists=lists, learned=found, own=ranges_of_subnet(subnet))

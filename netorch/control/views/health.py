@@ -9,6 +9,7 @@ import msgspec
 from netorch.control.base.edge_users import users_of
 from netorch.control.views.direct_connect import vif_notes, vif_problems
 from netorch.control.views.mtus import sharing, too_small, unequal
+from netorch.control.views.vpn_health import vpn_notes, vpn_problems
 from netorch.model.drop_reason import VIOLATIONS
 from netorch.model.eni import EniState, Host, Instance, Role
 from netorch.model.ids import vni_of
@@ -85,6 +86,7 @@ def read_health(store: Store, now: float) -> Health:
             *_drained(inventory),
             *_on_standby(inventory),
             *vif_notes(inventory),
+            *vpn_notes(inventory),
         ),
     )
 
@@ -155,7 +157,7 @@ def _problems(inventory: Inventory, now: float) -> list[str]:
     for (host, eni), found in sorted(inventory.eni_status.items()):
         if found.state is EniState.FAILED:
             problems.append(f"host {host}: interface {eni}: {found.reason}")
-    problems += vif_problems(inventory)
+    problems += [*vpn_problems(inventory), *vif_problems(inventory)]
     problems += too_small(sharing(inventory), inventory.mtus)
     return problems
 
