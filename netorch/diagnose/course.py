@@ -22,6 +22,7 @@ from netorch.diagnose.ends import (
     source_of,
 )
 from netorch.diagnose.outside import no_gateway, no_public_address, nobodys
+from netorch.diagnose.vpn.ways import leads_to_site, starts_at_site
 from netorch.errors import NetorchError
 from netorch.model.addr import parse_ip, version_of
 from netorch.model.eni import NetworkInterface
@@ -42,11 +43,12 @@ class Course(msgspec.Struct, frozen=True, kw_only=True):
     """A packet to follow, and what it can meet."""
 
     on_way: tuple[VpcRecords, ...]  # the first is the VPC of who sends, or of who gets what comes from the internet
-    near: End | None  # who sends; None: somebody on the internet
-    far: End | None  # who has the address; None: somebody on the internet, or nobody
+    near: End | None  # who sends; None: somebody on the internet, or at a site
+    far: End | None  # who has the address; None: somebody on the internet or at a site, or nobody
     starts: tuple[Start, ...]
     packet: Packet
     outside: bool = False  # whether it is to pass an edge
+    site: bool = False  # whether one end is at a customer's site, behind a virtual private gateway
     anybody: str = ""  # the address that stands for the whole internet, where nobody there was named
     across: Across | None = None
     seen: frozenset[int] | None = None  # the VNIs of the VPCs that the caller sees; None: all
@@ -80,7 +82,8 @@ def from_interface(
     start = Departure(host=records.mappings[eni.address].record.host, ifname=port_name(eni.id), mac=eni.mac)
     on_way = [records, *([crossing.peer] if crossing is not None else [])]
     outside = crossing is None and not any(prefix.holds(*parse_ip(address)) for prefix in ranges_of(records.vpc.record))
-    far = public_end(inventory, caller, address) if outside else holder(on_way, address)
+    site = outside and leads_to_site(records, eni, address)
+    far = None if site else public_end(inventory, caller, address) if outside else holder(on_way, address)
     if far is not None and far.records.vni not in {found.vni for found in on_way}:
         on_way.append(far.records)
     across = crossing.across(records, eni, address) if crossing is not None else None
@@ -91,6 +94,7 @@ def from_interface(
         starts=(start,),
         packet=packet,
         outside=outside,
+        site=site,
         anybody=address if destination == INTERNET else "",
         across=across,
         seen=_seen(inventory, caller),
@@ -100,11 +104,22 @@ def from_interface(
 def from_internet(
     store: Store, inventory: Inventory, caller: Caller, source: str, destination: str, service: str
 ) -> tuple[VpcRecords | None, Course | Explanation]:
-    """Return the course of a packet that comes from the internet, or why none can be on its way."""
+    """Return the course of a packet that comes from the internet, or from a site of a VPC; or why none can be on its way."""
     if destination == INTERNET:
         raise NetorchError("trace: both ends are on the internet; name an instance, or its public address")
     named = None if is_outside(destination) else interface(inventory, caller, destination)
     sender = somebody(store, inventory, source)
+    if named is not None and (site := starts_at_site(store, named.records, sender)):
+        return named.records, Course(
+            on_way=(named.records,),
+            near=None,
+            far=named,
+            starts=site,
+            packet=make_packet(sender, named.eni.address, service),
+            outside=True,
+            site=True,
+            seen=_seen(inventory, caller),
+        )
     address = public_of(named, version_of(sender)) if named is not None else somebody(store, inventory, destination)
     far = named if named is not None else public_end(inventory, caller, address)
     if far is None:

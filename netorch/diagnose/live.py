@@ -18,7 +18,8 @@ from netorch.errors import KernelError
 from netorch.model.eni import Attachment, Instance
 from netorch.model.outside.gateway import TRACKING
 from netorch.model.packet import Packet
-from netorch.state.base import OUTSIDE
+from netorch.state.base import OUTSIDE, OVERLAY
+from netorch.state.names import is_private_end
 from netorch.state.owner import netns_name
 from netorch.trace.codes import OF_COUNTER, Code
 from netorch.trace.host_model import HostModel
@@ -78,6 +79,8 @@ def live_from_internet(
 ) -> Live:
     """Send a packet from the outside of an edge; the answer is heard where it leaves an edge."""
     netns = netns_name(start.host, OUTSIDE)
+    if is_private_end(start.ifname):
+        return Live(why_not="packets from a site are sent there, not here")
     if packet.version != 4:
         return Live(why_not="only IPv4 packets are sent from outside")
     if not (RUN_NETNS / netns).exists():
@@ -124,13 +127,23 @@ def _at_receiver(far: End | None) -> Iterator[tuple[Listener, ...]]:
 
 @contextmanager
 def _at_uplinks(host_models: dict[str, HostModel], way: Walk) -> Iterator[tuple[Listener, ...]]:
-    """Listen at the uplinks of edges that are here, and where the packet leaves for whom the caller does not see."""
+    """Listen where a packet leaves edges that are here: at uplinks, or at the plain ends of tunnels and VLANs to sites.
+
+    Also where it leaves for whom the caller does not see.
+    """
     with ExitStack() as stack:
         listeners = []
         for name, found in host_models.items():
-            netns = netns_name(name, OUTSIDE)
-            by = {found.uplink, way.arrived_at} if way.left and name == way.host else {found.uplink}
-            for ifname in by if found.uplink and (RUN_NETNS / netns).exists() else ():
+            netns = netns_name(name, OVERLAY if way.to_site else OUTSIDE)
+            for ifname in _ways_out(found, way) if (RUN_NETNS / netns).exists() else ():
                 listeners.append(Listener(netns, ifname))
                 stack.callback(listeners[-1].close)
         yield tuple(listeners)
+
+
+def _ways_out(found: HostModel, way: Walk) -> set[str]:
+    """Return the devices by which a packet may leave an edge."""
+    if way.to_site:
+        return {ifname for ifname in found.ends if found.link(ifname) is not None}
+    here = way.left and found.name == way.host
+    return {found.uplink, *([way.arrived_at] if here else [])} if found.uplink else set()

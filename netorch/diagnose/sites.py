@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from netorch.diagnose.desired import desired_objects
+from netorch.diagnose.vpn.ends import learned_routes, site_ends
 from netorch.drivers.base import Kernel
 from netorch.drivers.netns import RUN_NETNS, find, inside
 from netorch.errors import KernelError, NetorchError
 from netorch.model.mapping import GatewayMapping
 from netorch.records.vpc import VpcRecords
 from netorch.state.base import HOST_SLICE, OVERLAY, KernelObject, Key
+from netorch.state.l3 import Route
+from netorch.state.link import Vrf
+from netorch.state.names import VPN_GATEWAY_NUMBER, vrf_number
 from netorch.state.netns import Namespace
 from netorch.state.nft import OVER_ALLOWANCE, VPC_TABLE, NftElement, NftTable
 from netorch.state.owner import overlay_netns
@@ -33,12 +37,15 @@ def edges_of(records: VpcRecords) -> list[str]:
     return sorted({seat.host for mapping in records.each(GatewayMapping) for seat in mapping.seats})
 
 
-def modelled(store: Store, hosts: list[str], vni: int) -> tuple[dict[str, HostModel], dict[str, str]]:
-    """Return the hosts as their agents would make them for a VPC, and why some cannot be said."""
+def modelled(store: Store, hosts: list[str], on_way: Sequence[VpcRecords]) -> tuple[dict[str, HostModel], dict[str, str]]:
+    """Return the hosts as their agents would make them for the first of some VPCs, and why some cannot be said."""
     host_models, problems = {}, {}
     for host in hosts:
         try:
-            host_models[host] = HostModel(host, desired_objects(host, store, vni))
+            objects = desired_objects(host, store, on_way[0].vni)
+            ends = {ifname: end for records in on_way for ifname, end in site_ends(store, records, host).items()}
+            routes = (route for records in on_way for route in learned_routes(records, host, ends))
+            host_models[host] = HostModel(host, objects | {route.key: route for route in routes}, ends)
         except NetorchError as error:
             problems[host] = str(error)
     return host_models, problems
@@ -50,8 +57,9 @@ def dumped(hosts: list[str], desired: Mapping[str, HostModel]) -> dict[str, Host
     for host in filter(is_here, hosts):
         with kernel_of(host) as kernel:
             objects = kernel.dump() | _refusals(kernel)
-        texts = desired[host].objects if host in desired else {}
-        host_models[host] = HostModel(host, with_texts(objects, texts))
+            objects |= _learned(kernel, objects)
+        texts, ends = (desired[host].objects, desired[host].ends) if host in desired else ({}, {})
+        host_models[host] = HostModel(host, with_texts(objects, texts), ends)
     return host_models
 
 
@@ -83,6 +91,17 @@ def _refusals(kernel: Kernel) -> dict[Key, KernelObject]:
     zones = kernel.trackers[OVERLAY].refused()
     found = [NftElement(netns=OVERLAY, family=family, set=name, items=(hex(zone),), vni=HOST_SLICE) for zone in zones]
     return {element.key: element for element in found}
+
+
+def _learned(kernel: Kernel, objects: Objects) -> dict[Key, KernelObject]:
+    """Return the routes of BGP to customers' sites, which are not netorch's. Raises KernelError."""
+    vrfs = [obj for obj in objects.values() if isinstance(obj, Vrf) and vrf_number(obj.ifname) == VPN_GATEWAY_NUMBER]
+    found = [
+        Route(vni=vrf.vni, table=vrf.table, dst=one.prefix, ifname=one.ifname, metric=one.metric)
+        for vrf in vrfs
+        for one in kernel.learned(vrf.table)
+    ]
+    return {route.key: route for route in found}
 
 
 def _is_text_of(table: KernelObject | None, dumped_object: KernelObject) -> bool:

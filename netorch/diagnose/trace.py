@@ -3,10 +3,11 @@
 model    a walk over what each host's agent would make of the store
 kernel   the same walk over the kernels of the hosts that are on this machine; the others are "not here"
 probe    a live packet from the source's own namespace, or from the outside of an edge: heard by a listener where it arrives, or
-         counted by a drop counter
+         leaves for a site, or counted by a drop counter
 
 Where the packet arrives the answer is followed too; that one came back in truth is known if the receiver answers. From the
-internet a packet, or an answer, may come by any edge that carries the VPC's gateway: all of these ways must do.
+internet a packet, or an answer, may come by any edge that carries the VPC's gateway, and from a site by any tunnel or VLAN by
+which an edge reaches it: all of these ways must do.
 
 If they disagree, a kernel has drifted from the store or netorch has a bug; either way somebody must know.
 """
@@ -22,6 +23,7 @@ from netorch.diagnose.ends import is_outside
 from netorch.diagnose.live import Live, live_from_instance, live_from_internet
 from netorch.diagnose.outside import is_offered, no_edge_answers, no_port, refined
 from netorch.diagnose.policy_indexes import names_of, policy_index_of
+from netorch.diagnose.vpn.ways import refined_to_site
 from netorch.errors import KernelError, NetorchError, TraceError
 from netorch.model.addr import version_of
 from netorch.model.eni import Instance, NetworkInterface
@@ -97,7 +99,7 @@ def trace(
     name = records.vpc.record.name if records is not None else ""
     if isinstance(course, Explanation):
         return Report(source=source, destination=destination, vpc=name, packet=None, verdict=course)
-    host_models, problems = sites.modelled(store, course.hosts, course.on_way[0].vni)
+    host_models, problems = sites.modelled(store, course.hosts, course.on_way)
     for start in course.starts:
         if start.host in problems:
             raise NetorchError(problems[start.host])
@@ -157,6 +159,8 @@ def _verdict(store: Store, inventory: Inventory, index: PolicyIndex, course: Cou
         said = msgspec.structs.replace(said, fix=said.fix.replace(f"{course.anybody}/32", "0.0.0.0/0"))
     if said.code is not None:
         died = found.there if not found.there.arrived else found.back
+        if course.site and died is not None and end is not None:
+            return refined_to_site(store, said, died, end)
         if not course.outside or died is None or end is None or not is_offered(store):
             return said
         return refined(store, said, died, end)

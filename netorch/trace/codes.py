@@ -63,6 +63,20 @@ class Code(Enum):
         "EIGW_REQUIRES_SOURCE_IN_VPC",
         "an egress-only internet gateway carries connections that interfaces of its own VPC open, from ranges out of a pool",
     )
+    BAD_STATE_VPN = "BAD_STATE_VPN", "the tunnel of the VPN connection carries no packets"
+    BAD_STATE_VIRTUAL_INTERFACE = "BAD_STATE_VIRTUAL_INTERFACE", "the port of the virtual interface has no carrier"
+    VGW_REACHES_NO_SUCH_ADDRESS = (
+        "VGW_REACHES_NO_SUCH_ADDRESS",
+        "the edge that the packet came to reaches the address neither by a tunnel nor by a virtual interface",
+    )
+    VGW_REJECTS_SPOOFED_TRAFFIC = (
+        "VGW_REJECTS_SPOOFED_TRAFFIC",
+        "the virtual private gateway does not reach the source, so nothing from there comes in",
+    )
+    VGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS = (
+        "VGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS",
+        "a virtual private gateway lets in what is for an interface of its VPC, and nobody there has the address",
+    )
     PROTOCOL_RESTRICTION = "PROTOCOL_RESTRICTION", "a NAT gateway carries TCP, UDP and ICMP only"
     NGW_NO_FREE_PORT = (
         "NGW_NO_FREE_PORT",
@@ -126,6 +140,7 @@ OF_COUNTER: Final[dict[str, Code]] = {
     "no_gateway": Code.NO_GATEWAY_TAKES_IT,
     "outside_transit": Code.NO_TRANSIT,
     "outside_source": Code.IGW_REJECTS_SPOOFED_TRAFFIC,
+    "unreached": Code.VGW_REJECTS_SPOOFED_TRAFFIC,
     "gateway_source": Code.IGW_REJECTS_SPOOFED_TRAFFIC,
     "uplink_network": Code.NO_WAY_TO_UPLINK,
     "border_ttl": Code.ROUTER_ANSWERS_PINGS_ONLY,

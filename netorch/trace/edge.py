@@ -1,8 +1,9 @@
-"""A packet's way through an edge, from the overlay to the internet and back, and through the namespaces of gateways.
+"""A packet's way through an edge, from the overlay to the internet or a site and back, and through the namespaces of gateways.
 
 gateway     the filters of the cable: a public address in place of the private one
 outside     route and rules: by the uplink, or by a cable to whom another public address stands for
 uplink      the packet has left, or comes
+site        likewise, by a tunnel or VLAN to a customer's site
 nat         the namespace of a NAT gateway: its subnet's ACL, its own address in place of the sender's, and back
 egress-only the namespace of an egress-only internet gateway: answers to what instances have begun, and nothing else from outside
 """
@@ -18,7 +19,8 @@ from netorch.model.routing.seats import gateway_kind
 from netorch.model.routing.target import TargetKind
 from netorch.state.base import OUTSIDE
 from netorch.state.l3 import MAIN_TABLE
-from netorch.state.link import CableEnd, Vxlan
+from netorch.state.link import CableEnd, Vlan, Vxlan, Xfrm
+from netorch.state.names import is_private_end
 from netorch.state.tc import EGRESS, INGRESS, Drop, Match, Nat, Redirect, TcFilter
 from netorch.trace.codes import Code
 from netorch.trace.hooks.skb import Skb
@@ -43,8 +45,10 @@ class EdgeSteps(Steps):
         raise NotImplementedError
 
     def from_uplink(self, start: Arrival) -> str:
-        """Follow the packet from an edge's uplink on."""
+        """Follow the packet from an edge's uplink on, or from the device to a site."""
         host_model = self._host_models.get(start.host)
+        if host_model is not None and is_private_end(start.ifname):
+            return self._from_site(host_model, start.ifname)
         device = host_model.outside_link(start.ifname) if host_model is not None else None
         said = f"{self._packet.source} to {self._packet.destination}"
         if not isinstance(device, CableEnd):  # else it comes from whom the caller does not see
@@ -53,6 +57,25 @@ class EdgeSteps(Steps):
             self._die(start.host, Place.UPLINK, f"{said}; it is not up", Code.PORT_MISSING)
         self._note(start.host, Place.UPLINK, said)
         return self._outside(host_model, device)
+
+    def _from_site(self, host_model: HostModel, ifname: str) -> str:
+        """Follow the packet from a tunnel or VLAN on."""
+        device, said = host_model.link(ifname), f"{self._packet.source} to {self._packet.destination}"
+        if device is None:
+            self._die(host_model.name, Place.SITE, f"{ifname}: {said}; it is not up", Code.PORT_MISSING)
+        end = host_model.ends.get(ifname)
+        self._note(host_model.name, Place.SITE, f"{said} comes by {end.words}" if end is not None else f"{ifname}: {said}")
+        return self._through(host_model, device, Skb(packet=self._packet))
+
+    def _to_site(self, host_model: HostModel, device: Xfrm | Vlan) -> str:
+        """Let the packet leave by a tunnel or VLAN, if that carries packets."""
+        end = host_model.ends.get(device.ifname)
+        if end is None:
+            self._die(host_model.name, Place.SITE, f"{device.ifname} is of no tunnel or VLAN that is known", Code.STALE_MAPPING)
+        if end.problem:
+            self._die(host_model.name, Place.SITE, f"{end.words}: {end.problem}", end.code, (device.ifname, ""))
+        self._note(host_model.name, Place.SITE, f"left by {end.words}", devices=(device.ifname, ""))
+        return device.ifname
 
     def _leave(self, host_model: HostModel, near: CableEnd, lladdr: str) -> str:
         """Follow the packet through a cable to another namespace: to the outside, or into a gateway's own one."""

@@ -1,29 +1,44 @@
-"""One host's objects, arranged for look-ups: links, routes, next hops, tables."""
+"""One host's objects, arranged for look-ups: links, routes, next hops, tables; and what is known of its ways to sites."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 
+import msgspec
+
 from netorch.model.addr import BITS, parse_ip, parse_prefix
 from netorch.state.base import OUTSIDE, OVERLAY, UNDERLAY, KernelObject, Key, link_key, up_key
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import MAIN_TABLE, Address, Neighbour, Route
-from netorch.state.link import CableEnd, TapPort, Uplink, VethPort, Vrf, Vxlan
+from netorch.state.link import CableEnd, TapPort, Uplink, VethPort, Vlan, Vrf, Vxlan, Xfrm
+from netorch.state.names import VPN_GATEWAY_NUMBER, vrf_table
 from netorch.state.tc import StrangeFilter, TcFilter
+from netorch.trace.codes import Code
 from netorch.trace.hooks.nft import Ruleset, table_of
 
 Objects = Mapping[Key, KernelObject]
-Device = VethPort | TapPort | Vxlan | CableEnd  # that packets come in or leave by
+ToSite = Xfrm | Vlan
+Device = VethPort | TapPort | Vxlan | CableEnd | ToSite  # that packets come in or leave by
 OutsideDevice = CableEnd | Uplink
 
 
-class HostModel:
-    """What a host holds, desired or dumped; nothing is changed."""
+class SiteEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of a tunnel, or of a VLAN, to a customer's site."""
 
-    def __init__(self, name: str, objects: Objects) -> None:
+    words: str  # what people call it, and its other end
+    code: Code  # of what ends there while it is down
+    problem: str = ""  # why it is down; nothing: it carries packets
+    learned: int = 0  # prefixes by BGP
+
+
+class HostModel:
+    """What a host holds, desired or dumped; nothing is changed. `ends` are those of an edge's tunnels and VLANs, by device."""
+
+    def __init__(self, name: str, objects: Objects, ends: Mapping[str, SiteEnd] | None = None) -> None:
         self.name = name
         self.objects = objects
+        self.ends = ends or {}
         self._gateway_tables: dict[str, Ruleset | None] = {}
 
     @cached_property
@@ -91,6 +106,19 @@ class HostModel:
                 return route
         return None
 
+    def ways_to_site(self, vni: int, address: str) -> list[str]:
+        """Return the devices by which an edge reaches an address of a VPC's sites, and that are up."""
+        table = vrf_table(vni, VPN_GATEWAY_NUMBER)
+        routes = (
+            obj for obj in self.objects.values() if isinstance(obj, Route) and obj.table == table and obj.ifname in self.ends
+        )
+        found = {route.ifname for route in routes if parse_prefix(route.dst).holds(*parse_ip(address))}
+        return sorted(ifname for ifname in found if not self.ends[ifname].problem and self.link(ifname) is not None)
+
+    def is_vrf(self, ifname: str) -> bool:
+        """Return whether a device is a VRF."""
+        return isinstance(self.objects.get(link_key(ifname)), Vrf)
+
     def way_out(self, address: str) -> Route | None:
         """Return the route to an address in the outside, if it leads anywhere."""
         found = self.route(MAIN_TABLE, address, OUTSIDE)
@@ -124,7 +152,7 @@ class HostModel:
         return found if isinstance(found, OutsideDevice) and up_key(ifname, OUTSIDE) in self.objects else None
 
     def link(self, ifname: str, netns: str = OVERLAY) -> Device | None:
-        """Return a port, a VXLAN device or a cable's end that is there and up."""
+        """Return a port, a VXLAN device, a cable's end or the device to a site that is there and up."""
         found = self.objects.get(link_key(ifname, netns))
         return found if isinstance(found, Device) and up_key(ifname, netns) in self.objects else None
 

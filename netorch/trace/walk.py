@@ -11,11 +11,12 @@
                 ... and again zone, route, policy: the interface's own rules
     delivery    the receiver's port; an interface that is only on the way is taken to send the packet on as it is
 
-On an edge `netorch.trace.edge` goes on: to the internet and back, and through the namespaces of gateways.
+On an edge `netorch.trace.edge` goes on: to the internet or a customer's site and back, and through the namespaces of gateways.
 
 Nothing is asked of anybody and nothing is changed. What connection tracking knows must be said (`Ct`); without a word a packet
 that can begin a connection begins one, and any other belongs to none. The answer to a packet (`round_trip`) belongs to the
-connection that the packet has begun, on all hosts that it has passed; from the internet it may come by any edge.
+connection that the packet has begun, on all hosts that it has passed; from the internet it may come by any edge, from a site by
+any tunnel or VLAN.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from netorch.errors import TraceError
 from netorch.model.packet import Packet
 from netorch.state.base import OVERLAY
 from netorch.state.l3 import BLACKHOLE, Route
-from netorch.state.link import CableEnd, Vxlan
-from netorch.state.names import is_inlet, vni_of_table
+from netorch.state.link import CableEnd, Vlan, Vxlan, Xfrm
+from netorch.state.names import VPN_GATEWAY_NUMBER, is_inlet, is_private_end, vni_of_ifname, vni_of_table, vrf_number
 from netorch.state.tc import EGRESS, INGRESS, Drop, Match, Receive, Redirect
 from netorch.trace.codes import Code
 from netorch.trace.edge import EdgeSteps
@@ -88,6 +89,10 @@ def _recognised(asked: Packet, back: Walk) -> Walk:
 
 def _ends(host_models: Mapping[str, HostModel], there: Walk) -> list[Start]:
     """Return where the answer to a packet may begin."""
+    if there.to_site:
+        vni, site = vni_of_ifname(there.arrived_at), there.packet.destination
+        models = sorted(host_models.items())
+        return [Arrival(host=name, ifname=ifname) for name, found in models for ifname in found.ways_to_site(vni, site)]
     if there.left:
         edges = [(name, found) for name, found in sorted(host_models.items()) if found.uplink]
         if there.arrived_at == host_models[there.host].uplink:
@@ -95,6 +100,13 @@ def _ends(host_models: Mapping[str, HostModel], there: Walk) -> list[Start]:
         return [Arrival(host=name, ifname=there.arrived_at) for name, found in edges if found.outside_link(there.arrived_at)]
     lladdr = host_models[there.host].neighbour(there.arrived_at, there.packet.destination) if there.arrived else None
     return [Departure(host=there.host, ifname=there.arrived_at, mac=lladdr)] if lladdr is not None else []
+
+
+def _unreachable(link: Device) -> Code:
+    """Return the code of a packet for which there is no route where it came in by a device."""
+    if is_inlet(link.ifname) and vrf_number(link.vrf) == VPN_GATEWAY_NUMBER:
+        return Code.VGW_REACHES_NO_SUCH_ADDRESS
+    return Code.VGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS if is_private_end(link.ifname) else Code.NO_ROUTE_TO_DESTINATION
 
 
 class _Walker(EdgeSteps):
@@ -143,6 +155,8 @@ class _Walker(EdgeSteps):
             return self._tunnel(host_model, out, route.via)
         if isinstance(out, CableEnd):
             return self._cable(host_model, out, route.via or destination)
+        if isinstance(out, Xfrm | Vlan):
+            return self._to_site(host_model, out)
         return self._deliver(host_model, out, route.via)
 
     def _enter(self, host_model: HostModel, link: Device, skb: Skb) -> int:
@@ -172,9 +186,9 @@ class _Walker(EdgeSteps):
                 self._die(host_model.name, Place.INLET, said, Code.ENI_SOURCE_DEST_CHECK_RESTRICTION, (link.ifname, ""))
             said = f"{route.dst} is a black hole in {link.vrf}"
             self._die(host_model.name, Place.ROUTE, said, Code.BAD_STATE_ROUTE, (link.ifname, ""))
-        if route is None or not route.ifname:
+        if route is None or not route.ifname or host_model.is_vrf(route.ifname):  # from VRF to VRF go the router's errors alone
             said = f"{destination} is unreachable in {link.vrf}"
-            self._die(host_model.name, Place.ROUTE, said, Code.NO_ROUTE_TO_DESTINATION, (link.ifname, ""))
+            self._die(host_model.name, Place.ROUTE, said, _unreachable(link), (link.ifname, ""))
         out = host_model.link(route.ifname)
         via = f" via {route.via}" if route.via else ""
         if out is None:

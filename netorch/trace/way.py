@@ -50,6 +50,7 @@ class Place(Enum):
     GATEWAY = "gateway"  # the cable between overlay and outside, where public addresses stand for private ones
     OUTSIDE = "outside"
     UPLINK = "uplink"
+    SITE = "site"  # the tunnel or VLAN to a customer's site
 
 
 class Ct(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +71,7 @@ class Departure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Arrival(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a packet comes from the internet: an edge, and its uplink."""
+    """Where a packet comes from outside: an edge, and its uplink, or the device of a tunnel or VLAN to a site."""
 
     host: str
     ifname: str
@@ -92,7 +93,10 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Walk(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole way. `arrived_at` is a port, a router or an uplink; else `code` says why it died, on the last hop's host."""
+    """A whole way. `arrived_at` is a port, a router, an uplink or the device to a site.
+
+    Without it `code` says why the packet died, on the last hop's host.
+    """
 
     hops: tuple[Hop, ...]
     arrived_at: str = ""
@@ -104,13 +108,18 @@ class Walk(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def arrived(self) -> bool:
-        """Return whether it was delivered, or has left for the internet."""
+        """Return whether it was delivered, or has left for the internet or a site."""
         return bool(self.arrived_at)
 
     @property
     def left(self) -> bool:
-        """Return whether it has left for the internet."""
-        return self.arrived and self.hops[-1].place is Place.UPLINK
+        """Return whether it has left for the internet, or for a site."""
+        return self.arrived and self.hops[-1].place in (Place.UPLINK, Place.SITE)
+
+    @property
+    def to_site(self) -> bool:
+        """Return whether it has left for a site."""
+        return self.arrived and self.hops[-1].place is Place.SITE
 
     @property
     def host(self) -> str:
@@ -126,7 +135,7 @@ class Walk(msgspec.Struct, frozen=True, kw_only=True):
 class RoundTrip(msgspec.Struct, frozen=True, kw_only=True):
     """The ways of a packet and of the answer to it; there is none to a packet that died, nor one on a way from the router.
 
-    The answer from the internet may come by any edge of a pair, so it has a way from each.
+    An answer from the internet may come by any edge of a pair, one from a site by any tunnel or VLAN: it has a way from each.
     """
 
     there: Walk

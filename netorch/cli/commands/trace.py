@@ -39,11 +39,12 @@ def command(
     """Follow a packet that opens a connection: tcp/443, udp/53, icmp (the default) or a protocol number.
 
     SOURCE is an instance, an interface's id, or outside of all VPCs: `internet` or an address. DESTINATION is one of these; an
-    instance that is reached from the internet is reached by its public address. Each place on the packet's path has three
-    columns: as the store says it should be (model), as the hosts' kernels are (kernel, those on this machine), and by a live
-    packet from the source's namespace, or from the outside of an edge (probe). Of a packet that arrives the answer is followed
-    back in the same way, from the internet by each edge: reachable means that all pass. A NAT gateway is one place of a path,
-    behind which the packet has another source. An egress-only internet gateway is one place, too.
+    instance that is reached from the internet is reached by its public address, and from an address at a site of its VPC by its
+    own. Each place on the packet's path has three columns: as the store says it should be (model), as the hosts' kernels are
+    (kernel, those on this machine), and by a live packet from the source's namespace, or from the outside of an edge (probe). Of
+    a packet that arrives the answer is followed back in the same way, from the internet by each edge, from a site by each tunnel
+    or VLAN: reachable means that all pass. A NAT gateway is one place of a path, behind which the packet has another source. An
+    egress-only internet gateway is one place, too.
 
     \b
     netorch trace shop/web-1 internet tcp/443

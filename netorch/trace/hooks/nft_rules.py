@@ -16,6 +16,8 @@ import msgspec
 from msgspec import structs
 
 from netorch.errors import TraceError
+from netorch.model.packet import ACK, FIN, RST, SYN
+from netorch.model.security import TCP
 from netorch.trace.hooks.jhash import jhash
 from netorch.trace.hooks.skb import CT_STATES, FIELDS, Field, Skb, Value, raw_field
 from netorch.trace.hooks.values import Table, parse_span
@@ -53,6 +55,7 @@ _TOKEN: Final = re.compile(r'"[^"]*"|@[a-z]+,\d+,\d+|[{}]|,|[^\s{},]+')
 # What decides nothing about one packet alone -> how many words it takes. A single packet is within every limit.
 _UNHEARD: Final = {"limit": 6, "log": 7}  # limit rate R burst N packets; log prefix P group G snaplen N
 _OPERATORS: Final = {"|": or_, "&": and_}
+_TCP_FLAGS: Final = {"fin": FIN, "syn": SYN, "rst": RST, "ack": ACK}
 _BITMASKS: Final = frozenset({"ct state", "ct status"})
 
 
@@ -114,6 +117,10 @@ class _Parser:
             address = self.words[3]
             del self.words[:4]
             self.steps.append(lambda skb, sets: _rename(skb, address))
+        elif self.words[:2] == ["tcp", "flags"]:
+            self._tcp_flags()
+        elif self.words[:2] == ["tcp", "option"]:  # of what a connection may have, which no look-up asks for
+            del self.words[: 7 if self.words[5] == "rt" else 6]
         elif head == "snat":
             self._translation()
         elif head == "reject":  # the packet itself ends here
@@ -145,6 +152,14 @@ class _Parser:
 
     def _always(self, verdict: Verdict) -> None:
         self.steps.append(lambda skb, sets: verdict)
+
+    def _tcp_flags(self) -> None:
+        """Take `tcp flags & (FLAG | FLAG) == FLAG`."""
+        end = self.words.index("==")
+        masked = [word.strip("()") for word in self.words[3:end] if word != "|"]
+        mask, wanted = sum(_TCP_FLAGS[word] for word in masked), _TCP_FLAGS[self.words[end + 1]]
+        del self.words[: end + 2]
+        self.steps.append(lambda skb, sets: skb.packet.protocol == TCP and skb.packet.flags & mask == wanted)
 
     def _translation(self) -> None:
         """Take `snat ip to ADDRESS[:PORTS]`."""
