@@ -219,7 +219,7 @@ class _Walker(EdgeSteps):
         if near.peer_netns != OVERLAY:
             return self._leave(host_model, near, lladdr or "")
         far = host_model.link(near.peer)
-        if far is None or lladdr != far.lladdr:
+        if not isinstance(far, CableEnd) or lladdr != far.lladdr:
             self._die(host_model.name, Place.INLET, f"{near.ifname}: {near.peer} is not there as {lladdr}", Code.NEXT_HOP_MISSING)
         self._note(host_model.name, Place.INLET, f"{near.ifname} to {far.ifname}")
         return self._through(host_model, far, Skb(packet=self._packet))

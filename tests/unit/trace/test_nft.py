@@ -49,6 +49,10 @@ def judged(rule: str, packet: Packet, **sets: list[str]) -> bool:
         ("ct state established,related", tcp(A, B), False),
         ("ct state 0x8", tcp(A, B), True),
         ('meta sdifname "v-*"', tcp(A, B), False),
+        ("tcp flags & (syn | rst) == syn", tcp(A, B), True),
+        ("tcp flags & (syn | rst) == syn tcp option maxseg size set 1386", tcp(A, B), True),
+        ("tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu", udp(A, B), False),
+        ("tcp flags & (syn | ack) == ack", tcp(A, B), False),
     ],
 )
 def test_a_match_compares_a_part_of_the_packet(rule: str, packet: Packet, matches: bool) -> None:
