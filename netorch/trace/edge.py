@@ -19,8 +19,9 @@ from netorch.model.routing.seats import gateway_kind
 from netorch.model.routing.target import TargetKind
 from netorch.state.base import OUTSIDE
 from netorch.state.l3 import MAIN_TABLE
-from netorch.state.link import CableEnd, Vlan, Vxlan, Xfrm
+from netorch.state.link import CableEnd, Vxlan
 from netorch.state.names import is_private_end
+from netorch.state.rooted import Vlan, Xfrm
 from netorch.state.tc import EGRESS, INGRESS, Drop, Match, Nat, Redirect, TcFilter
 from netorch.trace.codes import Code
 from netorch.trace.hooks.skb import Skb

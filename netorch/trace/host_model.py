@@ -11,8 +11,9 @@ from netorch.model.addr import BITS, parse_ip, parse_prefix
 from netorch.state.base import OUTSIDE, OVERLAY, UNDERLAY, KernelObject, Key, link_key, up_key
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import MAIN_TABLE, Address, Neighbour, Route
-from netorch.state.link import CableEnd, TapPort, Uplink, VethPort, Vlan, Vrf, Vxlan, Xfrm
+from netorch.state.link import CableEnd, TapPort, Uplink, VethPort, Vrf, Vxlan
 from netorch.state.names import VPN_GATEWAY_NUMBER, vrf_table
+from netorch.state.rooted import Vlan, Xfrm
 from netorch.state.tc import StrangeFilter, TcFilter
 from netorch.trace.codes import Code
 from netorch.trace.hooks.nft import Ruleset, table_of

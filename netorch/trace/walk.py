@@ -29,8 +29,9 @@ from netorch.errors import TraceError
 from netorch.model.packet import Packet
 from netorch.state.base import OVERLAY
 from netorch.state.l3 import BLACKHOLE, Route
-from netorch.state.link import CableEnd, Vlan, Vxlan, Xfrm
+from netorch.state.link import CableEnd, Vxlan
 from netorch.state.names import VPN_GATEWAY_NUMBER, is_inlet, is_private_end, vni_of_ifname, vni_of_table, vrf_number
+from netorch.state.rooted import Vlan, Xfrm
 from netorch.state.tc import EGRESS, INGRESS, Drop, Match, Receive, Redirect
 from netorch.trace.codes import Code
 from netorch.trace.edge import EdgeSteps
