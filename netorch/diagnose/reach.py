@@ -1,14 +1,16 @@
-"""Who reaches whom in VPCs, between peers and by the internet, and what another state of the cloud would change: from records."""
+"""Who reaches whom in VPCs, between peers, by the internet and at sites, and what another state would change: from records."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 
 import msgspec
 
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.diagnose.policy_indexes import is_routed, names_of, paths_between, paths_of, peers_of, policy_index_of
-from netorch.diagnose.reach_outside import Outside, joint
+from netorch.diagnose.reach_outside import Beyond, Outside, joint
+from netorch.diagnose.vpn.reach_sites import Sites
 from netorch.model.addr import Prefix
 from netorch.model.cloud import Cloud
 from netorch.model.security import Direction
@@ -20,7 +22,7 @@ from netorch.store.trial import TrialStore
 from netorch.trace.paths import DIRECT, Path, Paths
 from netorch.trace.reach import ALL_ANSWERS, ALL_DIRECT, EquivalenceClass, Reach, Services, by_answers, texts_of
 from netorch.trace.reach import Flows as Open
-from netorch.trace.regions import distinct, label_of
+from netorch.trace.regions import distinct
 from netorch.trace.services import Spans, ports_of
 
 
@@ -55,32 +57,31 @@ class _Flows:
         self.reach = Reach(policy_index_of(*vpcs), also, _paths(vpcs))
         self.names = {eni_id: name for records in vpcs for eni_id, name in _names(records, self.of_peers).items()}
         self.classes: dict[tuple[str, int], EquivalenceClass] = {}  # by an interface's name and IP version
-        self.outside = Outside(vpcs[0], self.reach) if len(vpcs) == 1 else None
+        outside = Outside(vpcs[0], self.reach) if len(vpcs) == 1 else None
+        self.beyond: tuple[Beyond, ...] = (outside, Sites(vpcs[0], self.reach)) if outside is not None else ()
         self.public: set[tuple[str, int]] = set()  # the names of interfaces that the internet may reach, with an IP version
         for found, members in self.reach.members.items():
             for eni in members:
                 self.classes[self.names[eni.id], found.version] = found
-                if self.outside is not None and self.outside.is_public(eni, found.version):
+                if outside is not None and outside.is_public(eni, found.version):
                     self.public.add((self.names[eni.id], found.version))
 
     def between(self, source: EquivalenceClass | None, destination: EquivalenceClass | None) -> Open:
         """Return what is open, or partly; nothing from or to what is not there."""
         return self.reach.between(source, destination) if source is not None and destination is not None else {}
 
-    def by_internet(self, members: Sequence[str], region: Prefix, direction: Direction) -> Open:
-        """Return what is open between interfaces that are alike and a region of the internet."""
+    def with_region(self, beyond: Beyond, members: Sequence[str], region: Prefix, direction: Direction) -> Open:
+        """Return what is open between interfaces that are alike and a region beyond the edges."""
         key = members[0], region.version
         found = self.classes.get(key)
-        if self.outside is None or found is None:
-            return {}
-        return self.outside.between(found, region, direction, public=key in self.public)
+        return beyond.between(found, region, direction, public=key in self.public) if found is not None else {}
 
-    def path_to(self, members: Sequence[str], region: Prefix, direction: Direction) -> Path:
+    def path_to(self, beyond: Beyond, members: Sequence[str], region: Prefix, direction: Direction) -> Path:
         """Return the path between interfaces that are alike and a region: through a NAT gateway, or the direct one."""
         found = self.classes.get((members[0], region.version))
-        if self.outside is None or found is None or direction is Direction.INGRESS:
+        if found is None or direction is Direction.INGRESS:
             return DIRECT
-        return Path(self.outside.through(found, region))
+        return Path(beyond.through(found, region))
 
     def path(self, source: EquivalenceClass | None, destination: EquivalenceClass | None) -> Path:
         """Return the path of these packets; the direct one from or to what is not there."""
@@ -111,7 +112,8 @@ def matrix(inventory: Inventory, caller: Caller) -> Iterator[Flows]:
 
     They are open, or partly, unless routes drop their packets: then `code` says why. Flows between peers come last: between those
     of which the caller sees both, if some route leads to their connection. Those with the internet are of interfaces with public
-    addresses, in VPCs with a gateway, and of those that a route leads to a NAT gateway.
+    addresses, in VPCs with a gateway, and of those that a route leads to a NAT gateway. Those with sites are of interfaces that a
+    route leads to a virtual private gateway.
     """
     for scope, vpcs in _visible(inventory, caller).items():
         found = _Flows(vpcs)
@@ -120,15 +122,16 @@ def matrix(inventory: Inventory, caller: Caller) -> Iterator[Flows]:
             sources, destinations = (tuple(sorted(names[eni.id] for eni in reach.members[end])) for end in (source, destination))
             path = _in_words(reach.path(source, destination), names)
             yield from _told(scope, source.version, sources, destinations, by_answers(permitted, {}), reach.protocols, path)
-        for direction, region, flow in found.outside.flows() if found.outside is not None else ():
-            ends = _ends(tuple(sorted(names[eni.id] for eni in flow.members)), region, direction)
-            path = Path(flow.through, flow.code)
-            yield from _told(scope, region.version, *ends, by_answers(flow.permitted, {}), reach.protocols, path)
+        for beyond in found.beyond:
+            for direction, region, flow in beyond.flows():
+                ends = _ends(tuple(sorted(names[eni.id] for eni in flow.members)), beyond.label(region), direction)
+                path = Path(flow.through, flow.code)
+                yield from _told(scope, region.version, *ends, by_answers(flow.permitted, {}), reach.protocols, path)
 
 
-def _ends(inside: Sequence[str], region: Prefix, direction: Direction) -> tuple[Sequence[str], Sequence[str]]:
-    """Return the sources and destinations of flows with the internet."""
-    outside = (label_of(region),)
+def _ends(inside: Sequence[str], label: str, direction: Direction) -> tuple[Sequence[str], Sequence[str]]:
+    """Return the sources and destinations of flows with a region beyond the edges."""
+    outside = (label,)
     return (inside, outside) if direction is Direction.EGRESS else (outside, inside)
 
 
@@ -210,23 +213,36 @@ def _changes(scope: Scope, before: _Flows, after: _Flows) -> Iterator[FlowChange
 
 
 def _outside_changes(scope: Scope, before: _Flows, after: _Flows) -> Iterator[FlowChange]:
-    """Yield the changes of flows with the internet, likewise."""
+    """Yield the changes of flows with the internet and with sites, likewise."""
     alike: dict[tuple[int, EquivalenceClass | None, bool, EquivalenceClass | None, bool], list[str]] = {}
     for key in sorted(before.classes.keys() | after.classes.keys()):
         of = before.classes.get(key), key in before.public, after.classes.get(key), key in after.public
         alike.setdefault((key[1], *of), []).append(key[0])
-    all_regions = joint(*(found.outside.regions for found in (before, after) if found.outside is not None))
-    for (version, *_), members in alike.items():
-        for direction in (Direction.EGRESS, Direction.INGRESS):
-            changes = {}
-            for region in (region for region in all_regions if region.version == version):
-                old, new = (found.by_internet(members, region, direction) for found in (before, after))
-                changes[region] = by_answers(new, old), by_answers(old, new)
-            for region, (more, less) in distinct(changes):
-                path = after.path_to(members, region, direction)
-                for opened, part in ((True, more), (False, less)):
-                    for flows in _told(scope, version, *_ends(members, region, direction), part, after.reach.protocols, path):
-                        yield FlowChange(opened=opened, flows=flows)
+    for old, new in zip_longest(before.beyond, after.beyond):
+        for (version, *_), members in alike.items():
+            yield from _beyond_changes(scope, before, after, (old, new), version, members)
+
+
+def _beyond_changes(
+    scope: Scope, before: _Flows, after: _Flows, beyond: tuple[Beyond | None, Beyond | None], version: int, members: Sequence[str]
+) -> Iterator[FlowChange]:
+    """Yield the changes of flows between interfaces that are alike and what is beyond the edges, as it is in two states."""
+    old, new = beyond
+    known = old or new
+    assert known is not None
+    all_regions = joint(*(found.regions for found in beyond if found is not None))
+    for direction in (Direction.EGRESS, Direction.INGRESS):
+        changes = {}
+        for region in (region for region in all_regions if region.version == version):
+            was = before.with_region(old, members, region, direction) if old is not None else {}
+            is_now = after.with_region(new, members, region, direction) if new is not None else {}
+            changes[region] = by_answers(is_now, was), by_answers(was, is_now)
+        for region, (more, less) in distinct(changes):
+            path = after.path_to(new, members, region, direction) if new is not None else DIRECT
+            ends = _ends(members, known.label(region), direction)
+            for opened, part in ((True, more), (False, less)):
+                for flows in _told(scope, version, *ends, part, after.reach.protocols, path):
+                    yield FlowChange(opened=opened, flows=flows)
 
 
 def _visible(inventory: Inventory, caller: Caller) -> dict[Scope, tuple[VpcRecords, ...]]:

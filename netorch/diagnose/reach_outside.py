@@ -9,23 +9,26 @@ with neither are left out: that they are private is no fault. The internet is to
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from netorch.model.addr import Prefix, parse_ip, parse_prefix
 from netorch.model.eni import NetworkInterface
 from netorch.model.mapping import GatewayMapping, PublicMapping
+from netorch.model.mapping import Reach as Reached
 from netorch.model.outside.gateway import NatGateway
 from netorch.model.routing.effective import Effective, effective, ranges_of, ranges_of_subnet
+from netorch.model.routing.reach import learned
 from netorch.model.routing.target import TargetKind
 from netorch.model.security import Direction, PrefixList
 from netorch.model.vpc import RouteTable, Subnet
 from netorch.records.vpc import VpcRecords
 from netorch.trace.codes import Code
 from netorch.trace.reach import EquivalenceClass, Flows, Reach
-from netorch.trace.regions import code_of, distinct, regions, route_to
+from netorch.trace.regions import code_of, distinct, label_of, regions, route_to
 
 _KINDS = (TargetKind.INTERNET_GATEWAY, TargetKind.EGRESS_ONLY_GATEWAY, TargetKind.NAT_GATEWAY)
 _GATEWAYS = tuple(f"{kind.value}-" for kind in _KINDS)
+_CARRIED = (*_GATEWAYS, f"{TargetKind.VPN_GATEWAY.value}-")  # by edges
 
 
 class OutsideFlow(NamedTuple):
@@ -35,6 +38,28 @@ class OutsideFlow(NamedTuple):
     permitted: Flows
     code: Code | None  # why routes drop it
     through: tuple[str, ...]  # the gateway that packets pass which nobody is reached by
+
+
+class Beyond(Protocol):
+    """The flows between one VPC and what is beyond its edges: the internet, or customers' sites."""
+
+    regions: list[Prefix]
+
+    def label(self, region: Prefix) -> str:
+        """Return what people call a region."""
+        ...
+
+    def flows(self) -> Iterator[tuple[Direction, Prefix, OutsideFlow]]:
+        """Yield all flows that rules permit, with a code those that routes drop."""
+        ...
+
+    def between(self, found: EquivalenceClass, region: Prefix, direction: Direction, *, public: bool) -> Flows:
+        """Return what is open between members of a class, that have public addresses or have none, and a region."""
+        ...
+
+    def through(self, found: EquivalenceClass, region: Prefix) -> tuple[str, ...]:
+        """Return the gateway that packets from a class to a region pass and nobody is reached by, if they pass one."""
+        ...
 
 
 class _Nat(NamedTuple):
@@ -64,7 +89,7 @@ class Outside:
 
     def __init__(self, records: VpcRecords, reach: Reach) -> None:
         self._reach = reach
-        self._gateways = {mapping.gateway for mapping in records.each(GatewayMapping) if mapping.seats}
+        self._gateways = {mapping.gateway for mapping in _seated(records) if mapping.gateway.startswith(_GATEWAYS)}
         self._public = {mapping.eni for mapping in records.each(PublicMapping)}
         self._pools = [parse_prefix(text) for text in records.vpc.record.ipv6_pools]
         self._nats = {
@@ -72,11 +97,15 @@ class Outside:
             for nat in records.each(NatGateway)
             if nat.id in self._gateways
         }
-        self._routes = _routes(records, self._gateways) if self._gateways else {}
+        self._routes = routes_of_subnets(records) if self._gateways else {}
         named = [*reach.named, *(route.prefix for routes in self._routes.values() for route in routes)]
         versions = [4, *([6] if self._pools else [])] if self._gateways else []
         inside = ranges_of(records.vpc.record)
         self.regions = [region for version in versions for region in regions(named, inside, version)]
+
+    def label(self, region: Prefix) -> str:
+        """Return what people call a region."""
+        return label_of(region)
 
     def is_public(self, eni: NetworkInterface, version: int) -> bool:
         """Return whether the internet knows an address of an interface, and the VPC has a gateway."""
@@ -145,15 +174,21 @@ def joint(*found: Iterable[Prefix]) -> list[Prefix]:
     return sorted({region for regions_of in found for region in regions_of}, key=lambda prefix: (prefix.length, prefix.network))
 
 
-def _routes(records: VpcRecords, gateways: set[str]) -> dict[str, tuple[Effective, ...]]:
+def routes_of_subnets(records: VpcRecords) -> dict[str, tuple[Effective, ...]]:
     """Return the routes that are in force in each subnet; of targets only gateways may be gone."""
     vpc, main = records.vpc.record, records.main_table()
     lists = {found.id: found for found in records.each(PrefixList)}
+    gateways = {mapping.gateway for mapping in _seated(records)}
     routes = {}
     for subnet in records.each(Subnet):
         table = records.one(RouteTable, subnet.route_table) or main
         if table is not None:
-            others = {route.target for route in table.routes if not route.target.startswith(_GATEWAYS)}
-            own = ranges_of_subnet(subnet)
-            routes[subnet.id] = effective(vpc, table.routes, available=gateways | others, lists=lists, own=own)
+            available = gateways | {route.target for route in table.routes if not route.target.startswith(_CARRIED)}
+            own, found = ranges_of_subnet(subnet), learned(records.each(Reached), table.propagating)
+            routes[subnet.id] = effective(vpc, table.routes, available=available, lists=lists, learned=found, own=own)
     return routes
+
+
+def _seated(records: VpcRecords) -> Iterator[GatewayMapping]:
+    """Yield the gateways that edges carry."""
+    return (mapping for mapping in records.each(GatewayMapping) if mapping.seats)

@@ -39,7 +39,8 @@ def command(context: click.Context, session: Session, whole: bool, differs: bool
     rules permit and routes drop is shown with the reason, and is not open.
 
     In a VPC with an internet gateway, `internet` is an end as well, for interfaces with public addresses: all of it, or a range
-    that rules or routes name apart. Flows through a NAT gateway or an egress-only one go out only.
+    that rules or routes name apart. Flows through a NAT gateway or an egress-only one go out only. What edges reach at customers'
+    sites is an end for interfaces that a route leads to the virtual private gateway: `on-prem 10.44.0.0/16 via vgw-...`.
 
     Exit codes of --matrix: 0 all of it, 2 something cannot be read and is left out; of --diff: 0 the file changes no flow, 2 it
     opens or closes one, be it for some ports of the answer only.
