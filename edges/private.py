@@ -31,7 +31,7 @@ from netorch.compiler.private import LocalTunnel, LocalVif
 from netorch.model.addr import Prefix, parse_prefix
 from netorch.model.eni import Role
 from netorch.model.mapping import Reach
-from netorch.model.outside.vpn import inside_addresses
+from netorch.model.outside.vpn import inside_ends
 from netorch.model.routing.effective import ranges_of
 from netorch.model.routing.next_hop import gateway_mac
 from netorch.model.routing.reach import said_by_seats
@@ -149,7 +149,7 @@ def announced(view: VpcView) -> tuple[str, ...]:
 def _far(end: LocalTunnel | LocalVif) -> str:
     if isinstance(end, LocalVif):
         return end.vif.peer
-    return inside_addresses(end.connection.tunnels[end.place].inside_cidr)[1]
+    return inside_ends(end.connection.tunnels[end.place])[1]
 
 
 def _own(view: VpcView) -> list[Prefix]:

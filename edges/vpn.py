@@ -8,6 +8,9 @@ and sites may be the same as those of others. What the device is given while it 
 
 charon negotiates (netorch.drivers.charon), and a bird speaks BGP through the tunnel (netorch.drivers.bird). A static prefix is
 routed into a tunnel while that carries packets, so another tunnel or site takes over when it does not.
+
+If the other end is AWS (`Tunnel.remote`), the edge is the customer's device: it has the second address inside, and it begins,
+because AWS waits for its customer.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from netorch.model.outside.vpn import (
     VpnConnection,
     if_id,
     ikev1_is_safe,
-    inside_addresses,
+    inside_ends,
 )
 from netorch.model.routing.metrics import VPN_BGP, VPN_STATIC
 from netorch.model.vpc import Vpc
@@ -71,16 +74,16 @@ def _device(view: VpcView, gateway: Gateway, tunnel: LocalTunnel) -> Iterator[Ke
 
 def _ike(view: VpcView, tunnel: LocalTunnel) -> IkeConnection:
     connection, options = tunnel.connection, tunnel.connection.tunnels[tunnel.place].options
-    own = _own_address(view)
+    own, remote = _own_address(view), connection.tunnels[tunnel.place].remote
     by_certificate = connection.authentication is Authentication.CERTIFICATE
     return IkeConnection(
         vni=view.vni,
         name=tunnel.name,
         version=_version(tunnel),
         local=own,
-        remote=connection.address,
+        remote=remote or connection.address,
         local_identity="" if by_certificate else own,
-        remote_identity=connection.identity or ("" if by_certificate else connection.address),
+        remote_identity=remote or connection.identity or ("" if by_certificate else connection.address),
         proposals=proposals(options, 1),
         child_proposals=proposals(options, 2),
         local_traffic=connection.remote_cidr,  # EC2 calls the customer's side the local one
@@ -93,7 +96,7 @@ def _ike(view: VpcView, tunnel: LocalTunnel) -> IkeConnection:
         replay_window=options.replay_window,
         dpd_delay=max(1, options.dpd_timeout // _DPD_QUESTIONS),
         dpd_action=options.dpd_action.value,
-        initiates=options.startup_action is StartupAction.START and bool(connection.address),
+        initiates=bool(remote) or (options.startup_action is StartupAction.START and bool(connection.address)),
         secret=tunnel.secret,
         certificate=connection.certificates.get(view.host.host.name, ""),
         authority=connection.authority,
@@ -172,7 +175,7 @@ def _own_address(view: VpcView) -> str:
 
 
 def _inside(tunnel: LocalTunnel) -> tuple[str, str]:
-    return inside_addresses(tunnel.connection.tunnels[tunnel.place].inside_cidr)
+    return inside_ends(tunnel.connection.tunnels[tunnel.place])
 
 
 def _ifname(view: VpcView, tunnel: LocalTunnel) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from netorch.cli.context import Session, pass_session, warn
+from netorch.cli.context import Session, complete, pass_session, tag_option, warn
 from netorch.cli.nouns import resource_argument
 from netorch.cli.output import MACHINE, output_option, show_record, show_rows, show_value
 from netorch.cli.tunnels import file_option, key_of
@@ -81,24 +81,53 @@ def _warn_of_keys(facts: Facts, keys: dict[int, str], form: str) -> None:
 @click.command("import")
 @click.argument("file")
 @output_option
+@click.option("--vpc", help="The VPC, which has a virtual private gateway.", shell_complete=complete("vpc"))
+@click.option("--name", help="Of the connection here.")
+@click.option("--route", "routes", multiple=True, metavar="CIDR", help="Without BGP, a range of the VPC at AWS; repeatable.")
 @click.option("--dry-run", "is_only_shown", is_flag=True, help="Show what the file says, and create nothing.")
-def import_command(file: str, output: str, is_only_shown: bool) -> None:
-    """Read what AWS tells the customer of a VPN connection: its CustomerGatewayConfiguration.
+@tag_option
+@pass_session
+@click.pass_context
+def import_command(
+    context: click.Context,
+    /,
+    session: Session,
+    file: str,
+    output: str,
+    vpc: str | None,
+    name: str | None,
+    routes: tuple[str, ...],
+    is_only_shown: bool,
+    tags: dict[str, str],
+) -> None:
+    """Connect a VPC with one at AWS: an edge becomes the customer gateway that AWS knows.
 
-    FILE is that XML, or AWS's text for strongSwan; - is standard input. Shown is what an edge needs to be the customer's end.
-    Pre-shared keys are checked and not shown. Nothing can be created from it yet.
+    FILE is what AWS tells the customer of a VPN connection: its CustomerGatewayConfiguration as XML, or AWS's text for
+    strongSwan; - is standard input. The customer gateway at AWS has the address of an edge's uplink, and the AS number of the
+    virtual private gateway here. Both tunnels end at that edge. Pre-shared keys are sealed for it and not shown.
 
     Example: aws ec2 describe-vpn-connections --query 'VpnConnections[0].CustomerGatewayConfiguration' --output text |
-    netorch vpn import - --dry-run
+    netorch vpn import - --vpc shop --name aws
     """
-    from netorch.errors import ApiError
+    from netorch.cli.commands.vpn import NOUN
+    from netorch.control.actions.private.imports import import_vpn_connection
+    from netorch.control.base.routes import find_target
+    from netorch.model.routing.target import TargetKind
     from netorch.spec.load import read_file
     from netorch.spec.vpn_config.strongswan_text import read_configuration
 
-    connection, _ = read_configuration(file, read_file(file))
-    if not is_only_shown:
-        text = f"{connection.id}: an edge cannot be the customer's end yet, so nothing was created"
-        raise ApiError("UnsupportedOperation", f"{text}; add --dry-run to see what the file says")
+    connection, keys = read_configuration(file, read_file(file))
+    if is_only_shown:
+        _show_imported(connection, output)
+        return
+    if vpc is None or name is None:
+        raise click.UsageError("say with which VPC, and how to call the connection: --vpc VPC --name NAME", context)
+    gateway = find_target(session.store, session.caller, session.find("vpc", vpc)[1], TargetKind.VPN_GATEWAY, "")
+    made = import_vpn_connection(session.store, session.caller, gateway, connection, keys, name=name, routes=routes, tags=tags)
+    NOUN.show(session, made.id, output)
+
+
+def _show_imported(connection: ImportedConnection, output: str) -> None:
     record, tunnels = _imported_record(connection), _imported_tunnels(connection)
     if output in MACHINE:
         show_value({**record, "tunnels": tunnels}, output)

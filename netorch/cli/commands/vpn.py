@@ -16,7 +16,7 @@ from netorch.cli.output import MACHINE, Columns, output_option, show_record, sho
 from netorch.cli.tunnels import changed_options, file_option, key_of, text_of, tunnel_options
 from netorch.cli.vpn_config import config_command, import_command
 from netorch.cli.vpn_doctor import doctor_command
-from netorch.model.outside.vpn import TunnelOptions
+from netorch.model.outside.vpn import TunnelOptions, leads_to_aws
 
 if TYPE_CHECKING:
     from netorch.control.actions.private.wishes import TunnelWish
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from netorch.model.outside.secrets import Secret
 
 COLUMNS = Columns(
-    ("name", "vpc", "customer_gateway", "address", "routing", "state", "up"), ("identity", "asn", "routes", "edges", "tags", "id")
+    ("name", "vpc", "customer_gateway", "address", "far_side", "routing", "state", "up"),
+    ("identity", "asn", "routes", "edges", "tags", "id"),
 )
-STATUS_COLUMNS = ("vpn", "tunnel", "status", "ike", "child_sa", "bytes_in", "bytes_out", "bgp", "routes", "message")
+STATUS_COLUMNS = ("vpn", "tunnel", "far_side", "status", "ike", "child_sa", "bytes_in", "bytes_out", "bgp", "routes", "message")
 
 
 @click.group()
@@ -43,6 +44,7 @@ def row(info: VpnInfo) -> dict[str, Any]:
         **connection,
         "vpc": f"{info.vpc.owner}/{info.vpc.name}",
         "authentication": info.connection.authentication.value,
+        "far_side": far_side(info),
         "routing": "static" if info.connection.static else "bgp",
         "state": info.state.value,
         "up": f"{up} of {len(info.tunnels)}",
@@ -51,12 +53,18 @@ def row(info: VpnInfo) -> dict[str, Any]:
     }
 
 
+def far_side(info: VpnInfo) -> str:
+    """Return whose the other end is."""
+    return "AWS" if leads_to_aws(info.connection) else "customer"
+
+
 def tunnel_rows(info: VpnInfo) -> list[dict[str, Any]]:
     """Return a connection's tunnels, as EC2 does in VgwTelemetry and TunnelOptions."""
     return [
         {
             "tunnel": tunnel.number,
             "address": tunnel.tunnel.address,
+            "remote": tunnel.tunnel.remote or info.connection.address,
             "inside_cidr": tunnel.tunnel.inside_cidr,
             "status": tunnel.status.value,
             "message": tunnel.message,
@@ -94,7 +102,7 @@ def _actions() -> Actions:
 
 
 TUNNELS = Rules(
-    ("tunnel", "address", "inside_cidr", "status", "message", "accepted_routes"),
+    ("tunnel", "address", "remote", "inside_cidr", "status", "message", "accepted_routes"),
     tunnel_rows,
     counted=(),
     hidden=("tunnels", "up"),
@@ -342,6 +350,7 @@ def status_row(info: VpnInfo, tunnel: TunnelInfo) -> dict[str, Any]:
         "vpn": f"{info.vpc.owner}/{info.vpc.name}/{info.connection.name}",
         "id": info.connection.id,
         "tunnel": tunnel.number,
+        "far_side": far_side(info),
         "status": tunnel.status.value,
         "ike": said.ike if said is not None else "",
         "child_sa": said.child if said is not None else "",

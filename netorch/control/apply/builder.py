@@ -39,7 +39,7 @@ from netorch.model.mapping import GatewayMapping, PublicMapping
 from netorch.model.outside.direct_connect import VirtualInterface
 from netorch.model.outside.gateway import ONLY_GATEWAYS, NatGateway
 from netorch.model.outside.public import ElasticIp
-from netorch.model.outside.vpn import VpnConnection, peer_identity
+from netorch.model.outside.vpn import VpnConnection
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup, referred
 from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc
@@ -358,7 +358,7 @@ def delete_vpn(builder: PlanBuilder, records: VpcRecords, stored: Stored[VpnConn
     vpn, pair = stored.record, builder.pair_of(records)
     private.delete_writes(builder.step(), records.vpc, stored, pair)
     builder.vpn_uses.discard(keys.vpn_use(records.vpc.record.owner, vpn.customer_gateway, vpn.id))
-    builder.ike_peers.discard(keys.ike_peer(pair, peer_identity(vpn)))
+    builder.ike_peers.difference_update(private.ike_peers(pair, vpn))
 
 
 def delete_subnet(builder: PlanBuilder, records: VpcRecords, subnet: Stored[Subnet]) -> None:

@@ -59,7 +59,7 @@ from netorch.model.outside.direct_connect import BgpAuthentication, Connection, 
 from netorch.model.outside.gateway import GATEWAYS, EgressOnlyInternetGateway, InternetGateway, NatGateway, OnlyGateway
 from netorch.model.outside.provided import relative
 from netorch.model.outside.public import AddressPool, ElasticIp
-from netorch.model.outside.vpn import CustomerGateway, VirtualPrivateGateway, VpnConnection
+from netorch.model.outside.vpn import CustomerGateway, VirtualPrivateGateway, VpnConnection, leads_to_aws
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.rule_text import ports_text, protocol_text
 from netorch.model.security import (
@@ -82,7 +82,7 @@ D = TypeVar("D", bound=InternetGatewayDecl)
 def export_cloud(store: Store) -> Cloud:
     """Return everything in the store that a vpc.yaml can say, in order of names, with every choice spelled out.
 
-    Interfaces besides an instance's own are left out: a vpc.yaml has no words for them.
+    Interfaces besides an instance's own and VPN connections to AWS are left out: a vpc.yaml has no words for them.
     """
     return export_inventory(read_inventory(store), Caller(operator=True))
 
@@ -183,7 +183,7 @@ def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str], elasti
         internet_gateway=_gateway(records, InternetGateway, InternetGatewayDecl),
         egress_only_internet_gateway=_gateway(records, EgressOnlyInternetGateway, EgressOnlyInternetGatewayDecl),
         vpn_gateway=_vpn_gateway(records),
-        vpn_connections=normal_vpns(_vpn(vpn, elastic) for vpn in records.each(VpnConnection)),
+        vpn_connections=normal_vpns(_vpn(vpn, elastic) for vpn in records.each(VpnConnection) if not leads_to_aws(vpn)),
         prefix_lists=normal_lists(_prefix_list(stored.record) for stored in records.of(PrefixList).values()),
         security_groups=normal_groups(_group(stored.record, names) for stored in records.of(SecurityGroup).values()),
         network_acls=normal_acls(_acl(stored.record) for stored in records.of(NetworkAcl).values()),

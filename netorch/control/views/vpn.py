@@ -7,6 +7,7 @@ from enum import Enum
 import msgspec
 
 from netorch.control.base.private.sealing import sealed_places
+from netorch.control.base.private.tunnels import without_edge
 from netorch.model.outside.tunnel_problems import sentence
 from netorch.model.outside.vpn import CustomerGateway, Tunnel, VpnConnection
 from netorch.model.status import ESTABLISHED, TunnelStatus, VpnStatus
@@ -115,7 +116,7 @@ def telemetry_of(connection: VpnConnection, number: int, said: TunnelStatus | No
     """
     tunnel = connection.tunnels[number - 1]
     if not tunnel.edge:
-        return Telemetry.DOWN, "the pair of edges has one edge only"
+        return Telemetry.DOWN, without_edge(connection)
     if not has_secret:
         return Telemetry.DOWN, f"its edge has no secret for it; netorch vpn rotate {connection.name} --tunnel {number}"
     if said is None:

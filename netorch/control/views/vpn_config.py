@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from netorch.model.outside.vpn import VirtualPrivateGateway, VpnConnection
+from netorch.errors import ApiError
+from netorch.model.outside.vpn import VirtualPrivateGateway, VpnConnection, leads_to_aws
 from netorch.records.caller import Caller
 from netorch.records.read import read
 from netorch.spec.vpn_config.facts import Facts, facts_of
@@ -13,8 +14,12 @@ def customer_facts(store: Store, caller: Caller, vpn_id: str) -> Facts:
     """Return what a configuration of the customer's device is written from.
 
     Raises:
-      ApiError: InvalidVpnConnectionID.NotFound; IncorrectState while no tunnel ends at an edge.
+      ApiError: InvalidVpnConnectionID.NotFound; UnsupportedOperation for a connection to AWS; IncorrectState while no tunnel
+        ends at an edge.
     """
     vpc, connection = read(store, caller, VpnConnection, vpn_id)
+    if leads_to_aws(connection.record):
+        what = f"VPN connection {connection.record.name}: the customer's device is an edge, which knows what it needs"
+        raise ApiError("UnsupportedOperation", f"{what}; AWS is configured at AWS")
     _, gateway = read(store, caller, VirtualPrivateGateway, connection.record.gateway)
     return facts_of(connection.record, gateway.record, vpc.record.cidrs)

@@ -15,7 +15,7 @@ from netorch.errors import printable
 from netorch.model.addr import Prefix, parse_prefix
 from netorch.model.mapping import ReachedPrefix
 from netorch.model.outside import tunnel_problems
-from netorch.model.outside.vpn import MAX_LEARNED, Tunnel, VpnConnection, inside_addresses
+from netorch.model.outside.vpn import MAX_LEARNED, Tunnel, VpnConnection, inside_ends, leads_to_aws
 from netorch.model.status import ESTABLISHED, TunnelStatus
 
 BOTH: Final = 0  # number of what is not about one tunnel
@@ -87,8 +87,10 @@ def _of_tunnel(facts: VpnFacts, tunnel: TunnelFacts) -> Iterator[Finding]:
         word, text = cause
         yield Finding(tunnel=tunnel.number, word=word, text=text)
     if tunnel.drained:
-        text = f"edge {tunnel.tunnel.edge} is drained, so hosts send by the other edge; netorch host undrain {tunnel.tunnel.edge}"
-        yield Finding(tunnel=tunnel.number, word="drained", text=text, works=True)
+        edge, is_alone = tunnel.tunnel.edge, bool(tunnel.tunnel.remote)
+        way = "and AWS knows no other, so nothing is sent" if is_alone else "so hosts send by the other edge"
+        text = f"edge {edge} is drained, {way}; netorch host undrain {edge}"
+        yield Finding(tunnel=tunnel.number, word="drained", text=text, works=not is_alone)
 
 
 Cause = tuple[str, str] | None  # a word, a sentence
@@ -97,6 +99,9 @@ Cause = tuple[str, str] | None  # a word, a sentence
 def _edge(facts: VpnFacts, tunnel: TunnelFacts) -> Cause:
     """Return what is wrong with the edge, or between it and the store."""
     edge, name = tunnel.tunnel.edge, facts.connection.name
+    if not edge and leads_to_aws(facts.connection):
+        what = "it ends at no edge, because the one whose address AWS knows has gone"
+        return "no_edge", f"{what}; netorch vpn delete {name}, and import a connection to another edge"
     if not edge:
         return "no_edge", "it ends at no edge, because the pair has one edge only; the operator has to add the second one"
     if not tunnel.runs:
@@ -140,7 +145,7 @@ def _session(facts: VpnFacts, tunnel: TunnelFacts) -> Cause:
     said = tunnel.said
     if said is None or facts.connection.static or said.bgp == ESTABLISHED:
         return None
-    near, far = inside_addresses(tunnel.tunnel.inside_cidr)
+    near, far = inside_ends(tunnel.tunnel)
     asked = f"let it speak from {far} as {facts.connection.asn} to {near} as {facts.asn}"
     reason = f" ({printable(said.bgp_reason)})" if said.bgp_reason else ""
     what = f"the tunnel is up, and BGP over it is {said.bgp or 'down'}{reason}"

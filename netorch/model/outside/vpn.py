@@ -1,12 +1,15 @@
 """Site-to-Site VPN: a VPC's gateway for private networks elsewhere, the customer's device, and the tunnels between the two.
 
 A connection has two tunnels, one to each edge of the pair that carries the gateway. IPv4 only, as EC2's with such a gateway.
+
+A connection may also lead to a VPC at AWS. Then AWS is EC2 and an edge is the customer's device: both tunnels end at that edge,
+because AWS knows one address of its customer, and each leads to an address of AWS's.
 """
 
 from __future__ import annotations
 
 from enum import Enum
-from typing import Final
+from typing import ClassVar, Final
 
 from netorch.model.addr import format_ip, parse_prefix
 from netorch.model.outside.ike_identity import compared
@@ -92,9 +95,10 @@ class TunnelOptions(Part, frozen=True, kw_only=True, omit_defaults=True):
 class Tunnel(Part, frozen=True, kw_only=True, omit_defaults=True):
     """One of the tunnels of a connection."""
 
-    inside_cidr: str  # a /30 of 169.254.0.0/16: the edge has its first address, the customer's device the second
+    inside_cidr: str  # a /30 of 169.254.0.0/16: EC2's end has its first address, the customer's the second
     edge: str = ""  # the host that it ends at; nothing: the pair has no second edge, and the tunnel is down
     address: str = ""  # IPv4, of that edge in the outside; nothing if there is no edge
+    remote: str = ""  # IPv4, of AWS's end; nothing: the other end is the customer's device
     options: TunnelOptions = TunnelOptions()
 
 
@@ -103,7 +107,13 @@ class VpnConnection(Record, frozen=True, kw_only=True, omit_defaults=True):
 
     What the customer gateway says is copied when the connection is made, because edges follow the VPC only. Pre-shared keys and
     private keys are not here but sealed for the edge, at `secret/<edge>/<id>`.
+
+    If it leads to AWS, the customer gateway stands for AWS: its AS number, and the address of the first tunnel's other end.
+
+    Schema 2 added `Tunnel.remote`.
     """
+
+    SCHEMA: ClassVar[int] = 2
 
     id: str
     vni: int
@@ -140,12 +150,28 @@ def ikev1_is_safe(connection: VpnConnection) -> bool:
     return not by_psk or (bool(connection.address) and peer_identity(connection) == connection.address)
 
 
+def leads_to_aws(connection: VpnConnection) -> bool:
+    """Return whether a VPC at AWS is at the other end, and an edge is its customer's device."""
+    return any(tunnel.remote for tunnel in connection.tunnels)
+
+
+def peer_identities(connection: VpnConnection) -> tuple[str, ...]:
+    """Return what the other ends of a connection call themselves in IKE: the device one name, AWS one for each tunnel."""
+    return tuple(tunnel.remote for tunnel in connection.tunnels if tunnel.remote) or (peer_identity(connection),)
+
+
 def if_id(vni: int, number: int, tunnel: int) -> int:
     """Return the number that ties the SAs of a tunnel (0 or 1) to its xfrm interface, unique on every edge."""
     return vni << 8 | number << 1 | tunnel
 
 
 def inside_addresses(inside_cidr: str) -> tuple[str, str]:
-    """Return the addresses of a tunnel's /30, without lengths: the edge's, the customer's."""
+    """Return the addresses of a tunnel's /30, without lengths: that of EC2's end, the customer's."""
     network = parse_prefix(inside_cidr).network
     return format_ip(4, network + 1), format_ip(4, network + 2)
+
+
+def inside_ends(tunnel: Tunnel) -> tuple[str, str]:
+    """Return the addresses inside a tunnel, without lengths: the edge's, that of the other end."""
+    first, second = inside_addresses(tunnel.inside_cidr)
+    return (second, first) if tunnel.remote else (first, second)

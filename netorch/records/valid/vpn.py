@@ -85,7 +85,24 @@ def check_vpn_connection(key: str, connection: VpnConnection) -> None:
     for tunnel in connection.tunnels:
         _tunnel(tunnel)
     need_single("tunnels", (tunnel.inside_cidr for tunnel in connection.tunnels))
-    need_single("tunnels", (tunnel.edge for tunnel in connection.tunnels if tunnel.edge))
+    _ends(connection)
+
+
+def _ends(connection: VpnConnection) -> None:
+    """Check where tunnels end: at two edges, or both at one if AWS is at the other end."""
+    remotes = [tunnel.remote for tunnel in connection.tunnels if tunnel.remote]
+    if not remotes:
+        need_single("tunnels", (tunnel.edge for tunnel in connection.tunnels if tunnel.edge))
+        return
+    if len(remotes) < len(connection.tunnels):
+        raise Invalid("tunnels: some lead to AWS, and others do not")
+    for address in remotes:
+        need_address("remote", address, 4)
+    need_single("remote", remotes)
+    if len({(tunnel.edge, tunnel.address) for tunnel in connection.tunnels}) > 1:
+        raise Invalid("tunnels: they lead to AWS, which knows one address of its customer, and end at several")
+    if connection.authentication is not Authentication.PSK:
+        raise Invalid("authentication: they lead to AWS, and only pre-shared keys are known of it")
 
 
 def _certificates(connection: VpnConnection) -> None:

@@ -29,6 +29,7 @@ VNI = 5000
 VGW, VPN, CGW = make_id("vgw", VNI, 7), make_id("vpn", VNI, 7), make_id("cgw", 0, 7)
 ONE = Tunnel(inside_cidr="169.254.10.0/30", edge="e1", address="198.18.0.21")
 TWO = Tunnel(inside_cidr="169.254.10.4/30")
+AWS = tuple(msgspec.structs.replace(ONE, inside_cidr=f"169.254.10.{4 * n}/30", remote=f"198.18.9.{n}") for n in (1, 2))
 PEM = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 PREFIX = ReachedPrefix(prefix="192.168.0.0/24", origin=Origin.VPN_BGP, as_path_length=2)
 GOOD: dict[str, Any] = {
@@ -84,6 +85,11 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("vpn", {"tunnels": (ONE, msgspec.structs.replace(TWO, edge="e2"))}),
     ("vpn", {"tunnels": (ONE, msgspec.structs.replace(TWO, inside_cidr="169.254.169.252/30"))}),
     ("vpn", {"tunnels": (ONE, msgspec.structs.replace(TWO, options=TunnelOptions(replay_window=1)))}),
+    ("vpn", {"tunnels": (AWS[0], TWO)}),
+    ("vpn", {"tunnels": (AWS[0], msgspec.structs.replace(AWS[1], edge="e2", address="198.18.0.22"))}),
+    ("vpn", {"tunnels": (AWS[0], msgspec.structs.replace(AWS[1], remote="198.18.9.1"))}),
+    ("vpn", {"tunnels": (AWS[0], msgspec.structs.replace(AWS[1], remote="2001:db8::1"))}),
+    ("vpn", {"tunnels": AWS, "authentication": Authentication.CERTIFICATE, "authority": PEM}),
     ("vpn", {"certificates": {"e1": PEM}}),
     ("vpn", {"authentication": Authentication.CERTIFICATE}),
     ("vpn", {"authentication": Authentication.CERTIFICATE, "authority": "no"}),
@@ -116,6 +122,12 @@ def test_a_record_with_one_bad_value_makes_no_sense(kind: str, change: dict[str,
 def test_a_certificate_makes_sense_with_its_authority() -> None:
     change = {"authentication": Authentication.CERTIFICATE, "authority": PEM, "certificates": {"e1": PEM * 2}}
     check_value(KEYS["vpn"], msgspec.structs.replace(GOOD["vpn"], **change))
+
+
+def test_both_tunnels_to_aws_end_at_one_edge_or_at_none() -> None:
+    gone = tuple(msgspec.structs.replace(tunnel, edge="", address="") for tunnel in AWS)
+    for tunnels in (AWS, gone):
+        check_value(KEYS["vpn"], msgspec.structs.replace(GOOD["vpn"], tunnels=tunnels))
 
 
 def test_an_agent_follows_what_edges_reach() -> None:

@@ -9,12 +9,13 @@ import msgspec
 from netorch.control.actions.private.connections import check_device, inside_of, taken_networks
 from netorch.control.actions.private.wishes import TunnelWish, check_options, check_secret, checked_route
 from netorch.control.base.private.sealing import make_psk, seal_writes
+from netorch.control.base.private.tunnels import without_edge
 from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError
 from netorch.model.outside import vpn_rules
 from netorch.model.outside.direct_connect import VirtualInterface
 from netorch.model.outside.secrets import Secret
-from netorch.model.outside.vpn import MAX_LEARNED, TUNNELS, Authentication, Tunnel, TunnelOptions, VpnConnection
+from netorch.model.outside.vpn import MAX_LEARNED, TUNNELS, Authentication, Tunnel, TunnelOptions, VpnConnection, leads_to_aws
 from netorch.model.rules import Violation
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -145,7 +146,7 @@ def rotate_secret(
     """Give a tunnel (1, 2) another secret; return the connection, and the pre-shared key if it was made here.
 
     With pre-shared keys and without a `secret`, one is made. With certificates, `secret` is the private key of the edge's new
-    `certificate`. The tunnel is negotiated again.
+    `certificate`. AWS makes the keys of tunnels to AWS. The tunnel is negotiated again.
 
     Raises:
       ApiError: InvalidVpnConnectionID.NotFound, IncorrectState for a tunnel without an edge, or an edge without a key to seal
@@ -156,15 +157,17 @@ def rotate_secret(
     def decide() -> tuple[Writes, tuple[VpnConnection, Secret | None]]:
         _, stored = read(store, caller, VpnConnection, vpn_id)
         connection = stored.record
-        edge = tunnel_of(connection, tunnel).edge
+        edge, to_aws = tunnel_of(connection, tunnel).edge, leads_to_aws(connection)
         where = f"VPN connection {connection.name}: tunnel {tunnel}"
         check_secret(where, TunnelWish(secret=secret, certificate=certificate), connection.authentication)
         by_psk = connection.authentication is Authentication.PSK
         if not by_psk and not certificate:
             raise ApiError("MissingParameter", f"{where}: needs the edge's certificate and its private key; give both")
         if not edge:
-            what = f"{where}: ends at no edge, because the pair has one edge only"
-            raise ApiError("IncorrectState", f"{what}; the operator gives the pair another one: netorch host create")
+            another = "import a connection to another edge" if to_aws else "the operator adds another one: netorch host create"
+            raise ApiError("IncorrectState", f"{where}: ends at no edge, because {without_edge(connection)}; {another}")
+        if to_aws and secret is None:
+            raise ApiError("MissingParameter", f"{where}: AWS makes its pre-shared key; give the one that AWS shows")
         made = fresh if by_psk and secret is None else None
         writes = Writes()
         seal_writes(writes, store, edge, vpn_id, {tunnel: made or secret or fresh})

@@ -1,12 +1,12 @@
 """VPN connections: two tunnels between a VPC's virtual private gateway and a customer's device.
 
 Edges tell devices apart by what these call themselves in IKE: both tunnels of all connections at an edge end at one address. So a
-pair of edges has one connection to each such name, whoever owns it.
+pair of edges has one connection to each such name, whoever owns it. A VPC at AWS has two names, one for each tunnel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -33,7 +33,7 @@ from netorch.model.outside.vpn import (
     VirtualPrivateGateway,
     VpnConnection,
     ikev1_is_safe,
-    peer_identity,
+    peer_identities,
 )
 from netorch.model.vpc import Tags, Vpc
 from netorch.records import keys
@@ -42,6 +42,13 @@ from netorch.records.errors import duplicate_name, invalid
 from netorch.records.hosts import HostState
 from netorch.records.read import Stored, get, read, read_all, read_owned
 from netorch.store.base import Store
+
+
+class AtAws(msgspec.Struct, frozen=True, kw_only=True):
+    """What AWS knows of the edge that is its customer's device."""
+
+    address: str  # IPv4
+    asn: int  # 0 without BGP
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +60,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     local_cidr: str = "0.0.0.0/0"
     remote_cidr: str = "0.0.0.0/0"
     authority: str = ""  # with certificates
+    at_aws: AtAws | None = None  # if it leads to a VPC at AWS
     tunnels: tuple[TunnelWish, ...] = ()  # one or two; what is left out is chosen
     tags: Tags = {}
 
@@ -101,11 +109,13 @@ def create_vpn_connection(
         guard_structure(writes, vpc)
         writes.expect(keys.gateway_mapping(vpc.record.vni, gateway_id), mapping.mod_revision)
         pair = pair_of(store, around.edges)
-        if store.get(keys.ike_peer(pair, peer_identity(made))) is not None:
+        if any(store.get(peer) is not None for peer in ike_peers(pair, made)):
             raise doubled(where, made)
         create_writes(writes, vpc.record, pair, device, made, around.edges)
-        for tunnel, secret in secrets_of(made, asked, made_keys).items():
-            seal_writes(writes, store, made.tunnels[tunnel - 1].edge, made.id, {tunnel: secret})
+        sealed = secrets_of(made, asked, made_keys)
+        for edge in edges_of(made):
+            of_edge = {tunnel: secret for tunnel, secret in sealed.items() if made.tunnels[tunnel - 1].edge == edge}
+            seal_writes(writes, store, edge, made.id, of_edge)
         shown = {tunnel: key for tunnel, key in made_keys.items() if made.tunnels[tunnel - 1].edge}
         return writes, (made, shown)
 
@@ -150,7 +160,8 @@ def owner_mark(owner: str) -> str:
 
 def doubled(where: str, connection: VpnConnection) -> ApiError:
     """Return the refusal of a second connection to one device."""
-    what = f"{where}: these edges have a connection to {peer_identity(connection)} already, and tell devices apart by that"
+    names = " or ".join(peer_identities(connection))
+    what = f"{where}: these edges have a connection to {names} already, and tell devices apart by that"
     return ApiError("InvalidCustomerGateway.DuplicateIpAddress", f"{what}; let the device use another IKE identity")
 
 
@@ -168,13 +179,15 @@ def make_connection(
         raise duplicate_name("vpn", wanted.name, "the VPC")
     number = free_number(where, around.others)
     edges = ends(around.mapping.seats, number)
+    if wanted.at_aws is not None:
+        edges = (_customer_edge(where, gateway, wanted.at_aws, around.edges),) * len(asked)
     tunnels: list[Tunnel] = []
     taken = list(around.taken)
     for wish, edge in zip(asked, edges, strict=True):
         inside = inside_of(caller, where, wish.inside_cidr, taken)
         taken.append(inside)
         address = tunnel_address(around.edges[edge].host) if edge else ""
-        tunnels.append(Tunnel(inside_cidr=str(inside), edge=edge, address=address, options=wish.options))
+        tunnels.append(Tunnel(inside_cidr=str(inside), edge=edge, address=address, remote=wish.remote, options=wish.options))
     routes, local, remote = checked_tunnels(where, wanted.routes, wanted.local_cidr, wanted.remote_cidr, static=wanted.static)
     made = VpnConnection(
         id=caller.new_id("vpn", gateway.vni),
@@ -202,13 +215,27 @@ def make_connection(
 
 def check_device(where: str, connection: VpnConnection) -> None:
     """Refuse a device that edges could take for another one, or for themselves. Raises ApiError: InvalidParameterValue."""
-    if peer_identity(connection) in {tunnel.address for tunnel in connection.tunnels}:
-        what = f"the device has the address {peer_identity(connection)}, which is that of an edge"
+    taken = [name for name in peer_identities(connection) if name in {tunnel.address for tunnel in connection.tunnels}]
+    if taken:
+        what = f"the device has the address {taken[0]}, which is that of an edge"
         raise invalid(where, what, "make a customer gateway with the device's own")
     for place, tunnel in enumerate(connection.tunnels, 1):
         if tunnel.options.ike_versions == ("ikev1",) and not ikev1_is_safe(connection):
             what = "the device has an identity and pre-shared keys, and IKEv1 tells such devices apart by their address only"
             raise invalid(f"{where}: tunnel {place}", what, "let it use ikev2, or certificates")
+
+
+def _customer_edge(where: str, gateway: VirtualPrivateGateway, known: AtAws, edges: Mapping[str, HostState]) -> str:
+    """Return the edge that is the customer's device that AWS knows. Raises ApiError."""
+    if known.asn and known.asn != gateway.asn:
+        what = f"AWS expects AS {known.asn}, and virtual private gateway {gateway.id} has AS {gateway.asn}"
+        raise invalid(where, what, f"create a customer gateway with AS {gateway.asn} at AWS")
+    found = next((name for name, edge in edges.items() if tunnel_address(edge.host) == known.address), None)
+    if found is None:
+        addresses = ", ".join(f"{tunnel_address(edge.host)} ({name})" for name, edge in edges.items())
+        what = f"AWS expects {known.address}, and no edge of virtual private gateway {gateway.id} has this address"
+        raise invalid(where, what, f"create a customer gateway at AWS with the address of an edge's uplink: {addresses}")
+    return found
 
 
 def free_number(where: str, others: Iterable[VpnConnection]) -> int:
@@ -248,10 +275,20 @@ def create_writes(
     add_name(writes, vpc, made)
     writes.change(keys.owned("cgw", device.record.owner, device.record.id), device.mod_revision, device.record)
     writes.create(keys.vpn_use(vpc.owner, device.record.id, made.id), True)
-    writes.create(keys.ike_peer(pair, peer_identity(made)), made.id)
-    for tunnel in made.tunnels:
-        if tunnel.edge:
-            expect_staying(writes, edges[tunnel.edge])
+    for peer in ike_peers(pair, made):
+        writes.create(peer, made.id)
+    for edge in edges_of(made):
+        expect_staying(writes, edges[edge])
+
+
+def ike_peers(pair: str, connection: VpnConnection) -> tuple[str, ...]:
+    """Return the keys that say that a pair of edges has this connection to its other ends."""
+    return tuple(keys.ike_peer(pair, identity) for identity in peer_identities(connection))
+
+
+def edges_of(connection: VpnConnection) -> Iterator[str]:
+    """Yield each edge that tunnels end at, once."""
+    yield from dict.fromkeys(tunnel.edge for tunnel in connection.tunnels if tunnel.edge)
 
 
 def secrets_of(made: VpnConnection, asked: Sequence[TunnelWish], made_keys: Mapping[int, Secret]) -> dict[int, Secret]:
@@ -291,8 +328,8 @@ def delete_writes(writes: Writes, vpc: Stored[Vpc], connection: Stored[VpnConnec
     record = connection.record
     delete_part(writes, vpc, connection)
     writes.drop(keys.vpn_use(vpc.record.owner, record.customer_gateway, record.id))
-    writes.drop(keys.ike_peer(pair, peer_identity(record)))
-    for tunnel in record.tunnels:
-        if tunnel.edge:
-            writes.drop(keys.secret(tunnel.edge, record.id))
-            writes.drop(keys.tunnel_status(tunnel.edge, record.id))
+    for peer in ike_peers(pair, record):
+        writes.drop(peer)
+    for edge in edges_of(record):
+        writes.drop(keys.secret(edge, record.id))
+        writes.drop(keys.tunnel_status(edge, record.id))

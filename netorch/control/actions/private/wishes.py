@@ -24,6 +24,7 @@ class TunnelWish(msgspec.Struct, frozen=True, kw_only=True):
     options: TunnelOptions = TunnelOptions()
     secret: Secret | None = None  # the pre-shared key, or with a certificate its private key
     certificate: str = ""  # the edge's, PEM
+    remote: str = ""  # the address of AWS's end, if it leads to AWS
 
 
 def checked_wish(

@@ -1,6 +1,8 @@
 """What makes the VPN connections of one VPC as declared.
 
 A pre-shared key is sealed when its connection is made. Nobody can tell later whether it is still that of the file.
+
+Connections to AWS are made by `netorch vpn import` only: a file has no words for them, and they stay while the gateway does.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from netorch.control.actions.private.connections import (
     Wanted,
     create_writes,
     doubled,
+    ike_peers,
     inside_of,
     make_connection,
     owner_mark,
@@ -37,7 +40,7 @@ from netorch.model.outside.vpn import (
     Tunnel,
     VirtualPrivateGateway,
     VpnConnection,
-    peer_identity,
+    leads_to_aws,
 )
 from netorch.records import keys
 from netorch.records.errors import not_found
@@ -59,7 +62,9 @@ class VpnPlanner:
         self._decl = decl
         self._records = records
         self._guard = guard
-        self._stored = {stored.record.name: stored for stored in records.of(VpnConnection).values()}
+        keeps = not isinstance(decl.vpn_gateway, msgspec.UnsetType)
+        found = (stored for stored in records.of(VpnConnection).values() if not (keeps and leads_to_aws(stored.record)))
+        self._stored = {stored.record.name: stored for stored in found}
         self._ended: dict[str, tuple[Difference, ...]] = {}  # those that are recreated, and why
 
     def plan_deletions(self) -> None:
@@ -124,7 +129,8 @@ class VpnPlanner:
         room(builder.quotas_of(self._decl.owner), gateway.id, others, total)
         made = make_connection(builder.caller, where, gateway, device.record, asked, _wanted(decl), around)
         pair = builder.pair_of(records)
-        if (peer := keys.ike_peer(pair, peer_identity(made))) in builder.ike_peers:
+        peers = ike_peers(pair, made)
+        if not builder.ike_peers.isdisjoint(peers):
             raise doubled(where, made)
         writes, mark = self._guard(), use_key(owner_mark(self._decl.owner))
         writes.change(mark, builder.revision_of(mark), True)
@@ -132,7 +138,7 @@ class VpnPlanner:
         create_writes(writes, records.vpc.record, pair, device, made, edges)
         for tunnel, secret in secrets_of(made, asked, made_keys).items():
             builder.key_files.seal_tunnel(writes, made.tunnels[tunnel - 1].edge, made.id, tunnel, secret)
-        builder.ike_peers.add(peer)
+        builder.ike_peers.update(peers)
         builder.vpn_uses.add(keys.vpn_use(self._decl.owner, device.record.id, made.id))
         records.of(VpnConnection)[made.id] = Stored(made, ABSENT)
         path = f"{self._decl.owner}/{self._decl.name}/{decl.name}"

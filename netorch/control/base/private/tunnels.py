@@ -2,6 +2,8 @@
 
 A tunnel stays at its edge for as long as the edge has a seat of the gateway. One whose edge has gone has none, until an edge
 joins the pair and takes it. A secret is sealed for one edge, so a tunnel that comes to another one needs a new secret.
+
+Tunnels to AWS stay without: AWS knows one address of its customer, and another edge does not have it.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from netorch.model.eni import Host
 from netorch.model.ids import vni_of
 from netorch.model.mapping import GatewayMapping, Seat
 from netorch.model.outside import vpn_rules
-from netorch.model.outside.vpn import TUNNELS, Tunnel, VpnConnection
+from netorch.model.outside.vpn import TUNNELS, Tunnel, VpnConnection, leads_to_aws
 from netorch.model.routing.seats import gateway_kind
 from netorch.model.routing.target import TargetKind
 from netorch.records import keys
@@ -112,13 +114,13 @@ def _complete(store: Store, gateway: str, edge: str) -> tuple[Writes, None]:
 
 def _with_edge(tunnels: Sequence[Tunnel], edge: Host) -> tuple[Tunnel, ...]:
     """Return tunnels of which one ends at an edge, at its present address; as they are if both end elsewhere."""
-    own = next((place for place, tunnel in enumerate(tunnels) if tunnel.edge == edge.name), None)
-    empty = next((place for place, tunnel in enumerate(tunnels) if not tunnel.edge), None)
-    place = own if own is not None else empty
-    if place is None:
-        return tuple(tunnels)
-    moved = msgspec.structs.replace(tunnels[place], edge=edge.name, address=tunnel_address(edge))
-    return tuple(moved if at == place else tunnel for at, tunnel in enumerate(tunnels))
+    own = [place for place, tunnel in enumerate(tunnels) if tunnel.edge == edge.name]
+    empty = [place for place, tunnel in enumerate(tunnels) if not tunnel.edge and not tunnel.remote]
+    here, address = own or empty[:1], tunnel_address(edge)
+    return tuple(
+        msgspec.structs.replace(tunnel, edge=edge.name, address=address) if place in here else tunnel
+        for place, tunnel in enumerate(tunnels)
+    )
 
 
 def _without(tunnel: Tunnel) -> Tunnel:
@@ -134,3 +136,8 @@ def _connections(store: Store, gateway: str) -> Iterator[Stored[VpnConnection]]:
 def inside_networks(connections: Iterable[VpnConnection]) -> list[Prefix]:
     """Return the networks inside the tunnels of connections."""
     return [parse_prefix(tunnel.inside_cidr) for connection in connections for tunnel in connection.tunnels]
+
+
+def without_edge(connection: VpnConnection) -> str:
+    """Return why a tunnel of a connection has no edge."""
+    return "the edge whose address AWS knows has gone" if leads_to_aws(connection) else "the pair of edges has one edge only"

@@ -11,7 +11,7 @@ from netorch.control.actions.private.connections import Wanted, create_vpn_conne
 from netorch.control.actions.private.customers import create_customer_gateway
 from netorch.control.actions.private.gateways import create_vpn_gateway
 from netorch.model.eni import Host, Role
-from netorch.model.outside.vpn import CustomerGateway, VirtualPrivateGateway, VpnConnection
+from netorch.model.outside.vpn import CustomerGateway, VirtualPrivateGateway, VpnConnection, peer_identities
 from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -31,7 +31,7 @@ def clean(store: Store) -> None:
     found = [vpn for records in inventory.vpcs.values() for vpn in records.each(VpnConnection)]
     uses = {kv.key.rpartition("/")[2] for kv in store.list("alloc/vpn/").kvs}
     assert uses == {vpn.id for vpn in found}
-    assert len(store.list("alloc/ike/").kvs) == len(found)
+    assert len(store.list("alloc/ike/").kvs) == sum(len(peer_identities(vpn)) for vpn in found)
     ends = {keys.secret(tunnel.edge, vpn.id) for vpn in found for tunnel in vpn.tunnels if tunnel.edge}
     assert {kv.key for kv in store.list("secret/").kvs} <= ends
 

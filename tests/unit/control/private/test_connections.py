@@ -124,7 +124,7 @@ def test_a_pair_of_one_edge_has_one_tunnel(
     assert set(shown) == {1}  # the key of the other one could not be kept
     second = describe_vpn_connection(store, acme, made.id).tunnels[1]
     assert (second.status.value, second.message) == ("DOWN", "the pair of edges has one edge only")
-    with refused("IncorrectState", "ends at no edge, because the pair has one edge only"):
+    with refused("IncorrectState", "ends at no edge, because the pair of edges has one edge only"):
         changes.rotate_secret(store, acme, made.id, 2)
     make_edge("e2", 22)
     joined = describe_vpn_connection(store, acme, made.id)
