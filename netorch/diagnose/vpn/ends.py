@@ -46,7 +46,8 @@ def site_ends(store: Store, records: VpcRecords, edge: str) -> dict[str, SiteEnd
 
 
 def _tunnel(connection: VpnConnection, number: int, said: TunnelStatus | None) -> SiteEnd:
-    remote = (said.remote if said is not None else "") or connection.address
+    known = connection.tunnels[number - 1].remote or connection.address
+    remote = (said.remote if said is not None else "") or known
     words = f"tunnel {number} of VPN connection {connection.name}{f' to {remote}' if remote else ''}"
     if said is None:
         return SiteEnd(words=words, code=Code.BAD_STATE_VPN, problem="its edge has not said anything yet")

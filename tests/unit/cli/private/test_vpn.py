@@ -16,6 +16,7 @@ from netorch.store.base import Put
 from netorch.store.sqlite import SqliteStore
 from tests.unit.cli.conftest import Run
 from tests.unit.sealing import publish_keys
+from tests.unit.spec.vpn_config.test_imported import TEXT
 
 UPLINK = "eth2,198.18.0.{0}/24,198.18.0.254"
 CANARY = "Canary.0123456789"
@@ -140,3 +141,18 @@ def test_a_file_that_makes_a_connection_shows_its_keys_once(cloud: Run, tmp_path
     assert cloud("diff").stdout == ""
     exported = cloud("export").stdout
     assert not any(psk in exported for _, psk in found)
+
+
+def test_an_edge_becomes_the_customer_gateway_of_a_vpc_at_aws(cloud: Run, tmp_path: Path) -> None:
+    file = tmp_path / "aws.xml"
+    file.write_text(TEXT.replace("203.0.113.80", "198.18.0.21").replace("<asn>65000<", "<asn>64600<"))
+    said = cloud("--owner", "acme", "vpn", "import", str(file), "--vpc", "acme", "--name", "aws", "-o", "json").stdout
+    shown = json.loads(said)
+    assert (shown["far_side"], shown["asn"]) == ("AWS", 64512)
+    ends = [(tunnel["address"], tunnel["remote"]) for tunnel in shown["tunnels"]]
+    assert ends == [("198.18.0.21", "198.18.9.1"), ("198.18.0.21", "198.18.9.2")]
+    table = cloud("vpn", "show", "aws").stdout + cloud("vpn", "list").stdout + cloud("vpn", "status", code=2).stdout
+    assert table.count("AWS") == 4  # the record, the list, the status of each tunnel
+    assert "key_of" not in said + table
+    assert b"key_of" not in (tmp_path / "db").read_bytes()
+    assert "UnsupportedOperation" in cloud("vpn", "config", "aws", code=1).stderr

@@ -66,9 +66,9 @@ def test_an_import_shows_what_the_file_says_but_no_key(busy: Run, tmp_path: Path
     assert "key_of" not in said
 
 
-def test_an_import_creates_nothing_and_says_so(busy: Run, tmp_path: Path) -> None:
+def test_an_import_needs_a_vpc_and_a_name(busy: Run, tmp_path: Path) -> None:
     (tmp_path / "aws.xml").write_text(TEXT)
-    assert "UnsupportedOperation" in busy("vpn", "import", str(tmp_path / "aws.xml"), code=1).stderr
+    assert "--vpc VPC --name NAME" in busy("vpn", "import", str(tmp_path / "aws.xml"), "--vpc", "acme", code=2).stderr
 
 
 def test_a_wrong_file_is_told_with_its_place(busy: Run, tmp_path: Path) -> None:

@@ -63,9 +63,24 @@ def down(word: str, **found: str) -> TunnelStatus:
 
 
 STATIC = msgspec.structs.replace(CONNECTION, static=True, routes=(SITE,))
+TO_AWS = msgspec.structs.replace(CONNECTION.tunnels[0], remote="198.18.9.1")
+AWS = msgspec.structs.replace(CONNECTION, tunnels=(TO_AWS, msgspec.structs.replace(TO_AWS, inside_cidr="169.254.10.4/30")))
 NOWHERE = Tunnel(inside_cidr="169.254.10.0/30")
 CASES = [
     (facts(tunnel=NOWHERE), 1, "no_edge", "ends at no edge, because the pair has one edge only; the operator"),
+    (
+        facts(connection=AWS, tunnel=msgspec.structs.replace(TO_AWS, edge="", address="")),
+        1,
+        "no_edge",
+        "because the one whose address AWS knows has gone; netorch vpn delete office",
+    ),
+    (
+        facts(connection=AWS, said=said(bgp="Active", accepted=0)),
+        1,
+        "bgp_down",
+        "let it speak from 169.254.10.1 as 65000 to 169.254.10.2 as 64512",
+    ),
+    (facts(connection=AWS, drained=True), 1, "drained", "AWS knows no other, so nothing is sent; netorch host undrain e1"),
     (facts(runs=False), 1, "no_agent", "the agent of edge e1 does not run"),
     (facts(has_secret=False), 1, "no_secret", "edge e1 has no secret for it; netorch vpn rotate office --tunnel 1"),
     (facts(said=None), 1, "nothing_said", "edge e1 has not said anything of it yet"),
