@@ -60,6 +60,18 @@ BGP: Final = VpnConnection(
 STATIC: Final = msgspec.structs.replace(
     BGP, id="vpn-0013880000001000b", name="plant", number=2, static=True, routes=("10.99.0.0/16",), identity="plant.example"
 )
+AWS: Final = msgspec.structs.replace(
+    BGP,
+    id="vpn-0013880000002000d",
+    name="aws",
+    number=3,
+    asn=64512,
+    address="198.51.100.1",
+    tunnels=tuple(
+        Tunnel(inside_cidr=f"169.254.20.{4 * place}/30", edge="e1", address="198.18.0.21", remote=f"198.51.100.{place + 1}")
+        for place in range(2)
+    ),
+)
 VIF: Final = VirtualInterface(
     id="dxvif-0013880000000000c",
     vni=VNI,
@@ -104,8 +116,8 @@ def edge_view(*ends: LocalTunnel | LocalVif) -> VpcView:
     return make_view(EDGE, VPC, gateways=[GATEWAY], private=[RECORD, *REACHES, *ends], tables=())
 
 
-def tunnel(connection: VpnConnection, *, secret: str = "c2VhbGVk", is_up: bool = True) -> LocalTunnel:
-    return LocalTunnel(connection=connection, place=0, secret=secret, is_up=is_up)
+def tunnel(connection: VpnConnection, *, place: int = 0, secret: str = "c2VhbGVk", is_up: bool = True) -> LocalTunnel:
+    return LocalTunnel(connection=connection, place=place, secret=secret, is_up=is_up)
 
 
 def hypervisor_view(gateway: Gateway) -> VpcView:
@@ -129,6 +141,7 @@ def compiled(compilers: Iterable[Compiler], view: VpcView) -> str:
 
 TEXTS: Final = {
     "edge": lambda: compiled(PRIVATE, edge_view(*ENDS)),
+    "edge_to_aws": lambda: compiled(PRIVATE, edge_view(*(tunnel(AWS, place=place) for place in range(2)))),
     "edge_host": lambda: explain_state(compile_host(PRIVATE, EDGE, {VNI: edge_view(*ENDS)})),
     "hypervisor": lambda: compiled((VrfCompiler(), OverlayCompiler(), *PRIVATE), hypervisor_view(GATEWAY)),
 }
