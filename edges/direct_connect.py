@@ -14,6 +14,7 @@ from typing import Final
 
 from edges.direct_ports import interface_filters, port_objects, service_tag_objects
 from edges.private import announced, end_objects, private_gateway, table_of_gateway
+from edges.skeleton import ANSWERED
 from netorch.compiler.base import Carried, Gateway, HostPart, HostView, Part, ProblemPart, VpcPart, VpcView
 from netorch.compiler.private import LocalVif
 from netorch.model.eni import Role
@@ -21,10 +22,11 @@ from netorch.model.outside.direct_connect import BgpAuthentication, VirtualInter
 from netorch.model.outside.vpn import MAX_LEARNED, VirtualPrivateGateway
 from netorch.model.routing.metrics import DX_BGP, DX_STATIC
 from netorch.model.vpc import Vpc
-from netorch.state.base import KernelObject
+from netorch.state.base import OVERLAY, KernelObject
 from netorch.state.daemons.bgp import CustomerPeer
 from netorch.state.l3 import Address, Route
 from netorch.state.names import service_vlan_name, vlan_name
+from netorch.state.nft import NftElement
 from netorch.state.rooted import Vlan
 
 
@@ -52,6 +54,7 @@ def _device(view: VpcView, gateway: Gateway, vif: VirtualInterface) -> Iterator[
     yield Vlan(vni=vni, ifname=ifname, lower=lower, vlan=vif.vlan, mtu=vif.mtu, vrf=view.vrf)
     yield from interface_filters(vni, ifname)
     yield Address(vni=vni, ifname=ifname, address=vif.address)
+    yield NftElement(netns=OVERLAY, family="arp", set=ANSWERED, items=(ifname, vif.peer), vni=vni)
     yield from end_objects(view, gateway, ifname, vif.peer, speaks_bgp=bool(vif.asn))
 
 

@@ -18,6 +18,8 @@ gateways to instances:
   VLAN, it speaks BGP and BFD with the other end, whom `speakers` names, and answers its pings.
 * It says nothing either, but that a packet is too big or has lived too long: to the VPC about a site, and to a site about the
   VPC. Those who send from the internet have no way back here.
+* ARP by a VLAN is answered to its other end alone. Linux keeps a neighbour entry of everybody who asks, and all namespaces of a
+  machine share one limit of them: beyond it the edge's own router, and those of other customers, cannot be resolved either.
 * A drop is counted and logged as on hypervisors, for each VPC at a rate of its own.
 * `notrack` is where no packet comes. Linux loads connection tracking for it, without which there would not be the sysctls that
   all namespaces have (netorch.state.sysctls).
@@ -35,6 +37,7 @@ from netorch.state.base import OVERLAY, KernelObject
 from netorch.state.nft import VERIFIED_TEXT, VPC_DROP_SETS, NftElement, NftTable, vpc_drop_chain
 
 PASSES: Final = "passes"
+ANSWERED: Final = "answered"  # who is answered in ARP, by which device
 
 OVERLAY_INET: Final = (
     """
@@ -107,9 +110,23 @@ chain output {
 )
 
 
-def overlay_table() -> NftTable:
-    """Return the table that lets pass what comes from a gateway for its VPC."""
-    return NftTable(netns=OVERLAY, family="inet", body=OVERLAY_INET)
+OVERLAY_ARP: Final = """
+set answered {
+    type ifname . ipv4_addr
+}
+counter vlan_arp {
+}
+chain input {
+    type filter hook input priority 0; policy accept;
+    iifname . arp saddr ip @answered accept
+    iifname "d-*" counter name "vlan_arp" drop
+}
+"""
+
+
+def overlay_tables() -> tuple[NftTable, NftTable]:
+    """Return the table that lets pass what comes from a gateway for its VPC, and that of ARP."""
+    return NftTable(netns=OVERLAY, family="inet", body=OVERLAY_INET), NftTable(netns=OVERLAY, family="arp", body=OVERLAY_ARP)
 
 
 def passes(source: str, destination: str, vni: int) -> NftElement:
@@ -118,7 +135,7 @@ def passes(source: str, destination: str, vni: int) -> NftElement:
 
 
 def _table(_view: HostView, _carried: Carried) -> Iterator[KernelObject]:
-    yield overlay_table()
+    yield from overlay_tables()
 
 
 class EdgeSkeleton:

@@ -30,7 +30,7 @@ def chains() -> dict[str, list[str]]:
 def test_each_role_has_one_table_of_a_namespace_and_family(role: Role) -> None:
     host = msgspec.structs.replace(EDGE, host=msgspec.structs.replace(EDGE.host, role=role))
     tables = {obj for obj in compile_host(load_compilers(), host).values() if isinstance(obj, NftTable)}
-    own = hypervisors.overlay_tables() if role is Role.HYPERVISOR else (skeleton.overlay_table(),)
+    own = hypervisors.overlay_tables() if role is Role.HYPERVISOR else skeleton.overlay_tables()
     assert {table for table in tables if table.netns in (OVERLAY, UNDERLAY)} == {hypervisors.underlay_table(), *own}
 
 
@@ -76,7 +76,10 @@ def test_a_packet_by_vxlan_is_forwarded_only_where_a_filter_has_verified_it() ->
 
 
 def test_every_counter_has_words() -> None:
-    assert set(re.findall(r"^counter (\w+) \{", skeleton.OVERLAY_INET, re.MULTILINE)) <= {*DROP_REASONS, "suppressed"}
+    assert set(re.findall(r"^counter (\w+) \{", skeleton.OVERLAY_INET + skeleton.OVERLAY_ARP, re.MULTILINE)) <= {
+        *DROP_REASONS,
+        "suppressed",
+    }
 
 
 def test_an_element_tells_its_vpc() -> None:
