@@ -37,6 +37,8 @@ def _interfaces(view: VpcView) -> Iterator[KernelObject]:
         return
     for place, local in enumerate(view.of(LocalVif)):
         vif = local.vif
+        if _is_uplink(view.host, vif):
+            continue
         if _is_taken(view.host, vif.device):
             continue
         yield from _device(view, gateway, vif)
@@ -106,12 +108,17 @@ def _left_out(view: VpcView) -> str:
 
 
 def _problem(view: HostView, local: LocalVif) -> str:
-    """Return why a virtual interface cannot be there, or cannot have the BGP session that it is to have, or nothing."""
-    if _is_taken(view, local.vif.device):
-        return f"{local.vif.device} is the device of this edge's underlay or uplink; the operator names another one"
+    """Return why a virtual interface cannot be there, or have the BGP session that it is to have; or nothing."""
+    if _is_uplink(view, local.vif):
+        return f"{local.vif.device} is this edge's uplink, which others need; netorch dx vif delete"
     if local.vif.asn and local.vif.authentication is BgpAuthentication.MD5 and not local.secret:
         return "this edge has no BGP key for it; netorch dx vif modify --key-file"
     return ""
+
+
+def _is_uplink(view: HostView, vif: VirtualInterface) -> bool:
+    """Return whether a virtual interface is on the uplink: records that say so contradict each other."""
+    return view.host.uplink is not None and view.host.uplink.device == vif.device
 
 
 class DirectConnect:

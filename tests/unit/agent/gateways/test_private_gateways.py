@@ -114,6 +114,22 @@ class Office:
         self.settle()
 
 
+def interface(office: Office, device: str) -> VirtualInterface:
+    return VirtualInterface(
+        id=make_id("dxvif", office.vni, 0xF0102030405),
+        vni=office.vni,
+        name="port",
+        gateway=office.gateway,
+        connection="west",
+        edge="hv3",
+        device=device,
+        vlan=101,
+        asn=65010,
+        address="169.254.50.1/30",
+        peer="169.254.50.2",
+    )
+
+
 def vtep(host: str) -> str:
     return f"192.0.2.{10 + int(host[2:])}"
 
@@ -188,19 +204,7 @@ def test_statuses_are_published_and_go_with_the_gateway(office: Office) -> None:
 
 
 def test_a_port_that_is_not_there_keeps_nobody_else_waiting(office: Office) -> None:
-    vif = VirtualInterface(
-        id=make_id("dxvif", office.vni, 0xF0102030405),
-        vni=office.vni,
-        name="port",
-        gateway=office.gateway,
-        connection="west",
-        edge="hv3",
-        device="dx0",
-        vlan=101,
-        asn=65010,
-        address="169.254.50.1/30",
-        peer="169.254.50.2",
-    )
+    vif = interface(office, "dx0")
     office.put(keys.resource(vif.id), vif)
     connection = office.connect(static=True)
     agent, kernel = office.world.agents["hv3"], office.world.kernels["hv3"]
@@ -260,3 +264,13 @@ def test_a_record_that_cannot_be_read_keeps_nothing_else_waiting(office: Office,
     placed = office.world.run(subnet, "hv1")
     office.settle()
     assert any(getattr(obj, "vni", 0) == other.vni for obj in office.world.kernels["hv1"].objects.values()), placed
+
+
+def test_a_virtual_interface_on_the_uplink_takes_it_from_nobody(office: Office) -> None:
+    office.connect(static=True)
+    kernel = office.world.kernels["hv3"]
+    before = {obj.key for obj in kernel.objects.values()}
+    office.put(keys.resource(make_id("dxvif", office.vni, 0xF0102030405)), interface(office, "out0"))
+    office.settle()
+    assert {obj.key for obj in kernel.objects.values()} == before
+    assert "out0 is this edge's uplink" in office.world.agents["hv3"].reconciler.problems[office.vni]
