@@ -25,7 +25,7 @@ Section = dict[str, Value]
 _CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid. Source: unix(7)
 _LENGTH: Final = struct.Struct("!I")
 _CHUNK: Final = 1 << 16
-_MOST: Final = 512 * 1024  # bytes of a packet
+_MOST: Final = 16 << 20  # bytes of a packet; charon tells of all CHILD_SAs of an IKE_SA in one, and a peer makes many if it likes
 
 
 class CharonError(NetorchError):

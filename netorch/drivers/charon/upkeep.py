@@ -6,6 +6,7 @@ charon carries out what it was told when the SAs were made. So this is looked at
 - One that was made by other options carries packets until there is one by those of now, which is begun here; for a while only.
 - One that has been followed by another of the same connection is ended a little later: the peer has begun again.
 - A tunnel that this side is to begin is begun, again and again.
+- A peer has a few SAs at a time. charon would let it make as many as it likes, in the memory that all customers share.
 - What a killed charon has left in the kernel carries packets until the peer is back; for a while only.
 """
 
@@ -24,6 +25,8 @@ from netorch.state.daemons.ike import IkeConnection
 RETRY_S: Final = 10.0  # between two attempts to begin a tunnel
 TAKE_OVER_S: Final = 30.0  # for which SAs by former options are kept
 SETTLED_S: Final = 5.0  # after which an SA of the kernel that charon does not name is nobody's: it names a new one a little later
+MOST_SAS: Final = 8  # IKE_SAs of a connection, of which one carries packets; the others are followed for a moment
+MOST_CHILDREN: Final = 16  # CHILD_SAs of an IKE_SA, likewise
 GRACE_S: Final = 300.0  # for which SAs of a killed charon are kept
 
 
@@ -67,6 +70,8 @@ class Memory(msgspec.Struct):
 
 def steps(connection: IkeConnection, sas: Sequence[IkeSa], left: bool, memory: Memory, now: float) -> list[Step]:
     """Return what is to be done about the SAs of a tunnel; `left` says whether a killed charon has left some in the kernel."""
+    if excess := _excess(sas):
+        return excess
     wanted = child_name(connection)
     ended = [_ending(sa, child, wanted) for sa in sas for child in sa.children if outlived(child.name, connection)]
     if ended:
@@ -100,6 +105,13 @@ def unnamed(sas: Iterable[IkeSa], kernel: Iterable[KernelSa], if_ids: set[int], 
 def stale(left: Iterable[KernelSa], carried: set[int], memory: Memory, now: float) -> list[KernelSa]:
     """Return those of them to be taken away: the tunnel has a CHILD_SA (its if_id is in `carried`), or the time is over."""
     return [sa for sa in left if sa.if_id in carried or now - memory.nobodys[sa] >= GRACE_S]
+
+
+def _excess(sas: Sequence[IkeSa]) -> list[Step]:
+    """Return the steps that end the IKE_SAs that have too many CHILD_SAs, and those beyond the youngest few."""
+    established = sorted((sa for sa in sas if sa.state == ESTABLISHED), key=lambda sa: int(sa.id))
+    crowded = [EndIke(sa.id) for sa in sas if len(sa.children) > MOST_CHILDREN]
+    return _once([*crowded, *(EndIke(sa.id) for sa in established[:-MOST_SAS])])
 
 
 def _followed(sas: Sequence[IkeSa], memory: Memory, now: float) -> list[Step]:

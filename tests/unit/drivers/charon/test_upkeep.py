@@ -6,6 +6,8 @@ from netorch.drivers.charon.messages import child_name
 from netorch.drivers.charon.sas import ChildSa, IkeSa
 from netorch.drivers.charon.upkeep import (
     GRACE_S,
+    MOST_CHILDREN,
+    MOST_SAS,
     RETRY_S,
     SETTLED_S,
     TAKE_OVER_S,
@@ -45,6 +47,16 @@ def ike(id_: str, *children: ChildSa, state: str = "ESTABLISHED") -> IkeSa:
 
 def test_a_tunnel_that_is_up_is_left_alone() -> None:
     assert steps(PLAIN, [ike("1", child("1"))], False, Memory(), 0.0) == []
+
+
+def test_a_peer_has_a_few_sas_at_a_time() -> None:
+    many = [child(str(number), spi=number) for number in range(MOST_CHILDREN + 1)]
+    assert steps(PLAIN, [ike("1", *many[1:])], False, Memory(), 0.0) == []
+    assert steps(PLAIN, [ike("1", *many), ike("2", child("99"))], False, Memory(), 0.0) == [EndIke("1")]
+    established = [ike(str(number), child(str(number))) for number in range(MOST_SAS + 2)]
+    assert steps(PLAIN, established, False, Memory(), 0.0) == [EndIke("0"), EndIke("1")]
+    strangers = [ike(str(number + 50), state="CONNECTING") for number in range(MOST_SAS)]
+    assert steps(PLAIN, [established[0], *strangers], False, Memory(), 0.0) == []
 
 
 def test_a_tunnel_that_the_customer_begins_is_left_alone() -> None:
