@@ -8,7 +8,7 @@ from contextlib import suppress
 from netorch.control.views.vpn import CHILD_UP, Telemetry, telemetry_of
 from netorch.errors import UnreadableRecord
 from netorch.model.outside.tunnel_problems import sentence
-from netorch.model.outside.vpn import VpnConnection
+from netorch.model.outside.vpn import VpnConnection, leads_to_aws
 from netorch.model.status import Sealed, TunnelStatus
 from netorch.records import keys
 from netorch.records.codec import decode
@@ -32,7 +32,10 @@ def vpn_notes(inventory: Inventory) -> Iterator[str]:
     for path, connection in _each(inventory):
         if lacking := [str(number) for number, tunnel in enumerate(connection.tunnels, 1) if not tunnel.edge]:
             what = f"tunnel {' and tunnel '.join(lacking)} of VPN connection {path} has no edge"
-            yield f"{what}; it gets one when the pair does: netorch host create --role edge --pair PAIR"
+            fix = "it gets one when the pair does: netorch host create --role edge --pair PAIR"
+            if leads_to_aws(connection):
+                fix = f"AWS knows no other: netorch vpn delete {path}, and import a connection to another edge"
+            yield f"{what}; {fix}"
 
 
 def why_down(said: TunnelStatus) -> str:

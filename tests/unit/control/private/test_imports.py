@@ -9,6 +9,7 @@ import pytest
 
 from netorch.control.actions import hosts
 from netorch.control.actions.outside.drains import drain_host
+from netorch.control.actions.outside.edges import update_edge
 from netorch.control.actions.private.changes import rotate_secret
 from netorch.control.actions.private.connections import delete_vpn_connection
 from netorch.control.actions.private.gateways import create_vpn_gateway
@@ -17,6 +18,7 @@ from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.control.views.export import export_inventory
 from netorch.control.views.vpn import describe_vpn_connection
 from netorch.control.views.vpn_config import customer_facts
+from netorch.control.views.vpn_health import vpn_notes
 from netorch.model.eni import Host
 from netorch.model.outside.secrets import Secret
 from netorch.model.outside.vpn import CustomerGateway, VirtualPrivateGateway, VpnConnection
@@ -101,6 +103,15 @@ def test_a_file_is_imported_once(store: Store, acme: Caller, gateway: VirtualPri
     clean(store)
 
 
+def test_each_edge_of_the_pair_may_have_a_connection(store: Store, acme: Caller, gateway: VirtualPrivateGateway) -> None:
+    imported(store, acme, gateway)
+    text = FILE.replace("198.18.0.22", "198.18.0.21").replace("198.18.9.", "198.18.8.").replace("169.254.80.", "169.254.90.")
+    found, psks = read_gateway_configuration("aws.xml", text.encode())
+    other = import_vpn_connection(store, acme, gateway.id, found, psks, name="aws-2")
+    assert {edge for edge, _, _ in ends(store, acme, other)} == {"e1"}
+    clean(store)
+
+
 def test_no_other_edge_takes_them_over(
     store: Store, operator: Caller, acme: Caller, gateway: VirtualPrivateGateway, make_edge: MakeEdge
 ) -> None:
@@ -108,6 +119,8 @@ def test_no_other_edge_takes_them_over(
     drain_host(store, operator, "e2")
     said = AgentStatus(version="1", pid=1, started_at=0.0, silent=("192.0.2.22",))
     store.txn([], [Put(keys.agent_status("e1"), encode(said))])
+    update_edge(store, operator, "e2", uplink="bond0.100,198.18.5.22/24,198.18.5.254")
+    assert [(edge, address) for edge, address, _ in ends(store, acme, made)] == [("e2", "198.18.5.22")] * 2
     hosts.delete_host(store, operator, "e2")
     make_edge("e3", 23)
     assert ends(store, acme, made) == [("", "", "198.18.9.1"), ("", "", "198.18.9.2")]
@@ -115,6 +128,8 @@ def test_no_other_edge_takes_them_over(
     clean(store)
     infos = describe_vpn_connection(store, acme, made.id).tunnels
     assert {info.message for info in infos} == {"the edge whose address AWS knows has gone"}
+    (note,) = vpn_notes(read_inventory(store))
+    assert note.startswith("tunnel 1 and tunnel 2 of VPN connection acme/web/aws has no edge; AWS knows no other: netorch vpn")
     with refused("IncorrectState", "has gone; import a connection to another edge"):
         rotate_secret(store, acme, made.id, 1, secret=PSKS[1])
 
