@@ -27,7 +27,7 @@ COLUMNS = Columns(
     ("name", "vpc", "customer_gateway", "address", "far_side", "routing", "state", "up"),
     ("identity", "asn", "routes", "edges", "tags", "id"),
 )
-STATUS_COLUMNS = ("vpn", "tunnel", "far_side", "status", "ike", "child_sa", "bytes_in", "bytes_out", "bgp", "routes", "message")
+STATUS_COLUMNS = ("vpn", "tunnel", "status", "ike", "child_sa", "bytes_in", "bytes_out", "bgp", "routes", "far_side", "message")
 
 
 @click.group()

@@ -83,7 +83,7 @@ def test_status_tells_tunnels_that_are_down(cloud: Run, tmp_path: Path) -> None:
             said = encode(VpnStatus(tunnels={number: status}))
             store.txn((), [Put(keys.tunnel_status(edge, made["id"]), said), Put(keys.host_live(edge), b"{}")])
     lines = cloud("vpn", "status", code=2).stdout.splitlines()
-    assert lines[1].split()[:9] == ["acme/acme/office", "1", "customer", "UP", "ESTABLISHED", "INSTALLED", "7", "9", "-"]
+    assert lines[1].split()[:8] == ["acme/acme/office", "1", "UP", "ESTABLISHED", "INSTALLED", "7", "9", "-"]
     assert lines[1].endswith("IPSEC IS UP")
     assert "DOWN    CONNECTING" in lines[2]
     assert "IPSEC IS DOWN: " in lines[2]
