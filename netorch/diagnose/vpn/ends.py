@@ -32,7 +32,8 @@ _BGP_METRICS = {Origin.DIRECT_CONNECT: DX_BGP, Origin.VPN_BGP: VPN_BGP}
 def site_ends(store: Store, records: VpcRecords, edge: str) -> dict[str, SiteEnd]:
     """Return the ends that are at an edge, by device, as the edge said last. Raises UnreadableRecord."""
     found = {}
-    for connection in sorted(records.each(VpnConnection), key=lambda one: one.number):
+    connections = (found for found in records.each(VpnConnection) if any(tunnel.edge == edge for tunnel in found.tunnels))
+    for connection in sorted(connections, key=lambda one: one.number):
         status = get(store, keys.tunnel_status(edge, connection.id), VpnStatus)
         for place, tunnel in enumerate(connection.tunnels):
             if tunnel.edge == edge:

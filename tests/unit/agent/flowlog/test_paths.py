@@ -12,8 +12,12 @@ from netorch.agent.flowlog.targets import targets_of
 from netorch.control.actions.flow_logs import create_flow_log
 from netorch.model.addr import parse_prefix
 from netorch.model.ids import make_id
+from netorch.model.mapping import Reach, ReachedPrefix
 from netorch.model.routing.effective import Effective, Origin
 from netorch.model.routing.target import BLACKHOLE, LOCAL, Target, target_of
+from netorch.records import keys
+from netorch.records.codec import encode
+from netorch.records.inventory import read_inventory
 from tests.unit.agent.flowlog.traffic import ALL_FIELDS, FAR, VNI, A, connection, flow, interface, packet, table, target
 from tests.unit.edges.internet import SERVER, Internet
 
@@ -65,4 +69,21 @@ def test_routes_are_those_of_the_interfaces_subnet(tmp_path: Path) -> None:
     kinds = [(str(route.prefix), route.target.kind.value) for route in found.interfaces[0].routes]
     assert ("0.0.0.0/0", "igw") in kinds
     assert ("10.0.0.0/16", "local") in kinds
+    internet.pair.close()
+
+
+def test_routes_that_a_gateway_propagates_are_among_them(tmp_path: Path) -> None:
+    internet = Internet(tmp_path)
+    world, vni = internet.pair.world, internet.eni(0).vni
+    create_flow_log(world.store, world.operator, internet.vpc_of(0), name="all")
+    gateway = make_id("vgw", vni, 1)
+    main = read_inventory(world.store).vpcs[vni].main_table()
+    assert main is not None
+    world.put(keys.resource(main.id), encode(msgspec.structs.replace(main, propagating=(gateway,))))
+    reached = (ReachedPrefix(prefix="172.20.0.0/16", origin=Origin.VPN_STATIC),)
+    world.put(keys.reach(vni, gateway, "e3"), encode(Reach(vni=vni, gateway=gateway, edge="e3", prefixes=reached)))
+    world.settle(3)
+    agent = world.agents["hv1"]
+    (found,) = targets_of(agent.records, agent.reconciler.phases)
+    assert ("172.20.0.0/16", "vgw") in [(str(route.prefix), route.target.kind.value) for route in found.interfaces[0].routes]
     internet.pair.close()
