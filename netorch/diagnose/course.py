@@ -109,7 +109,7 @@ def from_internet(
         raise NetorchError("trace: both ends are on the internet; name an instance, or its public address")
     named = None if is_outside(destination) else interface(inventory, caller, destination)
     sender = somebody(store, inventory, source)
-    if named is not None and (site := starts_at_site(store, named.records, sender)):
+    if named is not None and source != INTERNET and (site := starts_at_site(store, named, sender)):
         return named.records, Course(
             on_way=(named.records,),
             near=None,

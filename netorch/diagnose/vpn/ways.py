@@ -59,16 +59,19 @@ def _reaching(records: VpcRecords, address: str) -> list[tuple[str, str]]:
     return found
 
 
-def starts_at_site(store: Store, records: VpcRecords, address: str) -> tuple[Arrival, ...]:
-    """Return where packets of a site come to a VPC's edges; none for an address that is at none.
+def starts_at_site(store: Store, end: End, address: str) -> tuple[Arrival, ...]:
+    """Return where packets of a site to an interface come to edges; none for an address that is at none.
 
     A private address that no edge reaches comes by any tunnel or VLAN that is up, to be refused there.
     """
+    records, is_private = end.records, any(prefix.length and prefix.holds(*parse_ip(address)) for prefix, _ in NOT_ROUTED)
+    if not is_private and not leads_to_site(records, end.eni, address):
+        return ()
     seats = [m for m in records.each(GatewayMapping) if gateway_kind(m.gateway) is TargetKind.VPN_GATEWAY]
     edges = [seat.host for mapping in seats for seat in mapping.seats]
-    up = {edge: {name: end for name, end in site_ends(store, records, edge).items() if not end.problem} for edge in edges}
+    up = {edge: {name: found for name, found in site_ends(store, records, edge).items() if not found.problem} for edge in edges}
     found = [Arrival(host=edge, ifname=name) for edge in edges for name in _towards(records, edge, up[edge], address)]
-    if found or not any(prefix.length and prefix.holds(*parse_ip(address)) for prefix, _ in NOT_ROUTED):
+    if found or not is_private:
         return tuple(found)
     return tuple(Arrival(host=edge, ifname=name) for edge in edges for name in up[edge])
 

@@ -107,3 +107,13 @@ def test_an_edge_leads_to_the_tunnel_that_is_up(site: Site) -> None:
     said = traced(site.run, "a1", "192.168.7.7")
     assert last(said)["said"] == "left by tunnel 2 of VPN connection office to 203.0.113.80"
     assert said["answer"]["edges"] == [site.edge_of("office", 2)]
+
+
+def test_what_only_a_default_route_of_a_site_holds_comes_from_there_where_answers_go_there(site: Site) -> None:
+    for edge in ("e1", "e2"):
+        site.reach(edge, ("0.0.0.0/0", Origin.VPN_BGP))
+    said = traced(site.run, "8.8.8.8", "a1")
+    assert (said["reachable"], said["model"]["hops"][0]["place"]) == (True, "site")
+    assert traced(site.run, "a1", "8.8.8.8")["model"]["hops"][-1]["place"] == "site"
+    said = traced(site.run, "8.8.8.8", "a2", code=2)
+    assert (said["code"], said["model"]["hops"]) == ("IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS", [])
