@@ -26,6 +26,7 @@ from netorch.drivers import netns
 from netorch.drivers.base import Answer, Driver
 from netorch.drivers.linux import LinuxKernel
 from netorch.drivers.rtnl.driver import Handler
+from netorch.drivers.sealing import EdgeKey
 from netorch.state.op import Failure, Op
 from netorch.store import open_store
 
@@ -61,11 +62,11 @@ class Edges:
 class TimedKernel(LinuxKernel):
     """A LinuxKernel that knows how long each driver's operations took."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, key: EdgeKey) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.applied_s = 0.0
         self.silent: set[str] = set()
-        super().__init__(host)
+        super().__init__(host, key)
         handler_of = self._rtnl._handler_of
         timed: dict[Handler, Handler] = {}
 
@@ -133,7 +134,7 @@ class Switched(msgspec.Struct, kw_only=True):
 
 def run_agent(host: str, store_path: str, state_dir: str) -> None:
     """Start a host's agent, tell what that took and each change, then do what lines say: audit, silent VTEP, or end."""
-    kernel = TimedKernel(host)
+    kernel = TimedKernel(host, EdgeKey(Path(state_dir, f"{host}.key")))
     agent = Agent(host, kernel, lambda: open_store(store_path), SnapshotFile(Path(state_dir, host)), load_compilers())
     rss = resident_bytes()
     seconds = stopwatch(agent.start)

@@ -21,6 +21,7 @@ from netorch.agent.snapshot import SnapshotFile
 from netorch.compiler.registry import load_compilers
 from netorch.drivers import netns
 from netorch.drivers.linux import LinuxKernel
+from netorch.drivers.sealing import EdgeKey
 from netorch.state.base import OUTSIDE
 from netorch.state.owner import netns_name, overlay_netns
 from netorch.store import open_store
@@ -65,7 +66,7 @@ def measure(vpcs: int, directory: Path) -> Measured:
     vnis = range(FIRST_VNI, FIRST_VNI + vpcs)
     for vni in vnis:
         put(store, seated(store, vni))
-    with _underlays():
+    with underlays():
         before = kernel_bytes()
         first = _agent("e1", path, directory)
         built, memory = first.started, kernel_bytes() - before
@@ -113,7 +114,7 @@ class Edge:
     def __init__(self, name: str, path: Path, directory: Path) -> None:
         descriptor = netns.find(f"u-{name}")
         with netns.inside(descriptor):
-            kernel = LinuxKernel(name)
+            kernel = LinuxKernel(name, EdgeKey(directory / f"{name}.key"))
         os.close(descriptor)
         snapshot = SnapshotFile(directory / name)
         self.agent = Agent(name, kernel, lambda: open_store(str(path)), snapshot, load_compilers())
@@ -154,7 +155,7 @@ def _agent(host: str, path: Path, directory: Path) -> AgentProcess:
 
 
 @contextmanager
-def _underlays() -> Iterator[None]:
+def underlays() -> Iterator[None]:
     """Give the hosts' namespaces, edges with a device for the uplink."""
     for host, vtep in VTEPS.items():
         name = lab_underlay(host, vtep)

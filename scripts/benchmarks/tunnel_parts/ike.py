@@ -1,0 +1,201 @@
+"""How fast tunnels are set up through the driver of charon, and what they cost of charon's memory.
+
+Both ends are real charons in namespaces of their own on one processor, each driven by netorch's driver: so a tunnel costs the
+processor twice what it costs an edge.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from common import Figure, growth
+
+from netorch.drivers import netns
+from netorch.drivers.charon.control import Control
+from netorch.drivers.charon.driver import Charon
+from netorch.drivers.sealing import EdgeKey
+from netorch.model.outside.proposals import proposals
+from netorch.model.outside.secrets import Secret, seal
+from netorch.state.base import OUTSIDE
+from netorch.state.daemons.ike import IkeConnection
+from netorch.state.op import Create, Delete
+from tunnel_parts.records import OPTIONS, PSK, device_address
+
+EDGE: Final = "ike-edge"
+SITE: Final = "ike-site"
+EDGE_ADDRESS: Final = "198.18.0.1"
+PATIENCE_S: Final = 300.0
+LEAST_PAUSE_S: Final = 0.01
+SHARE: Final = 0.05  # of the time so far is waited between two looks: they must not count
+
+
+class SetUp(msgspec.Struct, kw_only=True):
+    """What one number of connections took, in seconds, and of charon's memory, in bytes."""
+
+    connections: int
+    applied: float  # until charon had all connections
+    established: float  # from when the devices were told to begin until all tunnels carried packets
+    loaded_rss: int
+    rss: int
+    removed: float
+
+
+def measure(connections: int, directory: Path) -> SetUp:
+    """Set up so many tunnels, all of them begun at once by devices of their own addresses, and remove them again."""
+    directory.mkdir(parents=True)
+    with _ends(directory) as (edge, site, key, site_key):
+        first = _pair(0, key, site_key)  # so that both charons run already
+        edge.apply([Create(first[0])])
+        site.apply([Create(first[1])])
+        wait_installed(edge, 1)
+        pairs = [_pair(number, key, site_key) for number in range(1, connections + 1)]
+        before = _rss(directory / "edge")
+        begin = time.perf_counter()
+        assert edge.apply([Create(near) for near, _ in pairs]) == []
+        applied = time.perf_counter() - begin
+        loaded = _rss(directory / "edge")
+        begin = time.perf_counter()
+        assert site.apply([Create(far) for _, far in pairs]) == []
+        wait_installed(edge, connections + 1, site)
+        established = time.perf_counter() - begin
+        rss = _rss(directory / "edge")
+        begin = time.perf_counter()
+        assert edge.apply([Delete(near) for near, _ in pairs]) == []
+        removed = time.perf_counter() - begin
+        edge.stop()
+        site.stop()
+    return SetUp(
+        connections=connections,
+        applied=applied,
+        established=established,
+        loaded_rss=loaded - before,
+        rss=rss - before,
+        removed=removed,
+    )
+
+
+def wait_installed(edge: Charon, count: int, *others: Charon) -> None:
+    """Wait until so many tunnels carry packets; the other drivers act meanwhile, as they do in agents."""
+    begin = time.monotonic()
+    while True:
+        for driver in others:
+            driver.events()
+            driver.tunnels()
+        edge.events()
+        found = sum(status.child == "INSTALLED" for status in edge.tunnels().values())
+        if found == count:
+            return
+        took = time.monotonic() - begin
+        if took > PATIENCE_S:
+            raise RuntimeError(f"tunnels: only {found} of {count} tunnels are up after {PATIENCE_S:.0f} s")
+        time.sleep(max(LEAST_PAUSE_S, took * SHARE))
+
+
+def ike(number: int, local: str, remote: str, public: str, *, initiates: bool) -> IkeConnection:
+    """Return one end of a tunnel, its secret sealed for the key that this end has."""
+    return IkeConnection(
+        vni=5000,
+        name=f"vpn-001388{number:011x}-1",
+        version=2,
+        local=local,
+        remote=remote,
+        local_identity=local,
+        remote_identity=remote,
+        proposals=proposals(OPTIONS, 1),
+        child_proposals=proposals(OPTIONS, 2),
+        local_traffic="0.0.0.0/0",
+        remote_traffic="0.0.0.0/0",
+        if_id=0x138800 + number + 1,
+        lifetime=OPTIONS.phase1_lifetime,
+        child_lifetime=OPTIONS.phase2_lifetime,
+        rekey_margin=OPTIONS.rekey_margin,
+        rekey_fuzz=OPTIONS.rekey_fuzz,
+        replay_window=OPTIONS.replay_window,
+        dpd_delay=OPTIONS.dpd_timeout // 3,
+        dpd_action=OPTIONS.dpd_action.value,
+        initiates=initiates,
+        secret=seal(public, Secret(psk=PSK)),
+    )
+
+
+def _pair(number: int, key: EdgeKey, site_key: EdgeKey) -> tuple[IkeConnection, IkeConnection]:
+    far = device_address(number)
+    return (
+        ike(number, EDGE_ADDRESS, far, key.public, initiates=False),
+        ike(number, far, EDGE_ADDRESS, site_key.public, initiates=True),
+    )
+
+
+def _rss(directory: Path) -> int:
+    """Return what the charon of a directory holds of the memory."""
+    with Control(directory / "charon.vici", 5.0) as control:
+        pid = control.pid()
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@contextmanager
+def _ends(directory: Path) -> Iterator[tuple[Charon, Charon, EdgeKey, EdgeKey]]:
+    """Give the drivers of both ends, and the keys that they open secrets with."""
+    run = f"""
+        ip netns add {EDGE}; ip netns add {SITE}
+        ip -n {EDGE} link set lo up; ip -n {SITE} link set lo up
+        ip link add eth0 netns {EDGE} type veth peer eth0 netns {SITE}
+        ip -n {EDGE} address add {EDGE_ADDRESS}/24 dev eth0; ip -n {EDGE} link set eth0 up
+        ip -n {SITE} address add 198.18.0.2/24 dev eth0; ip -n {SITE} link set eth0 up
+        ip -n {EDGE} route add 198.19.0.0/16 via 198.18.0.2
+    """
+    subprocess.run(["sh", "-ec", run], check=True)
+    addresses = "\n".join(f"address add {device_address(number)}/32 dev lo" for number in range(1_001))
+    subprocess.run(["ip", "-n", SITE, "-batch", "-"], input=addresses, text=True, check=True)
+    descriptors = [netns.find(name) for name in (EDGE, SITE)]
+    found = [EdgeKey(directory / f"{name}.key") for name in ("edge", "site")]
+    edge, site = (
+        Charon(OUTSIDE, descriptor, directory / name, key)
+        for descriptor, name, key in zip(descriptors, ("edge", "site"), found, strict=True)
+    )
+    yield edge, site, found[0], found[1]
+    for driver in (edge, site):
+        driver.close()
+    for descriptor in descriptors:
+        os.close(descriptor)
+    for name in (EDGE, SITE):
+        netns.remove(name)
+
+
+def figures(found: SetUp) -> list[Figure]:
+    """Return what one number of connections took."""
+    count = found.connections
+    return [
+        Figure(name="objects applied", value=count / found.applied, unit="/s", digits=0, note=f"{found.applied:.2f} s"),
+        Figure(name="tunnels set up", value=count / found.established, unit="/s", digits=1, note=f"{found.established:.2f} s"),
+        Figure(name="objects removed", value=count / found.removed, unit="/s", digits=0, note=f"{found.removed:.2f} s"),
+        Figure(name="charon's memory a connection, loaded", value=found.loaded_rss / count / 1024, unit="KiB", digits=1),
+        Figure(name="charon's memory a tunnel that is up", value=found.rss / count / 1024, unit="KiB", digits=1),
+    ]
+
+
+def growth_figures(found: list[SetUp]) -> list[Figure]:
+    """Return how times grow from the first number of connections to the last: 1 is as the number does."""
+    sizes = [one.connections for one in found]
+    costs = {
+        "objects applied": [one.applied for one in found],
+        "tunnels set up": [one.established for one in found],
+        "objects removed": [one.removed for one in found],
+    }
+    return [
+        Figure(
+            name=name,
+            value=growth(sizes, seconds),
+            unit="exponent",
+            goal=1.1,
+            note=", ".join(f"{each:.2f} s" for each in seconds),
+        )
+        for name, seconds in costs.items()
+    ]

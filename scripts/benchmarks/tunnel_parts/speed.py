@@ -1,0 +1,239 @@
+"""How fast packets pass a tunnel on an edge: netorch's, and one that is made by hand; each way, the edge's share of the time.
+
+    hv1 eth0 --- eth0 e1 out0 --- eth0 net lan0 --- lan1 lan
+
+The customer's device in `net` and the hypervisor are the same for both. What they and the sender cost is measured apart and
+taken off: then frames are dropped where the edge would receive them. What an edge sends is dropped where it is received.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from common import Figure
+from datapath_vm.topologies import clear, ip, run
+from datapath_vm.traffic import FOREIGN_MAC, frames_at, generate
+from edge_parts.records import FIRST_VNI, HYPERVISOR, INSTANCE, VTEPS, fill, put
+from edge_parts.wires import EDGE, INSTANCE_MAC, MACS, NET, UPLINK, neighbour, wire
+
+from netorch.agent.loop import Agent
+from netorch.agent.snapshot import SnapshotFile
+from netorch.compiler.registry import load_compilers
+from netorch.drivers import netns
+from netorch.drivers.charon.driver import Charon
+from netorch.drivers.linux import LinuxKernel
+from netorch.drivers.sealing import EdgeKey
+from netorch.model.outside.vpn import DpdAction
+from netorch.model.routing.next_hop import gateway_mac
+from netorch.state.base import OUTSIDE
+from netorch.state.op import Create
+from netorch.state.owner import netns_name
+from netorch.store import open_store
+from netorch.store.base import Delete
+from tunnel_parts import hand
+from tunnel_parts.ike import ike
+from tunnel_parts.records import (
+    OPTIONS,
+    connection,
+    connection_key,
+    private_gateway,
+    private_gateway_of,
+)
+
+ROUNDS: Final = 3  # each builds both edges anew
+RUNS: Final = 3
+PACKETS: Final = 10_000
+SIZE: Final = 1_400  # bytes of a frame
+GOAL: Final = 0.97
+PATIENCE_S: Final = 60.0
+LAN: Final = "lan"
+SERVER: Final = "10.44.0.9"
+LAN_MAC: Final = "02:00:00:00:04:01"
+EDGE_ADDRESS: Final = UPLINK.address.partition("/")[0]
+_QUIET: Final = msgspec.structs.replace(OPTIONS, dpd_action=DpdAction.NONE)  # nobody answers while frames are dropped
+
+
+class Way(Enum):
+    """Which way packets go."""
+
+    OUT = "VPC to site"
+    IN = "site to VPC"
+
+
+def measure(directory: Path) -> list[Figure]:
+    """Build both edges in turns and return the ratio of their costs of a packet each way, by the best of all runs."""
+    Path("/proc/sys/net/core/netdev_max_backlog").write_text(f"{4 * PACKETS}")  # the sender is faster than what is measured
+    best: dict[tuple[str, Way], float] = {}
+    for number in range(ROUNDS):
+        for name, edge in (("hand", _by_hand), ("netorch", _netorch)):
+            place = directory / f"s{number}{name}"
+            place.mkdir()
+            with edge(place) as outside:
+                for way in Way:
+                    _note(best, (name, way), _least(way))
+                    if name == "hand":
+                        _note(best, ("ends", way), _least_of_ends(way, outside))
+            clear()
+    return [_figure(best, way) for way in Way]
+
+
+def _figure(best: dict[tuple[str, Way], float], way: Way) -> Figure:
+    by_hand, own = (best[name, way] - best["ends", way] for name in ("hand", "netorch"))
+    whole = best["hand", way] / best["netorch", way]
+    note = f"{by_hand / 1e3:.1f} : {own / 1e3:.1f} us a packet, {SIZE * 8e3 / own:,.0f} Mbit/s; with both ends {whole:.3f}"
+    name = f"{way.value}: throughput : by hand"
+    return Figure(name=name, value=by_hand / own, goal=GOAL, at_least=True, digits=3, note=note)
+
+
+def _note(best: dict[tuple[str, Way], float], key: tuple[str, Way], value: float) -> None:
+    best[key] = min(best.get(key, math.inf), value)
+
+
+def _least(way: Way) -> float:
+    receiver = (NET, "eth0") if way is Way.OUT else (HYPERVISOR, "eth0")
+    return min(_send(way, receiver) for _ in range(RUNS))
+
+
+def _least_of_ends(way: Way, outside: str) -> float:
+    """Return the same of packets that the edge's device drops."""
+    place, address, device, mac, receiver = (
+        (HYPERVISOR, VTEPS[EDGE], "eth0", MACS[EDGE], (EDGE, "eth0"))
+        if way is Way.OUT
+        else (NET, EDGE_ADDRESS, "eth0", MACS["out0"], (outside, "out0"))
+    )
+    ip(place, neighbour(address, FOREIGN_MAC, device))
+    value = min(_send(way, receiver) for _ in range(RUNS))
+    ip(place, neighbour(address, mac, device))
+    return value
+
+
+def _send(way: Way, receiver: tuple[str, str], count: int = PACKETS) -> float:
+    """Send packets and return the nanoseconds of one, until all have arrived. Raises RuntimeError when some do not."""
+    sender, device, source, target, mac, port_mac = (
+        (HYPERVISOR, "vx0", INSTANCE, SERVER, gateway_mac(private_gateway_of(FIRST_VNI)), INSTANCE_MAC)
+        if way is Way.OUT
+        else (LAN, "lan1", SERVER, INSTANCE, LAN_MAC, FOREIGN_MAC)
+    )
+    before, begin = frames_at(*receiver), time.perf_counter_ns()
+    settings = (
+        *(f"pkt_size {SIZE}", f"src_mac {port_mac}", f"dst_mac {mac}"),
+        *(f"src_min {source}", f"src_max {source}", f"dst_min {target}", f"dst_max {target}"),
+        *("udp_src_min 8000", "udp_src_max 8000", "udp_dst_min 9", "udp_dst_max 9"),
+    )
+    generate(sender, device, count, *settings)
+    deadline = time.monotonic() + 2.0
+    while frames_at(*receiver) - before < count:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"tunnels: only {frames_at(*receiver) - before} of {count} packets arrived, {way.value}")
+    return (time.perf_counter_ns() - begin) / count
+
+
+@contextmanager
+def _by_hand(directory: Path) -> Iterator[str]:
+    """Build the edge by hand, and have its tunnel be up; give the namespace of its uplink."""
+    charon = hand.build(directory / "charon")
+    with _device(directory):
+        _wait_passing(lambda: None)
+        _deafen(EDGE)
+        yield EDGE
+    charon.kill()
+    charon.wait()
+
+
+@contextmanager
+def _netorch(directory: Path) -> Iterator[str]:
+    """Have netorch build the edge, and have its tunnel be up; give the namespace of its uplink."""
+    wire(FIRST_VNI)
+    path, key = str(directory / "netorch.db"), EdgeKey(directory / "e1.key")
+    store = open_store(path, create=True)
+    fill(store, 1)
+    put(store, private_gateway(FIRST_VNI))
+    put(store, connection(FIRST_VNI, 1, UPLINK.gateway, key.public, static=True, options=_QUIET))
+    descriptor = netns.find(EDGE)
+    with netns.inside(descriptor):
+        kernel = LinuxKernel(EDGE, key)
+    os.close(descriptor)
+    agent = Agent(EDGE, kernel, lambda: open_store(path), SnapshotFile(directory / EDGE), load_compilers())
+    agent.start()
+    agent.records.set_silent(frozenset())  # soon after it has begun an edge is ready and active, for its own agent, too
+    agent.records.set_standby(frozenset())
+    agent.turn()
+    if agent.reconciler.problems:
+        raise RuntimeError(f"agent of {EDGE}: {agent.reconciler.problems}")
+    with _device(directory):
+        _wait_passing(lambda: agent.step(0.1))
+        outside = netns_name(EDGE, OUTSIDE)
+        _deafen(outside)
+        yield outside
+    store.txn((), [Delete(connection_key(FIRST_VNI, 1))])
+    agent.turn()  # its charon ends
+    agent.close()
+    store.close()
+
+
+def _wait_passing(act: Callable[[], object]) -> None:
+    """Wait until packets pass both ways."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        act()
+        try:
+            for way, receiver in ((Way.OUT, (LAN, "lan1")), (Way.IN, (HYPERVISOR, "eth0"))):
+                _send(way, receiver, 10)
+        except RuntimeError:
+            if time.monotonic() > deadline:
+                raise
+        else:
+            return
+
+
+def _deafen(outside: str) -> None:
+    """Have the customer's device drop what the edge sends, as soon as it has received it."""
+    ip(outside, neighbour(UPLINK.gateway, FOREIGN_MAC, UPLINK.device))
+
+
+@contextmanager
+def _device(directory: Path) -> Iterator[None]:
+    """Let the customer's device begin the tunnel, and know the way to the VPC."""
+    run("ip", "netns", "add", LAN)
+    run(*f"ip link add lan0 netns {NET} address {LAN_MAC} type veth peer lan1 netns {LAN}".split())
+    key = EdgeKey(directory / "device.key")
+    end = ike(0, UPLINK.gateway, EDGE_ADDRESS, key.public, initiates=True)
+    end = msgspec.structs.replace(end, dpd_action=DpdAction.NONE.value)
+    ip(LAN, "link set lan1 addrgenmode none up")
+    ip(
+        NET,
+        f"addr add {UPLINK.gateway}/24 dev eth0",
+        neighbour(EDGE_ADDRESS, MACS["out0"], "eth0"),
+        "link set lan0 addrgenmode none up",
+        f"route add {SERVER}/32 dev lan0",
+        neighbour(SERVER, FOREIGN_MAC, "lan0"),
+        f"link add site0 mtu 1446 type xfrm if_id {end.if_id}",
+        "link set site0 addrgenmode none up",
+        "route add 10.0.0.0/16 dev site0",
+    )
+    hand.hand.forwarding(NET)
+    run("bridge", "-n", HYPERVISOR, *_fdb())
+    descriptor = netns.find(NET)
+    charon = Charon(OUTSIDE, descriptor, directory / "device", key)
+    try:
+        failures = charon.apply([Create(end)])
+        if failures:
+            raise RuntimeError(f"tunnels: the device's charon: {failures[0].error}")
+        yield
+    finally:
+        charon.stop()
+        charon.close()
+        os.close(descriptor)
+
+
+def _fdb() -> list[str]:
+    mac = gateway_mac(private_gateway_of(FIRST_VNI))
+    return f"fdb replace {mac} dev vx0 dst {VTEPS[EDGE]} self permanent".split()
