@@ -24,9 +24,9 @@ from netorch.agent.snapshot import SnapshotFile
 from netorch.compiler.registry import load_compilers
 from netorch.drivers import netns
 from netorch.drivers.base import Answer, Driver
+from netorch.drivers.daemons.sealing import EdgeKey
 from netorch.drivers.linux import LinuxKernel
 from netorch.drivers.rtnl.driver import Handler
-from netorch.drivers.sealing import EdgeKey
 from netorch.state.op import Failure, Op
 from netorch.store import open_store
 

@@ -20,8 +20,8 @@ from netorch.agent.loop import Agent
 from netorch.agent.snapshot import SnapshotFile
 from netorch.compiler.registry import load_compilers
 from netorch.drivers import netns
+from netorch.drivers.daemons.sealing import EdgeKey
 from netorch.drivers.linux import LinuxKernel
-from netorch.drivers.sealing import EdgeKey
 from netorch.state.base import OUTSIDE
 from netorch.state.owner import netns_name, overlay_netns
 from netorch.store import open_store

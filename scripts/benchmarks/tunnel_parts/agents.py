@@ -20,7 +20,7 @@ from edge_parts.records import EDGES, FIRST_VNI, fill, put
 from netorch.drivers.bird import control as bird
 from netorch.drivers.charon import control as charon
 from netorch.drivers.charon.driver import RUN
-from netorch.drivers.sealing import EdgeKey
+from netorch.drivers.daemons.sealing import EdgeKey
 from netorch.store import open_store
 from netorch.store.base import Delete, Store
 from tunnel_parts.records import connection, connection_key, device_address, place, private_gateway, vpcs_of

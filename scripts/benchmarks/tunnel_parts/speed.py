@@ -29,8 +29,8 @@ from netorch.agent.snapshot import SnapshotFile
 from netorch.compiler.registry import load_compilers
 from netorch.drivers import netns
 from netorch.drivers.charon.driver import Charon
+from netorch.drivers.daemons.sealing import EdgeKey
 from netorch.drivers.linux import LinuxKernel
-from netorch.drivers.sealing import EdgeKey
 from netorch.model.outside.vpn import DpdAction
 from netorch.model.routing.next_hop import gateway_mac
 from netorch.state.base import OUTSIDE
