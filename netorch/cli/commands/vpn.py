@@ -275,7 +275,7 @@ def rotate(
 ) -> None:
     """Give a tunnel another pre-shared key, or another certificate.
 
-    The tunnel is down until the customer's device has the new one, too; packets take the other tunnel, if it is up.
+    A tunnel that is up stays up. When it begins again, the customer's device needs the new key, too.
     """
     from netorch.control.actions.private.changes import rotate_secret
     from netorch.model.outside.secrets import Secret

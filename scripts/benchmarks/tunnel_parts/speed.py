@@ -21,6 +21,7 @@ import msgspec
 from common import Figure
 from datapath_vm.topologies import clear, ip, run
 from datapath_vm.traffic import FOREIGN_MAC, frames_at, generate
+from edge_parts.hand import forwarding
 from edge_parts.records import FIRST_VNI, HYPERVISOR, INSTANCE, VTEPS, fill, put
 from edge_parts.wires import EDGE, INSTANCE_MAC, MACS, NET, UPLINK, neighbour, wire
 
@@ -219,7 +220,7 @@ def _device(directory: Path) -> Iterator[None]:
         "link set site0 addrgenmode none up",
         "route add 10.0.0.0/16 dev site0",
     )
-    hand.hand.forwarding(NET)
+    forwarding(NET)
     run("bridge", "-n", HYPERVISOR, *_fdb())
     descriptor = netns.find(NET)
     charon = Charon(OUTSIDE, descriptor, directory / "device", key)
