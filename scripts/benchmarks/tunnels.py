@@ -2,7 +2,7 @@
 
 Everything runs in the lab kernel, which has one processor, with real charon and bird. Sets up tunnels through charon's control
 socket, both ends on that processor; then an edge with the agent, whose customers' devices do not answer; then 1,400-byte UDP
-through one tunnel, the edge's share alone. Arguments: `setup`, `changes` or `speed` for one of the three; other numbers of
+through one tunnel. Arguments: `setup`, `changes` or `speed` for one of the three; other numbers of
 connections in place of 10, 100 and 500.
 """
 
@@ -54,7 +54,7 @@ def inside(parts: Sequence[str], sizes: Sequence[int]) -> int:
         if "changes" in parts:
             missed += measure_changes(sizes, Path(name))
         if "speed" in parts:
-            missed += show("packets of 1,400 bytes through a tunnel, the edge's share of the time", speed.measure(Path(name)))
+            missed += show("UDP in frames of 1,400 bytes through a tunnel", speed.measure(Path(name)))
     return int(missed > 0)
 
 

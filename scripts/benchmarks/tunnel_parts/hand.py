@@ -1,4 +1,8 @@
-"""What one would type for one VPC with one tunnel: VXLAN, an xfrm interface, swanctl.conf, and rules of who may send what."""
+"""What one would type for one VPC with one tunnel: VXLAN, an xfrm interface, swanctl.conf, and rules of who may send what.
+
+All of it may be in one namespace. Or the uplink and charon have one of their own, from which the xfrm interface is moved: so the
+addresses of the VPC and the site cannot be taken for others', and with it a second VPC would be possible.
+"""
 
 from __future__ import annotations
 
@@ -72,16 +76,24 @@ table inet site {{
 """
 
 
-def build(directory: Path) -> subprocess.Popen[bytes]:
-    """Build it in one namespace; return its charon, which waits for the device to begin."""
+def build(directory: Path, outside: str) -> subprocess.Popen[bytes]:
+    """Build it, the uplink in the namespace `outside`, and return its charon, which waits for the device to begin."""
     hand.begin(FIRST_VNI)
+    if outside != EDGE:
+        run("ip", "netns", "add", outside)
+        ip(EDGE, f"link set out0 netns {outside}")
+    ip(
+        outside,
+        "link set lo up",
+        f"addr add {UPLINK.address} dev out0",
+        "link set out0 addrgenmode none up",
+        f"link add site0 mtu 1446 type xfrm if_id {_IF_ID}",
+        *([f"link set site0 netns {EDGE}"] if outside != EDGE else []),
+    )
     ip(
         EDGE,
         f"link set vx0 address {gateway_mac(private_gateway_of(FIRST_VNI))} addrgenmode none",
         "link set vx0 up",
-        f"addr add {UPLINK.address} dev out0",
-        "link set out0 addrgenmode none up",
-        f"link add site0 mtu 1446 type xfrm if_id {_IF_ID}",
         "link set site0 addrgenmode none up",
         f"route add {SITE} dev site0",
     )
@@ -94,7 +106,7 @@ def build(directory: Path) -> subprocess.Popen[bytes]:
     (directory / "swanctl.conf").write_text(_SWANCTL)
     nothing = subprocess.DEVNULL
     charon = subprocess.Popen(
-        ["ip", "netns", "exec", EDGE, CHARON],
+        ["ip", "netns", "exec", outside, CHARON],
         stdin=nothing,
         stdout=nothing,
         stderr=nothing,
