@@ -216,7 +216,9 @@ add_common(vifs, VIF, "Delete virtual interfaces.\n\nWhat they lead to is not re
 _key_file = click.option(
     "--key-file", metavar="FILE", help="What BGP is signed with (TCP MD5): 6 to 80 characters; - for standard input."
 )
-_routes = click.option("--route", "routes", multiple=True, metavar="CIDR", help="What is there, without BGP; repeatable.")
+_routes = click.option(
+    "--route", "routes", multiple=True, metavar="CIDR", help="A network at the customer's site, without BGP; repeatable."
+)
 _mtus = click.Choice(list(map(str, MTUS)))
 
 
@@ -231,7 +233,7 @@ _mtus = click.Choice(list(map(str, MTUS)))
 @click.option("--peer", default="", metavar="ADDRESS", help="Of the customer's router. Default: the other end.")
 @_key_file
 @click.option("--mtu", type=_mtus, default=str(MTUS[0]), show_default=True, help="In bytes.")
-@click.option("--bfd", is_flag=True, help="Find out by BFD that the router has failed.")
+@click.option("--bfd", is_flag=True, help="Use BFD, which notices within a second that the router has failed.")
 @_routes
 @tag_option
 @output_option

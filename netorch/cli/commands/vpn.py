@@ -124,10 +124,16 @@ psk_help = "The pre-shared key, in a file of one line. Default: one is made, and
 @click.argument("name")
 @click.option("--vpc", required=True, help="The VPC, which has a virtual private gateway.", shell_complete=complete("vpc"))
 @click.option("--customer-gateway", required=True, help="The customer's device.", shell_complete=complete("cgw"))
-@click.option("--static", is_flag=True, help="Static routes say what is at the customer's. Default: BGP does.")
-@click.option("--route", "routes", multiple=True, metavar="CIDR", help="A static route; repeatable.")
-@click.option("--local-cidr", default="0.0.0.0/0", show_default=True, help="On the customer's side, what may be in the tunnels.")
-@click.option("--remote-cidr", default="0.0.0.0/0", show_default=True, help="On the VPC's side, what may be in the tunnels.")
+@click.option("--static", is_flag=True, help="Static routes instead of BGP.")
+@click.option(
+    "--route", "routes", multiple=True, metavar="CIDR", help="A network at the customer's site, with --static; repeatable."
+)
+@click.option(
+    "--local-cidr", default="0.0.0.0/0", show_default=True, help="Networks of the customer's side that may use the tunnels."
+)
+@click.option(
+    "--remote-cidr", default="0.0.0.0/0", show_default=True, help="Networks of the VPC's side that may use the tunnels."
+)
 @click.option("--inside-cidr", "inside_cidrs", multiple=True, metavar="CIDR", help="A tunnel's /30; repeatable, tunnel 1 first.")
 @file_option("--psk-file", "psk_files", f"{psk_help} Repeatable, tunnel 1 first.", multiple=True)
 @file_option("--authority", "authority", "Certificates instead of keys: of the authority that signs the customer's, PEM.")
@@ -213,8 +219,8 @@ def _show_made(session: Session, vpn_id: str, keys: dict[int, Secret], output: s
 @tunnel_option
 @click.option("--inside-cidr", default="", metavar="CIDR", help="The tunnel's /30 inside.")
 @tunnel_options
-@click.option("--local-cidr", help="On the customer's side, what may be in the tunnels.")
-@click.option("--remote-cidr", help="On the VPC's side, what may be in the tunnels.")
+@click.option("--local-cidr", help="Networks of the customer's side that may use the tunnels.")
+@click.option("--remote-cidr", help="Networks of the VPC's side that may use the tunnels.")
 @output_option
 @action
 @click.pass_context
