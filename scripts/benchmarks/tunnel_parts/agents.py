@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 import msgspec
 from _agent import AgentProcess, Started
-from common import Figure
+from common import Figure, growth
 from edge_parts.changes import Change, Edge, underlays
 from edge_parts.records import EDGES, FIRST_VNI, fill, put
 
@@ -158,15 +158,30 @@ def figures(found: Measured) -> list[Figure]:
 
 
 def growth_figures(few: Measured, many: Measured) -> list[Figure]:
-    """Return what one more connection costs beside many beyond what it costs beside few, at least: the agent's daily questions
-    to charon come between, or not.
+    """Return what one more connection costs beside many beyond what it costs beside few, and how times grow.
+
+    The least of several counts: the questions that an agent asks charon each second come between, or not.
     """
     pairs = {
         "operations": (few.more.operations, many.more.operations),
         "vici messages": (few.vici, many.vici),
         "bird configures": (few.configures, many.configures),
     }
+    memory = (many.built.rss - few.built.rss) / (many.connections - few.connections) / 1024
+    times = {
+        "build of an edge": (few.built.seconds, many.built.seconds),
+        "restart of the agent": (few.again.seconds, many.again.seconds),
+        "charon killed, until all are loaded again": (few.reloaded, many.reloaded),
+    }
+    sizes = (few.connections, many.connections)
     return [
-        Figure(name=f"one more connection: {name} beyond those", value=min(other) - min(one), goal=0, digits=0)
-        for name, (one, other) in pairs.items()
+        *(
+            Figure(name=f"one more connection: {name} beyond those", value=min(other) - min(one), goal=0, digits=0)
+            for name, (one, other) in pairs.items()
+        ),
+        Figure(name="agent's memory of each more", value=memory, unit="KiB", digits=1),
+        *(
+            Figure(name=name, value=growth(sizes, each), unit="exponent", note=f"{each[0]:.2f} s, {each[1]:.2f} s")
+            for name, each in times.items()
+        ),
     ]

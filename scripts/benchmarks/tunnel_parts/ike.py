@@ -190,13 +190,11 @@ def growth_figures(found: list[SetUp]) -> list[Figure]:
         "tunnels set up": [one.established for one in found],
         "objects removed": [one.removed for one in found],
     }
+    more = (found[-1].rss - found[0].rss) / (sizes[-1] - sizes[0]) / 1024
     return [
-        Figure(
-            name=name,
-            value=growth(sizes, seconds),
-            unit="exponent",
-            goal=1.1,
-            note=", ".join(f"{each:.2f} s" for each in seconds),
-        )
-        for name, seconds in costs.items()
+        *(
+            Figure(name=name, value=growth(sizes, each), unit="exponent", goal=1.1, note=", ".join(f"{s:.2f} s" for s in each))
+            for name, each in costs.items()
+        ),
+        Figure(name="charon's memory of each more tunnel", value=more, unit="KiB", digits=1),
     ]
