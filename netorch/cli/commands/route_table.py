@@ -108,7 +108,7 @@ add_associate(command, NOUN, "replace-association", "Replace the route table of 
 @output_option
 @action
 def propagate(session: Session, table: str, off: bool, output: str) -> None:
-    """Let a route table learn what its VPC's virtual private gateway reaches.
+    """Let a route table learn what the VPN gateway reaches.
 
     The table's own routes to the same destination stay in force, and so do local ones.
     """
