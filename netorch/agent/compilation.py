@@ -4,7 +4,8 @@ A part that cannot be compiled is a problem of its own. What it yielded last sta
 could be compiled since the agent started, nothing of its slice is deleted, because what it would yield looks like too much.
 
 One thing waits for nobody: that a VPC has a public address, or range, no more. Whoever gets it next must not share it with a VPC
-that cannot be compiled, or of which a record cannot be read. So what leads it to the VPC goes with the record that said so.
+that cannot be compiled, or of which a record cannot be read. So what leads it to the VPC goes with the record that said so. The
+same holds for a VLAN of a port, and for a customer's device that is not to come in any more.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from netorch.compiler.base import (
     VpcView,
 )
 from netorch.compiler.ports import kept_keys
+from netorch.compiler.private import end_of, ends_of
 from netorch.compiler.registry import (
     COMPLETE,
     Objects,
@@ -50,14 +52,18 @@ from netorch.compiler.registry import (
 )
 from netorch.errors import CompileError, UnreadableRecord
 from netorch.model.eni import NetworkInterface
+from netorch.model.ids import is_id
 from netorch.model.mapping import Mapping, PublicMapping
+from netorch.model.outside.direct_connect import VirtualInterface
+from netorch.model.outside.vpn import VpnConnection
 from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.codec import check_value
 from netorch.records.vpc import MissingRecord
 from netorch.state.base import link_key
 
-_GIVING: Final = frozenset({PublicMapping, Vpc, HostView})  # what public prefixes of a VPC depend on
+# What public prefixes of a VPC depend on, and its ends of tunnels and VLANs.
+_GIVING: Final = frozenset({PublicMapping, Vpc, HostView, VpnConnection, VirtualInterface})
 
 
 class Compilation:
@@ -190,7 +196,7 @@ class Compilation:
         return changed
 
     def _withdraw(self, vni: int) -> None:
-        """Let go of the public prefixes that a VPC has no more; where all was compiled, nothing asks for them.
+        """Let go of the public prefixes, tunnels and VLANs that a VPC has no more; where all was compiled, nothing asks for them.
 
         Cost: O(slice) where something could not be compiled.
         """
@@ -198,8 +204,12 @@ class Compilation:
         if self._problems.in_force(vni):
             target.withdrawn = frozenset()
             return
-        led = (obj for obj in (*target.desired.values(), *target.actual.values()) if obj.public_prefix)
-        target.withdraw(frozenset(obj.key for obj in led if not self._records.gives(vni, obj.public_prefix)))
+        objects = (*target.desired.values(), *target.actual.values())
+        led = {obj.key for obj in objects if obj.public_prefix and not self._records.gives(vni, obj.public_prefix)}
+        ids = [key.rpartition("/")[2] for key in self._records.below(keys.vpc_prefix(vni).rstrip("/"))]
+        ends = ends_of(vni, (each for each in ids if is_id(each, "vpn")), (each for each in ids if is_id(each, "dxvif")))
+        ended = {obj.key for obj in objects if (end := end_of(obj)) and end not in ends}
+        target.withdraw(frozenset(led | ended))
 
     def _compile_peers(self, view: VpcView, before: VpcView | None, changed: Set[type]) -> None:
         """Compile what a VPC has for its peers' mappings: for those of new peers all, else what depends on these inputs."""

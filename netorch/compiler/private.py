@@ -7,8 +7,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 import msgspec
 
 from netorch.model.outside.direct_connect import VirtualInterface
-from netorch.model.outside.vpn import VpnConnection
+from netorch.model.outside.vpn import TUNNELS, VpnConnection
 from netorch.model.status import Sealed
+from netorch.state import names as names_of
+from netorch.state.base import KernelObject
+from netorch.state.daemons.ike import IkeConnection
+from netorch.state.names import is_private_end
+from netorch.state.nft import NftElement
 
 WITHOUT_TUNNEL = 0  # the number of a virtual interface's secret; those of tunnels are 1 and 2
 
@@ -64,3 +69,19 @@ def local_vifs(
         if vif.edge == host and vif.confirmed and not vif.rejected:
             boxes = secrets[vif.id].boxes if vif.id in secrets else {}
             yield LocalVif(vif=vif, secret=boxes.get(WITHOUT_TUNNEL, ""), is_up=vif.id in up)
+
+
+def end_of(obj: KernelObject) -> str:
+    """Return of which tunnel or virtual interface an object is: its IKE connection's name, or its device's; or nothing."""
+    if isinstance(obj, IkeConnection):
+        return obj.name
+    names: tuple[str, ...] = obj.items if isinstance(obj, NftElement) else (getattr(obj, "ifname", ""),)
+    return next(filter(is_private_end, names), "")
+
+
+def ends_of(vni: int, connections: Iterable[str], vifs: Iterable[str]) -> frozenset[str]:
+    """Return what `end_of` says of the objects of a VPC's connections and virtual interfaces, by their ids."""
+    tunnels = [(vpn, place) for vpn in connections for place in range(TUNNELS)]
+    names = {tunnel_name(vpn, place) for vpn, place in tunnels}
+    devices = {names_of.tunnel_name(vni, vpn, place) for vpn, place in tunnels}
+    return frozenset(names | devices | {names_of.vlan_name(vni, vif) for vif in vifs})

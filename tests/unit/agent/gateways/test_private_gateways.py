@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from netorch.agent.tasks.bursts import AT_ONCE, EVERY_S
+from netorch.compiler.private import end_of, ends_of
 from netorch.drivers.base import LearnedRoute
 from netorch.model.eni import Host, Placement, Role, Uplink
 from netorch.model.ids import make_id
@@ -274,3 +275,32 @@ def test_a_virtual_interface_on_the_uplink_takes_it_from_nobody(office: Office) 
     office.settle()
     assert {obj.key for obj in kernel.objects.values()} == before
     assert "out0 is this edge's uplink" in office.world.agents["hv3"].reconciler.problems[office.vni]
+
+
+@pytest.mark.parametrize("damage", [b"{", b'{"schema": 99}'], ids=["damaged", "newer"])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_who_is_not_to_come_in_any_more_does_not_whatever_cannot_be_read(office: Office, damage: bytes, restarted: bool) -> None:
+    connection = office.connect(static=True)
+    office.set_tunnel(connection, 0, UP)
+    vif, kernel = interface(office, "dx0"), office.world.kernels["hv3"]
+    kernel.host.devices.add("dx0")
+    office.put(keys.resource(vif.id), vif)
+    other = msgspec.structs.replace(connection, id=make_id("vpn", office.vni, 0xA1F010299), name="other", number=2)
+    office.put(keys.secret("hv3", other.id), Sealed(boxes={1: "c2VhbGVk"}))
+    office.put(keys.resource(other.id), other)
+    office.settle()
+    ends = (Vlan, Xfrm, IkeConnection, CustomerPeer)
+    before = {obj for obj in kernel.objects.values() if isinstance(obj, ends) and obj.vni == office.vni}
+    assert len(before) == 6
+    office.world.put(f"vpc/{office.vni:06x}/sg/{make_id('sg', office.vni, 1)}", damage)
+    if not restarted:
+        office.settle()
+    office.world.store.txn((), [Delete(keys.resource(vif.id)), Delete(keys.resource(connection.id))])
+    if restarted:
+        office.world.start("hv3")
+    office.settle()
+    assert office.vni in office.world.agents["hv3"].reconciler.problems
+    left = {obj for obj in kernel.objects.values() if isinstance(obj, ends) and obj.vni == office.vni}
+    assert left == {obj for obj in before if end_of(obj) in ends_of(office.vni, [other.id], [])}
+    assert len(left) == 2
+    assert not [obj for obj in kernel.objects.values() if end_of(obj) and end_of(obj) not in ends_of(office.vni, [other.id], [])]
