@@ -89,8 +89,7 @@ def _ports(view: HostView, carried: Carried) -> Iterator[KernelObject]:
     for device in sorted({vif.device for vif in vifs}):
         yield from port_objects(device)
     for device, tag in sorted({(vif.device, vif.outer_vlan) for vif in vifs if vif.outer_vlan}):
-        mtu = max(vif.mtu for vif in vifs if (vif.device, vif.outer_vlan) == (device, tag))
-        yield from service_tag_objects(device, tag, mtu)
+        yield from service_tag_objects(device, tag)
 
 
 def _is_taken(view: HostView, device: str) -> bool:

@@ -36,10 +36,14 @@ def port_objects(device: str) -> Iterator[KernelObject]:
     yield from _at_work(device)
 
 
-def service_tag_objects(device: str, tag: int, mtu: int) -> Iterator[KernelObject]:
-    """Yield the device of a service tag of a port, likewise; `mtu` is the largest of the virtual interfaces inside."""
+def service_tag_objects(device: str, tag: int) -> Iterator[KernelObject]:
+    """Yield the device of a service tag of a port, likewise.
+
+    It has the port's MTU. If it had one that virtual interfaces ask for, one of them could ask for more than the port has, and
+    those of others inside would not be there either.
+    """
     ifname = service_vlan_name(device, tag)
-    yield Vlan(netns=OUTSIDE, ifname=ifname, lower=device, vlan=tag, protocol=SERVICE_TAG, mtu=mtu)
+    yield Vlan(netns=OUTSIDE, ifname=ifname, lower=device, vlan=tag, protocol=SERVICE_TAG, mtu=0)
     yield from _at_work(ifname)
 
 

@@ -14,7 +14,7 @@ from netorch.state.order import Order
 class Rooted(Link, frozen=True, kw_only=True):
     """A device that Linux makes in the outside namespace, and that works in a VRF of the overlay, or in none."""
 
-    mtu: int  # bytes
+    mtu: int  # bytes; 0: that of the device below, of a service tag's
     vrf: str = ""
     group: int = 0
 

@@ -106,7 +106,8 @@ class FakeRtnl(FakeDriver):
         lower = self.host.objects.get(link_key(link.lower, OUTSIDE))
         if lower is None:
             raise OSError(errno.ENODEV, f"there is no device {link.lower} in the {OUTSIDE}")
-        most = lower.mtu if isinstance(lower, Vlan) else self.host.mtus.get(link.lower, 1500)
+        port = lower.lower if isinstance(lower, Vlan) else link.lower
+        most = self.host.mtus.get(port, 1500)
         if link.mtu > most:
             raise OSError(errno.ERANGE, f"{link.lower} takes packets of {most} bytes at most")
 

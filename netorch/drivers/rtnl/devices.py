@@ -345,6 +345,7 @@ def _vlan(dev: Device, vni: int, vrf: str, place: Place) -> Vlan | None:
     if IFLA_VLAN.INGRESS_QOS in data or IFLA_VLAN.EGRESS_QOS in data:  # it would choose the priority of packets
         return None
     vlan = int.from_bytes(data.get(IFLA_VLAN.ID, b""), sys.byteorder)
+    is_around_others = place.netns == OUTSIDE and vlan
     return Vlan(
         netns=place.netns,
         vni=vni,
@@ -352,7 +353,7 @@ def _vlan(dev: Device, vni: int, vrf: str, place: Place) -> Vlan | None:
         lower=lower.ifname,
         vlan=vlan,
         protocol=protocol,
-        mtu=dev.mtu,
+        mtu=0 if is_around_others else dev.mtu,
         vrf=vrf,
         group=dev.group,
     )

@@ -65,7 +65,7 @@ def new_vlan(vlan: Vlan, outside: int | None, lower_index: int, vrf_index: int) 
 
 def member(obj: Rooted, vrf_index: int) -> bytes:
     """Return what of such a device can be changed while it stands."""
-    return encode.mtu(obj.mtu) + encode.group(obj.group) + encode.master(vrf_index)
+    return (encode.mtu(obj.mtu) if obj.mtu else b"") + encode.group(obj.group) + encode.master(vrf_index)
 
 
 def vlan_flags() -> bytes:

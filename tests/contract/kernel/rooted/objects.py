@@ -20,7 +20,7 @@ SERVICE = service_vlan_name(PORT, 300)
 TUNNEL = Xfrm(vni=VNI, ifname=tunnel_name(VNI, VPN, 0), if_id=0x1388001, mtu=1400, vrf=VRF.ifname, group=VXLAN_GROUP)
 OTHER_TUNNEL = Xfrm(vni=VNI, ifname=tunnel_name(VNI, VPN, 1), if_id=0x1388002, mtu=1400, vrf=VRF.ifname)
 VLAN = Vlan(vni=VNI, ifname=vlan_name(VNI, VIF), lower=PORT, vlan=101, mtu=1500, vrf=VRF.ifname, group=VXLAN_GROUP)
-SERVICE_TAG = Vlan(netns=OUTSIDE, ifname=SERVICE, lower=PORT, vlan=300, protocol="802.1ad", mtu=PORT_MTU)
+SERVICE_TAG = Vlan(netns=OUTSIDE, ifname=SERVICE, lower=PORT, vlan=300, protocol="802.1ad", mtu=0)
 INNER = Vlan(vni=VNI, ifname=vlan_name(VNI, "dxvif-001388bbcdef00001"), lower=SERVICE, vlan=5, mtu=1500, vrf=VRF.ifname)
 ROOTED: tuple[Xfrm | Vlan, ...] = (TUNNEL, OTHER_TUNNEL, VLAN, INNER)
 

@@ -104,7 +104,7 @@ ALL = by_key(
     AdminUp(netns=OUTSIDE, ifname="up0"),
     Route(netns=OUTSIDE, table=MAIN_TABLE, dst="0.0.0.0/0", ifname="up0", via=UPLINK.gateway),
     *port_objects(PORT),
-    *service_tag_objects(PORT, 300, 1500),
+    *service_tag_objects(PORT, 300),
     VRF,
     AdminUp(vni=VNI, ifname=VRF.ifname),
     *interface(PLAIN, PORT, 101),
