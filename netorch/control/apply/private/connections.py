@@ -15,6 +15,7 @@ import msgspec
 from netorch.control.actions.private.connections import (
     Surroundings,
     Wanted,
+    check_device,
     create_writes,
     doubled,
     ike_peers,
@@ -168,6 +169,7 @@ class VpnPlanner:
         )
         if changed == before:
             return
+        check_device(f"VPN connection {before.name!r}", changed)
         writes = self._guard()
         writes.change(keys.resource(before.id), stored.mod_revision, changed)
         self._records.of(VpnConnection)[before.id] = Stored(changed, ABSENT)

@@ -215,3 +215,11 @@ def test_two_vpcs_do_not_lead_to_one_device(store: Store, operator: Caller, west
     (stuck,) = planned(store, operator, FILE + vpc.replace("name: web", "name: second").replace("10.0.", "10.1.")).stuck
     assert stuck.path == "acme/second"
     assert "these edges have a connection to 203.0.113.1 already" in str(stuck.error)
+
+
+def test_a_file_lets_no_device_be_taken_for_another_one(store: Store, operator: Caller, west: list[Host]) -> None:
+    assert west
+    applied(store, operator)
+    ikev1 = "- {name: branch, customer_gateway: branch, tunnels: [{options: {ike_versions: [ikev1]}}]}"
+    with pytest.raises(ApiError, match="IKEv1 tells such devices apart by their address only"):
+        planned(store, operator, FILE.replace("- {name: branch, customer_gateway: branch}", ikev1))
