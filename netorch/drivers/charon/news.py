@@ -18,6 +18,7 @@ from netorch.model.outside import tunnel_problems as words
 
 UNNAMED: Final = "(unnamed)"  # an IKE_SA of which it is not known yet of which connection it is
 _MOST: Final = 1024  # talks that are remembered: strangers begin as many as they like
+_LONGEST: Final = 1 << 14  # characters of a line: what strangers propose, and call themselves, may be as long as a packet
 
 
 class Talk(msgspec.Struct):
@@ -50,7 +51,7 @@ class News:
 
     def read(self, line: Section) -> Finding | None:
         """Return what a line of the log lets conclude, if anything."""
-        number, said = text(line, "ikesa-uniqueid"), text(line, "msg")
+        number, said = text(line, "ikesa-uniqueid"), text(line, "msg")[:_LONGEST]
         if not number:
             return None
         talk = self._talks.get(number)

@@ -58,3 +58,16 @@ def test_lines_of_ike_sas_are_not_mixed_up() -> None:
     said = news.read(line)  # type: ignore[arg-type]
     assert said is not None
     assert [(one, word) for one, word, _ in found(said)] == [(PLAIN, words.INVALID_KE)]
+
+
+def test_what_strangers_say_takes_little_room_however_long_it_is() -> None:
+    news = News()
+    lines = (
+        "received packet: from 198.18.0.80[500] to 198.18.0.21[500] (60000 bytes)",
+        f"received proposals: {'IKE:AES_CBC_256/' * 10_000}",
+        "configured proposals: IKE:AES_CBC_256",
+    )
+    found = [news.read({"ikesa-uniqueid": "1", "ikesa-name": UNNAMED, "msg": line}) for line in lines][-1]
+    assert found is not None
+    assert found.word == words.NO_PROPOSAL
+    assert len(found.facts["theirs"]) < 1 << 14
