@@ -12,6 +12,7 @@ from typing import Final
 
 from netorch.drivers.charon.news import Finding
 from netorch.model.outside import tunnel_problems as words
+from netorch.model.outside.ike_identity import is_same
 from netorch.state.daemons.ike import IkeConnection
 
 _VERSIONS: Final = {0: "IKEv1 and IKEv2", 1: "IKEv1", 2: "IKEv2"}
@@ -28,7 +29,8 @@ def about(finding: Finding, connections: Iterable[IkeConnection]) -> Iterator[tu
     named = [connection for connection in known if connection.name == finding.name]
     by_address = named or [connection for connection in known if finding.remote and connection.remote == finding.remote]
     if by_address:
-        yield from ((connection, *_said(finding, connection)) for connection in by_address)
+        same = [connection for connection in by_address if is_same(connection.remote_identity, finding.identity)]
+        yield from ((connection, *_said(finding, connection)) for connection in same or by_address)
         return
     for connection in known:
         if finding.identity and connection.remote_identity == finding.identity:

@@ -27,6 +27,13 @@ def test_a_name_decides_then_the_address_then_the_identity() -> None:
     assert [one for one, _, _ in found(finding(remote="192.0.2.1", identity="cgw.example"))] == [ANYBODY]
 
 
+def test_of_two_customers_with_one_address_the_other_one_hears_nothing_of_who_has_named_himself() -> None:
+    named = changed(name="vpn-00138900000000003-1", remote_identity="cgw2.example")
+    for identity, whose in ((PLAIN.remote_identity, PLAIN), ("CGW2.example", named)):
+        said = finding(remote=PLAIN.remote, identity=identity)
+        assert [one for one, _, _ in about(said, (PLAIN, named))] == [whose]
+
+
 def test_a_stranger_is_nobody_s_business() -> None:
     assert found(finding(words.NO_PROPOSAL, remote="192.0.2.1", ours="a", theirs="b")) == []
     assert found(finding(words.WRONG_IDENTITY, remote="192.0.2.1", identity="stranger", theirs="stranger")) == []
