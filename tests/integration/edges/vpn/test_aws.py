@@ -107,13 +107,13 @@ def start_aws(site: Site, found: ImportedConnection, psks: dict[int, str]) -> No
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
-    outskirts = Outskirts(tmp_path / "outskirts")
+    outskirts = Outskirts(tmp_path)
     found = Stage(outskirts)
     try:
         outskirts.world.start_agents()
         outskirts.world.apply(CLOUD)
         found.private.seat("a")
-        found.sites["a"] = Site(outskirts, "a", 81, tmp_path)
+        found.sites["a"] = Site(outskirts, "a", 81, tmp_path / "sites")
         yield found
     finally:
         found.close()
