@@ -137,5 +137,5 @@ def test_a_trace_says_that_nobody_reaches_a_network_elsewhere(cloud: Run) -> Non
     cloud("route-table", "route", "add", "acme/acme/main", "192.168.0.0/16", "via", "vgw")
     said = cloud("trace", "acme/acme/web-1", "192.168.3.4", "tcp/443", code=2).stdout
     assert "of route table main leads to nothing: no edge reaches 192.168.3.4 by it" in said
-    assert "fix: look which tunnels and virtual interfaces are up: netorch vpn list --vpc acme/acme;" in said
-    assert "netorch dx vif list --vpc acme/acme" in said
+    assert "virtual interface dc, VLAN 101 of eth3 at e21 is down: eth3 of e21 has no carrier" in said
+    assert "fix: netorch dx vif show acme/acme/dc" in said
