@@ -14,8 +14,6 @@ from netorch.model.mapping import Reach
 from netorch.model.outside.direct_connect import VirtualInterface
 from netorch.model.routing.effective import Origin
 from netorch.records import keys
-from netorch.state.base import OVERLAY
-from netorch.state.owner import netns_name
 from tests.integration.edges.vpn.device import Device
 from tests.integration.edges.vpn.sites import PATIENCE_S, SERVER, SITE, Stage, takes, vpn_gateway_of
 from tests.rig.packets import ETH_P_ARP, arp, ethernet, send_frame
@@ -142,7 +140,7 @@ def test_in_a_vlan_the_customer_s_router_alone_is_answered_in_arp(wire: Wire) ->
         question = arp(1, STRANGER, f"10.99.{number // 250}.{number % 250 + 1}", "00:00:00:00:00:00", EDGES_ADDRESS)
         send_frame(wire.routers["b"].netns, "vb", ethernet("ff:ff:ff:ff:ff:ff", STRANGER, ETH_P_ARP, question))
     wait_for(lambda: wire.stage.outskirts.world.counters(EDGE).get("vlan_arp", 0) >= count, "the drops to be counted")
-    command = ["ip", "-n", netns_name(EDGE, OVERLAY), "-4", "neigh", "show", "nud", "all"]
+    command = ["ip", "-n", f"netorch-{EDGE}", "-4", "neigh", "show", "nud", "all"]
     assert "10.99." not in subprocess.run(command, check=True, capture_output=True, text=True).stdout
     wire.routers["b"].shell("ip neigh flush dev vb")
     assert wire.routers["b"].reaches(SERVER, "10.0.1.5")
