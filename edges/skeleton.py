@@ -18,8 +18,9 @@ gateways to instances:
   VLAN, it speaks BGP and BFD with the other end, whom `speakers` names, and answers its pings.
 * It says nothing either, but that a packet is too big or has lived too long: to the VPC about a site, and to a site about the
   VPC. Those who send from the internet have no way back here.
-* ARP by a VLAN is answered to its other end alone. Linux keeps a neighbour entry of everybody who asks, and all namespaces of a
-  machine share one limit of them: beyond it the edge's own router, and those of other customers, cannot be resolved either.
+* ARP by a VLAN is answered to its other end, and to 128 more by all VLANs together: Linux asks with any address that it has
+  (arp_announce). Linux keeps a neighbour entry of everybody who asks, and all namespaces of a machine share one limit of them:
+  beyond it the edge's own router, and those of other customers, cannot be resolved either.
 * A drop is counted and logged as on hypervisors, for each VPC at a rate of its own.
 * `notrack` is where no packet comes. Linux loads connection tracking for it, without which there would not be the sysctls that
   all namespaces have (netorch.state.sysctls).
@@ -114,11 +115,18 @@ OVERLAY_ARP: Final = """
 set answered {
     type ifname . ipv4_addr
 }
+set neighbours {
+    type ifname . ipv4_addr
+    size 128
+    flags dynamic,timeout
+    timeout 1h
+}
 counter vlan_arp {
 }
 chain input {
     type filter hook input priority 0; policy accept;
     iifname . arp saddr ip @answered accept
+    iifname "d-*" update @neighbours { iifname . arp saddr ip } accept
     iifname "d-*" counter name "vlan_arp" drop
 }
 """

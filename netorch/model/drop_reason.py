@@ -43,7 +43,7 @@ DROP_REASONS: Final[dict[str, DropReason]] = {
     "outside_source": DropReason("a packet came from outside with a source that cannot be there"),
     "gateway_source": DropReason("a VPC sent to the internet with a source that is not a public address of its own"),
     "uplink_network": DropReason("a packet was for the network of an edge's uplink, where there are routers only"),
-    "vlan_arp": DropReason("somebody else than the customer's router asked for an edge's address in a VLAN of Direct Connect"),
+    "vlan_arp": DropReason("more machines asked for an edge's address in VLANs of Direct Connect than it answers"),
     "uplink_arp": DropReason("more machines asked for an edge's address on its uplink than it answers"),
     "uplink_nd": DropReason("likewise for its IPv6 address"),
     "forwarded_nd": DropReason("neighbour discovery reached an edge from further away than its uplink's network"),

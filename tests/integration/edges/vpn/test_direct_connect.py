@@ -24,6 +24,7 @@ pytestmark = pytest.mark.root
 EDGE: Final = "e1"
 DEVICE: Final = "dx0"
 EDGES_ADDRESS, ROUTERS_ADDRESS = "169.254.50.1", "169.254.50.2"
+OTHERS: Final = 128  # that are answered beside the router
 STRANGER: Final = "02:00:00:00:00:99"
 TO_THE_VPC: Final = f"ip route replace 10.0.0.0/16 via {EDGES_ADDRESS}"
 VLANS: Final = {"a": 101, "b": 102}
@@ -133,17 +134,17 @@ def test_direct_connect_is_preferred_to_a_vpn_and_each_customer_has_its_own(wire
     assert wire.routers[name].reaches(SERVER, "10.0.1.5")
 
 
-def test_in_a_vlan_the_customer_s_router_alone_is_answered_in_arp(wire: Wire) -> None:
+def test_strangers_in_a_vlan_leave_room_for_the_customers_routers(wire: Wire) -> None:
     """Linux would keep a neighbour of each machine that asks, in a table that all customers of the edge share."""
     count = 300
     for number in range(count):
         question = arp(1, STRANGER, f"10.99.{number // 250}.{number % 250 + 1}", "00:00:00:00:00:00", EDGES_ADDRESS)
         send_frame(wire.routers["b"].netns, "vb", ethernet("ff:ff:ff:ff:ff:ff", STRANGER, ETH_P_ARP, question))
-    wait_for(lambda: wire.stage.outskirts.world.counters(EDGE).get("vlan_arp", 0) >= count, "the drops to be counted")
+    wait_for(lambda: wire.stage.outskirts.world.counters(EDGE).get("vlan_arp", 0) >= count - OTHERS, "the drops to be counted")
     command = ["ip", "-n", f"netorch-{EDGE}", "-4", "neigh", "show", "nud", "all"]
-    assert "10.99." not in subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.count("10.99.") <= OTHERS
     wire.routers["b"].shell("ip neigh flush dev vb")
-    assert wire.routers["b"].reaches(SERVER, "10.0.1.5")
+    wire.stage.wait_reaches("b/one")
 
 
 def test_the_vpn_takes_over_when_the_cable_is_pulled(wire: Wire) -> None:
