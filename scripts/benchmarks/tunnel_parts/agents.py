@@ -33,7 +33,7 @@ PATIENCE_S: Final = 120.0
 class Told(msgspec.Struct):
     """How often daemons were told or asked something."""
 
-    vici: int = 0  # packets that were sent to charon
+    vici: int = 0  # packets that were sent to charon, but questions for its SAs
     configures: int = 0  # of bird
 
 
@@ -126,7 +126,7 @@ def _counted() -> Iterator[Told]:
     say, ask = charon.Control._send, bird.Control.ask
 
     def counted_say(self: charon.Control, packet: bytes) -> None:
-        told.vici += 1
+        told.vici += b"list-sa" not in packet  # which the agent asks each second
         say(self, packet)
 
     def counted_ask(self: bird.Control, command: str, patience_s: float | None = None) -> list[str]:
@@ -158,10 +158,7 @@ def figures(found: Measured) -> list[Figure]:
 
 
 def growth_figures(few: Measured, many: Measured) -> list[Figure]:
-    """Return what one more connection costs beside many beyond what it costs beside few, and how times grow.
-
-    The least of several counts: the questions that an agent asks charon each second come between, or not.
-    """
+    """Return what one more connection costs beside many beyond what it costs beside few, and how times grow."""
     pairs = {
         "operations": (few.more.operations, many.more.operations),
         "vici messages": (few.vici, many.vici),
@@ -176,7 +173,7 @@ def growth_figures(few: Measured, many: Measured) -> list[Figure]:
     sizes = (few.connections, many.connections)
     return [
         *(
-            Figure(name=f"one more connection: {name} beyond those", value=min(other) - min(one), goal=0, digits=0)
+            Figure(name=f"one more connection: {name} beyond those", value=max(other) - max(one), goal=0, digits=0)
             for name, (one, other) in pairs.items()
         ),
         Figure(name="agent's memory of each more", value=memory, unit="KiB", digits=1),
