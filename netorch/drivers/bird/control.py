@@ -7,63 +7,32 @@ last one has a blank behind the code. Codes from 8000 on are errors. Source: BIR
 from __future__ import annotations
 
 import errno
-import socket
-import struct
-from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
-from netorch.errors import NetorchError
+from netorch.drivers.daemons.connection import Connection, DaemonError
 
-_CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid. Source: unix(7)
 _CHUNK: Final = 1 << 16
 _ERROR: Final = 8000
 _CODE: Final = 4  # digits
 
 
-class BirdError(NetorchError):
-    """bird cannot be run, does not answer, or refuses a command; the text is its own. `number` is the errno that fits best."""
-
-    def __init__(self, text: str, number: int = errno.EIO) -> None:
-        self.number = number
-        super().__init__(text)
+class BirdError(DaemonError):
+    """bird cannot be run, does not answer, or refuses a command."""
 
 
 class Refused(BirdError):
     """bird would not take what one of the objects of a configuration asks for."""
 
 
-class Control:
+class Control(Connection):
     """A connection. All methods raise BirdError."""
 
-    def __init__(self, path: Path, patience_s: float) -> None:
-        """Connect; each answer may take so long."""
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        self._socket.settimeout(patience_s)
-        self._pending = b""
-        try:
-            self._socket.connect(str(path))
-        except BlockingIOError as error:  # nobody takes the connections that wait
-            self._socket.close()
-            raise BirdError("bird does not answer", errno.ETIMEDOUT) from error
-        except OSError as error:
-            self._socket.close()
-            raise BirdError(f"{path}: {error.strerror}") from error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._socket.close()
+    daemon = "bird"
+    failure = BirdError
 
     def greet(self) -> None:
         """Take bird's greeting, which comes first: it proves that bird answers."""
         self._reply()
-
-    def pid(self) -> int:
-        """Return who listens. It is known even of a process that is stopped."""
-        raw = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        return int(_CREDENTIALS.unpack(raw)[0])
 
     def ask(self, command: str, patience_s: float | None = None) -> list[str]:
         """Return the lines of the reply, without codes; from now on each answer may take so long, if that is said."""

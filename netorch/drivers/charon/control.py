@@ -7,33 +7,25 @@ Source: strongSwan's src/libcharon/plugins/vici/README.md.
 from __future__ import annotations
 
 import errno
-import socket
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
 from vici.exception import DeserializationException
 from vici.protocol import FiniteStream, Message, Packet
 
-from netorch.errors import NetorchError
+from netorch.drivers.daemons.connection import Connection, DaemonError
 
 Value = str | list[str] | dict[str, "Value"]
 Section = dict[str, Value]
 
-_CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid. Source: unix(7)
 _LENGTH: Final = struct.Struct("!I")
 _CHUNK: Final = 1 << 16
 _MOST: Final = 16 << 20  # bytes of a packet; charon tells of all CHILD_SAs of an IKE_SA in one, and a peer makes many if it likes
 
 
-class CharonError(NetorchError):
-    """charon cannot be run, does not answer, or refuses a command; the text is its own. `number` is the errno that fits best."""
-
-    def __init__(self, text: str, number: int = errno.EIO) -> None:
-        self.number = number
-        super().__init__(text)
+class CharonError(DaemonError):
+    """charon cannot be run, does not answer, or refuses a command."""
 
 
 class _Packet(NamedTuple):
@@ -42,41 +34,15 @@ class _Packet(NamedTuple):
     payload: bytes
 
 
-class Control:
+class Control(Connection):
     """A connection to a charon. All methods raise CharonError."""
 
-    def __init__(self, path: Path, patience_s: float) -> None:
-        """Connect; each answer may take so long."""
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        self._socket.settimeout(patience_s)
-        self._pending = b""
-        try:
-            self._socket.connect(str(path))
-        except BlockingIOError as error:  # nobody takes the connections that wait
-            self._socket.close()
-            raise CharonError("charon does not answer", errno.ETIMEDOUT) from error
-        except OSError as error:
-            self._socket.close()
-            raise CharonError(f"{path}: {error.strerror}", errno.ENOENT) from error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the connection."""
-        self._socket.close()
+    daemon = "charon"
+    failure = CharonError
 
     def fileno(self) -> int:
         """Return the socket's descriptor."""
         return self._socket.fileno()
-
-    def pid(self) -> int:
-        """Return who listens. It is known even of a process that is stopped."""
-        raw = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        return int(_CREDENTIALS.unpack(raw)[0])
 
     def ask(self, command: str, message: Mapping[str, Value] | None = None) -> Section:
         """Return the answer to a command."""

@@ -6,12 +6,9 @@ no file with a process id: several may run on a machine, in namespaces of their 
 
 from __future__ import annotations
 
-import errno
-import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,35 +17,32 @@ from typing import Final
 from netorch.drivers import netns
 from netorch.drivers.charon.control import CharonError, Control
 from netorch.drivers.charon.settings import settings
-from netorch.drivers.daemons.process import Process
+from netorch.drivers.daemons.process import PATH, Process, find_program
 
 PROGRAM: Final = "charon-systemd"
 PACKAGES: Final = "charon-systemd libstrongswan-standard-plugins"
 START_S: Final = 10.0
 ANSWER_S: Final = 2.0
-_POLL_S: Final = 0.01
-_PATH: Final = "/usr/sbin:/sbin"
 _CONF: Final = "STRONGSWAN_CONF"
 
 
-class Daemon:
+class Daemon(Process):
     """The charon of one namespace; `directory` is netorch's own, and the namespace's."""
 
     def __init__(self, directory: Path, fd: int) -> None:
         """Take a descriptor of the namespace, which must stay open."""
+        super().__init__(Control, fd, START_S)
         self.directory = directory
         self.socket = directory / "charon.vici"
         self._settings = directory / "strongswan.conf"
         self._said = directory / "stderr"
-        self._fd = fd
-        self._process = Process("charon", fd, START_S, CharonError)
 
     @contextmanager
     def connected(self) -> Iterator[Control]:
         """Open a connection to the charon that runs here, which is watched from now on. Raises CharonError."""
         with Control(self.socket, ANSWER_S) as control:
-            self._process.watch(control.pid())
-            self._process.check_place()
+            self.watch(control.pid())
+            self.check_place()
             yield control
 
     def start(self, connections: int) -> None:
@@ -57,47 +51,33 @@ class Daemon:
         Raises:
           CharonError: it is not installed, or has ended at once.
         """
-        program = _program()
-        self._process.end(signal.SIGKILL)
+        program = find_program(PROGRAM, PACKAGES, CharonError)
+        self.end(signal.SIGKILL)
         self._end_lost()
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.socket.unlink(missing_ok=True)
         self._settings.write_text(settings(self.directory, connections))
-        environment = {_CONF: str(self._settings), "PATH": _PATH}
+        environment = {_CONF: str(self._settings), "PATH": PATH}
         nothing = subprocess.DEVNULL
         with self._said.open("wb") as said, netns.inside(self._fd):
             child = subprocess.Popen(
                 [program], env=environment, stdin=nothing, stdout=nothing, stderr=said, start_new_session=True, umask=0o077
             )
-        self._process.started(child)
-        deadline = time.monotonic() + START_S
-        while True:
-            try:
-                with self.connected() as control:
-                    control.ask("version")
-                    return
-            except CharonError as error:
-                if self._process.has_ended() or time.monotonic() > deadline:
-                    raise CharonError(f"{error}; {self._last_words()}its log says more: journalctl -t charon-systemd") from error
-                time.sleep(_POLL_S)
+        self.started(child)
+        try:
+            self.await_answer(self._asked, START_S)
+        except CharonError as error:
+            raise CharonError(f"{error}; {self._last_words()}its log says more: journalctl -t charon-systemd") from error
 
-    def has_ended(self) -> bool:
-        """Return whether the watched process has ended since it was last asked; it is watched no longer then."""
-        return self._process.has_ended()
-
-    def fileno(self) -> int:
-        """Return a descriptor that is readable when the watched process has ended."""
-        return self._process.fileno()
-
-    def close(self) -> None:
-        """Watch it no longer; it goes on."""
-        self._process.close()
+    def _asked(self) -> None:
+        with self.connected() as control:
+            control.ask("version")
 
     def stop(self) -> None:
         """End charon, which tells its peers, and remove what it had."""
         with suppress(CharonError), self.connected():
             pass  # now it is known which process it is
-        self._process.end(signal.SIGTERM)
+        self.end(signal.SIGTERM)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _last_words(self) -> str:
@@ -117,12 +97,5 @@ class Daemon:
                 if (process / "comm").read_text().strip() != PROGRAM:
                     continue
                 if ours in (process / "environ").read_bytes().split(b"\0"):
-                    self._process.watch(int(process.name))
-                    self._process.end(signal.SIGKILL)
-
-
-def _program() -> str:
-    found = shutil.which(PROGRAM, path=f"{os.environ.get('PATH', os.defpath)}:{_PATH}")
-    if found is None:
-        raise CharonError(f"{PROGRAM} is not installed; apt-get install {PACKAGES}", errno.ENOENT)
-    return found
+                    self.watch(int(process.name))
+                    self.end(signal.SIGKILL)

@@ -1,28 +1,35 @@
-"""A daemon's process, whoever started it: watched by a descriptor (pidfd_open(2)), and ended. It outlives the agent.
+"""A daemon's process, whoever started it: found, watched by a descriptor (pidfd_open(2)), and ended. It outlives the agent.
 
 A daemon is found by its control socket, which tells who listens (SO_PEERCRED): so no file with a process id has to be right.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import select
+import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+from netorch.drivers.daemons.connection import Connection, DaemonError
+
+_POLL_S: Final = 0.01
+PATH: Final = "/usr/sbin:/sbin"  # where daemons are, and an ordinary user does not look
+
 
 class Process:
-    """The process of one daemon in a namespace. `failure` makes, of a text, what is raised."""
+    """The process of one daemon in a namespace: the base of what knows how to start it. Its methods raise `control.failure`."""
 
-    def __init__(self, name: str, fd: int, end_s: float, failure: Callable[[str], Exception]) -> None:
-        """Take the daemon's name, a descriptor of its namespace, which must stay open, and how long its end may take."""
-        self._name: Final = name
+    def __init__(self, control: type[Connection], fd: int, end_s: float) -> None:
+        """Take how it is talked to, a descriptor of its namespace, which must stay open, and how long its end may take."""
+        self._name, self._failure = control.daemon, control.failure
         self._fd = fd
         self._end_s = end_s
-        self._failure = failure
         self._pid = 0  # of the process that is watched
         self._watched: int | None = None  # a descriptor of it
         self._child: subprocess.Popen[bytes] | None = None  # if it was started by us, not by an earlier agent
@@ -34,7 +41,7 @@ class Process:
         self.watch(child.pid)
 
     def watch(self, pid: int) -> None:
-        """Watch a process from now on, and no other. Raises what `failure` makes if it has ended."""
+        """Watch a process from now on, and no other. Raises an error if it has ended."""
         if self._watched is not None:
             if self._pid == pid:
                 return
@@ -46,13 +53,26 @@ class Process:
         self._ends.register(self._watched, select.EPOLLIN)
 
     def check_place(self) -> None:
-        """Raise what `failure` makes if the watched process is left of another namespace."""
+        """Raise an error if the watched process is left of another namespace."""
         try:
             here = os.path.samestat(os.stat(f"/proc/{self._pid}/ns/net"), os.fstat(self._fd))
         except OSError as error:
             raise self._failure(f"{self._name} has ended") from error
         if not here:
             raise self._failure(f"{self._name} runs in another namespace")
+
+    def await_answer(self, answers: Callable[[], object], within_s: float) -> None:
+        """Wait until `answers` raises no `control.failure` any more; raise the last one if the process ends, or time is over."""
+        deadline = time.monotonic() + within_s
+        while True:
+            try:
+                answers()
+            except self._failure:
+                if self.has_ended() or time.monotonic() > deadline:
+                    raise
+                time.sleep(_POLL_S)
+            else:
+                return
 
     def has_ended(self) -> bool:
         """Return whether the watched process has ended since it was last asked; it is watched no longer then."""
@@ -91,3 +111,11 @@ class Process:
         self._ends.unregister(self._watched)
         os.close(self._watched)
         self._watched = None
+
+
+def find_program(name: str, packages: str, failure: type[DaemonError]) -> str:
+    """Return where a daemon's program is. Raises `failure` when it is not installed."""
+    found = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:{PATH}")
+    if found is None:
+        raise failure(f"{name} is not installed; apt-get install {packages}", errno.ENOENT)
+    return found

@@ -11,6 +11,7 @@ import pytest
 from netorch.drivers.charon import daemon
 from netorch.drivers.charon.control import CharonError
 from netorch.drivers.charon.driver import Charon
+from netorch.drivers.daemons import process
 from netorch.drivers.daemons.sealing import EdgeKey
 from netorch.model.outside.secrets import Secret, seal
 from netorch.state.op import Create
@@ -19,7 +20,7 @@ from tests.unit.drivers.charon.connections import changed
 
 @pytest.fixture
 def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(daemon, "_PATH", str(tmp_path))
+    monkeypatch.setattr(process, "PATH", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     return tmp_path / "charon"
 

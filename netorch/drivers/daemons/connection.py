@@ -1,0 +1,58 @@
+"""A connection to a daemon's control socket, a UNIX one. What is said there each daemon's own `control` module knows."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Final, Self
+
+from netorch.errors import NetorchError
+
+_CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid. Source: unix(7)
+
+
+class DaemonError(NetorchError):
+    """A daemon cannot be run, does not answer, or refuses a command; the text is its own. `number` is the errno that fits."""
+
+    def __init__(self, text: str, number: int = errno.EIO) -> None:
+        self.number = number
+        super().__init__(text)
+
+
+class Connection:
+    """A connection. All methods raise `failure`."""
+
+    daemon: ClassVar[str]  # its name, in sentences
+    failure: ClassVar[type[DaemonError]]
+
+    def __init__(self, path: Path, patience_s: float) -> None:
+        """Connect; each answer may take so long."""
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        self._socket.settimeout(patience_s)
+        self._pending = b""
+        try:
+            self._socket.connect(str(path))
+        except BlockingIOError as error:  # nobody takes the connections that wait
+            self._socket.close()
+            raise self.failure(f"{self.daemon} does not answer", errno.ETIMEDOUT) from error
+        except OSError as error:
+            self._socket.close()
+            raise self.failure(f"{path}: {error.strerror}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection."""
+        self._socket.close()
+
+    def pid(self) -> int:
+        """Return who listens. It is known even of a process that is stopped."""
+        raw = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        return int(_CREDENTIALS.unpack(raw)[0])
