@@ -23,7 +23,7 @@ from netorch.model.outside.vpn import MAX_LEARNED, VirtualPrivateGateway
 from netorch.model.routing.metrics import DX_BGP, DX_STATIC
 from netorch.model.vpc import Vpc
 from netorch.state.base import OVERLAY, KernelObject
-from netorch.state.daemons.bgp import CustomerPeer
+from netorch.state.daemons.bgp import CustomerPeer, session_name
 from netorch.state.l3 import Address, Route
 from netorch.state.names import service_vlan_name, vlan_name
 from netorch.state.nft import NftElement
@@ -37,16 +37,13 @@ def _interfaces(view: VpcView) -> Iterator[KernelObject]:
         return
     for place, local in enumerate(view.of(LocalVif)):
         vif = local.vif
-        if _is_uplink(view.host, vif):
-            continue
-        if _is_taken(view.host, vif.device):
+        if _other_use(view.host, vif):
             continue
         yield from _device(view, gateway, vif)
-        if not vif.asn:
-            for prefix in vif.routes if local.is_up else ():
-                table, ifname, metric = table_of_gateway(view.vni), vlan_name(view.vni, vif.id), DX_STATIC + place
-                yield Route(vni=view.vni, table=table, dst=prefix, via=vif.peer, ifname=ifname, metric=metric)
-        elif not _problem(view.host, local):
+        for prefix in local.static_prefixes:
+            table, ifname, metric = table_of_gateway(view.vni), vlan_name(view.vni, vif.id), DX_STATIC + place
+            yield Route(vni=view.vni, table=table, dst=prefix, via=vif.peer, ifname=ifname, metric=metric)
+        if vif.asn and not _problem(view.host, local):
             yield from _peer(view, local)
 
 
@@ -65,7 +62,7 @@ def _peer(view: VpcView, local: LocalVif) -> Iterator[KernelObject]:
     for gateway in view.of(VirtualPrivateGateway):
         yield CustomerPeer(
             vni=view.vni,
-            name=vif.id.replace("-", "_"),
+            name=session_name(vif.id),
             ifname=vlan_name(view.vni, vif.id),
             vrf=view.vrf,
             table=table_of_gateway(view.vni),
@@ -85,17 +82,21 @@ def _peer(view: VpcView, local: LocalVif) -> Iterator[KernelObject]:
 def _ports(view: HostView, carried: Carried) -> Iterator[KernelObject]:
     """Yield the ports that virtual interfaces use, and the devices of service tags on them."""
     known = (local.vif for vpc in carried.values() for local in vpc.of(LocalVif))
-    vifs = [vif for vif in known if not _is_taken(view, vif.device)]
+    vifs = [vif for vif in known if not _other_use(view, vif)]
     for device in sorted({vif.device for vif in vifs}):
         yield from port_objects(device)
     for device, tag in sorted({(vif.device, vif.outer_vlan) for vif in vifs if vif.outer_vlan}):
         yield from service_tag_objects(device, tag)
 
 
-def _is_taken(view: HostView, device: str) -> bool:
-    """Return whether a device is one that the edge cannot give away as a port: control does not know all of these."""
-    uplink = view.host.uplink
-    return device == view.underlay_ifname or (uplink is not None and device == uplink.device)
+def _other_use(view: HostView, vif: VirtualInterface) -> str:
+    """Return what else the edge has a virtual interface's device for, and cannot do without; or nothing.
+
+    Records that name the uplink contradict each other. Which device the underlay has, control does not know.
+    """
+    if view.host.uplink is not None and view.host.uplink.device == vif.device:
+        return "uplink"
+    return "underlay" if vif.device == view.underlay_ifname else ""
 
 
 def _left_out(view: VpcView) -> str:
@@ -108,16 +109,11 @@ def _left_out(view: VpcView) -> str:
 
 def _problem(view: HostView, local: LocalVif) -> str:
     """Return why a virtual interface cannot be there, or have the BGP session that it is to have; or nothing."""
-    if _is_uplink(view, local.vif):
-        return f"{local.vif.device} is this edge's uplink, which others need; netorch dx vif delete"
+    if use := _other_use(view, local.vif):
+        return f"{local.vif.device} is this edge's {use}, which others need; netorch dx vif delete"
     if local.vif.asn and local.vif.authentication is BgpAuthentication.MD5 and not local.secret:
         return "this edge has no BGP key for it; netorch dx vif modify --key-file"
     return ""
-
-
-def _is_uplink(view: HostView, vif: VirtualInterface) -> bool:
-    """Return whether a virtual interface is on the uplink: records that say so contradict each other."""
-    return view.host.uplink is not None and view.host.uplink.device == vif.device
 
 
 class DirectConnect:

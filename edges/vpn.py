@@ -37,7 +37,7 @@ from netorch.model.outside.vpn import (
 from netorch.model.routing.metrics import VPN_BGP, VPN_STATIC
 from netorch.model.vpc import Vpc
 from netorch.state.base import OUTSIDE, KernelObject
-from netorch.state.daemons.bgp import CustomerPeer
+from netorch.state.daemons.bgp import CustomerPeer, session_name
 from netorch.state.daemons.ike import IkeConnection
 from netorch.state.l3 import Address, Route
 from netorch.state.names import tunnel_name
@@ -61,8 +61,7 @@ def _tunnels(view: VpcView) -> Iterator[KernelObject]:
             yield _ike(view, tunnel)
         if not tunnel.connection.static:
             yield from _peer(view, tunnel)
-        elif tunnel.is_up:
-            yield from _static(view, tunnel)
+        yield from _static(view, tunnel)
 
 
 def _device(view: VpcView, gateway: Gateway, tunnel: LocalTunnel) -> Iterator[KernelObject]:
@@ -115,7 +114,7 @@ def _peer(view: VpcView, tunnel: LocalTunnel) -> Iterator[KernelObject]:
         own = announced(view)
         yield CustomerPeer(
             vni=view.vni,
-            name=tunnel.name.replace("-", "_"),
+            name=session_name(tunnel.name),
             ifname=_ifname(view, tunnel),
             vrf=view.vrf,
             table=table_of_gateway(view.vni),
@@ -134,7 +133,7 @@ def _peer(view: VpcView, tunnel: LocalTunnel) -> Iterator[KernelObject]:
 def _static(view: VpcView, tunnel: LocalTunnel) -> Iterator[KernelObject]:
     """Yield the routes of a tunnel. Of two connections with one prefix, the one with the lower number has it."""
     metric = VPN_STATIC + (tunnel.connection.number << 1 | tunnel.place)
-    for prefix in tunnel.connection.routes:
+    for prefix in tunnel.static_prefixes:
         table = table_of_gateway(view.vni)
         yield Route(vni=view.vni, table=table, dst=prefix, ifname=_ifname(view, tunnel), metric=metric)
 

@@ -9,10 +9,9 @@ import msgspec
 from netorch.model.outside.direct_connect import VirtualInterface
 from netorch.model.outside.vpn import TUNNELS, VpnConnection
 from netorch.model.status import Sealed
-from netorch.state import names as names_of
 from netorch.state.base import KernelObject
 from netorch.state.daemons.ike import IkeConnection
-from netorch.state.names import is_private_end
+from netorch.state.names import is_private_end, tunnel_name, vlan_name
 from netorch.state.nft import NftElement
 
 WITHOUT_TUNNEL = 0  # the number of a virtual interface's secret; those of tunnels are 1 and 2
@@ -29,7 +28,12 @@ class LocalTunnel(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         """Return its name, e.g. vpn-00138800000000001-1."""
-        return tunnel_name(self.connection.id, self.place)
+        return ike_name(self.connection.id, self.place)
+
+    @property
+    def static_prefixes(self) -> tuple[str, ...]:
+        """Return what is routed into it now by static routes."""
+        return self.connection.routes if self.connection.static and self.is_up else ()
 
 
 class LocalVif(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,9 +43,14 @@ class LocalVif(msgspec.Struct, frozen=True, kw_only=True):
     secret: str = ""  # its BGP key, sealed for this host, base64
     is_up: bool = False  # whether its port is connected to something
 
+    @property
+    def static_prefixes(self) -> tuple[str, ...]:
+        """Return what is routed to it now by static routes."""
+        return self.vif.routes if self.is_up and not self.vif.asn else ()
 
-def tunnel_name(vpn_id: str, place: int) -> str:
-    """Return the name of a tunnel: the id of its connection, a dash, 1 or 2."""
+
+def ike_name(vpn_id: str, place: int) -> str:
+    """Return the name that a tunnel has in IKE: the id of its connection, a dash, 1 or 2."""
     return f"{vpn_id}-{place + 1}"
 
 
@@ -57,7 +66,7 @@ def local_tunnels(
                     connection=connection,
                     place=place,
                     secret=boxes.get(place + 1, ""),
-                    is_up=tunnel_name(connection.id, place) in up,
+                    is_up=ike_name(connection.id, place) in up,
                 )
 
 
@@ -82,6 +91,6 @@ def end_of(obj: KernelObject) -> str:
 def ends_of(vni: int, connections: Iterable[str], vifs: Iterable[str]) -> frozenset[str]:
     """Return what `end_of` says of the objects of a VPC's connections and virtual interfaces, by their ids."""
     tunnels = [(vpn, place) for vpn in connections for place in range(TUNNELS)]
-    names = {tunnel_name(vpn, place) for vpn, place in tunnels}
-    devices = {names_of.tunnel_name(vni, vpn, place) for vpn, place in tunnels}
-    return frozenset(names | devices | {names_of.vlan_name(vni, vif) for vif in vifs})
+    names = {ike_name(vpn, place) for vpn, place in tunnels}
+    devices = {tunnel_name(vni, vpn, place) for vpn, place in tunnels}
+    return frozenset(names | devices | {vlan_name(vni, vif) for vif in vifs})

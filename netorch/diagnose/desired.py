@@ -11,8 +11,7 @@ from netorch.agent.moves import Moves
 from netorch.agent.reconcile import Reconciler
 from netorch.agent.records import Records
 from netorch.agent.slices import Objects
-from netorch.agent.tasks.private_gateways import INSTALLED
-from netorch.compiler.private import tunnel_name
+from netorch.compiler.private import ike_name
 from netorch.compiler.registry import load_compilers
 from netorch.drivers.base import Kernel
 from netorch.drivers.fake.kernel import FakeKernel
@@ -79,7 +78,7 @@ def _up(host_name: str, store: Store) -> frozenset[str]:
         with suppress(UnreadableRecord):
             if is_id(resource_id, "vpn"):
                 tunnels = decode(kv, VpnStatus).tunnels
-                found |= {tunnel_name(resource_id, number - 1) for number, said in tunnels.items() if said.child == INSTALLED}
+                found |= {ike_name(resource_id, number - 1) for number, said in tunnels.items() if said.is_up}
             elif is_id(resource_id, "dxvif") and decode(kv, VifStatus).carrier:
                 found.add(resource_id)
     return frozenset(found)

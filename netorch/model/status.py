@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 ESTABLISHED: Final = "Established"
+INSTALLED: Final = "INSTALLED"  # strongSwan's word for a CHILD_SA that carries packets
 
 
 class AgentRun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -90,6 +91,11 @@ class TunnelStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     accepted: int = 0  # routes by BGP
     problem: str = ""  # a word for what went wrong last (netorch.model.outside.tunnel_problems), nothing: all is well
     facts: dict[str, str] = {}  # that the problem's sentence needs, e.g. both proposals
+
+    @property
+    def is_up(self) -> bool:
+        """Return whether it carries packets: both ends have agreed on keys."""
+        return self.child == INSTALLED
 
 
 class VpnStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -26,17 +26,18 @@ from netorch.agent.tasks.rounds import Rounds
 from netorch.compiler.private import LocalTunnel, LocalVif
 from netorch.drivers.base import CustomerSession, Kernel, KernelEvent, LearnedChanged, LearnedRoute, TunnelsChanged
 from netorch.errors import KernelError, StoreError
-from netorch.model.addr import parse_prefix
 from netorch.model.eni import Role
 from netorch.model.mapping import GatewayMapping, Reach, ReachedPrefix
 from netorch.model.outside.direct_connect import VirtualInterface
 from netorch.model.outside.vpn import VpnConnection
 from netorch.model.routing.effective import Origin
 from netorch.model.routing.metrics import origin_of
+from netorch.model.routing.reach import best
 from netorch.model.status import Sealed, SealingKey, TunnelStatus, VifStatus, VpnStatus
 from netorch.records import keys
 from netorch.records.codec import encode
 from netorch.records.vpc import VpcRecords
+from netorch.state.daemons.bgp import session_name
 from netorch.state.names import VPN_GATEWAY_NUMBER, vni_of_table, vrf_table
 from netorch.store.base import Compare, Delete, Put, Store
 
@@ -45,7 +46,6 @@ log = logging.getLogger(__name__)
 ASK_EVERY_S: Final = 1.0
 # Kinds of changes after which an edge may reach something else.
 _MATTERING: Final = frozenset({GatewayMapping, Reach, VpnConnection, VirtualInterface, Sealed, LocalTunnel, LocalVif})
-INSTALLED: Final = "INSTALLED"  # strongSwan's word for a CHILD_SA that carries packets
 
 T = TypeVar("T")
 
@@ -78,7 +78,6 @@ class PrivateGateways(Task):
     def on_kernel(self, events: Sequence[KernelEvent]) -> None:
         """Take in that tunnels or learned routes have changed, before anything is compiled."""
         if any(isinstance(event, TunnelsChanged) for event in events):
-            self._ask_at = 0.0
             self._ask_for_tunnels()
         self._owed |= {vni_of_table(event.table) for event in events if isinstance(event, LearnedChanged)}
 
@@ -87,8 +86,9 @@ class PrivateGateways(Task):
         host, here = self._records.host, self._records.private_ends.gateways
         if host is None or host.role is not Role.EDGE:
             return
-        key = self._kernel.public_key
-        self._publisher.publish(keys.edge_key(host.name), SealingKey(public=key) if key else None)
+        if turn.dirty.host:
+            key = self._kernel.public_key
+            self._publisher.publish(keys.edge_key(host.name), SealingKey(public=key) if key else None)
         self._owed |= {vni for vni, kinds in turn.dirty.kinds.items() if not kinds.isdisjoint(_MATTERING)}
         if turn.store is not None:
             self._say_all_reach(turn.store, turn.now)
@@ -102,7 +102,7 @@ class PrivateGateways(Task):
     def _ask_for_tunnels(self) -> None:
         """Note which tunnels and ports are up: what depends on that is compiled next."""
         self._tunnels = self._kernel.tunnels()
-        up = {name for name, status in self._tunnels.items() if status.child == INSTALLED}
+        up = {name for name, status in self._tunnels.items() if status.is_up}
         known = (self._records.vpcs[vni] for vni in self._records.private_ends.gateways if vni in self._records.vpcs)
         vifs = [vif for each in known for vif in each.each(VirtualInterface) if vif.edge == self._records.host_name]
         carriers = {device for device in {vif.device for vif in vifs} if self._has_carrier(device)}
@@ -144,14 +144,13 @@ class PrivateGateways(Task):
         except KernelError as error:
             log.warning("learned routes not read vni=%d reason=%r", vni, str(error))
             return False
-        reach = Reach(vni=vni, gateway=gateway, edge=me, prefixes=best([*map(_learned, learned), *self._static(vni)]))
-        key = keys.reach(vni, gateway, me)
-        if records.one(Reach, _name(key)) == reach:
+        reach = Reach(vni=vni, gateway=gateway, edge=me, prefixes=best([*_learned(learned), *self._static(vni)]))
+        if any(said == reach for said in records.each(Reach)):
             return False
         # Not when the gateway goes at the same time: then nobody would delete it.
         mapping = records.of(GatewayMapping)[gateway]
         at = keys.gateway_mapping(vni, gateway)
-        store.txn([Compare(at, mapping.mod_revision)], [Put(key, encode(reach))])
+        store.txn([Compare(at, mapping.mod_revision)], [Put(keys.reach(vni, gateway, me), encode(reach))])
         return True
 
     def _stale(self, records: VpcRecords | None, gateway: str | None) -> list[Reach]:
@@ -162,11 +161,9 @@ class PrivateGateways(Task):
     def _static(self, vni: int) -> Iterator[ReachedPrefix]:
         """Yield the prefixes of our own routes to sites: those of tunnels and ports that are up."""
         for tunnel in self._of(vni, LocalTunnel):
-            if tunnel.connection.static and tunnel.is_up:
-                yield from (ReachedPrefix(prefix=prefix, origin=Origin.VPN_STATIC) for prefix in tunnel.connection.routes)
+            yield from (ReachedPrefix(prefix=prefix, origin=Origin.VPN_STATIC) for prefix in tunnel.static_prefixes)
         for local in self._of(vni, LocalVif):
-            if not local.vif.asn and local.is_up:
-                yield from (ReachedPrefix(prefix=prefix, origin=Origin.DIRECT_CONNECT) for prefix in local.vif.routes)
+            yield from (ReachedPrefix(prefix=prefix, origin=Origin.DIRECT_CONNECT) for prefix in local.static_prefixes)
 
     # --- how tunnels and sessions are ----------------------------------------------------------------------------------------
 
@@ -182,7 +179,7 @@ class PrivateGateways(Task):
         tunnels: dict[str, dict[int, TunnelStatus]] = {}
         for local in self._of(vni, LocalTunnel):
             status = self._tunnels.get(local.name, TunnelStatus())
-            session = sessions.get(_protocol(local.name))
+            session = sessions.get(session_name(local.name))
             if session is not None:
                 bgp = {"bgp": session.state, "bgp_reason": session.reason, "accepted": session.accepted}
                 status = msgspec.structs.replace(status, **bgp)
@@ -191,7 +188,7 @@ class PrivateGateways(Task):
             yield vpn_id, VpnStatus(tunnels=each)
         for interface in self._of(vni, LocalVif):
             vif = interface.vif
-            session = sessions.get(_protocol(vif.id), CustomerSession(state=""))
+            session = sessions.get(session_name(vif.id), CustomerSession(state=""))
             carrier = interface.is_up
             yield vif.id, VifStatus(carrier=carrier, bgp=session.state, bgp_reason=session.reason, accepted=session.accepted)
 
@@ -205,30 +202,8 @@ class PrivateGateways(Task):
             self._published[vni] = set(said)
 
 
-def best(found: Iterable[ReachedPrefix | None]) -> tuple[ReachedPrefix, ...]:
-    """Return each prefix once, by the way that Linux takes: of the lowest origin, then of the shortest AS path."""
-    kept: dict[str, ReachedPrefix] = {}
-    for one in found:
-        if one is None:
-            continue
-        known = kept.get(one.prefix)
-        if known is None or (one.origin, one.as_path_length) < (known.origin, known.as_path_length):
-            kept[one.prefix] = one
-    return tuple(kept[prefix] for prefix in sorted(kept, key=parse_prefix))
-
-
-def _learned(route: LearnedRoute) -> ReachedPrefix | None:
-    """Return what a route of a bird's says; None when its metric is none of ours."""
-    found = origin_of(route.metric)
-    if found is None:
-        return None
-    return ReachedPrefix(prefix=route.prefix, origin=found[0], as_path_length=found[1])
-
-
-def _protocol(name: str) -> str:
-    return name.replace("-", "_")
-
-
-def _name(key: str) -> str:
-    """Return what a mapping's key says behind the VNI."""
-    return key.split("/", 2)[2]
+def _learned(routes: Iterable[LearnedRoute]) -> Iterator[ReachedPrefix]:
+    """Yield what routes of a bird's say, but for those with a metric that is none of ours."""
+    for route in routes:
+        if (found := origin_of(route.metric)) is not None:
+            yield ReachedPrefix(prefix=route.prefix, origin=found[0], as_path_length=found[1])

@@ -17,8 +17,6 @@ from netorch.records.caller import Caller
 from netorch.records.read import get, read, read_all, read_vpc
 from netorch.store.base import Store
 
-CHILD_UP = "INSTALLED"  # strongSwan's word
-
 
 class ConnectionState(Enum):
     """How far a connection has come; EC2's words."""
@@ -121,7 +119,7 @@ def telemetry_of(connection: VpnConnection, number: int, said: TunnelStatus | No
         return Telemetry.DOWN, f"its edge has no secret for it; netorch vpn rotate {connection.name} --tunnel {number}"
     if said is None:
         return Telemetry.DOWN, "its edge has not said anything yet"
-    if said.child != CHILD_UP:
+    if not said.is_up:
         return Telemetry.DOWN, "IPSEC IS DOWN"
     if connection.static:
         return Telemetry.UP, "IPSEC IS UP"

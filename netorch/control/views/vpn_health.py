@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 
-from netorch.control.views.vpn import CHILD_UP, Telemetry, telemetry_of
+from netorch.control.views.vpn import Telemetry, telemetry_of
 from netorch.errors import UnreadableRecord
 from netorch.model.outside.tunnel_problems import sentence
 from netorch.model.outside.vpn import VpnConnection, leads_to_aws
@@ -42,7 +42,7 @@ def why_down(said: TunnelStatus) -> str:
     """Return why a tunnel that has a secret is down, as far as its edge knows."""
     if said.problem:
         return sentence(said.problem, said.facts)
-    if said.child != CHILD_UP:
+    if not said.is_up:
         return f"IKE is {said.ike or 'not begun'}, and there is no SA for packets"
     reason = f" ({said.bgp_reason})" if said.bgp_reason else ""
     return f"IPsec is up, but its BGP session is {said.bgp or 'not there'}{reason}"

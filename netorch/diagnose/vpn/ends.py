@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from netorch.control.views.direct_connect import why_down as why_vif_down
-from netorch.control.views.vpn import CHILD_UP
 from netorch.control.views.vpn_health import why_down
 from netorch.model.mapping import Reach
 from netorch.model.outside.direct_connect import VirtualInterface
@@ -52,7 +51,7 @@ def _tunnel(connection: VpnConnection, number: int, said: TunnelStatus | None) -
     words = f"tunnel {number} of VPN connection {connection.name}{f' to {remote}' if remote else ''}"
     if said is None:
         return SiteEnd(words=words, code=Code.BAD_STATE_VPN, problem="its edge has not said anything yet")
-    problem = why_down(said) if said.child != CHILD_UP else ""
+    problem = "" if said.is_up else why_down(said)
     return SiteEnd(words=words, code=Code.BAD_STATE_VPN, problem=problem, learned=0 if connection.static else said.accepted)
 
 

@@ -19,8 +19,7 @@ from netorch.model.outside.vpn import MAX_LEARNED, Tunnel, VpnConnection, inside
 from netorch.model.status import ESTABLISHED, TunnelStatus
 
 BOTH: Final = 0  # number of what is not about one tunnel
-INSTALLED: Final = "INSTALLED"  # of a CHILD_SA; strongSwan's word, as the next one
-CONNECTING: Final = "CONNECTING"  # of an IKE_SA
+CONNECTING: Final = "CONNECTING"  # strongSwan's word for an IKE_SA that is not there yet
 
 
 class TunnelFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,7 +117,7 @@ def _edge(facts: VpnFacts, tunnel: TunnelFacts) -> Cause:
 def _negotiation(tunnel: TunnelFacts) -> Cause:
     """Return why there is no CHILD_SA."""
     said = tunnel.said
-    if said is None or said.child == INSTALLED:
+    if said is None or said.is_up:
         return None
     if said.ike == CONNECTING and not said.problem:
         return "connecting", "both ends are negotiating now; look again in a few seconds"
@@ -206,4 +205,4 @@ def _edge_is_lost(tunnel: TunnelFacts) -> bool:
 
 
 def _carries(tunnel: TunnelFacts) -> bool:
-    return tunnel.said is not None and tunnel.runs and tunnel.said.child == INSTALLED
+    return tunnel.said is not None and tunnel.runs and tunnel.said.is_up

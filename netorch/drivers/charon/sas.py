@@ -7,11 +7,10 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from netorch.drivers.charon.control import Section, sections, text
-from netorch.model.status import TunnelStatus
+from netorch.model.status import INSTALLED, TunnelStatus
 
 ESTABLISHED = "ESTABLISHED"
 CONNECTING = "CONNECTING"
-INSTALLED = "INSTALLED"
 _LASTING = (INSTALLED, "REKEYING", "UPDATING", "REKEYED")  # it carries packets; those behind carry them, too, for a moment
 _IKE_PORT = "500"
 

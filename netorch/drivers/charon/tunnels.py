@@ -12,13 +12,13 @@ from netorch.drivers.charon import complaints
 from netorch.drivers.charon.control import Control, Section, sections, text
 from netorch.drivers.charon.loading import list_sas
 from netorch.drivers.charon.news import UNNAMED, Finding, News
-from netorch.drivers.charon.sas import INSTALLED, IkeSa, best, status_of
+from netorch.drivers.charon.sas import IkeSa, best, status_of
 from netorch.drivers.charon.traffic import QUIET_S, Traffic
 from netorch.drivers.charon.upkeep import SETTLED_S, Begin, EndIke, Memory, Step, stale, steps, unnamed
 from netorch.drivers.charon.xfrm import KernelSa, Xfrm
 from netorch.errors import KernelError
 from netorch.model.outside import tunnel_problems as words
-from netorch.model.status import TunnelStatus
+from netorch.model.status import INSTALLED, TunnelStatus
 from netorch.state.daemons.ike import IkeConnection
 
 Connections = Mapping[str, IkeConnection]
@@ -107,7 +107,7 @@ class Tunnels:
         status, first = traffic.put_into(status_of(sas)), best(sas)
         if first is not None and first.age >= 0 and status.ike not in ("", "CONNECTING"):
             status = msgspec.structs.replace(status, since=self._since.setdefault(first.id, time.time() - first.age))
-        if status.child == INSTALLED:
+        if status.is_up:
             self._problems.pop(name, None)
             quiet = traffic.quiet(now) > 0
             return _with(status, words.NO_INBOUND, {"seconds": f"{QUIET_S:.0f}"}) if quiet else status

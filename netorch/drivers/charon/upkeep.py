@@ -18,8 +18,9 @@ from typing import Final
 import msgspec
 
 from netorch.drivers.charon.messages import child_name, outlived
-from netorch.drivers.charon.sas import CONNECTING, ESTABLISHED, INSTALLED, ChildSa, IkeSa
+from netorch.drivers.charon.sas import CONNECTING, ESTABLISHED, ChildSa, IkeSa
 from netorch.drivers.charon.xfrm import KernelSa
+from netorch.model.status import INSTALLED
 from netorch.state.daemons.ike import IkeConnection
 
 RETRY_S: Final = 10.0  # between two attempts to begin a tunnel

@@ -6,9 +6,19 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 
 from netorch.model.addr import Prefix, parse_prefix
-from netorch.model.mapping import Reach, Seat
+from netorch.model.mapping import Reach, ReachedPrefix, Seat
 from netorch.model.outside.vpn import MAX_LEARNED
 from netorch.model.routing.effective import Learned, Origin
+
+
+def best(found: Iterable[ReachedPrefix]) -> tuple[ReachedPrefix, ...]:
+    """Return each prefix once, in order, by the way that Linux takes: of the lowest origin, then of the shortest AS path."""
+    kept: dict[str, ReachedPrefix] = {}
+    for one in found:
+        known = kept.get(one.prefix)
+        if known is None or _rank(one) < _rank(known):
+            kept[one.prefix] = one
+    return tuple(kept[prefix] for prefix in sorted(kept, key=parse_prefix))
 
 
 def learned(reaches: Iterable[Reach], gateways: Container[str]) -> list[Learned]:
@@ -85,7 +95,7 @@ def _around(prefix: Prefix) -> Iterator[Prefix]:
         yield Prefix(4, prefix.network >> 32 - length << 32 - length, length)
 
 
-def _rank(one: Learned) -> tuple[int, int]:
+def _rank(one: Learned | ReachedPrefix) -> tuple[int, int]:
     return (one.origin, one.as_path_length)
 
 

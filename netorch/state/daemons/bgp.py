@@ -67,6 +67,11 @@ class Announcement(KernelObject, frozen=True, kw_only=True):
         return f"announce {self.prefix}"
 
 
+def session_name(name: str) -> str:
+    """Return the name of the session of a tunnel or a virtual interface, by the name of that."""
+    return name.replace("-", "_")
+
+
 class CustomerPeer(KernelObject, frozen=True, kw_only=True):
     """A session with a customer's router, by a tunnel or a VLAN, in the VRF of the device that leads there.
 

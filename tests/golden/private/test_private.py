@@ -179,3 +179,13 @@ def test_a_silent_edge_is_stood_in_for_without_a_change_of_routes() -> None:
     changed = set(before) ^ set(after)
     assert len(changed) == 2
     assert all(line.startswith("fdb ") for line in changed)
+
+
+@pytest.mark.parametrize(("device", "use"), [(UPLINK.device, "uplink"), (EDGE.underlay_ifname, "underlay")])
+def test_a_device_that_the_edge_needs_is_no_port_and_that_is_said(device: str, use: str) -> None:
+    vif = msgspec.structs.replace(VIF, device=device, outer_vlan=0)
+    view = edge_view(LocalVif(vif=vif, secret="c2VhbGVk", is_up=True))
+    problems = [left_out_by(part, view).text for part in parts_of(PRIVATE, ProblemPart)]
+    assert f"virtual interface port: {device} is this edge's {use}, which others need; netorch dx vif delete" in problems
+    assert "type vlan" not in compiled(PRIVATE, view)
+    assert f"link {device} from the underlay" not in explain_state(compile_host(PRIVATE, EDGE, {VNI: view}))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from netorch.agent.tasks.private_gateways import best
 from netorch.model.mapping import Reach, ReachedPrefix
 from netorch.model.routing.effective import Origin
+from netorch.model.routing.reach import best
 from netorch.records import keys
 from netorch.records.valid.vpn import check_reach
 
