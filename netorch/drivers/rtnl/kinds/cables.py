@@ -7,34 +7,17 @@ from __future__ import annotations
 
 import errno
 
-from netorch.drivers.netlink import Channel, Message, NetlinkError
+from netorch.drivers.netlink import Message, NetlinkError
 from netorch.drivers.rtnl import encode
-from netorch.drivers.rtnl.devices import Place
 from netorch.drivers.rtnl.dump import read_link
 from netorch.drivers.rtnl.encode import NotPackable
-from netorch.drivers.rtnl.entries import failure
-from netorch.drivers.spaces import Spaces
+from netorch.drivers.rtnl.kinds.single import Single
 from netorch.state.link import CableEnd, IncompleteLink, Link
-from netorch.state.op import Create, Failure, Op
+from netorch.state.op import Create, Op
 
 
-class Cables:
-    """The cables that have an end in one namespace."""
-
-    def __init__(self, channel: Channel, place: Place, spaces: Spaces, index_of: encode.IndexOf) -> None:
-        self._channel = channel
-        self._place = place
-        self._spaces = spaces
-        self._index_of = index_of
-
-    def make(self, ops: list[Op]) -> list[Failure]:
-        """Make, finish or change ends one by one: the first of a pair decides what is to be done for the second."""
-        failures: list[Failure] = []
-        for op in ops:
-            refusal = self._make(op)
-            if refusal is not None:
-                failures.append(failure(op, refusal))
-        return failures
+class Cables(Single):
+    """The cables that have an end in one namespace; the first end of a pair decides what is to be done for the second."""
 
     def _make(self, op: Op) -> NetlinkError | None:
         end = op.obj
@@ -53,8 +36,7 @@ class Cables:
             return error.refusal
         except LookupError:
             return NetlinkError(errno.ENODEV, f"there is no VRF {end.vrf}")
-        refused = self._channel.batch(messages)
-        return refused[min(refused)] if refused else None
+        return self._send(messages)
 
     def _messages(self, end: CableEnd, standing: Link | None) -> list[Message]:
         """Return the messages that make the end out of nothing, or out of what stands there. Raises LookupError."""

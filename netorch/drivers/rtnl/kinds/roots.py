@@ -16,39 +16,23 @@ from contextlib import closing, suppress
 from netorch.drivers import home, netns
 from netorch.drivers.netlink import ABSENT, Channel, Message, NetlinkError, attr_u32
 from netorch.drivers.rtnl import devices, encode, rooted
-from netorch.drivers.rtnl.devices import Device, Place
+from netorch.drivers.rtnl.devices import Device
 from netorch.drivers.rtnl.dump import read_link
-from netorch.drivers.rtnl.entries import failure
+from netorch.drivers.rtnl.kinds.single import Single
 from netorch.drivers.rtnl.uapi import IFLA, RTEXT_FILTER_SKIP_STATS, RTM
-from netorch.drivers.spaces import Spaces
 from netorch.errors import KernelError
 from netorch.state.base import HOST_SLICE, OUTSIDE, OVERLAY
 from netorch.state.link import IncompleteLink, Link
 from netorch.state.names import is_vlan_of_port, vni_of_ifname
-from netorch.state.op import Create, Failure, Op
+from netorch.state.op import Create, Op
 from netorch.state.owner import ALTNAME_PREFIX
 from netorch.state.rooted import Rooted, Vlan, Xfrm
 
 _KINDS = frozenset({"xfrm", "vlan"})
 
 
-class Roots:
+class Roots(Single):
     """The devices of one namespace that have their root in the outside."""
-
-    def __init__(self, channel: Channel, place: Place, spaces: Spaces, index_of: encode.IndexOf) -> None:
-        self._channel = channel
-        self._place = place
-        self._spaces = spaces
-        self._index_of = index_of
-
-    def make(self, ops: list[Op]) -> list[Failure]:
-        """Make, finish or change devices, one by one."""
-        failures: list[Failure] = []
-        for op in ops:
-            refusal = self._make(op)
-            if refusal is not None:
-                failures.append(failure(op, refusal))
-        return failures
 
     def uproot(self, lower: int = 0) -> None:
         """Delete our devices that have their root here, in the outside, or only those on the device of this number.
@@ -90,17 +74,17 @@ class Roots:
         messages = [encode.set_link(obj.ifname, rooted.member(obj, vrf))]
         if isinstance(standing, IncompleteLink):
             messages.append(encode.set_altname(obj.ifname))
-        return _first(self._channel, messages)
+        return self._send(messages)
 
     def _create(self, obj: Rooted, lower: Device | None, vrf: int) -> NetlinkError | None:
         message = self._message(obj, lower, vrf)
-        refusal = _first(self._channel, [message])
+        refusal = self._send([message])
         if refusal is not None and refusal.errno == errno.EEXIST:
             self._clear_the_way(obj)
-            refusal = _first(self._channel, [message])
+            refusal = self._send([message])
             if refusal is not None and refusal.errno == errno.EEXIST:
                 return NetlinkError(errno.EEXIST, _taken(obj))
-        return refusal or _first(self._channel, [encode.set_altname(obj.ifname)])
+        return refusal or self._send([encode.set_altname(obj.ifname)])
 
     def _message(self, obj: Rooted, lower: Device | None, vrf: int) -> Message:
         root = self._root(obj)
@@ -175,11 +159,6 @@ def _taken(obj: Rooted) -> str:
     if isinstance(obj, Vlan):
         return f"{obj.lower} has another device for VLAN {obj.vlan}; delete that"
     return f"another device in the {OUTSIDE} has the number of {obj.text()}; delete that"
-
-
-def _first(channel: Channel, messages: list[Message]) -> NetlinkError | None:
-    refused = channel.batch(messages)
-    return refused[min(refused)] if refused else None
 
 
 def _all(channel: Channel) -> list[Device]:
