@@ -8,37 +8,14 @@ import pytest
 
 from netorch.state.base import BORDER_SLICE, HOST_SLICE, OUTSIDE, OVERLAY, UNDERLAY, KernelObject
 from netorch.state.daemons.bgp import Announcement, BgpPeer, CustomerPeer
-from netorch.state.daemons.ike import IkeConnection
 from netorch.state.foreign import Foreign, ForeignTable
 from netorch.state.link import AdminUp, CableEnd, IncompleteLink, Settings, Uplink
 from netorch.state.netns import Namespace
 from netorch.state.rooted import Vlan, Xfrm
 from netorch.state.tc import INGRESS, StrangeFilter
 from tests.contract.kernel.stands import VPC
+from tests.unit.drivers.charon.connections import PLAIN
 
-IKE = IkeConnection(
-    vni=5000,
-    name="vpn-00138800000000001-1",
-    version=2,
-    local="198.51.100.21",
-    remote="203.0.113.80",
-    local_identity="198.51.100.21",
-    remote_identity="203.0.113.80",
-    proposals=("aes256-sha256-ecp256",),
-    child_proposals=("aes256-sha256-ecp256",),
-    local_traffic="0.0.0.0/0",
-    remote_traffic="0.0.0.0/0",
-    if_id=1,
-    lifetime=28800,
-    child_lifetime=3600,
-    rekey_margin=270,
-    rekey_fuzz=100,
-    replay_window=1024,
-    dpd_delay=10,
-    dpd_action="clear",
-    initiates=False,
-    secret="",
-)
 CUSTOMER_PEER = CustomerPeer(
     vni=5000,
     name="vpn_00138800000000001_1",
@@ -65,7 +42,7 @@ OBJECTS: tuple[KernelObject, ...] = (
     BgpPeer(local="198.51.100.21", local_asn=64601, remote="198.51.100.254", remote_asn=64512),
     Announcement(prefix="203.0.113.0/24"),
     CUSTOMER_PEER,
-    IKE,
+    PLAIN,
     Xfrm(vni=5000, ifname="x-0013880000001", if_id=1, mtu=1446, vrf="vrf5000"),
     Vlan(vni=5000, ifname="d-0013880000001", lower="dx0", vlan=101, mtu=1500, vrf="vrf5000"),
     StrangeFilter(vni=5000, ifname="vx5000", hook=INGRESS, pref=1, handle=1, what="bpf"),

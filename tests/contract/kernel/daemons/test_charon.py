@@ -20,33 +20,20 @@ from netorch.state.op import Create, Delete, Replace
 from tests.contract.kernel.daemons import charons
 from tests.contract.kernel.stands import Stand, by_key, create, events_of, missing, refusals, there
 from tests.rig.world import wait_for
+from tests.unit.drivers.charon.connections import changed
 
 OUTSIDE_NAMESPACE = Namespace(label=OUTSIDE)
 OUTSIDE_UP = AdminUp(netns=OUTSIDE, ifname=LOOPBACK)
 
 
 def connection(number: int, public: str, psk: str = "Canary.psk_1234567890") -> IkeConnection:
-    return IkeConnection(
-        vni=5000,
+    return changed(
         name=f"vpn-001388{number:011x}-1",
-        version=0,
-        local="198.18.0.21",
         remote=f"198.18.0.{80 + number}",
-        local_identity="198.18.0.21",
         remote_identity=f"198.18.0.{80 + number}",
         proposals=("aes256-sha256-modp2048", "aes128gcm16-prfsha256-ecp256"),
         child_proposals=("aes256-sha256-modp2048", "aes128gcm16-ecp256"),
-        local_traffic="0.0.0.0/0",
-        remote_traffic="0.0.0.0/0",
         if_id=0x138800 | number << 1,
-        lifetime=28800,
-        child_lifetime=3600,
-        rekey_margin=270,
-        rekey_fuzz=100,
-        replay_window=1024,
-        dpd_delay=10,
-        dpd_action="clear",
-        initiates=False,
         secret=seal(public, Secret(psk=psk)),
     )
 

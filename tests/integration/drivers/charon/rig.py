@@ -32,6 +32,7 @@ from netorch.state.op import Create, Op
 from netorch.state.owner import netns_name
 from tests.rig.hosts import host
 from tests.rig.world import wait_for
+from tests.unit.drivers.charon.connections import changed
 
 EDGE, EDGE_ADDRESS = "vpn1", "198.18.0.21"
 VNI = 5000
@@ -177,27 +178,16 @@ class Edge:
 
     def connection(self, number: int = 1, *, remote: str = "198.18.0.80", **changes: object) -> IkeConnection:
         """Return a connection with a customer's device, of the VPN connection with that number."""
-        connection = IkeConnection(
+        connection = changed(
             vni=VNI,
             name=f"vpn-{VNI:06x}{number:011x}-1",
-            version=0,
             local=EDGE_ADDRESS,
             remote=remote,
             local_identity=EDGE_ADDRESS,
             remote_identity=remote,
             proposals=IKE,
             child_proposals=ESP,
-            local_traffic="0.0.0.0/0",
-            remote_traffic="0.0.0.0/0",
             if_id=if_id(VNI, number, 0),
-            lifetime=28800,
-            child_lifetime=3600,
-            rekey_margin=270,
-            rekey_fuzz=100,
-            replay_window=1024,
-            dpd_delay=10,
-            dpd_action="clear",
-            initiates=False,
             secret=self.seal(),
         )
         named = changes.get("remote_identity", remote) != remote and "certificate" not in changes
