@@ -3,6 +3,9 @@
 charon's log is the only place where it says that. A line names the IKE_SA that it is about by a number. Who is at its other end
 is known before it is known which connection it is of, so lines of one number are put together. Source: the messages of strongSwan
 5.9.8, as tests/integration/drivers/charon sees them; a line that is not known says nothing.
+
+Of two lines that follow each other closely the second one may come first: charon lets any of its threads send the next one
+(`raise_events` in src/libcharon/plugins/vici/vici_logger.c). So a verdict waits for the line that says what it is about.
 """
 
 from __future__ import annotations
@@ -28,7 +31,10 @@ class Talk(msgspec.Struct):
     version: str = ""  # IKEv1 or IKEv2
     identity: str = ""  # as which the other end names itself
     wanted: str = ""  # as which it expects this edge
-    proposals: str = ""  # of the other end, in the phase that is being negotiated
+    theirs: str | None = None  # proposals of the other end that were not taken, once they were told
+    ours: str | None = None  # and what this one would have taken
+    is_unknown: bool = False  # whether no connection was found for who is there
+    is_refused: bool = False  # whether none was found for its address and version
     began: bool = False  # whether this side did
     established: bool = True  # one that was not heard to begin is older than this agent
 
@@ -82,7 +88,7 @@ def _from(talk: Talk, found: re.Match[str]) -> Verdict:
 def _request(talk: Talk, found: re.Match[str]) -> Verdict:
     talk.version = "IKEv2" if found[1] == "IKE_SA_INIT" else "IKEv1"
     talk.established = False
-    return None
+    return _of_version(talk)
 
 
 def _began(talk: Talk, found: re.Match[str]) -> Verdict:
@@ -97,17 +103,50 @@ def _established(talk: Talk, found: re.Match[str]) -> Verdict:
 
 def _identities(talk: Talk, found: re.Match[str]) -> Verdict:
     talk.wanted, talk.identity = found[1] or "", found[2]
-    return None
+    return _of_identity(talk)
+
+
+def _no_config(talk: Talk, found: re.Match[str]) -> Verdict:
+    talk.is_refused = True
+    return _of_version(talk)
+
+
+def _of_version(talk: Talk) -> Verdict:
+    if not (talk.is_refused and talk.version):
+        return None
+    talk.is_refused = False
+    return words.IKE_VERSION, {"theirs": talk.version}
+
+
+def _no_peer(talk: Talk, found: re.Match[str]) -> Verdict:
+    talk.is_unknown = True
+    return _of_identity(talk)
+
+
+def _of_identity(talk: Talk) -> Verdict:
+    if not (talk.is_unknown and talk.identity):
+        return None
+    talk.is_unknown = False
+    return words.WRONG_IDENTITY, {"theirs": talk.identity, "wanted": talk.wanted}
 
 
 def _received(talk: Talk, found: re.Match[str]) -> Verdict:
-    talk.proposals = found[1]
-    return None
+    talk.theirs = found[1]
+    return _of_proposals(talk)
 
 
 def _configured(talk: Talk, found: re.Match[str]) -> Verdict:
-    word = words.CHILD_NO_PROPOSAL if found[1].startswith("ESP:") else words.NO_PROPOSAL
-    return word, {"ours": _plain(found[1]), "theirs": _plain(talk.proposals)}
+    talk.ours = found[1]
+    return _of_proposals(talk)
+
+
+def _of_proposals(talk: Talk) -> Verdict:
+    theirs, ours = talk.theirs, talk.ours
+    if theirs is None or ours is None or (theirs and theirs[:4] != ours[:4]):  # IKE: and ESP: are of two phases
+        return None
+    talk.theirs = talk.ours = None
+    word = words.CHILD_NO_PROPOSAL if ours.startswith("ESP:") else words.NO_PROPOSAL
+    return word, {"ours": _plain(ours), "theirs": _plain(theirs)}
 
 
 def _refused_proposals(talk: Talk, found: re.Match[str]) -> Verdict:
@@ -150,19 +189,13 @@ _LINES: Final = (
     _line(r"^received (?:TS_UNACCEPTABLE|INVALID_ID_INFORMATION) ", _always(words.TS_UNACCEPTABLE)),
     _line(r"^tried \d+ shared keys? for .* but MAC mismatched", _always(words.WRONG_PSK)),
     _line(r"^invalid (?:ID|HASH)_V1 payload length, decryption failed", _always(words.WRONG_PSK)),
-    _line(
-        r"^no (?:matching )?peer config found",
-        lambda talk, found: (words.WRONG_IDENTITY, {"theirs": talk.identity, "wanted": talk.wanted}),
-    ),
+    _line(r"^no (?:matching )?peer config found", _no_peer),
     _line(r"^received AUTHENTICATION_FAILED ", _always(words.REFUSED)),
     _line(r"^no issuer certificate found for (.*)", _always(words.CERTIFICATE_UNTRUSTED, "theirs")),
     _line(r"^subject certificate invalid \((.*)\)", _always(words.CERTIFICATE_EXPIRED, "reason")),
     _line(r"^no trusted \S+ public key found for '(.*)'", _always(words.CERTIFICATE_UNTRUSTED, "theirs")),
     _line(r"^signature validation failed", _always(words.CERTIFICATE_UNTRUSTED)),
-    _line(
-        r"^no IKE config found for \S+\.\.\.(\S+), sending",
-        lambda talk, found: (words.IKE_VERSION, {"theirs": talk.version}),
-    ),
+    _line(r"^no IKE config found for \S+\.\.\.\S+, sending", _no_config),
     _line(r"^(?:giving up after \d+ retransmits|DPD check timed out)", _given_up),
     _line(r"^received DELETE for IKE_SA", lambda talk, found: (words.CLOSED, {"remote": talk.remote})),
 )
