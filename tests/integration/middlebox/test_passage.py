@@ -149,7 +149,7 @@ def test_a_termination_ends_what_an_appliance_has_let_pass(cloud: World) -> None
 
 def _tracked(world: World, zone: int) -> list[Flow]:
     """Return what the kernel of hv3 tracks for some interface."""
-    return [flow for flow in world.agent("hv3").kernel.trackers[OVERLAY].flows(zone) if flow.mark]
+    return [flow for flow in world.reader("hv3").trackers[OVERLAY].flows(zone) if flow.mark]
 
 
 @pytest.mark.parametrize("version", [4, 6])

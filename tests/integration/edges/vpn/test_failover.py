@@ -46,7 +46,11 @@ class Echoes:
 
 def all_used(stage: Stage) -> bool:
     """Return whether both edges answer, and both tunnels of b have a BGP session and are used."""
-    sessions = [stage.outskirts.world.agent(edge).kernel.customer_sessions().values() for edge in EDGES]
+    sessions = []
+    for edge in EDGES:
+        agent = stage.outskirts.world.agent(edge)
+        with agent.busy:  # its kernel is for one thread at a time
+            sessions.append(agent.kernel.customer_sessions().values())
     established = all(session.state == "Established" and session.accepted for found in sessions for session in found)
     return established and all(sessions) and not stage.outskirts.world.agent("hv1").records.seats.silent
 
