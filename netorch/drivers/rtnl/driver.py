@@ -6,7 +6,7 @@ its routes. Generic receive offload is set by an ioctl, but read and notified of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import groupby, islice
@@ -79,8 +79,9 @@ class Rtnl:
         self._indexes.clear()
         for handler, group in groupby(ops, key=self._handler_of):
             while batch := list(islice(group, _SLICE)):
-                failures += handler(batch)
-                self._skip_own(batch)
+                refused = handler(batch)
+                failures += refused
+                self._skip_own(batch, {failure.op.obj.key for failure in refused})
         if any(isinstance(op.obj, AdminUp) for op in ops):  # the routes to it are there now, too
             self._ports.wake_taken()
         failed = {failure.op.obj.key for failure in failures}
@@ -151,14 +152,19 @@ class Rtnl:
     def _handler_of(self, op: Op) -> Handler:
         return self._links.handler(op) if isinstance(op.obj, Link) else self._handlers[op.obj.kind]
 
-    def _skip_own(self, ops: list[Op]) -> None:
+    def _skip_own(self, ops: list[Op], failed: Container[Key]) -> None:
         """Read the notifications of our own changes of devices and FDBs away, and remember what they say."""
         links: set[str] = set()
+        made: set[str] = set()
         fdb: set[int] = set()
         for op in ops:
             obj = op.obj
             if isinstance(obj, Link | AdminUp | Gro | Settings):
                 links.add(obj.ifname)
+                if isinstance(op, Delete) or (isinstance(obj, Link) and obj.key in failed):
+                    made.discard(obj.ifname)
+                else:
+                    made.add(obj.ifname)
                 if isinstance(obj, CableEnd) and obj.peer_netns == self.netns and not isinstance(op, Delete):
                     links.add(obj.peer)  # made with it
                 if isinstance(op, Delete):
@@ -171,7 +177,7 @@ class Rtnl:
             elif isinstance(obj, Address) and isinstance(op, Delete) and decode.takes_routes(obj):
                 self._monitor.lose()
         if links or fdb:
-            self._indexes.update(self._monitor.drain(links, fdb))
+            self._indexes.update(self._monitor.drain(links, fdb, made))
 
     def _index_of(self, ifname: str) -> int:
         """Return a device's number, asked once an `apply`. Raises LookupError."""

@@ -96,10 +96,11 @@ class Monitor:
         self._pending = {}
         self.settle(())
 
-    def drain(self, own_links: Container[str] = (), own_fdb: Container[int] = ()) -> dict[str, int]:
+    def drain(self, own_links: Container[str] = (), own_fdb: Container[int] = (), made: Container[str] = ()) -> dict[str, int]:
         """Read what has arrived, but skip what we did ourselves to these devices, and to the FDBs of these device numbers.
 
-        Return the numbers of the skipped devices that stand: asking for them would cost more than all of this.
+        One that we have `made` stands, or somebody else has ended it since. Return the numbers of the skipped devices that stand:
+        asking for them would cost more than all of this.
         """
         numbers: dict[str, int] = {}
         ended: set[str] = set()
@@ -116,6 +117,10 @@ class Monitor:
                 handler(self, kind, flags, body)
         if ended:
             self._forget_on(ended)
+        for name in ended:
+            if name in made:
+                self._lost = True
+                self._note_end_of(name)
         return numbers
 
     def _note_own(self, kind: int, body: bytes, name: str, numbers: dict[str, int], ended: set[str]) -> None:

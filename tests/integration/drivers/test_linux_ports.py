@@ -16,9 +16,9 @@ from netorch.drivers.base import Gone, Lost
 from netorch.drivers.linux import LinuxKernel
 from netorch.drivers.netlink import Channel, Message, NetlinkError
 from netorch.plan.diff import diff
-from netorch.state.link import IncompleteLink, TapPort, VethPort, Vrf
+from netorch.state.link import AdminUp, IncompleteLink, TapPort, VethPort, Vrf
 from netorch.state.op import Create, Delete
-from tests.rig.hosts import INSIDE, INSTANCE, PORT, PORT_MAC, VETH, VRF, create, foreigner, host, restarted, vpc
+from tests.rig.hosts import INSIDE, INSTANCE, PORT, PORT_MAC, VETH, VNI, VRF, create, foreigner, host, restarted, vpc
 
 pytestmark = pytest.mark.root
 
@@ -54,6 +54,27 @@ def die_before_message(monkeypatch: pytest.MonkeyPatch, number: int) -> list[int
 
     monkeypatch.setattr(Channel, "batch", batch)
     return sent
+
+
+@pytest.mark.parametrize("step", [3, 4], ids=["when it is marked", "when it is up"])
+def test_a_port_that_somebody_unplugs_while_we_make_it_is_missed(
+    kernel: LinuxKernel, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    real, sent = Channel.batch, [0]
+
+    def batch(self: Channel, messages: list[Message]) -> dict[int, NetlinkError]:
+        refused = real(self, messages)
+        if messages and sent[0] == step:
+            foreigner(INSTANCE, "link del eth0")
+        sent[0] += bool(messages)
+        return refused
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Channel, "batch", batch)
+        assert kernel.apply([Create(VETH), Create(AdminUp(vni=VNI, ifname=PORT))][: step - 2]) == []
+    assert sent[0] == step + 1, "the steps of a plug have changed: adapt the test's numbers"
+    assert Lost() in kernel.events()
+    assert links(kernel).keys() == {VRF.key}
 
 
 @pytest.mark.parametrize("step", range(5))
