@@ -1,0 +1,114 @@
+"""Conditions of statements: condition keys, operators, and when a condition holds.
+
+Source: IAM's user guide, "IAM JSON policy elements: Condition operators", and S3's and EC2's pages about keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Final
+
+import msgspec
+
+from netorch.model.addr import Prefix, parse_ip
+from netorch.model.iam.glob import Glob
+
+
+class ConditionKey(Enum):
+    """What a condition may be about; in a policy the case of its letters does not matter."""
+
+    SOURCE_VPC = "aws:sourceVpc"  # vpc-..., whose instance sends the request
+    SOURCE_VPCE = "aws:sourceVpce"  # vpce-..., through which it comes
+    VPC_SOURCE_IP = "aws:VpcSourceIp"  # the instance's address in its VPC
+    SOURCE_IP = "aws:SourceIp"  # an address of the internet; a request by an endpoint has none
+    SECURE_TRANSPORT = "aws:SecureTransport"  # true or false: whether it comes by TLS
+    PREFIX = "s3:prefix"  # these three: of requests that list a bucket, if they have such a parameter
+    DELIMITER = "s3:delimiter"
+    MAX_KEYS = "s3:max-keys"
+
+
+Context = Mapping[ConditionKey, str]  # what is known of a request; a key that is not there has no value
+
+
+class Kind(Enum):
+    """How an operator compares."""
+
+    EQUALS = "text"
+    EQUALS_IGNORE_CASE = "text of any case"
+    LIKE = "text with * and ?"
+    ADDRESS = "addresses or prefixes"
+    NUMBER = "numbers"
+    BOOL = "true or false"
+    NULL = "whether there is a value"
+
+
+class Operator(msgspec.Struct, frozen=True):
+    """An operator. A negated one holds where the other does not, so also where the request has no such key."""
+
+    name: str
+    kind: Kind
+    negated: bool = False
+    less: bool = False  # of numbers: what is less, or what is greater, holds as well
+    greater: bool = False
+    equal: bool = True
+
+
+OPERATORS: Final = {
+    operator.name: operator
+    for operator in (
+        Operator("StringEquals", Kind.EQUALS),
+        Operator("StringNotEquals", Kind.EQUALS, negated=True),
+        Operator("StringEqualsIgnoreCase", Kind.EQUALS_IGNORE_CASE),
+        Operator("StringNotEqualsIgnoreCase", Kind.EQUALS_IGNORE_CASE, negated=True),
+        Operator("StringLike", Kind.LIKE),
+        Operator("StringNotLike", Kind.LIKE, negated=True),
+        Operator("IpAddress", Kind.ADDRESS),
+        Operator("NotIpAddress", Kind.ADDRESS, negated=True),
+        Operator("NumericEquals", Kind.NUMBER),
+        Operator("NumericNotEquals", Kind.NUMBER, negated=True),
+        Operator("NumericLessThan", Kind.NUMBER, less=True, equal=False),
+        Operator("NumericLessThanEquals", Kind.NUMBER, less=True),
+        Operator("NumericGreaterThan", Kind.NUMBER, greater=True, equal=False),
+        Operator("NumericGreaterThanEquals", Kind.NUMBER, greater=True),
+        Operator("Bool", Kind.BOOL),
+        Operator("Null", Kind.NULL),
+    )
+}
+IF_EXISTS: Final = "IfExists"  # behind an operator's name: it holds as well if the request has no such key
+
+Value = str | int | bool | Prefix | Glob  # as the operator's kind needs it
+
+
+class Condition(msgspec.Struct, frozen=True):
+    """An operator with a key and values, one of which suffices."""
+
+    operator: Operator
+    key: ConditionKey
+    values: tuple[Value, ...]
+    if_exists: bool = False
+
+    def holds(self, context: Context) -> bool:
+        """Return whether a request is as the condition asks."""
+        found = context.get(self.key)
+        if self.operator.kind is Kind.NULL:
+            return (found is None) in self.values
+        if found is None:
+            return self.if_exists or self.operator.negated
+        return any(_agrees(self.operator, value, found) for value in self.values) != self.operator.negated
+
+
+def _agrees(operator: Operator, value: Value, found: str) -> bool:
+    """Return whether what a request has is one value of a condition."""
+    match value:
+        case Glob():
+            return value.matches(found)
+        case Prefix():
+            return value.holds(*parse_ip(found))
+        case bool():
+            return found == ("true" if value else "false")
+        case int():
+            number = int(found)
+            return operator.less if number < value else operator.greater if number > value else operator.equal
+        case str():
+            return value.casefold() == found.casefold() if operator.kind is Kind.EQUALS_IGNORE_CASE else value == found
