@@ -18,6 +18,10 @@ gateways to instances:
   VLAN, it speaks BGP and BFD with the other end, whom `speakers` names, and answers its pings.
 * It says nothing either, but that a packet is too big or has lived too long: to the VPC about a site, and to a site about the
   VPC. Those who send from the internet have no way back here.
+* At the prefixes of a gateway endpoint's service a program of the host's answers, on TCP ports 80 and 443 (edges.endpoint). A
+  packet is for the host itself only in the VRF of an endpoint, by whose inlet it comes; `inlets` has those. How many connections
+  may begin a second is bounded for each endpoint, so that a flood by one VPC costs the edge no more than that. What the kernel
+  keeps of connections that are not complete is the listening socket's, and each endpoint has its own.
 * ARP by a VLAN is answered to its other end, and to 128 more by all VLANs together: Linux asks with any address that it has
   (arp_announce). Linux keeps a neighbour entry of everybody who asks, and all namespaces of a machine share one limit of them:
   beyond it the edge's own router, and those of other customers, cannot be resolved either.
@@ -38,6 +42,9 @@ from netorch.state.base import OVERLAY, KernelObject
 from netorch.state.nft import VERIFIED_TEXT, VPC_DROP_SETS, NftElement, NftTable, vpc_drop_chain
 
 PASSES: Final = "passes"
+INLETS: Final = "inlets"  # by which packets come to what answers for gateway endpoints
+OUTLETS: Final = "outlets"  # by which its answers leave: in the endpoint's VRF, then by the VXLAN device
+BEGINNINGS: Final = 2000  # connections that may begin a second by one endpoint of an edge
 ANSWERED: Final = "answered"  # who is answered in ARP, by which device
 
 OVERLAY_INET: Final = (
@@ -54,7 +61,21 @@ map gates {
 set speakers {
     type ifname . ipv4_addr
 }
+set inlets {
+    type ifname
+}
+set outlets {
+    type ifname
+}
+set beginnings {
+    type ifname
+    size 65536
+    flags dynamic,timeout
+    timeout 1m
+}
 DROP_SETS
+counter endpoint_floods {
+}
 counter unproven {
 }
 counter no_gateway {
@@ -88,7 +109,16 @@ chain input {
     type filter hook input priority 0; policy drop;
     meta pkttype { broadcast, multicast } drop
     meta sdifname . ip saddr @speakers goto spoken
+    meta sdifname @inlets meta nfproto ipv4 tcp dport { 80, 443 } goto asked
     counter name "to_router" drop
+}
+chain flooded {
+    counter name "endpoint_floods" drop
+}
+chain asked {
+    tcp flags & (fin | syn | rst | ack) != syn accept
+    update @beginnings { meta sdifname limit rate over BEGINNINGS/second burst BEGINNINGS packets } goto flooded
+    accept
 }
 chain spoken {
     tcp dport 179 accept
@@ -101,6 +131,7 @@ chain output {
     type filter hook output priority 0; policy drop;
     notrack
     oifname . ip daddr @speakers accept
+    oifname @outlets meta nfproto ipv4 tcp sport { 80, 443 } accept
     ip saddr 192.0.0.8 icmp type { destination-unreachable, time-exceeded } accept
 }
 """.replace("DROP_SETS", VPC_DROP_SETS)
@@ -108,6 +139,7 @@ chain output {
     .replace("DROP_NO_GATEWAY", vpc_drop_chain("no_gateway"))
     .replace("DROP_UNREACHED", vpc_drop_chain("unreached"))
     .replace("VERIFIED", VERIFIED_TEXT)
+    .replace("BEGINNINGS", str(BEGINNINGS))
 )
 
 

@@ -40,6 +40,7 @@ from netorch.model.ids import port_name
 from netorch.model.mapping import GatewayMapping, Reach
 from netorch.model.mapping import Mapping as EniMapping
 from netorch.model.outside.direct_connect import VirtualInterface
+from netorch.model.outside.endpoint import VpcEndpoint
 from netorch.model.outside.gateway import EgressOnlyInternetGateway, NatGateway
 from netorch.model.outside.vpn import VpnConnection
 from netorch.model.routing.effective import ranges_of
@@ -112,7 +113,7 @@ def _by_id(records: VpcRecords, kind: type[T]) -> tuple[T, ...]:
     return tuple(stored.record for _, stored in sorted(records.of(kind).items()))
 
 
-_OF_TABLES: Final = frozenset({Vpc, Subnet, NetworkInterface, RouteTable, Phase, NatGateway, GatewayMapping})
+_OF_TABLES: Final = frozenset({Vpc, Subnet, NetworkInterface, RouteTable, Phase, NatGateway, GatewayMapping, VpcEndpoint})
 _OF_EGRESS_ONLY: Final = frozenset({Gateway, GatewayMapping, EgressOnlyInternetGateway, Vpc, Subnet, RouteTable, PrefixList})
 _OF_ROUTES: Final = _OF_TABLES | {PrefixList, PeeringConnection, Reach}
 # What is made of records and phases: of which kinds, and how. Any other input is all records of its kind.
@@ -239,13 +240,19 @@ class Views:
         for subnet in subnets_apart(records.vpc.record, used, subnets):
             ports = [port_name(eni_id) for eni_id in interfaces if _needed(records, NetworkInterface, eni_id).subnet == subnet.id]
             apart[subnet.id] = self._numbers.vrf_of_subnet(subnet, ports)
-        return local_tables(records.vpc.record, used, subnets, apart, open_first=bool(phases))
+        found = local_tables(records.vpc.record, used, subnets, apart, open_first=bool(phases))
+        endpoints = (one for one in records.each(VpcEndpoint) if one.number and one.id in self._seated(records))
+        return (*found, *(LocalTable(id="", number=number) for number in sorted(one.number for one in endpoints)))
 
     def _interfaces(self, records: VpcRecords, phases: Phases) -> list[str]:
         """Return the ids of the interfaces here, those of NAT gateways with a seat here among them."""
-        me = self._records.host_name
-        seated = {found for found, stored in records.of(GatewayMapping).items() if me in {s.host for s in stored.record.seats}}
+        seated = self._seated(records)
         return [*phases, *(nat.eni for nat in records.each(NatGateway) if nat.id in seated)]
+
+    def _seated(self, records: VpcRecords) -> set[str]:
+        """Return the ids of the gateways with a seat here."""
+        me = self._records.host_name
+        return {found for found, stored in records.of(GatewayMapping).items() if me in {s.host for s in stored.record.seats}}
 
     def table_routes(self, vni: int, phases: Phases) -> tuple[TableRoutes, ...]:
         """Return the routes of these tables. Raises MissingRecord, CompileError."""

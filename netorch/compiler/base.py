@@ -89,7 +89,7 @@ class LocalTable(msgspec.Struct, frozen=True, kw_only=True):
 
     Of its routes it says only what the ways to the VPC's own addresses depend on; `TableRoutes` has them all. A table without an
     id is what packets from elsewhere meet: the VPC's first VRF, where it is not the main table's. It has the local routes only.
-    A subnet whose own range the table routes elsewhere has a VRF apart.
+    A subnet whose own range the table routes elsewhere has a VRF apart. So has a gateway endpoint on an edge, for its answers.
     """
 
     id: str

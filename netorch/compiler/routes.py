@@ -154,6 +154,7 @@ _WAYS: Final[Mapping[TargetKind, Way]] = {
     TargetKind.EGRESS_ONLY_GATEWAY: _gateway,
     TargetKind.NAT_GATEWAY: _gateway,
     TargetKind.VPN_GATEWAY: _vpn_gateway,
+    TargetKind.ENDPOINT: _gateway,
 }
 
 ROUTES: Final = VpcPart(

@@ -10,7 +10,7 @@ A protocol is its number (IANA), or -1 for all. What `from_port` and `to_port` m
 from __future__ import annotations
 
 from enum import Enum
-from typing import Final
+from typing import ClassVar, Final
 
 from netorch.model.record import Part, Record
 from netorch.model.vpc import Tags
@@ -109,7 +109,13 @@ class PrefixListEntry(Part, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class PrefixList(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """CIDRs of one IP version under one name. In rule quotas it counts as `max_entries` rules."""
+    """CIDRs of one IP version under one name. In rule quotas it counts as `max_entries` rules.
+
+    One that has the prefixes of a gateway service is the operator's, as EC2's AWS-managed ones are: customers use it, and do not
+    change it. Schema 2 added that.
+    """
+
+    SCHEMA: ClassVar[int] = 2
 
     id: str
     vni: int
@@ -117,6 +123,7 @@ class PrefixList(Record, frozen=True, kw_only=True, omit_defaults=True):
     version: int  # 4 or 6
     max_entries: int
     entries: tuple[PrefixListEntry, ...] = ()
+    service: str = ""  # the name of a GatewayService
     tags: Tags = {}
 
 

@@ -17,6 +17,7 @@ from netorch.errors import NewerRecord, UnreadableRecord
 from netorch.model.eni import EniStatus, Host, VpcStatus
 from netorch.model.ids import is_id, vni_of
 from netorch.model.outside.direct_connect import Connection
+from netorch.model.outside.endpoint import BucketPolicy, GatewayService
 from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.model.outside.vpn import CustomerGateway
 from netorch.model.status import AgentStatus, HostMtu, NatUse, VifStatus, VpnStatus
@@ -32,6 +33,13 @@ from netorch.records.vpc import VpcRecords
 from netorch.store.alloc import holder_of
 from netorch.store.base import KeyValue, Store
 
+# What the operator has: the first part of its keys -> its type, and the field of the inventory that has it by name.
+_OPERATORS: Final[dict[str, tuple[type, str]]] = {
+    "pool": (AddressPool, "pools"),
+    "dxcon": (Connection, "connections"),
+    "gwsvc": (GatewayService, "services"),
+    "bucket": (BucketPolicy, "buckets"),
+}
 _VNI: Final = re.compile("[0-9a-f]{6}")
 
 
@@ -69,6 +77,8 @@ class Inventory:
         self.agents: dict[str, AgentStatus] = {}
         self.pools: dict[str, Stored[AddressPool]] = {}  # by name
         self.connections: dict[str, Stored[Connection]] = {}  # of Direct Connect, by name
+        self.services: dict[str, Stored[GatewayService]] = {}  # that gateway endpoints lead to, by name
+        self.buckets: dict[str, Stored[BucketPolicy]] = {}  # by name
         self.elastic_ips: dict[str, Stored[ElasticIp]] = {}  # by id
         self.customer_gateways: dict[str, Stored[CustomerGateway]] = {}  # by id
         self.mtus: dict[str, int] = {}  # of the hosts' underlays, as far as they have said
@@ -114,10 +124,9 @@ def decoded(kvs: Sequence[KeyValue], revision: int) -> Inventory:
                 _take_status(inventory, kv, owner, what)
             elif kv.key.startswith(keys.mtu_prefix()):
                 inventory.mtus[what] = decode(kv, HostMtu).mtu
-            elif root == "pool":
-                inventory.pools[owner] = stored(kv, AddressPool)
-            elif root == "dxcon":
-                inventory.connections[owner] = stored(kv, Connection)
+            elif root in _OPERATORS:
+                of, field = _OPERATORS[root]
+                getattr(inventory, field)[owner] = stored(kv, of)
             elif root == "eip":
                 inventory.elastic_ips[what] = stored(kv, ElasticIp)
             elif root == "cgw":

@@ -131,6 +131,31 @@ def port(host: str, device: str) -> str:
     return f"{ports(host)}{device}"
 
 
+def service_prefix() -> str:
+    """Return the prefix of all services that gateway endpoints lead to: few and small, and every agent follows them all."""
+    return "gwsvc/"
+
+
+def service(name: str) -> str:
+    """Return the key of a service that gateway endpoints lead to."""
+    return f"{service_prefix()}{name}"
+
+
+def service_uses(name: str = "", endpoint_id: str = "") -> str:
+    """Return the key that says that an endpoint leads to a service, or the prefix of those of one service, or of all."""
+    return f"alloc/gwsvc/{name}/{endpoint_id}" if name else "alloc/gwsvc/"
+
+
+def bucket_prefix() -> str:
+    """Return the prefix of what is known of buckets: every edge's agent follows all of it."""
+    return "bucket/"
+
+
+def bucket(name: str) -> str:
+    """Return the key of what is known of a bucket."""
+    return f"{bucket_prefix()}{name}"
+
+
 def host_prefix(name: str) -> str:
     """Return the prefix of what a host is and what it is to carry."""
     return f"host/{name}/"

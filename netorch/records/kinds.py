@@ -17,6 +17,7 @@ from netorch.model.flow_log import FlowLog
 from netorch.model.ids import is_id
 from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping, Reach
 from netorch.model.outside.direct_connect import Connection, VirtualInterface
+from netorch.model.outside.endpoint import BucketPolicy, GatewayService, VpcEndpoint
 from netorch.model.outside.gateway import EgressOnlyInternetGateway, InternetGateway, NatGateway
 from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.model.outside.vpn import CustomerGateway, VirtualPrivateGateway, VpnConnection
@@ -24,7 +25,7 @@ from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records import keys
-from netorch.records.valid import direct_connect, members, outside, refers, vpn
+from netorch.records.valid import direct_connect, endpoints, members, outside, refers, vpn
 from netorch.records.valid.refers import Reference
 
 T = TypeVar("T")
@@ -244,6 +245,17 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         refers=refers.of_vpn_connection,
     ),
     Kind(
+        type=VpcEndpoint,
+        prefix="vpce",
+        noun="endpoint",
+        command="endpoint",
+        not_found="InvalidVpcEndpointId.NotFound",
+        limit="VpcEndpointLimitExceeded",
+        check=endpoints.check_endpoint,
+        placed=True,
+        refers=refers.of_endpoint,
+    ),
+    Kind(
         type=CustomerGateway,
         prefix="cgw",
         noun="customer gateway",
@@ -288,6 +300,28 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         check=outside.check_pool,
         scope=Scope.OPERATOR,
         at=keys.pool,
+        unique_names=False,
+    ),
+    Kind(
+        type=GatewayService,
+        prefix="gwsvc",
+        noun="gateway service",
+        command="endpoint service",
+        not_found="InvalidServiceName",
+        check=endpoints.check_service,
+        scope=Scope.OPERATOR,
+        at=keys.service,
+        unique_names=False,
+    ),
+    Kind(
+        type=BucketPolicy,
+        prefix="bucket",
+        noun="bucket",
+        command="endpoint bucket-policy",
+        not_found="NoSuchBucket",  # S3's
+        check=endpoints.check_bucket,
+        scope=Scope.OPERATOR,
+        at=keys.bucket,
         unique_names=False,
     ),
     Kind(

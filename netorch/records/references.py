@@ -11,6 +11,7 @@ from netorch.model import rules
 from netorch.model.addr import Prefix, first_overlaps, parse_ip, parse_prefix
 from netorch.model.eni import Host, NetworkInterface
 from netorch.model.mapping import GatewayMapping, PublicMapping
+from netorch.model.outside.endpoint import VpcEndpoint
 from netorch.model.outside.vpn import VpnConnection
 from netorch.model.vpc import RouteTable, Subnet
 from netorch.records import keys
@@ -91,6 +92,7 @@ def _contradictions(records: VpcRecords, hosts: Dictionary[str, Host]) -> Iterat
 def _doubles(records: VpcRecords) -> Iterator[tuple[str, str, str]]:
     """Yield what has a number or an inside CIDR that something else has."""
     held = [("number", str(table.number), table.id, "route tables") for table in records.each(RouteTable) if table.number]
+    held += [("number", str(one.number), one.id, "endpoints") for one in records.each(VpcEndpoint) if one.number]
     for connection in records.each(VpnConnection):
         held.append(("number", str(connection.number), connection.id, "connections"))
         held += [("inside CIDR", tunnel.inside_cidr, connection.id, connection.gateway) for tunnel in connection.tunnels]

@@ -19,6 +19,7 @@ IPV6_METRIC = 1024  # what the kernel gives an IPv6 route without one; said alou
 UNICAST: Final = "unicast"
 UNREACHABLE: Final = "unreachable"  # the sender gets an ICMP error
 BLACKHOLE: Final = "blackhole"  # the sender gets nothing
+LOCAL: Final = "local"  # for the host itself, as if all addresses of the prefix were its own
 
 
 class Address(OnDevice, frozen=True, kw_only=True):
@@ -44,7 +45,7 @@ class Address(OnDevice, frozen=True, kw_only=True):
 class Route(KernelObject, frozen=True, kw_only=True):
     """A route in a VRF's table, or in the main one of a namespace without VRFs.
 
-    A unicast route has a device, and with `via` it is onlink; the others have neither.
+    A unicast route has a device, and with `via` it is onlink. A local one has its VRF as the device. The others have neither.
     """
 
     kind: ClassVar[str] = "route"
@@ -95,12 +96,13 @@ class Route(KernelObject, frozen=True, kw_only=True):
 
     def text(self) -> str:
         metric = f" metric {self.metric}" if self.metric else ""
-        if self.type != UNICAST:
+        if self.type not in (UNICAST, LOCAL):
             return f"route {self.type} {self.dst} table {self.table}{metric}"
         via = f" via {self.via}" if self.via else ""
         table = f" table {self.table}" if self.table not in (self.vni, MAIN_TABLE) else ""
         mtu = f" mtu lock {self.mtu}" if self.mtu else ""
-        return f"route {self.dst}{via} dev {self.ifname}{table}{metric}{mtu}"
+        local = f"{LOCAL} " if self.type == LOCAL else ""
+        return f"route {local}{self.dst}{via} dev {self.ifname}{table}{metric}{mtu}"
 
 
 class Neighbour(OnDevice, frozen=True, kw_only=True):

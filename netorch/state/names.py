@@ -33,7 +33,7 @@ LETTERS: Final = f"v{CABLE_LETTERS}xyd"  # that a device's name may begin with: 
 VRF_NUMBER_LAST: Final = 255  # a routing table has 32 bits, the VNI takes 24 of them
 MAIN_NUMBER: Final = 255  # of the VRF of the table without a number, where that cannot be the VPC's first one: see compiler.vrf
 INLET: Final = "m-"  # what the name of an inlet, the end where packets come in, begins with
-INLET_NUMBER_LAST: Final = 253  # of VRFs of inlets and of single subnets, which follow those of route tables
+INLET_NUMBER_LAST: Final = 233  # of VRFs of inlets and of single subnets, which follow those of route tables; then endpoints
 VPN_GATEWAY_NUMBER: Final = 254  # of the VRF from which packets go to a virtual private gateway's networks, on edges
 
 # BIRD 2.0.12 reads no routes of a table above 2^31, whose number it takes for a negative one. So the VRF of the routes that it

@@ -14,6 +14,7 @@ from netorch.control.base.writes import ABSENT
 from netorch.errors import ApiError, Compacted, Conflict, NewerRecord, UnreadableRecord
 from netorch.model.eni import EniStatus, Host, VpcStatus
 from netorch.model.outside.direct_connect import Connection
+from netorch.model.outside.endpoint import BucketPolicy, GatewayService
 from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.model.outside.vpn import CustomerGateway
 from netorch.model.status import AgentStatus, HostMtu, NatUse, PublicUse, Sealed, SealingKey, VifStatus, VpnStatus
@@ -42,6 +43,8 @@ _WHOLE: Final[dict[str, type]] = {  # root -> all that stands below it
     "pool": AddressPool,
     "dxcon": Connection,
     "cgw": CustomerGateway,
+    "gwsvc": GatewayService,
+    "bucket": BucketPolicy,
     "secret": Sealed,
 }
 _OTHERS: Final = ("host", "name", "alloc")  # roots below which not only records stand

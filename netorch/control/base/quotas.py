@@ -9,6 +9,7 @@ import msgspec
 
 from netorch.control.base import checks
 from netorch.errors import ApiError, Conflict
+from netorch.model.outside import endpoint
 from netorch.model.outside.vpn import MAX_CONNECTIONS, NUMBER_LAST
 from netorch.model.record import Record
 from netorch.model.vpc import TABLE_NUMBER_LAST
@@ -42,6 +43,7 @@ class Quotas(Record, frozen=True, kw_only=True, omit_defaults=True):
     public_addresses: int = 64  # elastic and ephemeral ones; an hour after its release an address still counts
     provided_ipv6_ranges: int = 64  # /56s out of pools, likewise; EC2 has 5 a VPC, which cidrs_per_vpc bounds, too
     nat_gateways_per_vpc: int = 5  # EC2's, of an availability zone
+    gateway_endpoints_per_vpc: int = 20  # EC2's, of a region
     virtual_interfaces_per_gateway: int = 50  # as many as Direct Connect has of a connection
     customer_gateways: int = 50  # EC2's, of a region
     vpn_connections: int = 50  # EC2's, of a region
@@ -57,7 +59,7 @@ class Quotas(Record, frozen=True, kw_only=True, omit_defaults=True):
 LIMITS: Final = tuple(field for field in Quotas.__struct_fields__ if field != "owner")
 MAX_LIMIT: Final = 1_000_000
 # How high limits may be raised that something else bounds: an instance or a VPC ends in one transaction, an interface's groups
-# change in one, and hosts number route tables and VPN connections.
+# change in one, and hosts number route tables, VPN connections and gateway endpoints.
 HIGHEST: Final = {
     "interfaces_per_instance": 15,
     "groups_per_interface": 16,
@@ -65,6 +67,7 @@ HIGHEST: Final = {
     "peerings_per_vpc": 50,
     "routes_per_table": 1000,  # EC2's
     "vpn_connections_per_gateway": NUMBER_LAST,
+    "gateway_endpoints_per_vpc": endpoint.NUMBER_LAST - endpoint.NUMBER_FIRST + 1,
 }
 _ROOM: Final = {  # limit -> what makes room; others: delete one. An address that is given back counts for another hour
     "elastic_ips": "release one",
@@ -87,6 +90,7 @@ _OF_CODE: Final = {  # EC2's code -> the limit that it is about, and what is cou
     "PrefixListLimitExceeded": ("prefix_lists_per_vpc", "prefix lists"),
     "AddressLimitExceeded": ("elastic_ips", "elastic IP addresses"),
     "CustomerGatewayLimitExceeded": ("customer_gateways", "customer gateways"),
+    "VpcEndpointLimitExceeded": ("gateway_endpoints_per_vpc", "gateway endpoints"),
     "NatGatewayLimitExceeded": ("nat_gateways_per_vpc", "NAT gateways"),
     "ActiveVpcPeeringConnectionPerVpcLimitExceeded": ("peerings_per_vpc", "active peering connections"),
     "OutstandingVpcPeeringConnectionLimitExceeded": ("peering_requests_per_vpc", "requests for peering connections"),

@@ -20,6 +20,7 @@ from netorch.errors import ApiError
 from netorch.model.addr import AddressError, Prefix, parse_prefix
 from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
 from netorch.model.ids import is_id
+from netorch.model.outside.endpoint import VpcEndpoint
 from netorch.model.outside.gateway import GatewayRecord, NatGateway
 from netorch.model.permission import LIST_PREFIX
 from netorch.model.routing.allowed import violation_of_version, violation_of_words
@@ -246,7 +247,10 @@ def route_names(
     named |= {half.id: f"{TargetKind.PEERING.value}-{half.name}" for half in peerings if half.name}
     for gateway in gateways:
         kind = gateway_kind(gateway.id).value
-        named[gateway.id] = f"{kind}-{gateway.name}" if isinstance(gateway, NatGateway) else kind
+        if not isinstance(gateway, NatGateway | VpcEndpoint):
+            named[gateway.id] = kind
+        elif gateway.name:
+            named[gateway.id] = f"{kind}-{gateway.name}"
     return named | {found.id: LIST_PREFIX + found.name for found in lists}
 
 

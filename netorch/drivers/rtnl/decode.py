@@ -30,7 +30,7 @@ from netorch.drivers.rtnl.uapi import (
 )
 from netorch.state.base import HOST_SLICE, OVERLAY
 from netorch.state.l2 import Fdb
-from netorch.state.l3 import BLACKHOLE, UNREACHABLE, VRF_PRIORITY, Address, Neighbour, Route, Rule
+from netorch.state.l3 import BLACKHOLE, LOCAL, UNICAST, UNREACHABLE, VRF_PRIORITY, Address, Neighbour, Route, Rule
 from netorch.state.names import vni_of_table
 from netorch.state.owner import PROTOCOL
 
@@ -50,7 +50,7 @@ def route(body: bytes, place: Place) -> Route | None:
     if body[RTMSG.TOS]:
         return None  # stands beside ours, for one type of service: see foreign.route
     vni = vni_of_table(table) if place.netns == OVERLAY else place.vni
-    if kind != RTN.UNICAST:
+    if kind not in (RTN.UNICAST, RTN.LOCAL):
         shut = ROUTE_TYPES.get(kind, f"type {kind}")
         return Route(netns=place.netns, vni=vni, table=table, dst=f"{dst}/{length}", type=shut, metric=metric)
     via = socket.inet_ntop(family, found[RTA.GATEWAY]) if RTA.GATEWAY in found else ""
@@ -60,8 +60,17 @@ def route(body: bytes, place: Place) -> Route | None:
         ifname = "?"
     # A peer's table leads to an address by the device of the VPC that has the address: the route is that VPC's.
     vni = place.vni_of(ifname) or vni
-    prefix = f"{dst}/{length}"
-    return Route(netns=place.netns, vni=vni, table=table, dst=prefix, ifname=ifname, via=via, metric=metric, mtu=mtu)
+    return Route(
+        netns=place.netns,
+        vni=vni,
+        table=table,
+        dst=f"{dst}/{length}",
+        type=LOCAL if kind == RTN.LOCAL else UNICAST,
+        ifname=ifname,
+        via=via,
+        metric=metric,
+        mtu=mtu,
+    )
 
 
 def neighbour(body: bytes, place: Place) -> tuple[Neighbour, bool] | None:

@@ -42,7 +42,7 @@ from netorch.drivers.rtnl.uapi import (
 from netorch.model.addr import packed
 from netorch.state.base import KernelObject
 from netorch.state.l2 import Fdb
-from netorch.state.l3 import BLACKHOLE, UNICAST, UNREACHABLE, Address, Neighbour, Route, Rule
+from netorch.state.l3 import BLACKHOLE, LOCAL, UNICAST, UNREACHABLE, Address, Neighbour, Route, Rule
 from netorch.state.link import VXLAN_PORT, AdminUp, CableEnd, VethPort, Vrf, Vxlan
 from netorch.state.owner import PROTOCOL, altname
 
@@ -331,11 +331,12 @@ def _route(route: Route, index_of: IndexOf, delete: bool, replace: bool) -> Mess
         head = _RTMSG.pack(family, int(length), 0, 0, 0, PROTOCOL, RT_SCOPE.NOWHERE, 0, 0)
         return RTM.DELROUTE, 0, head + target
     flags = F_CREATE | (F_REPLACE if replace else F_EXCL)
-    if route.type != UNICAST:
+    if route.type not in (UNICAST, LOCAL):
         return RTM.NEWROUTE, flags, _RTMSG.pack(family, int(length), 0, 0, 0, PROTOCOL, 0, _ROUTE_TYPES[route.type], 0) + target
     target += attr_u32(RTA.OIF, index_of(route.ifname))
     if not route.via:
-        return RTM.NEWROUTE, flags, _RTMSG.pack(family, int(length), 0, 0, 0, PROTOCOL, RT_SCOPE.LINK, RTN.UNICAST, 0) + target
+        scope, kind = (RT_SCOPE.HOST, RTN.LOCAL) if route.type == LOCAL else (RT_SCOPE.LINK, RTN.UNICAST)
+        return RTM.NEWROUTE, flags, _RTMSG.pack(family, int(length), 0, 0, 0, PROTOCOL, scope, kind, 0) + target
     head = _RTMSG.pack(family, int(length), 0, 0, 0, PROTOCOL, RT_SCOPE.UNIVERSE, RTN.UNICAST, RTNH_F_ONLINK)
     return RTM.NEWROUTE, flags, head + target + attr(RTA.GATEWAY, packed(route.via))
 

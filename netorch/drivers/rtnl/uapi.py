@@ -166,7 +166,7 @@ class RTAX:
 class RTN:
     """Types of routes."""
 
-    UNICAST = 1
+    UNICAST, LOCAL = 1, 2
     BLACKHOLE, UNREACHABLE, PROHIBIT, THROW = 6, 7, 8, 9
 
 
@@ -179,7 +179,7 @@ class RTPROT:
 class RT_SCOPE:
     """How far a route's destination is."""
 
-    UNIVERSE, LINK, NOWHERE = 0, 253, 255
+    UNIVERSE, LINK, HOST, NOWHERE = 0, 253, 254, 255
 
 
 class RT_TABLE:

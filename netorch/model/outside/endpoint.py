@@ -1,11 +1,25 @@
-"""Endpoints: how a VPC reaches services without an internet gateway. EC2's VpcEndpoint, of two types."""
+"""Endpoints: how a VPC reaches services without an internet gateway. EC2's VpcEndpoint, of two types.
+
+    gwsvc/<name>            GatewayService   a service of the operator's, such as S3
+    vpc/<vni>/vpce/<id>     VpcEndpoint      a VPC's way to a service
+    vpc/<vni>/pl/<id>       PrefixList       where the VPC finds a service: its prefixes, under the service's name
+    bucket/<name>           BucketPolicy     who may use a bucket of a service
+
+A gateway endpoint is in a route table by a route there: the service's prefix list leads to the endpoint. Such a route comes and
+goes with the endpoint, and such a list with the VPC's first and last endpoint of the service.
+"""
 
 from __future__ import annotations
 
 from enum import Enum
+from typing import Final
 
 from netorch.model.record import Record
 from netorch.model.vpc import Tags
+
+SERVICE_PREFIX: Final = "com.netorch."  # of a gateway service's name as customers write it; EC2's is com.amazonaws.REGION.
+NUMBER_FIRST: Final = 234  # of a gateway endpoint's VRF on edges, behind those of route tables and inlets
+NUMBER_LAST: Final = 253
 
 
 class EndpointType(Enum):
@@ -30,17 +44,35 @@ class GatewayService(Record, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     name: str
-    prefixes: tuple[str, ...]  # IPv4, canonical; they overlap no VPC's ranges that uses it
-    upstream: str  # http://HOST:PORT or https://HOST:PORT
-    tls: str = ""  # HOST:PORT to which TLS is passed on as it is; nothing: no TLS
+    prefixes: tuple[str, ...]  # IPv4, canonical, in order; they overlap no VPC's ranges that uses it
+    upstream: str  # http://ADDRESS:PORT
+    tls: str = ""  # ADDRESS:PORT to which TLS is passed on as it is; nothing: no TLS
+    tags: Tags = {}
+
+    @property
+    def service_name(self) -> str:
+        """Return what customers call it, e.g. com.netorch.s3."""
+        return f"{SERVICE_PREFIX}{self.name}"
+
+
+class BucketPolicy(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """Who may use a bucket, and by which VPCs and endpoints. Stored at `bucket/<name>`.
+
+    The operator says whose a bucket is. Its owner says who may use it.
+    """
+
+    name: str  # of the bucket
+    service: str  # of a GatewayService
+    owner: str
+    policy: str = ""  # IAM JSON; nothing: everything is permitted that the service itself permits
     tags: Tags = {}
 
 
 class VpcEndpoint(Record, frozen=True, kw_only=True, omit_defaults=True):
     """An endpoint. Stored at `vpc/<vni>/vpce/<id>`; the VPC is the consumer's.
 
-    One of type Gateway is a gateway as others are (`netorch.model.mapping.GatewayMapping`); `prefixes` are its
-    service's. One of type Interface has an interface in each of some subnets.
+    One of type Gateway is a gateway as others are (`netorch.model.mapping.GatewayMapping`). One of type Interface has an
+    interface in each of some subnets.
     """
 
     id: str
@@ -50,9 +82,8 @@ class VpcEndpoint(Record, frozen=True, kw_only=True, omit_defaults=True):
     name: str = ""
     state: EndpointState = EndpointState.AVAILABLE
     policy: str = ""  # IAM JSON, of a gateway's; nothing: everything is permitted
-    number: int = 0  # of a gateway's VRF on edges: unique in the VPC
-    prefixes: tuple[str, ...] = ()  # of a gateway's
-    route_tables: tuple[str, ...] = ()  # rtb-...: those that lead to a gateway's prefixes
+    number: int = 0  # of a gateway's VRF on edges, NUMBER_FIRST to NUMBER_LAST: unique in the VPC
+    prefix_list: str = ""  # pl-..., of a gateway's: the service's prefixes
     interfaces: tuple[str, ...] = ()  # eni-...: of an interface endpoint
     private_dns: bool = False
     tags: Tags = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Final, get_args
 
+from netorch.model.outside.endpoint import VpcEndpoint
 from netorch.model.outside.vpn import VirtualPrivateGateway
 from netorch.model.record import Record
 from netorch.model.vpc import Tags
@@ -56,7 +57,7 @@ class NatGateway(Record, frozen=True, kw_only=True, omit_defaults=True):
 
 # Those that a VPC has one of at most, and that lead elsewhere without another one.
 OnlyGateway = InternetGateway | EgressOnlyInternetGateway | VirtualPrivateGateway
-GatewayRecord = OnlyGateway | NatGateway
+GatewayRecord = OnlyGateway | NatGateway | VpcEndpoint
 Tracking = EgressOnlyInternetGateway | NatGateway  # those that have a namespace, in which connections are tracked
 TRACKING: Final[tuple[type[Tracking], ...]] = get_args(Tracking)
 ONLY_GATEWAYS: Final[tuple[type[OnlyGateway], ...]] = get_args(OnlyGateway)

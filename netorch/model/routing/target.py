@@ -45,6 +45,7 @@ SUPPORTED: Final = frozenset(
         TargetKind.EGRESS_ONLY_GATEWAY,
         TargetKind.NAT_GATEWAY,
         TargetKind.VPN_GATEWAY,
+        TargetKind.ENDPOINT,
     }
 )
 
@@ -53,7 +54,12 @@ REPLACES_LOCAL: Final = frozenset({TargetKind.INTERFACE, TargetKind.NAT_GATEWAY}
 
 
 # What takes packets of one IP version only.
-ONLY_VERSION: Final = {TargetKind.NAT_GATEWAY: 4, TargetKind.EGRESS_ONLY_GATEWAY: 6, TargetKind.VPN_GATEWAY: 4}
+ONLY_VERSION: Final = {
+    TargetKind.NAT_GATEWAY: 4,
+    TargetKind.EGRESS_ONLY_GATEWAY: 6,
+    TargetKind.VPN_GATEWAY: 4,
+    TargetKind.ENDPOINT: 4,
+}
 
 
 class Target(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
 from netorch.model.ids import vni_of
 from netorch.model.mapping import GatewayMapping, Mapping
 from netorch.model.outside.direct_connect import VirtualInterface
+from netorch.model.outside.endpoint import EndpointType, VpcEndpoint
 from netorch.model.outside.gateway import NatGateway, OnlyGateway
 from netorch.model.outside.vpn import VirtualPrivateGateway, VpnConnection
 from netorch.model.permission import GROUP_PREFIX, LIST_PREFIX
@@ -73,6 +74,13 @@ def of_group(group: SecurityGroup) -> Iterator[Reference]:
 def of_gateway(gateway: OnlyGateway) -> Iterator[Reference]:
     """Yield where it is."""
     yield GatewayMapping, gateway.id
+
+
+def of_endpoint(endpoint: VpcEndpoint) -> Iterator[Reference]:
+    """Yield where a gateway endpoint is, and the list of its service's prefixes."""
+    if endpoint.type is EndpointType.GATEWAY:
+        yield GatewayMapping, endpoint.id
+        yield PrefixList, endpoint.prefix_list
 
 
 def of_nat_gateway(gateway: NatGateway) -> Iterator[Reference]:

@@ -7,7 +7,7 @@ import pytest
 
 from netorch.plan.diff import diff
 from netorch.state.base import KernelObject
-from netorch.state.l3 import BLACKHOLE, IPV6_METRIC, UNREACHABLE, Address, Neighbour, Route
+from netorch.state.l3 import BLACKHOLE, IPV6_METRIC, LOCAL, UNREACHABLE, Address, Neighbour, Route
 from netorch.state.link import AdminUp, Sysctl, vrf_of
 from netorch.state.names import VRF_NUMBER_LAST, vrf_table
 from netorch.state.op import Delete, Replace
@@ -68,6 +68,15 @@ def test_a_mapping_has_a_route_in_each_table(stand: Stand) -> None:
     assert missing(stand.kernel, *VPC, *twins) == []
     assert stand.kernel.apply([Delete(twin) for twin in twins]) == []
     assert missing(stand.kernel, *VPC) == []
+
+
+def test_all_addresses_of_a_prefix_are_the_hosts_own_in_one_vrf(stand: Stand) -> None:
+    own = Route(vni=VNI, table=VRF.table, dst="198.19.0.0/24", type=LOCAL, ifname=VRF.ifname)
+    create(stand.kernel, *VPC, VRF, UP, own)
+    assert missing(stand.kernel, *VPC, own) == []
+    assert not there(stand.kernel, msgspec.structs.replace(own, table=VNI))
+    assert stand.kernel.apply([Delete(own)]) == []
+    assert not there(stand.kernel, own)
 
 
 @pytest.mark.parametrize(

@@ -41,14 +41,22 @@ def test_every_base_chain_drops_what_no_rule_accepts() -> None:
 
 def test_a_chain_that_is_entered_for_good_ends_in_a_drop() -> None:
     entered = set(re.findall(r"goto (\w+)", skeleton.OVERLAY_INET))
-    assert entered == {"drop_unproven", "drop_no_gateway", "spoken", "outward"}
-    assert all(chains()[name][-1].endswith(" drop") for name in entered - {"outward"})
+    assert entered == {"drop_unproven", "drop_no_gateway", "spoken", "outward", "asked", "flooded"}
+    assert all(chains()[name][-1].endswith(" drop") for name in entered - {"outward", "asked"})
 
 
 def test_what_goes_on_by_a_tunnel_is_accepted_for_what_led_to_the_chain() -> None:
     assert [chains()[name][-1] for name in ("outward", "inward")] == ["accept", "accept"]
     assert [rule for rule in chains()["forward"] if "outward" in rule] == ["meta sdifname . oifname @tunnels goto outward"]
     assert not any("inward" in rule for rules in chains().values() for rule in rules)  # the gates of VPCs lead there
+
+
+def test_what_comes_by_an_inlet_reaches_the_ports_of_web_servers_and_no_other() -> None:
+    assert [rule for rule in chains()["input"] if "goto asked" in rule] == [
+        "meta sdifname @inlets meta nfproto ipv4 tcp dport { 80, 443 } goto asked"
+    ]
+    assert chains()["asked"][1].startswith("update @beginnings { meta sdifname limit rate over ")
+    assert chains()["asked"][-1] == "accept"
 
 
 def test_no_connection_is_tracked() -> None:
@@ -59,9 +67,10 @@ def test_connection_tracking_is_loaded_all_the_same_so_that_its_sysctls_can_be_s
     assert chains()["output"][1] == "notrack"
 
 
-def test_the_edge_itself_says_nothing_but_bgp_and_two_errors() -> None:
+def test_the_edge_itself_says_nothing_but_bgp_answers_for_endpoints_and_two_errors() -> None:
     assert chains()["output"][2:] == [
         "oifname . ip daddr @speakers accept",
+        "oifname @outlets meta nfproto ipv4 tcp sport { 80, 443 } accept",
         "ip saddr 192.0.0.8 icmp type { destination-unreachable, time-exceeded } accept",
     ]
 

@@ -1,0 +1,101 @@
+"""Gateway endpoints: how a VPC reaches a service of the operator's, such as S3, without an internet gateway.
+
+The walk of a packet of instance 10.0.1.5 to 198.19.0.7, in the VPC with the VNI 5000. The endpoint has the MAC G.
+
+    hypervisor    198.19.0.0/24 via the endpoint's hop dev vx5000   the instance's route table; inner destination MAC G
+    vx5000        ingress: dst_mac G: comes in by m-...             verified packets only
+    vrf5000.234   local 198.19.0.0/24                               the program of the host that listens in this VRF
+                  10.0.1.5/32 via 192.0.2.11 dev vx5000             its answers: the mappings, as in the VRF of a route table
+
+So whoever listens there knows the endpoint, and with it the VPC, from the socket. Nothing in a packet says so, and two VPCs with
+the same addresses are told apart. Nobody else is in this VRF: it leads to mapped addresses only, no other VRF leads into it, and
+what comes in by it and is not for TCP ports 80 and 443 of the service's prefixes ends there (edges.skeleton).
+
+Both edges of a pair have all of it. Hosts spread over them; a connection is at the edge at which it began, and ends with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from edges.cable import MEANT, NEAR_MAC, refused
+from edges.skeleton import INLETS, OUTLETS
+from netorch.compiler.base import Gateway, HostView, Part, VpcPart, VpcView
+from netorch.model.eni import Role
+from netorch.model.outside.endpoint import VpcEndpoint
+from netorch.model.routing.next_hop import gateway_mac
+from netorch.model.routing.target import TargetKind
+from netorch.model.security import PrefixList
+from netorch.model.vpc import Vpc
+from netorch.state.base import OVERLAY, KernelObject
+from netorch.state.l3 import LOCAL, Route
+from netorch.state.link import VXLAN_GROUP, AdminUp, CableEnd, Settings
+from netorch.state.names import inlet_name, to_inlet_name, vrf_name, vrf_table
+from netorch.state.nft import NftElement
+from netorch.state.tc import INGRESS, IP, REDIRECTED, Match, Receive, Redirect, TcFilter
+
+
+class Served(NamedTuple):
+    """A gateway endpoint with a seat on this host."""
+
+    endpoint: VpcEndpoint
+    prefixes: tuple[str, ...]  # of its service
+
+    def vrf(self) -> str:
+        """Return the name of its VRF."""
+        return vrf_name(self.endpoint.vni, self.endpoint.number)
+
+
+def served(view: VpcView) -> Iterator[Served]:
+    """Yield the gateway endpoints of a VPC with a seat on this host, which has an outside."""
+    if view.host.host.uplink is None:
+        return
+    lists = {found.id: found for found in view.of(PrefixList)}
+    seated = {one.id for one in view.of(Gateway) if one.kind is TargetKind.ENDPOINT and one.is_at(view.host.host.name)}
+    for endpoint in view.of(VpcEndpoint):
+        if endpoint.number and endpoint.id in seated and endpoint.prefix_list in lists:
+            yield Served(endpoint, tuple(entry.cidr for entry in lists[endpoint.prefix_list].entries))
+
+
+def _endpoints(view: VpcView) -> Iterator[KernelObject]:
+    """Yield the way into each endpoint's VRF, and what is the host's own there; the VRF is one of compiler.vrf's."""
+    vni = view.vni
+    for each in served(view):
+        vrf, inlet, mac = each.vrf(), inlet_name(vni, each.endpoint.id), gateway_mac(each.endpoint.id)
+        for prefix in each.prefixes:
+            yield Route(vni=vni, table=vrf_table(vni, each.endpoint.number), dst=prefix, type=LOCAL, ifname=vrf)
+        yield from _cable(view, vrf, inlet, to_inlet_name(vni, each.endpoint.id), mac)
+        yield from refused(view, mac)
+        actions = (Receive(mark=REDIRECTED), Redirect(inlet))
+        match = Match(protocol=IP, dst_mac=mac)
+        yield TcFilter(vni=vni, ifname=view.vxlan, hook=INGRESS, step=MEANT, match=match, actions=actions)
+        yield NftElement(netns=OVERLAY, family="inet", set=INLETS, items=(inlet,), vni=vni)
+        # A packet of the host's own passes the output hook as the VRF's, and again as the device's by which it leaves.
+        for device in (vrf, view.vxlan):
+            yield NftElement(netns=OVERLAY, family="inet", set=OUTLETS, items=(device,), vni=vni)
+
+
+def _cable(view: VpcView, vrf: str, far: str, near: str, mac: str) -> Iterator[KernelObject]:
+    """Yield the cable by whose far end packets come into the endpoint's VRF; nothing is routed to the near one."""
+    vni = view.vni
+    yield CableEnd(vni=vni, ifname=far, lladdr=mac, mtu=view.mtu, vrf=vrf, peer=near, group=VXLAN_GROUP)
+    yield CableEnd(vni=vni, ifname=near, lladdr=NEAR_MAC, mtu=view.mtu, vrf=view.vrf, peer=far, group=VXLAN_GROUP)
+    for ifname in (far, near):
+        yield Settings(vni=vni, ifname=ifname)
+        yield AdminUp(vni=vni, ifname=ifname)
+
+
+class Endpoints:
+    """Yields what an edge has of gateway endpoints."""
+
+    name: Final = "endpoint"
+    reads: Final[frozenset[type]] = frozenset({VpcEndpoint})
+    parts: Final[tuple[Part, ...]] = (
+        VpcPart(
+            id="endpoint",
+            compile=_endpoints,
+            inputs=frozenset({HostView, Vpc, Gateway, VpcEndpoint, PrefixList}),
+            role=Role.EDGE,
+        ),
+    )
