@@ -19,6 +19,7 @@ from netorch.drivers.daemons.sealing import EdgeKey
 from netorch.drivers.namespace_name import NamespaceNames
 from netorch.drivers.nft.tables import Nft
 from netorch.drivers.rtnl.driver import Rtnl
+from netorch.drivers.services.driver import Services, services_directory
 from netorch.drivers.spaces import Spaces
 from netorch.drivers.sysctl import LOOK_EVERY_S, Sysctls
 from netorch.drivers.tc.driver import Tc
@@ -45,6 +46,7 @@ class FurtherNamespaces:
         self._nft: dict[str, Nft] = {}
         self._bird: Bird[Border] | None = None  # of the outside
         self._charon: Charon | None = None  # likewise
+        self._services: Services | None = None  # likewise
 
     def labels(self) -> set[str]:
         """Return the labels in the names in /run/netns that are this host's."""
@@ -74,10 +76,11 @@ class FurtherNamespaces:
     def empty(self, label: str) -> None:
         """Give back the uplinks in a namespace, delete the cables that lead out of it, and end the daemons."""
         try:
-            if label == OUTSIDE and self._bird is not None and self._charon is not None:
-                self._bird.stop()
-                self._charon.stop()
-                self._bird = self._charon = None
+            if label == OUTSIDE:
+                for daemon in (self._bird, self._charon, self._services):
+                    if daemon is not None:
+                        daemon.stop()
+                self._bird = self._charon = self._services = None
             self._rtnl[label].empty()
         except OSError as error:
             raise KernelError(f"empty namespace {netns_name(self._host, label)}", error.errno or 0, str(error)) from error
@@ -132,7 +135,8 @@ class FurtherNamespaces:
             return drivers
         self._bird = Bird(label, fd, border_directory(self._host), Border, PasswordFile())
         self._charon = Charon(label, fd, charon.RUN / self._host, self._key)
-        return *drivers, self._bird, self._charon
+        self._services = Services(label, self._spaces, services_directory(self._host, label))
+        return *drivers, self._bird, self._charon, self._services
 
 
 def _is_gateway(label: str) -> bool:

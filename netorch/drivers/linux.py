@@ -22,6 +22,7 @@ from netorch.drivers.nft.tables import Nft
 from netorch.drivers.probe.echoes import RawEchoes
 from netorch.drivers.rtnl.driver import Rtnl
 from netorch.drivers.rtnl.underlay import UnderlayDevice
+from netorch.drivers.services.driver import Services, services_directory
 from netorch.drivers.spaces import Spaces
 from netorch.drivers.sysctl import Sysctls
 from netorch.drivers.tc.driver import Tc
@@ -59,7 +60,8 @@ class LinuxKernel(Composition):
             namespaces = Namespaces(self._further, self.join, self.leave)
             passwords = SealedPasswords(key)
             self._bird = Bird(OVERLAY, overlay, customers_directory(host), Customers, passwords, self._rtnl.remove_learned)
-            drivers = (namespaces, names, self._underlay, sysctls, self._rtnl, self._tc, *self._nft, self._bird)
+            services = Services(UNDERLAY, spaces, services_directory(host, UNDERLAY))
+            drivers = (namespaces, names, self._underlay, sysctls, self._rtnl, self._tc, *self._nft, self._bird, services)
             super().__init__(drivers)
         except OSError as error:
             raise KernelError(f"open namespace {name}", error.errno or 0, str(error)) from error

@@ -24,12 +24,14 @@ import msgspec
 from netorch.drivers import netns
 from netorch.drivers.bird.driver import border_directory, customers_directory
 from netorch.drivers.charon.driver import RUN as CHARON_RUN
+from netorch.drivers.services.driver import services_directory
 from netorch.errors import LabError, NetorchError
 from netorch.lab.kernel import SYSTEM_PATH
 from netorch.lab.topology import Node, Topology, env_name
 from netorch.lab.wiring import bring_up, in_node, make_links, make_namespaces
 from netorch.model.eni import Attachment, Instance, Role
 from netorch.records import keys
+from netorch.state.base import OUTSIDE, UNDERLAY
 from netorch.state.owner import label_of
 from netorch.store import open_store
 from netorch.store.base import Store
@@ -317,7 +319,8 @@ def destroy(directory: Path) -> None:
     for name in names:
         netns.remove(name)
     for host in record.agents:
-        for place in (border_directory(host), customers_directory(host), CHARON_RUN / host):
+        services = (services_directory(host, label) for label in (UNDERLAY, OUTSIDE))
+        for place in (border_directory(host), customers_directory(host), CHARON_RUN / host, *services):
             shutil.rmtree(place, ignore_errors=True)
     shutil.rmtree(directory)
 

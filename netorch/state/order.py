@@ -39,6 +39,8 @@ class Order:
     DROPPING_FILTER = 64  # before those that let pass: half of a device's filters pass too little
     FILTER = 65  # after the routes of the device that it leads to
     MAPPING_ROUTE = 70
+    SERVICE_DATA = 76  # what is served is known before anybody can ask for it
+    SERVICE_LISTENER = 78
     IKE_CONNECTION = 80
     BGP_PEER = 82
     ANNOUNCEMENT = 84  # it invites packets: all that they need is there

@@ -11,7 +11,7 @@
 | clsact, filter        | on a device of ours: the device is ours                                                         |
 | address               | on a device of ours: the device is ours                                                         |
 | nft                   | the tables named `netorch`; a fingerprint in a set's comment says what was loaded               |
-| routing daemon        | its control socket, in a directory of netorch's own in /run                                      |
+| a daemon              | its control socket, in a directory of netorch's own in /run                                      |
 
 To which VPC it belongs, a name or number says: netorch.state.names.
 """

@@ -17,7 +17,9 @@ from netorch.drivers.charon import control as vici
 from netorch.drivers.charon import driver as charon
 from netorch.drivers.daemons.sealing import EdgeKey
 from netorch.drivers.linux import LinuxKernel
-from netorch.state.base import KernelObject, Key
+from netorch.drivers.services import control as services
+from netorch.drivers.services.driver import services_directory
+from netorch.state.base import OUTSIDE, UNDERLAY, KernelObject, Key
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import IPV6_METRIC, UNREACHABLE, UNREACHABLE_METRIC, Address, Neighbour, Route, Rule
 from netorch.state.link import AdminUp, Gro, Inside, Settings, TapPort, VethPort, Vrf, Vxlan
@@ -115,6 +117,7 @@ def host(name: str, key: EdgeKey | None = None) -> Iterator[LinuxKernel]:
         os.close(fd)
         end_bird(name)
         end_charon(name)
+        end_services(name)
         further = [path.name for path in netns.RUN_NETNS.iterdir() if label_of(path.name, name)]
         for namespace in (f"u-{name}", overlay_netns(name), INSTANCE, *further):
             netns.remove(namespace)
@@ -134,6 +137,15 @@ def end_charon(name: str) -> None:
     with suppress(vici.CharonError, ProcessLookupError), vici.Control(directory / "charon.vici", 1.0) as control:
         os.kill(control.pid(), signal.SIGKILL)
     shutil.rmtree(directory, ignore_errors=True)
+
+
+def end_services(name: str) -> None:
+    """End the daemons of a host that serve instances, which outlive agents, and forget what they had."""
+    for label in (UNDERLAY, OUTSIDE):
+        directory = services_directory(name, label)
+        with suppress(services.ServicesError, ProcessLookupError), services.Control(directory / "control", 1.0) as control:
+            os.kill(control.pid(), signal.SIGKILL)
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from netorch.records.vpc import VpcRecords
 from netorch.spec import load_cloud
 from netorch.store import open_store
 from tests.rig.agents import AgentProcess, AgentThread, AttentiveAgent, Host
+from tests.rig.hosts import end_services
 from tests.rig.packets import PATIENCE_S
 
 T = TypeVar("T")
@@ -248,6 +249,7 @@ class World:
         for path in netns.RUN_NETNS.glob("i-*"):
             netns.remove(path.name)
         for host in self.hosts.values():
+            end_services(host.name)
             netns.remove(host.overlay)
             netns.remove(host.name)
             os.close(host.fd)

@@ -27,10 +27,11 @@ class Connection:
 
     daemon: ClassVar[str]  # its name, in sentences
     failure: ClassVar[type[DaemonError]]
+    socket_type: ClassVar[int] = socket.SOCK_STREAM
 
     def __init__(self, path: Path, patience_s: float) -> None:
         """Connect; each answer may take so long."""
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        self._socket = socket.socket(socket.AF_UNIX, self.socket_type | socket.SOCK_CLOEXEC)
         self._socket.settimeout(patience_s)
         self._pending = b""
         try:

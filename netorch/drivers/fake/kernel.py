@@ -34,6 +34,7 @@ from netorch.drivers.fake.host import FakeDriver, FakeHost
 from netorch.drivers.fake.namespaces import FakeNamespaces
 from netorch.drivers.fake.nft import FakeNft
 from netorch.drivers.fake.rtnl import FakeRtnl, FakeSysctls
+from netorch.drivers.fake.services import FakeServices
 from netorch.drivers.fake.tc import FakeTc
 from netorch.drivers.fake.tracker import FakeTracker
 from netorch.errors import KernelError
@@ -88,6 +89,7 @@ class FakeKernel(Composition):
             FakeSysctls(host, OVERLAY),
             FakeTc(host, OVERLAY),
             FakeBird(host, OVERLAY, Customers),
+            FakeServices(host, UNDERLAY),
             *(FakeNft(host, netns, lambda zone: tracker.forget(tracker.flows(zone))) for netns in (UNDERLAY, OVERLAY)),
             *(make(host) for make in more),
         )

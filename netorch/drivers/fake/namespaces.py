@@ -11,6 +11,7 @@ from netorch.drivers.fake.charon import FakeCharon
 from netorch.drivers.fake.host import FakeDriver, FakeHost
 from netorch.drivers.fake.nft import FakeNft
 from netorch.drivers.fake.rtnl import FakeRtnl, FakeSysctls
+from netorch.drivers.fake.services import FakeServices
 from netorch.drivers.fake.tc import FakeTc
 from netorch.drivers.fake.tracker import FakeTracker
 from netorch.drivers.namespaces import Namespaces
@@ -64,7 +65,7 @@ class FakeNamespaces(FakeDriver):
         drivers: list[FakeDriver] = [FakeSysctls(host, label), FakeRtnl(host, label), FakeTc(host, label)]
         drivers.append(FakeNft(host, label, lambda _: None))
         if label == OUTSIDE:
-            drivers += [FakeBird(host, label, Border), FakeCharon(host, label)]
+            drivers += [FakeBird(host, label, Border), FakeCharon(host, label), FakeServices(host, label)]
         self._drivers[label] = drivers
         if vni_of_netns(label) != HOST_SLICE:
             self._trackers[label] = FakeTracker(host, label)

@@ -8,6 +8,7 @@ import pytest
 
 from netorch.state.base import BORDER_SLICE, HOST_SLICE, OUTSIDE, OVERLAY, UNDERLAY, KernelObject
 from netorch.state.daemons.bgp import Announcement, BgpPeer, CustomerPeer
+from netorch.state.daemons.services.names import NameListener
 from netorch.state.foreign import Foreign, ForeignTable
 from netorch.state.link import AdminUp, CableEnd, IncompleteLink, Settings, Uplink
 from netorch.state.netns import Namespace
@@ -43,6 +44,7 @@ OBJECTS: tuple[KernelObject, ...] = (
     Announcement(prefix="203.0.113.0/24"),
     CUSTOMER_PEER,
     PLAIN,
+    NameListener(vni=5000, ifname="vrf5000", addresses=("10.0.0.2", "169.254.169.253")),
     Xfrm(vni=5000, ifname="x-0013880000001", if_id=1, mtu=1446, vrf="vrf5000"),
     Vlan(vni=5000, ifname="d-0013880000001", lower="dx0", vlan=101, mtu=1500, vrf="vrf5000"),
     StrangeFilter(vni=5000, ifname="vx5000", hook=INGRESS, pref=1, handle=1, what="bpf"),

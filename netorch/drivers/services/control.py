@@ -1,0 +1,94 @@
+"""The control socket of netorch's own daemon, the driver's side. See netorch.state.daemons.services.wire."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator, Sequence
+
+from netorch import __version__
+from netorch.drivers.daemons.connection import Connection, DaemonError
+from netorch.state.daemons.services.base import ServiceObject
+from netorch.state.daemons.services.wire import (
+    PACKET,
+    Answer,
+    Greeting,
+    Held,
+    Malformed,
+    Packet,
+    Request,
+    decode,
+    encode,
+    object_of,
+)
+
+
+class ServicesError(DaemonError):
+    """The daemon cannot be run, does not answer, or refuses an object."""
+
+
+class Control(Connection):
+    """A connection. All methods raise ServicesError."""
+
+    daemon = "netorch.services"
+    failure = ServicesError
+    socket_type = socket.SOCK_SEQPACKET
+
+    def greet(self) -> None:
+        """Take the greeting, which comes first. Raises ServicesError, also when the daemon is of another version than this."""
+        greeting = self._receive()
+        if not isinstance(greeting, Greeting) or greeting.version != __version__:
+            raise ServicesError(f"{self.daemon} is of another version than {__version__}")
+
+    def dump(self) -> Iterator[ServiceObject]:
+        """Yield the objects that the daemon has."""
+        self._send(Request("dump"))
+        while isinstance(packet := self._receive(), Held):
+            yield _object(packet)
+        _check(packet)
+
+    def put(self, obj: ServiceObject, sockets: Sequence[socket.socket]) -> None:
+        """Let the daemon have an object, with its sockets."""
+        self._send(Request.of("put", obj), sockets)
+        _check(self._receive())
+
+    def delete(self, obj: ServiceObject) -> int:
+        """Let the daemon have an object no longer; return the number of those that it still has."""
+        self._send(Request.of("delete", obj))
+        return _check(self._receive())
+
+    def _send(self, packet: Packet, sockets: Sequence[socket.socket] = ()) -> None:
+        try:
+            socket.send_fds(self._socket, [encode(packet)], [sock.fileno() for sock in sockets])
+        except OSError as error:
+            number = errno.EINVAL if error.errno == errno.EMSGSIZE else error.errno or errno.EIO  # this object is too large
+            raise ServicesError(f"{self.daemon}: {error.strerror or error}", number) from error
+
+    def _receive(self) -> Packet:
+        try:
+            raw = self._socket.recv(PACKET)
+        except TimeoutError as error:
+            raise ServicesError(f"{self.daemon} does not answer", errno.ETIMEDOUT) from error
+        except OSError as error:
+            raise ServicesError(f"{self.daemon} does not answer: {error.strerror or error}") from error
+        if not raw:
+            raise ServicesError(f"{self.daemon} has ended")
+        try:
+            return decode(raw)
+        except Malformed as error:
+            raise ServicesError(str(error)) from error
+
+
+def _object(packet: Held) -> ServiceObject:
+    try:
+        return object_of(packet)
+    except Malformed as error:
+        raise ServicesError(str(error)) from error
+
+
+def _check(packet: Packet) -> int:
+    if not isinstance(packet, Answer):
+        raise ServicesError(f"a {type(packet).__name__} is no answer")
+    if packet.error:
+        raise ServicesError(packet.error, packet.errno)
+    return packet.held

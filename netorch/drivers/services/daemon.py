@@ -1,0 +1,117 @@
+"""netorch's own daemon as a process: started, watched, stopped. It outlives the agent, which finds it by its control socket."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from netorch.drivers import netns
+from netorch.drivers.daemons.process import PATH, Process
+from netorch.drivers.services.control import Control, ServicesError
+
+MODULE: Final = "netorch.services"
+START_S: Final = 30.0  # to import everything, on a slow machine
+END_S: Final = 5.0
+ANSWER_S: Final = 2.0
+_LOG_BYTES: Final = 1 << 20  # of an earlier process's, which are kept
+
+
+class Daemon(Process):
+    """The daemon of one namespace; `directory` is netorch's own, and the namespace's."""
+
+    def __init__(self, label: str, directory: Path, fd: int) -> None:
+        """Take the label and a descriptor of the namespace, which must stay open."""
+        super().__init__(Control, fd, END_S)
+        self.directory = directory
+        self._label = label
+        self.writable = directory / "log"  # the process may write here; it outlives the process
+        self._socket = directory / "control"
+
+    @contextmanager
+    def connected(self) -> Iterator[Control]:
+        """Open a connection to the daemon that runs here and answers, which is watched from now on. Raises ServicesError."""
+        with Control(self._socket, ANSWER_S) as control:
+            self.watch(control.pid())
+            control.greet()
+            self.check_place()
+            yield control
+
+    def start(self) -> None:
+        """Start the daemon and return when it answers; one that does not answer is ended first.
+
+        Raises:
+          ServicesError: it has ended at once.
+          OSError: a file cannot be written.
+        """
+        self.end(signal.SIGKILL)
+        self._end_lost()
+        self._make_directories()
+        self._socket.unlink(missing_ok=True)
+        nothing = subprocess.DEVNULL
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as control:
+            control.bind(str(self._socket))
+            self._socket.chmod(0o600)
+            descriptor = control.fileno()
+            command = [*self._command(), str(descriptor)]
+            with self._said().open("ab") as said, netns.inside(self._fd):
+                child = subprocess.Popen(
+                    command,
+                    env={"PATH": PATH},
+                    cwd="/",
+                    stdin=nothing,
+                    stdout=nothing,
+                    stderr=said,
+                    pass_fds=(descriptor,),
+                    start_new_session=True,
+                    umask=0o077,
+                )
+        self.started(child)
+        try:
+            self.await_answer(self._greeted, START_S)
+        except ServicesError as error:
+            raise ServicesError(f"{error}; its log says more: {self._said()}") from error
+
+    def _command(self) -> list[str]:
+        return [sys.executable, "-I", "-m", MODULE, self._label, str(self.writable)]
+
+    def _said(self) -> Path:
+        return self.directory / "stderr"
+
+    def _make_directories(self) -> None:
+        self.directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+        self.writable.mkdir(mode=0o700, exist_ok=True)
+        # In a user namespace that has no such user the daemon runs as who has started it, who may write here as things are.
+        with suppress(LookupError, OSError):
+            shutil.chown(self.writable, "nobody", "nogroup")
+        said = self._said()
+        with suppress(FileNotFoundError):
+            if said.stat().st_size > _LOG_BYTES:
+                said.replace(said.with_suffix(".old"))
+
+    def _greeted(self) -> None:
+        with self.connected():
+            pass
+
+    def stop(self) -> None:
+        """End the daemon, and remove what it had but for what it wrote."""
+        with suppress(ServicesError):
+            self._greeted()  # now it is known which process it is
+        self.end(signal.SIGTERM)
+        self._socket.unlink(missing_ok=True)
+
+    def _end_lost(self) -> None:
+        """End a daemon of ours whose control socket somebody has deleted: it holds the ports, and nobody can talk to it."""
+        ours = "\0".join(self._command()[1:]).encode()
+        for process in Path("/proc").iterdir():
+            if process.name.isdigit():
+                with suppress(OSError, ServicesError):
+                    if ours in (process / "cmdline").read_bytes():
+                        self.watch(int(process.name))
+                        self.end(signal.SIGKILL)

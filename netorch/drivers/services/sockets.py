@@ -1,0 +1,67 @@
+"""Opens the sockets that netorch's own daemon serves instances by: it has no rights, and is in another namespace."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from netorch.drivers import netns
+from netorch.drivers.spaces import Spaces
+from netorch.state.daemons.services.base import ServiceSocket, SocketType
+
+_IP_OPTIONS: Final = (15, 19)  # IP_FREEBIND, IP_TRANSPARENT. Source: linux/in.h
+_IPV6_OPTIONS: Final = (78, 75)  # IPV6_FREEBIND, IPV6_TRANSPARENT. Source: linux/in6.h
+_BACKLOG: Final = 128
+
+
+def open_sockets(spaces: Spaces, wanted: Sequence[ServiceSocket]) -> list[socket.socket]:
+    """Return the sockets, open, in the same order.
+
+    Raises:
+      OSError: the kernel refused one; none is open then.
+    """
+    opened: list[socket.socket] = []
+    try:
+        for each in wanted:
+            with netns.inside(spaces.fds[each.netns]):
+                opened.append(_OPEN[each.type](each))
+    except BaseException:
+        for sock in opened:
+            sock.close()
+        raise
+    return opened
+
+
+def _bound(wanted: ServiceSocket, type: socket.SocketKind) -> socket.socket:
+    """Return a socket of one device's, which need not have the address: it may be routed to this host, as part of a prefix."""
+    family = socket.AF_INET6 if ":" in wanted.address else socket.AF_INET
+    v6 = family == socket.AF_INET6
+    socket.inet_pton(family, wanted.address)  # else bind(2) would be asked for a name
+    sock = socket.socket(family, type)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, wanted.ifname.encode())
+        if type is socket.SOCK_STREAM:  # connections of an earlier process may still be there
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if v6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        for option in _IPV6_OPTIONS if v6 else _IP_OPTIONS:
+            sock.setsockopt(socket.IPPROTO_IPV6 if v6 else socket.IPPROTO_IP, option, 1)
+        sock.bind((wanted.address, wanted.port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _udp(wanted: ServiceSocket) -> socket.socket:
+    return _bound(wanted, socket.SOCK_DGRAM)
+
+
+def _tcp(wanted: ServiceSocket) -> socket.socket:
+    sock = _bound(wanted, socket.SOCK_STREAM)
+    sock.listen(_BACKLOG)
+    return sock
+
+
+_OPEN: Final[Mapping[SocketType, Callable[[ServiceSocket], socket.socket]]] = {SocketType.UDP: _udp, SocketType.TCP: _tcp}

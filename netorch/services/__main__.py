@@ -1,0 +1,35 @@
+"""`python -m netorch.services LABEL DIRECTORY DESCRIPTOR`: the process in a namespace, started by the driver.
+
+The descriptor is a bound socket, the control socket. The process listens there only once it has given up its privileges, so that
+whoever is answered by it is answered by a user without rights. What it logs goes to its stderr, which is a file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from netorch.services.control import Control
+from netorch.services.held import Objects
+from netorch.services.privileges import give_up
+from netorch.services.table import handlers
+
+
+def main(label: str, directory: Path, descriptor: int) -> None:
+    """Serve until a signal ends the process."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    objects = Objects(handlers(label, directory))
+    listening = socket.socket(fileno=descriptor)
+    listening.setblocking(False)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    give_up()
+    listening.listen()
+    asyncio.run(Control(listening, objects).serve())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))

@@ -1,0 +1,145 @@
+"""The control socket: the driver says what the process has, and asks for it. See netorch.state.daemons.services.wire."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Final
+
+import msgspec
+
+from netorch import __version__
+from netorch.services.base import RefusedObject
+from netorch.services.held import Objects
+from netorch.state.daemons.services.base import ServiceObject
+from netorch.state.daemons.services.wire import (
+    INVALID,
+    PACKET,
+    SOCKETS,
+    Answer,
+    Greeting,
+    Held,
+    Malformed,
+    Packet,
+    Request,
+    decode,
+    encode,
+    object_of,
+)
+
+log = logging.getLogger(__name__)
+
+
+class Control:
+    """Answers the driver, one request after the other, whichever connection it comes by."""
+
+    def __init__(self, listening: socket.socket, objects: Objects) -> None:
+        """Take a socket that listens and does not block."""
+        self._listening = listening
+        self._objects = objects
+        self._turn = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(self) -> None:
+        """Answer for ever."""
+        loop = asyncio.get_running_loop()
+        while True:
+            connection, _ = await loop.sock_accept(self._listening)
+            task = loop.create_task(self._converse(connection))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _converse(self, connection: socket.socket) -> None:
+        with closing(connection):
+            try:
+                await _send(connection, Greeting(__version__))
+                while await self._answer_next(connection):
+                    pass
+            except OSError as error:
+                log.debug("the driver has gone: %s", error)
+            except Malformed:
+                log.exception("the driver cannot be understood")
+
+    async def _answer_next(self, connection: socket.socket) -> bool:
+        """Answer a request; return whether there was one."""
+        raw, sockets = await _receive(connection)
+        if not raw:
+            return False
+        request = decode(raw)
+        if not isinstance(request, Request):
+            raise Malformed(f"a {type(request).__name__} is no request")
+        async with self._turn:
+            if request.command == "dump":
+                for obj in await self._objects.living():
+                    await _send(connection, Held(obj.kind, msgspec.Raw(msgspec.json.encode(obj))))
+                answer = Answer(len(self._objects))
+            else:
+                answer = await self._carry_out(request, sockets)
+        await _send(connection, answer)
+        return True
+
+    async def _carry_out(self, request: Request, sockets: Sequence[socket.socket]) -> Answer:
+        try:
+            obj = object_of(request)
+            if request.command == "put":
+                await self._put(obj, sockets)
+            else:
+                await self._objects.delete(obj)
+        except (RefusedObject, Malformed) as error:
+            return Answer(len(self._objects), str(error), INVALID)
+        except OSError as error:
+            return Answer(len(self._objects), error.strerror or str(error), error.errno or errno.EIO)
+        except Exception as error:  # a handler's fault is no other handler's, and not the end of this process
+            log.exception("%s %s", request.command, request.kind)
+            return Answer(len(self._objects), f"{type(error).__name__}: {error}", errno.EIO)
+        return Answer(len(self._objects))
+
+    async def _put(self, obj: ServiceObject, sockets: Sequence[socket.socket]) -> None:
+        try:
+            await self._objects.put(obj, sockets)
+        except BaseException:
+            for sock in sockets:
+                sock.close()
+            raise
+
+
+async def _ready(connection: socket.socket, writes: bool) -> None:
+    """Wait until a connection can be read or written."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    add, remove = (loop.add_writer, loop.remove_writer) if writes else (loop.add_reader, loop.remove_reader)
+    add(connection, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        remove(connection)
+
+
+async def _receive(connection: socket.socket) -> tuple[bytes, list[socket.socket]]:
+    """Return a packet and the sockets that came with it; nothing when the driver has gone."""
+    while True:
+        try:
+            raw, fds, _, _ = socket.recv_fds(connection, PACKET, SOCKETS)
+        except BlockingIOError:
+            await _ready(connection, writes=False)
+            continue
+        sockets = [socket.socket(fileno=fd) for fd in fds]
+        for sock in sockets:
+            sock.setblocking(False)
+            sock.set_inheritable(False)
+        return raw, sockets
+
+
+async def _send(connection: socket.socket, packet: Packet) -> None:
+    raw: Final = encode(packet)
+    while True:
+        try:
+            connection.send(raw)
+        except BlockingIOError:
+            await _ready(connection, writes=True)
+        else:
+            return

@@ -1,0 +1,71 @@
+"""The objects that the process has, each with its handler and its sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Final
+
+from netorch.services.base import Handler, RefusedObject
+from netorch.state.base import Key
+from netorch.state.daemons.services.base import ServiceObject
+
+PATIENCE_S: Final = 1.0  # for a handler to take an object; nobody is told anything meanwhile
+
+
+class Objects:
+    """What the process has been told. An object that its handler has not taken is not there."""
+
+    def __init__(self, handlers: Iterable[Handler]) -> None:
+        self._handler_of = {kind: handler for handler in handlers for kind in handler.kinds}
+        self._held: dict[Key, tuple[ServiceObject, Sequence[socket.socket]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    async def put(self, obj: ServiceObject, sockets: Sequence[socket.socket]) -> None:
+        """Let an object be served.
+
+        Raises:
+          RefusedObject: nobody serves this kind, or its sockets are missing.
+          Exception: whatever its handler raises.
+        """
+        handler = self._handler_of.get(obj.kind)
+        if handler is None:
+            raise RefusedObject(f"no handler serves objects of the kind {obj.kind}")
+        if len(sockets) != len(obj.sockets):
+            raise RefusedObject(f"{obj.text()} has {len(obj.sockets)} sockets, and came with {len(sockets)}")
+        self._held.pop(obj.key, None)
+        await asyncio.wait_for(handler.put(obj, sockets), PATIENCE_S)
+        self._held[obj.key] = obj, sockets
+
+    async def delete(self, obj: ServiceObject) -> None:
+        """Let an object be served no longer. Raises what its handler raises."""
+        handler = self._handler_of.get(obj.kind)
+        if self._held.pop(obj.key, None) is not None and handler is not None:
+            await asyncio.wait_for(handler.delete(obj), PATIENCE_S)
+
+    async def living(self) -> list[ServiceObject]:
+        """Return the objects, without those that have a socket by which nothing comes any more: they are served no longer."""
+        dead = [obj for obj, sockets in self._held.values() if not _hears(obj, sockets)]
+        for obj in dead:
+            with suppress(Exception):  # it is gone in any case
+                await self.delete(obj)
+        return [obj for obj, _ in self._held.values()]
+
+
+def _hears(obj: ServiceObject, sockets: Sequence[socket.socket]) -> bool:
+    return all(_device_of(sock) == wanted.ifname for wanted, sock in zip(obj.sockets, sockets, strict=True))
+
+
+def _device_of(sock: socket.socket) -> str:
+    """Return the device that a socket is bound to; nothing if the device is gone, or the socket is closed."""
+    try:
+        return sock.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16).rstrip(b"\0").decode()
+    except OSError as error:
+        if error.errno not in (errno.ENODEV, errno.EBADF):
+            raise
+        return ""

@@ -1,0 +1,1 @@
+"""The name service: answers instances' questions (DNS), each VPC's from its own names."""

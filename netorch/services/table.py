@@ -1,0 +1,30 @@
+"""The table of handlers: the one place where they meet.
+
+A process has those of its namespace, and imports no others: who serves a hypervisor's instances needs no HTTP client. A handler
+is imported by its name, `module:class`, and made before the process gives up its privileges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Final
+
+from netorch.services.base import Handler, MakeHandler
+from netorch.state.base import OUTSIDE, UNDERLAY
+
+HANDLERS: Final[Mapping[str, Sequence[str]]] = {
+    UNDERLAY: ("netorch.services.names.handler:Names",),
+    OUTSIDE: (),
+}
+
+
+def handlers(label: str, directory: Path) -> list[Handler]:
+    """Return the handlers of the process in a namespace of that label."""
+    made = []
+    for name in HANDLERS[label]:
+        module, _, cls = name.partition(":")
+        make: MakeHandler = getattr(import_module(module), cls)
+        made.append(make(directory))
+    return made

@@ -1,0 +1,11 @@
+"""The table of all kinds of objects that netorch's own daemon has: what it is sent is decoded by it, on both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from netorch.state.daemons.services.base import ServiceObject
+from netorch.state.daemons.services.names import NameListener
+
+KINDS: Final[Mapping[str, type[ServiceObject]]] = {cls.kind: cls for cls in (NameListener,)}
