@@ -315,7 +315,7 @@ flow_log_option = click.option(
     type=click.Path(path_type=Path),
     default=Path("/var/log/netorch/flow-logs"),
     show_default=True,
-    help="Where flow logs stand, a directory for each owner.",
+    help="Directory of flow logs, one subdirectory per owner.",
 )
 vpc_option = click.option("--vpc", help="Only this VPC's.", shell_complete=complete("vpc"))
 group_option = click.option(
@@ -337,5 +337,5 @@ def public_option(words: str, help_text: str, **settings: Any) -> Callable[[Any]
 
 def source_dest_option(**settings: Any) -> Callable[[Any], Any]:  # noqa: ANN401 - click's own
     """Return the option that switches the source/destination check of an interface on or off."""
-    help_text = "Whether it sends and receives packets of its own addresses only."
+    help_text = "Drop packets that are neither from nor to its own addresses."
     return click.option("--source-dest-check/--no-source-dest-check", cls=_Switch, help=help_text, **settings)

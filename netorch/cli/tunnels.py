@@ -22,16 +22,20 @@ _SEVERAL: Final = {  # field -> option, what may be chosen, help
     "phase2_dh_groups": ("--phase2-dh-group", vpn_rules.PHASE2_DH_GROUPS, "Diffie-Hellman groups of packets."),
 }
 _NUMBERS: Final = {
-    "phase1_lifetime": ("--phase1-lifetime", "Seconds, 900 to 28800."),
-    "phase2_lifetime": ("--phase2-lifetime", "Seconds, 900 to 3600, and less than that of phase 1."),
-    "rekey_margin": ("--rekey-margin", "Seconds before the end of a lifetime, 60 to half of that of phase 2."),
-    "rekey_fuzz": ("--rekey-fuzz", "Percent by which the margin varies, 0 to 100."),
-    "replay_window": ("--replay-window", "Packets, 64 to 2048."),
-    "dpd_timeout": ("--dpd-timeout", "Seconds without an answer after which the other end is dead, 3 and more."),
+    "phase1_lifetime": ("--phase1-lifetime", "Lifetime of the IKE SA in seconds, 900 to 28800."),
+    "phase2_lifetime": ("--phase2-lifetime", "Lifetime of the ESP SAs in seconds, 900 to 3600, shorter than phase 1's."),
+    "rekey_margin": ("--rekey-margin", "Seconds before a lifetime ends at which rekeying starts, 60 to half of phase 2's."),
+    "rekey_fuzz": ("--rekey-fuzz", "Percent by which the rekey margin is randomized, 0 to 100."),
+    "replay_window": ("--replay-window", "Anti-replay window in packets, 64 to 2048."),
+    "dpd_timeout": ("--dpd-timeout", "Seconds without an answer until the peer is considered dead, at least 3."),
 }
 _WORDS: Final = {
-    "dpd_action": ("--dpd-action", DpdAction, "What becomes of a tunnel whose other end is dead."),
-    "startup_action": ("--startup-action", StartupAction, "add: the customer's side begins; start: both do."),
+    "dpd_action": ("--dpd-action", DpdAction, "What to do when the peer is found dead."),
+    "startup_action": (
+        "--startup-action",
+        StartupAction,
+        "add: wait for the customer's side to initiate; start: initiate as well.",
+    ),
 }
 
 

@@ -31,15 +31,22 @@ _TUNNEL_COLUMNS: Final = (
 
 @click.command("config")
 @resource_argument("vpn", "VPN connection")
-@click.option("--format", "form", type=click.Choice(FORMATS), default="swanctl", show_default=True, help="For which program.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="swanctl",
+    show_default=True,
+    help="The device or program to configure.",
+)
 @file_option("--psk-file", "psk_files", "A pre-shared key, in a file of one line; repeatable, tunnel 1 first.", multiple=True)
 @pass_session
 def config_command(session: Session, resource: str, form: str, psk_files: tuple[Path, ...]) -> None:
     """Print the configuration of the customer's device.
 
     swanctl is swanctl.conf of strongSwan, with devices and routes; bird and frr speak BGP over the tunnels; aws-xml is EC2's
-    CustomerGatewayConfiguration, json what EC2 describes. Pre-shared keys are sealed for the edges, so nobody can print them:
-    give those that `netorch vpn create` or `rotate` showed.
+    CustomerGatewayConfiguration, json what EC2 describes. Pre-shared keys are sealed for the edges and cannot be printed:
+    pass the ones that `netorch vpn create` or `rotate` showed.
 
     Example: netorch vpn config office --format swanctl --psk-file tunnel1.key --psk-file tunnel2.key > office.conf
     """
@@ -81,10 +88,12 @@ def _warn_of_keys(facts: Facts, keys: dict[int, str], form: str) -> None:
 @click.command("import")
 @click.argument("file")
 @output_option
-@click.option("--vpc", help="The VPC, which has a virtual private gateway.", shell_complete=complete("vpc"))
-@click.option("--name", help="Of the connection here.")
-@click.option("--route", "routes", multiple=True, metavar="CIDR", help="Without BGP, a range of the VPC at AWS; repeatable.")
-@click.option("--dry-run", "is_only_shown", is_flag=True, help="Show what the file says, and create nothing.")
+@click.option("--vpc", help="The VPC; it needs a virtual private gateway.", shell_complete=complete("vpc"))
+@click.option("--name", help="The connection's name here.")
+@click.option(
+    "--route", "routes", multiple=True, metavar="CIDR", help="A CIDR of the VPC at AWS, for a connection without BGP; repeatable."
+)
+@click.option("--dry-run", "is_only_shown", is_flag=True, help="Show what the file says; create nothing.")
 @tag_option
 @pass_session
 @click.pass_context
@@ -100,10 +109,12 @@ def import_command(
     is_only_shown: bool,
     tags: dict[str, str],
 ) -> None:
-    """Connect a VPC with one at AWS: an edge becomes the customer gateway that AWS knows.
+    """Connect a VPC to one at AWS.
 
-    FILE is what AWS tells the customer of a VPN connection: its CustomerGatewayConfiguration as XML, or AWS's text for
-    strongSwan; - is standard input. The customer gateway at AWS has the address of an edge's uplink, and the AS number of the
+    An edge becomes the customer gateway that AWS knows.
+
+    FILE is the configuration that AWS offers for download: CustomerGatewayConfiguration as XML, or the text for strongSwan; -
+    is standard input. The customer gateway at AWS has the address of an edge's uplink, and the AS number of the
     virtual private gateway here. Both tunnels end at that edge. Pre-shared keys are sealed for it and not shown.
 
     Example: aws ec2 describe-vpn-connections --query 'VpnConnections[0].CustomerGatewayConfiguration' --output text |

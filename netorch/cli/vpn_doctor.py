@@ -16,9 +16,11 @@ from netorch.cli.output import MACHINE, output_option, show_value
 @pass_session
 @click.pass_context
 def doctor_command(context: click.Context, session: Session, resource: str, output: str) -> None:
-    """Say what is wrong with a VPN connection, and what to do: IKE, packets, BGP, routes, security groups.
+    """Diagnose a VPN connection.
 
-    Exit codes: 0 packets can go, 2 something is wrong.
+    Checks IKE, ESP, BGP, routes and security groups, and says what is wrong and what to do.
+
+    Exit codes: 0 packets can pass, 2 something is wrong.
     """
     from netorch.diagnose.vpn.facts import facts_of
     from netorch.diagnose.vpn.findings import BOTH, diagnose

@@ -104,7 +104,7 @@ add_delete(
     command,
     "eipalloc",
     "address",
-    "Release elastic IP addresses that are not associated.\n\nFor an hour nobody else gets them.",
+    "Release elastic IP addresses that are not associated.\n\nFor an hour nobody else can allocate them.",
     _release,
     verb="release",
 )
@@ -120,7 +120,7 @@ add_delete(
 def allocate(session: Session, pool: str, address: str, name: str, tags: dict[str, str], output: str) -> None:
     """Allocate an elastic IP address.
 
-    It stays yours until it is released. One that you released a short while ago you get again by naming it.
+    It stays yours until it is released. An address that you released recently can be reclaimed with --address.
     """
     from netorch.control.actions.outside.addresses import allocate_address
 
@@ -133,7 +133,7 @@ def allocate(session: Session, pool: str, address: str, name: str, tags: dict[st
 @click.option("--instance", default="", help="An instance with a single interface.", shell_complete=complete("i"))
 @click.option("--eni", default="", help="A network interface.", shell_complete=complete("eni"))
 @click.option("--private-ip", default="", metavar="ADDRESS", help="One of the interface's addresses. Default: its only one.")
-@click.option("--allow-reassociation", is_flag=True, help="Even if the public or the private address is associated already.")
+@click.option("--allow-reassociation", is_flag=True, help="Replace an existing association of either address.")
 @output_option
 @action
 def associate(
@@ -174,9 +174,9 @@ def disassociate(session: Session, resource: str) -> None:
 @pass_session
 @click.pass_context
 def audit(context: click.Context, session: Session, output: str) -> None:
-    """Prove that no public address leaks or is used twice.
+    """Check that no public address is leaked or used twice.
 
-    Compares who holds each address with the elastic IPs and with the associations, in both directions.
+    Compares allocations with elastic IPs and associations, in both directions.
 
     Exit codes: 0 all agree, 2 something does not.
     """
@@ -235,7 +235,7 @@ def _delete_pool() -> Delete:
 add_list(pools, "List address pools.", POOL_COLUMNS, _pool_rows, within_vpcs=False)
 add_show(pools, "pool", "pool", "Show address pools.", _show_pools)
 add_tagging(pools, "pool", "pool")
-add_delete(pools, "pool", "pool", "Delete address pools of which nobody holds an address.", _delete_pool)
+add_delete(pools, "pool", "pool", "Delete address pools that are not in use.", _delete_pool)
 _cidrs = click.argument("cidrs", metavar="CIDR...", nargs=-1, required=True)
 
 
@@ -275,7 +275,7 @@ def add(session: Session, resource: str, cidrs: tuple[str, ...]) -> None:
 @_cidrs
 @action
 def remove(session: Session, resource: str, cidrs: tuple[str, ...]) -> None:
-    """Remove ranges, of which nobody holds an address, from a pool."""
+    """Remove unused ranges from a pool."""
     from netorch.control.actions.outside.pools import remove_ranges
 
     click.echo(f"{resource} has {' '.join(remove_ranges(session.store, session.caller, resource, cidrs).cidrs)}")

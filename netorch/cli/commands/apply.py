@@ -30,7 +30,7 @@ Keys = dict[str, dict[str, str]]  # pre-shared keys, by the path of a VPN connec
 @file_option
 @click.option("--yes", is_flag=True, help="Do not ask, even when something is deleted.")
 @click.option("--allow-mass-delete", is_flag=True, help="Permit a plan that ends most of the file's VPCs, instances or routes.")
-@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until the hosts have done it.")
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until every host has applied it.")
 @click.option("--timeout", type=float, default=60.0, show_default=True, metavar="SECONDS")
 @output_option
 @action
@@ -48,7 +48,7 @@ def command(
 ) -> None:
     """Apply a file. Resources of its VPCs that it does not declare are deleted.
 
-    A VPC that cannot be made as declared stays as it is. The others are applied, and the exit status is 1.
+    A VPC that cannot be built as declared stays as it is. The others are applied, and the exit status is 1.
 
     PLAN is a plan saved by `netorch plan --out`. It is applied exactly, or not at all if the cloud has changed since.
 

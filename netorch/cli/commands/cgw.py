@@ -22,7 +22,7 @@ COLUMNS = Columns(("name", "owner", "address", "identity", "asn"), ("connections
 
 @click.group()
 def command() -> None:
-    """Customer gateways: what is known of the customer's own VPN devices. They never change."""
+    """Customer gateways: the customer's own VPN devices. They cannot be modified."""
 
 
 def row(info: CustomerGatewayInfo) -> dict[str, Any]:
@@ -51,13 +51,13 @@ def _delete() -> Delete:
 add_list(command, "List customer gateways.", COLUMNS, _rows, within_vpcs=False)
 add_show(command, "cgw", "customer gateway", "Show customer gateways.", _show)
 add_tagging(command, "cgw", "customer gateway")
-add_delete(command, "cgw", "customer gateway", "Delete customer gateways to which no VPN connection leads.", _delete)
+add_delete(command, "cgw", "customer gateway", "Delete customer gateways without VPN connections.", _delete)
 
 
 @command.command()
 @click.argument("name")
-@click.option("--address", default="", help="Its public IPv4 address, or that of the NAT that it is behind. Default: any.")
-@click.option("--identity", default="", help="What it calls itself in IKE, e.g. a domain name. Default: its address.")
+@click.option("--address", default="", help="Its public IPv4 address, or that of the NAT in front of it. Default: any.")
+@click.option("--identity", default="", help="Its IKE identity, e.g. a domain name. Default: its address.")
 @click.option("--asn", type=int, default=CUSTOMER_ASN, show_default=True, help="Its AS number, for BGP.")
 @tag_option
 @output_option
@@ -65,7 +65,7 @@ add_delete(command, "cgw", "customer gateway", "Delete customer gateways to whic
 def create(session: Session, name: str, address: str, identity: str, asn: int, tags: dict[str, str], output: str) -> None:
     """Describe a customer's VPN device.
 
-    If there is one with this address, identity and AS number, that one is shown, as in EC2. A device that leads to several VPCs
+    If one with this address, identity and AS number exists, it is returned, as in EC2. A device with tunnels to several VPCs
     needs an identity for each.
     """
     from netorch.control.actions.private.customers import create_customer_gateway

@@ -18,8 +18,8 @@ from netorch.cli.context import Session, action, complete
 def command(context: click.Context, session: Session, vpcs: tuple[str, ...], path: Path | None, yes: bool) -> None:
     """Delete VPCs with everything in them: the named ones, or all that a file made.
 
-    A file has also made elastic IPs, and the instances of its top level. Declared resources that others made stay, and so do
-    hosts and address pools. At a terminal it asks; in a script it does not.
+    This includes elastic IPs and top-level instances. Declared resources that the file did not create stay, as do hosts and
+    address pools. At a terminal it asks; in a script it does not.
     """
     from netorch.cli.asking import confirm
     from netorch.cli.planning import show_plan, source_path

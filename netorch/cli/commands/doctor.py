@@ -9,7 +9,9 @@ from netorch.cli.output import output_option, print_table, show_value
 
 
 @click.command()
-@click.option("--uplink", "uplinks", multiple=True, metavar="DEVICE", help="Also whether a device can be an edge's uplink.")
+@click.option(
+    "--uplink", "uplinks", multiple=True, metavar="DEVICE", help="Also test whether this device can be an edge's uplink."
+)
 @output_option
 @click.pass_context
 def command(context: click.Context, uplinks: tuple[str, ...], output: str) -> None:
@@ -17,7 +19,7 @@ def command(context: click.Context, uplinks: tuple[str, ...], output: str) -> No
 
     With --uplink also what an edge needs: the device, and bird.
 
-    Exit codes: 0 everything is there that a hypervisor needs, or with --uplink an edge; 2 something is missing.
+    Exit codes: 0 the machine can be a hypervisor (with --uplink: an edge), 2 something is missing.
 
     Example: netorch doctor --uplink eth2
     """

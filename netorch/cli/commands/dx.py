@@ -51,12 +51,12 @@ VIF_COLUMNS = Columns(
 
 @click.group()
 def command() -> None:
-    """Direct Connect: a customer's own router on a port of an edge, and VLANs there that lead into VPCs."""
+    """Direct Connect: a customer's router on an edge's port, with VLANs into VPCs."""
 
 
 @command.group("connection")
 def connections() -> None:
-    """Connections: ports of edges. The operator makes them, and says who may use which VLAN."""
+    """Connections: ports of edges. The operator creates them, and decides who may use which VLAN."""
 
 
 def connection_row(info: ConnectionInfo) -> dict[str, Any]:
@@ -104,21 +104,24 @@ add_show(connections, "dxcon", "connection", "Show connections.", _show_connecti
 add_tagging(connections, "dxcon", "connection")
 add_delete(connections, "dxcon", "connection", "Delete connections without virtual interfaces.", _delete_connection)
 _vlan = click.argument("vlan", type=click.IntRange(1, VLAN_LAST))
-_outer_vlan = click.option(
-    "--outer-vlan", type=click.IntRange(0, VLAN_LAST), default=0, help="The service tag around the VLAN (802.1ad); 0: none."
-)
+_outer_vlan = click.option("--outer-vlan", type=click.IntRange(0, VLAN_LAST), default=0, help="The outer tag (802.1ad); 0: none.")
 
 
 @connections.command("create")
 @click.argument("name")
 @click.option("--host", required=True, help="The edge.", shell_complete=complete("host"))
-@click.option("--device", required=True, help="Its network device, which it takes for itself.")
-@click.option("--for", "owner", default="", metavar="OWNER", help="Who may use all VLANs that are not hosted. Default: nobody.")
+@click.option("--device", required=True, help="The port's network device; the edge takes it over.")
+@click.option(
+    "--for", "owner", default="", metavar="OWNER", help="The owner who may use every VLAN that is not hosted. Default: nobody."
+)
 @tag_option
 @output_option
 @action
 def create_connection(session: Session, name: str, host: str, device: str, owner: str, tags: dict[str, str], output: str) -> None:
-    """Create a connection: a port of an edge, to which a customer's router, or a provider's network, is wired."""
+    """Create a connection on a port of an edge.
+
+    The port is wired to a customer's router or to a provider's network.
+    """
     from netorch.control.actions.direct_connect import connections as actions
 
     made = actions.create_connection(session.store, session.caller, name=name, host=host, device=device, owner=owner, tags=tags)
@@ -127,11 +130,16 @@ def create_connection(session: Session, name: str, host: str, device: str, owner
 
 @connections.command("update")
 @resource_argument("dxcon", "connection")
-@click.option("--for", "owner", required=True, metavar="OWNER", help="Who may use all VLANs that are not hosted; '' for nobody.")
+@click.option(
+    "--for", "owner", required=True, metavar="OWNER", help="The owner who may use every VLAN that is not hosted; '' for nobody."
+)
 @output_option
 @action
 def update_connection(session: Session, resource: str, owner: str, output: str) -> None:
-    """Give a connection to another owner. Whose virtual interfaces are there keeps their VLANs, so delete these first."""
+    """Give a connection to another owner.
+
+    The present owner's virtual interfaces must be deleted first.
+    """
     from netorch.control.actions.direct_connect import connections as actions
 
     actions.update_connection(session.store, session.caller, resource, owner=owner)
@@ -151,7 +159,7 @@ def hosted_vlans() -> None:
 @output_option
 @action
 def add_hosted(session: Session, resource: str, owner: str, vlan: int, outer_vlan: int, output: str) -> None:
-    """Let an owner have a virtual interface on a VLAN."""
+    """Assign a VLAN to an owner."""
     from netorch.control.actions.direct_connect import connections as actions
 
     hosted = HostedConnection(owner=owner, vlan=vlan, outer_vlan=outer_vlan)
@@ -166,7 +174,7 @@ def add_hosted(session: Session, resource: str, owner: str, vlan: int, outer_vla
 @output_option
 @action
 def remove_hosted(session: Session, resource: str, vlan: int, outer_vlan: int, output: str) -> None:
-    """Take a hosted VLAN, on which there is no virtual interface, away."""
+    """Withdraw a hosted VLAN that has no virtual interface."""
     from netorch.control.actions.direct_connect import connections as actions
 
     actions.remove_hosted(session.store, session.caller, resource, vlan, outer_vlan)
@@ -212,12 +220,10 @@ VIF = Noun(
     filters={"state": [state.value for state in VifState]},
     operators=("edge", "device"),
 )
-add_common(vifs, VIF, "Delete virtual interfaces.\n\nWhat they lead to is not reached by them any more.")
-_key_file = click.option(
-    "--key-file", metavar="FILE", help="What BGP is signed with (TCP MD5): 6 to 80 characters; - for standard input."
-)
+add_common(vifs, VIF, "Delete virtual interfaces.\n\nTheir routes are withdrawn.")
+_key_file = click.option("--key-file", metavar="FILE", help="The BGP key (TCP MD5), 6 to 80 characters; - for standard input.")
 _routes = click.option(
-    "--route", "routes", multiple=True, metavar="CIDR", help="A network at the customer's site, without BGP; repeatable."
+    "--route", "routes", multiple=True, metavar="CIDR", help="A static route to the customer's site, instead of BGP; repeatable."
 )
 _mtus = click.Choice(list(map(str, MTUS)))
 
@@ -228,21 +234,21 @@ _mtus = click.Choice(list(map(str, MTUS)))
 @click.option("--connection", required=True, shell_complete=complete("dxcon"))
 @click.option("--vlan", required=True, type=click.IntRange(1, VLAN_LAST))
 @_outer_vlan
-@click.option("--asn", type=int, default=0, help="Of the customer's router. Without it: give routes.")
-@click.option("--address", default="", metavar="ADDRESS/LENGTH", help="Of the edge, in a /30 or /31. Default: drawn.")
-@click.option("--peer", default="", metavar="ADDRESS", help="Of the customer's router. Default: the other end.")
+@click.option("--asn", type=int, default=0, help="The customer router's AS number. Without it, give --route.")
+@click.option("--address", default="", metavar="ADDRESS/LENGTH", help="The edge's address, in a /30 or /31. Default: assigned.")
+@click.option("--peer", default="", metavar="ADDRESS", help="The customer router's address. Default: the other one.")
 @_key_file
-@click.option("--mtu", type=_mtus, default=str(MTUS[0]), show_default=True, help="In bytes.")
-@click.option("--bfd", is_flag=True, help="Use BFD, which notices within a second that the router has failed.")
+@click.option("--mtu", type=_mtus, default=str(MTUS[0]), show_default=True, help="MTU in bytes.")
+@click.option("--bfd", is_flag=True, help="Use BFD to detect a failed router within a second.")
 @_routes
 @tag_option
 @output_option
 @action
 def create_vif(session: Session, vpc: str, key_file: str | None, mtu: str, output: str, **wanted: Any) -> None:  # noqa: ANN401
-    """Create a virtual interface: a VLAN of a connection that leads into a VPC.
+    """Create a virtual interface: a VLAN into a VPC.
 
-    The VPC needs a virtual private gateway at the connection's edge. What the operator creates in another owner's VPC waits for
-    that owner to confirm it. Static routes instead of BGP are not known to Direct Connect.
+    The VPC needs a virtual private gateway on the connection's edge. An interface that the operator creates in another
+    owner's VPC must be confirmed by that owner. Static routes instead of BGP are netorch's own; Direct Connect has none.
     """
     from netorch.control.actions.direct_connect.interfaces import create_virtual_interface
     from netorch.control.actions.direct_connect.making import Wanted
@@ -262,7 +268,7 @@ def _secret(key_file: str | None) -> Secret | None:
 
 @vifs.command("modify")
 @resource_argument("dxvif", "virtual interface")
-@click.option("--mtu", type=_mtus, help="In bytes.")
+@click.option("--mtu", type=_mtus, help="MTU in bytes.")
 @_key_file
 @_routes
 @output_option
@@ -277,7 +283,10 @@ def modify_vif(
     routes: tuple[str, ...],
     output: str,
 ) -> None:
-    """Change the MTU, the BGP key or the static routes of a virtual interface. New routes replace all others."""
+    """Change the MTU, BGP key or routes of an interface.
+
+    New static routes replace all others.
+    """
     from netorch.control.actions.direct_connect.interfaces import modify_virtual_interface
 
     if not mtu and key_file is None and not routes:
@@ -299,7 +308,7 @@ def modify_vif(
 @output_option
 @action
 def confirm(session: Session, resource: str, output: str) -> None:
-    """Let packets pass by a virtual interface that the operator made."""
+    """Accept a virtual interface that the operator created."""
     from netorch.control.actions.direct_connect.interfaces import confirm_virtual_interface
 
     VIF.show(session, confirm_virtual_interface(session.store, session.caller, session.id_of("dxvif", resource)).id, output)
@@ -310,7 +319,10 @@ def confirm(session: Session, resource: str, output: str) -> None:
 @output_option
 @action
 def reject(session: Session, resource: str, output: str) -> None:
-    """Refuse a virtual interface that the operator made. Its VLAN is free; it is shown until it is deleted."""
+    """Refuse a virtual interface that the operator made.
+
+    Its VLAN becomes free. It is listed until it is deleted.
+    """
     from netorch.control.actions.direct_connect.interfaces import reject_virtual_interface
 
     VIF.show(session, reject_virtual_interface(session.store, session.caller, session.id_of("dxvif", resource)).id, output)

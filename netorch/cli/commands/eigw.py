@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def command() -> None:
-    """Egress-only internet gateways: instances open IPv6 connections to the internet, which cannot open any to them.
+    """Egress-only internet gateways: outbound-only IPv6 access to the internet.
 
     A VPC has at most one.
     """

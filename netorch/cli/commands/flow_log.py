@@ -51,8 +51,10 @@ add_common(command, NOUN, "Delete a flow log; its files stay.")
 @click.option("--subnet", help="Log all interfaces of this subnet.", shell_complete=complete("subnet"))
 @click.option("--eni", help="Log this interface.", shell_complete=complete("eni"))
 @click.option("--traffic", type=click.Choice(["accept", "reject", "all"], case_sensitive=False), default="all", show_default=True)
-@click.option("--interval", "interval_s", type=int, default=600, show_default=True, metavar="SECONDS", help="Of aggregation.")
-@click.option("--format", "log_format", default="", metavar="FIELDS", help="As EC2's: '${version} ${srcaddr}'.")
+@click.option(
+    "--interval", "interval_s", type=int, default=600, show_default=True, metavar="SECONDS", help="The aggregation interval."
+)
+@click.option("--format", "log_format", default="", metavar="FIELDS", help="The fields, as in EC2: '${version} ${srcaddr}'.")
 @tag_option
 @output_option
 @action
@@ -90,7 +92,7 @@ def create(
 
 @command.command()
 @click.argument("log", shell_complete=complete("fl"))
-@click.option("--host", help="Only what this host has written.", shell_complete=complete("host"))
+@click.option("--host", help="Only lines that this host wrote.", shell_complete=complete("host"))
 @flow_log_option
 @output_option
 @pass_session

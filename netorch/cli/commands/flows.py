@@ -19,7 +19,7 @@ _PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}
 
 @click.command()
 @click.option("-f", "--follow", is_flag=True, help="Show new connections and dropped packets, until Ctrl-C.")
-@click.option("--verdict", type=click.Choice(["accept", "drop"]), help="Only these.")
+@click.option("--verdict", type=click.Choice(["accept", "drop"]), help="Only flows with this verdict.")
 @click.option("--vpc", help="Only this VPC's.", shell_complete=complete("vpc"))
 @click.option("--instance", help="Only to or from this instance.", shell_complete=complete("i"))
 @click.option(
@@ -29,8 +29,8 @@ _PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}
 def command(session: Session, follow: bool, verdict: str | None, vpc: str | None, instance: str | None, output: str) -> None:
     """Show the live connections of this host, or in a lab of all its hosts.
 
-    With -f: new connections, and dropped packets with the reason. Packets without a route are not shown: the
-    router answers those with an ICMP error.
+    With -f: new connections, and dropped packets with the reason. Packets without a route are not shown: the router answers
+    them with an ICMP error.
     """
     from netorch.control.views.describe import resolve
     from netorch.diagnose.flows import Wanted, Watcher

@@ -89,10 +89,10 @@ def create(
 ) -> None:
     """Create a host; then run `netorch agent run --host NAME` on it.
 
-    An edge carries gateways once it has a pair and an uplink, whose device it takes for itself. The two edges of a pair carry the
-    same gateways; one that joins later gets them before anything is sent to it. With AS numbers it announces the pair's address
-    pools to the border router by BGP; else that needs static routes. The session's password, if it has one, is in
-    /etc/netorch/bgp-password on the edge.
+    An edge needs a pair and an uplink before it carries gateways; it takes the uplink's device over. The two edges of a pair
+    carry the same gateways; one that joins later gets them before anything is sent to it. With AS numbers it announces the
+    pair's address pools to the border router by BGP; without, the border router needs static routes. A password for the
+    session goes in /etc/netorch/bgp-password on the edge.
 
     Example: netorch host create e1 --underlay 192.0.2.21 --role edge --pair west --uplink eth2,198.18.0.21/24,198.18.0.254
     """
@@ -117,8 +117,8 @@ def create(
 
 @command.command()
 @click.argument("edge", shell_complete=complete("host"))
-@click.option("--pair", help="Another pair, which it joins as a new edge does.")
-@click.option("--uplink", metavar=UPLINK, help="Another uplink; append ,ADDRESS/LENGTH,GATEWAY for IPv6.")
+@click.option("--pair", help="The pair to join, as a new edge does.")
+@click.option("--uplink", metavar=UPLINK, help="The new uplink; append ,ADDRESS/LENGTH,GATEWAY for IPv6.")
 @click.option("--asn", type=int, metavar="NUMBER", help="The edge's AS number; 0 with --gateway-asn 0: no BGP.")
 @click.option("--gateway-asn", type=int, metavar="NUMBER", help="The border router's AS number.")
 @output_option
@@ -128,9 +128,9 @@ def update(
 ) -> None:
     """Change the uplink, AS numbers or pair of an edge.
 
-    What is not named stays. An edge that carries gateways must be drained first. It stays drained: look whether `netorch status`
-    says anything of its new uplink, then undrain it. With another pair it leaves its gateways to its partner, gets those of the
-    other pair, and is undrained.
+    What is not given stays. An edge that carries gateways must be drained first, and stays drained: check its new uplink in
+    `netorch status`, then undrain it. An edge that changes pairs leaves its gateways to its partner, gets those of the new
+    pair, and is undrained.
 
     Example: netorch host update e1 --uplink bond0.100,198.18.0.21/24,198.18.0.254 --asn 64601 --gateway-asn 64512
     """
@@ -149,15 +149,15 @@ def update(
 def drain(session: Session, edges: tuple[str, ...], wait: bool, timeout: float) -> None:
     """Move traffic off edges, before maintenance.
 
-    Hypervisors and, by BGP, the border router change to the other edge of the pair within 2 s. Until then the drained edge goes
-    on forwarding, so internet gateways lose nothing. NAT and egress-only gateways are handed over with their connections first,
-    which takes some seconds; meanwhile they begin no new ones.
+    Hypervisors and, by BGP, the border router switch to the other edge of the pair within 2 s. Until then the drained edge
+    keeps forwarding, so internet gateways lose nothing. NAT and egress-only gateways are first handed over with their
+    connections, which takes some seconds; meanwhile they accept no new ones.
 
-    Of an edge whose agent does not run, make sure first that its machine is off, or unplugged: public addresses that were given
-    back meanwhile are given to others once it is drained.
+    If the edge's agent is not running, first make sure that its machine is off or unplugged: public addresses that were
+    released meanwhile are given to others once it is drained.
 
-    With --wait the command ends once no host sends to the edges any more, so that they can be stopped or changed. Otherwise look
-    at LEFT BY of `netorch status`. With static routes at the border, change those first.
+    With --wait the command returns once no host sends to the edges any more, so that they can be stopped or changed; without
+    it, watch LEFT BY in `netorch status`. If the border has static routes, change those first.
 
     Example: netorch host drain --wait e1
     """

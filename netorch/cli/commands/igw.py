@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def command() -> None:
-    """Internet gateways: they connect a VPC with the internet, in both directions. A VPC has at most one."""
+    """Internet gateways: they connect a VPC to the internet, in both directions. A VPC has at most one."""
 
 
 def _actions() -> Actions:

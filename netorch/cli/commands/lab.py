@@ -43,10 +43,10 @@ def _lab_name(name: str | None, file: Path | None) -> str:
 name_argument = click.argument("name", shell_complete=complete_name)
 optional_name = click.argument("name", required=False, shell_complete=complete_name)
 node_option = click.option(
-    "--node", shell_complete=_complete_node, help="Inside this node; else where all of the lab is visible."
+    "--node", shell_complete=_complete_node, help="Inside this node. Default: where the whole lab is visible."
 )
 file_option = click.option(
-    "-t", "--topo", "file", type=click.Path(path_type=Path), help="The topology file; the one in this directory when left out."
+    "-t", "--topo", "file", type=click.Path(path_type=Path), help="The topology file. Default: the one in this directory."
 )
 
 
@@ -149,9 +149,9 @@ def shell(context: click.Context, node: str | None, name: str) -> None:
 @click.argument("host")
 @click.pass_context
 def restart_agent(context: click.Context, name: str, host: str) -> None:
-    """Start a host's agent that has ended.
+    """Start a host's agent again.
 
-    E.g. by kill -9.
+    After it has ended, e.g. by kill -9.
     """
     from netorch import lab
 

@@ -26,8 +26,8 @@ COLUMNS = Columns(("vpc", "address", "private_address", "host", "vtep", "generat
 def command() -> None:
     """The mapping service: (VNI, address) -> host. A generation is the store revision of the last change.
 
-    Three more kinds make the outside: (VNI, gateway) -> edges, (VNI, public address) -> private address, and
-    (VNI, virtual private gateway, edge) -> prefixes.
+    Three more kinds serve the edges: (VNI, gateway) -> edges, (VNI, public address) -> private address, and (VNI, virtual
+    private gateway, edge) -> prefixes.
     """
 
 
@@ -85,7 +85,7 @@ add_list(command, "List mappings; of a gateway, each edge that carries it.", COL
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @pass_session
 def watch(session: Session, vpc: str | None, output: str) -> None:
-    """Follow changes of mappings, a line each, until interrupted."""
+    """Follow changes of mappings, one per line, until interrupted."""
     from netorch.records import keys
 
     prefix = keys.map_prefix(session.find("vpc", vpc)[1].vni) if vpc else "map/"

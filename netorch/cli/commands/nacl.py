@@ -101,15 +101,12 @@ def _used(subnet: Subnet) -> str:
     return f"subnet {subnet.name} ({subnet.id}) uses {subnet.acl or 'the default ACL'}"
 
 
-add_associate(command, NOUN, "associate", "Put a network ACL in force for subnets.", _associate, _used)
+add_associate(command, NOUN, "associate", "Associate a network ACL with subnets.", _associate, _used)
 
 
 @command.group()
 def rule() -> None:
-    """The entries of network ACLs.
-
-    Of those that match a packet, the one with the lowest number decides.
-    """
+    """The entries of network ACLs. The matching entry with the lowest number decides."""
 
 
 add_rule_list(rule, NOUN, RULES)
@@ -152,7 +149,7 @@ def add(session: Session, acl: str, direction: str, action: str, output: str, **
 
 @_entry_command("replace")
 def replace(session: Session, acl: str, direction: str, action: str, output: str, **words: Any) -> None:  # noqa: ANN401
-    """Replace the entry of a network ACL that has a number."""
+    """Replace the entry with a number."""
     from netorch.control.actions.acls import EntryRequest, replace_network_acl_entry
     from netorch.model.security import Direction
 

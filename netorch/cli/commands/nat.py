@@ -21,7 +21,7 @@ COLUMNS = Columns(("name", "vpc", "subnet", "address", "public_addresses"), ("pa
 
 @click.group()
 def command() -> None:
-    """NAT gateways: instances without public addresses open connections to the internet, which cannot open any to them."""
+    """NAT gateways: outbound-only internet access without public addresses."""
 
 
 def row(info: NatGatewayInfo) -> dict[str, Any]:
@@ -79,7 +79,7 @@ NOUN = Noun("nat", "NAT gateway", COLUMNS, row, _actions, (ADDRESSES, METRICS), 
 add_common(
     command,
     NOUN,
-    "Delete a NAT gateway.\n\nRoutes to it become black holes, its connections end. Its elastic IPs stay allocated.",
+    "Delete a NAT gateway.\n\nRoutes to it become black holes, and its connections end. Its elastic IPs stay allocated.",
 )
 
 
@@ -151,14 +151,14 @@ def associate_address(session: Session, resource: str, elastic_ips: tuple[str, .
     type=int,
     default=350,
     show_default=True,
-    help="Seconds after which connections that still use the address are ended.",
+    help="Seconds to wait before ending connections that still use the address.",
 )
 @output_option
 @action
 def disassociate_address(session: Session, resource: str, elastic_ips: tuple[str, ...], drain_s: int, output: str) -> None:
     """Remove secondary elastic IPs from a NAT gateway.
 
-    They get no new connections, and are disassociated once their connections have ended. The primary one, with which the gateway
+    They take no new connections, and are disassociated once their connections have ended. The primary one, with which the gateway
     was created, stays. `netorch nat show` shows the status of each address.
     """
     from netorch.control.actions.outside.addresses import allocation_of

@@ -13,14 +13,16 @@ from netorch.cli.planning import file_option, make_plan, plan_value, read_cloud,
 
 @click.command()
 @file_option
-@click.option("--out", type=click.Path(path_type=Path), help="Save the plan: `netorch apply FILE` does just that, or nothing.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Save the plan; `netorch apply FILE` then applies exactly that, or nothing."
+)
 @output_option
 @pass_session
 @click.pass_context
 def command(context: click.Context, session: Session, path: Path, out: Path | None, output: str) -> None:
-    """Show what `apply` would change; changes nothing.
+    """Show what `apply` would change. Changes nothing.
 
-    Exit codes: 0 nothing would change, 2 something would, 1 some VPC cannot be made as the file says.
+    Exit codes: 0 no changes, 2 changes, 1 a VPC cannot be built as declared.
     """
     cloud = read_cloud(session, path)
     plan = make_plan(session, path, cloud)

@@ -19,7 +19,7 @@ COLUMNS = Columns(("name", "vpc", "version", "max_entries", "entries", "groups",
 
 @click.group()
 def command() -> None:
-    """Prefix lists: CIDRs under one name, for the rules of security groups and for routes."""
+    """Prefix lists: named sets of CIDRs for rules and routes."""
 
 
 def row(info: PrefixListInfo) -> dict[str, Any]:
@@ -47,7 +47,7 @@ add_common(command, NOUN, "Delete a prefix list that no rule and no route refers
 @click.argument("name")
 @click.argument("cidrs", nargs=-1, required=True)
 @click.option("--vpc", required=True, shell_complete=complete("vpc"))
-@click.option("--max-entries", type=int, help="What it counts for in rule quotas; as many as its CIDRs if left out.")
+@click.option("--max-entries", type=int, help="Its size in rule quotas. Default: the number of its CIDRs.")
 @tag_option
 @output_option
 @action
@@ -65,13 +65,13 @@ def create(
 @command.command("set")
 @click.argument("prefix_list", shell_complete=complete("pl"))
 @click.argument("cidrs", nargs=-1)
-@click.option("--max-entries", type=int, help="As it was when left out.")
+@click.option("--max-entries", type=int, help="Default: unchanged.")
 @output_option
 @action
 def set_(session: Session, prefix_list: str, cidrs: tuple[str, ...], max_entries: int | None, output: str) -> None:
     """Set the CIDRs of a prefix list, or its size.
 
-    What is left out stays; the rules that refer to it follow.
+    What is not given stays. Rules and routes that refer to it follow.
     """
     from netorch.control.actions.prefix_lists import modify_prefix_list
 

@@ -34,7 +34,10 @@ def show(session: Session, owner: str, output: str) -> None:
 @action
 @click.pass_context
 def set_(context: click.Context, session: Session, owner: str, limits: tuple[str, ...], output: str) -> None:
-    """Change some of an owner's limits, e.g. vpcs=20; what is beyond a lower limit stays."""
+    """Change an owner's limits, e.g. vpcs=20.
+
+    What exceeds a lower limit stays.
+    """
     from netorch.control.base.quotas import set_quotas
 
     wanted = {}

@@ -31,19 +31,20 @@ _SHOWN = 4  # names in a cell
 def command(context: click.Context, session: Session, whole: bool, differs: bool, path: Path, vpc: str, output: str) -> None:
     """Show who can open which flows to whom, from security groups, network ACLs and route tables as they are stored.
 
-    A flow is open when its first packet passes and its answer comes back: stateless ACLs must let answers through to all of ports
-    1024 to 65535. It is partly open when they let answers through to some of these ports, e.g. 32768 to 60999, from which Linux
-    chooses. Instances that rules and routes do not tell apart share a line.
+    A flow is open when its first packet passes and the answer comes back; stateless ACLs must permit answers to all ports
+    from 1024 to 65535. A flow is partly open when they permit only some of these ports, e.g. 32768 to 60999, Linux's own
+    range. Instances that rules and routes treat alike share a line.
 
-    Where a route leads to an interface, the flow goes through it, and is open if its groups and ACLs permit it as well. What
-    rules permit and routes drop is shown with the reason, and is not open.
+    Where a route leads to an interface, the flow passes through it, and its groups and ACLs must permit the flow as well. A
+    flow that rules permit and routes drop is not open; it is shown with the reason.
 
-    In a VPC with an internet gateway, `internet` is an end as well, for interfaces with public addresses: all of it, or a range
-    that rules or routes name apart. Flows through a NAT gateway or an egress-only one go out only. What edges reach at customers'
-    sites is an end for interfaces that a route leads to the virtual private gateway: `on-prem 10.44.0.0/16 via vgw-...`.
+    In a VPC with an internet gateway, `internet` is an end too, for interfaces with public addresses: the whole of it, or a
+    range that rules or routes single out. Flows through NAT and egress-only gateways are outbound only. Networks at
+    customers' sites are ends for interfaces whose routes lead to the virtual private gateway: `on-prem 10.44.0.0/16 via
+    vgw-...`.
 
-    Exit codes of --matrix: 0 all of it, 2 something cannot be read and is left out; of --diff: 0 the file changes no flow, 2 it
-    opens or closes one, be it for some ports of the answer only.
+    Exit codes of --matrix: 0 complete, 2 something unreadable is left out; of --diff: 0 the file changes no flow, 2 it opens
+    or closes one, even if only for some answer ports.
     """
     if whole == differs:
         raise click.UsageError("choose --matrix or --diff", context)

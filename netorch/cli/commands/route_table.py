@@ -26,7 +26,7 @@ ROUTE_COLUMNS = ("destination", "target", "origin", "state")
 
 @click.group()
 def command() -> None:
-    """Route tables: each subnet has exactly one in force, the VPC's main one unless it names another."""
+    """Route tables: a subnet uses the VPC's main one unless another is associated."""
 
 
 def route_rows(info: RouteTableInfo) -> list[dict[str, Any]]:
@@ -62,7 +62,7 @@ def _actions() -> Actions:
 
 ROUTES = Rules(ROUTE_COLUMNS, route_rows, counted=("routes",), hidden=("routes",), called="routes")
 NOUN = Noun("rtb", "route table", COLUMNS, row, _actions, (ROUTES,))
-add_common(command, NOUN, "Delete a route table.\n\nNeither the main one nor one that a subnet names can be deleted.")
+add_common(command, NOUN, "Delete a route table.\n\nThe main table, and tables with associated subnets, cannot be deleted.")
 
 
 @command.command()
@@ -95,22 +95,22 @@ def _used(subnet: Subnet) -> str:
     return f"subnet {subnet.name} ({subnet.id}) uses {subnet.route_table or 'the main table'}"
 
 
-_ASSOCIATE = """Put a route table in force for subnets.
+_ASSOCIATE = """Associate a route table with subnets.
 
-They must have the main one; `replace-association` is for those that have another."""
+They must be using the main table; otherwise use `replace-association`."""
 add_associate(command, NOUN, "associate", _ASSOCIATE, _associate, _used)
 add_associate(command, NOUN, "replace-association", "Replace the route table of subnets.", _replace_association, _used)
 
 
 @command.command()
 @click.argument("table", shell_complete=complete("rtb"))
-@click.option("--off", is_flag=True, help="No longer.")
+@click.option("--off", is_flag=True, help="Stop propagating.")
 @output_option
 @action
 def propagate(session: Session, table: str, off: bool, output: str) -> None:
-    """Let a route table learn what the VPN gateway reaches.
+    """Propagate a VPN gateway's routes into a table.
 
-    The table's own routes to the same destination stay in force, and so do local ones.
+    Static routes to the same destination win, and so do local ones.
     """
     from netorch.control.actions.private.propagation import disable_propagation, enable_propagation
     from netorch.control.base.routes import find_target
@@ -129,7 +129,7 @@ def propagate(session: Session, table: str, off: bool, output: str) -> None:
 def set_main(session: Session, table: str, output: str) -> None:
     """Make a route table its VPC's main one.
 
-    Subnets that name no table follow. The table that was the main one is like any other then.
+    Subnets without an association follow. The former main table becomes an ordinary one.
     """
     from netorch.control.actions.route_tables import set_main_route_table
 
@@ -141,7 +141,7 @@ def set_main(session: Session, table: str, output: str) -> None:
 @resources_argument("subnet", "subnet")
 @action
 def disassociate(session: Session, resources: tuple[str, ...]) -> None:
-    """Give subnets the main route table again."""
+    """Return subnets to the main route table."""
     from netorch.control.actions.subnets import disassociate_route_table
 
     for subnet_id in session.ids_of("subnet", resources):
@@ -152,7 +152,7 @@ def disassociate(session: Session, resources: tuple[str, ...]) -> None:
 def route() -> None:
     """The routes of route tables.
 
-    Of those that hold a packet's destination, the one with the longest prefix decides.
+    The longest prefix that contains the destination decides.
     """
 
 
@@ -221,7 +221,7 @@ def add(session: Session, table: str, destination: str, target: tuple[str, ...],
 @output_option
 @action
 def replace(session: Session, table: str, destination: str, target: tuple[str, ...], output: str) -> None:
-    """Let a route of a route table lead to another target.
+    """Change the target of a route.
 
     The local route can be replaced by one to an interface; the target local puts it back.
     """

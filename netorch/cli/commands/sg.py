@@ -79,7 +79,7 @@ add_common(command, NOUN, "Delete a security group that nothing refers to.")
 def create(session: Session, name: str, vpc: str, description: str, tags: dict[str, str], output: str) -> None:
     """Create a security group.
 
-    Nothing may enter, everything may leave.
+    A new group permits nothing inbound and everything outbound.
     """
     from netorch.control.actions.groups import create_security_group
 
@@ -90,7 +90,7 @@ def create(session: Session, name: str, vpc: str, description: str, tags: dict[s
 
 @command.group()
 def rule() -> None:
-    """The rules of security groups: each permits something."""
+    """Security group rules. A rule only permits."""
 
 
 add_rule_list(rule, NOUN, RULES)
@@ -129,7 +129,7 @@ direction_argument = click.argument("direction", type=click.Choice(["ingress", "
 def add_rule(session: Session, /, group: str, direction: str, output: str, **words: str) -> None:
     """Add a rule to a security group.
 
-    PROTOCOL is tcp, udp, icmp, icmpv6, all or a number; PORTS is 443 or 8000-8080, of icmp a TYPE or TYPE/CODE.
+    PROTOCOL is tcp, udp, icmp, icmpv6, all or a number; PORTS is 443 or 8000-8080; for icmp, TYPE or TYPE/CODE.
 
     Example: netorch sg rule add web ingress tcp 443 --source sg-lb
     """
@@ -157,14 +157,16 @@ def _direction(text: str) -> Direction:
 @click.argument("words", nargs=-1, required=True, metavar="RULE_ID | DIRECTION PROTOCOL [PORTS]")
 @source_option
 @destination_option
-@click.option("--terminate-established", is_flag=True, help="End the connections that no rule permits any more.")
+@click.option("--terminate-established", is_flag=True, help="End connections that no rule permits any more.")
 @action
 def remove_rule(
     session: Session, group: str, words: tuple[str, ...], source: str, destination: str, terminate_established: bool
 ) -> None:
-    """Remove a rule from a security group, by its id or its words.
+    """Remove a rule from a security group.
 
-    Connections that are established and tracked go on, unless they are to be terminated.
+    It is named by its id, or by what it says.
+
+    Tracked connections that are established continue, unless --terminate-established is given.
 
     Example: netorch sg rule remove web ingress tcp 443 --source sg-lb
     """

@@ -24,9 +24,9 @@ EDGE_COLUMNS = ("edge", "pair", "gateways", "NAT connections", "state", "left by
 def command(context: click.Context, session: Session, output: str) -> None:
     """Show hosts, agents, edges, dropped packets with their reasons, and problems.
 
-    An edge is left by the hosts that hear nothing of it, or that it is not ready: they send to the other edge of its pair.
+    LEFT BY lists the hosts that use the other edge of a pair, because this one is silent or not ready.
 
-    Objects, writes, repairs and drops are as the agents last published them, up to some seconds ago.
+    Objects, writes, repairs and drops are what the agents last published, a few seconds ago at most.
 
     Exit codes: 0 all is well, 2 something is wrong.
     """

@@ -40,7 +40,7 @@ def command(session: Session) -> None:
 @pass_session
 @click.pass_context
 def check(context: click.Context, session: Session, output: str) -> None:
-    """List the records that cannot be read or are missing, and since which revision (0: too long ago to know).
+    """List the records that cannot be read or are missing, and since which revision (0: unknown, too long ago).
 
     Exit codes: 0 there are none, 2 there are some.
     """
@@ -59,7 +59,7 @@ def check(context: click.Context, session: Session, output: str) -> None:
 
 @command.command()
 @click.argument("key")
-@click.option("--revision", type=int, default=0, help="As it stood then, instead of now.")
+@click.option("--revision", type=int, default=0, help="The value at this revision instead of now.")
 @pass_session
 def get(session: Session, key: str, revision: int) -> None:
     """Print the value of a key, unchanged."""
@@ -71,8 +71,8 @@ def get(session: Session, key: str, revision: int) -> None:
 
 @command.command()
 @click.argument("key")
-@click.option("--revision", type=int, help="What stood there then.")
-@click.option("-f", "--file", "path", type=click.Path(path_type=Path), help="What a file holds.")
+@click.option("--revision", type=int, help="Restore the value of this revision.")
+@click.option("-f", "--file", "path", type=click.Path(path_type=Path), help="Restore the value in this file.")
 @action
 @click.pass_context
 def put(context: click.Context, session: Session, key: str, revision: int | None, path: Path | None) -> None:

@@ -52,8 +52,8 @@ add_common(command, NOUN, "Delete an empty subnet.")
 @click.option("--vpc", required=True, shell_complete=complete("vpc"))
 @click.option("--cidr", required=True, help="Inside one of the VPC's ranges, /16 to /28.")
 @click.option("--ipv6-cidr", default="", help="A /64 inside the VPC's /56.")
-@click.option("--route-table", default="", help="The main one when left out.", shell_complete=complete("rtb"))
-@click.option("--network-acl", default="", help="The default one when left out.", shell_complete=complete("acl"))
+@click.option("--route-table", default="", help="Default: the main table.", shell_complete=complete("rtb"))
+@click.option("--network-acl", default="", help="Default: the VPC's default ACL.", shell_complete=complete("acl"))
 @click.option("--public-on-launch", is_flag=True, help="Give each new instance a public address.")
 @tag_option
 @output_option
@@ -94,9 +94,9 @@ def create(
 @public_option("--public-on-launch/--no-public-on-launch", "Whether each new instance gets a public address.", required=True)
 @action
 def modify(session: Session, resources: tuple[str, ...], public_on_launch: bool) -> None:
-    """Give new instances of subnets public addresses, or none.
+    """Change whether new instances get public addresses.
 
-    Instances that there are stay as they are.
+    Existing instances stay as they are.
     """
     from netorch.control.actions.subnets import modify_subnet
 

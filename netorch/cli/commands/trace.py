@@ -38,13 +38,15 @@ def command(
 ) -> None:
     """Follow a packet that opens a connection: tcp/443, udp/53, icmp (the default) or a protocol number.
 
-    SOURCE is an instance, an interface's id, or outside of all VPCs: `internet` or an address. DESTINATION is one of these; an
-    instance that is reached from the internet is reached by its public address, and from an address at a site of its VPC by its
-    own. Each place on the packet's path has three columns: as the store says it should be (model), as the hosts' kernels are
-    (kernel, those on this machine), and by a live packet from the source's namespace, or from the outside of an edge (probe). Of
-    a packet that arrives the answer is followed back in the same way, from the internet by each edge, from a site by each tunnel
-    or VLAN: reachable means that all pass. A NAT gateway is one place of a path, behind which the packet has another source. An
-    egress-only internet gateway is one place, too.
+    SOURCE and DESTINATION are instances, interface ids, or outside of all VPCs: `internet` or an address. From the internet
+    an instance is reached by its public address, from a customer's site by its private one.
+
+    Each hop has three columns. `model`: what the store says should happen. `kernel`: what the kernels of this machine's hosts
+    hold. `probe`: what a live packet met, sent from the source's namespace or from outside an edge.
+
+    If the packet arrives, its answer is traced back in the same way: from the internet by each edge, from a site by each
+    tunnel or VLAN. Reachable means that all of them pass. A NAT or egress-only gateway is one hop; behind a NAT gateway the
+    packet has another source.
 
     \b
     netorch trace shop/web-1 internet tcp/443

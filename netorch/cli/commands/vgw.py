@@ -15,7 +15,7 @@ COLUMNS = Columns(("name", "vpc", "asn"), ("pair", "edges", "tags", "id"))
 
 @click.group()
 def command() -> None:
-    """Virtual private gateways: they connect a VPC with private networks elsewhere. A VPC has at most one."""
+    """Virtual private gateways: they connect a VPC to private networks elsewhere. A VPC has at most one."""
 
 
 def _actions() -> Actions:
@@ -28,22 +28,22 @@ NOUN = Noun("vgw", "virtual private gateway", COLUMNS, gateway_row, _actions, op
 add_common(
     command,
     NOUN,
-    "Delete a virtual private gateway.\n\nRoutes to it become black holes. Its VPN connections must have been deleted.",
+    "Delete a virtual private gateway.\n\nRoutes to it become black holes. Delete its VPN connections first.",
 )
 
 
 @command.command()
 @click.argument("name")
 @click.option("--vpc", required=True, shell_complete=complete("vpc"))
-@click.option("--asn", type=int, default=AMAZON_ASN, show_default=True, help="A private AS number, with which it speaks BGP.")
+@click.option("--asn", type=int, default=AMAZON_ASN, show_default=True, help="Its BGP AS number, from the private range.")
 @tag_option
 @output_option
 @action
 def create(session: Session, name: str, vpc: str, asn: int, tags: dict[str, str], output: str) -> None:
     """Create a VPC's virtual private gateway, and attach it.
 
-    Then connect it: `netorch vpn create`, or `netorch dx vif create`. Let route tables learn what it reaches:
-    `netorch route-table propagate TABLE`, or route subnets to it: `netorch route-table route add TABLE 192.168.0.0/16 vgw`.
+    Then connect it: `netorch vpn create`, or `netorch dx vif create`. Propagate its routes into a table with `netorch
+    route-table propagate TABLE`, or add a static route: `netorch route-table route add TABLE 192.168.0.0/16 vgw`.
     """
     from netorch.control.actions.private.gateways import create_vpn_gateway
 

@@ -51,13 +51,13 @@ add_show(
     command,
     "vpc",
     "VPC",
-    "Show VPCs and how much is in them.\n\nDegraded: the hosts on which one could not be made as it should be, and why.",
+    "Show VPCs and how much is in them.\n\nDEGRADED lists the hosts on which the VPC is not fully programmed, and why.",
     _show,
 )
 add_tagging(command, "vpc", "VPC")
 
 
-_provided = click.option("--provided-ipv6", is_flag=True, help="Get a /56 of an address pool, which leads to the internet.")
+_provided = click.option("--provided-ipv6", is_flag=True, help="Assign a /56 from an address pool, which the internet can reach.")
 _pool = click.option("--pool", default="", help="Default: any that will do.", shell_complete=complete("pool"))
 
 
@@ -84,7 +84,7 @@ def create(
 ) -> None:
     """Create a VPC with its main route table.
 
-    Only IPv6 ranges of address pools (--provided-ipv6) lead to the internet.
+    Only IPv6 ranges from an address pool (--provided-ipv6) can use the internet.
     """
     from netorch.control.actions.outside.ranges import Provided
     from netorch.control.actions.vpcs import create_vpc
@@ -109,7 +109,7 @@ def _check_pool(provided_ipv6: bool, pool: str) -> None:
 def create_default(session: Session, output: str) -> None:
     """Create the default VPC.
 
-    Instances that name no VPC land in it; the first of them creates it, too.
+    Instances that name no VPC run in it. The first of them creates it.
     """
     from netorch.control.actions.vpcs import create_default_vpc
 

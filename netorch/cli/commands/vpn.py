@@ -117,28 +117,28 @@ for more in (config_command, import_command, doctor_command):
     command.add_command(more)
 
 tunnel_option = click.option("--tunnel", type=click.IntRange(1, 2), help="Which of the two.")
-psk_help = "The pre-shared key, in a file of one line. Default: one is made, and shown this once."
+psk_help = "The pre-shared key, in a file of one line. Default: generated, and shown once."
 
 
 @command.command()
 @click.argument("name")
-@click.option("--vpc", required=True, help="The VPC, which has a virtual private gateway.", shell_complete=complete("vpc"))
-@click.option("--customer-gateway", required=True, help="The customer's device.", shell_complete=complete("cgw"))
+@click.option("--vpc", required=True, help="The VPC; it needs a virtual private gateway.", shell_complete=complete("vpc"))
+@click.option("--customer-gateway", required=True, help="The customer gateway.", shell_complete=complete("cgw"))
 @click.option("--static", is_flag=True, help="Static routes instead of BGP.")
 @click.option(
     "--route", "routes", multiple=True, metavar="CIDR", help="A network at the customer's site, with --static; repeatable."
 )
 @click.option(
-    "--local-cidr", default="0.0.0.0/0", show_default=True, help="Networks of the customer's side that may use the tunnels."
+    "--local-cidr", default="0.0.0.0/0", show_default=True, help="Networks on the customer's side that may use the tunnels."
 )
 @click.option(
-    "--remote-cidr", default="0.0.0.0/0", show_default=True, help="Networks of the VPC's side that may use the tunnels."
+    "--remote-cidr", default="0.0.0.0/0", show_default=True, help="Networks on the VPC's side that may use the tunnels."
 )
 @click.option("--inside-cidr", "inside_cidrs", multiple=True, metavar="CIDR", help="A tunnel's /30; repeatable, tunnel 1 first.")
 @file_option("--psk-file", "psk_files", f"{psk_help} Repeatable, tunnel 1 first.", multiple=True)
-@file_option("--authority", "authority", "Certificates instead of keys: of the authority that signs the customer's, PEM.")
+@file_option("--authority", "authority", "Use certificates: the CA certificate that signs the customer's, PEM.")
 @file_option("--certificate", "certificates", "The edge's certificate, PEM; repeatable, tunnel 1 first.", multiple=True)
-@file_option("--private-key", "private_keys", "The private key of that, PEM; repeatable.", multiple=True)
+@file_option("--private-key", "private_keys", "The private key of --certificate, PEM; repeatable.", multiple=True)
 @tunnel_options
 @tag_option
 @output_option
@@ -157,10 +157,10 @@ def create(
     output: str,
     **chosen: Any,  # noqa: ANN401 - what the tunnels are to be
 ) -> None:
-    """Create a VPN connection between a VPC and a customer's device.
+    """Create a VPN connection to a customer gateway.
 
-    The options are those of both tunnels; `netorch vpn modify` changes one. Pre-shared keys that are made are shown this once:
-    only the edges can open what is stored.
+    The options apply to both tunnels; `netorch vpn modify` changes one. Generated pre-shared keys are shown once: what is
+    stored, only the edges can decrypt.
     """
     from netorch.control.actions.private.connections import Wanted, create_vpn_connection
     from netorch.control.base.routes import find_target
@@ -219,8 +219,8 @@ def _show_made(session: Session, vpn_id: str, keys: dict[int, Secret], output: s
 @tunnel_option
 @click.option("--inside-cidr", default="", metavar="CIDR", help="The tunnel's /30 inside.")
 @tunnel_options
-@click.option("--local-cidr", help="Networks of the customer's side that may use the tunnels.")
-@click.option("--remote-cidr", help="Networks of the VPC's side that may use the tunnels.")
+@click.option("--local-cidr", help="Networks on the customer's side that may use the tunnels.")
+@click.option("--remote-cidr", help="Networks on the VPC's side that may use the tunnels.")
 @output_option
 @action
 @click.pass_context
@@ -236,9 +236,11 @@ def modify(
     output: str,
     **chosen: Any,  # noqa: ANN401 - options of the tunnel
 ) -> None:
-    """Change the options of a tunnel, or the networks at both ends. Tunnels are negotiated again.
+    """Change the options of a tunnel, or both ends' networks.
 
-    The other tunnel carries the packets meanwhile, if it is up.
+    The tunnel is renegotiated.
+
+    Meanwhile the other tunnel carries traffic, if it is up.
     """
     from netorch.control.actions.private.changes import modify_networks, modify_tunnel
 
@@ -279,9 +281,9 @@ def rotate(
     private_key: Path | None,
     output: str,
 ) -> None:
-    """Give a tunnel another pre-shared key, or another certificate.
+    """Replace a tunnel's pre-shared key or certificate.
 
-    A tunnel that is up stays up. When it begins again, the customer's device needs the new key, too.
+    An established tunnel stays up. The customer's device needs the new key before the next negotiation.
     """
     from netorch.control.actions.private.changes import rotate_secret
     from netorch.model.outside.secrets import Secret
@@ -297,7 +299,7 @@ def rotate(
 
 @command.group()
 def route() -> None:
-    """The static routes of VPN connections without BGP: what is at the customer's."""
+    """Static routes of VPN connections without BGP."""
 
 
 add_rule_list(route, NOUN, ROUTES)
@@ -335,7 +337,9 @@ def delete(session: Session, resource: str, cidr: str) -> None:
 @pass_session
 @click.pass_context
 def status(context: click.Context, session: Session, resources: Sequence[str], vpc: str | None, output: str) -> None:
-    """Show whether tunnels carry packets: of the connections that are named, or of all.
+    """Show the state of tunnels.
+
+    Of the named connections, or of all.
 
     Exit codes: 0 all tunnels are up, 2 one is down.
     """
