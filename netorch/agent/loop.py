@@ -84,7 +84,7 @@ class Agent:
         self.status = Status(
             host_name, kernel, self.reconciler, self.publisher, allowances, self.records.seats, self.readiness, self._trouble
         )
-        self.private_gateways = PrivateGateways(self.records, self.reconciler, kernel, self.publisher)
+        self.private_gateways = PrivateGateways(self.records, self.reconciler, kernel, self.publisher, clock)
         self.tasks: list[Task] = [
             self.connections,
             *allowances,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -44,6 +44,7 @@ from netorch.store.base import Compare, Delete, Put, Store
 log = logging.getLogger(__name__)
 
 ASK_EVERY_S: Final = 1.0
+SHARE: Final = 5  # to ask for tunnels costs O(tunnels), and many may change one after another: this part of the time is for it
 # Kinds of changes after which an edge may reach something else.
 _MATTERING: Final = frozenset({GatewayMapping, Reach, VpnConnection, VirtualInterface, Sealed, LocalTunnel, LocalVif})
 
@@ -53,7 +54,14 @@ T = TypeVar("T")
 class PrivateGateways(Task):
     """Of all VPCs whose virtual private gateway has a seat on this host."""
 
-    def __init__(self, records: Records, reconciler: Reconciler, kernel: Kernel, publisher: StatusPublisher) -> None:
+    def __init__(
+        self,
+        records: Records,
+        reconciler: Reconciler,
+        kernel: Kernel,
+        publisher: StatusPublisher,
+        clock: Callable[[], float],
+    ) -> None:
         self._records = records
         self._reconciler = reconciler
         self._kernel = kernel
@@ -62,7 +70,9 @@ class PrivateGateways(Task):
         self._owed: set[int] = set()  # VNIs of which it may have changed what this edge reaches
         self._bursts = Bursts[int]()  # a customer's router may come and go as often as it likes
         self._rounds = Rounds[int]()
+        self._clock = clock
         self._ask_at = 0.0
+        self._changed, self._may_ask_at = False, 0.0  # whether a tunnel has changed since they were asked for
         self._published: dict[int, set[str]] = {}  # VNI -> the ids of connections and interfaces
 
     def recall(self) -> None:
@@ -73,11 +83,13 @@ class PrivateGateways(Task):
         """Return when tunnels are to be asked for again, if there are any, or something is to be said that has to wait."""
         if not self._records.private_ends.gateways:
             return None
-        return min(self._ask_at, *(at for vni in self._owed if (at := self._bursts.may_at(vni)) > now), math.inf)
+        soon = self._may_ask_at if self._changed else math.inf
+        return min(self._ask_at, soon, *(at for vni in self._owed if (at := self._bursts.may_at(vni)) > now), math.inf)
 
     def on_kernel(self, events: Sequence[KernelEvent]) -> None:
         """Take in that tunnels or learned routes have changed, before anything is compiled."""
-        if any(isinstance(event, TunnelsChanged) for event in events):
+        self._changed |= any(isinstance(event, TunnelsChanged) for event in events)
+        if self._changed and self._clock() >= self._may_ask_at:
             self._ask_for_tunnels()
         self._owed |= {vni_of_table(event.table) for event in events if isinstance(event, LearnedChanged)}
 
@@ -101,7 +113,10 @@ class PrivateGateways(Task):
 
     def _ask_for_tunnels(self) -> None:
         """Note which tunnels and ports are up: what depends on that is compiled next."""
+        begin = self._clock()
         self._tunnels = self._kernel.tunnels()
+        end = self._clock()
+        self._changed, self._may_ask_at = False, end + (SHARE - 1) * (end - begin)
         up = {name for name, status in self._tunnels.items() if status.is_up}
         known = (self._records.vpcs[vni] for vni in self._records.private_ends.gateways if vni in self._records.vpcs)
         vifs = [vif for each in known for vif in each.each(VirtualInterface) if vif.edge == self._records.host_name]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from vici.exception import DeserializationException
@@ -39,6 +40,11 @@ class Control(Connection):
 
     daemon = "charon"
     failure = CharonError
+
+    def __init__(self, path: Path, patience_s: float) -> None:
+        """Connect; each answer may take so long."""
+        super().__init__(path, patience_s)
+        self.is_busy: Callable[[], bool] = lambda: False  # asked when an answer is late: whether to wait as long again
 
     def fileno(self) -> int:
         """Return the socket's descriptor."""
@@ -134,6 +140,8 @@ class Control(Connection):
             try:
                 chunk = self._socket.recv(_CHUNK)
             except TimeoutError as error:
+                if self.is_busy():
+                    continue
                 raise CharonError("charon does not answer", errno.ETIMEDOUT) from error
             except BlockingIOError:
                 raise

@@ -17,12 +17,13 @@ from typing import Final
 from netorch.drivers import netns
 from netorch.drivers.charon.control import CharonError, Control
 from netorch.drivers.charon.settings import settings
-from netorch.drivers.daemons.process import PATH, Process, find_program
+from netorch.drivers.daemons.process import PATH, Process, Work, find_program
 
 PROGRAM: Final = "charon-systemd"
 PACKAGES: Final = "charon-systemd libstrongswan-standard-plugins"
 START_S: Final = 10.0
 ANSWER_S: Final = 2.0
+BUSY_S: Final = 20.0  # for a charon that is seen to work: hundreds of peers may begin at once
 _CONF: Final = "STRONGSWAN_CONF"
 
 
@@ -38,11 +39,15 @@ class Daemon(Process):
         self._said = directory / "stderr"
 
     @contextmanager
-    def connected(self) -> Iterator[Control]:
-        """Open a connection to the charon that runs here, which is watched from now on. Raises CharonError."""
+    def connected(self, within_s: float = BUSY_S) -> Iterator[Control]:
+        """Open a connection to the charon that runs here, which is watched from now on. Raises CharonError.
+
+        An answer may take ANSWER_S, and longer from a charon that works meanwhile: until `within_s` from now.
+        """
         with Control(self.socket, ANSWER_S) as control:
             self.watch(control.pid())
             self.check_place()
+            control.is_busy = Work(self, within_s).goes_on
             yield control
 
     def start(self, connections: int) -> None:

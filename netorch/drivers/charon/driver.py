@@ -11,18 +11,20 @@ from __future__ import annotations
 
 import errno
 import select
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from netorch.drivers.base import KernelEvent, Lost, TunnelsChanged
 from netorch.drivers.charon.control import CharonError, Control
-from netorch.drivers.charon.daemon import Daemon
+from netorch.drivers.charon.daemon import ANSWER_S, BUSY_S, Daemon
 from netorch.drivers.charon.ear import Ear
 from netorch.drivers.charon.kept import Kept, KeptFile
 from netorch.drivers.charon.loading import end_childless, forget_secrets, load, loaded, unload
 from netorch.drivers.charon.tunnels import Tunnels
 from netorch.drivers.charon.xfrm import Xfrm
+from netorch.drivers.daemons.process import Work
 from netorch.drivers.daemons.sealing import EdgeKey
 from netorch.errors import KernelError
 from netorch.model.outside.secrets import Secret
@@ -33,6 +35,8 @@ from netorch.state.op import Delete, Failure, Op, describe
 
 RUN: Final = Path("/run/netorch-charon")
 SILENT: Final = 2  # questions without an answer: one may be lost to a machine that stalls
+_LATE: Final = 2 * ANSWER_S / BUSY_S  # how much of such a question is one that a busy charon does not answer
+APPLY_S: Final = 10.0  # after which what is not yet carried out is left for the next time: everything else waits for it
 Objects = dict[Key, KernelObject]
 
 
@@ -52,7 +56,7 @@ class Charon:
         self._key = key
         self._xfrm = Xfrm(fd)
         self._tunnels = Tunnels(self._xfrm, acts=key is not None)
-        self._unanswered = 0  # questions in a row
+        self._unanswered = 0.0  # questions in a row
         self._told: Mapping[str, TunnelStatus] = {}  # the last answer
         self._ear = Ear(self._daemon)
         self._ready = select.epoll()
@@ -70,32 +74,46 @@ class Charon:
         return {obj.key: obj for obj in found}
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
-        """Carry out operations one by one; charon runs while there are connections."""
+        """Carry out operations one by one, as many as there is time for; charon runs while there are connections."""
         former = self._file.read()
         secrets, failures = self._opened(ops)
-        kept, done = dict(former), [op for op in ops if op in secrets or isinstance(op, Delete)]
+        kept, owed = dict(former), [op for op in ops if op in secrets or isinstance(op, Delete)]
         try:
             self._start(len(former) + len(ops))
             # First the file: what charon has otherwise than the file says is seen, what the file does not say is not known.
             self._file.write({**former, **{_of(op).name: Kept(connection=_of(op)) for op in secrets}})
-            with self._daemon.connected() as control:
-                for op in done:
-                    try:
-                        _carry_out(control, op, secrets.get(op), kept)
-                    except CharonError as error:
-                        if error.number != errno.EINVAL:  # it has not refused this one, but answers nothing
-                            raise
-                        failures.append(_failure(op, error))
-            self._settle(former, kept, {_of(op).name for op in done})
+            failures += self._carry_out(owed, secrets, kept)
+            self._settle(former, kept, {_of(op).name for op in owed})
         except (CharonError, KernelError, OSError) as error:
-            failures += [_failure(op, error) for op in done if all(failure.op is not op for failure in failures)]
+            failures += [_failure(op, error) for op in owed if all(failure.op is not op for failure in failures)]
+        return failures
+
+    def _carry_out(self, ops: Sequence[Op], secrets: Mapping[Op, Secret], kept: dict[str, Kept]) -> list[Failure]:
+        """Carry out operations, and note in `kept` what charon has then; return what it refused, and what there is no time for.
+
+        Raises:
+          CharonError: it does not answer.
+        """
+        failures: list[Failure] = []
+        ends = time.monotonic() + APPLY_S
+        with self._daemon.connected() as control:
+            for number, op in enumerate(ops):
+                if time.monotonic() > ends:
+                    late = CharonError(f"charon is busy; {len(ops) - number} changes follow", errno.EAGAIN)
+                    return failures + [_failure(each, late) for each in ops[number:]]
+                try:
+                    _carry_out(control, op, secrets.get(op), kept)
+                except CharonError as error:
+                    if error.number != errno.EINVAL:  # it has not refused this one, but answers nothing
+                        raise
+                    failures.append(_failure(op, error))
         return failures
 
     def events(self) -> list[KernelEvent]:
         """Return that everything must be read again after charon has ended or fallen silent, and that SAs came or went."""
         silent = self._unanswered >= SILENT
         if silent:
-            self._unanswered = 0
+            self._unanswered = 0.0
         lost: list[KernelEvent] = [Lost(self.kinds)] if self._daemon.has_ended() or silent else []
         changed = self._tunnels.hear(self._ear.heard(), self._connections())
         return [*lost, TunnelsChanged()] if lost or changed else []
@@ -120,19 +138,20 @@ class Charon:
         connections = self._connections()
         if not connections:
             return {}
+        work = Work(self._daemon, BUSY_S)
         try:
-            with self._daemon.connected() as control:
+            with self._daemon.connected(ANSWER_S) as control:
                 self._ear.open()
                 self._told = self._tunnels.look(control, connections)
         except CharonError as error:
             if error.number == errno.ETIMEDOUT:
-                self._unanswered += 1
+                self._unanswered += _LATE if work.goes_on() else 1.0
                 if self._unanswered < SILENT:
                     return self._told
             return self._tunnels.by_kernel(connections, str(error))
         except KernelError as error:
             return self._tunnels.by_kernel(connections, str(error))
-        self._unanswered = 0
+        self._unanswered = 0.0
         return self._told
 
     def _connections(self) -> dict[str, IkeConnection]:

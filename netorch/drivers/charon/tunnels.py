@@ -14,7 +14,7 @@ from netorch.drivers.charon.loading import list_sas
 from netorch.drivers.charon.news import UNNAMED, Finding, News
 from netorch.drivers.charon.sas import IkeSa, best, status_of
 from netorch.drivers.charon.traffic import QUIET_S, Traffic
-from netorch.drivers.charon.upkeep import SETTLED_S, Begin, EndIke, Memory, Step, stale, steps, unnamed
+from netorch.drivers.charon.upkeep import SETTLED_S, Begin, EndIke, Memory, Step, bounded, stale, steps, unnamed
 from netorch.drivers.charon.xfrm import KernelSa, Xfrm
 from netorch.errors import KernelError
 from netorch.model.outside import tunnel_problems as words
@@ -80,8 +80,10 @@ class Tunnels:
             for name, connection in connections.items()
         }
         if self._acts:
+            wanted: list[Step] = []
             for name, connection in connections.items():
-                self._carry_out(control, steps(connection, by_name[name], connection.if_id in left_ids, self._memory, now))
+                wanted += steps(connection, by_name[name], connection.if_id in left_ids, self._memory, now)
+            self._carry_out(control, bounded(wanted, self._memory, now))
             self._clear(left, by_name, connections, now)
         self._since = {sa.id: self._since[sa.id] for sa in sas if sa.id in self._since}
         self._wary = bool(self._memory.nobodys) or any(not status.child for status in found.values())

@@ -12,6 +12,7 @@ charon carries out what it was told when the SAs were made. So this is looked at
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -24,6 +25,8 @@ from netorch.model.status import INSTALLED
 from netorch.state.daemons.ike import IkeConnection
 
 RETRY_S: Final = 10.0  # between two attempts to begin a tunnel
+MOST_BEGUN: Final = 50  # tunnels that are begun at once: with hundreds charon would have no time for anything else
+BEGUN_S: Final = 2.0  # after which one that is not up yet counts no longer: it waits for a peer, which costs charon nothing
 TAKE_OVER_S: Final = 30.0  # for which SAs by former options are kept
 SETTLED_S: Final = 5.0  # after which an SA of the kernel that charon does not name is nobody's: it names a new one a little later
 MOST_SAS: Final = 8  # IKE_SAs of a connection, of which one carries packets; the others are followed for a moment
@@ -57,6 +60,7 @@ class Memory(msgspec.Struct):
     """Since when things are as they are, by a clock that does not jump."""
 
     begun: dict[str, float] = {}  # name -> when its tunnel was begun last
+    waits: set[str] = set()  # names of tunnels that were begun a moment ago and are not up yet
     former: dict[str, float] = {}  # name -> since when there are SAs by former options and none by those of now
     followed: dict[str, float] = {}  # id of an IKE_SA -> since when there is a younger one that carries packets
     restarts: set[str] = set()  # names of tunnels whose peer fell silent, and that this side is to begin then
@@ -65,6 +69,7 @@ class Memory(msgspec.Struct):
     def forget(self, name: str) -> None:
         """Forget a tunnel: it is looked at as if for the first time."""
         self.begun.pop(name, None)
+        self.waits.discard(name)
         self.former.pop(name, None)
         self.restarts.discard(name)
 
@@ -89,10 +94,21 @@ def steps(connection: IkeConnection, sas: Sequence[IkeSa], left: bool, memory: M
         return followed
     begins = former or connection.initiates or connection.name in memory.restarts or (left and connection.remote)
     busy = any(sa.state == CONNECTING for sa in sas)
+    if ready:
+        memory.waits.discard(connection.name)
     if ready or busy or not begins or now - memory.begun.get(connection.name, -RETRY_S) < RETRY_S:
         return []
-    memory.begun[connection.name] = now
     return [Begin(connection.name, wanted)]
+
+
+def bounded(wanted: Sequence[Step], memory: Memory, now: float) -> list[Step]:
+    """Return the steps of all tunnels that are to be taken now: of those that begin one a few, who have waited longest."""
+    memory.waits = {name for name in memory.waits if now - memory.begun[name] < BEGUN_S}
+    begins = sorted((step for step in wanted if isinstance(step, Begin)), key=lambda step: memory.begun.get(step.name, -math.inf))
+    first = begins[: max(0, MOST_BEGUN - len(memory.waits))]
+    memory.begun |= {step.name: now for step in first}
+    memory.waits |= {step.name for step in first}
+    return [*(step for step in wanted if not isinstance(step, Begin)), *first]
 
 
 def unnamed(sas: Iterable[IkeSa], kernel: Iterable[KernelSa], if_ids: set[int], memory: Memory, now: float) -> list[KernelSa]:

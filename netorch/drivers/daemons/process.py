@@ -14,11 +14,14 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from netorch.drivers.daemons.connection import Connection, DaemonError
 
 _POLL_S: Final = 0.01
+_WORK: Final = 0.05  # of a processor, which who is busy gets on a crowded machine, too
+_TICKS: Final = os.sysconf("SC_CLK_TCK")  # a second
 PATH: Final = "/usr/sbin:/sbin"  # where daemons are, and an ordinary user does not look
 
 
@@ -74,6 +77,14 @@ class Process:
             else:
                 return
 
+    def processor_s(self) -> float:
+        """Return the processor time that the watched process has used, in seconds; 0 if there is none. Source: proc(5)."""
+        try:
+            fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
     def has_ended(self) -> bool:
         """Return whether the watched process has ended since it was last asked; it is watched no longer then."""
         if self._watched is None or not self._ends.poll(0):
@@ -111,6 +122,22 @@ class Process:
         self._ends.unregister(self._watched)
         os.close(self._watched)
         self._watched = None
+
+
+class Work:
+    """Tells a daemon that is busy, and answers late, from one that hangs."""
+
+    def __init__(self, process: Process, most_s: float) -> None:
+        """Take its process; for longer than `most_s` from now on nobody counts as busy."""
+        self._process = process
+        self._ends = time.monotonic() + most_s
+        self._before = process.processor_s(), time.monotonic()
+
+    def goes_on(self) -> bool:
+        """Return whether the process has worked since this was last asked."""
+        before, self._before = self._before, (self._process.processor_s(), time.monotonic())
+        used, passed = (now - then for now, then in zip(self._before, before, strict=True))
+        return self._before[1] < self._ends and used >= _WORK * passed
 
 
 def find_program(name: str, packages: str, failure: type[DaemonError]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -10,8 +11,9 @@ import msgspec
 import pytest
 
 from netorch.agent.tasks.bursts import AT_ONCE, EVERY_S
+from netorch.agent.tasks.private_gateways import ASK_EVERY_S, SHARE
 from netorch.compiler.private import end_of, ends_of
-from netorch.drivers.base import LearnedRoute
+from netorch.drivers.base import CustomerSession, LearnedRoute
 from netorch.model.eni import Host, Placement, Role, Uplink
 from netorch.model.ids import make_id
 from netorch.model.mapping import GatewayMapping, Reach, Seat
@@ -27,7 +29,7 @@ from netorch.records.codec import decode, encode
 from netorch.records.inventory import read_inventory
 from netorch.records.read import read_all
 from netorch.state.base import PORTS
-from netorch.state.daemons.bgp import CustomerPeer
+from netorch.state.daemons.bgp import CustomerPeer, session_name
 from netorch.state.daemons.ike import IkeConnection
 from netorch.state.l3 import UNICAST, Route
 from netorch.state.names import VPN_GATEWAY_NUMBER, vrf_table
@@ -230,19 +232,67 @@ def test_an_agent_that_starts_again_changes_nothing(office: Office) -> None:
     assert office.world.new_ops("hv3") == []
 
 
-def test_a_router_that_comes_and_goes_makes_an_edge_write_a_few_times_and_then_once_a_second(office: Office) -> None:
-    office.connect(static=False)
-    kernel, clock = office.world.kernels["hv3"], office.world.clock
-    begin, begun = office.world.store.list("map/").revision, clock.now
-    for number in range(200):
-        clock.now += 0.05
-        routes = [LearnedRoute(SITE, VPN_BGP + number % 7, "x-")]
-        kernel.learn(vrf_table(office.vni, VPN_GATEWAY_NUMBER), *routes)
-        office.world.turn("hv3", audits=False)
-    written = office.world.store.list("map/").revision - begin
-    assert written <= AT_ONCE + 2 * (clock.now - begun) / EVERY_S  # of reach, and of other things
+FLAPS: Final = 1000
+
+
+@pytest.mark.parametrize("what", ["routes", "session", "tunnel"])
+def test_whatever_a_site_changes_a_thousand_times_makes_an_edge_write_a_few_times_and_then_once_a_second(
+    office: Office, what: str
+) -> None:
+    connection = office.connect(static=what == "tunnel")
+    kernel, clock, wire = office.world.kernels["hv3"], office.world.clock, office.world.wires["hv3"]
+    name, table = session_name(f"{connection.id}-1"), vrf_table(office.vni, VPN_GATEWAY_NUMBER)
     office.settle()
-    assert office.reach()["hv3"] == {SITE: (Origin.VPN_BGP, 199 % 7)}
+    begin, begun = len(wire.writes), clock.now
+    office.world.new_ops("hv1")
+    for number in range(FLAPS):
+        clock.now += 0.02
+        if what == "tunnel":
+            office.set_tunnel(connection, 0, UP if number % 2 else TunnelStatus(problem="silent"))
+        else:
+            state = "Active" if what == "session" and number % 2 else "Established"
+            kernel.customer_states[name] = CustomerSession(state=state, accepted=number % 7)
+            kernel.learn(table, *([LearnedRoute(SITE, VPN_BGP + number % 7, "x-")] if state == "Established" else []))
+        office.world.turn("hv3", audits=False)
+        office.world.turn("hv1", audits=False)
+    seconds = (clock.now - begun) / EVERY_S
+    written = Counter(each.key for each in wire.writes[begin:])
+    said, told = keys.reach(office.vni, office.gateway, "hv3"), keys.tunnel_status("hv3", connection.id)
+    assert written.keys() <= {said, told, keys.agent_status("hv3")}
+    assert written[said] > 1
+    assert max(written.values()) <= AT_ONCE + seconds
+    assert len(office.world.new_ops("hv1")) <= 4 * written[said], "a hypervisor changes a few routes at each word"
+    office.settle()
+    last = {"routes": (Origin.VPN_BGP, (FLAPS - 1) % 7), "tunnel": (Origin.VPN_STATIC, 0)}
+    assert office.reach()["hv3"] == ({SITE: last[what]} if what in last else {})
+
+
+def test_hundreds_of_tunnels_that_change_one_after_another_are_asked_for_together(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = office.connect(static=True)
+    kernel, clock, tunnels, asked = office.world.kernels["hv3"], office.world.clock, office.world.kernels["hv3"].tunnels, 0
+
+    def slow() -> dict[str, TunnelStatus]:
+        nonlocal asked
+        asked += 1
+        clock.now += 0.1  # with hundreds
+        return tunnels()
+
+    monkeypatch.setattr(kernel, "tunnels", slow)
+    begun = clock.now
+    for number in range(500):
+        clock.now += 0.01
+        office.set_tunnel(connection, 0, UP if number % 2 else TunnelStatus())
+        office.world.turn("hv3", audits=False)
+    assert asked * 0.1 <= (clock.now - begun) / SHARE + ASK_EVERY_S
+    before = asked
+    deadline = office.world.agents["hv3"].private_gateways.wake_at(clock.now)
+    assert deadline is not None
+    assert deadline < clock.now + ASK_EVERY_S, "the last change is not forgotten"
+    office.settle()
+    assert asked > before
+    assert office.ways("hv3") != []
 
 
 @pytest.mark.parametrize("kind", ["mapping", "gateway", "connection", "secret", "reach", "interface"])

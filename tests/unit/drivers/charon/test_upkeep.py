@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from netorch.drivers.charon import upkeep
 from netorch.drivers.charon.messages import child_name
 from netorch.drivers.charon.sas import ChildSa, IkeSa
 from netorch.drivers.charon.upkeep import (
+    BEGUN_S,
     GRACE_S,
+    MOST_BEGUN,
     MOST_CHILDREN,
     MOST_SAS,
     RETRY_S,
@@ -15,8 +18,9 @@ from netorch.drivers.charon.upkeep import (
     EndChild,
     EndIke,
     Memory,
+    Step,
+    bounded,
     stale,
-    steps,
     unnamed,
 )
 from netorch.drivers.charon.xfrm import KernelSa
@@ -43,6 +47,10 @@ def child(id_: str, of: IkeConnection = PLAIN, spi: int = 1, state: str = "INSTA
 
 def ike(id_: str, *children: ChildSa, state: str = "ESTABLISHED") -> IkeSa:
     return IkeSa(id=id_, name=PLAIN.name, state=state, remote=PLAIN.remote, age=1, children=children)
+
+
+def steps(connection: IkeConnection, sas: list[IkeSa], left: bool, memory: Memory, now: float) -> list[Step]:
+    return bounded(upkeep.steps(connection, sas, left, memory, now), memory, now)
 
 
 def test_a_tunnel_that_is_up_is_left_alone() -> None:
@@ -129,3 +137,33 @@ def test_what_is_left_goes_when_the_peer_is_back_or_the_time_is_over() -> None:
     assert stale(left, set(), memory, GRACE_S - 1) == []
     assert stale(left, {PLAIN.if_id}, memory, 0.0) == left
     assert stale(left, set(), memory, GRACE_S) == left
+
+
+def test_of_hundreds_of_tunnels_a_few_are_begun_at_once_and_each_in_its_turn() -> None:
+    names = [f"vpn-{number:03}" for number in range(3 * MOST_BEGUN)]
+    memory, begun = Memory(), list[str]()
+    for look in range(40):
+        now = look * BEGUN_S / 4
+        found = [step for name in names for step in upkeep.steps(changed(name=name, initiates=True), [], False, memory, now)]
+        taken = bounded(found, memory, now)
+        assert len(memory.waits) <= MOST_BEGUN
+        begun += [step.name for step in taken if isinstance(step, Begin)]
+    assert sorted(begun[: len(names)]) == names, "no tunnel is begun twice before all others were begun once"
+    assert len(begun) > len(names), "nobody waits for ever"
+
+
+def test_a_tunnel_that_is_up_makes_room_for_the_next_and_nothing_else_waits() -> None:
+    connections = [changed(name=f"vpn-{number:03}", initiates=True) for number in range(MOST_BEGUN + 2)]
+    memory, end = Memory(), EndIke("7")
+    first = [step for connection in connections for step in upkeep.steps(connection, [], False, memory, 0.0)]
+    assert len(bounded([*first, end], memory, 0.0)) == MOST_BEGUN + 1
+    up = [ike("1", child("1", connections[0]))]
+    assert upkeep.steps(connections[0], up, False, memory, 0.1) == []
+    later = [
+        step
+        for connection in connections
+        for step in upkeep.steps(connection, [], False, memory, 0.1)
+        if connection.name != "vpn-000"
+    ]
+    assert [step.name for step in bounded(later, memory, 0.1) if isinstance(step, Begin)] == [f"vpn-{MOST_BEGUN:03}"]
+    assert end in bounded([end], memory, 0.1)
