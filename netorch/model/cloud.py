@@ -137,6 +137,19 @@ class CustomerGatewayDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     tags: Tags = {}
 
 
+class DhcpOptionsDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """An owner's DHCP options set. `owner` and `name` together say which one it is; nothing but its tags ever changes."""
+
+    name: str
+    owner: str = DEFAULT_OWNER
+    domain_name: str = ""
+    domain_name_servers: list[str] = []  # addresses, or `provided`: the VPC's own resolver
+    ntp_servers: list[str] = []
+    netbios_name_servers: list[str] = []
+    netbios_node_type: int = 0  # 0: not told
+    tags: Tags = {}
+
+
 class TunnelDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One of the two tunnels of a VPN connection."""
 
@@ -324,6 +337,7 @@ class VpcDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     owner: str = DEFAULT_OWNER
     ipv6_cidrs: list[str] = []
     vni: int | None = None  # a request, e.g. for a lab that is to look the same each time
+    dhcp_options: str = ""  # the name of one of the owner's sets, or its id; the default one when left out
     tags: Tags = {}
     internet_gateway: InternetGatewayDecl | msgspec.UnsetType = msgspec.UNSET
     egress_only_internet_gateway: EgressOnlyInternetGatewayDecl | msgspec.UnsetType = msgspec.UNSET
@@ -364,5 +378,6 @@ class Cloud(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     connections: list[ConnectionDecl] = []
     elastic_ips: list[ElasticIpDecl] = []
     customer_gateways: list[CustomerGatewayDecl] = []
+    dhcp_options: list[DhcpOptionsDecl] = []
     vpcs: list[VpcDecl] = []
     instances: list[InstanceDecl] = []

@@ -23,6 +23,7 @@ from netorch.model.cloud import (
     AddressPoolDecl,
     ConnectionDecl,
     CustomerGatewayDecl,
+    DhcpOptionsDecl,
     EgressDecl,
     ElasticIpDecl,
     FlowLogDecl,
@@ -46,13 +47,16 @@ from netorch.model.routing.target import LOCAL
 from netorch.model.routing.text import RouteWords, destination_order, parse_route
 from netorch.model.rule_text import ports_text, protocol_text
 from netorch.model.security import DEFAULT_DESCRIPTION, DEFAULT_NAME
+from netorch.model.services.dhcp_options import DEFAULT_SET, DhcpOptions, normal
 
 Rule = TypeVar("Rule", IngressDecl, EgressDecl)
 
 
 def normal_vpc(vpc: VpcDecl) -> VpcDecl:
     """Return a VPC in the one way to write it, so that two texts of it differ only where the VPCs do."""
-    return msgspec.structs.replace(vpc, owner=_owner(vpc.owner), **{field: normal(vpc) for field, normal in NORMAL.items()})
+    options = "" if vpc.dhcp_options == DEFAULT_SET else vpc.dhcp_options
+    fields = {field: write(vpc) for field, write in NORMAL.items()}
+    return msgspec.structs.replace(vpc, owner=_owner(vpc.owner), dhcp_options=options, **fields)
 
 
 def normal_pool(decl: AddressPoolDecl) -> AddressPoolDecl:
@@ -73,6 +77,25 @@ def normal_elastic_ip(decl: ElasticIpDecl) -> ElasticIpDecl:
 def normal_customer_gateway(decl: CustomerGatewayDecl) -> CustomerGatewayDecl:
     """Return a customer gateway in the one way to write it."""
     return msgspec.structs.replace(decl, owner=_owner(decl.owner))
+
+
+def normal_dhcp_options(decl: DhcpOptionsDecl) -> DhcpOptionsDecl:
+    """Return a DHCP options set in the one way to write it."""
+    told = told_by(decl)
+    servers = list(told.domain_name_servers)
+    return msgspec.structs.replace(decl, owner=_owner(decl.owner), domain_name=told.domain_name, domain_name_servers=servers)
+
+
+def told_by(decl: DhcpOptionsDecl) -> DhcpOptions:
+    """Return what a declared set tells, as it is stored; the values may be wrong."""
+    told = DhcpOptions(
+        domain_name=decl.domain_name,
+        domain_name_servers=tuple(decl.domain_name_servers),
+        ntp_servers=tuple(decl.ntp_servers),
+        netbios_name_servers=tuple(decl.netbios_name_servers),
+        netbios_node_type=decl.netbios_node_type,
+    )
+    return normal(told)
 
 
 def _owner(owner: str) -> str:

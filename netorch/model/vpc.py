@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 from netorch.model.record import Part, Record
+from netorch.model.services.dhcp_options import DEFAULT_OPTIONS, DhcpOptions
 
 Tags = dict[str, str]
 
@@ -14,10 +15,10 @@ TABLE_NUMBER_LAST: Final = 200  # EC2's quota of route tables; a host's VRF devi
 class Vpc(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A customer's private network: one VRF and one VXLAN network identifier.
 
-    Schema 2 added `ipv6_pools`.
+    Schema 2 added `ipv6_pools`, schema 3 `dhcp_options` and `dhcp`.
     """
 
-    SCHEMA: ClassVar[int] = 2
+    SCHEMA: ClassVar[int] = 3
 
     id: str
     vni: int
@@ -29,6 +30,8 @@ class Vpc(Record, frozen=True, kw_only=True, omit_defaults=True):
         str, str
     ] = {}  # those of them that came out of an address pool, and its name; the others are the customer's own
     is_default: bool = False
+    dhcp_options: str = ""  # dopt-...; nothing: the default set
+    dhcp: DhcpOptions = DEFAULT_OPTIONS  # what that set says; sets never change
     tags: Tags = {}
 
 

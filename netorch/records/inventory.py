@@ -20,6 +20,7 @@ from netorch.model.outside.direct_connect import Connection
 from netorch.model.outside.endpoint import BucketPolicy, GatewayService
 from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.model.outside.vpn import CustomerGateway
+from netorch.model.services.dhcp_options import DhcpOptionsSet
 from netorch.model.status import AgentStatus, HostMtu, NatUse, VifStatus, VpnStatus
 from netorch.model.vpc import Vpc
 from netorch.records import keys
@@ -81,6 +82,7 @@ class Inventory:
         self.buckets: dict[str, Stored[BucketPolicy]] = {}  # by name
         self.elastic_ips: dict[str, Stored[ElasticIp]] = {}  # by id
         self.customer_gateways: dict[str, Stored[CustomerGateway]] = {}  # by id
+        self.dhcp_options: dict[str, Stored[DhcpOptionsSet]] = {}  # by id
         self.mtus: dict[str, int] = {}  # of the hosts' underlays, as far as they have said
         self.raw: dict[str, KeyValue] = {}
         self.isolated: dict[int, IsolatedVpc] = {}
@@ -131,6 +133,8 @@ def decoded(kvs: Sequence[KeyValue], revision: int) -> Inventory:
                 inventory.elastic_ips[what] = stored(kv, ElasticIp)
             elif root == "cgw":
                 inventory.customer_gateways[what] = stored(kv, CustomerGateway)
+            elif root == "dopt":
+                inventory.dhcp_options[what] = stored(kv, DhcpOptionsSet)
             else:
                 inventory.raw[kv.key] = kv
         except UnreadableRecord as error:

@@ -75,6 +75,11 @@ def vpn_uses() -> str:
     return "alloc/vpn/"
 
 
+def dhcp_use(owner: str, set_id: str, vpc_id: str = "") -> str:
+    """Return the key that says that a VPC is associated with a DHCP options set, or the prefix of a set's."""
+    return f"alloc/dopt/{owner}/{set_id}/{vpc_id}"
+
+
 def ike_peers() -> str:
     """Return the prefix of the keys that say which connection leads to which device."""
     return "alloc/ike/"

@@ -23,9 +23,10 @@ from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.model.outside.vpn import CustomerGateway, VirtualPrivateGateway, VpnConnection
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
+from netorch.model.services.dhcp_options import DhcpOptionsSet
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records import keys
-from netorch.records.valid import direct_connect, endpoints, members, outside, refers, vpn
+from netorch.records.valid import direct_connect, endpoints, members, outside, refers, services, vpn
 from netorch.records.valid.refers import Reference
 
 T = TypeVar("T")
@@ -265,6 +266,18 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         check=vpn.check_customer_gateway,
         scope=Scope.OWNER,
         root="cgw",
+        unique_names=False,
+    ),
+    Kind(
+        type=DhcpOptionsSet,
+        prefix="dopt",
+        noun="DHCP options set",
+        command="dhcp-options",
+        not_found="InvalidDhcpOptionID.NotFound",
+        limit="DhcpOptionsLimitExceeded",
+        check=services.check_dhcp_options,
+        scope=Scope.OWNER,
+        root="dopt",
         unique_names=False,
     ),
     Kind(

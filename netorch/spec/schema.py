@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from netorch.model import cloud, flow_log, permission, rules
+from netorch.model import cloud, flow_log, rules
 from netorch.model.eni import Uplink
 from netorch.model.ids import VNI_FIRST, VNI_LAST
 from netorch.model.outside.direct_connect import MTUS, VLAN_LAST
@@ -14,74 +14,44 @@ from netorch.model.outside.gateway import MAX_PUBLIC
 from netorch.model.outside.provided import NUMBER_PATTERN, PROVIDED
 from netorch.model.outside.vif_rules import MAX_ROUTES
 from netorch.model.outside.vpn import TUNNELS, TunnelOptions
-from netorch.model.routing.target import TargetKind
-from netorch.model.security import ACL_NUMBER_LAST, PORT_LAST
+from netorch.model.security import ACL_NUMBER_LAST
+from netorch.spec.schema_words import (
+    ADDRESS,
+    ADDRESS6,
+    CIDR,
+    DESCRIPTION,
+    FIELD,
+    IPV4,
+    IPV6,
+    NAME,
+    PART,
+    PEER,
+    PORTS,
+    PROTOCOL,
+    ROUTE,
+    RULE_PORTS,
+    RULE_PROTOCOL,
+    TAGS,
+    VLAN,
+    Schema,
+    cidr6,
+)
+from netorch.spec.services_schema import DHCP_OPTIONS
 from netorch.spec.tunnel_schema import INSIDE, OPTIONS
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-_OCTET: Final = r"(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-_IPV4: Final = rf"{_OCTET}(\.{_OCTET}){{3}}"
-_IPV6: Final = r"[0-9a-fA-F:.]*:[0-9a-fA-F:.]*"
-_Schema = dict[str, Any]
-
-_PART: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,254}"  # of a path of names
-_NAME: Final[_Schema] = {"pattern": rules.NAME_PATTERN}
-_ADDRESS: Final[_Schema] = {"pattern": f"^{_IPV4}$"}
-_ADDRESS6: Final[_Schema] = {"pattern": f"^{_IPV6}$"}
-_CIDR: Final[_Schema] = {"pattern": f"^{_IPV4}/(1[6-9]|2[0-8])$", "examples": ["10.0.0.0/16"]}
-_VLAN: Final[_Schema] = {"minimum": 1, "maximum": VLAN_LAST}
-_PROTOCOL: Final[_Schema] = {"description": "tcp, udp, icmp, icmpv6, all, or a number from 0 to 255."}
-_PORTS: Final[_Schema] = {
-    "description": "443 or 8000-8080; for icmp and icmpv6 a type, 8, or type and code, 3/4; everything when left out."
-}
-_RULE_PROTOCOL: Final[_Schema] = {
-    "anyOf": [
-        {"type": "string", "pattern": f"^({'|'.join(permission.PROTOCOLS)}|[0-9]{{1,3}})$"},
-        {"type": "integer", "minimum": 0, "maximum": permission.PROTOCOL_LAST},
-    ]
-}
-_RULE_PORTS: Final[_Schema] = {
-    "anyOf": [
-        {"type": "string", "pattern": f"^$|{permission.PORTS_PATTERN}"},
-        {"type": "integer", "minimum": 0, "maximum": PORT_LAST},
-    ]
-}
-_PEER: Final[_Schema] = {
-    "pattern": f"^({_IPV4}/[0-9]{{1,2}}|{_IPV6}/[0-9]{{1,3}}|(sg|pl)-.+)$",
-    "examples": ["0.0.0.0/0", "sg-web", "pl-offices"],
-}
-_TARGET: Final = "|".join(sorted(kind.value for kind in TargetKind))
-_ROUTE: Final = rf"^ *({_IPV4}/[0-9]{{1,2}}|{_IPV6}/[0-9]{{1,3}}|pl-\S+) +via +({_TARGET})([ -].*)?$"
-_DESCRIPTION: Final[_Schema] = {"description": "What it is for.", "maxLength": rules.MAX_DESCRIPTION}
-_FIELD: Final = "|".join(rf"\$\{{{field}\}}|{field}" for field in flow_log.FIELDS)
-_TAGS: Final[_Schema] = {
-    "description": "Free labels. The prefixes aws: and netorch: are reserved.",
-    "maxProperties": rules.MAX_TAGS,
-    "propertyNames": {
-        "minLength": 1,
-        "maxLength": rules.MAX_TAG_KEY,
-        "not": {"pattern": r"^([aA][wW][sS]|[nN][eE][tT][oO][rR][cC][hH]):"},
-    },
-    "additionalProperties": {"type": "string", "maxLength": rules.MAX_TAG_VALUE},
-}
-
-
-def _cidr6(length: int, words: str) -> _Schema:
-    return {"pattern": f"^({_IPV6}/{length}|{words})$"}
-
-
 # By type and field: what the types do not say. A test holds it complete.
-_FIELDS: Final[dict[type, dict[str, _Schema]]] = {
+_FIELDS: Final[dict[type, dict[str, Schema]]] = {
     cloud.HostDecl: {
         "name": {"description": "The host's name.", "pattern": rules.HOST_NAME_PATTERN},
-        "underlay": {"description": "The IPv4 address that other hosts send VXLAN packets to: the VTEP.", **_ADDRESS},
+        "underlay": {"description": "The IPv4 address that other hosts send VXLAN packets to: the VTEP.", **ADDRESS},
         "role": {"description": "What the host is for: carrying instances, or leading out of the cloud."},
         "pair": {
             "description": "The pair of edges, two at most, that carry the same gateways; with an uplink.",
-            **_NAME,
+            **NAME,
         },
         "uplink": {"description": "How an edge reaches the outside; with a pair."},
-        "tags": _TAGS,
+        "tags": TAGS,
     },
     Uplink: {
         "device": {
@@ -89,108 +59,109 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         },
         "address": {
             "description": "The edge's own address there, with the length of the network.",
-            "pattern": f"^{_IPV4}/[0-9]{{1,2}}$",
+            "pattern": f"^{IPV4}/[0-9]{{1,2}}$",
             "examples": ["198.51.100.21/24"],
         },
-        "gateway": {"description": "The border router's address in that network.", **_ADDRESS},
+        "gateway": {"description": "The border router's address in that network.", **ADDRESS},
         "ipv6_address": {
             "description": "The edge's own IPv6 address there, with the length of the network.",
-            "pattern": f"^({_IPV6}/[0-9]{{1,3}})?$",
+            "pattern": f"^({IPV6}/[0-9]{{1,3}})?$",
         },
-        "ipv6_gateway": {"description": "The border router's IPv6 address.", "pattern": f"^({_IPV6})?$"},
+        "ipv6_gateway": {"description": "The border router's IPv6 address.", "pattern": f"^({IPV6})?$"},
         "asn": {"description": "The edge's AS number; without one it speaks no BGP.", "minimum": 0, "maximum": 0xFFFFFFFE},
         "gateway_asn": {"description": "The border router's AS number, another one.", "minimum": 0, "maximum": 0xFFFFFFFE},
     },
     cloud.AddressPoolDecl: {
-        "name": {"description": "The pool's name.", **_NAME},
-        "pair": {"description": "The pair of edges at which its addresses arrive.", **_NAME},
+        "name": {"description": "The pool's name.", **NAME},
+        "pair": {"description": "The pair of edges at which its addresses arrive.", **NAME},
         "cidrs": {
             "description": "Ranges that overlap nothing else: IPv4, all of whose addresses are given out; IPv6, /56 or larger.",
             "items": {
                 "type": "string",
-                "pattern": f"^({_IPV4}|{_IPV6})/[0-9]{{1,3}}$",
+                "pattern": f"^({IPV4}|{IPV6})/[0-9]{{1,3}}$",
                 "examples": ["198.51.100.0/24", "2001:db8:100::/40"],
             },
             "minItems": 1,
         },
-        "tags": _TAGS,
+        "tags": TAGS,
     },
     cloud.HostedVlanDecl: {
-        "owner": {"description": "Who may have a virtual interface there.", **_NAME},
-        "vlan": {"description": "The VLAN.", **_VLAN},
+        "owner": {"description": "Who may have a virtual interface there.", **NAME},
+        "vlan": {"description": "The VLAN.", **VLAN},
         "outer_vlan": {"description": "The service tag around it (802.1ad); 0: none.", "minimum": 0, "maximum": VLAN_LAST},
     },
     cloud.ConnectionDecl: {
-        "name": {"description": "The connection's name.", **_NAME},
+        "name": {"description": "The connection's name.", **NAME},
         "host": {"description": "The edge that has the port.", "pattern": rules.HOST_NAME_PATTERN},
         "device": {"description": "The network device of that edge, which takes it for itself.", "minLength": 1, "maxLength": 15},
-        "owner": {"description": "Who may use all VLANs that are not hosted; nobody when left out.", **_NAME},
+        "owner": {"description": "Who may use all VLANs that are not hosted; nobody when left out.", **NAME},
         "hosted": {"description": "VLANs that owners may have virtual interfaces on, one owner each."},
-        "tags": _TAGS,
+        "tags": TAGS,
     },
     cloud.ElasticIpDecl: {
-        "name": {"description": "Its name, unique for its owner; instances and NAT gateways name it.", **_NAME},
-        "owner": {"description": "Whose it is.", **_NAME},
-        "pool": {"description": "The address pool it is of; when left out, any one that fits the VPC that uses it.", **_NAME},
-        "address": {"description": "The public address; any free one when left out.", **_ADDRESS},
-        "tags": _TAGS,
+        "name": {"description": "Its name, unique for its owner; instances and NAT gateways name it.", **NAME},
+        "owner": {"description": "Whose it is.", **NAME},
+        "pool": {"description": "The address pool it is of; when left out, any one that fits the VPC that uses it.", **NAME},
+        "address": {"description": "The public address; any free one when left out.", **ADDRESS},
+        "tags": TAGS,
     },
     cloud.InternetGatewayDecl: {
-        "name": {"description": "Its name; it never changes.", **_NAME},
-        "tags": _TAGS,
+        "name": {"description": "Its name; it never changes.", **NAME},
+        "tags": TAGS,
     },
     cloud.NatGatewayDecl: {
-        "name": {"description": "Its name, unique in the VPC; routes write nat- and this.", **_NAME},
-        "subnet": {"description": "The name of its subnet, by whose route table its packets go.", **_NAME},
+        "name": {"description": "Its name, unique in the VPC; routes write nat- and this.", **NAME},
+        "subnet": {"description": "The name of its subnet, by whose route table its packets go.", **NAME},
         "elastic_ips": {
             "description": "The names of the owner's elastic IPs in whose names it sends; the first one is the primary one.",
-            "items": {"type": "string", **_NAME},
+            "items": {"type": "string", **NAME},
             "maxItems": MAX_PUBLIC,
         },
-        "address": {"description": "Its private IPv4 address; the next free one when left out.", **_ADDRESS},
-        "tags": _TAGS,
+        "address": {"description": "Its private IPv4 address; the next free one when left out.", **ADDRESS},
+        "tags": TAGS,
     },
     cloud.EgressOnlyInternetGatewayDecl: {
-        "name": {"description": "Its name; it never changes.", **_NAME},
-        "tags": _TAGS,
+        "name": {"description": "Its name; it never changes.", **NAME},
+        "tags": TAGS,
     },
     cloud.VpnGatewayDecl: {
-        "name": {"description": "Its name; it never changes.", **_NAME},
+        "name": {"description": "Its name; it never changes.", **NAME},
         "asn": {"description": "A private AS number, with which it speaks BGP; it never changes."},
-        "tags": _TAGS,
+        "tags": TAGS,
     },
     cloud.VirtualInterfaceDecl: {
-        "name": {"description": "Its name, unique in the VPC.", **_NAME},
-        "connection": {"description": "The name of the connection that it is on.", **_NAME},
-        "vlan": {"description": "Its VLAN there, which the VPC's owner may use.", **_VLAN},
+        "name": {"description": "Its name, unique in the VPC.", **NAME},
+        "connection": {"description": "The name of the connection that it is on.", **NAME},
+        "vlan": {"description": "Its VLAN there, which the VPC's owner may use.", **VLAN},
         "outer_vlan": {"description": "The service tag around it (802.1ad); 0: none.", "minimum": 0, "maximum": VLAN_LAST},
         "mtu": {"description": "In bytes.", "enum": list(MTUS)},
         "asn": {"description": "The AS number of the customer's router; 0: no BGP.", "minimum": 0, "maximum": 0xFFFFFFFE},
         "address": {
             "description": "The edge's address, with the length of the /30 or /31; drawn when left out.",
-            "pattern": f"^({_IPV4}/3[01])?$",
+            "pattern": f"^({IPV4}/3[01])?$",
             "examples": ["169.254.100.1/30"],
         },
-        "peer": {"description": "The address of the customer's router; the other end when left out.", **_ADDRESS},
+        "peer": {"description": "The address of the customer's router; the other end when left out.", **ADDRESS},
         "key_file": {
             "description": "A file with the key that BGP is signed with (TCP MD5). It is read when the key is set first."
         },
         "bfd": {"description": "Whether BFD finds out that the router has failed."},
         "routes": {
             "description": "What the customer has, without BGP. Direct Connect itself has no static routes.",
-            "items": {"type": "string", "pattern": f"^{_IPV4}/[0-9]{{1,2}}$", "examples": ["192.168.0.0/16"]},
+            "items": {"type": "string", "pattern": f"^{IPV4}/[0-9]{{1,2}}$", "examples": ["192.168.0.0/16"]},
             "maxItems": MAX_ROUTES,
         },
-        "tags": _TAGS,
+        "tags": TAGS,
     },
     cloud.CustomerGatewayDecl: {
-        "name": {"description": "Its name, unique for its owner; VPN connections name it.", **_NAME},
-        "owner": {"description": "Whose it is.", **_NAME},
+        "name": {"description": "Its name, unique for its owner; VPN connections name it.", **NAME},
+        "owner": {"description": "Whose it is.", **NAME},
         "asn": {"description": "Its AS number, for BGP."},
-        "address": {"description": "Its public IPv4 address, or that of the NAT that it is behind.", **_ADDRESS},
+        "address": {"description": "Its public IPv4 address, or that of the NAT that it is behind.", **ADDRESS},
         "identity": {"description": "What it calls itself in IKE; its address when left out."},
-        "tags": _TAGS,
+        "tags": TAGS,
     },
+    cloud.DhcpOptionsDecl: DHCP_OPTIONS,
     cloud.TunnelDecl: {
         "inside_cidr": INSIDE,
         "psk_file": {"description": "A file with the pre-shared key of a new connection; one is made when left out."},
@@ -198,38 +169,38 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
     },
     TunnelOptions: OPTIONS,
     cloud.VpnConnectionDecl: {
-        "name": {"description": "Its name, unique in the VPC.", **_NAME},
+        "name": {"description": "Its name, unique in the VPC.", **NAME},
         "customer_gateway": {"description": "The name of one of the owner's customer_gateways, or its id."},
         "static_routes": {"description": "What is at the customer's; left out, BGP says it."},
         "local_cidr": {"description": "Networks of the customer's side that may use the tunnels."},
         "remote_cidr": {"description": "Networks of the VPC's side that may use the tunnels."},
         "tunnels": {"description": "Its two tunnels.", "maxItems": TUNNELS},
-        "tags": _TAGS,
+        "tags": TAGS,
     },
     cloud.PrefixListDecl: {
-        "name": {"description": "Its name, unique in the VPC; rules write pl- and this.", **_NAME, "not": {"pattern": "^pl-"}},
+        "name": {"description": "Its name, unique in the VPC; rules write pl- and this.", **NAME, "not": {"pattern": "^pl-"}},
         "cidrs": {"description": "CIDRs of one IP version.", "minItems": 1, "maxItems": rules.MAX_ENTRIES},
         "max_entries": {"description": "As what it counts in the quotas of rules; the number of its CIDRs when left out."},
-        "tags": _TAGS,
+        "tags": TAGS,
     },
     cloud.IngressDecl: {
-        "protocol": _PROTOCOL | _RULE_PROTOCOL,
-        "source": {"description": "A CIDR, sg- and a group's name, or pl- and a prefix list's.", **_PEER},
-        "ports": _PORTS | _RULE_PORTS,
-        "description": _DESCRIPTION,
+        "protocol": PROTOCOL | RULE_PROTOCOL,
+        "source": {"description": "A CIDR, sg- and a group's name, or pl- and a prefix list's.", **PEER},
+        "ports": PORTS | RULE_PORTS,
+        "description": DESCRIPTION,
     },
     cloud.EgressDecl: {
-        "protocol": _PROTOCOL | _RULE_PROTOCOL,
-        "destination": {"description": "A CIDR, sg- and a group's name, or pl- and a prefix list's.", **_PEER},
-        "ports": _PORTS | _RULE_PORTS,
-        "description": _DESCRIPTION,
+        "protocol": PROTOCOL | RULE_PROTOCOL,
+        "destination": {"description": "A CIDR, sg- and a group's name, or pl- and a prefix list's.", **PEER},
+        "ports": PORTS | RULE_PORTS,
+        "description": DESCRIPTION,
     },
     cloud.SecurityGroupDecl: {
-        "name": {"description": "Its name, unique in the VPC; rules write sg- and this.", **_NAME, "not": {"pattern": "^sg-"}},
-        "description": _DESCRIPTION,
+        "name": {"description": "Its name, unique in the VPC; rules write sg- and this.", **NAME, "not": {"pattern": "^sg-"}},
+        "description": DESCRIPTION,
         "ingress": {"description": "What its members may be sent; nothing else is let in."},
         "egress": {"description": "What its members may send; everything when left out, nothing when empty."},
-        "tags": _TAGS,
+        "tags": TAGS,
     },
     cloud.AclEntryDecl: {
         "rule": {
@@ -238,21 +209,21 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
             "maximum": ACL_NUMBER_LAST,
         },
         "action": {"description": "Whether what matches is allowed or denied."},
-        "protocol": _PROTOCOL | _RULE_PROTOCOL,
+        "protocol": PROTOCOL | RULE_PROTOCOL,
         "cidr": {
             "description": "The source for ingress, the destination for egress.",
-            "pattern": f"^({_IPV4}/[0-9]{{1,2}}|{_IPV6}/[0-9]{{1,3}})$",
+            "pattern": f"^({IPV4}/[0-9]{{1,2}}|{IPV6}/[0-9]{{1,3}})$",
         },
-        "ports": _PORTS | _RULE_PORTS,
+        "ports": PORTS | RULE_PORTS,
     },
     cloud.NetworkAclDecl: {
-        "name": {"description": "The ACL's name, unique in the VPC.", **_NAME},
+        "name": {"description": "The ACL's name, unique in the VPC.", **NAME},
         "ingress": {"description": "What may enter its subnets; what no entry matches is denied."},
         "egress": {"description": "What may leave its subnets; what no entry matches is denied."},
-        "tags": _TAGS,
+        "tags": TAGS,
     },
     cloud.FlowLogDecl: {
-        "name": {"description": "The flow log's name, unique in the VPC.", **_NAME},
+        "name": {"description": "The flow log's name, unique in the VPC.", **NAME},
         "traffic": {"description": "Which traffic it records."},
         "interval": {
             "description": "Seconds of traffic that a line tells of.",
@@ -261,65 +232,65 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         },
         "format": {
             "description": "The fields of a line as EC2 writes them; EC2's default ones when left out.",
-            "pattern": rf"^$|^ *({_FIELD})( +({_FIELD}))* *$",
+            "pattern": rf"^$|^ *({FIELD})( +({FIELD}))* *$",
             "examples": ["${version} ${srcaddr} ${dstaddr} ${action}"],
         },
-        "tags": _TAGS,
+        "tags": TAGS,
     },
     cloud.RouteTableDecl: {
-        "name": {"description": "The table's name, unique in the VPC.", **_NAME},
+        "name": {"description": "The table's name, unique in the VPC.", **NAME},
         "main": {"description": "Whether it is the VPC's main table. If none is, the one named main is."},
         "routes": {
             "description": "Routes besides the local ones: DESTINATION via TARGET. The longest prefix decides.",
-            "items": {"type": "string", "pattern": _ROUTE, "examples": ["0.0.0.0/0 via eni fw-1", "10.9.0.0/16 via blackhole"]},
+            "items": {"type": "string", "pattern": ROUTE, "examples": ["0.0.0.0/0 via eni fw-1", "10.9.0.0/16 via blackhole"]},
         },
         "propagate": {"description": "Whether it has what the VPC's virtual private gateway reaches, too."},
-        "tags": _TAGS,
+        "tags": TAGS,
     },
     cloud.PeeringDecl: {
-        "name": {"description": "What this VPC calls the connection, unique in the VPC; routes write pcx- and this.", **_NAME},
+        "name": {"description": "What this VPC calls the connection, unique in the VPC; routes write pcx- and this.", **NAME},
         "peer": {
             "description": "The other VPC: its name, owner/name, or its id.",
-            "pattern": rf"{_PART}(/{_PART[1:]})?$",
+            "pattern": rf"{PART}(/{PART[1:]})?$",
             "examples": ["data", "globex/data"],
         },
-        "tags": _TAGS,
+        "tags": TAGS,
     },
     cloud.SubnetDecl: {
-        "name": {"description": "The subnet's name, unique in the VPC.", **_NAME},
-        "cidr": {"description": "A /16 to /28 inside one of the VPC's cidrs. Five addresses of it are reserved.", **_CIDR},
+        "name": {"description": "The subnet's name, unique in the VPC.", **NAME},
+        "cidr": {"description": "A /16 to /28 inside one of the VPC's cidrs. Five addresses of it are reserved.", **CIDR},
         "ipv6_cidr": {
             "description": "A /64 inside one of the VPC's ipv6_cidrs; provided-N is number N of the provided one, 0 to 255.",
-            **_cidr6(rules.IPV6_SUBNET_LENGTH, NUMBER_PATTERN),
+            **cidr6(rules.IPV6_SUBNET_LENGTH, NUMBER_PATTERN),
             "examples": ["provided-0"],
         },
-        "route_table": {"description": "The name of one of the VPC's route_tables; main when left out.", **_NAME},
-        "network_acl": {"description": "The name of one of the VPC's network_acls; the default one when left out.", **_NAME},
+        "route_table": {"description": "The name of one of the VPC's route_tables; main when left out.", **NAME},
+        "network_acl": {"description": "The name of one of the VPC's network_acls; the default one when left out.", **NAME},
         "public_on_launch": {"description": "Whether new instances get an ephemeral public address."},
-        "tags": _TAGS,
+        "tags": TAGS,
         "flow_logs": {"description": "Flow logs of all its interfaces."},
     },
     cloud.InstanceDecl: {
-        "name": {"description": "The instance's name, unique in the VPC.", **_NAME},
-        "subnet": {"description": "The name of its subnet; the VPC's only one when left out.", **_NAME},
+        "name": {"description": "The instance's name, unique in the VPC.", **NAME},
+        "subnet": {"description": "The name of its subnet; the VPC's only one when left out.", **NAME},
         "host": {
             "description": "The name of the hypervisor; the least loaded one when left out.",
             "pattern": rules.HOST_NAME_PATTERN,
         },
-        "address": {"description": "Its private IPv4 address; the next free one when left out.", **_ADDRESS},
+        "address": {"description": "Its private IPv4 address; the next free one when left out.", **ADDRESS},
         "ipv6_address": {
             "description": "Its IPv6 address; the next free one of a subnet with IPv6 when left out. Where that has a provided "
             "range: its part within the /64, e.g. ::4.",
-            **_ADDRESS6,
+            **ADDRESS6,
         },
         "mac": {"description": "Its MAC address, unicast; a new one when left out.", "pattern": rules.MAC_PATTERN},
         "public_address": {
             "description": "Whether it has an ephemeral public address. When left out, a new one has if its subnet says so."
         },
-        "elastic_ip": {"description": "The name of one of the owner's elastic_ips, which is associated with it.", **_NAME},
+        "elastic_ip": {"description": "The name of one of the owner's elastic_ips, which is associated with it.", **NAME},
         "security_groups": {
             "description": "The names of its security groups; the default one when left out.",
-            "items": {"type": "string", **_NAME},
+            "items": {"type": "string", **NAME},
         },
         "source_dest_check": {
             "description": "Whether it sends and receives packets of its own addresses only; false for e.g. a firewall or router."
@@ -328,26 +299,27 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         "netns": {
             "description": "With attachment existing, which is the operator's only: a name in /run/netns or an absolute path."
         },
-        "tags": _TAGS,
+        "tags": TAGS,
         "flow_logs": {"description": "Flow logs of its own interface."},
     },
     cloud.VpcDecl: {
-        "name": {"description": "The VPC's name, unique for its owner.", **_NAME},
-        "owner": {"description": "Whose VPC it is.", **_NAME},
+        "name": {"description": "The VPC's name, unique for its owner.", **NAME},
+        "owner": {"description": "Whose VPC it is.", **NAME},
         "cidrs": {
             "description": "One to five IPv4 ranges, /16 to /28.",
-            "items": {"type": "string", **_CIDR},
+            "items": {"type": "string", **CIDR},
             "minItems": 1,
             "maxItems": 5,
         },
         "ipv6_cidrs": {
             "description": "Up to five IPv6 ranges, /56; provided: one out of an address pool, which leads to the internet.",
-            "items": {"type": "string", **_cidr6(rules.IPV6_VPC_LENGTH, PROVIDED)},
+            "items": {"type": "string", **cidr6(rules.IPV6_VPC_LENGTH, PROVIDED)},
             "maxItems": 5,
             "examples": [[PROVIDED]],
         },
         "vni": {"description": "The requested VXLAN network identifier; a free one when left out."},
-        "tags": _TAGS,
+        "dhcp_options": {"description": "The name of one of the owner's dhcp_options, or its id; the default set when left out."},
+        "tags": TAGS,
         "internet_gateway": {"description": "Its way to the internet, and back; {} will do. Routes lead there: via igw."},
         "egress_only_internet_gateway": {
             "description": "Its way to the internet for IPv6, and not back; {} will do. Routes lead there: via eigw."
@@ -372,20 +344,21 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
     cloud.Cloud: {
         "name": {
             "description": "By which netorch knows what this file made, so that it may be moved; its path when left out.",
-            **_NAME,
+            **NAME,
         },
         "hosts": {"description": "The machines; may be left out when they are known already."},
         "address_pools": {"description": "Public addresses that arrive at edges; may be left out when they are known already."},
         "connections": {"description": "Ports of edges for Direct Connect; may be left out when they are known already."},
         "elastic_ips": {"description": "Public addresses that owners hold, whatever becomes of their VPCs."},
         "customer_gateways": {"description": "Owners' own VPN devices."},
+        "dhcp_options": {"description": "What instances are told by DHCP besides their addresses."},
         "vpcs": {"description": "The VPCs with all that is in them."},
         "instances": {"description": "Instances in the default VPC."},
     },
 }
 
 
-def json_schema() -> _Schema:
+def json_schema() -> Schema:
     """Return the JSON Schema (draft 2020-12) of vpc.yaml."""
     (reference,), definitions = msgspec.json.schema_components([cloud.Cloud], ref_template="#/$defs/{name}")
     for type_, fields in _FIELDS.items():

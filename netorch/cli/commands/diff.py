@@ -13,7 +13,14 @@ import msgspec
 from netorch.cli.context import Session, pass_session
 from netorch.cli.planning import file_option, make_plan, read_cloud
 from netorch.model.cloud import TunnelDecl
-from netorch.model.normal import normal_connection, normal_customer_gateway, normal_elastic_ip, normal_pool, normal_vpc
+from netorch.model.normal import (
+    normal_connection,
+    normal_customer_gateway,
+    normal_dhcp_options,
+    normal_elastic_ip,
+    normal_pool,
+    normal_vpc,
+)
 from netorch.model.outside.vif_rules import other_end
 
 if TYPE_CHECKING:
@@ -57,6 +64,7 @@ def _comparable(stored: Cloud, wanted: Cloud) -> tuple[Cloud, Cloud]:
     vpcs = {(vpc.owner, vpc.name): vpc for vpc in stored.vpcs}
     hosts, pools = {host.name for host in wanted.hosts}, {pool.name for pool in wanted.address_pools}
     devices = {(decl.owner, decl.name) for decl in wanted.customer_gateways}
+    sets = {(decl.owner, decl.name) for decl in wanted.dhcp_options}
     ports = {decl.name for decl in wanted.connections}
     known = {(decl.owner, decl.name): decl for decl in stored.elastic_ips}
     elastic = {key: _held(decl, known.get(key)) for decl in wanted.elastic_ips for key in ((decl.owner, decl.name),)}
@@ -70,6 +78,7 @@ def _comparable(stored: Cloud, wanted: Cloud) -> tuple[Cloud, Cloud]:
         customer_gateways=[
             normal_customer_gateway(decl) for decl in stored.customer_gateways if (decl.owner, decl.name) in devices
         ],
+        dhcp_options=[normal_dhcp_options(decl) for decl in stored.dhcp_options if (decl.owner, decl.name) in sets],
         elastic_ips=[normal_elastic_ip(decl) for decl in stored.elastic_ips if (decl.owner, decl.name) in elastic],
         vpcs=[normal_vpc(vpc) for vpc in named],
         instances=[],
@@ -82,6 +91,7 @@ def _comparable(stored: Cloud, wanted: Cloud) -> tuple[Cloud, Cloud]:
         customer_gateways=sorted(
             map(normal_customer_gateway, wanted.customer_gateways), key=lambda decl: (decl.owner, decl.name)
         ),
+        dhcp_options=sorted(map(normal_dhcp_options, wanted.dhcp_options), key=lambda decl: (decl.owner, decl.name)),
         elastic_ips=sorted(map(normal_elastic_ip, elastic.values()), key=lambda decl: (decl.owner, decl.name)),
         vpcs=sorted((normal_vpc(vpc) for vpc in chosen), key=lambda vpc: (vpc.owner, vpc.name)),
     )

@@ -17,6 +17,7 @@ from netorch.model.outside.direct_connect import Connection
 from netorch.model.outside.endpoint import BucketPolicy, GatewayService
 from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.model.outside.vpn import CustomerGateway
+from netorch.model.services.dhcp_options import DhcpOptionsSet
 from netorch.model.status import AgentStatus, HostMtu, NatUse, PublicUse, Sealed, SealingKey, VifStatus, VpnStatus
 from netorch.records import keys
 from netorch.records.codec import check_sound, decode
@@ -45,6 +46,7 @@ _WHOLE: Final[dict[str, type]] = {  # root -> all that stands below it
     "cgw": CustomerGateway,
     "gwsvc": GatewayService,
     "bucket": BucketPolicy,
+    "dopt": DhcpOptionsSet,
     "secret": Sealed,
 }
 _OTHERS: Final = ("host", "name", "alloc")  # roots below which not only records stand

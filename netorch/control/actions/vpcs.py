@@ -17,6 +17,7 @@ from netorch.control.actions import acls, groups
 from netorch.control.actions.direct_connect.making import refuse_range
 from netorch.control.actions.outside.gateways import put_on
 from netorch.control.actions.outside.ranges import Provided, give_back, kept_pools, provide, refuse_pooled
+from netorch.control.actions.services.dhcp_options import forget_writes
 from netorch.control.base import checks
 from netorch.control.base.named import add_name, drop_name
 from netorch.control.base.pairs import fit_pairs
@@ -292,6 +293,7 @@ def delete_writes(
         for key in keys_of(part):
             writes.drop(key)
         drop_name(writes, record, part)
+    forget_writes(writes, record)
     writes.drop(keys.name(record.owner, "vpc", record.name))
     writes.drop(use_key(record.id))
     writes.drop(keys.public_mark(record.vni))

@@ -78,6 +78,7 @@ class PlanBuilder:
         self.connections = dict(inventory.connections)  # likewise
         self.vlans = vlans_in(inventory.raw.values())  # of connections, as they will be: (outer VLAN, VLAN) -> who has it
         self.devices = dict(inventory.customer_gateways)  # by id, as they will be
+        self.dhcp_options = dict(inventory.dhcp_options)  # likewise
         self.vpn_uses = {key for key in inventory.raw if key.startswith(keys.vpn_uses())}  # likewise
         self.ike_peers = {key for key in inventory.raw if key.startswith(keys.ike_peers())}  # likewise
         self.made_keys: dict[str, MadeKeys] = {}

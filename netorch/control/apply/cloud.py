@@ -27,6 +27,7 @@ from netorch.control.apply.outside.addresses import left_elastic_ips, of_vpcs, o
 from netorch.control.apply.outside.pools import plan_pools, pool_notes
 from netorch.control.apply.peerings import plan_peerings
 from netorch.control.apply.private.devices import plan_devices, settle_devices
+from netorch.control.apply.services.dhcp_options import plan_sets, settle_sets
 from netorch.control.apply.sources import IsThere, Source, refuse_others, source_of
 from netorch.control.apply.vnis import choose_vnis
 from netorch.control.apply.vpc import plan_vpc
@@ -129,6 +130,7 @@ class _Planner:
         plan_pools(builder, self._cloud.address_pools)
         plan_connections(builder, self._cloud.connections)
         plan_devices(builder, self._cloud.customer_gateways)
+        plan_sets(builder, self._cloud.dhcp_options)
         self._decls = with_default_instances(builder, self._cloud, stored.get((DEFAULT_OWNER, DEFAULT_VPC_NAME)))
         decls = [decl for decl in self._decls if (decl.owner, decl.name) not in without]
         refused: Refused = self._unreadable(without)
@@ -160,6 +162,7 @@ class _Planner:
             raise together(error, *of_vpcs(refused)) from error
         settle_connections(builder, self._cloud.connections)
         settle_devices(builder, self._cloud.customer_gateways)
+        settle_sets(builder, self._cloud.dhcp_options)
         for vni, taken in builder.namespaces.settle(builder.steps):
             path = next(path for path, records in builder.planned.items() if records.vni == vni)
             refused.setdefault(path, taken)

@@ -52,6 +52,7 @@ def refuse_others(caller: Caller, cloud: Cloud) -> None:
     named = [("VPC", decl.owner, decl.name) for decl in cloud.vpcs]
     named += [("elastic IP address", decl.owner, decl.name) for decl in cloud.elastic_ips]
     named += [("customer gateway", decl.owner, decl.name) for decl in cloud.customer_gateways]
+    named += [("DHCP options set", decl.owner, decl.name) for decl in cloud.dhcp_options]
     for noun, owner, name in named:
         if not caller.sees(owner):
             fix = f"write `owner: {caller.owner}` if it is to be, or leave it out"

@@ -21,6 +21,7 @@ from netorch.control.apply.outside.ranges import Ranges, find_ranges
 from netorch.control.apply.policy import PolicyPlanner
 from netorch.control.apply.private.connections import VPN_KEYS, VpnPlanner
 from netorch.control.apply.route_tables import RouteTablePlanner
+from netorch.control.apply.services.dhcp_options import associate, associated, spoken
 from netorch.control.apply.subnet_pools import SubnetPools
 from netorch.control.base.named import add_name
 from netorch.control.base.peers import refuse_ranges
@@ -97,7 +98,7 @@ def _to_be(builder: PlanBuilder, decl: VpcDecl) -> VpcRecords:
         is_default=decl.name == DEFAULT_VPC_NAME,
         tags=of_source(decl.tags, mark),
     )
-    return VpcRecords(vni, {Vpc: {vpc.id: Stored(vpc, UNKNOWN)}})
+    return VpcRecords(vni, {Vpc: {vpc.id: Stored(associated(builder, decl, vpc), UNKNOWN)}})
 
 
 def _new_vpc(builder: PlanBuilder, ranges: Ranges, records: VpcRecords) -> None:
@@ -108,8 +109,12 @@ def _new_vpc(builder: PlanBuilder, ranges: Ranges, records: VpcRecords) -> None:
     writes = builder.step()
     writes.claim(builder.vnis[path].take(vpc.id))
     ranges.take(builder, writes, vpc.vni)
+    associate(builder, writes, None, vpc)
     basics = create_writes(writes, vpc, builder.caller)
-    added = differences(cidrs=("", vpc.cidrs), ipv6_cidrs=("", tuple(map(ranges.said, vpc.ipv6_cidrs))))
+    options = spoken(builder, vpc.dhcp_options) if vpc.dhcp_options else ""
+    added = differences(
+        cidrs=("", vpc.cidrs), ipv6_cidrs=("", tuple(map(ranges.said, vpc.ipv6_cidrs))), dhcp_options=("", options)
+    )
     change = Change(action=Action.ADD, kind="vpc", owner=vpc.owner, name=vpc.name, differences=added)
     builder.changes.append(builder.replaced.get(path, change))
     records.vpc = Stored(vpc, UNKNOWN)
@@ -211,7 +216,7 @@ class _Structure:
         own = [cidr for cidr in ranges.own() if cidr not in vpc.ipv6_cidrs]
         refuse_pooled(f"VPC {vpc.name!r}", own, self._builder.pools)
         wanted = msgspec.structs.replace(
-            vpc,
+            associated(self._builder, self._decl, vpc),
             cidrs=tuple(self._decl.cidrs),
             ipv6_cidrs=ranges.ipv6_cidrs,
             ipv6_pools=ranges.pools,
@@ -221,6 +226,7 @@ class _Structure:
             return
         writes = self._builder.step()
         writes.change(keys.vpc(vpc.vni), stored.mod_revision, wanted)
+        associate(self._builder, writes, vpc, wanted)
         ranges.take(self._builder, writes, vpc.vni)
         gone = [cidr for cidr in vpc.ipv6_pools if cidr not in wanted.ipv6_pools]
         give_back(writes, vpc, gone, self._builder.claim, self._builder.caller.now())
@@ -239,6 +245,7 @@ class _Structure:
             differences=differences(
                 cidrs=(vpc.cidrs, wanted.cidrs),
                 ipv6_cidrs=(vpc.ipv6_cidrs, tuple(map(ranges.said, wanted.ipv6_cidrs))),
+                dhcp_options=(spoken(self._builder, vpc.dhcp_options), spoken(self._builder, wanted.dhcp_options)),
                 tags=(visible_tags(vpc.tags), self._decl.tags),
             ),
             hosts=carriers(self._records),

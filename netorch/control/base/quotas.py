@@ -47,6 +47,7 @@ class Quotas(Record, frozen=True, kw_only=True, omit_defaults=True):
     virtual_interfaces_per_gateway: int = 50  # as many as Direct Connect has of a connection
     customer_gateways: int = 50  # EC2's, of a region
     vpn_connections: int = 50  # EC2's, of a region
+    dhcp_options: int = 100  # EC2's, of a region
     vpn_connections_per_gateway: int = MAX_CONNECTIONS  # EC2's
     owner: str = ""  # whose they are; the key says it in the store
 
@@ -91,6 +92,7 @@ _OF_CODE: Final = {  # EC2's code -> the limit that it is about, and what is cou
     "AddressLimitExceeded": ("elastic_ips", "elastic IP addresses"),
     "CustomerGatewayLimitExceeded": ("customer_gateways", "customer gateways"),
     "VpcEndpointLimitExceeded": ("gateway_endpoints_per_vpc", "gateway endpoints"),
+    "DhcpOptionsLimitExceeded": ("dhcp_options", "DHCP options sets"),
     "NatGatewayLimitExceeded": ("nat_gateways_per_vpc", "NAT gateways"),
     "ActiveVpcPeeringConnectionPerVpcLimitExceeded": ("peerings_per_vpc", "active peering connections"),
     "OutstandingVpcPeeringConnectionLimitExceeded": ("peering_requests_per_vpc", "requests for peering connections"),

@@ -245,6 +245,8 @@ def names_by_id(inventory: Inventory, caller: Caller) -> dict[str, str]:
     """Return the names of all resources that the caller sees and that have one. Cost: O(cloud)."""
     gateways = (stored.record for stored in inventory.customer_gateways.values())
     names = {found.id: found.name for found in gateways if found.name and caller.sees(found.owner)}
+    sets = (stored.record for stored in inventory.dhcp_options.values())
+    names |= {found.id: found.name for found in sets if found.name and caller.sees(found.owner)}
     for records in _seen(inventory, caller):
         names[records.vpc.record.id] = records.vpc.record.name
         for kind in of_vpc():
@@ -264,9 +266,9 @@ def resource_names(inventory: Inventory, caller: Caller, kind: str) -> list[str]
     if kind == "eipalloc":
         elastic = (stored.record for stored in inventory.elastic_ips.values())
         return sorted(found.address for found in elastic if caller.sees(found.owner))
-    if kind == "cgw":
-        gateways = (stored.record for stored in inventory.customer_gateways.values())
-        return sorted(found.name or found.id for found in gateways if caller.sees(found.owner))
+    if kind in ("cgw", "dopt"):
+        owned = inventory.customer_gateways if kind == "cgw" else inventory.dhcp_options
+        return sorted(stored.record.name or stored.record.id for stored in owned.values() if caller.sees(stored.record.owner))
     names = []
     for records in _seen(inventory, caller):
         vpc = records.vpc.record

@@ -18,6 +18,7 @@ from netorch.model.cloud import (
     Cloud,
     ConnectionDecl,
     CustomerGatewayDecl,
+    DhcpOptionsDecl,
     EgressDecl,
     EgressOnlyInternetGatewayDecl,
     ElasticIpDecl,
@@ -70,6 +71,7 @@ from netorch.model.security import (
     SecurityGroup,
     SecurityGroupRule,
 )
+from netorch.model.services.dhcp_options import DhcpOptionsSet
 from netorch.model.vpc import RouteTable, Subnet
 from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory, read_inventory
@@ -102,6 +104,9 @@ def export_inventory(inventory: Inventory, caller: Caller) -> Cloud:
     described = [found.record for found in inventory.customer_gateways.values()]
     names |= {device.id: device.name for device in described if device.name}
     devices = [_device(found) for found in described if found.name and caller.sees(found.owner)]
+    sets = [found.record for found in inventory.dhcp_options.values()]
+    names |= {found.id: found.name for found in sets if found.name}
+    options = [_dhcp_options(found) for found in sets if found.name and caller.sees(found.owner)]
     seen = [vpc for vpc in inventory.vpcs.values() if caller.sees(vpc.vpc.record.owner)]
     records = sorted(seen, key=lambda records: (records.vpc.record.owner, records.vpc.record.name))
     paths = {vpc.vpc.record.id: f"{vpc.vpc.record.owner}/{vpc.vpc.record.name}" for vpc in records}
@@ -111,6 +116,7 @@ def export_inventory(inventory: Inventory, caller: Caller) -> Cloud:
         connections=ports,
         elastic_ips=elastic,
         customer_gateways=sorted(devices, key=lambda decl: (decl.owner, decl.name)),
+        dhcp_options=sorted(options, key=lambda decl: (decl.owner, decl.name)),
         vpcs=[relative(export_vpc(vpc, caller.now(), paths, names), vpc.vpc.record.ipv6_pools) for vpc in records],
     )
 
@@ -161,7 +167,8 @@ def _elastic_ip(elastic: ElasticIp) -> ElasticIpDecl:
 def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str], elastic: Mapping[str, str]) -> VpcDecl:
     """Return the declaration of one VPC as of `now`, with the prefixes of all its ranges.
 
-    `paths` has the owner and name of VPCs by id, `elastic` the names of elastic IPs and customer gateways, likewise.
+    `paths` has the owner and name of VPCs by id, `elastic` the names of elastic IPs, customer gateways and DHCP options sets,
+    likewise.
     """
     vpc = records.vpc.record
     subnets = sorted(records.each(Subnet), key=lambda subnet: subnet.name)
@@ -179,6 +186,7 @@ def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str], elasti
         cidrs=list(vpc.cidrs),
         ipv6_cidrs=list(vpc.ipv6_cidrs),
         vni=vpc.vni,
+        dhcp_options=elastic.get(vpc.dhcp_options, vpc.dhcp_options),
         tags=visible_tags(vpc.tags),
         internet_gateway=_gateway(records, InternetGateway, InternetGatewayDecl),
         egress_only_internet_gateway=_gateway(records, EgressOnlyInternetGateway, EgressOnlyInternetGatewayDecl),
@@ -215,6 +223,12 @@ def _device(device: CustomerGateway) -> CustomerGatewayDecl:
         identity=device.identity,
         tags=visible_tags(device.tags),
     )
+
+
+def _dhcp_options(found: DhcpOptionsSet) -> DhcpOptionsDecl:
+    told = msgspec.structs.asdict(found.options)
+    lists = {field: list(value) for field, value in told.items() if isinstance(value, tuple)}
+    return DhcpOptionsDecl(name=found.name, owner=found.owner, tags=visible_tags(found.tags), **{**told, **lists})
 
 
 def _vpn(vpn: VpnConnection, names: Mapping[str, str]) -> VpnConnectionDecl:

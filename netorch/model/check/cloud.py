@@ -22,6 +22,7 @@ from netorch.model.check.peerings import check_peerings
 from netorch.model.check.provided import check_provided_subnet, no_own_range
 from netorch.model.check.routes import Surroundings, check_routes, check_table_names
 from netorch.model.check.security import Names, Policies, check_policies, no_such
+from netorch.model.check.services import check_dhcp_options
 from netorch.model.check.vpn import check_vpns
 from netorch.model.cloud import (
     DEFAULT_OWNER,
@@ -81,6 +82,7 @@ def check_cloud(cloud: Cloud, hosts: Mapping[str, KnownHost] | None = None) -> l
     check_peerings(checker, cloud)
     check_elastic_ips(checker, cloud)
     check_vpns(checker, cloud)
+    check_dhcp_options(checker, cloud)
     check_vpns(checker, cloud)
     check_vlans(checker, cloud)
     return checker.problems

@@ -34,6 +34,7 @@ from netorch.model.security import (
     SecurityGroup,
     SecurityGroupRule,
 )
+from netorch.model.services.dhcp_options import DEFAULT_OPTIONS
 from netorch.model.status import HostMtu
 from netorch.model.vpc import TABLE_NUMBER_LAST, RouteTable, Subnet, Vpc, VpcRoute
 from netorch.records import keys
@@ -52,6 +53,7 @@ from netorch.records.valid.needs import (
     need_single,
     need_tags,
 )
+from netorch.records.valid.services import need_options
 
 _MTU_LEAST, _MTU_MOST = 68, (1 << 31) - 1  # of a device; RFC 791, and Linux's greatest
 
@@ -75,6 +77,11 @@ def check_vpc(key: str, vpc: Vpc) -> None:
         if cidr not in vpc.ipv6_cidrs:
             raise Invalid(f"ipv6_pools: {shown(cidr)} is none of ipv6_cidrs")
         need("ipv6_pools", name_violation(pool))
+    if vpc.dhcp_options:
+        need_id("dhcp_options", vpc.dhcp_options, "dopt", 0)
+        need_options("dhcp", vpc.dhcp)
+    elif vpc.dhcp != DEFAULT_OPTIONS:
+        raise Invalid("dhcp: it is not the default set's, and no other is named")
     if vpc.tags:
         need_tags(vpc.tags)
 

@@ -1,0 +1,1 @@
+"""Actions about what instances are told: options of DHCP, metadata."""

@@ -1,0 +1,181 @@
+"""DHCP options sets: an owner's, and what a VPC is told to tell its interfaces.
+
+A set never changes, and a VPC that is associated with it has a copy. Whoever associates a VPC rewrites the set's record, so that
+of an association and a deletion at the same time one fails and decides again.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from netorch.control.base import checks
+from netorch.control.base.quotas import check_room, quotas_of
+from netorch.control.base.uses import use_key, use_revision
+from netorch.control.base.writes import Writes, attempt
+from netorch.model.services import dhcp_options
+from netorch.model.services.dhcp_options import DEFAULT_OPTIONS, DEFAULT_SET, DhcpOptions, DhcpOptionsSet
+from netorch.model.vpc import Tags, Vpc
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.errors import duplicate_name, in_use, invalid
+from netorch.records.names import names_of_owned
+from netorch.records.read import Stored, listed, read_owned, read_vpc
+from netorch.store.base import Store
+
+
+class DhcpOptionsInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A set, with the VPCs that are associated with it."""
+
+    found: DhcpOptionsSet
+    vpcs: tuple[str, ...]  # ids
+
+
+def create_dhcp_options(
+    store: Store, caller: Caller, *, name: str = "", options: DhcpOptions, tags: Tags | None = None
+) -> DhcpOptionsSet:
+    """Return a new set.
+
+    Raises:
+      ApiError: DhcpOptionsLimitExceeded, InvalidParameterValue for a bad value or a taken name.
+    """
+    where = f"DHCP options set {name!r}" if name else "DHCP options set"
+    asked = checked(where, DhcpOptionsSet(id="", owner=caller.owner, name=name, options=options))
+
+    def decide() -> tuple[Writes, DhcpOptionsSet]:
+        writes = Writes()
+        mark = use_key(owner_mark(asked.owner))
+        writes.change(mark, use_revision(store, owner_mark(asked.owner)), True)
+        others = list(listed(store, keys.owned_prefix("dopt", asked.owner), DhcpOptionsSet).values())
+        check_room(quotas_of(store, asked.owner), "DhcpOptionsLimitExceeded", f"owner {asked.owner}", len(others) + 1)
+        if name and any(other.record.name == name for other in others):
+            raise duplicate_name("dopt", name, f"owner {asked.owner}")
+        made = msgspec.structs.replace(asked, id=caller.new_id("dopt", 0), tags=checks.tags(where, tags))
+        create_writes(writes, made)
+        return writes, made
+
+    return attempt(store, decide)
+
+
+def checked(where: str, asked: DhcpOptionsSet) -> DhcpOptionsSet:
+    """Return a set whose values are good, in their normal form. Raises ApiError: InvalidParameterValue."""
+    checks.name(f"owner {asked.owner!r}", asked.owner)
+    if asked.name:
+        checks.name(where, asked.name)
+    if asked.name == DEFAULT_SET:
+        raise invalid(where, f"{DEFAULT_SET!r} is what a VPC has that names no set", "choose another name")
+    options = dhcp_options.normal(asked.options)
+    for field, violation in dhcp_options.violations(options):
+        raise invalid(where, f"{field.replace('_', '-')}: {violation.what}", violation.fix)
+    return msgspec.structs.replace(asked, options=options)
+
+
+def owner_mark(owner: str) -> str:
+    """Return by what those who make an owner's sets at the same time see each other: a mark (`use_key`)."""
+    return f"dopt/{owner}"
+
+
+def create_writes(writes: Writes, made: DhcpOptionsSet) -> None:
+    """Add a new set. The guard of its owner's others is the caller's."""
+    writes.create(set_key(made), made)
+    for key in names_of_owned(made):
+        writes.put(key, True)
+
+
+def delete_writes(writes: Writes, held: Stored[DhcpOptionsSet]) -> None:
+    """Add the end of a set with which no VPC is associated."""
+    writes.delete(set_key(held.record), held.mod_revision)
+    for key in names_of_owned(held.record):
+        writes.drop(key)
+
+
+def set_key(found: DhcpOptionsSet) -> str:
+    """Return the key of a set."""
+    return keys.owned("dopt", found.owner, found.id)
+
+
+def associate_writes(writes: Writes, before: Vpc | None, after: Vpc, held: Stored[DhcpOptionsSet] | None) -> None:
+    """Add what says with which set, `held`, a VPC is associated now. A deletion of the set at the same time sees it."""
+    if before is not None:
+        forget_writes(writes, before)
+    if held is not None:
+        writes.change(set_key(held.record), held.mod_revision, held.record)
+        writes.put(keys.dhcp_use(after.owner, held.record.id, after.id), True)
+
+
+def forget_writes(writes: Writes, vpc: Vpc) -> None:
+    """Add the end of a VPC's association."""
+    if vpc.dhcp_options:
+        writes.drop(keys.dhcp_use(vpc.owner, vpc.dhcp_options, vpc.id))
+
+
+def with_options(vpc: Vpc, found: DhcpOptionsSet | None) -> Vpc:
+    """Return a VPC that is associated with a set, or with the default one."""
+    if found is None:
+        return msgspec.structs.replace(vpc, dhcp_options="", dhcp=DEFAULT_OPTIONS)
+    return msgspec.structs.replace(vpc, dhcp_options=found.id, dhcp=found.options)
+
+
+def associate_dhcp_options(store: Store, caller: Caller, set_id: str, vpc_id: str) -> Vpc:
+    """Return a VPC whose interfaces are told what a set of its owner says; no id: what the default set says.
+
+    Instances hear of it when they renew their leases.
+
+    Raises:
+      ApiError: InvalidVpcID.NotFound; InvalidDhcpOptionID.NotFound, also for a set of another owner.
+    """
+
+    def decide() -> tuple[Writes, Vpc]:
+        stored = read_vpc(store, caller, vpc_id)
+        held = read_owned(store, Caller(owner=stored.record.owner), DhcpOptionsSet, set_id) if set_id else None
+        changed = with_options(stored.record, held.record if held is not None else None)
+        writes = Writes()
+        if changed != stored.record:
+            writes.change(keys.vpc(changed.vni), stored.mod_revision, changed)
+            associate_writes(writes, stored.record, changed, held)
+        return writes, changed
+
+    return attempt(store, decide)
+
+
+def delete_dhcp_options(store: Store, caller: Caller, set_id: str) -> None:
+    """Delete a set with which no VPC is associated.
+
+    Raises:
+      ApiError: InvalidDhcpOptionID.NotFound, DependencyViolation.
+    """
+
+    def decide() -> tuple[Writes, None]:
+        held = read_owned(store, caller, DhcpOptionsSet, set_id)
+        owner = held.record.owner
+        if users := _vpcs_with(store, held.record):
+            fix = "associate them with another set first, e.g. netorch dhcp-options associate default VPC"
+            raise in_use("dopt", set_id, ", ".join(users), fix)
+        writes = Writes()
+        delete_writes(writes, held)
+        known = use_revision(store, owner_mark(owner))
+        if len(listed(store, keys.owned_prefix("dopt", owner), DhcpOptionsSet)) == 1:
+            writes.delete(use_key(owner_mark(owner)), known)
+        return writes, None
+
+    attempt(store, decide)
+
+
+def _vpcs_with(store: Store, found: DhcpOptionsSet) -> list[str]:
+    """Return the ids of the VPCs that are associated with a set."""
+    return [kv.key.rpartition("/")[2] for kv in store.list(keys.dhcp_use(found.owner, found.id)).kvs]
+
+
+def describe_dhcp_options(store: Store, caller: Caller) -> list[DhcpOptionsInfo]:
+    """Return the sets that the caller sees, by owner and name. Raises UnreadableRecord."""
+    prefix = keys.owned_prefix("dopt", caller.owner) if not caller.operator else "dopt/"
+    found = (stored.record for stored in listed(store, prefix, DhcpOptionsSet).values())
+    return [_info(store, one) for one in sorted(found, key=lambda one: (one.owner, one.name, one.id))]
+
+
+def describe_dhcp_options_set(store: Store, caller: Caller, set_id: str) -> DhcpOptionsInfo:
+    """Return one. Raises ApiError: InvalidDhcpOptionID.NotFound."""
+    return _info(store, read_owned(store, caller, DhcpOptionsSet, set_id).record)
+
+
+def _info(store: Store, found: DhcpOptionsSet) -> DhcpOptionsInfo:
+    return DhcpOptionsInfo(found=found, vpcs=tuple(_vpcs_with(store, found)))

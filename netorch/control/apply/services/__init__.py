@@ -1,0 +1,1 @@
+"""What makes the options of DHCP as declared."""

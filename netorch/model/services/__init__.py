@@ -1,0 +1,1 @@
+"""What the services of a host tell instances: options of DHCP, metadata."""

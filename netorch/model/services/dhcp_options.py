@@ -1,0 +1,100 @@
+"""DHCP options sets: what the interfaces of a VPC are told by DHCP besides their addresses. EC2's DhcpOptions, `dopt-`.
+
+A set belongs to an owner and never changes. A VPC that is associated with one has a copy of it in its record: hosts follow the
+records of their VPCs only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from netorch.model.addr import AddressError, canonical_ip, parse_prefix, version_of
+from netorch.model.record import Part, Record
+from netorch.model.rules import Violation, shown
+
+PROVIDED_DNS: Final = "provided"  # among name servers: the VPC's own resolver, at its primary range plus two
+_EC2_PROVIDED: Final = "amazonprovideddns"  # EC2's word for it, in small letters
+DEFAULT_DOMAIN: Final = "compute.internal"  # in which the VPC's own resolver knows instances
+DEFAULT_SET: Final = "default"  # what a VPC is associated with that names no set
+
+MAX_SERVERS: Final = 4  # EC2's
+NODE_TYPES: Final = (1, 2, 4, 8)  # RFC 2132 section 8.7; EC2 recommends 2
+_LABEL: Final = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
+_DOMAIN: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*\Z")
+_UNUSABLE: Final = tuple(map(parse_prefix, ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3")))
+
+
+class DhcpOptions(Part, frozen=True, kw_only=True, omit_defaults=True):
+    """What is told, as far as it is set."""
+
+    domain_name: str = ""
+    domain_name_servers: tuple[str, ...] = ()  # IPv4 addresses; PROVIDED_DNS stands alone
+    ntp_servers: tuple[str, ...] = ()
+    netbios_name_servers: tuple[str, ...] = ()
+    netbios_node_type: int = 0  # one of NODE_TYPES; 0: not told
+
+
+DEFAULT_OPTIONS: Final = DhcpOptions(domain_name=DEFAULT_DOMAIN, domain_name_servers=(PROVIDED_DNS,))  # EC2's
+
+
+class DhcpOptionsSet(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """A set. Stored at `dopt/<owner>/<id>`."""
+
+    id: str
+    owner: str
+    name: str = ""
+    options: DhcpOptions
+    tags: dict[str, str] = {}
+
+
+def normal(options: DhcpOptions) -> DhcpOptions:
+    """Return valid options in the one way to write them."""
+    servers = (PROVIDED_DNS if text.lower() == _EC2_PROVIDED else text for text in options.domain_name_servers)
+    return msgspec.structs.replace(options, domain_name=options.domain_name.lower(), domain_name_servers=tuple(servers))
+
+
+def violations(options: DhcpOptions) -> Iterator[tuple[str, Violation]]:
+    """Yield what is wrong with options in their normal form, each with the field that has it."""
+    if options == DhcpOptions():
+        yield "domain_name_servers", Violation("it tells nothing", f"set at least one option, e.g. to {PROVIDED_DNS}")
+    if options.domain_name and not _DOMAIN.match(options.domain_name):
+        fix = "write one name of letters, digits and '-' between dots, e.g. corp.example.com"
+        yield "domain_name", Violation(f"{shown(options.domain_name)} is not a domain name", fix)
+    for field in ("domain_name_servers", "ntp_servers", "netbios_name_servers"):
+        for violation in filter(None, (_servers(field, getattr(options, field)),)):
+            yield field, violation
+    if options.netbios_node_type and options.netbios_node_type not in NODE_TYPES:
+        what = f"{options.netbios_node_type} is not a type of NetBIOS nodes"
+        yield "netbios_node_type", Violation(what, f"choose one of {', '.join(map(str, NODE_TYPES))}; EC2 recommends 2")
+
+
+def _servers(field: str, servers: tuple[str, ...]) -> Violation | None:
+    """Return what is wrong with the addresses of servers."""
+    if len(servers) > MAX_SERVERS:
+        return Violation(f"there are {len(servers)} servers", f"keep at most {MAX_SERVERS}")
+    if PROVIDED_DNS in servers and field == "domain_name_servers":
+        if servers == (PROVIDED_DNS,):
+            return None
+        return Violation(f"{PROVIDED_DNS} stands beside others", f"write {PROVIDED_DNS} alone, or addresses")
+    for k, text in enumerate(servers):
+        if violation := _server(text):
+            return violation
+        if text in servers[:k]:
+            return Violation(f"{text} stands there twice", "write it once")
+    return None
+
+
+def _server(text: str) -> Violation | None:
+    try:
+        sound = version_of(text) == 4 and canonical_ip(text) == text
+    except AddressError:
+        sound = False
+    if not sound:
+        return Violation(f"{shown(text)} is not an IPv4 address", "write one, e.g. 10.44.0.2")
+    if any(prefix.contains(parse_prefix(f"{text}/32")) for prefix in _UNUSABLE):
+        return Violation(f"{text} is no host's address", "write the address of a server")
+    return None

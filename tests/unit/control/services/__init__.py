@@ -1,0 +1,1 @@
+"""What instances are told: options of DHCP, metadata."""
