@@ -42,15 +42,20 @@ UNDERLAY_MTU = 1550
 
 
 def wait_for(condition: Callable[[], T], what: str, timeout_s: float = PATIENCE_S) -> T:
-    """Return the condition's first true value. Fails naming `what` after the time is over."""
+    """Return the condition's first true value. Fails naming `what` after the time is over.
+
+    A condition that takes long is asked less often: what it waits for needs the same processor.
+    """
     end = time.monotonic() + timeout_s
     while True:
+        asked = time.monotonic()
         value = condition()
         if value:
             return value
-        if time.monotonic() > end:
+        now = time.monotonic()
+        if now > end:
             raise AssertionError(f"waited {timeout_s} s in vain for {what}; last value {value!r}")
-        time.sleep(0.01)
+        time.sleep(min(max(now - asked, 0.01), 0.1))
 
 
 class Traffic:

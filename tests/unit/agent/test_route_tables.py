@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 
 import msgspec
 import pytest
@@ -18,6 +21,7 @@ from netorch.state.link import VethPort
 from netorch.state.names import vrf_name, vrf_table
 from netorch.state.op import Create, Delete, Op, Replace
 from tests.rig.tables import use_table
+from tests.unit.agent.conftest import a_world
 from tests.unit.agent.world import World
 
 FLEETS = [1, pytest.param(1000, marks=pytest.mark.slow)]  # VPCs that hv1 carries
@@ -51,13 +55,34 @@ class Tables:
         use_table(self.world.store, self.world.operator, subnet.id, table)
 
 
+@pytest.fixture(scope="module")
+def fleets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], list[Tables]]]:
+    """Return what makes the VPCs of a fleet, all of which are the same; those of a large one once for all tests."""
+    with ExitStack() as stack:
+
+        def make(fleet: int) -> list[Tables]:
+            world = stack.enter_context(a_world(tmp_path_factory.mktemp("fleet")))
+            found = [Tables(world, f"v{number}") for number in range(fleet)]
+            world.settle(3, audits=False)
+            return found
+
+        many = cache(make)
+        yield lambda fleet: make(1) if fleet == 1 else many(fleet)
+
+
 @pytest.fixture
-def tables(world: World, fleet: int) -> Tables:
-    """Return one of the VPCs of a fleet, all of which are the same."""
-    found = [Tables(world, f"v{number}") for number in range(fleet)][fleet // 2]
-    world.settle(3, audits=False)
-    world.new_ops("hv1")
+def tables(fleets: Callable[[int], list[Tables]], fleet: int) -> Tables:
+    """Return a VPC of a fleet that no test has had yet, from the middle of what is left."""
+    left = fleets(fleet)
+    found = left.pop(len(left) // 2)
+    found.world.new_ops("hv1")
     return found
+
+
+@pytest.fixture
+def world(tables: Tables) -> World:
+    """Return the world that the VPC is in."""
+    return tables.world
 
 
 def ops_of(world: World) -> list[Op]:
