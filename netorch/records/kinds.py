@@ -155,6 +155,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         limit="PrefixListLimitExceeded",
         check=members.check_prefix_list,
         prefixed=True,
+        goes_along=lambda found: bool(found.service),  # its endpoints keep the VPC
     ),
     Kind(
         type=FlowLog,

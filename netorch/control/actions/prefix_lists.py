@@ -8,6 +8,7 @@ import msgspec
 
 from netorch.control.actions.permissions import Peers
 from netorch.control.base import checks
+from netorch.control.base.endpoints.gateway import refuse_managed
 from netorch.control.base.quotas import Quotas, quotas_of
 from netorch.control.base.routes import room_for_routes, route_counts, where_of
 from netorch.control.base.structure import create_part
@@ -112,6 +113,7 @@ def modify_prefix_list(
         vpc, stored = read(store, caller, PrefixList, list_id)
         used = use_revision(store, list_id)
         before = stored.record
+        refuse_managed(before)
         where = f"prefix list {before.name} ({list_id})"
         entries = before.entries if cidrs is None else renewed(before, make_entries(where, cidrs))
         same_version(where, before.version, entries)
@@ -169,6 +171,7 @@ def delete_prefix_list(store: Store, caller: Caller, list_id: str) -> None:
         vpc, stored = read(store, caller, PrefixList, list_id)
         used = use_revision(store, list_id)
         vni = stored.record.vni
+        refuse_managed(stored.record)
         refuse_users(stored.record, read_all(store, SecurityGroup, vni).values(), read_all(store, RouteTable, vni).values())
         writes = Writes()
         delete_unused(writes, vpc.record, stored, used)
@@ -179,14 +182,20 @@ def delete_prefix_list(store: Store, caller: Caller, list_id: str) -> None:
 
 def refuse_users(prefix_list: PrefixList, groups: Iterable[Stored[SecurityGroup]], tables: Iterable[Stored[RouteTable]]) -> None:
     """Refuse to delete a prefix list that a rule or a route refers to. Raises ApiError: DependencyViolation."""
+    refuse_rules(prefix_list, groups)
+    where = f"{prefix_list.name} ({prefix_list.id})"
+    for table in tables:
+        if any(route.destination == prefix_list.id for route in table.record.routes):
+            raise in_use("pl", where, f"a route of {where_of(table.record)}", "delete that route first")
+
+
+def refuse_rules(prefix_list: PrefixList, groups: Iterable[Stored[SecurityGroup]]) -> None:
+    """Refuse to delete a prefix list that a rule refers to. Raises ApiError: DependencyViolation."""
     where = f"{prefix_list.name} ({prefix_list.id})"
     for stored in groups:
         group = stored.record
         if prefix_list.id in referred(group):
             raise in_use("pl", where, f"a rule of security group {group.name} ({group.id})", "revoke that rule first")
-    for table in tables:
-        if any(route.destination == prefix_list.id for route in table.record.routes):
-            raise in_use("pl", where, f"a route of {where_of(table.record)}", "delete that route first")
 
 
 def describe_prefix_lists(store: Store, caller: Caller, vpc_id: str) -> list[PrefixListInfo]:

@@ -12,6 +12,7 @@ from enum import Enum
 import msgspec
 
 from netorch.control.base import checks
+from netorch.control.base.endpoints.gateway import refuse_endpoints_route
 from netorch.control.base.quotas import quotas_of
 from netorch.control.base.routes import (
     Surroundings,
@@ -243,6 +244,7 @@ def replace_route(store: Store, caller: Caller, table_id: str, destination: str,
 
     def change(table: RouteTable, around: Surroundings) -> list[VpcRoute]:
         route = make_route(where_of(table), read_words(where_of(table), destination, target), around)
+        refuse_endpoints_route(where_of(table), table.routes, route.destination)
         others = [other for other in table.routes if other.destination != route.destination]
         if len(others) == len(table.routes) and not _is_local(around.vpc.record, route.destination):
             raise _no_route(table, destination)
@@ -263,6 +265,7 @@ def delete_route(store: Store, caller: Caller, table_id: str, destination: str) 
         if _is_local(around.vpc.record, gone):
             fix = f"to undo a replacement: netorch route-table route replace {table.id} {gone} local"
             raise invalid(where_of(table), f"{gone} is a range of the VPC, whose route cannot be deleted", fix)
+        refuse_endpoints_route(where_of(table), table.routes, gone)
         others = [route for route in table.routes if route.destination != gone]
         if len(others) == len(table.routes):
             raise _no_route(table, destination)

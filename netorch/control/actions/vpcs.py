@@ -19,6 +19,7 @@ from netorch.control.actions.outside.gateways import put_on
 from netorch.control.actions.outside.ranges import Provided, give_back, kept_pools, provide, refuse_pooled
 from netorch.control.actions.services.dhcp_options import forget_writes
 from netorch.control.base import checks
+from netorch.control.base.endpoints.gateway import refuse_service_range
 from netorch.control.base.named import add_name, drop_name
 from netorch.control.base.pairs import fit_pairs
 from netorch.control.base.peers import delete_idle, peers_of, refuse_ranges
@@ -41,7 +42,7 @@ from netorch.model.ids import Vni
 from netorch.model.outside.direct_connect import VirtualInterface
 from netorch.model.outside.gateway import InternetGateway
 from netorch.model.routing.peering import PeeringConnection
-from netorch.model.security import NetworkAcl, SecurityGroup
+from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc, VpcRoute
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -327,6 +328,7 @@ def associate_cidr(store: Store, caller: Caller, vpc_id: str, cidr: str | Provid
         used = use_revision(store, vpc_id)  # before the look: whoever adds a route marks the VPC
         new = parse_prefix((ranges if ranges != vpc.cidrs else ipv6_ranges)[-1])
         refuse_covered_routes(vpc_id, new, read_all(store, RouteTable, vpc.vni).values())
+        refuse_service_range(vpc_id, new, read_all(store, PrefixList, vpc.vni).values())
         writes.expect(use_key(vpc_id), used)
         writes.change(keys.vpc(vpc.vni), stored.mod_revision, changed)
         refuse_range(changed, (found.record for found in read_all(store, VirtualInterface, vpc.vni).values()))

@@ -15,6 +15,7 @@ from netorch.control.base.writes import ABSENT, Writes
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import vni_of
 from netorch.model.mapping import GatewayMapping, PublicMapping
+from netorch.model.outside.endpoint import VpcEndpoint
 from netorch.model.outside.gateway import ONLY_GATEWAYS
 from netorch.model.outside.public import ElasticIp
 from netorch.model.status import PublicUse
@@ -106,7 +107,7 @@ def gateway_pair(store: Store, vni: int) -> str:
 
 def _edges(store: Store, vni: int) -> Iterator[str]:
     """Yield the edges that carry a VPC's gateways, perhaps several times."""
-    known = (found for kind in ONLY_GATEWAYS for found in read_all(store, kind, vni))
+    known = (found for kind in (*ONLY_GATEWAYS, VpcEndpoint) for found in read_all(store, kind, vni))
     mappings = (get(store, keys.gateway_mapping(vni, found), GatewayMapping) for found in known)
     return (seat.host for found in mappings if found is not None for seat in found.record.seats)
 

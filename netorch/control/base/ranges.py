@@ -14,6 +14,7 @@ from functools import partial
 from netorch.control.base.writes import ABSENT, Writes
 from netorch.model.addr import Prefix, parse_prefix
 from netorch.model.eni import Host
+from netorch.model.outside.endpoint import GatewayService
 from netorch.model.outside.public import AddressPool
 from netorch.model.outside.uplink import networks_of, own_addresses
 from netorch.records import keys
@@ -84,6 +85,14 @@ def refuse_taken(where: str, new: Prefix, pools: Iterable[AddressPool], hosts: I
     for host in hosts:
         if found := _overlap(new, host):
             raise invalid(where, f"{new} overlaps {found} of host {host.name}", "choose another range")
+
+
+def refuse_services(where: str, new: Prefix, services: Iterable[GatewayService]) -> None:
+    """Refuse a range that overlaps a prefix of a service that VPCs reach. Raises ApiError: InvalidParameterValue."""
+    for service in services:
+        for text in service.prefixes:
+            if parse_prefix(text).overlaps(new):
+                raise invalid(where, f"{new} overlaps {text} of service {service.name}", "choose another range")
 
 
 def _overlap(block: Prefix, host: Host) -> Prefix | None:

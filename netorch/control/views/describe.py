@@ -256,13 +256,17 @@ def names_by_id(inventory: Inventory, caller: Caller) -> dict[str, str]:
 
 
 def resource_names(inventory: Inventory, caller: Caller, kind: str) -> list[str]:
-    """Return what commands take for each resource of a kind (an id's prefix, `host`, `pool` or `dxcon`), for completion."""
+    """Return what commands take for each resource of a kind (an id's prefix, or that of what has a name only), for completion."""
     if kind == "host":
         return sorted(inventory.hosts)
     if kind == "pool":
         return sorted(inventory.pools)
     if kind == "dxcon":
         return sorted(name for name, stored in inventory.connections.items() if seen_by(caller, stored.record) is not None)
+    if kind == "gwsvc":
+        return sorted(inventory.services)
+    if kind == "bucket":
+        return sorted(name for name, stored in inventory.buckets.items() if caller.sees(stored.record.owner))
     if kind == "eipalloc":
         elastic = (stored.record for stored in inventory.elastic_ips.values())
         return sorted(found.address for found in elastic if caller.sees(found.owner))

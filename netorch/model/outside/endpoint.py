@@ -46,6 +46,7 @@ class GatewayService(Record, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     prefixes: tuple[str, ...]  # IPv4, canonical, in order; they overlap no VPC's ranges that uses it
     upstream: str  # http://ADDRESS:PORT
+    hosts: tuple[str, ...] = ()  # by which names VPCs know it, in small letters; a bucket's name may stand in front of one
     tls: str = ""  # ADDRESS:PORT to which TLS is passed on as it is; nothing: no TLS
     tags: Tags = {}
 

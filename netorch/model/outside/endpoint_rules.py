@@ -9,6 +9,7 @@ from netorch.model.addr import AddressError, Prefix, parse_prefix, version_of
 from netorch.model.routing.effective import is_reserved
 from netorch.model.rules import Violation, shown
 
+DOMAIN: Final = "netorch.internal"  # of services' own names, e.g. s3.netorch.internal
 MAX_PREFIXES: Final = 32  # of a service
 MAX_POLICY: Final = 20_480  # EC2's and S3's, in characters
 _SHORTEST: Final = 8
@@ -26,6 +27,7 @@ _UNUSABLE: Final = tuple(
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?\Z")
 # S3's: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 _BUCKET: Final = re.compile(r"(?!\d+\.\d+\.\d+\.\d+\Z)(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
+_HOST: Final = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 _UPSTREAM: Final = re.compile(r"http://([^/@?#\s]+)\Z")
 
 
@@ -60,6 +62,13 @@ def service_prefix(text: str) -> Prefix | Violation:
     if is_reserved(found):
         return Violation(f"{found} is what EC2 keeps for its services", "choose another one, e.g. 198.19.0.0/24")
     return found
+
+
+def host_name(text: str) -> Violation | None:
+    """Return what is wrong with a name by which VPCs know a service."""
+    if _HOST.match(text):
+        return None
+    return Violation(f"{shown(text)} is not the name of a host", f"write it in small letters, e.g. s3.{DOMAIN}")
 
 
 def upstream(text: str) -> Violation | None:

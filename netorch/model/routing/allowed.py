@@ -32,6 +32,9 @@ def violation_of_words(
     if words.kind not in SUPPORTED:
         known = ", ".join(sorted(kind.value for kind in SUPPORTED))
         return Violation(f"{NOUNS[words.kind]}s ({words.kind.value}) are not supported yet", f"choose one of {known}")
+    if words.kind is TargetKind.ENDPOINT:
+        fix = "netorch endpoint modify ENDPOINT --add-route-table TABLE"
+        return Violation(f"{words.target} is a gateway endpoint, whose routes come with it", fix)
     if words.destination.startswith(LIST_PREFIX):
         local = words.kind is TargetKind.LOCAL
         return Violation("only the ranges of the VPC are local, a prefix list is not", "choose another target") if local else None

@@ -31,6 +31,9 @@ def check_service(key: str, service: GatewayService) -> None:
     need("upstream", endpoint_rules.upstream(service.upstream))
     if service.tls:
         need("tls", endpoint_rules.socket_address(service.tls))
+    for host in service.hosts:
+        need("hosts", endpoint_rules.host_name(host))
+    need_single("hosts", service.hosts)
     need_labels(service)
 
 

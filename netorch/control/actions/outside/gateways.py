@@ -21,6 +21,7 @@ from netorch.control.base.structure import delete_part
 from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError, UnreadableRecord
 from netorch.model.mapping import GatewayMapping
+from netorch.model.outside.endpoint import VpcEndpoint
 from netorch.model.outside.gateway import GatewayRecord, InternetGateway, OnlyGateway
 from netorch.model.outside.vpn import VirtualPrivateGateway
 from netorch.model.routing.next_hop import clashes
@@ -32,7 +33,7 @@ from netorch.records.read import Stored, get, read, read_all, read_vpc
 from netorch.store.base import Store
 
 G = TypeVar("G", bound=GatewayRecord)
-Only = TypeVar("Only", bound=OnlyGateway)
+Placed = TypeVar("Placed", bound=OnlyGateway | VpcEndpoint)
 
 
 class OnlyGatewayInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,8 +77,8 @@ def refuse_second(vpc: Vpc, kind: type[OnlyGateway], known: Iterable[str]) -> No
         raise ApiError("Resource.AlreadyAssociated", text)
 
 
-def gateway_writes(writes: Writes, store: Store, caller: Caller, vpc: Vpc, wanted: Only) -> Only:
-    """Add a VPC's first gateway of a kind, on the pair of its others, else of its addresses, and return it.
+def gateway_writes(writes: Writes, store: Store, caller: Caller, vpc: Vpc, wanted: Placed) -> Placed:
+    """Add a gateway of a VPC, on the pair of its others, else of its addresses, and return it.
 
     `wanted` has no id yet. The guard of the VPC's structure is the caller's. Raises ApiError.
     """
@@ -89,7 +90,9 @@ def gateway_writes(writes: Writes, store: Store, caller: Caller, vpc: Vpc, wante
     return gateway
 
 
-def put_on(writes: Writes, caller: Caller, vpc: Vpc, pair: Pair, targets: list[str], wanted: Only) -> tuple[Only, GatewayMapping]:
+def put_on(
+    writes: Writes, caller: Caller, vpc: Vpc, pair: Pair, targets: list[str], wanted: Placed
+) -> tuple[Placed, GatewayMapping]:
     """Add a gateway that a pair carries, and return it; `wanted` has no id yet.
 
     `targets` are the ids of the VPC's other targets of routes.

@@ -11,13 +11,14 @@ from netorch.control.base import checks
 from netorch.control.base.edge_users import unheard_by
 from netorch.control.base.pairs import edges_of
 from netorch.control.base.pools import capacity, each_claim, hold_down
-from netorch.control.base.ranges import change_pools, refuse_taken, remove_pool, revision_of
+from netorch.control.base.ranges import change_pools, refuse_services, refuse_taken, remove_pool, revision_of
 from netorch.control.base.uses import use_key
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
 from netorch.model import rules
 from netorch.model.addr import Prefix, parse_ip, parse_prefix
 from netorch.model.eni import Host
+from netorch.model.outside.endpoint import GatewayService
 from netorch.model.outside.public import AddressPool
 from netorch.model.vpc import Tags
 from netorch.records import keys
@@ -90,15 +91,23 @@ def _new_ranges(writes: Writes, store: Store, where: str, cidrs: Sequence[str]) 
     change_pools(writes, partial(revision_of, store))
     pools = [stored.record for stored in listed(store, keys.pool_prefix(), AddressPool).values()]
     names = [decode(kv, str) for kv in store.list(keys.vteps()).kvs]
-    return new_ranges(where, cidrs, pools, [read_named(store, Host, name).record for name in names])
+    services = [stored.record for stored in listed(store, keys.service_prefix(), GatewayService).values()]
+    return new_ranges(where, cidrs, pools, [read_named(store, Host, name).record for name in names], services)
 
 
-def new_ranges(where: str, cidrs: Iterable[str], pools: Collection[AddressPool], hosts: Collection[Host]) -> tuple[str, ...]:
-    """Return new ranges in canonical form beside pools and hosts. Raises ApiError for a bad range, or one that is taken."""
+def new_ranges(
+    where: str,
+    cidrs: Iterable[str],
+    pools: Collection[AddressPool],
+    hosts: Collection[Host],
+    services: Collection[GatewayService],
+) -> tuple[str, ...]:
+    """Return new ranges in canonical form beside all others. Raises ApiError for a bad range, or one that is taken."""
     found: list[Prefix] = []
     for text in cidrs:
         new = checks.cidr(text, where, "InvalidParameterValue", rules.public_cidr)
         refuse_taken(where, new, pools, hosts)
+        refuse_services(where, new, services)
         if any(new.overlaps(other) for other in found):
             raise invalid(where, f"{new} is named twice, or overlaps another range of the same pool", "name each address once")
         found.append(new)

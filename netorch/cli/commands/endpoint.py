@@ -1,0 +1,316 @@
+"""`netorch endpoint`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from netorch.cli.context import Session, action, complete, pass_session, tag_option
+from netorch.cli.nouns import (
+    Actions,
+    Delete,
+    Noun,
+    add_common,
+    add_delete,
+    add_list,
+    add_show,
+    add_tagging,
+    resource_argument,
+)
+from netorch.cli.output import Columns, output_option, show_record, show_records
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from netorch.control.actions.endpoints.gateway import EndpointInfo
+    from netorch.control.actions.endpoints.services import ServiceInfo
+    from netorch.model.outside.endpoint import BucketPolicy
+
+COLUMNS = Columns(("name", "vpc", "type", "service_name", "route_tables", "state"), ("prefixes", "pair", "edges", "tags", "id"))
+SERVICE_COLUMNS = Columns(("name", "service_name", "prefixes", "hosts", "endpoints"), ("upstream", "tls", "tags"))
+BUCKET_COLUMNS = Columns(("name", "service", "for", "policy"), ("tags",))
+_SERVICE_OPERATORS = ("upstream", "tls", "endpoints")
+
+
+@click.group()
+def command() -> None:
+    """Gateway endpoints: ways of VPCs to services such as S3, without an internet gateway. Services are the operator's."""
+
+
+def row(info: EndpointInfo) -> dict[str, Any]:
+    """Return an endpoint as it is shown."""
+    return {
+        **msgspec.structs.asdict(info.endpoint),
+        "type": info.endpoint.type.value,
+        "state": info.endpoint.state.value,
+        "vpc": f"{info.vpc.owner}/{info.vpc.name}",
+        "service_name": info.service_name,
+        "prefixes": list(info.prefixes),
+        "route_tables": list(info.route_tables),
+        "pair": info.pair,
+        "edges": list(info.edges),
+    }
+
+
+def _actions() -> Actions:
+    from netorch.control.actions.endpoints.gateway import (
+        delete_gateway_endpoint,
+        describe_gateway_endpoint,
+        describe_gateway_endpoints,
+    )
+
+    return Actions(describe_gateway_endpoints, describe_gateway_endpoint, delete_gateway_endpoint)
+
+
+NOUN = Noun("vpce", "endpoint", COLUMNS, row, _actions, operators=("pair", "edges"))
+add_common(command, NOUN, "Delete an endpoint.\n\nThe routes to it go with it.")
+
+_policy_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@command.command()
+@click.argument("name")
+@click.option("--vpc", required=True, shell_complete=complete("vpc"))
+@click.option("--service", required=True, help="E.g. com.netorch.s3.", shell_complete=complete("gwsvc"))
+@click.option("--route-table", "tables", multiple=True, help="A table to lead to it; repeatable.", shell_complete=complete("rtb"))
+@click.option("--policy", type=_policy_file, help="A file with an IAM policy. Default: everything is permitted.")
+@tag_option
+@output_option
+@action
+def create(
+    session: Session,
+    name: str,
+    vpc: str,
+    service: str,
+    tables: tuple[str, ...],
+    policy: Path | None,
+    tags: dict[str, str],
+    output: str,
+) -> None:
+    """Create a gateway endpoint, to which route tables lead.
+
+    In these tables, the service's prefix list leads to the endpoint: `netorch route-table show TABLE`.
+    """
+    from netorch.control.actions.endpoints.gateway import create_gateway_endpoint
+
+    made = create_gateway_endpoint(
+        session.store,
+        session.caller,
+        session.id_of("vpc", vpc),
+        service,
+        name=name,
+        route_tables=session.ids_of("rtb", tables),
+        policy=_text_of(policy),
+        tags=tags,
+    )
+    NOUN.show(session, made.id, output)
+
+
+def _text_of(policy: Path | None) -> str:
+    return policy.read_text().strip() if policy is not None else ""
+
+
+@command.command()
+@resource_argument("vpce", "endpoint")
+@click.option(
+    "--add-route-table", "more", multiple=True, help="A table to lead to it; repeatable.", shell_complete=complete("rtb")
+)
+@click.option(
+    "--remove-route-table",
+    "less",
+    multiple=True,
+    help="A table to lead elsewhere; repeatable.",
+    shell_complete=complete("rtb"),
+)
+@click.option("--policy", type=_policy_file, help="A file with another IAM policy.")
+@click.option("--reset-policy", is_flag=True, help="Permit everything again.")
+@output_option
+@action
+def modify(
+    session: Session,
+    resource: str,
+    more: tuple[str, ...],
+    less: tuple[str, ...],
+    policy: Path | None,
+    reset_policy: bool,
+    output: str,
+) -> None:
+    """Change which route tables lead to an endpoint, or its policy."""
+    from netorch.control.actions.endpoints.gateway import modify_gateway_endpoint
+
+    if reset_policy and policy is not None:
+        raise click.UsageError("--policy and --reset-policy exclude each other")
+    changed = modify_gateway_endpoint(
+        session.store,
+        session.caller,
+        session.id_of("vpce", resource),
+        add_route_tables=session.ids_of("rtb", more),
+        remove_route_tables=session.ids_of("rtb", less),
+        policy=_text_of(policy) if policy is not None or reset_policy else None,
+    )
+    NOUN.show(session, changed.id, output)
+
+
+@command.group("service")
+def services() -> None:
+    """Services that gateway endpoints lead to. The operator creates them."""
+
+
+def service_row(info: ServiceInfo) -> dict[str, Any]:
+    """Return a service as the operator sees it."""
+    return {
+        **msgspec.structs.asdict(info.service),
+        "service_name": info.service.service_name,
+        "endpoints": info.endpoints,
+    }
+
+
+def _seen(session: Session, info: ServiceInfo) -> dict[str, Any]:
+    found = service_row(info)
+    return found if session.caller.operator else {key: value for key, value in found.items() if key not in _SERVICE_OPERATORS}
+
+
+def _service_rows(session: Session, _vpc: str | None, _output: str) -> list[dict[str, Any]]:
+    from netorch.control.actions.endpoints.services import describe_services
+
+    return [_seen(session, info) for info in describe_services(session.store, session.caller)]
+
+
+def _show_services(session: Session, names: Sequence[str], output: str) -> None:
+    from netorch.control.actions.endpoints.services import describe_service
+
+    show_records([_seen(session, describe_service(session.store, session.caller, name)) for name in names], output)
+
+
+def _delete_service() -> Delete:
+    from netorch.control.actions.endpoints.services import delete_service
+
+    return delete_service
+
+
+add_list(services, "List services.", SERVICE_COLUMNS, _service_rows, within_vpcs=False)
+add_show(services, "gwsvc", "service", "Show services.", _show_services)
+add_tagging(services, "gwsvc", "service")
+add_delete(services, "gwsvc", "service", "Delete services that no endpoint leads to.", _delete_service)
+
+_prefixes_help = "Addresses at which VPCs reach it, e.g. 198.19.0.0/24; repeatable."
+_upstream_help = "Where edges reach it from outside: http://ADDRESS:PORT."
+_tls_help = "ADDRESS:PORT to which TLS is passed on as it is; without it there is no TLS."
+_host_help = "A name by which VPCs know it, e.g. s3.example.net; repeatable."
+
+
+@services.command("create")
+@click.argument("name")
+@click.option("--prefix", "prefixes", multiple=True, required=True, help=_prefixes_help)
+@click.option("--upstream", required=True, help=_upstream_help)
+@click.option("--tls", default="", help=_tls_help)
+@click.option("--host", "hosts", multiple=True, help=f"{_host_help} Default: NAME.netorch.internal.")
+@tag_option
+@output_option
+@action
+def create_service(
+    session: Session,
+    name: str,
+    prefixes: tuple[str, ...],
+    upstream: str,
+    tls: str,
+    hosts: tuple[str, ...],
+    tags: dict[str, str],
+    output: str,
+) -> None:
+    """Create a service, such as s3."""
+    from netorch.control.actions.endpoints import services as actions
+
+    made = actions.create_service(
+        session.store, session.caller, name=name, prefixes=prefixes, upstream=upstream, tls=tls, hosts=hosts, tags=tags
+    )
+    _show_services(session, [made.name], output)
+
+
+@services.command("modify")
+@resource_argument("gwsvc", "service")
+@click.option("--prefix", "prefixes", multiple=True, help=f"{_prefixes_help} These take the place of all others.")
+@click.option("--upstream", default="", help=_upstream_help)
+@click.option("--tls", default=None, help=f"{_tls_help} '' for none.")
+@click.option("--host", "hosts", multiple=True, help=f"{_host_help} These take the place of all others.")
+@output_option
+@action
+def modify_service(
+    session: Session,
+    resource: str,
+    prefixes: tuple[str, ...],
+    upstream: str,
+    tls: str | None,
+    hosts: tuple[str, ...],
+    output: str,
+) -> None:
+    """Change a service. VPCs that use it follow."""
+    from netorch.control.actions.endpoints import services as actions
+
+    changed = actions.modify_service(
+        session.store, session.caller, resource, prefixes=prefixes, upstream=upstream, tls=tls, hosts=hosts
+    )
+    _show_services(session, [changed.name], output)
+
+
+@command.group("bucket-policy")
+def buckets() -> None:
+    """Policies of buckets. The operator says whose a bucket is; its owner says who may use it, and by which VPCs."""
+
+
+def _bucket_rows(session: Session, _vpc: str | None, _output: str) -> list[dict[str, Any]]:
+    from netorch.control.actions.endpoints.buckets import describe_buckets
+
+    return [bucket_row(bucket) for bucket in describe_buckets(session.store, session.caller)]
+
+
+def bucket_row(bucket: BucketPolicy) -> dict[str, Any]:
+    """Return a bucket as it is shown: `for` is its owner, who is no part of its name."""
+    found = msgspec.structs.asdict(bucket)
+    return {"for" if field == "owner" else field: value for field, value in found.items()}
+
+
+def _show_buckets(session: Session, names: Sequence[str], output: str) -> None:
+    from netorch.control.actions.endpoints.buckets import describe_bucket
+
+    show_records([bucket_row(describe_bucket(session.store, session.caller, name)) for name in names], output)
+
+
+def _delete_bucket() -> Delete:
+    from netorch.control.actions.endpoints.buckets import delete_bucket_policy
+
+    return delete_bucket_policy
+
+
+add_list(buckets, "List buckets that have an owner.", BUCKET_COLUMNS, _bucket_rows, within_vpcs=False)
+add_show(buckets, "bucket", "bucket", "Show buckets.", _show_buckets)
+add_tagging(buckets, "bucket", "bucket")
+add_delete(buckets, "bucket", "bucket", "Delete policies. The operator makes a bucket nobody's by that.", _delete_bucket)
+
+
+@buckets.command("put")
+@click.argument("bucket", shell_complete=complete("bucket"))
+@click.option("--policy", type=_policy_file, help="A file with an IAM policy. Default: none.")
+@click.option("--for", "owner", default="", metavar="OWNER", help="Whose the bucket is; the operator says so.")
+@click.option("--service", default="", help="The service that it is of; the operator says so.", shell_complete=complete("gwsvc"))
+@output_option
+@action
+def put(session: Session, bucket: str, policy: Path | None, owner: str, service: str, output: str) -> None:
+    """Give a bucket a policy in place of the one that it has."""
+    from netorch.control.actions.endpoints.buckets import put_bucket_policy
+
+    made = put_bucket_policy(session.store, session.caller, bucket, _text_of(policy), service=service, owner=owner)
+    show_record(bucket_row(made), output)
+
+
+@buckets.command("get")
+@click.argument("bucket", shell_complete=complete("bucket"))
+@pass_session
+def get(session: Session, bucket: str) -> None:
+    """Print a bucket's policy as it was written. Nothing: it has none."""
+    from netorch.control.actions.endpoints.buckets import describe_bucket
+
+    click.echo(describe_bucket(session.store, session.caller, bucket).policy)

@@ -1,0 +1,213 @@
+"""Services of the operator's that gateway endpoints lead to. Customers see which there are, and nothing of what is behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import msgspec
+
+from netorch.control.base import checks
+from netorch.control.base.endpoints.gateway import (
+    need,
+    read_service,
+    refuse_own_ranges,
+    service_mark,
+    service_prefixes,
+    with_prefixes,
+)
+from netorch.control.base.ranges import change_pools, refuse_services, refuse_taken, revision_of
+from netorch.control.base.writes import Writes, attempt
+from netorch.errors import ApiError
+from netorch.model.addr import parse_prefix
+from netorch.model.eni import Host
+from netorch.model.ids import vni_of
+from netorch.model.outside import endpoint_rules
+from netorch.model.outside.endpoint import BucketPolicy, GatewayService
+from netorch.model.outside.public import AddressPool
+from netorch.model.security import PrefixList
+from netorch.model.vpc import Tags, Vpc
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.codec import decode
+from netorch.records.errors import in_use, invalid
+from netorch.records.read import get, listed, read_all, read_named
+from netorch.store.base import Store
+
+
+class ServiceInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A service, and how many endpoints lead to it."""
+
+    service: GatewayService
+    endpoints: int
+
+
+def operator_only(caller: Caller, where: str) -> None:
+    """Refuse a change by anybody else. Raises ApiError: UnauthorizedOperation."""
+    if not caller.operator:
+        raise ApiError("UnauthorizedOperation", f"{where}: services are the operator's; ask him to change it")
+
+
+def create_service(
+    store: Store,
+    caller: Caller,
+    *,
+    name: str,
+    prefixes: Sequence[str],
+    upstream: str,
+    tls: str = "",
+    hosts: Sequence[str] = (),
+    tags: Tags | None = None,
+) -> GatewayService:
+    """Return a new service, which VPCs reach at any address of its prefixes, and edges at `upstream`.
+
+    Raises:
+      ApiError: UnauthorizedOperation; InvalidParameterValue for a bad or taken name, a bad value, or a prefix that overlaps
+        another service's, an address pool, or the address or uplink of a host; MissingParameter without a prefix.
+    """
+    where = f"service {name!r}"
+    operator_only(caller, where)
+    need(where, endpoint_rules.service_name(name))
+
+    def decide() -> tuple[Writes, GatewayService]:
+        if store.get(keys.service(name)) is not None:
+            raise invalid(where, "there is one of that name", "choose another name, or change that one")
+        names = tuple(hosts) or (f"{name}.{endpoint_rules.DOMAIN}",)
+        made = GatewayService(name=name, prefixes=(), upstream=upstream, tls=tls, hosts=names, tags=checks.tags(where, tags))
+        _check(where, made)
+        writes = Writes()
+        made = msgspec.structs.replace(made, prefixes=_new_prefixes(writes, store, where, name, prefixes))
+        writes.create(keys.service(name), made)
+        return writes, made
+
+    return attempt(store, decide)
+
+
+def _check(where: str, service: GatewayService) -> None:
+    """Refuse a service with bad values. Raises ApiError: InvalidParameterValue."""
+    need(where, endpoint_rules.upstream(service.upstream))
+    if service.tls:
+        need(where, endpoint_rules.socket_address(service.tls))
+    for host in service.hosts:
+        need(where, endpoint_rules.host_name(host))
+
+
+def _new_prefixes(writes: Writes, store: Store, where: str, name: str, texts: Sequence[str]) -> tuple[str, ...]:
+    """Return a service's prefixes, and add the guard of all ranges that must be none of these. Raises ApiError."""
+    change_pools(writes, partial(revision_of, store))
+    found = service_prefixes(where, texts)
+    pools = [stored.record for stored in listed(store, keys.pool_prefix(), AddressPool).values()]
+    names = [decode(kv, str) for kv in store.list(keys.vteps()).kvs]
+    hosts = [read_named(store, Host, host).record for host in names]
+    others = [stored.record for stored in listed(store, keys.service_prefix(), GatewayService).values()]
+    for text in found:
+        prefix = parse_prefix(text)
+        refuse_taken(where, prefix, pools, hosts)
+        refuse_services(where, prefix, (other for other in others if other.name != name))
+    return found
+
+
+def modify_service(
+    store: Store,
+    caller: Caller,
+    name: str,
+    *,
+    prefixes: Sequence[str] = (),
+    upstream: str = "",
+    tls: str | None = None,
+    hosts: Sequence[str] = (),
+) -> GatewayService:
+    """Return a service with other values; what is left out stays. New prefixes come into each VPC that uses the service.
+
+    What is interrupted is completed by the next call with the same prefixes.
+
+    Raises:
+      ApiError: UnauthorizedOperation, InvalidServiceName, InvalidParameterValue as in `create_service`, or for a prefix that
+        overlaps a range of a VPC that uses the service.
+    """
+    where = f"service {name!r}"
+    operator_only(caller, where)
+
+    def decide() -> tuple[Writes, GatewayService]:
+        mark = revision_of(store, service_mark(name))
+        stored = read_service(store, name)
+        changed = msgspec.structs.replace(
+            stored.record,
+            upstream=upstream or stored.record.upstream,
+            tls=stored.record.tls if tls is None else tls,
+            hosts=tuple(hosts) or stored.record.hosts,
+        )
+        _check(where, changed)
+        writes = Writes()
+        if prefixes:
+            changed = msgspec.structs.replace(changed, prefixes=_new_prefixes(writes, store, where, name, prefixes))
+            for vni in _users(store, name):
+                if (vpc := get(store, keys.vpc(vni), Vpc)) is not None:
+                    refuse_own_ranges(where, vpc.record, changed.prefixes)
+        writes.expect(service_mark(name), mark)
+        writes.change(keys.service(name), stored.mod_revision, changed)
+        return writes, changed
+
+    changed = attempt(store, decide)
+    for vni in _users(store, name) if prefixes else ():
+        attempt(store, partial(_renew, store, where, vni, changed))
+    return changed
+
+
+def _renew(store: Store, where: str, vni: int, service: GatewayService) -> tuple[Writes, None]:
+    """Return what gives a VPC's list of a service the service's prefixes as they are now. Raises ApiError."""
+    writes, vpc = Writes(), get(store, keys.vpc(vni), Vpc)
+    for stored in read_all(store, PrefixList, vni).values() if vpc is not None else ():
+        renewed = with_prefixes(stored.record, service)
+        if vpc is not None and stored.record.service == service.name and renewed != stored.record:
+            refuse_own_ranges(where, vpc.record, service.prefixes)
+            writes.expect(keys.vpc(vni), vpc.mod_revision)
+            writes.change(keys.resource(stored.record.id), stored.mod_revision, renewed)
+    return writes, None
+
+
+def _users(store: Store, name: str) -> list[int]:
+    """Return the VNIs of the VPCs that have an endpoint of a service."""
+    return sorted({vni_of(kv.key.rpartition("/")[2]) for kv in store.list(keys.service_uses(name)).kvs})
+
+
+def delete_service(store: Store, caller: Caller, name: str) -> None:
+    """Delete a service that no endpoint leads to, and no bucket is of.
+
+    Raises:
+      ApiError: UnauthorizedOperation, InvalidServiceName, DependencyViolation.
+    """
+    operator_only(caller, f"service {name!r}")
+
+    def decide() -> tuple[Writes, None]:
+        mark = revision_of(store, service_mark(name))
+        stored = read_service(store, name)
+        if users := store.list(keys.service_uses(stored.record.name)).kvs:
+            raise in_use("gwsvc", name, f"{len(users)} endpoint(s)", "their owners delete these first: netorch endpoint list")
+        buckets = (found.record for found in listed(store, keys.bucket_prefix(), BucketPolicy).values())
+        if held := [bucket.name for bucket in buckets if bucket.service == stored.record.name]:
+            raise in_use("gwsvc", name, f"bucket(s) {', '.join(held)}", "delete their policies first")
+        writes = Writes()
+        change_pools(writes, partial(revision_of, store))
+        writes.delete(service_mark(stored.record.name), mark)
+        writes.delete(keys.service(stored.record.name), stored.mod_revision)
+        return writes, None
+
+    attempt(store, decide)
+
+
+def describe_services(store: Store, caller: Caller) -> list[ServiceInfo]:
+    """Return all services by name: EC2's DescribeVpcEndpointServices. Raises UnreadableRecord."""
+    del caller  # everybody may know which there are
+    found = (stored.record for stored in listed(store, keys.service_prefix(), GatewayService).values())
+    return [_info(store, service) for service in sorted(found, key=lambda one: one.name)]
+
+
+def describe_service(store: Store, caller: Caller, name: str) -> ServiceInfo:
+    """Return one service. Raises ApiError: InvalidServiceName."""
+    del caller
+    return _info(store, read_service(store, name).record)
+
+
+def _info(store: Store, service: GatewayService) -> ServiceInfo:
+    return ServiceInfo(service=service, endpoints=len(store.list(keys.service_uses(service.name)).kvs))

@@ -1,0 +1,1 @@
+"""What commands and plans decide alike about endpoints."""
