@@ -148,7 +148,7 @@ def gateway_table(
     nat_id: str, vni: int, addresses: Sequence[str], subnet: Subnet, acl: NetworkAcl, ports: str = PORTS
 ) -> NftTable:
     """Return the table of a gateway's namespace: the addresses and ports that connections get, and the ACL of its subnet."""
-    arriving, leaving = (_border(subnet, acl, direction) for direction in (Direction.INGRESS, Direction.EGRESS))
+    arriving, leaving = (border("acl", "", subnet, acl, direction) for direction in (Direction.INGRESS, Direction.EGRESS))
     body = _TABLE.replace("ACLS", "\n".join(filter(None, (arriving[0], leaving[0]))))
     body = body.replace("VPC_DROP_SETS", VPC_DROP_SETS).replace("DROP_CHAINS", _DROP_CHAINS)
     body = body.replace("ARRIVING", arriving[1]).replace("LEAVING", leaving[1])
@@ -162,26 +162,32 @@ def _translation(addresses: Sequence[str], ports: str) -> tuple[list[str], list[
     each = [[f"meta l4proto {{ tcp, udp }} snat ip to {address}:{ports}", f"snat ip to {address}"] for address in addresses]
     if len(each) == 1:
         return [], each[0]
-    chains = [_block("chain", f"address_{place}", rules) for place, rules in enumerate(each)]
+    chains = [block("chain", f"address_{place}", rules) for place, rules in enumerate(each)]
     hashed = f"jhash ip saddr . ip daddr mod {len(each)} seed {SEED:#x}"
     return chains, [f"{hashed} {place} goto address_{place}" for place in range(len(each))]
 
 
-def _border(subnet: Subnet, acl: NetworkAcl, direction: Direction) -> tuple[str, str]:
-    """Return the ACL's chain and sets for one direction, and the rule that leads there; nothing for an ACL without limits."""
+def border(name: str, ifname: str, subnet: Subnet, acl: NetworkAcl, direction: Direction) -> tuple[str, str]:
+    """Return the ACL's chain and sets for one direction, and the rule that leads there; nothing for an ACL without limits.
+
+    `ifname` is the device in the gateway's namespace that is in the subnet, where there are several.
+    """
     if allows_everything(acl, direction):
         return "", ""
-    far = "daddr" if direction is Direction.EGRESS else "saddr"
-    chain = acl_chain(f"acl_{direction.value}_rules", acl, direction)
-    sets = [_block("set", held.name, [*held.spec.split("; "), _elements(held)]) for held in chain.sets]
-    return "\n".join((*sets, _block("chain", chain.name, chain.rules))), f"ip {far} != {subnet.cidr} jump {chain.name}"
+    far, by = ("daddr", "oifname") if direction is Direction.EGRESS else ("saddr", "iifname")
+    chain = acl_chain(f"{name}_{direction.value}_rules", acl, direction)
+    sets = [block("set", held.name, [*held.spec.split("; "), elements(held)]) for held in chain.sets]
+    device = f'{by} "{ifname}" ' if ifname else ""
+    return "\n".join((*sets, block("chain", chain.name, chain.rules))), f"{device}ip {far} != {subnet.cidr} jump {chain.name}"
 
 
-def _elements(held: ChainSet) -> str:
+def elements(held: ChainSet) -> str:
+    """Return the line of a set's elements in the text of a table."""
     return f"elements = {{ {', '.join(held.elements)} }}"
 
 
-def _block(kind: str, name: str, lines: Iterable[str]) -> str:
+def block(kind: str, name: str, lines: Iterable[str]) -> str:
+    """Return a set or chain in the text of a table."""
     return "\n    ".join((f"{kind} {name} {{", *lines)) + "\n}"
 
 

@@ -118,11 +118,21 @@ def _entries(referred: Mapping[str, int], identities: Iterable[Sequence[str]]) -
 
 def group_chain(name: str, view: VpcView, rules: GroupRules, groups: Sequence[str], direction: Direction) -> NftChain:
     """Return the chain for what interfaces with these groups send (EGRESS) or receive (INGRESS). Raises CompileError."""
+    return _group_chain(_Chain(view.vni, name, direction).with_known(), name, view, rules, groups, direction)
+
+
+def first_packet_chain(name: str, view: VpcView, rules: GroupRules, groups: Sequence[str]) -> NftChain:
+    """Return the chain for what begins connections to interfaces with these groups. Raises CompileError."""
+    return _group_chain(_Chain(view.vni, name, Direction.INGRESS), name, view, rules, groups, Direction.INGRESS)
+
+
+def _group_chain(
+    chain: _Chain, name: str, view: VpcView, rules: GroupRules, groups: Sequence[str], direction: Direction
+) -> NftChain:
     own = list(rules.of(groups, direction))
     permitted, answers = rules.by_prefix(own), rules.by_prefix(rules.of(groups, direction.other))
     versions = (4, 6) if view.dual_stack else (4,)
     closed = [version for version in versions if permitted.get(_anywhere(version), NOTHING) != EVERYTHING]
-    chain = _Chain(view.vni, name, direction)
     for version in versions:
         free, answering = _untracked(permitted, answers, version), _untracked(answers, permitted, version)
         chain.look_up(port_lookup(f"{name}.free{version}", version, "dport", free), chain.untracked)
@@ -150,16 +160,22 @@ class _Chain:
         # Verdicts of policy.skeleton.
         self.untracked = "goto freely_sent" if sends else "goto freely_received"
         self.tracked = "goto sent" if sends else "goto received"
-        # No `ct state` with it: a tracked connection that nobody has answered yet, a stream of datagrams, outlives its rule too.
-        end = "egress" if sends else "ingress"
-        self.rules = [f"ct direction . ct mark @tracked_{end} jump known_{end}"]
-        if sends:
-            self.rules.append(f"meta mark {SENT} return")  # what `known_egress` lets pass to an interface of this host
+        self.rules: list[str] = []
+        self._direction = direction
         self._vni = vni
         self._name = name
         self._address = "daddr" if sends else "saddr"
         self._refusal = "goto drop_sg_egress" if sends else "goto drop_sg_ingress"
         self._sets: list[ChainSet] = []
+
+    def with_known(self) -> _Chain:
+        """Return the chain as one in which packets of tracked connections pass first."""
+        # No `ct state` with it: a tracked connection that nobody has answered yet, a stream of datagrams, outlives its rule too.
+        end = self._direction.value
+        self.rules = [f"ct direction . ct mark @tracked_{end} jump known_{end}"]
+        if self._direction is Direction.EGRESS:
+            self.rules.append(f"meta mark {SENT} return")  # what `known_egress` lets pass to an interface of this host
+        return self
 
     def far(self, version: int) -> str:
         """Return the address of the other end."""

@@ -11,14 +11,15 @@ What a moving address means for each host (A old, B new; see netorch.model.mappi
 An edge that carries a gateway of the VPC speaks for the outside: for any address but those of the VPC's ranges and of its active
 peers', whatever is mapped there. 192.0.0.8, in whose name routers without an address send ICMP errors, is outside as well.
 
-The edges of a NAT gateway may send in the name of its private address, too.
+The edges of a NAT gateway may send in the name of its private address, too, and those of an interface endpoint in the names of
+its addresses: in the consumer's VPC those of the endpoint, in the provider's that of its connection.
 
 An active peer's host may send from the peer's addresses, with the VNI of the VPC that it sends to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from netorch.compiler.base import (
@@ -35,10 +36,12 @@ from netorch.compiler.base import (
     VpcPart,
     VpcView,
 )
+from netorch.compiler.interface_endpoint import EndpointEnd
 from netorch.compiler.nat import Nat
 from netorch.model.addr import Prefix
 from netorch.model.eni import NetworkInterface, Role
 from netorch.model.mapping import GatewayMapping, Mapping, MoveDirection
+from netorch.model.outside.endpoint_service import EndpointConnection
 from netorch.model.outside.gateway import NatGateway
 from netorch.model.routing.effective import ranges_of
 from netorch.model.vpc import Vpc
@@ -86,9 +89,19 @@ def _speakers(view: VpcView) -> Iterator[KernelObject]:
 def _translators(view: VpcView) -> Iterator[KernelObject]:
     """Yield the right of the edges that carry a NAT gateway to send in its name."""
     for nat in view.of(Nat):
-        for seat in nat.gateway.seats:
-            for address in nat.addresses if seat.host != view.host.host.name else ():
-                yield from _accept("senders", seat.vtep, view.vni, address)
+        yield from _in_the_name(view, nat.gateway, nat.addresses)
+
+
+def _endpoints(view: VpcView) -> Iterator[KernelObject]:
+    """Yield the right of edges to answer as endpoints of the VPC, and to speak as the consumers of its services."""
+    for end in view.of(EndpointEnd):
+        yield from _in_the_name(view, end.gateway, end.addresses)
+
+
+def _in_the_name(view: VpcView, gateway: Gateway, addresses: Iterable[str]) -> Iterator[KernelObject]:
+    for seat in gateway.seats:
+        for address in addresses if seat.host != view.host.host.name else ():
+            yield from _accept("senders", seat.vtep, view.vni, address)
 
 
 def _inside(view: VpcView) -> list[Prefix]:
@@ -120,11 +133,12 @@ class Verify:
     """Yields the underlay's table, and of each mapping the right to send from its address."""
 
     name: Final = "verify"
-    reads: Final[frozenset[type]] = frozenset({Mapping, NetworkInterface, GatewayMapping, NatGateway})
+    reads: Final[frozenset[type]] = frozenset({Mapping, NetworkInterface, GatewayMapping, NatGateway, EndpointConnection})
     parts: Final[tuple[Part, ...]] = (
         HostPart(id="verify.host", compile=_table),
         VpcPart(id="verify.speakers", compile=_speakers, inputs=frozenset({HostView, Vpc, Peer, Middlebox, Gateway})),
         VpcPart(id="verify.nat", compile=_translators, inputs=frozenset({HostView, Nat})),
+        VpcPart(id="verify.endpoints", compile=_endpoints, inputs=frozenset({HostView, EndpointEnd})),
         MappingPart(id="verify.mapping", compile=_rights, inputs=frozenset({HostView, LocalPeer})),
         # An edge takes nothing from peers: a VPC's gateways serve the VPC alone.
         PeerMappingPart(id="verify.peer", compile=_senders, inputs=frozenset({HostView}), role=Role.HYPERVISOR),

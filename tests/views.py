@@ -26,6 +26,7 @@ from netorch.compiler.base import (
     VpcView,
 )
 from netorch.compiler.egress import EgressOnly
+from netorch.compiler.interface_endpoint import Backend, EndpointEnd
 from netorch.compiler.nat import Nat
 from netorch.compiler.private import LocalTunnel, LocalVif
 from netorch.compiler.registry import Objects, compile_mapping_part, compile_slice, parts_of
@@ -55,13 +56,14 @@ def make_view(
     gateways: Iterable[Gateway] = (),
     nats: Iterable[Nat] = (),
     egress_only: Iterable[EgressOnly] = (),
+    endpoints: Iterable[EndpointEnd | Backend] = (),
     public: Iterable[PublicMapping] = (),
     private: Iterable[LocalTunnel | LocalVif | VirtualPrivateGateway | Reach] = (),
     zone: int = 1,
     mtus: Mapping[str, int] | None = None,
 ) -> VpcView:
     """Return a view with every input of the compilers."""
-    here, linked, sites = tuple(local), tuple(peers), tuple(private)
+    here, linked, sites, ends = tuple(local), tuple(peers), tuple(private), tuple(endpoints)
     return VpcView(
         vni=vpc.vni,
         inputs={
@@ -80,6 +82,7 @@ def make_view(
             Nat: tuple(nats),
             EgressOnly: tuple(egress_only),
             PublicMapping: tuple(public),
+            **{kind: tuple(found for found in ends if type(found) is kind) for kind in (EndpointEnd, Backend)},
             **{
                 kind: tuple(found for found in linked if type(found) is kind)
                 for kind in (Peer, LocalPeer, RoutesToPeer, RoutesFromPeer, PeerIdentity)

@@ -15,12 +15,14 @@ from typing import Final
 import msgspec
 
 from netorch.agent.indexes.elastic_ips import ElasticIps
+from netorch.agent.indexes.endpoint_ends import consumers_of
 from netorch.agent.indexes.handovers import Handovers
 from netorch.agent.indexes.peerings import Peerings
 from netorch.agent.indexes.private_ends import PrivateEnds
 from netorch.agent.indexes.seats import Seats
 from netorch.agent.indexes.underlay_mtus import UnderlayMtus
 from netorch.compiler.base import Gateway, Identity, LocalPeer, Middlebox, Peer, PeerIdentity, Phase, RoutesFromPeer
+from netorch.compiler.interface_endpoint import Backend
 from netorch.compiler.private import LocalTunnel, LocalVif
 from netorch.errors import NewerRecord, UnreadableRecord
 from netorch.model.addr import parse_prefix
@@ -288,6 +290,8 @@ class Records(Mirror):
             self.underlay_mtus.follow((vni, change.name), change.before, change.after)
         if change.of is PublicMapping:
             self.elastic_ips.update(vni, change.before, change.after)
+        for consumer in self._carried.intersection(consumers_of(self.vpcs[vni], change.of)):
+            self.dirty.mark(consumer, Backend)
         if change.of is PeeringConnection:
             self._set_peers(vni)
         elif change.of is Vpc:
@@ -295,8 +299,7 @@ class Records(Mirror):
                 self.dirty.mark(other, Peer)
         elif change.of is FlowLog:
             (self.logged.add if self.vpcs[vni].of(FlowLog) else self.logged.discard)(vni)
-        before, after = change.before, change.after
-        boxes = self.middleboxes_of(vni)
+        before, after, boxes = change.before, change.after, self.middleboxes_of(vni)
         if (change.of is NetworkInterface and boxes.set_interface(change.name, after)) or (
             change.of is RouteTable and boxes.set_table(change.name, after)
         ):

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar, get_args
 
 import msgspec
 
+from netorch.agent.indexes.endpoint_ends import backend, endpoint_ends, needed, ports_of_endpoints
 from netorch.agent.numbers import Numbers
 from netorch.agent.records import Records
 from netorch.compiler.base import (
@@ -31,6 +32,7 @@ from netorch.compiler.base import (
     VpcView,
 )
 from netorch.compiler.egress import EgressOnly, egress_subnets
+from netorch.compiler.interface_endpoint import Backend, EndpointEnd
 from netorch.compiler.nat import Nat
 from netorch.compiler.private import LocalTunnel, LocalVif, local_tunnels, local_vifs
 from netorch.compiler.tables import local_tables, routes_to_peers, subnets_apart, table_routes
@@ -41,6 +43,7 @@ from netorch.model.mapping import GatewayMapping, Reach
 from netorch.model.mapping import Mapping as EniMapping
 from netorch.model.outside.direct_connect import VirtualInterface
 from netorch.model.outside.endpoint import VpcEndpoint
+from netorch.model.outside.endpoint_service import EndpointConnection
 from netorch.model.outside.gateway import EgressOnlyInternetGateway, NatGateway
 from netorch.model.outside.vpn import VpnConnection
 from netorch.model.routing.effective import ranges_of
@@ -61,16 +64,16 @@ def local_enis(records: VpcRecords, phases: Phases) -> tuple[LocalEni, ...]:
     """Return the interfaces that are here in some phase. Raises MissingRecord."""
     found = []
     for eni_id in sorted(phases):
-        eni = _needed(records, NetworkInterface, eni_id)
-        subnet, instance = _needed(records, Subnet, eni.subnet), _needed(records, Instance, eni.instance)
+        eni = needed(records, NetworkInterface, eni_id)
+        subnet, instance = needed(records, Subnet, eni.subnet), needed(records, Instance, eni.instance)
         found.append(LocalEni(eni=eni, subnet=subnet, instance=instance, phase=phases[eni_id]))
     return tuple(found)
 
 
 def _subnets_of(records: VpcRecords, interfaces: Iterable[str]) -> list[Subnet]:
     """Return the subnets of interfaces. Raises MissingRecord."""
-    ids = {_needed(records, NetworkInterface, eni_id).subnet for eni_id in interfaces}
-    return [_needed(records, Subnet, subnet_id) for subnet_id in sorted(ids)]
+    ids = {needed(records, NetworkInterface, eni_id).subnet for eni_id in interfaces}
+    return [needed(records, Subnet, subnet_id) for subnet_id in sorted(ids)]
 
 
 def _tables_of(records: VpcRecords, subnets: Collection[Subnet]) -> list[RouteTable]:
@@ -85,7 +88,7 @@ def _tables_of(records: VpcRecords, subnets: Collection[Subnet]) -> list[RouteTa
     if main is None:
         raise MissingRecord("the record of the main route table is missing")
     named = {subnet.route_table for subnet in subnets}
-    used = [_needed(records, RouteTable, table_id) for table_id in sorted(named - {"", main.id})]
+    used = [needed(records, RouteTable, table_id) for table_id in sorted(named - {"", main.id})]
     old = [table for table in used if not table.number]
     if old and any(table.routes for table in (main, *old)):
         what = f"route table {old[0].name} ({old[0].id}) was made by a version that knew no routes, and has no number"
@@ -102,18 +105,15 @@ def _takes_packets(records: VpcRecords, target: str) -> bool:
     return found is not None and takes_packets(found)
 
 
-def _needed(records: VpcRecords, kind: type[T], resource_id: str) -> T:
-    found = records.one(kind, resource_id)
-    if found is None:
-        raise MissingRecord(f"the record {resource_id} is missing")
-    return found
-
-
 def _by_id(records: VpcRecords, kind: type[T]) -> tuple[T, ...]:
     return tuple(stored.record for _, stored in sorted(records.of(kind).items()))
 
 
-_OF_TABLES: Final = frozenset({Vpc, Subnet, NetworkInterface, RouteTable, Phase, NatGateway, GatewayMapping, VpcEndpoint})
+_OF_TABLES: Final = frozenset(
+    {Vpc, Subnet, NetworkInterface, RouteTable, Phase, NatGateway, GatewayMapping, VpcEndpoint, EndpointConnection}
+)
+_OF_ENDPOINTS: Final = frozenset({TargetKind.ENDPOINT_SERVICE, TargetKind.ENDPOINT_CONNECTION})
+_OF_ENDS: Final = frozenset({Gateway, GatewayMapping, EndpointConnection, VpcEndpoint, NetworkInterface, Subnet})
 _OF_EGRESS_ONLY: Final = frozenset({Gateway, GatewayMapping, EgressOnlyInternetGateway, Vpc, Subnet, RouteTable, PrefixList})
 _OF_ROUTES: Final = _OF_TABLES | {PrefixList, PeeringConnection, Reach}
 # What is made of records and phases: of which kinds, and how. Any other input is all records of its kind.
@@ -188,7 +188,11 @@ class Views:
             return None, str(error)
 
     def gateways(self, vni: int, _phases: Phases) -> Iterable[Gateway]:
-        """Yield the gateways of a VPC that edges carry."""
+        """Yield the gateways of a VPC that edges carry. Endpoint services and connections with them are no targets of routes."""
+        return (gateway for gateway in self._carried(vni) if gateway.kind not in _OF_ENDPOINTS)
+
+    def _carried(self, vni: int) -> Iterable[Gateway]:
+        """Yield all of a VPC that edges carry."""
         seats, mtus = self._records.seats, self._records.underlay_mtus.mtus
         for mapping in _by_id(self._records.vpcs[vni], GatewayMapping):
             if mapping.seats:
@@ -203,10 +207,24 @@ class Views:
         records = self._records.vpcs[vni]
         for gateway in self.gateways(vni, phases):
             if gateway.kind is TargetKind.NAT_GATEWAY:
-                nat = _needed(records, NatGateway, gateway.id)
-                eni = _needed(records, NetworkInterface, nat.eni)
-                subnet = _needed(records, Subnet, eni.subnet)
+                nat = needed(records, NatGateway, gateway.id)
+                eni = needed(records, NetworkInterface, nat.eni)
+                subnet = needed(records, Subnet, eni.subnet)
                 yield Nat(gateway=gateway, eni=eni, subnet=subnet, draining=tuple(nat.draining))
+
+    def endpoint_ends(self, vni: int, _phases: Phases) -> Iterable[EndpointEnd]:
+        """Yield a VPC's ends of the connections of interface endpoints. Raises MissingRecord."""
+        records, carried = self._records.vpcs[vni], {gateway.id: gateway for gateway in self._carried(vni)}
+        for found in _by_id(records, EndpointConnection) if carried else ():
+            yield from endpoint_ends(records, found, carried)
+
+    def backends(self, vni: int, _phases: Phases) -> Iterable[Backend]:
+        """Yield what is behind the endpoints of a VPC that have a seat here, as far as the services' VPCs are here."""
+        records, me = self._records.vpcs[vni], self._records.host_name
+        for found in _by_id(records, EndpointConnection):
+            mapping, provider = records.one(GatewayMapping, found.id), self._records.vpcs.get(found.provider)
+            if mapping is not None and provider is not None and any(seat.host == me for seat in mapping.seats):
+                yield from backend(provider, found)
 
     def egress_only(self, vni: int, phases: Phases) -> Iterable[EgressOnly]:
         """Yield the egress-only internet gateway of a VPC, if it has a seat here. Raises MissingRecord."""
@@ -238,7 +256,7 @@ class Views:
         subnets = _subnets_of(records, interfaces)
         used, apart = _tables_of(records, subnets), {}
         for subnet in subnets_apart(records.vpc.record, used, subnets):
-            ports = [port_name(eni_id) for eni_id in interfaces if _needed(records, NetworkInterface, eni_id).subnet == subnet.id]
+            ports = [port_name(eni_id) for eni_id in interfaces if needed(records, NetworkInterface, eni_id).subnet == subnet.id]
             apart[subnet.id] = self._numbers.vrf_of_subnet(subnet, ports)
         found = local_tables(records.vpc.record, used, subnets, apart, open_first=bool(phases))
         endpoints = (one for one in records.each(VpcEndpoint) if one.number and one.id in self._seated(records))
@@ -247,7 +265,8 @@ class Views:
     def _interfaces(self, records: VpcRecords, phases: Phases) -> list[str]:
         """Return the ids of the interfaces here, those of NAT gateways with a seat here among them."""
         seated = self._seated(records)
-        return [*phases, *(nat.eni for nat in records.each(NatGateway) if nat.id in seated)]
+        nats = (nat.eni for nat in records.each(NatGateway) if nat.id in seated)
+        return [*phases, *nats, *ports_of_endpoints(records, seated)]
 
     def _seated(self, records: VpcRecords) -> set[str]:
         """Return the ids of the gateways with a seat here."""
@@ -311,6 +330,8 @@ _LINKED: Final[dict[type, tuple[Set[type], Callable[[Views, int, Phases], Iterab
     Gateway: (frozenset({Gateway, GatewayMapping}), Views.gateways),
     Nat: (frozenset({Gateway, GatewayMapping, NatGateway, NetworkInterface, Subnet}), Views.nats),
     EgressOnly: (_OF_EGRESS_ONLY, Views.egress_only),
+    EndpointEnd: (_OF_ENDS, Views.endpoint_ends),
+    Backend: (frozenset({Backend, GatewayMapping, EndpointConnection}), Views.backends),
     LocalTable: (_OF_TABLES, Views.local_tables),
     LocalTunnel: (frozenset({LocalTunnel, Sealed, VpnConnection}), Views.local_tunnels),
     LocalVif: (frozenset({LocalVif, Sealed, VirtualInterface}), Views.local_vifs),

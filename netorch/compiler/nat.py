@@ -7,7 +7,7 @@ leads to it, and by them come the answers of those, and of the internet by the o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -51,14 +51,19 @@ class Nat(msgspec.Struct, frozen=True, kw_only=True):
 def _ways(view: VpcView) -> Iterator[KernelObject]:
     """Yield the ways to the private addresses of each NAT gateway that is on another host."""
     for nat in view.of(Nat):
-        if nat.is_used_at(view.host.host.name):
-            continue
-        vtep, mtu = nat.gateway.seat.vtep, view.mtu_over(nat.gateway.underlay_mtu)
-        for address in nat.addresses:
-            for table in view.tables_to(address):
-                yield Route(vni=view.vni, table=table, dst=f"{address}/32", via=vtep, ifname=view.vxlan, mtu=mtu)
-        yield Neighbour(vni=view.vni, ifname=view.vxlan, dst=vtep, lladdr=router_mac(vtep))
-        yield Fdb(vni=view.vni, ifname=view.vxlan, lladdr=router_mac(vtep), dst=vtep)
+        yield from ways_to(view, nat.gateway, nat.addresses)
+
+
+def ways_to(view: VpcView, gateway: Gateway, addresses: Iterable[str]) -> Iterator[KernelObject]:
+    """Yield the ways to addresses that are at the seat of a gateway, where that is on another host."""
+    if gateway.seat.host == view.host.host.name:
+        return
+    vtep, mtu = gateway.seat.vtep, view.mtu_over(gateway.underlay_mtu)
+    for address in addresses:
+        for table in view.tables_to(address):
+            yield Route(vni=view.vni, table=table, dst=f"{address}/32", via=vtep, ifname=view.vxlan, mtu=mtu)
+    yield Neighbour(vni=view.vni, ifname=view.vxlan, dst=vtep, lladdr=router_mac(vtep))
+    yield Fdb(vni=view.vni, ifname=view.vxlan, lladdr=router_mac(vtep), dst=vtep)
 
 
 NAT_WAYS: Final = VpcPart(id="overlay.nat", compile=_ways, inputs=frozenset({HostView, Vpc, LocalTable, Nat}))

@@ -30,6 +30,7 @@ from netorch.compiler.base import (
     router_mac,
 )
 from netorch.compiler.cables import ENDS, WAYS
+from netorch.compiler.interface_endpoint import ENDPOINT_WAYS
 from netorch.compiler.nat import NAT_WAYS
 from netorch.model.mapping import Mapping, Move, MoveDirection
 from netorch.model.outside.gateway import NatGateway
@@ -104,7 +105,7 @@ def _next_hop(vni: int, vxlan: str, vtep: str, version: int) -> tuple[str, Neigh
 
 
 class OverlayCompiler:
-    """Yields the VXLAN device of a VPC, of each mapping and NAT gateway the way to its host, and cables to peers."""
+    """Yields the VXLAN device of a VPC, of each mapping, NAT gateway and endpoint the way to its host, and cables to peers."""
 
     name: Final = "overlay"
     reads: Final[frozenset[type]] = frozenset({Vpc, Mapping, PeeringConnection, NatGateway})
@@ -112,6 +113,7 @@ class OverlayCompiler:
         VpcPart(id="overlay", compile=_device, inputs=frozenset({HostView, Vpc})),
         MappingPart(id="overlay.mapping", compile=_ways, inputs=frozenset({HostView, Vpc, LocalTable, RoutesFromPeer})),
         NAT_WAYS,
+        ENDPOINT_WAYS,
         ENDS,
         WAYS,
     )

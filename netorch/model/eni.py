@@ -33,10 +33,10 @@ class Instance(Record, frozen=True, kw_only=True, omit_defaults=True):
 class NetworkInterface(Record, frozen=True, kw_only=True, omit_defaults=True):
     """An elastic network interface: the holder of addresses and MAC. Stored at `vpc/<vni>/eni/<id>`.
 
-    Schema 2 added `source_dest_check`, schema 3 `gateway`, schema 4 `secondary`.
+    Schema 2 added `source_dest_check`, schema 3 `gateway`, schema 4 `secondary`, schema 5 endpoints as gateways.
     """
 
-    SCHEMA: ClassVar[int] = 4
+    SCHEMA: ClassVar[int] = 5
 
     id: str
     vni: int
@@ -49,13 +49,19 @@ class NetworkInterface(Record, frozen=True, kw_only=True, omit_defaults=True):
     name: str = ""
     source_dest_check: bool = True  # whether it sends and receives packets of its own addresses only
     secondary: tuple[str, ...] = ()  # more private IPv4 addresses, in the order in which they came; NAT gateways have such
-    gateway: str = ""  # nat-..., whose it is: then it is attached to no instance, and its MAC is the gateway's
+    # nat-..., vpce-... or vpce-svc-..., whose it is: then it is attached to no instance. Of a NAT gateway it has the MAC, too.
+    gateway: str = ""
     tags: Tags = {}
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """Return every address that this interface has."""
         return (self.address, *self.secondary, self.ipv6_address) if self.ipv6_address else (self.address, *self.secondary)
+
+
+def is_of_endpoint(eni: NetworkInterface) -> bool:
+    """Return whether an interface is an endpoint's, or a service's for one connection."""
+    return eni.gateway.startswith("vpce-")
 
 
 class Role(Enum):

@@ -28,9 +28,14 @@ def vni_of(resource_id: str) -> int:
 def is_id(text: str, kind: str = "") -> bool:
     """Return whether `text` has the form of an id (of that kind)."""
     head, dash, digits = text.rpartition("-")
-    if not dash or len(digits) != 17 or (head != kind if kind else not (head.isascii() and head.isalpha() and head.islower())):
+    if not dash or len(digits) != 17 or (head != kind if kind else not _is_kind(head)):
         return False
     return all(c in "0123456789abcdef" for c in digits)
+
+
+def _is_kind(head: str) -> bool:
+    """Return whether an id may begin so: words of small letters, e.g. vpce-svc."""
+    return all(word.isascii() and word.isalpha() and word.islower() for word in head.split("-"))
 
 
 def port_name(eni_id: str) -> str:

@@ -21,6 +21,7 @@ MAX_TAGS: Final = 50
 MAX_TAG_KEY: Final = 128
 MAX_TAG_VALUE: Final = 256
 MAX_DESCRIPTION: Final = 255  # EC2's, of groups and of rules
+MAX_DNS_NAME: Final = 253
 MAX_ENTRIES: Final = 1000  # EC2's, of a prefix list
 RESERVED_TAG_PREFIXES: Final = ("aws:", "netorch:")
 PORT_MAC: Final = "02:4e:54:ff:ff:01"  # the host's end of every port; an instance with it would not hear its router
@@ -30,14 +31,15 @@ NAME_RULE: Final = "use 1 to 255 letters, digits, '.', '_' and '-', a letter or 
 HOST_NAME_RULE: Final = "use 1 to 63 letters, digits, '.', '_' and '-', a letter or digit first"
 # No slash, space or leading dash: a name becomes part of store keys, file names and command lines. Nor an id, so that
 # `netorch vpc show X` knows which of the two X is; the kinds are left open, for those that are to come.
-NAME_PATTERN: Final = r"^(?![a-z]+-[0-9a-f]{17}$)[A-Za-z0-9][A-Za-z0-9._-]{0,254}$"
-HOST_NAME_PATTERN: Final = r"^(?![a-z]+-[0-9a-f]{17}$)[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
+NAME_PATTERN: Final = r"^(?![a-z-]+-[0-9a-f]{17}$)[A-Za-z0-9][A-Za-z0-9._-]{0,254}$"
+HOST_NAME_PATTERN: Final = r"^(?![a-z-]+-[0-9a-f]{17}$)[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 MAC_PATTERN: Final = r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$"
 _NAME = re.compile(NAME_PATTERN.replace("$", r"\Z"))
 _HOST_NAME = re.compile(HOST_NAME_PATTERN.replace("$", r"\Z"))
 _MAC = re.compile(MAC_PATTERN.replace("$", r"\Z"))
-_ID_LIKE = re.compile(r"[a-z]+-[0-9a-f]{17}\Z")
+_ID_LIKE = re.compile(r"[a-z-]+-[0-9a-f]{17}\Z")
 _ID_DIGITS = re.compile(r"[0-9a-f]{17}\Z")
+_DNS_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)\Z")
 _NETNS = re.compile(r"[!-~]{1,255}\Z")
 _NETNS_DIRECTORIES: Final = ("/run/netns/", "/var/run/netns/")
 _PROCESS_NETNS = re.compile(r"/proc/(?!1/)[1-9][0-9]*/ns/net\Z")
@@ -114,6 +116,14 @@ def host_name(text: str) -> Violation | None:
     if _HOST_NAME.match(text):
         return None
     return _bad_name(text, HOST_NAME_RULE)
+
+
+def dns_name(text: str) -> Violation | None:
+    """Return what is wrong with a DNS name of two labels or more. Source: RFC 1123 section 2.1."""
+    labels = text.split(".")
+    if len(text) <= MAX_DNS_NAME and len(labels) > 1 and all(map(_DNS_LABEL.match, labels)):
+        return None
+    return Violation(f"{shown(text)} is not a DNS name", "write small letters, digits and '-', e.g. db.example.com")
 
 
 def _bad_name(text: str, rule: str) -> Violation:

@@ -18,6 +18,7 @@ from netorch.model.ids import is_id
 from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping, Reach
 from netorch.model.outside.direct_connect import Connection, VirtualInterface
 from netorch.model.outside.endpoint import BucketPolicy, GatewayService, VpcEndpoint
+from netorch.model.outside.endpoint_service import EndpointConnection, EndpointService
 from netorch.model.outside.gateway import EgressOnlyInternetGateway, InternetGateway, NatGateway
 from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.model.outside.vpn import CustomerGateway, VirtualPrivateGateway, VpnConnection
@@ -26,7 +27,7 @@ from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.services.dhcp_options import DhcpOptionsSet
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records import keys
-from netorch.records.valid import direct_connect, endpoints, members, outside, refers, services, vpn
+from netorch.records.valid import direct_connect, endpoint_services, endpoints, members, outside, refers, services, vpn
 from netorch.records.valid.refers import Reference
 
 T = TypeVar("T")
@@ -213,6 +214,29 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         check=outside.check_nat_gateway,
         placed=True,
         refers=refers.of_nat_gateway,
+    ),
+    Kind(
+        type=EndpointService,
+        prefix="vpce-svc",
+        noun="endpoint service",
+        command="endpoint-service",
+        not_found="InvalidVpcEndpointServiceId.NotFound",
+        limit="VpcEndpointServiceLimitExceeded",
+        check=endpoint_services.check_service,
+        placed=True,
+        refers=refers.of_endpoint_service,
+    ),
+    Kind(
+        type=EndpointConnection,
+        prefix="vpce-con",
+        noun="endpoint connection",
+        command="endpoint-service connection",
+        not_found="InvalidVpcEndpointId.NotFound",
+        check=endpoint_services.check_connection,
+        unique_names=False,
+        placed=True,
+        refers=refers.of_endpoint_connection,
+        shared_with=lambda connection: connection.other,
     ),
     Kind(
         type=VirtualInterface,

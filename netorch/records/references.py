@@ -53,7 +53,7 @@ def _missing(records: VpcRecords) -> Iterator[tuple[str, str, str]]:
         if eni_id not in enis:
             yield keys.resource(eni_id), name, keys.mapping(records.vni, name)
     for gateway in records.of(GatewayMapping):
-        if gateway not in records.of(BY_PREFIX[gateway.partition("-")[0]].type):
+        if gateway not in records.of(BY_PREFIX[gateway.rpartition("-")[0]].type):
             yield keys.resource(gateway), gateway, keys.mapping(records.vni, gateway)
 
 

@@ -130,7 +130,8 @@ class Neighbour(OnDevice, frozen=True, kw_only=True):
 class Rule(KernelObject, frozen=True, kw_only=True):
     """`pref N lookup TABLE` for one IP version: the local table stands behind the VRFs'.
 
-    Without a table it is the rule that looks a packet up in the table of its VRF (`lookup [l3mdev-table]`).
+    Without a table it is the rule that looks a packet up in the table of its VRF (`lookup [l3mdev-table]`). With `iif` it is for
+    what comes by that device only.
     """
 
     kind: ClassVar[str] = "rule"
@@ -139,6 +140,7 @@ class Rule(KernelObject, frozen=True, kw_only=True):
     version: int
     priority: int
     table: int = 0
+    iif: str = ""
 
     @property
     def key(self) -> Key:
@@ -146,4 +148,5 @@ class Rule(KernelObject, frozen=True, kw_only=True):
 
     def text(self) -> str:
         table = {0: "[l3mdev-table]", 255: "local"}.get(self.table, str(self.table))
-        return f"rule {'-6 ' if self.version == 6 else ''}pref {self.priority} lookup {table}"
+        by = f" iif {self.iif}" if self.iif else ""
+        return f"rule {'-6 ' if self.version == 6 else ''}pref {self.priority}{by} lookup {table}"

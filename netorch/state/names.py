@@ -42,7 +42,7 @@ _TABLE_NUMBERS: Final = {VPN_GATEWAY_NUMBER: 126, 126: VPN_GATEWAY_NUMBER}
 
 _DEVICE: Final = re.compile(rf"(?:vrf(?P<vrf>\d+)(?:\.\d+)?|vx(?P<vxlan>\d+)|[{LETTERS}]-(?P<other>[0-9a-f]{{6}})[0-9a-f]{{7}})")
 _VLAN_OF_PORT: Final = re.compile(r"[cs]vlan\d+-[0-9a-f]{4}")
-_GATEWAY: Final = re.compile(r"[a-z]+-([0-9a-f]{6})[0-9a-f]{11}")  # the id of a gateway, which is its namespace's label
+_GATEWAY: Final = re.compile(r"[a-z-]+-([0-9a-f]{6})[0-9a-f]{11}")  # the id of a gateway, which is its namespace's label
 _GATEWAY_DEVICE: Final = re.compile(r"eth\d+")
 _CHAIN: Final = re.compile(r"[^-]*-([0-9a-f]{6})(?:[-.].*)?")
 

@@ -31,7 +31,7 @@ from netorch.drivers.rtnl.uapi import (
 from netorch.state.base import HOST_SLICE, OVERLAY
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import BLACKHOLE, LOCAL, UNICAST, UNREACHABLE, VRF_PRIORITY, Address, Neighbour, Route, Rule
-from netorch.state.names import vni_of_table
+from netorch.state.names import vni_of_netns, vni_of_table
 from netorch.state.owner import PROTOCOL
 
 _U32 = struct.Struct("=I")
@@ -128,7 +128,9 @@ def rule(body: bytes, netns: str = OVERLAY) -> tuple[Rule, bool]:
     version = 4 if body[RULEHDR.FAMILY] == socket.AF_INET else 6
     of_vrf = found.get(FRA.L3MDEV) == b"\1"
     table = 0 if of_vrf else table_of(body, found)
-    obj = Rule(netns=netns, version=version, priority=u32(found.get(FRA.PRIORITY, b"")), table=table)
+    iif = found.get(FRA.IIFNAME, b"").rstrip(b"\0").decode(errors="replace")
+    priority = u32(found.get(FRA.PRIORITY, b""))
+    obj = Rule(netns=netns, vni=vni_of_netns(netns), version=version, priority=priority, table=table, iif=iif)
     ours = found.get(FRA.PROTOCOL) == _OURS or (of_vrf and obj.priority == VRF_PRIORITY)
     for_all = not any(body[RULEHDR.DST_LEN : RULEHDR.TABLE]) and not body[RULEHDR.FLAGS] and found.keys() <= _RULE_ATTRIBUTES
     return obj, ours and body[RULEHDR.ACTION] == FR_ACT.TO_TBL and for_all
@@ -154,7 +156,7 @@ _FDB_OF_OTHERS: Final[dict[int, tuple[str, Literal["big", "little"]]]] = {
 }
 _ROUTE_OF_OTHERS: Final = frozenset({RTA.MULTIPATH, RTA.VIA, RTA.ENCAP_TYPE, RTA.ENCAP, RTA.NH_ID})
 # All others choose packets. SUPPRESS_PREFIXLEN is always shown.
-_RULE_ATTRIBUTES: Final = frozenset({FRA.PRIORITY, FRA.SUPPRESS_PREFIXLEN, FRA.TABLE, FRA.L3MDEV, FRA.PROTOCOL})
+_RULE_ATTRIBUTES: Final = frozenset({FRA.IIFNAME, FRA.PRIORITY, FRA.SUPPRESS_PREFIXLEN, FRA.TABLE, FRA.L3MDEV, FRA.PROTOCOL})
 
 
 def _ip(body: bytes) -> str:

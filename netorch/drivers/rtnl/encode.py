@@ -356,16 +356,18 @@ def _fdb(fdb: Fdb, index_of: IndexOf, delete: bool) -> Message:
     return (RTM.DELNEIGH, 0, head) if delete else (RTM.NEWNEIGH, F_CREATE | F_REPLACE, head + attr(NDA.DST, packed(fdb.dst)))
 
 
-def rule_body(version: int, priority: int, table: int, protocol: int) -> bytes:
+def rule_body(version: int, priority: int, table: int, protocol: int, iif: str = "") -> bytes:
     """Return the body of a `lookup TABLE` rule, of VRFs' tables without one; protocol 0 means any when it is deleted."""
     family = socket.AF_INET if version == 4 else socket.AF_INET6
     head = _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, FR_ACT.TO_TBL, 0)
     proto = attr(FRA.PROTOCOL, bytes((protocol,))) if protocol else b""
-    return head + attr_u32(FRA.PRIORITY, priority) + (attr_u32(FRA.TABLE, table) if table else attr(FRA.L3MDEV, b"\1")) + proto
+    by = attr(FRA.IIFNAME, iif.encode() + b"\0") if iif else b""
+    what = attr_u32(FRA.TABLE, table) if table else attr(FRA.L3MDEV, b"\1")
+    return head + attr_u32(FRA.PRIORITY, priority) + what + by + proto
 
 
 def _rule(rule: Rule, delete: bool) -> list[Message]:
-    body = rule_body(rule.version, rule.priority, rule.table, PROTOCOL)
+    body = rule_body(rule.version, rule.priority, rule.table, PROTOCOL, rule.iif)
     if rule.table != RT_TABLE.LOCAL:
         return [(RTM.DELRULE, 0, body)] if delete else [(RTM.NEWRULE, F_CREATE | F_EXCL, body)]
     # A local table behind the VRFs' is of no use while the kernel's own rule still puts it first, so the two change places.

@@ -211,7 +211,7 @@ class NDTPA:
 class FRA:
     """Attributes of a rule."""
 
-    DST, SRC, PRIORITY = 1, 2, 6
+    DST, SRC, IIFNAME, PRIORITY = 1, 2, 3, 6
     SUPPRESS_PREFIXLEN, TABLE, L3MDEV, PROTOCOL = 14, 15, 19, 21
 
 

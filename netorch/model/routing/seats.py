@@ -16,7 +16,7 @@ STATELESS: Final = frozenset({TargetKind.INTERNET_GATEWAY, TargetKind.VPN_GATEWA
 
 def gateway_kind(gateway_id: str) -> TargetKind:
     """Return the kind of a gateway. Raises ValueError for an id of something else."""
-    return TargetKind(gateway_id.partition("-")[0])
+    return TargetKind(gateway_id.rpartition("-")[0])
 
 
 def is_stateless(gateway_id: str) -> bool:

@@ -26,6 +26,8 @@ class TargetKind(Enum):
     NAT_GATEWAY = "nat"
     VPN_GATEWAY = "vgw"
     ENDPOINT = "vpce"  # a gateway endpoint
+    ENDPOINT_SERVICE = "vpce-svc"  # no route leads to one; like the next one it has edges, as gateways have
+    ENDPOINT_CONNECTION = "vpce-con"
 
 
 # What says whether a target can take packets.
@@ -111,7 +113,7 @@ def target_of(text: str) -> Target:
     """Return the target that a stored route names: `local`, `blackhole` or an id. Raises ValueError for other texts."""
     if text in _ALONE:
         return _ALONE[text]
-    kind = TargetKind(text.partition("-")[0])
+    kind = TargetKind(text.rpartition("-")[0])
     if not is_id(text, kind.value):
         raise ValueError(f"{text!r} is not the id of a target")
     return Target(kind, text)

@@ -60,6 +60,10 @@ def check_endpoint(key: str, endpoint: VpcEndpoint) -> None:
         _check_gateway(endpoint)
     elif endpoint.number or endpoint.prefix_list or endpoint.policy:
         raise Invalid("number: only a gateway endpoint has one, a prefix list, or a policy")
+    else:
+        need_id("service", endpoint.service, "vpce-svc")
+        if not endpoint.interfaces:
+            raise Invalid("interfaces: there is none")
 
 
 def _check_gateway(endpoint: VpcEndpoint) -> None:

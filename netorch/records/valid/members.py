@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from netorch.model import flow_log, permission, rules
 from netorch.model.addr import first_overlaps, version_of
-from netorch.model.eni import Attachment, Instance, NetworkInterface
+from netorch.model.eni import Attachment, Instance, NetworkInterface, is_of_endpoint
 from netorch.model.flow_log import FlowLog
 from netorch.model.ids import VNI_FIRST, VNI_LAST, is_id, vni_of
 from netorch.model.mapping import Mapping
@@ -132,11 +132,13 @@ def check_interface(key: str, eni: NetworkInterface) -> None:
     need_id("subnet", eni.subnet, "subnet", eni.vni)
     if not eni.gateway:
         need_mac(eni.mac)
+    elif is_of_endpoint(eni):
+        _of_endpoint(eni)
     elif eni.mac != gateway_mac(eni.gateway) or eni.instance or eni.groups:
         raise Invalid("gateway: it has another MAC than the gateway's, an instance, or security groups")
     else:
         need_id("gateway", eni.gateway, "nat", eni.vni)
-    if eni.secondary and not eni.gateway:
+    if eni.secondary and (not eni.gateway or is_of_endpoint(eni)):
         raise Invalid("secondary: only the interface of a NAT gateway has secondary addresses")
     for address in eni.secondary:
         need_address("secondary", address, 4)
@@ -149,6 +151,15 @@ def check_interface(key: str, eni: NetworkInterface) -> None:
     _memberships(eni.groups, eni.vni)
     if eni.name:
         need("name", name_violation(eni.name))
+
+
+def _of_endpoint(eni: NetworkInterface) -> None:
+    """Check what the interfaces of endpoints, and of their connections with services, have."""
+    need_mac(eni.mac)
+    is_service = eni.gateway.startswith("vpce-svc-")
+    need_id("gateway", eni.gateway, "vpce-svc" if is_service else "vpce", eni.vni)
+    if eni.instance or eni.ipv6_address or (is_service and eni.groups):
+        raise Invalid("gateway: it has an instance, an IPv6 address, or a service's has security groups")
 
 
 def _memberships(groups: tuple[str, ...], vni: int) -> None:

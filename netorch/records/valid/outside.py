@@ -35,7 +35,7 @@ def check_gateway_mapping(key: str, mapping: GatewayMapping) -> None:
         gateway_kind(mapping.gateway)
     except ValueError as error:
         raise Invalid(f"gateway: {shown(mapping.gateway)} is none") from error
-    need_id("gateway", mapping.gateway, mapping.gateway.partition("-")[0], mapping.vni)
+    need_id("gateway", mapping.gateway, mapping.gateway.rpartition("-")[0], mapping.vni)
     for seat in mapping.seats:
         need_place(seat.host, seat.vtep)
     need_single("seats", (seat.vtep for seat in mapping.seats))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
 from netorch.model.ids import vni_of
 from netorch.model.mapping import GatewayMapping, Mapping
 from netorch.model.outside.direct_connect import VirtualInterface
 from netorch.model.outside.endpoint import EndpointType, VpcEndpoint
+from netorch.model.outside.endpoint_service import EndpointConnection, EndpointService
 from netorch.model.outside.gateway import NatGateway, OnlyGateway
 from netorch.model.outside.vpn import VirtualPrivateGateway, VpnConnection
 from netorch.model.permission import GROUP_PREFIX, LIST_PREFIX
@@ -16,6 +18,10 @@ from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup, defaul
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 
 Reference = tuple[type, str]  # the type of a record of the same VPC, and its id; of a mapping, what stands behind map/<vni>/
+
+
+# Whose an interface may be that belongs to no instance, by the prefix of the id.
+_HOLDERS: Final[dict[str, type]] = {"nat": NatGateway, "vpce": VpcEndpoint, "vpce-svc": EndpointService}
 
 
 def nothing(_record: object) -> Iterator[Reference]:
@@ -52,7 +58,7 @@ def of_interface(eni: NetworkInterface) -> Iterator[Reference]:
     for group_id in eni.groups:
         yield SecurityGroup, group_id
     if eni.gateway:
-        yield NatGateway, eni.gateway
+        yield _HOLDERS[eni.gateway.rpartition("-")[0]], eni.gateway
     if eni.instance:
         yield Instance, eni.instance
         for address in eni.addresses:
@@ -77,10 +83,12 @@ def of_gateway(gateway: OnlyGateway) -> Iterator[Reference]:
 
 
 def of_endpoint(endpoint: VpcEndpoint) -> Iterator[Reference]:
-    """Yield where a gateway endpoint is, and the list of its service's prefixes."""
+    """Yield where a gateway endpoint is, and the list of its service's prefixes; or the interfaces of an interface endpoint."""
     if endpoint.type is EndpointType.GATEWAY:
         yield GatewayMapping, endpoint.id
         yield PrefixList, endpoint.prefix_list
+    for eni_id in endpoint.interfaces:
+        yield NetworkInterface, eni_id
 
 
 def of_nat_gateway(gateway: NatGateway) -> Iterator[Reference]:
@@ -88,6 +96,25 @@ def of_nat_gateway(gateway: NatGateway) -> Iterator[Reference]:
     yield GatewayMapping, gateway.id
     yield Subnet, gateway.subnet
     yield NetworkInterface, gateway.eni
+
+
+def of_endpoint_service(service: EndpointService) -> Iterator[Reference]:
+    """Yield where it is, and the subnets of its connections' addresses; a target may be gone, then it gets nothing."""
+    yield GatewayMapping, service.id
+    for subnet in service.subnets:
+        yield Subnet, subnet
+
+
+def of_endpoint_connection(connection: EndpointConnection) -> Iterator[Reference]:
+    """Yield what it needs in the VPC that has this record: where it is, or the provider's side of it."""
+    if connection.vni == connection.consumer:
+        yield VpcEndpoint, connection.endpoint
+        if connection.eni:
+            yield GatewayMapping, connection.id
+    else:
+        yield EndpointService, connection.service
+        if connection.eni:
+            yield NetworkInterface, connection.eni
 
 
 def of_vpn_connection(connection: VpnConnection) -> Iterator[Reference]:

@@ -1,0 +1,99 @@
+"""The ends of connections of interface endpoints, and what is behind them, out of the records of the two VPCs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Final, TypeVar
+
+from netorch.compiler.base import Gateway
+from netorch.compiler.interface_endpoint import BACK, FRONT, Backend, EndpointEnd
+from netorch.model.eni import NetworkInterface
+from netorch.model.ids import port_name
+from netorch.model.outside.endpoint import VpcEndpoint
+from netorch.model.outside.endpoint_service import EndpointConnection, EndpointService
+from netorch.model.security import NetworkAcl
+from netorch.model.vpc import Subnet
+from netorch.records.vpc import MissingRecord, VpcRecords
+
+T = TypeVar("T")
+# On which of a provider's records what is behind its consumers' endpoints depends.
+_BEHIND_ENDPOINTS: Final = frozenset({EndpointService, EndpointConnection, NetworkInterface, Subnet, NetworkAcl})
+
+
+def needed(records: VpcRecords, kind: type[T], resource_id: str) -> T:
+    """Return a record that another one refers to. Raises MissingRecord."""
+    found = records.one(kind, resource_id)
+    if found is None:
+        raise MissingRecord(f"the record {resource_id} is missing")
+    return found
+
+
+def endpoint_ends(records: VpcRecords, connection: EndpointConnection, carried: Mapping[str, Gateway]) -> Iterator[EndpointEnd]:
+    """Yield a VPC's end of a connection; `carried` is what edges carry of the VPC. Raises MissingRecord."""
+    gateway = carried.get(connection.id if _is_consumers(connection) else connection.service)
+    if gateway is None or not connection.eni:
+        return
+    enis = [needed(records, NetworkInterface, eni_id) for eni_id in _interfaces_of(records, connection)]
+    yield EndpointEnd(
+        connection=connection.id,
+        inside=FRONT if _is_consumers(connection) else BACK,
+        gateway=gateway,
+        eni=enis[0].id,
+        mac=enis[0].mac,
+        addresses=tuple(eni.address for eni in enis),
+        subnet=needed(records, Subnet, enis[0].subnet),
+        groups=enis[0].groups,
+    )
+
+
+def ports_of_endpoints(records: VpcRecords, seated: Collection[str]) -> Iterator[str]:
+    """Yield the interfaces by which connections have ports on a host; `seated` is what has a seat there. Raises MissingRecord."""
+    for connection in records.each(EndpointConnection):
+        if connection.eni and (connection.id if _is_consumers(connection) else connection.service) in seated:
+            yield _interfaces_of(records, connection)[0]
+
+
+def consumers_of(provider: VpcRecords, changed: type | None) -> Iterator[int]:
+    """Yield the VNIs of the VPCs for whose endpoints a changed record of a provider matters."""
+    for connection in provider.each(EndpointConnection) if changed in _BEHIND_ENDPOINTS else ():
+        if not _is_consumers(connection):
+            yield connection.consumer
+
+
+def backend(provider: VpcRecords, connection: EndpointConnection) -> Iterator[Backend]:
+    """Yield what is behind a connection, as far as the provider's records are here: a target that is gone gets nothing."""
+    service, eni = provider.one(EndpointService, connection.service), provider.one(NetworkInterface, connection.eni)
+    subnet = provider.one(Subnet, eni.subnet) if eni is not None else None
+    acl = _acl_of(provider, subnet) if subnet is not None else None
+    if service is None or eni is None or subnet is None or acl is None:
+        return
+    targets = (provider.one(NetworkInterface, target) for target in service.targets)
+    yield Backend(
+        connection=connection.id,
+        port=port_name(eni.id),
+        mac=eni.mac,
+        address=eni.address,
+        subnet=subnet,
+        acl=acl,
+        ports=service.ports,
+        targets=tuple(target.address for target in targets if target is not None and target.instance),
+    )
+
+
+def _is_consumers(connection: EndpointConnection) -> bool:
+    return connection.vni == connection.consumer
+
+
+def _interfaces_of(records: VpcRecords, connection: EndpointConnection) -> tuple[str, ...]:
+    """Return the interfaces that a connection has in a VPC, one at least. Raises MissingRecord."""
+    if not _is_consumers(connection):
+        return (connection.eni,)
+    found = needed(records, VpcEndpoint, connection.endpoint).interfaces
+    if not found:
+        raise MissingRecord(f"the interfaces of {connection.endpoint} are missing")
+    return found
+
+
+def _acl_of(records: VpcRecords, subnet: Subnet) -> NetworkAcl | None:
+    acls = records.each(NetworkAcl)
+    return next((acl for acl in acls if acl.id == subnet.acl or (not subnet.acl and acl.is_default)), None)

@@ -1,0 +1,68 @@
+"""Interface endpoints, as the hosts of both VPCs see them.
+
+A connection of an endpoint with a service has two ends on its edges: in the consumer's VPC the addresses of the endpoint, in the
+provider's that in whose name the consumer's packets come. Both are at one seat, and every host has ways there, as it has to the
+private addresses of a NAT gateway. Between them is the connection's own namespace, which is the consumer's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from netorch.compiler.base import Gateway, HostView, LocalTable, VpcPart, VpcView
+from netorch.compiler.nat import ways_to
+from netorch.model.ids import port_name
+from netorch.model.outside.endpoint_service import ServicePort
+from netorch.model.security import NetworkAcl
+from netorch.model.vpc import Subnet, Vpc
+from netorch.state.base import KernelObject
+
+FRONT: Final = "eth0"  # the end of the consumer's cable in the namespace
+BACK: Final = "eth1"  # that of the provider's
+
+
+class EndpointEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """One VPC's end of a connection that edges carry."""
+
+    connection: str  # vpce-con-..., the label of the namespace
+    inside: str  # FRONT or BACK
+    gateway: Gateway  # where it is: the connection's seats, or the service's, which are the same
+    eni: str  # that the port has its name from
+    mac: str  # of the end in the namespace
+    addresses: tuple[str, ...]
+    subnet: Subnet
+    groups: tuple[str, ...] = ()  # of an endpoint
+
+    @property
+    def port(self) -> str:
+        """Return the name of the end of its cable in the overlay."""
+        return port_name(self.eni)
+
+    def is_used_at(self, host: str) -> bool:
+        """Return whether a host takes itself for the seat that packets go to."""
+        return self.gateway.seat.host == host
+
+
+class Backend(msgspec.Struct, frozen=True, kw_only=True):
+    """What is behind an endpoint: what its edges need to know of the provider's VPC."""
+
+    connection: str
+    port: str  # the name of the end of the provider's cable in the overlay
+    mac: str  # of the end in the namespace
+    address: str  # in whose name packets come
+    subnet: Subnet
+    acl: NetworkAcl
+    ports: tuple[ServicePort, ...]
+    targets: tuple[str, ...]  # addresses
+
+
+def _ways(view: VpcView) -> Iterator[KernelObject]:
+    """Yield the ways to the addresses of ends that are on another host."""
+    for end in view.of(EndpointEnd):
+        yield from ways_to(view, end.gateway, end.addresses)
+
+
+ENDPOINT_WAYS: Final = VpcPart(id="overlay.endpoints", compile=_ways, inputs=frozenset({HostView, Vpc, LocalTable, EndpointEnd}))
