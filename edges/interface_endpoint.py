@@ -41,8 +41,8 @@ from netorch.compiler.base import PORT_MAC, HostView, Identity, LocalTable, Mapp
 from netorch.compiler.interface_endpoint import BACK, FRONT, Backend, EndpointEnd
 from netorch.model.eni import Role
 from netorch.model.mapping import Mapping
-from netorch.model.outside.endpoint_service import EndpointConnection, EndpointService, ServicePort
 from netorch.model.security import TCP, Direction, NetworkAcl, PrefixList, SecurityGroup
+from netorch.model.services.endpoint_service import EndpointConnection, EndpointService, ServicePort
 from netorch.model.vpc import Vpc
 from netorch.state.base import OVERLAY, KernelObject
 from netorch.state.l3 import MAIN_TABLE, Neighbour, Route, Rule

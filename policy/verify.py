@@ -41,9 +41,9 @@ from netorch.compiler.nat import Nat
 from netorch.model.addr import Prefix
 from netorch.model.eni import NetworkInterface, Role
 from netorch.model.mapping import GatewayMapping, Mapping, MoveDirection
-from netorch.model.outside.endpoint_service import EndpointConnection
 from netorch.model.outside.gateway import NatGateway
 from netorch.model.routing.effective import ranges_of
+from netorch.model.services.endpoint_service import EndpointConnection
 from netorch.model.vpc import Vpc
 from netorch.state.base import KernelObject
 from netorch.state.nft import NftElement

@@ -17,6 +17,7 @@ import msgspec
 from netorch.agent.indexes.elastic_ips import ElasticIps
 from netorch.agent.indexes.endpoint_ends import consumers_of
 from netorch.agent.indexes.handovers import Handovers
+from netorch.agent.indexes.middleboxes import Middleboxes
 from netorch.agent.indexes.peerings import Peerings
 from netorch.agent.indexes.private_ends import PrivateEnds
 from netorch.agent.indexes.seats import Seats
@@ -39,7 +40,6 @@ from netorch.records import keys
 from netorch.records.codec import check_schema, decode_value
 from netorch.records.flows import HandedOver
 from netorch.records.kinds import BY_PREFIX
-from netorch.records.middleboxes import Middleboxes
 from netorch.records.mirror import Mirror, RecordChange, WatchedVpc
 
 _NAMED: Final = 3  # in a sentence

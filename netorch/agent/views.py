@@ -43,7 +43,6 @@ from netorch.model.mapping import GatewayMapping, Reach
 from netorch.model.mapping import Mapping as EniMapping
 from netorch.model.outside.direct_connect import VirtualInterface
 from netorch.model.outside.endpoint import VpcEndpoint
-from netorch.model.outside.endpoint_service import EndpointConnection
 from netorch.model.outside.gateway import EgressOnlyInternetGateway, NatGateway
 from netorch.model.outside.vpn import VpnConnection
 from netorch.model.routing.effective import ranges_of
@@ -51,6 +50,7 @@ from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.reach import said_by_seats
 from netorch.model.routing.target import TargetKind, TargetRecord, takes_packets
 from netorch.model.security import PrefixList
+from netorch.model.services.endpoint_service import EndpointConnection
 from netorch.model.status import Sealed
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records.vpc import MissingRecord, VpcRecords

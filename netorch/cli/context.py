@@ -134,7 +134,8 @@ class Session:
         from netorch.control.actions.outside.addresses import allocation_of
         from netorch.control.base.named import owned_id
         from netorch.control.views.describe import resolve
-        from netorch.records.kinds import BY_PREFIX, Scope
+        from netorch.records.kind import Scope
+        from netorch.records.kinds import BY_PREFIX
 
         scope = BY_PREFIX[kind].scope
         if scope is Scope.OPERATOR:

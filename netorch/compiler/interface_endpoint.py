@@ -15,8 +15,8 @@ import msgspec
 from netorch.compiler.base import Gateway, HostView, LocalTable, VpcPart, VpcView
 from netorch.compiler.nat import ways_to
 from netorch.model.ids import port_name
-from netorch.model.outside.endpoint_service import ServicePort
 from netorch.model.security import NetworkAcl
+from netorch.model.services.endpoint_service import ServicePort
 from netorch.model.vpc import Subnet, Vpc
 from netorch.state.base import KernelObject
 

@@ -6,11 +6,8 @@ compiler. Keys, listings, look-ups by name, references, tags, filters, errors an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from enum import Enum
-from typing import Any, Final, Generic, TypeVar, cast
-
-import msgspec
+from collections.abc import Iterator
+from typing import Any, Final, TypeVar, cast
 
 from netorch.model.eni import Host, Instance, NetworkInterface
 from netorch.model.flow_log import FlowLog
@@ -18,55 +15,19 @@ from netorch.model.ids import is_id
 from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping, Reach
 from netorch.model.outside.direct_connect import Connection, VirtualInterface
 from netorch.model.outside.endpoint import BucketPolicy, GatewayService, VpcEndpoint
-from netorch.model.outside.endpoint_service import EndpointConnection, EndpointService
 from netorch.model.outside.gateway import EgressOnlyInternetGateway, InternetGateway, NatGateway
 from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.model.outside.vpn import CustomerGateway, VirtualPrivateGateway, VpnConnection
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.services.dhcp_options import DhcpOptionsSet
+from netorch.model.services.endpoint_service import EndpointConnection, EndpointService
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records import keys
+from netorch.records.kind import Kind, Scope
 from netorch.records.valid import direct_connect, endpoint_services, endpoints, members, outside, refers, services, vpn
-from netorch.records.valid.refers import Reference
 
 T = TypeVar("T")
-
-
-class Scope(Enum):
-    """Where a resource's key stands."""
-
-    VPC = "vpc"  # vpc/<vni>/<prefix>/<id>; the VPC itself: vpc/<vni>/vpc
-    OWNER = "owner"  # <root>/<owner>/<id>: it belongs to no VPC, so its id has the VNI 0
-    OPERATOR = "operator"  # the operator's, and without an id: it goes by its name
-
-
-def _never(_record: object) -> bool:
-    return False
-
-
-class Kind(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
-    """One kind of resource."""
-
-    type: type[T]
-    prefix: str  # of its ids and keys
-    noun: str  # in sentences
-    command: str  # of the command line
-    not_found: str  # EC2's code, as those below are
-    limit: str = ""  # of one more than the quota allows
-    duplicate: str = "InvalidParameterValue"  # of a name that is taken; EC2 has few unique names, so that is the general one
-    check: Callable[[str, T], None]  # of a stored record at its key; raises valid.needs.Invalid
-    scope: Scope = Scope.VPC
-    root: str = ""  # of an owner's: the first part of its keys
-    at: Callable[[str], str] | None = None  # of an operator's: its key, by its name
-    isolates: bool = True  # a record that cannot be read isolates its VPC: hosts leave that as it is; else it is left out
-    unique_names: bool = True  # within its VPC
-    prefixed: bool = False  # rules write its name behind the prefix of its ids: sg-web
-    borrows: Reference | None = None  # the type whose name one without a name goes by, and the field with the id of that
-    placed: bool = False  # hosts are asked to carry it: host/<host>/placement/<id>
-    refers: Callable[[T], Iterator[Reference]] = refers.nothing  # to what must exist
-    shared_with: Callable[[T], int] | None = None  # the VNI of the other VPC that has a record of it, under the same id
-    goes_along: Callable[[T], bool] = _never  # whether it is deleted together with its VPC; else the VPC cannot be deleted
 
 
 _ALL: Final[tuple[Kind[Any], ...]] = (

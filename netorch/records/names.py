@@ -16,7 +16,8 @@ from netorch.model.outside.vpn import CustomerGateway
 from netorch.model.services.dhcp_options import DhcpOptionsSet
 from netorch.records import keys
 from netorch.records.caller import Caller
-from netorch.records.kinds import BY_PREFIX, BY_TYPE, Kind, Scope
+from netorch.records.kind import Kind, Scope
+from netorch.records.kinds import BY_PREFIX, BY_TYPE
 from netorch.records.read import get
 from netorch.store.base import Store
 

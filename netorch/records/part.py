@@ -11,7 +11,8 @@ from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping, Reach
 from netorch.records import keys
 from netorch.records.codec import decode
 from netorch.records.inventory import Inventory, decoded
-from netorch.records.kinds import Kind, mapped, of_vpc
+from netorch.records.kind import Kind
+from netorch.records.kinds import mapped, of_vpc
 from netorch.store.base import KeyValue, Store
 
 

@@ -16,7 +16,8 @@ from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.codec import decode
 from netorch.records.errors import not_found
-from netorch.records.kinds import Kind, kind_of
+from netorch.records.kind import Kind
+from netorch.records.kinds import kind_of
 from netorch.store.base import KeyValue, Store
 
 T = TypeVar("T")

@@ -10,8 +10,8 @@ from netorch.compiler.interface_endpoint import BACK, FRONT, Backend, EndpointEn
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import port_name
 from netorch.model.outside.endpoint import VpcEndpoint
-from netorch.model.outside.endpoint_service import EndpointConnection, EndpointService
 from netorch.model.security import NetworkAcl
+from netorch.model.services.endpoint_service import EndpointConnection, EndpointService
 from netorch.model.vpc import Subnet
 from netorch.records.vpc import MissingRecord, VpcRecords
 

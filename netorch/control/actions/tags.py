@@ -14,7 +14,8 @@ from netorch.errors import ApiError
 from netorch.model.vpc import Tags
 from netorch.records import keys
 from netorch.records.caller import Caller
-from netorch.records.kinds import BY_PREFIX, Scope
+from netorch.records.kind import Scope
+from netorch.records.kinds import BY_PREFIX
 from netorch.records.read import read, read_named, read_owned, read_vpc
 from netorch.store.base import Store
 

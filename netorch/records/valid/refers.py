@@ -10,11 +10,11 @@ from netorch.model.ids import vni_of
 from netorch.model.mapping import GatewayMapping, Mapping
 from netorch.model.outside.direct_connect import VirtualInterface
 from netorch.model.outside.endpoint import EndpointType, VpcEndpoint
-from netorch.model.outside.endpoint_service import EndpointConnection, EndpointService
 from netorch.model.outside.gateway import NatGateway, OnlyGateway
 from netorch.model.outside.vpn import VirtualPrivateGateway, VpnConnection
 from netorch.model.permission import GROUP_PREFIX, LIST_PREFIX
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup, default_acl_id, default_group_id, referred
+from netorch.model.services.endpoint_service import EndpointConnection, EndpointService
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 
 Reference = tuple[type, str]  # the type of a record of the same VPC, and its id; of a mapping, what stands behind map/<vni>/

@@ -20,7 +20,7 @@ from netorch.model.vpc import Subnet, Tags, Vpc
 from netorch.records import keys, kinds
 from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
-from netorch.records.kinds import Kind
+from netorch.records.kind import Kind
 from netorch.records.read import read, read_all
 from netorch.records.valid.needs import Invalid
 from netorch.records.valid.refers import Reference

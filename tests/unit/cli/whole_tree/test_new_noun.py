@@ -26,7 +26,7 @@ from netorch.model.record import Record
 from netorch.model.vpc import Tags, Vpc
 from netorch.records import keys, kinds
 from netorch.records.caller import Caller
-from netorch.records.kinds import Kind
+from netorch.records.kind import Kind
 from netorch.records.read import read, read_all, read_vpc
 from netorch.store.base import Put, Store
 from netorch.store.sqlite import SqliteStore
