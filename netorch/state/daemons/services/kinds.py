@@ -7,5 +7,8 @@ from typing import Final
 
 from netorch.state.daemons.services.base import ServiceObject
 from netorch.state.daemons.services.names import NameListener
+from netorch.state.daemons.services.proxy import ProxyBucket, ProxyEndpoint, ProxyListener
 
-KINDS: Final[Mapping[str, type[ServiceObject]]] = {cls.kind: cls for cls in (NameListener,)}
+KINDS: Final[Mapping[str, type[ServiceObject]]] = {
+    cls.kind: cls for cls in (NameListener, ProxyListener, ProxyEndpoint, ProxyBucket)
+}
