@@ -54,9 +54,10 @@ class ProxyEndpoint(ServiceObject, frozen=True, kw_only=True):
         return (self.kind, self.netns, self.id)
 
     def text(self) -> str:
+        called = ",".join((*self.hosts, *self.prefixes))
         tls = f" tls {self.tls}" if self.tls else ""
         policy = f" policy {self.policy}" if self.policy else ""
-        return f"endpoint {self.id} of {self.vpc} {self.service} {','.join((*self.hosts, *self.prefixes))} to {self.upstream}{tls}{policy}"
+        return f"endpoint {self.id} of {self.vpc} {self.service} {called} to {self.upstream}{tls}{policy}"
 
 
 class ProxyBucket(ServiceObject, frozen=True, kw_only=True):

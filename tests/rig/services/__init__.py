@@ -1,0 +1,1 @@
+"""Servers and processes for tests of what serves instances."""
