@@ -55,7 +55,7 @@ def wait_for(condition: Callable[[], T], what: str, timeout_s: float = PATIENCE_
         now = time.monotonic()
         if now > end:
             raise AssertionError(f"waited {timeout_s} s in vain for {what}; last value {value!r}")
-        time.sleep(min(max(now - asked, 0.01), 0.1))
+        time.sleep(min(max(2 * (now - asked), 0.01), 0.2))
 
 
 class Traffic:

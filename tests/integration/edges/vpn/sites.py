@@ -152,10 +152,11 @@ class Stage:
         self.private = Private(outskirts)
         self.sites: dict[str, Site] = {}
 
-    def wait_up(self) -> None:
-        """Wait until both tunnels of all sites are up, and instances reach them."""
-        for name, site in self.sites.items():
-            wait_for(lambda site=site: site.device.installed() == len(EDGES), f"both tunnels of {name}", PATIENCE_S)  # type: ignore[misc]
+    def wait_up(self, *names: str) -> None:
+        """Wait until both tunnels of these sites are up, of all when none is named, and instances reach them."""
+        for name in names or self.sites:
+            device = self.sites[name].device
+            wait_for(lambda device=device: device.installed() == len(EDGES), f"both tunnels of {name}", PATIENCE_S)  # type: ignore[misc]
             self.wait_reaches(f"{name}/one")
 
     def wait_reaches(self, name: str) -> None:
@@ -166,9 +167,14 @@ class Stage:
         """Return whether an echo of an instance is answered."""
         return ask([Probe(netns=self.outskirts.place(name), destination=destination)], 1.0, 1)[0].ok
 
+    def sender(self, name: str) -> socket.socket:
+        """Return a socket that sends datagrams as an instance."""
+        with in_node(self.outskirts.place(name)):
+            return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
     def say(self, name: str, payload: bytes) -> None:
         """Let an instance send a datagram to the server of its site."""
-        with in_node(self.outskirts.place(name)), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender, suppress(OSError):
+        with self.sender(name) as sender, suppress(OSError):
             sender.sendto(payload, (SERVER, PORT))
 
     def listener(self, place: str) -> socket.socket:

@@ -1,11 +1,27 @@
-"""VPN connections end to end: agents, charon and bird on both edges, and customers' devices as their configuration says."""
+"""VPN connections end to end: agents, charon and bird on both edges, and customers' devices as their configuration says.
+
+What they announce becomes routes of VPCs, and model, kernels and live packets tell the same story. One file, because this cloud
+takes long to be there.
+"""
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
-from tests.integration.edges.vpn.sites import SERVER, Stage, takes
-from tests.rig.world import Traffic
+from netorch.diagnose.trace import Report, trace
+from netorch.model.mapping import Reach
+from netorch.model.routing.effective import Origin
+from netorch.records.caller import Caller
+from netorch.records.inventory import read_inventory
+from netorch.state.l3 import Route
+from netorch.store import open_store
+from netorch.trace.codes import Code
+from netorch.trace.way import Place
+from tests.integration.edges.vpn.sites import PATIENCE_S, SERVER, SITE, Stage, takes
+from tests.rig.outskirts import EDGES
+from tests.rig.world import Traffic, wait_for
 
 pytestmark = pytest.mark.root
 
@@ -43,3 +59,109 @@ def test_an_agent_that_is_killed_and_started_again_changes_nothing_and_loses_not
     stream = Traffic(instance, SERVER)
     stage.outskirts.kill_agent("e1")
     assert stream.stop() == 0
+
+
+# --- what is learned ----------------------------------------------------------------------------------------------------------
+
+
+def reached(stage: Stage, name: str) -> dict[str, tuple[tuple[str, Origin, int], ...]]:
+    found = stage.outskirts.world.vpc(name).each(Reach)
+    return {
+        reach.edge: tuple((each.prefix, Origin(each.origin), each.as_path_length) for each in reach.prefixes) for reach in found
+    }
+
+
+def test_every_edge_says_what_it_reaches_and_how_it_knows(stage: Stage) -> None:
+    wait_for(lambda: len(reached(stage, "b")) == len(EDGES) and all(reached(stage, "b").values()), "b's routes", PATIENCE_S)
+    assert reached(stage, "b") == dict.fromkeys(EDGES, ((SITE, Origin.VPN_BGP, 1),))
+    assert reached(stage, "a") == dict.fromkeys(EDGES, ((SITE, Origin.VPN_STATIC, 0),))
+
+
+def test_the_site_is_told_of_the_vpc_as_a_whole(stage: Stage) -> None:
+    bird = stage.sites["b"].device.bird
+    assert bird("show route for 10.0.1.5").count("10.0.0.0/16") >= 1
+    assert "/32" not in bird("show route protocol vpn1") + bird("show route")
+
+
+def test_a_prefix_that_is_withdrawn_goes_everywhere(stage: Stage) -> None:
+    device, world = stage.sites["b"].device, stage.outskirts.world
+    for protocol in stage.bgp_protocols("b"):
+        device.bird(f"disable {protocol}")
+    wait_for(lambda: not any(reached(stage, "b").values()), "the prefix to be withdrawn", PATIENCE_S)
+    world.settle()
+    assert not stage.reaches("b/one")
+    dumped = world.reader("hv1").dump(frozenset({Route.kind})).values()
+    routes = [obj for obj in dumped if isinstance(obj, Route)]
+    vni = world.vpc("b").vni
+    assert [obj for obj in routes if obj.vni == vni and obj.dst == SITE] == []
+    assert stage.reaches("a/one")
+    for protocol in stage.bgp_protocols("b"):
+        device.bird(f"enable {protocol}")
+    stage.wait_reaches("b/one")
+
+
+# --- traces -------------------------------------------------------------------------------------------------------------------
+
+
+def traced(stage: Stage, source: str, destination: str, service: str = "icmp") -> Report:
+    with closing(open_store(str(stage.outskirts.world.store_path))) as store:
+        return trace(store, read_inventory(store), Caller(operator=True), source, destination, service, timeout_s=1.0)
+
+
+def wait_said(stage: Stage, name: str) -> None:
+    """Wait until both edges have said that their tunnels to a site are up, and how many prefixes they have learned."""
+
+    def arrives() -> bool:
+        found = traced(stage, f"{name}/one", SERVER)
+        return found.reachable and found.model is not None and len(found.model.backs) == len(EDGES)
+
+    wait_for(arrives, f"what edges say of {name}'s tunnels", PATIENCE_S)
+
+
+@pytest.mark.parametrize("service", ["icmp", "tcp/80", "udp/53"])
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_model_kernel_and_live_packet_agree(stage: Stage, name: str, service: str) -> None:
+    wait_said(stage, name)
+    found = traced(stage, f"{name}/one", SERVER, service)
+    assert (found.disagreement, found.kernel_problem, found.live.why_not) == ("", "", "")
+    assert (found.verdict.code, found.live.arrived, found.reachable) == (None, True, True)
+    for walked in (found.model, found.kernel):
+        assert walked is not None
+        end = walked.there.hops[-1]
+        assert (end.place, end.host in EDGES) == (Place.SITE, True)
+        assert end.said.startswith("left by tunnel ")
+        assert sorted(back.hops[0].host for back in walked.backs) == sorted(EDGES)
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_what_comes_from_a_site_arrives_in_model_and_kernel(stage: Stage, name: str) -> None:
+    wait_said(stage, name)
+    found = traced(stage, SERVER, f"{name}/one")
+    assert (found.disagreement, found.kernel_problem, found.verdict.code) == ("", "", None)
+    assert found.live.why_not == "packets from a site are sent there, not here"
+    assert found.kernel is not None
+    assert found.kernel.there.hops[0].place is Place.SITE
+
+
+def test_a_source_that_no_site_has_is_refused_in_model_and_kernel(stage: Stage) -> None:
+    wait_said(stage, "b")
+    found = traced(stage, "10.99.0.1", "b/one")
+    assert (found.disagreement, found.verdict.code) == ("", Code.VGW_REJECTS_SPOOFED_TRAFFIC)
+    assert found.kernel is not None
+    assert found.kernel.there.counter == "unreached"
+
+
+def test_a_site_that_is_withdrawn_is_not_reached_any_more(stage: Stage) -> None:
+    wait_said(stage, "b")
+    device, world = stage.sites["b"].device, stage.outskirts.world
+    for protocol in stage.bgp_protocols("b"):
+        device.bird(f"disable {protocol}")
+    try:
+        wait_for(lambda: not traced(stage, "b/one", SERVER).reachable, "the prefix to be withdrawn", PATIENCE_S)
+        world.settle()
+        found = traced(stage, "b/one", SERVER)
+        assert (found.disagreement, found.live.arrived) == ("", False)
+    finally:
+        for protocol in stage.bgp_protocols("b"):
+            device.bird(f"enable {protocol}")
+    wait_said(stage, "b")
