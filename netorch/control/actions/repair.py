@@ -6,6 +6,7 @@ The store remembers what stood at a key before; a record of which others may dep
 from __future__ import annotations
 
 import contextlib
+import itertools
 from typing import Final
 
 from netorch.control.base.addresses import Cursor, cursor_key
@@ -27,6 +28,7 @@ from netorch.records.inventory import read_inventory
 from netorch.records.kinds import BY_PREFIX, BY_TYPE, mapped
 from netorch.records.names import wrong_names
 from netorch.records.public import wrong_addresses
+from netorch.records.valid.devices import wrong_devices
 from netorch.records.valid.ports import wrong_ports
 from netorch.store.base import Compare, Delete, KeyValue, Put, Store
 
@@ -102,10 +104,11 @@ def damaged(store: Store) -> dict[str, tuple[int, UnreadableRecord]]:
     """
     found = {kv.key: (kv.mod_revision, damage) for kv in store.list("").kvs if (damage := _damage(kv)) is not None}
     inventory = read_inventory(store)
-    violations = (*inventory.unreadable, *wrong_names(inventory), *wrong_addresses(inventory), *wrong_ports(inventory))
-    others = {damage.key: (_changed_at(store, damage.key), damage) for damage in violations if damage.key not in found}
-    deleted = {key for key, (revision, _) in others.items() if revision and store.get(key) is None}
-    return found | {key: entry for key, entry in others.items() if entry[1].beside not in deleted}
+    others = (wrong_names(inventory), wrong_addresses(inventory), wrong_ports(inventory), wrong_devices(inventory))
+    violations = (*inventory.unreadable, *itertools.chain(*others))
+    beside = {damage.key: (_changed_at(store, damage.key), damage) for damage in violations if damage.key not in found}
+    deleted = {key for key, (revision, _) in beside.items() if revision and store.get(key) is None}
+    return found | {key: entry for key, entry in beside.items() if entry[1].beside not in deleted}
 
 
 def _changed_at(store: Store, key: str) -> int:

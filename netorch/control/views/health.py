@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import msgspec
@@ -19,6 +20,7 @@ from netorch.model.status import ESTABLISHED, AgentStatus, BorderSession
 from netorch.records.hosts import HostState, readiness
 from netorch.records.inventory import Inventory, read_inventory
 from netorch.records.public import wrong_addresses
+from netorch.records.valid.devices import wrong_devices
 from netorch.records.valid.ports import wrong_ports
 from netorch.state.owner import overlay_netns
 from netorch.store.base import Store
@@ -137,7 +139,8 @@ def _left_by(inventory: Inventory, edge: Host) -> tuple[str, ...]:
 
 
 def _problems(inventory: Inventory, now: float) -> list[str]:
-    problems = [str(error) for error in (*inventory.unreadable, *wrong_addresses(inventory), *wrong_ports(inventory))]
+    wrong = (wrong_addresses(inventory), wrong_ports(inventory), wrong_devices(inventory))
+    problems = [str(error) for error in (*inventory.unreadable, *itertools.chain(*wrong))]
     problems += [f"VPC {found.path}: is isolated; nothing in it is changed" for found in inventory.isolated.values()]
     if not inventory.hosts:
         problems.append("no host: nothing can run; add one: netorch host create NAME --underlay ADDRESS")

@@ -19,6 +19,7 @@ from netorch.model.vpc import RouteTable, Subnet
 from netorch.records.inventory import Inventory
 from netorch.records.names import wrong_names
 from netorch.records.public import wrong_addresses
+from netorch.records.valid.devices import wrong_devices
 from netorch.records.valid.ports import wrong_ports
 from netorch.records.vpc import VpcRecords
 from tests.unit.control.filters import check_filters
@@ -104,6 +105,7 @@ def check_references(inventory: Inventory, placements: set[str]) -> None:
     assert list(map(str, wrong_names(inventory))) == []
     assert list(map(str, wrong_addresses(inventory))) == []
     assert list(map(str, wrong_ports(inventory))) == []
+    assert list(map(str, wrong_devices(inventory))) == []
     assert [key for key in inventory.raw if key.startswith(("vpc/", "map/"))] == []
     claims = {key for key in inventory.raw if key.startswith("alloc/ip/")}
     free = [eni.record for vpc in inventory.vpcs.values() for eni in vpc.of(NetworkInterface).values() if not eni.record.instance]

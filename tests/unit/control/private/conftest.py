@@ -11,12 +11,13 @@ from netorch.control.actions.private.connections import Wanted, create_vpn_conne
 from netorch.control.actions.private.customers import create_customer_gateway
 from netorch.control.actions.private.gateways import create_vpn_gateway
 from netorch.model.eni import Host, Role
-from netorch.model.outside.vpn import CustomerGateway, VirtualPrivateGateway, VpnConnection, peer_identities
+from netorch.model.outside.vpn import CustomerGateway, VirtualPrivateGateway, VpnConnection
 from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
 from netorch.records.names import wrong_names
+from netorch.records.valid.devices import wrong_devices
 from netorch.store.base import Store
 from tests.unit.sealing import publish_keys
 
@@ -28,10 +29,8 @@ def clean(store: Store) -> None:
     inventory = read_inventory(store)
     assert [str(error) for error in inventory.unreadable] == []
     assert list(map(str, wrong_names(inventory))) == []
+    assert list(map(str, wrong_devices(inventory))) == []
     found = [vpn for records in inventory.vpcs.values() for vpn in records.each(VpnConnection)]
-    uses = {kv.key.rpartition("/")[2] for kv in store.list("alloc/vpn/").kvs}
-    assert uses == {vpn.id for vpn in found}
-    assert len(store.list("alloc/ike/").kvs) == sum(len(peer_identities(vpn)) for vpn in found)
     ends = {keys.secret(tunnel.edge, vpn.id) for vpn in found for tunnel in vpn.tunnels if tunnel.edge}
     assert {kv.key for kv in store.list("secret/").kvs} <= ends
 

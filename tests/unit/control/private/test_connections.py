@@ -11,11 +11,13 @@ from netorch.control.actions.private.connections import Wanted, create_vpn_conne
 from netorch.control.actions.private.customers import create_customer_gateway
 from netorch.control.actions.private.gateways import create_vpn_gateway
 from netorch.control.actions.private.wishes import TunnelWish
+from netorch.control.actions.repair import damaged
 from netorch.control.base.private.tunnels import free_inside
 from netorch.control.base.quotas import set_quotas
 from netorch.control.views.vpn import ConnectionState, describe_vpn_connection, describe_vpn_connections
 from netorch.errors import ApiError
 from netorch.model.addr import parse_prefix
+from netorch.model.ids import make_id
 from netorch.model.outside.secrets import Secret
 from netorch.model.outside.vpn import CustomerGateway, DpdAction, TunnelOptions, VirtualPrivateGateway, VpnConnection
 from netorch.model.outside.vpn_rules import INSIDE, INSIDE_RESERVED, psk
@@ -297,3 +299,25 @@ def test_the_state_is_what_the_edges_say(
     said(store, dynamic, 2, ike="ESTABLISHED", child="INSTALLED", bgp="Connect")
     found = [(tunnel.status.value, tunnel.message) for tunnel in describe_vpn_connection(store, acme, dynamic.id).tunnels]
     assert found == [("UP", "3 BGP ROUTES"), ("DOWN", "IPSEC IS UP")]
+
+
+def test_store_check_names_what_does_not_agree_with_the_connections(
+    store: Store, device: CustomerGateway, connection: VpnConnection
+) -> None:
+    use, peer = keys.vpn_use("acme", device.id, connection.id), keys.ike_peer("west", "203.0.113.1")
+    other, known = keys.ike_peer("west", "203.0.113.99"), store.list("").kvs
+    assert damaged(store) == {}
+
+    def said(*ops: Put | Delete) -> dict[str, str]:
+        store.txn((), ops)
+        found = {key: str(error) for key, (_, error) in damaged(store).items()}
+        store.txn((), [Delete(other), *(Put(kv.key, kv.value) for kv in known)])
+        return found
+
+    assert said(Delete(use), Delete(peer)).keys() == {use, peer}
+    assert f"is missing, and {connection.id} leads there" in said(Delete(peer))[peer]
+    stranger = make_id("vpn", connection.vni, 0xABC)
+    assert f"is held by {stranger}, which is not there" in said(Put(peer, encode(stranger)))[peer]
+    assert said(Put(other, encode(connection.id))).keys() == {other}
+    assert said(Put(keys.resource(connection.id), b"{")).keys() == {keys.resource(connection.id)}, "who it leads to is not known"
+    assert damaged(store) == {}

@@ -1,0 +1,59 @@
+"""Whether the records of VPN connections agree: which of them lead to a customer's device, and by which name it is told there.
+
+alloc/vpn/<owner>/<cgw id>/<vpn id>   which connections lead to a device
+alloc/ike/<pair>/<name>               which connection of a pair of edges leads to the device of that name in IKE
+vpc/<vni>/vpn/<id>                    the connection
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from netorch.errors import UnreadableRecord
+from netorch.model.ids import is_id, vni_of
+from netorch.model.mapping import GatewayMapping
+from netorch.model.outside.vpn import VpnConnection, peer_identities
+from netorch.records import keys
+from netorch.records.codec import decode
+from netorch.records.inventory import Inventory
+from netorch.records.vpc import VpcRecords
+
+
+def wrong_devices(inventory: Inventory) -> Iterator[UnreadableRecord]:
+    """Yield the keys of customers' devices that do not agree with the connections, as far as the VPCs can be read.
+
+    Cost: O(connections).
+    """
+    uses: dict[str, str] = {}
+    names: dict[str, str] = {}
+    for records in inventory.vpcs.values():
+        for vpn in records.each(VpnConnection):
+            uses[keys.vpn_use(records.vpc.record.owner, vpn.customer_gateway, vpn.id)] = vpn.id
+            pair = _pair(inventory, records, vpn)
+            names |= {keys.ike_peer(pair, name): vpn.id for name in peer_identities(vpn)} if pair else {}
+    held_uses = {key: key.rpartition("/")[2] for key in inventory.raw if key.startswith(keys.vpn_uses())}
+    held_names = {key: decode(kv, str) for key, kv in inventory.raw.items() if key.startswith(keys.ike_peers())}
+    for wanted, held in ((uses, held_uses), (names, held_names)):
+        for key in sorted(wanted.keys() - held.keys()):
+            yield UnreadableRecord(key, f"is missing, and {wanted[key]} leads there")
+        for key in sorted(held):
+            if wanted.get(key) != held[key] and not _is_unknown(inventory, held[key]):
+                yield UnreadableRecord(key, f"is held by {held[key]}, which is not there or leads elsewhere")
+
+
+def _pair(inventory: Inventory, records: VpcRecords, vpn: VpnConnection) -> str:
+    """Return the pair of edges that carries a connection's gateway; nothing where it is not known."""
+    mapping = records.one(GatewayMapping, vpn.gateway)
+    hosts = [inventory.hosts[seat.host].host for seat in mapping.seats if seat.host in inventory.hosts] if mapping else []
+    return hosts[0].pair if hosts else ""
+
+
+def _is_unknown(inventory: Inventory, holder: str) -> bool:
+    """Return whether a holder is a connection of a VPC, or of a pair, that cannot be read."""
+    if not is_id(holder, "vpn"):
+        return False
+    records = inventory.vpcs.get(vni_of(holder))
+    if records is None:
+        return vni_of(holder) in inventory.isolated
+    vpn = records.one(VpnConnection, holder)
+    return vpn is not None and not _pair(inventory, records, vpn)
