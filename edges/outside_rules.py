@@ -19,6 +19,7 @@ They say it in a few rules, whatever the number of VPCs:
 * BGP and BFD are for the edge, too, from the router that it has a session with (edges.bgp), by the uplink, and with the TTL of
   packets that no router has forwarded: nobody further away sends them in its name (RFC 5082, RFC 5881 section 5).
 * IKE and ESP are for the edge, from anybody by the uplink, while a tunnel ends there: charon refuses who cannot prove who he is.
+  They come first, because all that customers' sites send is ESP: behind the other rules it would cost 5,000 instructions more.
   So are errors about its own ESP packets: Linux learns the path MTU from those about an SA that it has.
 
 Linux keeps a neighbour entry of everybody who asks for the edge's address. All namespaces of a machine share one limit of them,
@@ -80,7 +81,7 @@ set routers {
     type ipv4_addr
 }
 set ike {
-    type ipv4_addr
+    type ifname . ipv4_addr
 }
 set quotable {
     typeof @th,160,32
@@ -141,6 +142,8 @@ chain leaving {
 }
 chain input {
     type filter hook input priority 0; policy drop;
+    meta l4proto esp iifname . ip daddr @ike accept
+    iifname . ip daddr @ike udp dport { 500, 4500 } accept
     iifname @ports counter name "untagged" drop
     iifgroup CABLES icmp type echo-request update @pings { ip saddr PINGS } accept
     iifgroup != CABLES icmp type echo-request update @pings { ip saddr & 255.255.255.0 PINGS } accept
@@ -154,9 +157,7 @@ chain input {
     iifgroup != CABLES ip saddr @routers tcp dport 179 counter name "border_ttl" drop
     iifgroup != CABLES ip saddr @routers tcp sport 179 counter name "border_ttl" drop
     iifgroup != CABLES ip saddr @routers udp dport 3784 counter name "border_ttl" drop
-    iifgroup != CABLES ip daddr @ike udp dport { 500, 4500 } accept
-    iifgroup != CABLES ip daddr @ike meta l4proto esp accept
-    iifgroup != CABLES ip daddr @ike icmp type destination-unreachable accept
+    iifname . ip daddr @ike icmp type destination-unreachable accept
     meta pkttype { broadcast, multicast } drop
     counter name "to_edge" drop
 }

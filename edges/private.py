@@ -26,9 +26,10 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from edges.cable import MEANT, NEAR_MAC, refused, seated
+from edges.skeleton import passes
 from netorch.compiler.base import Gateway, HostView, VpcPart, VpcView
 from netorch.compiler.private import LocalTunnel, LocalVif
-from netorch.model.addr import Prefix, parse_prefix
+from netorch.model.addr import BITS, Prefix, parse_prefix
 from netorch.model.eni import Role
 from netorch.model.mapping import Reach
 from netorch.model.outside.vpn import inside_ends
@@ -44,12 +45,9 @@ from netorch.state.names import VPN_GATEWAY_NUMBER, inlet_name, to_inlet_name, v
 from netorch.state.nft import ChainSet, NftChain, NftElement
 from netorch.state.tc import INGRESS, IP, REDIRECTED, Match, Receive, Redirect, TcFilter
 
-TUNNELS: Final = "tunnels"  # from which device to which tunnel or VLAN a packet may go
-GATES: Final = "gates"  # what decides on packets of a tunnel or VLAN
 SPEAKERS: Final = "speakers"  # who may speak BGP to the edge, by which device
 STEPS_BACK: Final = 1  # the metric of the routes by which the router's errors leave
 _EVERYTHING: Final = "0.0.0.0/0"
-_HALVES: Final = (parse_prefix("0.0.0.0/1"), parse_prefix("128.0.0.0/1"))
 
 
 def private_gateway(view: VpcView) -> Gateway | None:
@@ -103,7 +101,7 @@ def _cable(view: VpcView, gateway: Gateway) -> Iterator[KernelObject]:
 def _gate(view: VpcView) -> Iterator[KernelObject]:
     """Yield the chain that decides on what comes from sites: its source must be one that the gateway reaches, by any edge.
 
-    By any, because a site may answer by its other tunnel.
+    By any, because a site may answer by its other tunnel. No source is one of the VPC's own: rules of groups may mean it.
     """
     gateway = private_gateway(view)
     ends: list[LocalTunnel | LocalVif] = [*view.of(LocalTunnel), *view.of(LocalVif)]
@@ -113,12 +111,9 @@ def _gate(view: VpcView) -> Iterator[KernelObject]:
     reached = (parse_prefix(found.prefix) for reach in said for found in reach.prefixes)
     name = gate_name(view.vni)
     sources = f"{name}.4"
-    rules = (
-        *(f"ip saddr {prefix} goto drop_unreached" for prefix in _own(view)),
-        f"ip saddr @{sources} oifname {view.vxlan} goto inward",
-        "goto drop_unreached",
-    )
-    elements = _disjoint([*reached, *(parse_prefix(f"{_far(end)}/32") for end in ends)])
+    rules = (f"ip saddr @{sources} goto inward", "goto drop_unreached")
+    known = _disjoint([*reached, *(parse_prefix(f"{_far(end)}/32") for end in ends)])
+    elements = [each for prefix in known for each in _without(prefix, _own(view))]
     held = ChainSet(name=sources, spec="type ipv4_addr; flags interval", elements=tuple(map(_element, elements)))
     yield NftChain(vni=view.vni, name=name, rules=rules, sets=(held,))
 
@@ -129,8 +124,8 @@ def end_objects(view: VpcView, gateway: Gateway, ifname: str, far: str, *, speak
     inlet = inlet_name(vni, gateway.id)
     yield Settings(vni=vni, ifname=ifname)
     yield AdminUp(vni=vni, ifname=ifname)
-    yield NftElement(netns=OVERLAY, family="inet", set=TUNNELS, items=(inlet, ifname), vni=vni)
-    yield NftElement(netns=OVERLAY, family="inet", set=GATES, items=(ifname,), value=f"goto {gate_name(vni)}", vni=vni)
+    yield passes(inlet, ifname, vni, "goto outward")
+    yield passes(ifname, view.vxlan, vni, f"goto {gate_name(vni)}")
     # A packet of the router's own passes the output hook as the VRF's, and again as the device's.
     for device in (ifname, view.vrf) if speaks_bgp else ():
         yield NftElement(netns=OVERLAY, family="inet", set=SPEAKERS, items=(device, far), vni=vni)
@@ -157,12 +152,23 @@ def _own(view: VpcView) -> list[Prefix]:
 
 
 def _disjoint(prefixes: Iterable[Prefix]) -> list[Prefix]:
-    """Return prefixes without those inside another one; everything is two halves, because an element has a length."""
+    """Return prefixes without those inside another one."""
     kept: list[Prefix] = []
     for prefix in sorted(prefixes):  # one around others comes before them
         if not kept or not kept[-1].contains(prefix):
             kept.append(prefix)
-    return list(_HALVES) if kept and kept[0].length == 0 else kept
+    return kept
+
+
+def _without(prefix: Prefix, holes: Iterable[Prefix]) -> Iterator[Prefix]:
+    """Yield what is left of a prefix without some others, as few prefixes as there can be."""
+    inside = [hole for hole in holes if hole.overlaps(prefix)]
+    if not inside:
+        yield prefix
+    elif not any(hole.contains(prefix) for hole in inside):
+        length = prefix.length + 1
+        for network in (prefix.network, prefix.network | 1 << (BITS[prefix.version] - length)):
+            yield from _without(Prefix(prefix.version, network, length), inside)
 
 
 def _element(prefix: Prefix) -> str:

@@ -9,11 +9,12 @@ gateways to instances:
   passes that hook twice, as the device's and as its VRF's, and what is not forwarded goes nowhere.
 * What `passes` lets through from a VXLAN device, to a NAT gateway, that device's filter has verified: Linux gives a packet that
   it forwards the priority of its TOS field (ip_forward), so nothing can be told from it here.
-* What comes from a site by a tunnel or a VLAN is decided on by the chain that `gates` has for its device, what goes to one by
-  `tunnels` (edges.private). The first segment of a TCP connection is told what fits in a tunnel with ESP and a NAT's UDP: not all
-  of a site's machines hear errors. The other direction is told what the tunnel's device takes, if that is less.
 * `passes` says from which device to which a packet may go, e.g. from the cable of an internet gateway to the VPC's VXLAN device.
-  All else is dropped: what a hypervisor has sent to the edge's own MAC, and what would leave by another VPC's device.
+  All else is dropped: what a hypervisor has sent to the edge's own MAC, and what would leave by another VPC's device. What comes
+  from a site and goes anywhere but into its VPC counts as what has a source that nobody reaches.
+* What comes from a site by a tunnel or a VLAN is decided on by its VPC's gate, to which `passes` leads, what goes to one by
+  `outward` (edges.private). The first segment of a TCP connection is told what fits in a tunnel with ESP and a NAT's UDP: not all
+  of a site's machines hear errors. The other direction is told what the tunnel's device takes, if that is less.
 * Nothing of a VPC is for the edge itself: it has no address there, and answers nobody. At the inside address of a tunnel, or of a
   VLAN, it speaks BGP and BFD with the other end, whom `speakers` names, and answers its pings.
 * It says nothing either, but that a packet is too big or has lived too long: to the VPC about a site, and to a site about the
@@ -49,14 +50,9 @@ ANSWERED: Final = "answered"  # who is answered in ARP, by which device
 
 OVERLAY_INET: Final = (
     """
-set passes {
-    type ifname . ifname
-}
-set tunnels {
-    type ifname . ifname
-}
-map gates {
-    type ifname : verdict
+map passes {
+    type ifname . ifname : verdict
+    size 65535
 }
 set speakers {
     type ifname . ipv4_addr
@@ -99,9 +95,8 @@ chain inward {
 }
 chain forward {
     type filter hook forward priority -20; policy drop;
-    meta sdifname . oifname @passes accept
-    meta sdifname . oifname @tunnels goto outward
-    meta sdifname vmap @gates
+    meta sdifname . oifname vmap @passes
+    meta sdifname { "x-*", "y-*", "d-*" } goto drop_unreached
     meta priority != VERIFIED meta sdifname "vx*" goto drop_unproven
     goto drop_no_gateway
 }
@@ -169,9 +164,12 @@ def overlay_tables() -> tuple[NftTable, NftTable]:
     return NftTable(netns=OVERLAY, family="inet", body=OVERLAY_INET), NftTable(netns=OVERLAY, family="arp", body=OVERLAY_ARP)
 
 
-def passes(source: str, destination: str, vni: int) -> NftElement:
-    """Return the element that lets packets that came by one device leave by another; the first one's name has the VNI."""
-    return NftElement(netns=OVERLAY, family="inet", set=PASSES, items=(source, destination), vni=vni)
+def passes(source: str, destination: str, vni: int, verdict: str = "accept") -> NftElement:
+    """Return the element that lets packets that came by one device leave by another, or has a chain decide on them.
+
+    The first device's name has the VNI.
+    """
+    return NftElement(netns=OVERLAY, family="inet", set=PASSES, items=(source, destination), value=verdict, vni=vni)
 
 
 def _table(_view: HostView, _carried: Carried) -> Iterator[KernelObject]:

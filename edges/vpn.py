@@ -165,7 +165,7 @@ def _listens(view: HostView, carried: Carried) -> Iterator[KernelObject]:
     """Yield the element by which the outside's table lets IKE and ESP in: while some tunnel ends here."""
     uplink = view.host.uplink
     if uplink is not None and any(vpc.of(LocalTunnel) for vpc in carried.values()):
-        yield NftElement(netns=OUTSIDE, family="inet", set=IKE, items=(uplink.address.partition("/")[0],))
+        yield NftElement(netns=OUTSIDE, family="inet", set=IKE, items=(uplink.device, uplink.address.partition("/")[0]))
 
 
 def _own_address(view: VpcView) -> str:

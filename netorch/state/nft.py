@@ -23,7 +23,7 @@ HANDING_OVER: Final = "handing_over"  # likewise, in a gateway's table, while it
 READY: Final = "ready"  # the set of the host's own VTEP while the host, an edge, is fit to carry packets
 ACTIVE: Final = "active"  # the set of the host's own VTEP while its seats of stateful gateways are to be used
 ROUTERS: Final = "routers"  # the set of the router that may speak BGP and BFD to an edge
-IKE: Final = "ike"  # the set of the edge's own address in the outside at which it negotiates tunnels
+IKE: Final = "ike"  # the set of the uplink's device and the edge's own address there, at which it negotiates tunnels
 HOST_SETS: Final = frozenset({READY, ACTIVE, ROUTERS, IKE})  # whose elements are objects, though of no VPC
 
 # ICMP identifiers of probes: that of a request, and that which a ready host's table puts in its place before the kernel answers.
