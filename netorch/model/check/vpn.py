@@ -88,9 +88,13 @@ def _violations_of(decl: VpnConnectionDecl) -> Iterator[tuple[Where, Violation]]
     if len(routes) > MAX_LEARNED:
         yield ("static_routes",), Violation(f"there are {len(routes)} static routes", f"keep at most {MAX_LEARNED}")
     cidrs: list[tuple[Where, str]] = [(("static_routes", k), text) for k, text in enumerate(routes)]
-    for field, text in (*cidrs, (("local_cidr",), decl.local_cidr), (("remote_cidr",), decl.remote_cidr)):
+    for field, text in cidrs:
         if isinstance(found := vpn_rules.traffic_cidr(text), Violation):
             yield field, found
+    static = not isinstance(decl.static_routes, msgspec.UnsetType)
+    for name, text in (("local_cidr", decl.local_cidr), ("remote_cidr", decl.remote_cidr)):
+        if isinstance(found := vpn_rules.selector(text, static=static), Violation):
+            yield (name,), found
     for k, text in enumerate(routes):
         if text in routes[:k]:
             yield ("static_routes", k), Violation(f"{text} stands there twice", "write it once")

@@ -128,6 +128,18 @@ def traffic_cidr(text: str) -> Prefix | Violation:
     return found
 
 
+def selector(text: str, *, static: bool) -> Prefix | Violation:
+    """Return a network to which the tunnels of a connection are narrowed at one end, or what is wrong with it.
+
+    BGP is spoken between the addresses inside the tunnels, so its packets must be let in as well.
+    """
+    found = traffic_cidr(text)
+    if isinstance(found, Violation) or static or found.contains(INSIDE):
+        return found
+    what = f"{text} leaves out {INSIDE}, where BGP is spoken inside the tunnels"
+    return Violation(what, "leave it out, or make the connection static")
+
+
 def count_of_tunnels(count: int) -> Violation | None:
     """Return what is wrong with how many tunnels a connection has."""
     return None if count == TUNNELS else Violation(f"{count} tunnels are there", f"a connection has {TUNNELS}")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from netorch.control.actions.private.connections import check_device, inside_of, taken_networks
-from netorch.control.actions.private.wishes import TunnelWish, check_options, check_secret, checked_route
+from netorch.control.actions.private.wishes import TunnelWish, check_options, check_secret, checked_route, checked_selector
 from netorch.control.base.private.sealing import make_psk, seal_writes
 from netorch.control.base.private.tunnels import without_edge
 from netorch.control.base.writes import Writes, attempt, guard_structure
@@ -75,9 +75,11 @@ def modify_networks(
 
     def change(connection: VpnConnection) -> VpnConnection:
         where = f"VPN connection {connection.name}"
-        local = checked_route(where, local_cidr) if local_cidr is not None else connection.local_cidr
-        remote = checked_route(where, remote_cidr) if remote_cidr is not None else connection.remote_cidr
-        return msgspec.structs.replace(connection, local_cidr=local, remote_cidr=remote)
+        asked = {"local_cidr": local_cidr, "remote_cidr": remote_cidr}
+        wanted = {
+            field: checked_selector(where, text, static=connection.static) for field, text in asked.items() if text is not None
+        }
+        return msgspec.structs.replace(connection, **wanted)
 
     return _change(store, caller, vpn_id, change)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
@@ -90,12 +91,17 @@ def checked_tunnels(
     for text in found:
         if found.count(text) > 1:
             raise invalid(where, f"the route to {text} stands there twice", "write it once")
-    return found, checked_route(where, local_cidr), checked_route(where, remote_cidr)
+    return found, checked_selector(where, local_cidr, static=static), checked_selector(where, remote_cidr, static=static)
 
 
 def checked_route(where: str, text: str) -> str:
     """Return the CIDR of a network at an end of a connection, host bits cut off as EC2 does. Raises ApiError."""
     return str(checks.cidr(text, where, "InvalidParameterValue", vpn_rules.traffic_cidr))
+
+
+def checked_selector(where: str, text: str, *, static: bool) -> str:
+    """Return the network to which tunnels are narrowed at one end, host bits cut off as EC2 does. Raises ApiError."""
+    return str(checks.cidr(text, where, "InvalidParameterValue", partial(vpn_rules.selector, static=static)))
 
 
 def _need(where: str, found: Prefix | Violation | None) -> None:

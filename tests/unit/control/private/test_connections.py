@@ -321,3 +321,17 @@ def test_store_check_names_what_does_not_agree_with_the_connections(
     assert said(Put(other, encode(connection.id))).keys() == {other}
     assert said(Put(keys.resource(connection.id), b"{")).keys() == {keys.resource(connection.id)}, "who it leads to is not known"
     assert damaged(store) == {}
+
+
+def test_bgp_is_not_left_out_of_its_own_tunnels(
+    store: Store, acme: Caller, gateway: VirtualPrivateGateway, device: CustomerGateway
+) -> None:
+    for field in ("local_cidr", "remote_cidr"):
+        narrow = msgspec.structs.replace(Wanted(name="dynamic"), **{field: "10.0.0.0/8"})
+        with refused("InvalidParameterValue", "10.0.0.0/8 leaves out 169.254.0.0/16, where BGP is spoken"):
+            create_vpn_connection(store, acme, gateway.id, device.id, narrow)
+    made, _ = create_vpn_connection(store, acme, gateway.id, device.id, Wanted(name="dynamic"))
+    with refused("InvalidParameterValue", "leaves out"):
+        changes.modify_networks(store, acme, made.id, remote_cidr="10.0.0.0/16")
+    assert changes.modify_networks(store, acme, made.id, remote_cidr="128.0.0.0/1").remote_cidr == "128.0.0.0/1"
+    clean(store)
