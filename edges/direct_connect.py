@@ -71,7 +71,7 @@ def _peer(view: VpcView, local: LocalVif) -> Iterator[KernelObject]:
             local_asn=gateway.asn,
             remote=vif.peer,
             remote_asn=vif.asn,
-            announces=own,
+            announces=own if local.invites else (),
             refuses=own,
             limit=MAX_LEARNED,
             bfd=vif.bfd,

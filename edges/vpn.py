@@ -123,7 +123,7 @@ def _peer(view: VpcView, tunnel: LocalTunnel) -> Iterator[KernelObject]:
             local_asn=gateway.asn,
             remote=far,
             remote_asn=tunnel.connection.asn,
-            announces=own,
+            announces=own if tunnel.invites else (),
             refuses=own,
             limit=MAX_LEARNED,
             bfd=True,  # a device that speaks none loses nothing by it

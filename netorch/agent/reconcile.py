@@ -44,6 +44,7 @@ class Reconciler:
         self.writes = 0
         self.repaired = 0
         self.host_view: HostView | None = None
+        self.connected = True  # whether its underlay carries packets
         self.ready = False  # whether the host is to say so: a task decides, once everything is applied
         self.announces = False  # whether it is to announce its addresses, likewise
         self.active = False  # likewise
@@ -166,7 +167,7 @@ class Reconciler:
 
     def _look_at_host(self, now: float) -> None:
         """Make the host's own view. While that cannot be done nothing is applied, and VPCs are compiled as for the last one."""
-        self._look_again_at = None
+        self._look_again_at, self.connected = None, False
         host, problem = self._records.host, self._records.host_problem
         if not problem and host is None:
             problem = f"host {self._records.host_name} is not in the store; create it: netorch host create"
@@ -181,6 +182,7 @@ class Reconciler:
                     self._look_again_at = now + LOOK_AGAIN_S
                 else:
                     pools = tuple(pool for _, pool in sorted(self._records.pools.items()) if pool.pair == host.pair)
+                    self.connected = underlay.carries
                     self.host_view = HostView(
                         host=host,
                         underlay_ifname=underlay.ifname,

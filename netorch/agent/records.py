@@ -212,9 +212,9 @@ class Records(Mirror):
             with suppress(UnreadableRecord):
                 self.pools[name] = decode_value(key, value, AddressPool)
 
-    def set_up(self, names: Set[str]) -> None:
-        """Take note of the tunnels and virtual interfaces here that are up now."""
-        for vni in self.private_ends.set_up(names):
+    def set_up(self, names: Set[str], *, invites: bool) -> None:
+        """Take note of the tunnels and virtual interfaces here that are up now, and of whether sites are to send to this edge."""
+        for vni in self.private_ends.set_up(names, invites=invites):
             self.dirty.mark(vni, LocalTunnel, LocalVif)
 
     def set_silent(self, silent: Set[str], dead: Set[str] = frozenset()) -> None:

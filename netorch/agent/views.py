@@ -241,13 +241,13 @@ class Views:
         """Yield the tunnels of a VPC's VPN connections that end at this host."""
         known = self._records
         ends = known.private_ends
-        return local_tunnels(known.host_name, _by_id(known.vpcs[vni], VpnConnection), ends.secrets, ends.up)
+        return local_tunnels(known.host_name, _by_id(known.vpcs[vni], VpnConnection), ends.secrets, ends.up, ends.invites)
 
     def local_vifs(self, vni: int, _phases: Phases) -> Iterable[LocalVif]:
         """Yield a VPC's virtual interfaces of ports of this host."""
         known = self._records
         ends = known.private_ends
-        return local_vifs(known.host_name, _by_id(known.vpcs[vni], VirtualInterface), ends.secrets, ends.up)
+        return local_vifs(known.host_name, _by_id(known.vpcs[vni], VirtualInterface), ends.secrets, ends.up, ends.invites)
 
     def local_tables(self, vni: int, phases: Phases) -> tuple[LocalTable, ...]:
         """Return the route tables that have a VRF here. Raises MissingRecord, CompileError."""

@@ -24,6 +24,7 @@ class LocalTunnel(msgspec.Struct, frozen=True, kw_only=True):
     place: int  # among the connection's tunnels: 0 or 1
     secret: str = ""  # sealed for this host, base64; nothing: there is none yet
     is_up: bool = False  # whether it carries packets: both ends have agreed on keys
+    invites: bool = True  # whether the site is told the VPC's ranges by it
 
     @property
     def name(self) -> str:
@@ -42,6 +43,7 @@ class LocalVif(msgspec.Struct, frozen=True, kw_only=True):
     vif: VirtualInterface
     secret: str = ""  # its BGP key, sealed for this host, base64
     is_up: bool = False  # whether its port is connected to something
+    invites: bool = True  # whether the site is told the VPC's ranges by it
 
     @property
     def static_prefixes(self) -> tuple[str, ...]:
@@ -55,7 +57,7 @@ def ike_name(vpn_id: str, place: int) -> str:
 
 
 def local_tunnels(
-    host: str, connections: Iterable[VpnConnection], secrets: Mapping[str, Sealed], up: Collection[str]
+    host: str, connections: Iterable[VpnConnection], secrets: Mapping[str, Sealed], up: Collection[str], invites: bool = True
 ) -> Iterator[LocalTunnel]:
     """Yield the tunnels that end at a host. `secrets` are those sealed for it, by id; `up` the names of tunnels that are up."""
     for connection in connections:
@@ -67,17 +69,18 @@ def local_tunnels(
                     place=place,
                     secret=boxes.get(place + 1, ""),
                     is_up=ike_name(connection.id, place) in up,
+                    invites=invites,
                 )
 
 
 def local_vifs(
-    host: str, vifs: Iterable[VirtualInterface], secrets: Mapping[str, Sealed], up: Collection[str]
+    host: str, vifs: Iterable[VirtualInterface], secrets: Mapping[str, Sealed], up: Collection[str], invites: bool = True
 ) -> Iterator[LocalVif]:
     """Yield the confirmed virtual interfaces of a host's ports. `up` has the ids of those whose port has a carrier."""
     for vif in vifs:
         if vif.edge == host and vif.confirmed and not vif.rejected:
             boxes = secrets[vif.id].boxes if vif.id in secrets else {}
-            yield LocalVif(vif=vif, secret=boxes.get(WITHOUT_TUNNEL, ""), is_up=vif.id in up)
+            yield LocalVif(vif=vif, secret=boxes.get(WITHOUT_TUNNEL, ""), is_up=vif.id in up, invites=invites)
 
 
 def end_of(obj: KernelObject) -> str:

@@ -38,7 +38,7 @@ def compiled_agent(host_name: str, store: Store, kernel: Kernel, *, read_kernel:
     said = _status_of(host_name, store)
     records.set_silent(frozenset(said.silent), frozenset(said.dead))
     records.set_standby(frozenset(said.standby))
-    records.set_up(_up(host_name, store))
+    records.set_up(_up(host_name, store), invites=True)
     follower = Follower(records, lambda: store, lambda: frozenset(records.prefixes))
     follower.pull(0.0)
     follower.unwatch()  # a user has 128 inotify descriptors; the store is the caller's

@@ -24,6 +24,7 @@ class Underlay(msgspec.Struct, frozen=True, kw_only=True):
 
     ifname: str
     mtu: int
+    carries: bool = True  # whether it is up and connected to something
 
 
 class TableUse(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +69,7 @@ class Lost(msgspec.Struct, frozen=True):
 
 
 class UnderlayChanged(msgspec.Struct, frozen=True):
-    """The VTEP address came or went, or its device's MTU changed: ask `underlay` again, a dump shows nothing of it."""
+    """The VTEP address, or its device's carrier, came or went, or its MTU changed: ask `underlay` again, no dump shows it."""
 
 
 class TunnelsChanged(msgspec.Struct, frozen=True):

@@ -24,6 +24,7 @@ class PrivateEnds:
         self.gateways: dict[int, str] = {}  # VNI -> the virtual private gateway that has a seat on this host
         self._host = host
         self.secrets: dict[str, Sealed] = {}  # by the id of what they are for
+        self.invites = True  # whether sites are told the ranges of VPCs: not by an edge that cannot bring packets there
         self.up: frozenset[str] = frozenset()  # names of tunnels that carry packets, ids of interfaces whose port has a carrier
 
     def update(self, key: str, value: bytes | None) -> int | None:
@@ -44,10 +45,11 @@ class PrivateEnds:
         else:
             self.gateways.pop(vni, None)
 
-    def set_up(self, names: Set[str]) -> set[int]:
-        """Take in which tunnels and interfaces are up now; return the VNIs of those of which that has changed."""
+    def set_up(self, names: Set[str], *, invites: bool) -> set[int]:
+        """Take in which tunnels and interfaces are up, and whether sites are to send here; return the VNIs of what changed."""
         changed, self.up = self.up ^ names, frozenset(names)
-        return {_vni_of(name) for name in changed}
+        others, self.invites = self.gateways if invites != self.invites else (), invites
+        return {_vni_of(name) for name in changed}.union(others)
 
 
 def _vni_of(name: str) -> int:

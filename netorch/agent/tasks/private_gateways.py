@@ -44,6 +44,7 @@ from netorch.store.base import Compare, Delete, Put, Store
 log = logging.getLogger(__name__)
 
 ASK_EVERY_S: Final = 1.0
+HOLD_S: Final = 5.0  # for which the underlay must have carried packets before sites are told to send here again
 SHARE: Final = 5  # to ask for tunnels costs O(tunnels), and many may change one after another: this part of the time is for it
 # Kinds of changes after which an edge may reach something else.
 _MATTERING: Final = frozenset({GatewayMapping, Reach, VpnConnection, VirtualInterface, Sealed, LocalTunnel, LocalVif})
@@ -72,6 +73,7 @@ class PrivateGateways(Task):
         self._rounds = Rounds[int]()
         self._clock = clock
         self._ask_at = 0.0
+        self._invite_at = -math.inf  # when sites are to be told the ranges of VPCs
         self._changed, self._may_ask_at = False, 0.0  # whether a tunnel has changed since they were asked for
         self._published: dict[int, set[str]] = {}  # VNI -> the ids of connections and interfaces
 
@@ -102,6 +104,10 @@ class PrivateGateways(Task):
             key = self._kernel.public_key
             self._publisher.publish(keys.edge_key(host.name), SealingKey(public=key) if key else None)
         self._owed |= {vni for vni, kinds in turn.dirty.kinds.items() if not kinds.isdisjoint(_MATTERING)}
+        if not self._reconciler.connected:
+            self._invite_at = turn.now + HOLD_S
+            if self._records.private_ends.invites:  # at once
+                self._changed, self._may_ask_at = True, turn.now
         if turn.store is not None:
             self._say_all_reach(turn.store, turn.now)
         for gone in self._published.keys() - here.keys():
@@ -121,7 +127,8 @@ class PrivateGateways(Task):
         known = (self._records.vpcs[vni] for vni in self._records.private_ends.gateways if vni in self._records.vpcs)
         vifs = [vif for each in known for vif in each.each(VirtualInterface) if vif.edge == self._records.host_name]
         carriers = {device for device in {vif.device for vif in vifs} if self._has_carrier(device)}
-        self._records.set_up(up | {vif.id for vif in vifs if vif.device in carriers})
+        ends = up | {vif.id for vif in vifs if vif.device in carriers}
+        self._records.set_up(ends, invites=begin >= self._invite_at)
 
     def _has_carrier(self, device: str) -> bool:
         try:

@@ -41,6 +41,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     ready: bool = False  # whether it is ready until now
     uplink: str = ""  # its device; nothing: the edge has none
     carrier: bool = False
+    connected: bool = True  # whether its underlay carries packets
     border: str = ""  # why no session with the border router counts; nothing: one does, or the edge does not speak BGP
     trouble: str = ""  # why the host's own objects, e.g. the outside's default route, are not all there
     unapplied: tuple[int, ...] = ()  # VNIs of VPCs of which not all is there
@@ -57,6 +58,8 @@ def why_not_ready(facts: Facts) -> str:
         return facts.trouble
     if not facts.carrier:
         return f"uplink {facts.uplink} has no carrier"
+    if not facts.connected:
+        return "its underlay has no carrier, so no hypervisor reaches it"
     if facts.border:
         return facts.border
     if facts.unapplied and not facts.ready:
@@ -133,6 +136,7 @@ class Readiness(Task):
             ready=reconciler.ready,
             uplink=device,
             carrier=carrier,
+            connected=reconciler.connected,
             border=why_no_session(self.sessions, now - self._established_at, ready=reconciler.ready) if _speaks(host) else "",
             trouble=trouble,
             unapplied=() if reconciler.ready else reconciler.unapplied(in_sync=in_sync),

@@ -75,6 +75,7 @@ class Device(msgspec.Struct, kw_only=True):
     ifname: str
     kind: str
     up: bool
+    carries: bool  # whether it is up and connected to something
     master: int
     mtu: int
     lladdr: str
@@ -168,6 +169,7 @@ def device(body: bytes) -> Device:
         ifname=ifname,
         kind=kind,
         up=bool(flags & IFF_UP),
+        carries=bool(flags & IFF_LOWER_UP),
         master=u32(found.get(IFLA.MASTER, b"")),
         mtu=mtu,
         lladdr=found.get(IFLA.ADDRESS, b"").hex(":"),

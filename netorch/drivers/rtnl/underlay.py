@@ -32,6 +32,7 @@ from netorch.state.base import UNDERLAY
 _GROUPS: Final = 1 << RTNLGRP.LINK - 1 | 1 << RTNLGRP.IPV4_IFADDR - 1
 _RECV: Final = 1 << 16
 _WITHOUT_STATISTICS: Final = attr_u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS)
+States = dict[int, tuple[int, bool]]  # by number of a device: its MTU, and whether it carries packets
 
 
 class UnderlayDevice(Watcher):
@@ -45,7 +46,7 @@ class UnderlayDevice(Watcher):
         self._socket = open_socket(netns_fd, _GROUPS)
         self._socket.setblocking(False)
         self._vtep = ""
-        self._mtus: dict[int, int] = {}  # of the devices that may carry it, by number
+        self._known: States = {}  # of the devices that may carry it
 
     def find(self, vtep: str) -> Underlay | None:
         """Return the device that carries packets of the VTEP address, or None; from now on changes of it are events.
@@ -58,7 +59,7 @@ class UnderlayDevice(Watcher):
         except OSError as error:
             raise KernelError(f"look for {vtep}", error.errno or 0, str(error)) from error
         self._vtep = vtep
-        self._mtus, underlay = found if found is not None else ({}, None)
+        self._known, underlay = found if found is not None else ({}, None)
         return underlay
 
     def events(self) -> list[KernelEvent]:
@@ -88,15 +89,20 @@ class UnderlayDevice(Watcher):
     def _concerns(self, kind: int, body: bytes) -> bool:
         if kind in (RTM.NEWADDR, RTM.DELADDR):
             return bool(self._vtep) and attrs(body, IFADDRMSG.SIZE).get(IFA.LOCAL) == socket.inet_aton(self._vtep)
-        mtu = self._mtus.get(struct.unpack_from("=i", body, IFINFOMSG.INDEX)[0])
-        return mtu is not None and (kind == RTM.DELLINK or (kind == RTM.NEWLINK and devices.device(body).mtu != mtu))
+        known = self._known.get(struct.unpack_from("=i", body, IFINFOMSG.INDEX)[0])
+        return known is not None and (kind == RTM.DELLINK or (kind == RTM.NEWLINK and _state(devices.device(body)) != known))
 
 
-def _look(channel: Channel, vtep: str) -> tuple[dict[int, int], Underlay] | None:
-    """Return the device that carries packets of the VTEP address, and the MTUs by number of all that it was chosen from; or None.
+def _state(dev: devices.Device) -> tuple[int, bool]:
+    return dev.mtu, dev.carries
+
+
+def _look(channel: Channel, vtep: str) -> tuple[States, Underlay] | None:
+    """Return the device that carries packets of the VTEP address, and the states of all that it was chosen from; or None.
 
     That is the device which holds the address; when it is a loopback or a dummy, as on hosts that announce their VTEP by BGP, the
-    device with the smallest MTU among those that the main table's routes lead to, since any of them may be the way.
+    device with the smallest MTU among those that the main table's routes lead to, since any of them may be the way. Packets are
+    carried then while one of these devices does.
     """
     wanted = socket.inet_aton(vtep)
     for body in _bodies(channel, RTM.GETADDR, IFADDRMSG.SIZE):
@@ -107,8 +113,10 @@ def _look(channel: Channel, vtep: str) -> tuple[dict[int, int], Underlay] | None
                 # A dummy to which no route stands is the whole underlay, as on a machine that tries things out alone.
                 found = list(_routed_devices(channel)) or ([holder] if holder.kind else [])
             best = min(found, key=lambda dev: dev.mtu, default=None)
-            mtus = {dev.index: dev.mtu for dev in found}
-            return (mtus, Underlay(ifname=best.ifname, mtu=best.mtu)) if best is not None else None
+            if best is None:
+                return None
+            carries = any(dev.carries for dev in found)
+            return {dev.index: _state(dev) for dev in found}, Underlay(ifname=best.ifname, mtu=best.mtu, carries=carries)
     return None
 
 

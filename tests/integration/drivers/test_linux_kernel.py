@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from netorch.drivers import netns, sysctl
-from netorch.drivers.base import Gone, KernelEvent, Lost, Seen, UnderlayChanged
+from netorch.drivers.base import Gone, KernelEvent, Lost, Seen, Underlay, UnderlayChanged
 from netorch.drivers.linux import LinuxKernel
 from netorch.drivers.netlink import Channel
 from netorch.plan.diff import diff
@@ -345,9 +345,13 @@ def test_the_underlay_device_is_found_and_watched(kernel: LinuxKernel) -> None:
     found = kernel.underlay("192.0.2.11")
     assert found is not None
     assert (found.ifname, found.mtu) == ("eth0", 1500)
+    assert not found.carries
     foreigner("u-hv1", "link set eth0 mtu 1400")
     assert wait_events(kernel) == [UnderlayChanged()]
     kernel.underlay("192.0.2.11")
+    foreigner("u-hv1", "link set eth0 up")
+    assert UnderlayChanged() in wait_events(kernel)
+    assert kernel.underlay("192.0.2.11") == Underlay(ifname="eth0", mtu=1400)
     foreigner("u-hv1", "addr del 192.0.2.11/24 dev eth0")
     assert wait_events(kernel) == [UnderlayChanged()]
 

@@ -51,6 +51,7 @@ def test_what_else_is_wrong_with_the_uplink_is_said_first() -> None:
     facts = Facts(uplink="eth1", carrier=True, border="no session", unapplied=(7,))
     assert why_not_ready(facts) == "no session"
     assert why_not_ready(msgspec.structs.replace(facts, carrier=False)) == "uplink eth1 has no carrier"
+    assert why_not_ready(msgspec.structs.replace(facts, connected=False)).startswith("its underlay has no carrier")
 
 
 @pytest.fixture

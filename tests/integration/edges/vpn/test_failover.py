@@ -106,3 +106,27 @@ def test_a_dead_tunnel_of_a_living_edge_is_left(stage: Stage) -> None:
     finally:
         device.shell(f"ip route del blackhole {address}/32")
     wait_for(lambda: all_used(stage), "both tunnels to be used again", 2 * PATIENCE_S)
+
+
+def test_an_edge_without_its_underlay_is_left_by_sites_and_comes_back(stage: Stage) -> None:
+    """Its sessions go on, but it does not announce the VPC any more: what sites sent there would get nowhere."""
+    edge, (cidr,) = EDGES[0], stage.outskirts.world.vpc("b").vpc.record.cidrs
+
+    def ways() -> int:
+        return stage.sites["b"].device.bird(f"show route {cidr}").count("unicast [")
+
+    wait_for(lambda: all_used(stage) and ways() == len(EDGES), "both edges to announce the VPC", 2 * PATIENCE_S)
+    subprocess.run(["ip", "-n", "spine", "link", "set", f"to-{edge}", "down"], check=True)
+    try:
+        wait_for(lambda: ways() == 1, "one edge to announce nothing", PATIENCE_S)
+        stage.wait_reaches("b/one")
+        agent = stage.outskirts.world.agent(edge)
+        assert "its underlay has no carrier" in agent.readiness.why
+        with agent.busy:
+            assert {session.state for session in agent.kernel.customer_sessions().values()} == {"Established"}
+    finally:
+        subprocess.run(["ip", "-n", "spine", "link", "set", f"to-{edge}", "up"], check=True)
+        vtep = stage.outskirts.world.hosts[edge].vtep  # whose route went with the device
+        subprocess.run(["ip", "-n", "spine", "route", "replace", f"{vtep}/32", "dev", f"to-{edge}"], check=True)
+    wait_for(lambda: all_used(stage) and ways() == len(EDGES), "it to announce the VPC again", 2 * PATIENCE_S)
+    stage.wait_reaches("b/one")

@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from netorch.agent.tasks.bursts import AT_ONCE, EVERY_S
-from netorch.agent.tasks.private_gateways import ASK_EVERY_S, SHARE
+from netorch.agent.tasks.private_gateways import ASK_EVERY_S, HOLD_S, SHARE
 from netorch.compiler.private import end_of, ends_of
-from netorch.drivers.base import CustomerSession, LearnedRoute
+from netorch.drivers.base import CustomerSession, LearnedRoute, UnderlayChanged
 from netorch.model.eni import Host, Placement, Role, Uplink
 from netorch.model.ids import make_id
 from netorch.model.mapping import GatewayMapping, Reach, Seat
@@ -230,6 +230,35 @@ def test_an_agent_that_starts_again_changes_nothing(office: Office) -> None:
     office.world.start("hv3")
     office.settle()
     assert office.world.new_ops("hv3") == []
+
+
+def test_an_edge_that_loses_its_underlay_tells_sites_nothing_until_it_has_been_back_for_a_while(office: Office) -> None:
+    office.connect(static=False)
+    vif, kernel, clock = interface(office, "dx0"), office.world.kernels["hv3"], office.world.clock
+    kernel.host.devices.add("dx0")
+    office.put(keys.resource(vif.id), vif)
+    office.settle()
+
+    def announced(edge: str) -> set[tuple[str, ...]]:
+        found = office.world.kernels[edge].objects.values()
+        return {obj.announces for obj in found if isinstance(obj, CustomerPeer)}
+
+    def carry(carries: bool) -> None:
+        kernel.everywhere = msgspec.structs.replace(kernel.everywhere, carries=carries)
+        kernel.tell(UnderlayChanged())
+        for _ in range(2):
+            office.world.turn("hv3", audits=False)
+
+    assert announced("hv3") == {office.vpc.cidrs}
+    carry(False)
+    assert announced("hv3") == {()}
+    assert "its underlay has no carrier" in office.world.agents["hv3"].readiness.why
+    assert announced("hv4") == {office.vpc.cidrs}
+    carry(True)
+    assert announced("hv3") == {()}
+    clock.now += HOLD_S
+    office.settle()
+    assert announced("hv3") == {office.vpc.cidrs}
 
 
 FLAPS: Final = 1000
