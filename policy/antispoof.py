@@ -11,6 +11,7 @@ from typing import Final
 from netorch.compiler.base import Carried, HostPart, HostView, LocalEni, LocalTable, Part, Phase, VpcPart, VpcView, link_local
 from netorch.model.eni import NetworkInterface, Role
 from netorch.model.ids import port_name
+from netorch.model.services.near import near_addresses
 from netorch.model.vpc import Vpc
 from netorch.state.base import KernelObject
 from netorch.state.names import vrf_name
@@ -30,6 +31,14 @@ def _chains(view: VpcView) -> Iterator[KernelObject]:
     for item in view.local:
         if item.phase is not Phase.INCOMING:
             yield _chain(view, item)
+
+
+def _served(view: VpcView) -> Iterator[KernelObject]:
+    """Yield at which addresses each port is served by this host."""
+    for item in view.local:
+        if item.phase is not Phase.INCOMING:
+            for address in near_addresses(view.vpc):
+                yield nftgen.served(port_name(item.eni.id), address, view.vni)
 
 
 def _own_vxlan(view: VpcView) -> Iterator[KernelObject]:
@@ -54,5 +63,6 @@ class AntiSpoof:
     parts: Final[tuple[Part, ...]] = (
         HostPart(id="antispoof.host", compile=_tables, role=Role.HYPERVISOR),
         VpcPart(id="antispoof", compile=_chains, inputs=frozenset({HostView, Vpc, LocalEni}), role=Role.HYPERVISOR),
+        VpcPart(id="antispoof.served", compile=_served, inputs=frozenset({HostView, Vpc, LocalEni}), role=Role.HYPERVISOR),
         VpcPart(id="antispoof.vxlan", compile=_own_vxlan, inputs=frozenset({HostView, LocalTable}), role=Role.HYPERVISOR),
     )

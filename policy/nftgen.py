@@ -112,6 +112,11 @@ def transit(vxlan: str, address: str, vni: int) -> NftElement:
     return NftElement(netns=OVERLAY, family="inet", set=name, items=(vxlan, address), vni=vni)
 
 
+def served(port: str, address: str, vni: int) -> NftElement:
+    """Return the element that lets a port ask what serves the instances of this host at an address."""
+    return NftElement(netns=OVERLAY, family="inet", set="served", items=(port, address), vni=vni)
+
+
 def own_vxlan(vrf: str, vxlan: str, vni: int) -> NftElement:
     """Return the element that tells a VPC's own VXLAN device from those of its peers."""
     return NftElement(netns=OVERLAY, family="inet", set="own_vxlan", items=(vrf, vxlan), vni=vni)

@@ -74,6 +74,7 @@ OVERLAY_INET: to whom instances may send. No packet passes `forward` unless both
   the reason in both. Each VPC has a rate of its own. What is beyond it is counted, and the listener hears once a second which VPC
   it is of. In front of it stands whether the connection tracker has counted the packet for a connection, as far as it shows, so
   that flow logs can take it off again. What nobody listens to costs the two look-ups of the listener.
+* `served`, `near`: what serves instances on their own host. See policy.near.
 * `output`: a router says nothing to other hosts. The errors that it would send back (no such address, too old) are in its own
   name, for which no host may speak: the other one would count them as a lie of this host.
 """
@@ -87,6 +88,7 @@ from netorch.state.link import PEERING_GROUP, VXLAN_GROUP
 from netorch.state.nft import VERIFIED_TEXT, VPC_DROP_SETS, NftTable, drop_chain
 from netorch.state.tc import REDIRECTED
 from policy.drops import DROP_CHAINS
+from policy.near import NEAR
 from policy.underlay import UNDERLAY_IP
 
 # What one port may send in fragments, and one VPC receive from other hosts. See docs/design/shares.md for the arithmetic.
@@ -150,6 +152,7 @@ set tracked_ingress {
     size 8
     elements = { original . 0x2, original . 0x3, reply . 0x1, reply . 0x3 }
 }
+NEAR
 set over_allowance {
     typeof ct zone
     size 65535
@@ -219,6 +222,7 @@ chain zones {
     ct state != invalid accept
     meta nfproto ipv6 jump headers
     ip frag-off & 16383 != 0 jump fragments
+    meta mark CHECKED iifname . ip daddr @served goto served
     meta mark CHECKED ct zone set iifname map @port_zone accept
     meta priority != VERIFIED jump unproven
     ct zone set iifname map @zone accept
@@ -348,6 +352,7 @@ chain input {
     type filter hook input priority 0; policy accept;
     meta mark CHECKED icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
     meta pkttype { broadcast, multicast } drop
+    meta mark CHECKED meta nfproto ipv4 ct state untracked goto near
     ct state new ct zone @over_allowance goto drop_allowance
     meta mark CHECKED icmp type echo-request accept
     meta mark CHECKED icmpv6 type echo-request accept
@@ -358,7 +363,8 @@ chain output {
     oifgroup VXLAN_GROUP drop
     oifgroup PEERING_GROUP drop
 }
-""".replace("VXLAN_GROUP", hex(VXLAN_GROUP))
+""".replace("NEAR\n", NEAR)
+    .replace("VXLAN_GROUP", hex(VXLAN_GROUP))
     .replace("PEERING_GROUP", hex(PEERING_GROUP))
     .replace("REDIRECTED", hex(REDIRECTED))
     .replace("CHECKED", CHECKED)

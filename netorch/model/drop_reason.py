@@ -58,6 +58,8 @@ DROP_REASONS: Final[dict[str, DropReason]] = {
         "an interface without source/destination check sent to a peer in the name of somebody else", "PeerSource"
     ),
     "to_router": DropReason("an instance sent the router something other than an echo, or a host sent to a router's address"),
+    "to_near": DropReason("an instance sent a service of its host something that it does not serve"),
+    "near_allowance": DropReason("an instance asks the services of its host more often than they answer"),
     "no_policy": DropReason("an interface has no security group chain on this host yet", "NoPolicy"),
     "invalid": DropReason("a packet belongs to no connection and opens none", "InvalidState"),
     "acl_egress": DropReason("the network ACL of the sender's subnet denies it outbound", "NetworkAclEgress"),

@@ -106,6 +106,7 @@ class Code(Enum):
     STALE_MAPPING = "STALE_MAPPING", "the address is not on this host: the sending host has an outdated mapping"
     INVALID_CONNECTION_STATE = "INVALID_CONNECTION_STATE", "it belongs to no known connection and cannot begin one"
     ROUTER_ANSWERS_PINGS_ONLY = "ROUTER_ANSWERS_PINGS_ONLY", "it is for the router, which answers nothing but pings"
+    NOT_SERVED_THERE = "NOT_SERVED_THERE", "at this address a host answers for names (port 53), or for metadata (TCP port 80)"
     POLICY_NOT_IN_PLACE = "POLICY_NOT_IN_PLACE", "the interface's rules are not on its host (yet)"
     PORT_UNGUARDED = "PORT_UNGUARDED", "the port has no chain that checks its sources, so it is mute"
     ZONE_NOT_IN_PLACE = "ZONE_NOT_IN_PLACE", "the device belongs to no VPC's connection tracking zone (yet)"
@@ -134,6 +135,7 @@ OF_COUNTER: Final[dict[str, Code]] = {
     "transit": Code.STALE_MAPPING,
     "peer_source": Code.PCX_REQUIRES_ADDRESS_IN_VPC_CIDR,
     "to_router": Code.ROUTER_ANSWERS_PINGS_ONLY,
+    "to_near": Code.NOT_SERVED_THERE,
     "no_policy": Code.POLICY_NOT_IN_PLACE,
     "invalid": Code.INVALID_CONNECTION_STATE,
     "unproven": Code.MAPPING_VIOLATION,

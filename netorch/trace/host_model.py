@@ -10,7 +10,7 @@ import msgspec
 from netorch.model.addr import BITS, parse_ip, parse_prefix
 from netorch.state.base import OUTSIDE, OVERLAY, UNDERLAY, KernelObject, Key, link_key, up_key
 from netorch.state.l2 import Fdb
-from netorch.state.l3 import MAIN_TABLE, Address, Neighbour, Route
+from netorch.state.l3 import LOCAL, MAIN_TABLE, Address, Neighbour, Route
 from netorch.state.link import CableEnd, TapPort, Uplink, VethPort, Vrf, Vxlan
 from netorch.state.names import VPN_GATEWAY_NUMBER, vrf_table
 from netorch.state.rooted import Vlan, Xfrm
@@ -178,6 +178,11 @@ class HostModel:
         """Return whether the VRF itself has an address."""
         length = 128 if ":" in address else 32
         return isinstance(self.objects.get(("addr", OVERLAY, vrf, f"{address}/{length}")), Address)
+
+    def is_served(self, table: int, vrf: str, address: str) -> bool:
+        """Return whether a VRF leads an address to the host itself."""
+        route = self.route(table, address)
+        return route is not None and route.type == LOCAL and route.ifname == vrf
 
     def neighbour(self, ifname: str, address: str, netns: str = OVERLAY) -> str | None:
         """Return the MAC of a neighbour."""

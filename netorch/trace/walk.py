@@ -145,6 +145,9 @@ class _Walker(EdgeSteps):
         if host_model.is_router(link.vrf, destination):
             self._run_hook(host_model, Place.ROUTER, host_model.overlay, "input", skb, f"{destination} is the router")
             return link.vrf
+        if host_model.is_served(table, link.vrf, destination):
+            self._run_hook(host_model, Place.ROUTER, host_model.overlay, "input", skb, f"{destination} is served by the host")
+            return link.vrf
         route, out = self._route(host_model, link, table)
         skb.oifname, skb.oifgroup = out.ifname, out.group if isinstance(out, Vxlan | CableEnd) else 0
         skb.next_hop = route.via

@@ -35,6 +35,7 @@ from netorch.store import open_store
 from tests.rig.agents import AgentProcess, AgentThread, AttentiveAgent, Host
 from tests.rig.hosts import end_services
 from tests.rig.packets import PATIENCE_S
+from tests.rig.services import remembered
 
 T = TypeVar("T")
 
@@ -97,8 +98,13 @@ class Traffic:
 class World:
     """The hosts, the store, the agents; removes all of it at the end."""
 
-    def __init__(self, directory: Path, host_names: Sequence[str] = ("hv1", "hv2", "hv3"), mtu: int = UNDERLAY_MTU) -> None:
+    def __init__(
+        self, directory: Path, host_names: Sequence[str] = ("hv1", "hv2", "hv3"), mtu: int = UNDERLAY_MTU, *, serves: bool = False
+    ) -> None:
+        """Make hosts without agents; `serves`: their instances are served by real daemons."""
         self.directory = directory
+        if not serves:
+            remembered.remember(host_names)
         self.store_path = directory / "store" / "netorch.db"  # in a directory of its own, which a test may take away
         self.store_path.parent.mkdir()
         self.store = open_store(str(self.store_path), create=True)
@@ -255,6 +261,7 @@ class World:
             netns.remove(path.name)
         for host in self.hosts.values():
             end_services(host.name)
+            remembered.forget([host.name])
             netns.remove(host.overlay)
             netns.remove(host.name)
             os.close(host.fd)

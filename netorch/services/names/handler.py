@@ -2,35 +2,57 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from netorch.services.base import RefusedObject
+import dns.rdata
+
+from netorch.services.names.book import Book
+from netorch.services.names.resolver import Resolver
+from netorch.services.names.transports import Stop, open_connections, open_datagrams
 from netorch.state.base import Key
-from netorch.state.daemons.services.base import ServiceObject
-from netorch.state.daemons.services.names import NameListener
+from netorch.state.daemons.services.base import ServiceObject, SocketType
+from netorch.state.daemons.services.names import NameForward, NameListener, NameRecord, NameView, NameZone
 
 
 class Names:
     """Implements `netorch.services.base.Handler`."""
 
-    kinds: Final = frozenset({NameListener.kind})
+    kinds: Final = frozenset(kind.kind for kind in (NameListener, NameView, NameZone, NameRecord, NameForward))
 
     def __init__(self, directory: Path) -> None:
-        self._sockets: dict[Key, Sequence[socket.socket]] = {}
+        dns.rdata.load_all_types(disable_dynamic_load=True)  # type: ignore[no-untyped-call]  # nothing can be imported later
+        self._book = Book()
+        self._resolver = Resolver(self._book)
+        self._known: dict[Key, ServiceObject] = {}
+        self._stops: dict[Key, list[Stop]] = {}
+        self._connections: Counter[tuple[int, str]] = Counter()
 
     async def put(self, obj: ServiceObject, sockets: Sequence[socket.socket]) -> None:
-        """Answer at these sockets."""
-        if not isinstance(obj, NameListener):
-            raise RefusedObject(f"{obj.text()} is no listener")
+        """Answer at these sockets, or by this object."""
         await self.delete(obj)
-        self._sockets[obj.key] = sockets
+        if isinstance(obj, NameListener):
+            stops = self._stops[obj.key] = []
+            for wanted, sock in zip(obj.sockets, sockets, strict=True):
+                if wanted.type is SocketType.UDP:
+                    stops.append(await open_datagrams(sock, obj.vni, self._resolver))
+                else:
+                    stops.append(await open_connections(sock, obj.vni, self._resolver, self._connections))
+            return
+        self._book.put(obj)
+        self._known[obj.key] = obj
 
     async def delete(self, obj: ServiceObject) -> None:
-        """Answer no longer."""
-        for sock in self._sockets.pop(obj.key, ()):
-            sock.close()
-        await asyncio.sleep(0)
+        """Answer there no longer, or no longer by that."""
+        for stop in self._stops.pop(obj.key, ()):
+            stop()
+        known = self._known.pop(obj.key, None)
+        if known is not None:
+            self._book.drop(known)
+        if isinstance(obj, NameForward):
+            self._resolver.forget_all()
+        elif isinstance(obj, NameView):
+            self._resolver.forget(obj.vni)

@@ -232,7 +232,7 @@ def test_a_refusal_is_told_to_both_listeners_under_the_name_of_its_counter(table
     told = [set(re.findall(r'(?:prefix|counter name) "(\w+)"', rule)) for rule in rules]
     assert all(len(names) == 1 and rule.endswith(" drop") for names, rule in zip(told, rules, strict=True))
     counters = set(re.findall(r"^counter (\w+) \{", TABLES[table], re.MULTILINE))
-    assert set().union(*told) == counters - {"no_zone", "to_router", "suppressed"}
+    assert set().union(*told) == counters - {"no_zone", "to_router", "to_near", "near_allowance", "suppressed"}
 
 
 @pytest.mark.parametrize("table", sorted(TABLES))
@@ -250,7 +250,7 @@ def test_a_flood_of_refusals_is_told_at_a_bounded_rate(table: str) -> None:
 def test_no_rate_is_one_for_all_vpcs() -> None:
     rules = [rule for rules in chains_of(skeleton.OVERLAY_INET).values() for rule in rules if "limit rate" in rule]
     assert rules
-    assert all(re.match(r"update @\w+ \{ iif limit rate ", rule) for rule in rules)
+    assert all(re.match(r"update @\w+ \{ (iif|meta sdif) limit rate ", rule) for rule in rules)
 
 
 @pytest.mark.parametrize("table", [underlay.UNDERLAY_IP, skeleton.OVERLAY_NETDEV])

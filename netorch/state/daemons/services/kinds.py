@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from netorch.state.daemons.services.base import ServiceObject
-from netorch.state.daemons.services.names import NameListener
-from netorch.state.daemons.services.proxy import ProxyBucket, ProxyEndpoint, ProxyListener
+from netorch.state.daemons.services.names import NameForward, NameListener, NameRecord, NameView, NameZone
 
 KINDS: Final[Mapping[str, type[ServiceObject]]] = {
-    cls.kind: cls for cls in (NameListener, ProxyListener, ProxyEndpoint, ProxyBucket)
+    cls.kind: cls for cls in (NameListener, NameView, NameZone, NameRecord, NameForward)
 }

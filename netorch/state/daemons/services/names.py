@@ -1,10 +1,21 @@
-"""What answers instances' questions for names (DNS, RFC 1035): where, and by which facts of each VPC."""
+"""What answers instances' questions for names (DNS, RFC 1035): where, and by which facts of each VPC.
+
+A question of a VPC's instance is answered by the first of these that knows the name:
+
+    NameRecord    the record sets of that VPC; a name that has one has nothing else
+    NameZone      all names of a zone of that VPC that have no record set do not exist
+    NameView      ip-10-0-0-5.compute.internal, and the reverse of it, for each address in that VPC's ranges
+    NameForward   whom the operator's hosts ask for all names of a domain; the longest domain counts
+
+A compiler that gives something a name in a VPC yields a `NameRecord`.
+"""
 
 from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from netorch.state.daemons.services.base import ServiceListener, ServiceSocket, SocketType
+from netorch.state.base import Key
+from netorch.state.daemons.services.base import ServiceListener, ServiceObject, ServiceSocket, SocketType
 from netorch.state.order import Order
 
 DNS_PORT: Final = 53
@@ -26,3 +37,71 @@ class NameListener(ServiceListener, frozen=True, kw_only=True):
 
     def text(self) -> str:
         return f"names dev {self.ifname} at {','.join(self.addresses)}"
+
+
+class NameView(ServiceObject, frozen=True, kw_only=True):
+    """A VPC whose addresses have names. Without one its questions are refused."""
+
+    kind: ClassVar[str] = "name-view"
+    order: ClassVar[int] = Order.SERVICE_DATA
+
+    ranges: tuple[str, ...]  # CIDRs
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.netns, self.vni)
+
+    def text(self) -> str:
+        return f"names of vpc {self.vni} for {','.join(self.ranges)}"
+
+
+class NameZone(ServiceObject, frozen=True, kw_only=True):
+    """A zone of a VPC's own, e.g. corp.example."""
+
+    kind: ClassVar[str] = "name-zone"
+    order: ClassVar[int] = Order.SERVICE_DATA
+
+    origin: str  # lower case, without a dot at the end
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.netns, self.vni, self.origin)
+
+    def text(self) -> str:
+        return f"names of vpc {self.vni} zone {self.origin}"
+
+
+class NameRecord(ServiceObject, frozen=True, kw_only=True):
+    """A record set: what a name stands for in a VPC."""
+
+    kind: ClassVar[str] = "name-record"
+    order: ClassVar[int] = Order.SERVICE_DATA
+
+    name: str  # lower case, without a dot at the end; `*.` in front stands for all names below that have no record set
+    type: str  # e.g. A
+    ttl: int  # seconds
+    values: tuple[str, ...]  # in the words of master files (RFC 1035 section 5)
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.netns, self.vni, self.name, self.type)
+
+    def text(self) -> str:
+        return f"names of vpc {self.vni} {self.name} {self.ttl} {self.type} {' '.join(self.values)}"
+
+
+class NameForward(ServiceObject, frozen=True, kw_only=True):
+    """Whom the host asks for the names of a domain."""
+
+    kind: ClassVar[str] = "name-forward"
+    order: ClassVar[int] = Order.SERVICE_DATA
+
+    domain: str  # lower case, without a dot at the end; nothing: all names
+    servers: tuple[str, ...]  # addresses, in the order in which they are asked
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.netns, self.domain)
+
+    def text(self) -> str:
+        return f"names of {self.domain or 'all domains'} from {','.join(self.servers)}"

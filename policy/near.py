@@ -1,0 +1,47 @@
+"""The part of OVERLAY_INET for what serves instances on their own host (netorch.model.services.near).
+
+* `served` is asked of what a port's chain has found to come from the interface's own addresses, and names the ports: so nobody
+  gets in from elsewhere, neither other hosts, peers and gateways nor who sends in another's name.
+* Such packets and their answers belong to no connection: they take no room in a table that all VPCs share, and whoever may begin
+  no connection more can still ask. No rule of the customer's is asked, as in EC2.
+* Each interface may send as many packets a second as in EC2. What else comes to these addresses is refused; flow logs say nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from netorch.model.services.near import METADATA, PACKETS_PER_S
+
+_RATE: Final = f"{PACKETS_PER_S}/second burst {PACKETS_PER_S} packets"
+
+NEAR: Final = f"""set served {{
+    type ifname . ipv4_addr
+    size 262144
+}}
+set near_packets {{
+    typeof meta sdif
+    size 65535
+    flags dynamic,timeout
+    timeout 10s
+}}
+counter to_near {{
+}}
+counter near_allowance {{
+}}
+chain served {{
+    notrack
+    accept
+}}
+chain near {{
+    update @near_packets {{ meta sdif limit rate over {_RATE} }} counter name "near_allowance" drop
+    ip daddr {METADATA} tcp dport 80 accept
+    ip daddr {METADATA} counter name "to_near" drop
+    meta l4proto {{ tcp, udp }} th dport 53 accept
+    counter name "to_near" drop
+}}
+chain answers {{
+    type filter hook output priority -450; policy accept;
+    notrack
+}}
+"""

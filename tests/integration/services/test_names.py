@@ -1,0 +1,150 @@
+"""Names as instances ask for them: two VPCs with the same addresses on one host, and whoever asks in another's name."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dns.message
+import dns.query
+import dns.rcode
+import pytest
+
+from netorch.drivers import netns
+from netorch.drivers.services.control import Control
+from netorch.drivers.services.driver import services_directory
+from netorch.model.services.near import METADATA, PACKETS_PER_S, RESOLVER
+from netorch.state.base import UNDERLAY
+from tests.rig.world import World, wait_for
+
+pytestmark = pytest.mark.root
+
+CIDR2 = "10.0.0.2"
+VPC = """
+- name: {name}
+  cidrs: [10.0.0.0/16]
+  subnets: [{{name: app, cidr: 10.0.1.0/24}}]
+  instances:
+  - {{name: a, host: hv1, address: 10.0.1.5}}
+  - {{name: b, host: hv1, address: 10.0.1.6, source_dest_check: false}}
+  - {{name: c, host: hv2, address: 10.0.1.7}}
+"""
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    world = World(tmp_path_factory.mktemp("names"), ("hv1", "hv2"), serves=True)
+    try:
+        world.start_agents()
+        world.apply("vpcs:" + VPC.format(name="acme") + VPC.format(name="blue"))
+        yield world
+    finally:
+        world.close()
+
+
+@contextmanager
+def inside(world: World, instance: str) -> Iterator[None]:
+    fd = netns.find(world.instance(instance).id)
+    try:
+        with netns.inside(fd):
+            yield
+    finally:
+        os.close(fd)
+
+
+def ask(world: World, instance: str, name: str, rdtype: str = "A", at: str = RESOLVER, **options: object) -> str:
+    """Return the answer's code and records; `tcp` asks by TCP. Raises dns.exception.Timeout, OSError."""
+    query = dns.message.make_query(name, rdtype)
+    with inside(world, instance):
+        method = dns.query.tcp if options.get("tcp") else dns.query.udp
+        reply = method(query, at, timeout=float(str(options.get("within_s", 5.0))))
+    records = [item.to_text() for rrset in reply.answer for item in rrset]
+    return " ".join([dns.rcode.to_text(reply.rcode()), *records])
+
+
+def silent(world: World, instance: str, name: str, at: str, source: str = "") -> bool:
+    """Return whether nobody answers a question."""
+    query = dns.message.make_query(name, "A").to_wire()
+    with inside(world, instance):
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with sock:
+        sock.settimeout(0.5)
+        if source:
+            sock.bind((source, 0))
+        sock.sendto(query, (at, 53))
+        try:
+            sock.recv(4096)
+        except OSError:
+            return True
+        return False
+
+
+def take(world: World, instance: str, address: str) -> None:
+    """Let an instance have an address that is not its own."""
+    subprocess.run(["ip", "-n", world.instance(instance).id, "addr", "add", f"{address}/32", "dev", "eth0"], check=True)
+
+
+def pid(host: str) -> int:
+    with Control(services_directory(host, UNDERLAY) / "control", 2.0) as control:
+        return control.pid()
+
+
+NAME = "ip-10-0-1-7.compute.internal"
+
+
+@pytest.mark.parametrize("at", [RESOLVER, CIDR2])
+@pytest.mark.parametrize("tcp", [False, True])
+def test_instances_of_both_vpcs_are_answered(cloud: World, at: str, tcp: bool) -> None:
+    for vpc in ("acme", "blue"):
+        assert ask(cloud, f"{vpc}/a", NAME, at=at, tcp=tcp) == "NOERROR 10.0.1.7"
+        assert ask(cloud, f"{vpc}/b", "7.1.0.10.in-addr.arpa", "PTR", at=at, tcp=tcp) == f"NOERROR {NAME}."
+        assert ask(cloud, f"{vpc}/c", "ip-10-1-0-7.compute.internal", at=at, tcp=tcp) == "NXDOMAIN"
+
+
+def test_who_asks_as_another_or_elsewhere_is_not_answered(cloud: World) -> None:
+    before = cloud.counters("hv1")
+    for instance, source in (("acme/a", "10.0.1.6"), ("acme/b", "10.0.1.5")):  # b may send as others, to others
+        take(cloud, instance, source)
+        assert silent(cloud, instance, NAME, RESOLVER, source=source)
+    assert silent(cloud, "acme/a", NAME, METADATA)
+    assert silent(cloud, "acme/a", NAME, "10.0.1.1")
+    after = cloud.counters("hv1")
+    assert after["spoofed"] > before["spoofed"]
+    assert after["to_near"] > before["to_near"]
+
+
+def test_a_flood_of_one_interface_silences_nobody_else(cloud: World) -> None:
+    query = dns.message.make_query(NAME, "A").to_wire()
+    with inside(cloud, "blue/a"):
+        flood = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    before = cloud.counters("hv1")["near_allowance"]
+    with flood:
+        for _ in range(4 * PACKETS_PER_S):
+            flood.sendto(query, (RESOLVER, 53))
+        assert ask(cloud, "acme/a", NAME) == "NOERROR 10.0.1.7"
+    assert cloud.counters("hv1")["near_allowance"] > before
+
+
+def test_nobody_pays_for_questions_with_connections(cloud: World) -> None:
+    zone = cloud.agent("hv1").reconciler.view(cloud.vpc("acme").vni)
+    assert zone is not None
+    flows = cloud.reader("hv1").trackers["overlay"].flows(zone.zone)
+    assert not [flow for flow in flows if 53 in (flow.dport, flow.sport)]
+
+
+def test_a_restarted_agent_writes_nothing_and_a_killed_daemon_is_replaced(cloud: World) -> None:
+    first = pid("hv1")
+    cloud.stop_agent("hv1")
+    assert ask(cloud, "acme/a", NAME) == "NOERROR 10.0.1.7"
+    cloud.start_agents("hv1")
+    cloud.settle()
+    assert cloud.agent("hv1").reconciler.writes == 0
+    assert pid("hv1") == first
+    os.kill(first, signal.SIGKILL)
+    wait_for(lambda: not silent(cloud, "acme/a", NAME, RESOLVER), "the next daemon")
+    assert pid("hv1") != first
+    assert ask(cloud, "blue/a", NAME) == "NOERROR 10.0.1.7"

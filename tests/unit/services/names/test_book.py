@@ -1,0 +1,130 @@
+"""What a host knows of names: by VPC, and whom to ask for others."""
+
+from __future__ import annotations
+
+import dns.name
+import dns.rdatatype
+import pytest
+
+from netorch.services.base import RefusedObject
+from netorch.services.names.book import Book, parse_name
+from netorch.state.daemons.services.names import NameForward, NameRecord, NameView, NameZone
+
+A, B = 5000, 5001
+
+
+@pytest.fixture
+def book() -> Book:
+    """Return the names of two VPCs with the same addresses; the first has a zone."""
+    book = Book()
+    book.put(NameView(vni=A, ranges=("10.0.0.0/16", "2001:db8::/56")))
+    book.put(NameView(vni=B, ranges=("10.0.0.0/16",)))
+    book.put(NameZone(vni=A, origin="corp.example"))
+    for name, rdtype, *values in (
+        ("corp.example", "A", "10.0.1.1"),
+        ("db.corp.example", "A", "10.0.1.5", "10.0.1.6"),
+        ("db.corp.example", "AAAA", "2001:db8::5"),
+        ("www.corp.example", "CNAME", "db.corp.example."),
+        ("out.corp.example", "CNAME", "www.example.net."),
+        ("round.corp.example", "CNAME", "robin.corp.example."),
+        ("robin.corp.example", "CNAME", "round.corp.example."),
+        ("*.apps.corp.example", "A", "10.0.1.9"),
+        ("x.y.corp.example", "TXT", '"deep"'),
+        ("s3.example.net", "A", "10.0.1.77"),
+    ):
+        book.put(NameRecord(vni=A, name=name, type=rdtype, ttl=30, values=tuple(values)))
+    return book
+
+
+def find(book: Book, vni: int, name: str, rdtype: str = "A") -> str:
+    found = book.find(vni, parse_name(name), dns.rdatatype.from_text(rdtype))
+    if found is None:
+        return "unknown"
+    values = sorted(item.to_text() for rrset in found.answer for item in rrset)
+    rest = [f"then {found.rest.to_text()}"] if found.rest is not None else []
+    return " ".join([*values, *rest, *([] if found.exists else ["NXDOMAIN"])])
+
+
+@pytest.mark.parametrize(
+    ("name", "rdtype", "wanted"),
+    [
+        ("ip-10-0-1-5.compute.internal", "A", "10.0.1.5"),
+        ("IP-10-0-1-5.Compute.Internal", "A", "10.0.1.5"),
+        ("ip-10-0-1-5.compute.internal", "AAAA", ""),
+        ("ip-10-1-0-5.compute.internal", "A", "NXDOMAIN"),
+        ("ip-10-0-1-05.compute.internal", "A", "NXDOMAIN"),
+        ("a.ip-10-0-1-5.compute.internal", "A", "NXDOMAIN"),
+        ("compute.internal", "A", ""),
+        ("5.1.0.10.in-addr.arpa", "PTR", "ip-10-0-1-5.compute.internal."),
+        ("5.1.0.10.in-addr.arpa", "A", ""),
+        ("5.0.1.10.in-addr.arpa", "PTR", "unknown"),
+        ("corp.example", "A", "10.0.1.1"),
+        ("db.corp.example", "A", "10.0.1.5 10.0.1.6"),
+        ("db.corp.example", "TXT", ""),
+        ("no.corp.example", "A", "NXDOMAIN"),
+        ("www.corp.example", "A", "10.0.1.5 10.0.1.6 db.corp.example."),
+        ("www.corp.example", "CNAME", "db.corp.example."),
+        ("out.corp.example", "A", "www.example.net. then www.example.net."),
+        ("a.apps.corp.example", "A", "10.0.1.9"),
+        ("a.b.apps.corp.example", "A", "10.0.1.9"),
+        ("apps.corp.example", "A", ""),
+        ("y.corp.example", "A", ""),
+        ("z.y.corp.example", "A", "NXDOMAIN"),
+        ("s3.example.net", "A", "10.0.1.77"),
+        ("s3.example.net", "AAAA", ""),
+        ("example.net", "A", "unknown"),
+        ("example", "A", "unknown"),
+    ],
+)
+def test_a_vpcs_own_names(book: Book, name: str, rdtype: str, wanted: str) -> None:
+    assert find(book, A, name, rdtype) == wanted
+
+
+def test_aliases_that_lead_in_circles_end(book: Book) -> None:
+    assert find(book, A, "round.corp.example").count("corp.example.") == 9
+
+
+@pytest.mark.parametrize("name", ["db.corp.example", "s3.example.net", "corp.example", "no.corp.example"])
+def test_no_vpc_has_anothers_names(book: Book, name: str) -> None:
+    assert find(book, B, name) == "unknown"
+    assert find(book, B, "ip-10-0-1-5.compute.internal") == "10.0.1.5"
+
+
+def test_what_is_dropped_is_unknown_again(book: Book) -> None:
+    book.drop(NameRecord(vni=A, name="x.y.corp.example", type="TXT", ttl=30, values=()))
+    assert find(book, A, "y.corp.example") == "NXDOMAIN"
+    book.drop(NameRecord(vni=A, name="db.corp.example", type="A", ttl=30, values=()))
+    assert find(book, A, "db.corp.example") == ""
+    book.drop(NameRecord(vni=A, name="db.corp.example", type="AAAA", ttl=30, values=()))
+    assert find(book, A, "db.corp.example") == "NXDOMAIN"
+    book.drop(NameZone(vni=A, origin="corp.example"))
+    assert find(book, A, "no.corp.example") == "unknown"
+    book.drop(NameView(vni=A, ranges=()))
+    assert not book.serves(A)
+    assert book.serves(B)
+    assert find(book, A, "ip-10-0-1-5.compute.internal") == "NXDOMAIN"
+
+
+def test_the_longest_domain_says_whom_to_ask(book: Book) -> None:
+    assert book.servers(parse_name("a.example.net")) == ()
+    book.put(NameForward(domain="", servers=("192.0.2.1",)))
+    book.put(NameForward(domain="example.net", servers=("192.0.2.2", "192.0.2.3")))
+    assert book.servers(parse_name("a.example.net")) == ("192.0.2.2", "192.0.2.3")
+    assert book.servers(parse_name("notexample.net")) == ("192.0.2.1",)
+    book.drop(NameForward(domain="example.net", servers=()))
+    assert book.servers(dns.name.from_text("A.example.net")) == ("192.0.2.1",)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        NameRecord(vni=A, name="a", type="A", ttl=1, values=("10.0.0.777",)),
+        NameRecord(vni=A, name="a", type="NOPE", ttl=1, values=("x",)),
+        NameRecord(vni=A, name=f"{'a' * 64}.example", type="A", ttl=1, values=("10.0.0.1",)),
+        NameForward(domain="", servers=("resolver.example",)),
+        NameView(vni=A, ranges=("10.0.0.1/16",)),
+    ],
+)
+def test_what_is_no_name_or_address_is_refused(wrong: NameRecord | NameForward | NameView) -> None:
+    with pytest.raises(RefusedObject):
+        Book().put(wrong)
