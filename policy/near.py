@@ -4,7 +4,7 @@
   gets in from elsewhere, neither other hosts, peers and gateways nor who sends in another's name.
 * Such packets and their answers belong to no connection: they take no room in a table that all VPCs share, and whoever may begin
   no connection more can still ask. No rule of the customer's is asked, as in EC2.
-* Each interface may send as many packets a second as in EC2. What else comes to these addresses is refused; flow logs say nothing.
+* Each interface may send as many packets a second as in EC2. What else comes to these addresses is refused and in no flow log.
 """
 
 from __future__ import annotations
