@@ -9,6 +9,9 @@ import subprocess
 from pathlib import Path
 from typing import Any, Final
 
+from netorch.drivers.charon.control import Control
+from netorch.drivers.charon.sas import ike_sas
+from netorch.model.status import INSTALLED
 from tests.rig.world import wait_for
 
 CHARON: Final = "/usr/sbin/charon-systemd"
@@ -73,8 +76,10 @@ class Device:
         return self._swanctl("--load-all", "--clear", "--file", str(path))
 
     def installed(self) -> int:
-        """Return how many CHILD_SAs are installed."""
-        return self._swanctl("--list-sas").count(" INSTALLED,")
+        """Return how many CHILD_SAs are installed. Asked often, so by no process of its own."""
+        with Control(self._vici, 10.0) as control:
+            sas = ike_sas(control.stream("list-sas", "list-sa"))
+            return sum(child.state == INSTALLED for sa in sas for child in sa.children)
 
     def log(self) -> str:
         """Return what charon has written."""
