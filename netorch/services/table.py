@@ -16,7 +16,7 @@ from netorch.state.base import OUTSIDE, UNDERLAY
 
 HANDLERS: Final[Mapping[str, Sequence[str]]] = {
     UNDERLAY: ("netorch.services.names.handler:Names",),
-    OUTSIDE: (),
+    OUTSIDE: ("netorch.services.proxy.handler:Proxy",),
 }
 
 

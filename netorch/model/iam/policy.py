@@ -19,11 +19,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
+from typing import Final
 
 import msgspec
 
 from netorch.model.iam.conditions import Condition, Context
 from netorch.model.iam.glob import Glob
+
+_KINDS: Final = {"endpoint": "VPC endpoint policy", "bucket": "resource-based policy"}  # AWS's words
 
 
 class Effect(Enum):
@@ -79,10 +82,14 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """Whether a request passes, and the sentence for the access log that says which statement decided."""
+    """Whether a request passes, and the sentence for the access log that says which statement decided.
+
+    `answer` is what who asks is told of a refusal, in AWS's words: the kind of policy, and nothing of what others wrote in it.
+    """
 
     permitted: bool
     reason: str
+    answer: str = ""
 
 
 def decide(needs: tuple[Need, ...], endpoint: Policy | None, buckets: Mapping[str, Policy], context: Context) -> Decision:
@@ -92,7 +99,7 @@ def decide(needs: tuple[Need, ...], endpoint: Policy | None, buckets: Mapping[st
     request replaces it. A request that needs nothing is refused: it was not understood.
     """
     if not needs:
-        return Decision(False, "the request is of no known kind")
+        return Decision(False, "the request is of no known kind", "The request is of no known kind")
     reason = ""
     for need in needs:
         known = {**need.context, **context}
@@ -108,15 +115,20 @@ def _decide(need: Need, endpoint: Policy | None, bucket: Policy | None, context:
     named = [(policy, name) for policy, name in ((endpoint, "endpoint"), (bucket, "bucket")) if policy is not None]
     for policy, name in named:
         if denying := policy.first(Effect.DENY, need, context):
-            return Decision(False, f"{_of(denying, name)} denies {wanted}")
+            return _refused(need, f"{_of(denying, name)} denies {wanted}", f"with an explicit deny in a {_KINDS[name]}")
     reason = f"no policy is against {wanted}"
     for policy, name in named:
         allowing = policy.first(Effect.ALLOW, need, context)
         if allowing is None and (name == "endpoint" or policy.allows_anything):
-            return Decision(False, f"no statement of the {name}'s policy allows {wanted}")
+            why = f"because no {_KINDS[name]} allows the {need.action} action"
+            return _refused(need, f"no statement of the {name}'s policy allows {wanted}", why)
         if allowing:
             reason = f"{_of(allowing, name)} allows {wanted}"
     return Decision(True, reason)
+
+
+def _refused(need: Need, reason: str, why: str) -> Decision:
+    return Decision(False, reason, f'You are not authorized to perform: {need.action} on resource: "{need.resource}" {why}')
 
 
 def _of(statement: Statement, name: str) -> str:

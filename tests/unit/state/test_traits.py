@@ -9,6 +9,7 @@ import pytest
 from netorch.state.base import BORDER_SLICE, HOST_SLICE, OUTSIDE, OVERLAY, UNDERLAY, KernelObject
 from netorch.state.daemons.bgp import Announcement, BgpPeer, CustomerPeer
 from netorch.state.daemons.services.names import NameForward, NameListener, NameRecord, NameView, NameZone
+from netorch.state.daemons.services.proxy import ProxyBucket, ProxyEndpoint, ProxyListener
 from netorch.state.foreign import Foreign, ForeignTable
 from netorch.state.link import AdminUp, CableEnd, IncompleteLink, Settings, Uplink
 from netorch.state.netns import Namespace
@@ -49,6 +50,17 @@ OBJECTS: tuple[KernelObject, ...] = (
     NameRecord(vni=5000, name="db.corp.example", type="A", ttl=60, values=("10.0.0.5",)),
     NameForward(domain="", servers=("192.0.2.53",)),
     NameListener(vni=5000, ifname="vrf5000", addresses=("10.0.0.2", "169.254.169.253")),
+    ProxyListener(vni=5000, ifname="vrf5000.234", endpoint="vpce-0013880000000000a"),
+    ProxyEndpoint(
+        vni=5000,
+        id="vpce-0013880000000000a",
+        vpc="vpc-0013880000000000b",
+        service="s3",
+        hosts=("s3.netorch.internal",),
+        prefixes=("198.19.0.0/24",),
+        upstream="http://192.0.2.80:9000",
+    ),
+    ProxyBucket(service="s3", bucket="xxx", policy="{}"),
     Xfrm(vni=5000, ifname="x-0013880000001", if_id=1, mtu=1446, vrf="vrf5000"),
     Vlan(vni=5000, ifname="d-0013880000001", lower="dx0", vlan=101, mtu=1500, vrf="vrf5000"),
     StrangeFilter(vni=5000, ifname="vx5000", hook=INGRESS, pref=1, handle=1, what="bpf"),

@@ -1,0 +1,57 @@
+"""Whether a policy permits everything with a bucket: for connections of which nobody knows what is asked for in them.
+
+The answer is on the safe side. A statement that denies counts unless it can never be about such a request, and one that allows
+only if it is written to allow everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from netorch.model.iam.conditions import Condition, Context
+from netorch.model.iam.glob import Glob
+from netorch.model.iam.parse import ARN
+from netorch.model.iam.policy import Effect, Policy, Statement
+
+_ALL_ACTIONS: Final = frozenset(("*", "s3:*"))
+_ALL_RESOURCES: Final = frozenset(("*", f"{ARN}*"))
+
+
+def endpoint_permits_all(policy: Policy, bucket: str, context: Context) -> bool:
+    """Return whether an endpoint's policy permits everything with a bucket, if `context` is all that is known of a request."""
+    return not _may_deny(policy, context) and _allows_all(policy, bucket, context)
+
+
+def bucket_permits_all(policy: Policy, bucket: str, context: Context) -> bool:
+    """Return whether a bucket's own policy takes nothing away."""
+    return not _may_deny(policy, context) and (not policy.allows_anything or _allows_all(policy, bucket, context))
+
+
+def _may_deny(policy: Policy, context: Context) -> bool:
+    return any(
+        one.effect is Effect.DENY and not any(_fails(each, context) for each in one.conditions) for one in policy.statements
+    )
+
+
+def _allows_all(policy: Policy, bucket: str, context: Context) -> bool:
+    return any(one.effect is Effect.ALLOW and _is_about_all(one, bucket, context) for one in policy.statements)
+
+
+def _is_about_all(one: Statement, bucket: str, context: Context) -> bool:
+    resources = _texts(one.resources)
+    return (
+        not (one.but_actions or one.but_resources)
+        and not _ALL_ACTIONS.isdisjoint(text.lower() for text in _texts(one.actions))
+        and (not _ALL_RESOURCES.isdisjoint(resources) or resources >= {f"{ARN}{bucket}", f"{ARN}{bucket}/*"})
+        and all(each.key in context and each.holds(context) for each in one.conditions)
+    )
+
+
+def _fails(condition: Condition, context: Context) -> bool:
+    """Return whether a condition does not hold, whatever else a request says."""
+    return condition.key in context and not condition.holds(context)
+
+
+def _texts(globs: Sequence[Glob]) -> frozenset[str]:
+    return frozenset(glob.text for glob in globs)

@@ -1,0 +1,162 @@
+"""One request and its answer: read, judged, passed on as a stream, logged."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+import aiohttp
+from aiohttp import web
+
+from netorch.model.iam.s3.deletion import MOST_BODY_BYTES, read_deletion
+from netorch.model.iam.s3.request import Asked
+from netorch.services.proxy import answers
+from netorch.services.proxy.crowd import Client
+from netorch.services.proxy.head import CONNECTION, Head, Header, Refusal, read_head
+from netorch.services.proxy.log import Line
+from netorch.services.proxy.policies import Policies, understood
+from netorch.services.proxy.upstream import Upstream
+from netorch.state.daemons.services.proxy import ProxyEndpoint
+
+_FORBIDDEN: Final = 403  # a request that was understood: others may come behind it
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_NOT_PASSED_ON: Final = CONNECTION | {"transfer-encoding"}
+_UNAVAILABLE: Final = "The service behind the endpoint does not answer. Please try again."
+_SECRET: Final = re.compile(r"(?<=[?&])(X-Amz-Signature|X-Amz-Security-Token|Signature)=[^&]*", re.IGNORECASE)
+
+
+class Place(NamedTuple):
+    """What a request is answered with."""
+
+    endpoint: ProxyEndpoint
+    policies: Policies
+    upstream: Upstream
+
+
+class Exchange:
+    """A request of one client at one endpoint."""
+
+    def __init__(self, place: Place, request: web.BaseRequest, client: Client, source: str) -> None:
+        """Take the address of the client, as its connection tells."""
+        self._place = place
+        self._request = request
+        self._client = client
+        self._source = source
+        self._began = datetime.now(UTC)
+        self._asked: Asked | None = None
+        self._broken = False  # whether the client's body breaks off, or is none
+        self._received = self._sent = self._status = 0
+        self._reason = "the client has gone"
+
+    async def run(self) -> web.StreamResponse:
+        """Return the answer, which has been sent if it came from the server behind."""
+        head = None
+        try:
+            head = read_head(self._request.method, self._request.raw_path, self._request.raw_headers)
+            asked, body = await self._understand(head)
+            verdict = self._place.policies.verdict(asked, self._place.endpoint, self._source)
+            reason = verdict.reason
+            if verdict.refusal is not None:
+                raise verdict.refusal
+            response = await self._send(head, body)
+            try:
+                answer = await self._relay(response)
+            finally:
+                response.close()
+        except Refusal as refusal:
+            self._reason = refusal.reason or refusal.message
+            self._status = refusal.status
+            ends = refusal.status != _FORBIDDEN or head is None or head.has_body
+            return answers.error(refusal.status, refusal.code, refusal.message, ends=ends)
+        self._reason = reason
+        return answer
+
+    def line(self) -> Line:
+        """Return what the access log says."""
+        asked = self._asked
+        return Line(
+            time=self._began.isoformat(timespec="milliseconds"),
+            vpc=self._place.endpoint.vpc,
+            endpoint=self._place.endpoint.id,
+            source=self._source,
+            status=self._status,
+            reason=self._reason,
+            method=self._request.method,
+            host=self._request.headers.get("Host", ""),
+            target=_SECRET.sub(r"\1=...", self._request.raw_path),
+            action=asked.needs[0].action if asked is not None and asked.needs else "",
+            resource=asked.place.arn if asked is not None else "",
+            received=self._received,
+            sent=self._sent,
+            seconds=round((datetime.now(UTC) - self._began).total_seconds(), 3),
+        )
+
+    async def _understand(self, head: Head) -> tuple[Asked, bytes | None]:
+        """Return what a request asks for, and its body if that had to be read for it."""
+        self._asked = asked = self._place.policies.asked(head, self._place.endpoint)
+        if not asked.names_keys:
+            return asked, None
+        body = b""
+        async for chunk in self._body(head):
+            body += chunk
+            if len(body) > MOST_BODY_BYTES:
+                break
+        self._asked = asked = understood(read_deletion(asked, body))
+        return asked, body
+
+    async def _send(self, head: Head, read: bytes | None) -> aiohttp.ClientResponse:
+        """Send a request to the server behind, with its body: one that was read, or while it comes."""
+        endpoint = self._place.endpoint
+        added: tuple[Header, ...] = (
+            ("x-netorch-source-vpc", endpoint.vpc),
+            ("x-netorch-source-vpce", endpoint.id),
+            ("x-netorch-source-ip", self._source),
+        )
+        body = self._body(head) if read is None and head.has_body else read
+        try:
+            return await self._place.upstream.send(endpoint.upstream, head, added, body)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            if self._broken:
+                raise Refusal(400, "IncompleteBody", "The request body is no body, or ends too early.") from error
+            reason = f"the server behind does not answer: {error or type(error).__name__}"
+            raise Refusal(503, "ServiceUnavailable", _UNAVAILABLE, reason) from error
+
+    async def _body(self, head: Head) -> AsyncIterator[bytes]:
+        try:
+            if head.waits:
+                await self._request.writer.write(_CONTINUE)
+                self._request.writer.output_size = 0  # what was written is no answer yet
+            while chunk := await self._client.awaited(self._request.content.readany(), len):
+                self._received += len(chunk)
+                yield chunk
+        except (web.RequestPayloadError, ConnectionError):
+            self._broken = True
+            raise
+
+    async def _relay(self, response: aiohttp.ClientResponse) -> web.StreamResponse:
+        """Pass an answer on while it comes."""
+        answer = web.StreamResponse(status=response.status, reason=response.reason)
+        for name, value in response.headers.items():
+            if name.lower() not in _NOT_PASSED_ON:
+                answer.headers.add(name, value)
+        answer.headers.setdefault("Server", answers.SERVER)
+        self._status = response.status
+        await answer.prepare(self._request)
+        try:
+            async for chunk in response.content.iter_any():
+                await self._client.awaited(_written(answer, chunk), int)
+                self._sent += len(chunk)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            self._reason = f"the server behind broke off: {error or type(error).__name__}"
+            self._client.cut()
+            raise ConnectionResetError(self._reason) from error
+        await answer.write_eof()
+        return answer
+
+
+async def _written(answer: web.StreamResponse, chunk: bytes) -> int:
+    """Write a piece, and return how long it is once the client is not too far behind."""
+    await answer.write(chunk)
+    return len(chunk)

@@ -1,0 +1,91 @@
+"""The listening sockets of one endpoint: what comes by them is of this endpoint, and of nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Final
+
+from aiohttp import web
+
+from netorch.services.proxy import limits
+from netorch.services.proxy.crowd import Client, Crowd
+from netorch.services.proxy.exchange import Exchange, Place
+from netorch.services.proxy.log import AccessLog
+from netorch.services.proxy.policies import Policies
+from netorch.services.proxy.tunnel import Tunnel
+from netorch.services.proxy.upstream import Upstream
+from netorch.state.daemons.services.proxy import ProxyEndpoint
+
+_BACKLOG: Final = 128
+_END_S: Final = 60.0  # for requests that are under way when the process ends
+
+
+class Front:
+    """Serves one endpoint."""
+
+    def __init__(self, endpoint: ProxyEndpoint, policies: Policies, crowd: Crowd, log: AccessLog) -> None:
+        self._place = Place(endpoint, policies, Upstream())
+        self._crowd = crowd
+        self._log = log
+        self._servers: list[asyncio.Server] = []
+        self._web = web.Server(
+            self._answer,
+            handler_cancellation=True,
+            access_log=None,
+            auto_decompress=False,
+            keepalive_timeout=limits.IDLE_S,
+            lingering_time=limits.LINGER_S,
+            read_bufsize=limits.READ_AHEAD,
+            max_line_size=limits.LINE,
+            max_field_size=limits.FIELD,
+            max_headers=limits.FIELDS,
+        )
+
+    async def listen(self, plain: socket.socket, tls: socket.socket) -> None:
+        """Take connections from two sockets that listen."""
+        loop = asyncio.get_running_loop()
+        for make, sock in ((self._plain, plain), (self._tls, tls)):
+            self._servers.append(await loop.create_server(make, sock=sock, backlog=_BACKLOG))
+
+    def changed(self, endpoint: ProxyEndpoint) -> None:
+        """Answer further requests by this, if it is the same endpoint."""
+        if endpoint.id == self._place.endpoint.id:
+            self._place = self._place._replace(endpoint=endpoint)
+
+    async def close(self) -> None:
+        """Close everything at once."""
+        self._stop()
+        self._crowd.cut(self._place.endpoint.id)
+        await self._place.upstream.close()
+
+    async def end(self) -> None:
+        """Take no further connections, and return when the requests that are under way have ended, within some time."""
+        self._stop()
+        await self._web.shutdown(_END_S)
+        await self.close()
+
+    def _stop(self) -> None:
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+
+    def _plain(self) -> Client:
+        return Client(self._crowd, self._place.endpoint.id, self._web())
+
+    def _tls(self) -> Client:
+        return Client(self._crowd, self._place.endpoint.id, Tunnel(self._place.endpoint, self._place.policies, self._log))
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError("the client has gone")
+        client = transport.get_protocol()
+        assert isinstance(client, Client)
+        exchange = Exchange(self._place, request, client, transport.get_extra_info("peername")[0])
+        client.begin()
+        try:
+            return await exchange.run()
+        finally:
+            client.end()
+            self._log.write(exchange.line())

@@ -1,0 +1,88 @@
+"""The proxy in netorch's own daemon: its objects to listening sockets, policies and connections."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from netorch.services.base import RefusedObject
+from netorch.services.proxy.crowd import Crowd
+from netorch.services.proxy.front import Front
+from netorch.services.proxy.log import AccessLog
+from netorch.services.proxy.policies import Policies
+from netorch.state.daemons.services.base import ServiceObject
+from netorch.state.daemons.services.proxy import ProxyBucket, ProxyEndpoint, ProxyListener
+
+_SWEEP_S: Final = 1.0
+_TIDY_S: Final = 3600.0
+
+
+class Proxy:
+    """Implements `netorch.services.base.Handler`."""
+
+    kinds: Final = frozenset((ProxyListener.kind, ProxyEndpoint.kind, ProxyBucket.kind))
+
+    def __init__(self, directory: Path) -> None:
+        """Take where the access logs are written."""
+        self._log = AccessLog(directory)
+        self._policies = Policies()
+        self._crowd = Crowd(time.monotonic)
+        self._endpoints: dict[str, ProxyEndpoint] = {}
+        self._fronts: dict[str, Front] = {}  # by the device
+        self._broom: asyncio.Task[None] | None = None
+
+    async def put(self, obj: ServiceObject, sockets: Sequence[socket.socket]) -> None:
+        """Serve an object."""
+        match obj:
+            case ProxyBucket():
+                self._policies.put_bucket(obj)
+            case ProxyEndpoint():
+                self._policies.put_endpoint(obj)
+                self._endpoints[obj.id] = obj
+                for front in self._fronts.values():
+                    front.changed(obj)
+            case ProxyListener():
+                endpoint = self._endpoints.get(obj.endpoint)
+                if endpoint is None:
+                    raise RefusedObject(f"{obj.text()}: nothing is known of this endpoint")
+                await self._listen(obj.ifname, endpoint, sockets)
+
+    async def delete(self, obj: ServiceObject) -> None:
+        """Serve an object no longer. Connections of a listener are reset: it goes with its VRF."""
+        match obj:
+            case ProxyBucket():
+                self._policies.drop_bucket(obj)
+            case ProxyEndpoint():
+                self._policies.drop_endpoint(obj)
+                self._endpoints.pop(obj.id, None)
+            case ProxyListener():
+                front = self._fronts.pop(obj.ifname, None)
+                if front is not None:
+                    await front.close()
+
+    async def end(self) -> None:
+        """Take no further connections, and return when the requests that are under way have ended."""
+        await asyncio.gather(*(front.end() for front in self._fronts.values()))
+        self._fronts.clear()
+        if self._broom is not None:
+            self._broom.cancel()
+
+    async def _listen(self, ifname: str, endpoint: ProxyEndpoint, sockets: Sequence[socket.socket]) -> None:
+        front = Front(endpoint, self._policies, self._crowd, self._log)
+        await front.listen(*sockets)
+        self._fronts[ifname] = front
+        if self._broom is None:
+            self._broom = asyncio.get_running_loop().create_task(self._sweep())
+
+    async def _sweep(self) -> None:
+        tidied = 0.0
+        while True:
+            self._crowd.sweep()
+            if time.monotonic() > tidied:
+                self._log.tidy(time.time())
+                tidied = time.monotonic() + _TIDY_S
+            await asyncio.sleep(_SWEEP_S)

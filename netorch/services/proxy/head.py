@@ -1,0 +1,160 @@
+"""A request's head, as the proxy and the server behind must understand it alike, and the head that the server is sent.
+
+aiohttp's parser has refused what is no HTTP/1.1 to the letter. Here is refused what is, and still can mean two things.
+
+- Method, target and Host go on byte for byte: clients have signed them.
+- Headers that are about one connection only (RFC 9110, section 7.6.1) end here, and those that the sender names in `Connection`.
+- Headers in which servers believe who asks and what for (X-Forwarded-Host) end here, and all of netorch's. Servers that take `_`
+  for `-` in names are not led astray, because a name with `_` ends here, too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+Header = tuple[str, str]
+
+OURS: Final = "x-netorch-"
+CONNECTION: Final = frozenset(  # headers of one connection only
+    ("connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "trailer", "upgrade")
+)
+_BELIEVED: Final = frozenset(
+    ("forwarded", "via", "x-real-ip", "x-client-ip", "x-original-url", "x-rewrite-url", "x-http-method-override", "x-http-method")
+)
+_BELIEVED_PREFIXES: Final = (OURS, "x-forwarded-")
+_NEEDED: Final = frozenset(("host", "content-length", "transfer-encoding", "authorization"))  # Connection may not name these
+_METHODS: Final = frozenset(("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"))
+_WITH_BODY: Final = frozenset(("PUT", "POST"))
+# RFC 3986, and no more: every % with its two digits, so that nobody decodes anything in another way.
+_TARGET: Final = re.compile(
+    r"(/(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*)(?:\?((?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*))?\Z"
+)
+_DOTS: Final = re.compile(r"(?:\.|%2e){1,2}\Z", re.IGNORECASE)
+_SLASH: Final = re.compile(r"/|%2f|%5c", re.IGNORECASE)
+_NUL: Final = "%00"
+_HOST: Final = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::([0-9]{1,5}))?\Z")
+
+
+class Refusal(Exception):
+    """A request that goes no further. `code` is S3's; `reason` is for the access log, if that is to say something else."""
+
+    def __init__(self, status: int, code: str, message: str, reason: str = "") -> None:
+        self.status, self.code, self.message, self.reason = status, code, message, reason
+        super().__init__(message)
+
+
+class Head(NamedTuple):
+    """What a request says before its body."""
+
+    method: str
+    target: str  # byte for byte
+    path: str  # of the target, still encoded
+    query: str  # likewise; nothing: none
+    host: str  # small letters, no port
+    port: int | None  # of Host
+    headers: tuple[Header, ...]  # for the server behind, with Host
+    length: int | None  # bytes of the body that are promised; None: nothing is said, or it is chunked
+    chunked: bool
+    waits: bool  # for word that it may send the body (Expect: 100-continue)
+
+    @property
+    def has_body(self) -> bool:
+        """Return whether there is a body that is not empty, as far as can be told."""
+        return self.chunked or bool(self.length)
+
+    def values(self, name: str) -> tuple[str, ...]:
+        """Return the values of a header, by its name in small letters."""
+        return tuple(value for each, value in self.headers if each.lower() == name)
+
+
+def read_head(method: str, target: str, raw: Sequence[tuple[bytes, bytes]]) -> Head:
+    """Return the head of a request.
+
+    Raises:
+      Refusal: it is none of S3's, or a server behind could understand it in another way.
+    """
+    if method not in _METHODS:
+        raise Refusal(405, "MethodNotAllowed", f"The method {method} is not allowed against this resource.")
+    path, query = _read_target(target)
+    headers = tuple(_decoded(raw))
+    names = [name.lower() for name, _ in headers]
+    for single in ("host", "content-length", "transfer-encoding", "authorization", "expect", "upgrade", "x-amz-copy-source"):
+        if names.count(single) > 1:
+            raise _bad(f"there are {names.count(single)} headers {single}, and there may be one")
+    found = dict(zip(names, (value for _, value in headers), strict=True))
+    if "upgrade" in found:
+        raise _bad("other protocols (Upgrade) are not spoken here")
+    host, port = _read_host(found.get("host", ""))
+    length, chunked = _read_length(method, found)
+    if found.get("expect", "100-continue").lower() != "100-continue":
+        raise Refusal(417, "ExpectationFailed", f"Nothing but 100-continue can be expected, not {found['expect']}.")
+    return Head(
+        method,
+        target,
+        path,
+        query,
+        host,
+        port,
+        tuple(_for_server(headers, found.get("connection", ""))),
+        length,
+        chunked,
+        "expect" in found,
+    )
+
+
+def _read_target(target: str) -> tuple[str, str]:
+    found = _TARGET.match(target)
+    if found is None:
+        raise Refusal(
+            400, "InvalidURI", "Couldn't parse the specified URI: it must begin with / and have no unencoded characters."
+        )
+    path, query = found[1], found[2] or ""
+    if _NUL in path:
+        raise Refusal(400, "InvalidURI", "Couldn't parse the specified URI: it has a NUL.")
+    if any(_DOTS.match(part) for part in _SLASH.split(path)):
+        raise Refusal(400, "InvalidURI", "Couldn't parse the specified URI: servers read a part . or .. in several ways.")
+    return path, query
+
+
+def _decoded(raw: Iterable[tuple[bytes, bytes]]) -> Iterable[Header]:
+    for name, value in raw:
+        try:
+            yield name.decode("ascii"), value.decode("utf-8")
+        except UnicodeDecodeError:
+            raise _bad("a header is not in UTF-8") from None
+
+
+def _read_host(text: str) -> tuple[str, int | None]:
+    found = _HOST.match(text)
+    if found is None or (found[2] and not 0 < int(found[2]) < 65536):
+        raise _bad("the header Host is no name with or without a port")
+    return found[1].lower(), int(found[2]) if found[2] else None
+
+
+def _read_length(method: str, found: dict[str, str]) -> tuple[int | None, bool]:
+    """Return how long the body is, and whether it is chunked. Both at once the parser has refused."""
+    coding = found.get("transfer-encoding")
+    if coding is not None and coding.lower() != "chunked":
+        raise Refusal(501, "NotImplemented", "A transfer encoding other than chunked is not implemented.")
+    text = found.get("content-length")
+    length = int(text) if text is not None else None
+    if method not in _WITH_BODY and (coding is not None or length):
+        raise _bad(f"a request of the method {method} has no body")
+    return length, coding is not None
+
+
+def _for_server(headers: Iterable[Header], connection: str) -> Iterable[Header]:
+    named = {name.strip().lower() for name in connection.split(",")} - _NEEDED
+    for name, value in headers:
+        small = name.lower()
+        if small in CONNECTION or small in named or small in ("expect", "transfer-encoding"):
+            continue
+        if "_" in small or small in _BELIEVED or small.startswith(_BELIEVED_PREFIXES):
+            continue
+        yield name, value
+
+
+def _bad(what: str) -> Refusal:
+    return Refusal(400, "InvalidRequest", f"The request is refused: {what}.")

@@ -1,0 +1,31 @@
+"""What one client, one endpoint and all of them may take of the proxy. One place, because memory is their product.
+
+A connection holds at most some 400 KiB here: what was read ahead and not yet passed on (twice READ_AHEAD), what is to be written
+(64 KiB each way, asyncio's), and its head. So all of them hold 1.6 GiB at the very worst, and an endpoint a quarter of that.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+CONNECTIONS: Final = 4_000  # of all endpoints
+OF_ENDPOINT: Final = 1_000  # of one endpoint
+READ_AHEAD: Final = 1 << 17  # bytes of a body, from a client or from the server behind
+
+LINE: Final = 8_190  # bytes of a request line, which holds a presigned URL
+FIELD: Final = 8_190  # bytes of a header
+FIELDS: Final = 100  # headers
+HELLO: Final = 16_384  # bytes of a ClientHello
+LIST: Final = 2 << 20  # bytes of a body that must be read to know what it asks for: 1,000 keys, S3's most
+LISTS: Final = 32 << 20  # bytes of all such bodies together
+
+IDLE_S: Final = 60.0  # between requests
+HEAD_S: Final = 10.0  # for a head, from its first byte on
+GRACE_S: Final = 20.0  # how long a client may make the proxy wait beyond what its bytes have earned
+RATE: Final = 4_096  # bytes/s: what a client must at least send, or take, in the long run
+TUNNEL_IDLE_S: Final = 350.0  # of a tunnel in which nothing moves
+LINGER_S: Final = 5.0  # for a client to end a body that was refused
+
+CONNECT_S: Final = 5.0  # for the server behind to take a connection
+SERVER_S: Final = 120.0  # for it to say something
+POOLED_S: Final = 15.0  # how long an unused connection to it is kept

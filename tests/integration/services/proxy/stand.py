@@ -1,0 +1,105 @@
+"""Two endpoints at a process, and what tests do with them."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+
+import msgspec
+
+from netorch.services.proxy.log import Line
+from netorch.state.daemons.services.proxy import ProxyBucket, ProxyEndpoint, ProxyListener
+from tests.rig.services.process import LOOPBACK, ServiceProcess
+from tests.rig.services.s3 import HOSTS, S3, client
+
+VPCS = {"a": "vpc-0013880000000000a", "b": "vpc-0013890000000000b"}
+ENDPOINTS = {"a": "vpce-0013880000000000a", "b": "vpce-0013890000000000b"}
+SERVICE = "s3"
+
+
+def document(*statements: Mapping[str, object]) -> str:
+    """Return a policy."""
+    return json.dumps({"Version": "2012-10-17", "Statement": [{"Principal": "*", **one} for one in statements]})
+
+
+class ProxyStand:
+    """Endpoints `a` and `b` in front of one server."""
+
+    def __init__(self, daemon: ServiceProcess, upstream: str, tls: str = "") -> None:
+        self.daemon = daemon
+        self._upstream = upstream
+        self._tls = tls
+        self._buckets: set[str] = set()
+
+    def serve(self, **policies: str) -> None:
+        """Let both endpoints be served, with policies by their letters."""
+        for letter in "ab":
+            self.daemon.put(
+                ProxyEndpoint(
+                    id=ENDPOINTS[letter],
+                    vpc=VPCS[letter],
+                    service=SERVICE,
+                    hosts=HOSTS,
+                    prefixes=("127.0.0.1/32",),
+                    upstream=self._upstream,
+                    tls=self._tls,
+                    policy=policies.get(letter, ""),
+                )
+            )
+            if f"vrf-{letter}" not in self.daemon.ports:
+                self.listen(letter)
+
+    def listen(self, letter: str) -> None:
+        """Open the sockets of an endpoint."""
+        self.daemon.put(ProxyListener(ifname=f"vrf-{letter}", endpoint=ENDPOINTS[letter]))
+
+    def bucket(self, name: str, policy: str) -> None:
+        """Let a bucket have a policy; nothing: none."""
+        obj = ProxyBucket(service=SERVICE, bucket=name, policy=policy)
+        if policy:
+            self.daemon.put(obj)
+        else:
+            self.daemon.delete(obj)
+
+    def port(self, letter: str = "a", tls: bool = False) -> int:
+        """Return the port of an endpoint on loopback."""
+        return self.daemon.ports[f"vrf-{letter}"][tls]
+
+    def url(self, letter: str = "a") -> str:
+        """Return where clients find an endpoint."""
+        return f"http://{LOOPBACK}:{self.port(letter)}"
+
+    def client(self, letter: str = "a") -> S3:
+        """Return an S3 client of an endpoint."""
+        return client(self.url(letter))
+
+    def connect(self, letter: str = "a", tls: bool = False) -> socket.socket:
+        """Return a connection to an endpoint."""
+        connection = socket.create_connection((LOOPBACK, self.port(letter, tls)))
+        connection.settimeout(30.0)
+        return connection
+
+    def ask(self, raw: bytes, letter: str = "a") -> bytes:
+        """Send bytes and return all that comes back until the other end closes."""
+        with self.connect(letter) as connection:
+            with suppress(ConnectionError):
+                connection.sendall(raw)
+            return everything(connection)
+
+    def lines(self, letter: str = "a") -> list[Line]:
+        """Return the access log of an endpoint; a test that may not enter the process's directory cannot."""
+        path = self.daemon.directory / "log" / f"{ENDPOINTS[letter]}.log"
+        return [msgspec.json.decode(line, type=Line) for line in path.read_bytes().splitlines()]
+
+
+def everything(connection: socket.socket) -> bytes:
+    """Return all that comes by a connection until it ends, also by a reset."""
+    got = b""
+    try:
+        while more := connection.recv(1 << 16):
+            got += more
+    except ConnectionResetError:
+        pass
+    return got

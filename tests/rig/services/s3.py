@@ -1,0 +1,83 @@
+"""An S3-compatible server (moto) as a process, in this namespace or another, and clients of it."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import boto3
+import pytest
+from awscli.clidriver import create_clidriver
+from botocore.config import Config
+
+from tests.rig.world import wait_for
+
+REGION: Final = "us-east-1"
+ACCESS_KEY, SECRET_KEY = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+HOSTS: Final = ("s3.us-east-1.amazonaws.com", "s3.amazonaws.com")  # names of the service; moto takes them in both styles
+ENVIRONMENT: Final = {
+    "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+    "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+    "AWS_DEFAULT_REGION": REGION,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+START_S: Final = 120.0  # to import moto, on a slow machine
+
+S3 = Any  # boto3 makes its clients' classes when they are asked for
+
+
+@contextmanager
+def s3_server(address: str, port: int, directory: Path, inside: Sequence[str] = ()) -> Iterator[None]:
+    """Run a server; `inside` are the words that run a command in another namespace."""
+    command = [*inside, sys.executable, "-m", "moto.server", "-H", address, "-p", str(port)]
+    with (directory / "s3.log").open("wb") as said:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+    try:
+        wait_for(
+            lambda: b"Running on" in (directory / "s3.log").read_bytes() or process.poll() is not None, "the S3 server", START_S
+        )
+        assert process.poll() is None, (directory / "s3.log").read_text()
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def names_at(address: str) -> Iterator[None]:
+    """Let the names of the service, and of all its buckets, be found at an address by clients of this process."""
+    ask = socket.getaddrinfo
+
+    def answer(host: str, *more: Any, **others: Any) -> Any:  # noqa: ANN401 - as getaddrinfo has them
+        return ask(address if str(host).endswith(HOSTS) else host, *more, **others)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", answer)
+        yield
+
+
+def aws(*words: str) -> int:
+    """Run the AWS command in this process, which costs nothing to start, and return its exit status."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        return int(create_clidriver().main(list(words)))
+
+
+def client(url: str, style: str = "path", attempts: int = 1) -> S3:
+    """Return a client of the server at a URL; `attempts` are those of one call, `style` is path or virtual."""
+    config = Config(
+        s3={"addressing_style": style},
+        signature_version="s3v4",
+        retries={"total_max_attempts": attempts, "mode": "standard"},
+        connect_timeout=10,
+        read_timeout=60,
+    )
+    return boto3.client(
+        "s3", endpoint_url=url, region_name=REGION, aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY, config=config
+    )
