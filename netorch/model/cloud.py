@@ -337,6 +337,7 @@ class VpcDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     owner: str = DEFAULT_OWNER
     ipv6_cidrs: list[str] = []
     vni: int | None = None  # a request, e.g. for a lab that is to look the same each time
+    enable_dns_support: bool = True  # whether names are answered in it
     dhcp_options: str = ""  # the name of one of the owner's sets, or its id; the default one when left out
     tags: Tags = {}
     internet_gateway: InternetGatewayDecl | msgspec.UnsetType = msgspec.UNSET

@@ -15,7 +15,7 @@ TABLE_NUMBER_LAST: Final = 200  # EC2's quota of route tables; a host's VRF devi
 class Vpc(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A customer's private network: one VRF and one VXLAN network identifier.
 
-    Schema 2 added `ipv6_pools`, schema 3 `dhcp_options` and `dhcp`, schema 4 `enable_dns_support` and `enable_dns_hostnames`.
+    Schema 2 added `ipv6_pools`, schema 3 `dhcp_options` and `dhcp`, schema 4 `enable_dns_support`.
     """
 
     SCHEMA: ClassVar[int] = 4
@@ -33,7 +33,6 @@ class Vpc(Record, frozen=True, kw_only=True, omit_defaults=True):
     dhcp_options: str = ""  # dopt-...; nothing: the default set
     dhcp: DhcpOptions = DEFAULT_OPTIONS  # what that set says; sets never change
     enable_dns_support: bool = True  # whether names are answered in it
-    enable_dns_hostnames: bool = False  # whether instances with public addresses have public names
     tags: Tags = {}
 
 

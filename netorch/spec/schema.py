@@ -318,6 +318,7 @@ _FIELDS: Final[dict[type, dict[str, Schema]]] = {
             "examples": [[PROVIDED]],
         },
         "vni": {"description": "The requested VXLAN network identifier; a free one when left out."},
+        "enable_dns_support": {"description": "Whether names are answered in it, e.g. at 169.254.169.253."},
         "dhcp_options": {"description": "The name of one of the owner's dhcp_options, or its id; the default set when left out."},
         "tags": TAGS,
         "internet_gateway": {"description": "Its way to the internet, and back; {} will do. Routes lead there: via igw."},

@@ -13,7 +13,7 @@ from netorch.cli.nouns import Delete, add_delete, add_list, add_show, add_taggin
 from netorch.cli.output import Columns, output_option, show_record, show_records
 from netorch.model.vpc import Vpc
 
-COLUMNS = Columns(("name", "owner", "vni", "cidrs", "ipv6_cidrs"), ("ipv6_pools", "tags", "id"))
+COLUMNS = Columns(("name", "owner", "vni", "cidrs", "ipv6_cidrs"), ("ipv6_pools", "enable_dns_support", "tags", "id"))
 
 
 @click.group()
@@ -115,6 +115,22 @@ def create_default(session: Session, output: str) -> None:
 
     session.creates = True
     show_record(row(create_default_vpc(session.store, session.caller)), output)
+
+
+@command.command()
+@click.argument("vpc", shell_complete=complete("vpc"))
+@click.option("--dns-support/--no-dns-support", required=True, help="Whether names are answered in it.")
+@output_option
+@action
+def modify(session: Session, vpc: str, dns_support: bool, output: str) -> None:
+    """Change attributes of a VPC.
+
+    With DNS support, instances ask for names at 169.254.169.253 and at the primary range's address .2.
+    """
+    from netorch.control.actions.services.attributes import modify_vpc
+
+    changed = modify_vpc(session.store, session.caller, session.id_of("vpc", vpc), enable_dns_support=dns_support)
+    show_record(row(changed), output)
 
 
 def _delete() -> Delete:

@@ -96,6 +96,7 @@ def _to_be(builder: PlanBuilder, decl: VpcDecl) -> VpcRecords:
         name=decl.name,
         cidrs=tuple(decl.cidrs),
         is_default=decl.name == DEFAULT_VPC_NAME,
+        enable_dns_support=decl.enable_dns_support,
         tags=of_source(decl.tags, mark),
     )
     return VpcRecords(vni, {Vpc: {vpc.id: Stored(associated(builder, decl, vpc), UNKNOWN)}})
@@ -220,6 +221,7 @@ class _Structure:
             cidrs=tuple(self._decl.cidrs),
             ipv6_cidrs=ranges.ipv6_cidrs,
             ipv6_pools=ranges.pools,
+            enable_dns_support=self._decl.enable_dns_support,
             tags=own_tags(self._decl.tags, vpc.tags),
         )
         if wanted == vpc:
@@ -245,6 +247,7 @@ class _Structure:
             differences=differences(
                 cidrs=(vpc.cidrs, wanted.cidrs),
                 ipv6_cidrs=(vpc.ipv6_cidrs, tuple(map(ranges.said, wanted.ipv6_cidrs))),
+                enable_dns_support=(vpc.enable_dns_support, wanted.enable_dns_support),
                 dhcp_options=(spoken(self._builder, vpc.dhcp_options), spoken(self._builder, wanted.dhcp_options)),
                 tags=(visible_tags(vpc.tags), self._decl.tags),
             ),

@@ -186,6 +186,7 @@ def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str], elasti
         cidrs=list(vpc.cidrs),
         ipv6_cidrs=list(vpc.ipv6_cidrs),
         vni=vpc.vni,
+        enable_dns_support=vpc.enable_dns_support,
         dhcp_options=elastic.get(vpc.dhcp_options, vpc.dhcp_options),
         tags=visible_tags(vpc.tags),
         internet_gateway=_gateway(records, InternetGateway, InternetGatewayDecl),

@@ -18,6 +18,7 @@ ACTIONS = {
     "vpc delete": "globex/bare",
     "vpc associate-cidr": "globex/bare 10.45.0.0/16",
     "vpc disassociate-cidr": "globex/bare 10.1.0.0/16",
+    "vpc modify": "acme/acme --no-dns-support",
     "vpc set-tags": "acme/acme env=prod",
     "vpc tag": "acme/acme env=prod",
     "vpc untag": "acme/acme colour",

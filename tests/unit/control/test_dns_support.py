@@ -1,0 +1,47 @@
+"""Whether names are answered in a VPC: by command, by file, and in what compilers make of it."""
+
+from __future__ import annotations
+
+from netorch.control.actions.services.attributes import modify_vpc
+from netorch.control.actions.vpcs import create_vpc
+from netorch.control.apply.cloud import apply_cloud, plan_cloud
+from netorch.control.views.export import export_inventory
+from netorch.model.services.near import METADATA, RESOLVER, near_addresses, resolvers
+from netorch.records.caller import Caller
+from netorch.records.inventory import read_inventory
+from netorch.spec import load_cloud
+from netorch.store.memory import MemoryStore
+
+FILE = "vpcs:\n- {name: acme, cidrs: [10.44.0.0/20, 10.9.0.0/16]%s}\n"
+CALLER = Caller(owner="default", operator=True)
+
+
+def apply(store: MemoryStore, more: str) -> int:
+    """Return how many changes a file makes."""
+    plan = plan_cloud(store, CALLER, load_cloud("vpc.yaml", FILE % more))
+    apply_cloud(store, plan)
+    return len(plan.changes)
+
+
+def test_names_are_asked_for_behind_the_router_of_the_primary_range_and_at_ec2s_address() -> None:
+    store = MemoryStore()
+    vpc = create_vpc(store, CALLER, name="acme", cidrs=["10.44.0.0/20", "10.9.0.0/16"])
+    assert resolvers(vpc) == ("10.44.0.2", RESOLVER)
+    assert near_addresses(vpc) == ("10.44.0.2", RESOLVER, METADATA)
+    off = modify_vpc(store, CALLER, vpc.id, enable_dns_support=False)
+    assert resolvers(off) == ()
+    assert near_addresses(off) == (METADATA,)
+    revision = store.revision()
+    assert modify_vpc(store, CALLER, vpc.id, enable_dns_support=False) == off
+    assert store.revision() == revision
+
+
+def test_a_file_says_whether_names_are_answered_and_an_export_says_it_again() -> None:
+    store = MemoryStore()
+    assert apply(store, ", enable_dns_support: false") == 1
+    (decl,) = export_inventory(read_inventory(store), CALLER).vpcs
+    assert not decl.enable_dns_support
+    assert apply(store, ", enable_dns_support: false") == 0
+    assert apply(store, "") == 1
+    (decl,) = export_inventory(read_inventory(store), CALLER).vpcs
+    assert decl.enable_dns_support
