@@ -32,6 +32,7 @@ from netorch.compiler.private import LocalTunnel, LocalVif
 from netorch.compiler.registry import Objects, compile_mapping_part, compile_slice, parts_of
 from netorch.model.mapping import Mapping as EniMapping
 from netorch.model.mapping import PublicMapping, Reach
+from netorch.model.outside.endpoint import VpcEndpoint
 from netorch.model.outside.vpn import VirtualPrivateGateway
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import Subnet, Vpc
@@ -82,6 +83,7 @@ def make_view(
             Nat: tuple(nats),
             EgressOnly: tuple(egress_only),
             PublicMapping: tuple(public),
+            VpcEndpoint: (),
             **{kind: tuple(found for found in ends if type(found) is kind) for kind in (EndpointEnd, Backend)},
             **{
                 kind: tuple(found for found in linked if type(found) is kind)
