@@ -30,7 +30,7 @@ from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.errors import invalid
 from netorch.records.hosts import read_host
-from netorch.records.kinds import kind_of
+from netorch.records.kinds import BY_PREFIX, kind_of
 from netorch.records.read import Stored, mappings_of, read, read_all
 from netorch.store.alloc import mac_address
 from netorch.store.base import Store
@@ -230,8 +230,9 @@ def delete_network_interface(store: Store, caller: Caller, eni_id: str) -> None:
 def refuse_managed(eni: NetworkInterface) -> None:
     """Refuse a change of an interface that belongs to a gateway. Raises ApiError: OperationNotPermitted."""
     if eni.gateway:
-        what = f"belongs to NAT gateway {eni.gateway}, and changes only with it"
-        text = f"network interface {eni.id}: {what}; see `netorch nat show {eni.gateway}`"
+        holder = BY_PREFIX[eni.gateway.rpartition("-")[0]]
+        what = f"belongs to {holder.noun} {eni.gateway}, and changes only with it"
+        text = f"network interface {eni.id}: {what}; see `netorch {holder.command} show {eni.gateway}`"
         raise ApiError("OperationNotPermitted", text)
 
 

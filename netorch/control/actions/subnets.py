@@ -19,6 +19,7 @@ from netorch.model import rules
 from netorch.model.addr import Prefix, parse_prefix
 from netorch.model.eni import NetworkInterface
 from netorch.model.security import NetworkAcl, default_acl_id
+from netorch.model.services.endpoint_service import EndpointService
 from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -151,6 +152,11 @@ def delete_subnet(store: Store, caller: Caller, subnet_id: str) -> None:
         users = [eni for eni in read_all(store, NetworkInterface, vni).values() if eni.record.subnet == subnet_id]
         if users:
             raise in_use("subnet", subnet_id, f"{len(users)} network interface(s)", "terminate or delete them first")
+        services = [found.record for found in read_all(store, EndpointService, vni).values() if subnet_id in found.record.subnets]
+        if services:
+            raise in_use(
+                "subnet", subnet_id, f"endpoint service {services[0].name}, whose connections are there", "delete it first"
+            )
         refuse_overrides(vpc.record, subnet.record, read_all(store, RouteTable, vni).values())
         writes = Writes()
         delete_writes(writes, vpc, subnet, logs_of(store, vni), cursor, used)

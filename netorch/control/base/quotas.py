@@ -44,6 +44,8 @@ class Quotas(Record, frozen=True, kw_only=True, omit_defaults=True):
     provided_ipv6_ranges: int = 64  # /56s out of pools, likewise; EC2 has 5 a VPC, which cidrs_per_vpc bounds, too
     nat_gateways_per_vpc: int = 5  # EC2's, of an availability zone
     gateway_endpoints_per_vpc: int = 20  # EC2's, of a region
+    interface_endpoints_per_vpc: int = 50  # EC2's
+    endpoint_services_per_vpc: int = 20
     virtual_interfaces_per_gateway: int = 50  # as many as Direct Connect has of a connection
     customer_gateways: int = 50  # EC2's, of a region
     vpn_connections: int = 50  # EC2's, of a region
@@ -91,6 +93,7 @@ _OF_CODE: Final = {  # EC2's code -> the limit that it is about, and what is cou
     "PrefixListLimitExceeded": ("prefix_lists_per_vpc", "prefix lists"),
     "AddressLimitExceeded": ("elastic_ips", "elastic IP addresses"),
     "CustomerGatewayLimitExceeded": ("customer_gateways", "customer gateways"),
+    "VpcEndpointServiceLimitExceeded": ("endpoint_services_per_vpc", "endpoint services"),
     "VpcEndpointLimitExceeded": ("gateway_endpoints_per_vpc", "gateway endpoints"),
     "DhcpOptionsLimitExceeded": ("dhcp_options", "DHCP options sets"),
     "NatGatewayLimitExceeded": ("nat_gateways_per_vpc", "NAT gateways"),

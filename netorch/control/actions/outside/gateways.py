@@ -25,6 +25,7 @@ from netorch.model.outside.endpoint import VpcEndpoint
 from netorch.model.outside.gateway import GatewayRecord, InternetGateway, OnlyGateway
 from netorch.model.outside.vpn import VirtualPrivateGateway
 from netorch.model.routing.next_hop import clashes
+from netorch.model.services.endpoint_service import EndpointService
 from netorch.model.vpc import Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -32,7 +33,7 @@ from netorch.records.kinds import kind_of
 from netorch.records.read import Stored, get, read, read_all, read_vpc
 from netorch.store.base import Store
 
-G = TypeVar("G", bound=GatewayRecord)
+G = TypeVar("G", bound=GatewayRecord | EndpointService)
 Placed = TypeVar("Placed", bound=OnlyGateway | VpcEndpoint)
 
 

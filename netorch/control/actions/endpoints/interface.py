@@ -1,0 +1,247 @@
+"""Interface endpoints: addresses in a VPC's own subnets that lead to a service of another VPC."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+
+from netorch.control.actions import enis
+from netorch.control.actions.endpoints.connections import Link, activate
+from netorch.control.actions.groups import choose_groups, join
+from netorch.control.base import checks
+from netorch.control.base.addresses import open_pool
+from netorch.control.base.logged import logs_of
+from netorch.control.base.named import add_name
+from netorch.control.base.public import publics_of
+from netorch.control.base.quotas import check_limit, quotas_of
+from netorch.control.base.structure import delete_part
+from netorch.control.base.writes import Writes, attempt, guard_structure
+from netorch.errors import ApiError, UnreadableRecord
+from netorch.model.eni import NetworkInterface
+from netorch.model.ids import is_id
+from netorch.model.mapping import GatewayMapping
+from netorch.model.outside.endpoint import EndpointState, EndpointType, VpcEndpoint
+from netorch.model.security import SecurityGroup
+from netorch.model.services.endpoint_service import EndpointConnection, EndpointService, connection_of
+from netorch.model.vpc import Subnet, Tags, Vpc
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.errors import duplicate_name, invalid, not_found
+from netorch.records.read import Stored, get, read, read_all, read_vpc
+from netorch.store.base import Store
+
+MOST_SUBNETS: Final = 6  # of one endpoint; EC2 has one in each zone
+
+
+class InterfaceEndpointInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """An interface endpoint, with what it consists of."""
+
+    endpoint: VpcEndpoint
+    vpc: Vpc
+    addresses: tuple[str, ...]
+    subnets: tuple[str, ...]  # ids
+    groups: tuple[str, ...]
+    edges: tuple[str, ...]
+
+
+def create_interface_endpoint(
+    store: Store,
+    caller: Caller,
+    vpc_id: str,
+    service_id: str,
+    *,
+    subnets: Sequence[str],
+    groups: Sequence[str] = (),
+    name: str = "",
+    private_dns: bool = False,
+    tags: Tags | None = None,
+) -> VpcEndpoint:
+    """Return a VPC's new endpoint of a service, with an interface in each of some subnets and security groups for all of them.
+
+    It is available at once unless the provider has to accept it.
+
+    Raises:
+      ApiError: InvalidVpcID.NotFound, InvalidServiceName for a service that is not there or not offered to the VPC's owner,
+        InvalidSubnetID.NotFound, InvalidGroup.NotFound, VpcEndpointLimitExceeded, InsufficientFreeAddressesInSubnet,
+        InvalidParameterValue for a bad or taken name, a service of the same VPC, or something of another VPC.
+    """
+    where = f"endpoint {name!r}" if name else "endpoint"
+
+    def decide() -> tuple[Writes, VpcEndpoint]:
+        vpc = read_vpc(store, caller, vpc_id)
+        provider, service = _offered(store, caller, where, vpc.record, service_id)
+        _check_room(store, where, vpc.record, name)
+        chosen = choose_groups(store, caller, vpc.record, groups)
+        writes = Writes()
+        guard_structure(writes, vpc)
+        guard_structure(writes, provider)
+        join(writes, chosen)
+        endpoint_id = caller.new_id("vpce", vpc.record.vni)
+        made = _interfaces(writes, store, caller, where, vpc, endpoint_id, subnets, chosen)
+        connection = EndpointConnection(
+            id=connection_of(endpoint_id),
+            vni=vpc.record.vni,
+            service=service_id,
+            endpoint=endpoint_id,
+            owner=vpc.record.owner,
+            created=int(caller.now()),
+        )
+        writes.expect(keys.resource(service_id), service.mod_revision)
+        if not service.record.acceptance_required:
+            connection = activate(writes, store, caller, provider, service, connection)
+        for vni in (connection.consumer, connection.provider):
+            writes.create(keys.member(vni, connection.id), msgspec.structs.replace(connection, vni=vni))
+        endpoint = VpcEndpoint(
+            id=endpoint_id,
+            vni=vpc.record.vni,
+            type=EndpointType.INTERFACE,
+            service=service_id,
+            name=name,
+            state=connection.state,
+            interfaces=made,
+            private_dns=private_dns,
+            tags=checks.tags(where, tags),
+        )
+        writes.create(keys.resource(endpoint.id), endpoint)
+        add_name(writes, vpc.record, endpoint)
+        return writes, endpoint
+
+    return attempt(store, decide)
+
+
+def _offered(store: Store, caller: Caller, where: str, vpc: Vpc, service_id: str) -> tuple[Stored[Vpc], Stored[EndpointService]]:
+    """Return a service that a VPC's owner may use, with its VPC. Raises ApiError: InvalidServiceName."""
+    found = None
+    if is_id(service_id, "vpce-svc"):
+        with suppress(ApiError, UnreadableRecord):
+            found = read(store, msgspec.structs.replace(caller, operator=True), EndpointService, service_id)
+    if found is None or not (found[0].record.owner == vpc.owner or found[1].record.admits(vpc.owner)):
+        text = f"{where}: the endpoint service {service_id!r} does not exist, or is not offered to {vpc.owner}"
+        raise ApiError("InvalidServiceName", f"{text}; ask its provider: netorch endpoint-service permit")
+    if found[0].record.vni == vpc.vni:
+        raise invalid(where, f"{service_id} is a service of the same VPC", "reach its targets by their own addresses")
+    return found
+
+
+def _check_room(store: Store, where: str, vpc: Vpc, name: str) -> None:
+    """Refuse a name that is taken, and one endpoint too many. Raises ApiError."""
+    others = [stored.record for stored in read_all(store, VpcEndpoint, vpc.vni).values()]
+    if name:
+        checks.name(where, name)
+        if any(other.name == name for other in others):
+            raise duplicate_name("vpce", name, "the VPC")
+    count = sum(other.type is EndpointType.INTERFACE for other in others) + 1
+    limit, noun = "interface_endpoints_per_vpc", "interface endpoints"
+    check_limit(quotas_of(store, vpc.owner), limit, "VpcEndpointLimitExceeded", f"VPC {vpc.id}", count, noun)
+
+
+def _interfaces(
+    writes: Writes,
+    store: Store,
+    caller: Caller,
+    where: str,
+    vpc: Stored[Vpc],
+    endpoint_id: str,
+    subnets: Sequence[str],
+    groups: dict[str, Stored[SecurityGroup]],
+) -> tuple[str, ...]:
+    """Add an interface in each of some subnets, and return their ids. Raises ApiError."""
+    wanted, vni = list(dict.fromkeys(subnets)), vpc.record.vni
+    if not 0 < len(wanted) <= MOST_SUBNETS:
+        raise invalid(where, f"it has {len(wanted)} subnets", f"name 1 to {MOST_SUBNETS}")
+    taken, made = enis.room_for_interfaces(store, vpc.record, len(wanted)), []
+    macs = enis.macs_taken(store, vni)
+    for subnet_id in wanted:
+        owner, subnet = read(store, caller, Subnet, subnet_id)
+        if owner.record.vni != vni:
+            raise invalid(where, f"subnet {subnet_id} belongs to {owner.record.id}", f"choose one of {vpc.record.id}")
+        pool = open_pool(store, subnet.record)
+        eni = NetworkInterface(
+            id=enis.fresh_id(caller, "eni", vni, taken),
+            vni=vni,
+            subnet=subnet_id,
+            mac=enis.choose_mac(macs, caller, where, ""),
+            address=pool.next(4),
+            groups=tuple(groups),
+            gateway=endpoint_id,
+        )
+        writes.expect(keys.resource(subnet_id), subnet.mod_revision)
+        pool.save(writes)
+        enis.create_writes(writes, vpc.record, eni)
+        enis.hold_addresses(writes, eni)
+        made.append(eni.id)
+    return tuple(made)
+
+
+def delete_interface_endpoint(store: Store, caller: Caller, endpoint_id: str) -> None:
+    """Delete an interface endpoint with its interfaces, and its connection on both sides.
+
+    Raises:
+      ApiError: InvalidVpcEndpointId.NotFound.
+    """
+
+    def decide() -> tuple[Writes, None]:
+        vpc, stored = read_interface(store, caller, endpoint_id)
+        writes = Writes()
+        delete_writes(writes, store, caller, vpc, stored)
+        return writes, None
+
+    attempt(store, decide)
+
+
+def delete_writes(writes: Writes, store: Store, caller: Caller, vpc: Stored[Vpc], stored: Stored[VpcEndpoint]) -> None:
+    """Add the end of an interface endpoint. Its connection may be gone already, with a service that was deleted."""
+    endpoint = stored.record
+    connection = get(store, keys.member(endpoint.vni, connection_of(endpoint.id)), EndpointConnection)
+    if connection is not None:
+        Link(store, caller, connection.record).end(writes)
+    logs, publics = logs_of(store, endpoint.vni), publics_of(store, vpc.record, caller.now())
+    for eni_id in endpoint.interfaces:
+        eni = get(store, keys.resource(eni_id), NetworkInterface)
+        if eni is not None:
+            enis.delete_writes(writes, vpc.record, eni, {}, logs, publics)
+    delete_part(writes, vpc, stored)
+
+
+def read_interface(store: Store, caller: Caller, endpoint_id: str) -> tuple[Stored[Vpc], Stored[VpcEndpoint]]:
+    """Return an interface endpoint, with its VPC. Raises ApiError: InvalidVpcEndpointId.NotFound, also for a gateway endpoint."""
+    vpc, stored = read(store, caller, VpcEndpoint, endpoint_id)
+    if stored.record.type is not EndpointType.INTERFACE:
+        raise not_found("vpce", endpoint_id)
+    return vpc, stored
+
+
+def describe_interface_endpoints(store: Store, caller: Caller, vpc_id: str) -> list[InterfaceEndpointInfo]:
+    """Return a VPC's interface endpoints by name. Raises ApiError: InvalidVpcID.NotFound."""
+    vpc = read_vpc(store, caller, vpc_id).record
+    endpoints = (stored.record for stored in read_all(store, VpcEndpoint, vpc.vni).values())
+    found = sorted((one for one in endpoints if one.type is EndpointType.INTERFACE), key=lambda one: (one.name, one.id))
+    return [_info(store, vpc, endpoint) for endpoint in found]
+
+
+def describe_interface_endpoint(store: Store, caller: Caller, endpoint_id: str) -> InterfaceEndpointInfo:
+    """Return one interface endpoint. Raises ApiError: InvalidVpcEndpointId.NotFound."""
+    vpc, stored = read_interface(store, caller, endpoint_id)
+    return _info(store, vpc.record, stored.record)
+
+
+def _info(store: Store, vpc: Vpc, endpoint: VpcEndpoint) -> InterfaceEndpointInfo:
+    found = (get(store, keys.resource(eni_id), NetworkInterface) for eni_id in endpoint.interfaces)
+    held = [eni.record for eni in found if eni is not None]
+    seats = _edges(store, endpoint) if endpoint.state is EndpointState.AVAILABLE else ()
+    return InterfaceEndpointInfo(
+        endpoint=endpoint,
+        vpc=vpc,
+        addresses=tuple(eni.address for eni in held),
+        subnets=tuple(eni.subnet for eni in held),
+        groups=held[0].groups if held else (),
+        edges=seats,
+    )
+
+
+def _edges(store: Store, endpoint: VpcEndpoint) -> tuple[str, ...]:
+    mapping = get(store, keys.gateway_mapping(endpoint.vni, connection_of(endpoint.id)), GatewayMapping)
+    return tuple(seat.host for seat in mapping.record.seats) if mapping is not None else ()

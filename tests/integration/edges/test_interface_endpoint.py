@@ -1,0 +1,268 @@
+"""Interface endpoints at work: a service of one VPC in two others, all three with the same addresses, by a pair of edges."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from netorch.compiler.base import router_mac
+from netorch.control.actions.endpoints import connections, interface, offered
+from netorch.model.eni import NetworkInterface
+from netorch.model.outside.endpoint import EndpointState, VpcEndpoint
+from netorch.model.security import TCP, UDP, SecurityGroup
+from netorch.model.services.endpoint_service import EndpointConnection, EndpointService, ServicePort, connection_of
+from netorch.model.vpc import Subnet
+from netorch.records import keys
+from netorch.records.read import get
+from netorch.state.owner import netns_name
+from tests.rig.outskirts import EDGES, Outskirts, connected, listening, udp_socket
+from tests.rig.packets import ETH_P_IP, PacketListener, ethernet, send_vxlan, udp, vxlan
+from tests.rig.world import wait_for
+
+pytestmark = pytest.mark.root
+
+VPC = """
+- name: {name}
+  cidrs: [10.0.0.0/16]
+  subnets:
+  - {{name: app, cidr: 10.0.1.0/24}}
+  - {{name: front, cidr: 10.0.9.0/24}}
+  security_groups:
+  - {{name: open, ingress: [{{protocol: all, source: 0.0.0.0/0}}]}}
+  - {{name: clients, ingress: [{{protocol: all, source: 0.0.0.0/0}}]}}
+  - {{name: front, ingress: [{{protocol: tcp, ports: 443, source: sg-clients}}, {{protocol: tcp, ports: 444, source: sg-clients}},
+     {{protocol: udp, ports: 5353, source: 10.0.1.5/32}}]}}
+  instances:
+  - {{name: one, host: hv1, subnet: app, address: 10.0.1.5, security_groups: [{group}]}}
+  - {{name: two, host: hv2, subnet: app, address: 10.0.1.6, security_groups: [open]}}
+  - {{name: three, host: hv2, subnet: app, address: 10.0.1.7, security_groups: [{group}]}}
+"""
+# Three VPCs; the connections have, in the provider's, just the addresses that the endpoints have.
+CONSUMERS = ("a", "b")
+PORTS = (
+    ServicePort(protocol=TCP, port=443, target_port=8443),
+    ServicePort(protocol=TCP, port=444, target_port=9),
+    ServicePort(protocol=UDP, port=5353, target_port=53),
+)
+
+
+class Linked:
+    """A provider, two consumers, and the edges between them."""
+
+    def __init__(self, outskirts: Outskirts) -> None:
+        self.outskirts = outskirts
+        self.world = outskirts.world
+        self.world.start_agents()
+        groups = {"p": "open", "a": "clients", "b": "clients"}
+        self.world.apply("vpcs:" + "".join(VPC.format(name=name, group=group) for name, group in groups.items()))
+        self.service = self._offer()
+        self.endpoints = {name: self._ask(name) for name in CONSUMERS}
+
+    def _offer(self) -> EndpointService:
+        records = self.world.vpc("p")
+        front = self._of("p", Subnet, "front")
+        targets = [self.world.instance(f"p/{name}").id for name in ("one", "two")]
+        vpc_id = records.vpc.record.id
+        return offered.create_endpoint_service(
+            self.world.store, self.world.caller, vpc_id, name="db", subnets=[front], ports=PORTS, targets=targets
+        )
+
+    def _ask(self, name: str) -> VpcEndpoint:
+        vpc_id = self.world.vpc(name).vpc.record.id
+        subnets, groups = [self._of(name, Subnet, "front")], [self._of(name, SecurityGroup, "front")]
+        return interface.create_interface_endpoint(
+            self.world.store, self.world.caller, vpc_id, self.service.id, subnets=subnets, groups=groups, name="db"
+        )
+
+    def _of(self, vpc: str, kind: type[Subnet] | type[SecurityGroup], name: str) -> str:
+        return next(each.id for each in self.world.vpc(vpc).each(kind) if each.name == name)
+
+    def accept(self, name: str) -> EndpointConnection:
+        """Accept a consumer's endpoint; return the connection."""
+        made = connections.accept_connection(self.world.store, self.world.caller, connection_of(self.endpoints[name].id))
+        self.outskirts.settle()
+        return made
+
+    def reject(self, name: str) -> None:
+        """Reject a consumer's endpoint."""
+        connections.reject_connection(self.world.store, self.world.caller, connection_of(self.endpoints[name].id))
+        self.outskirts.settle()
+
+    def front(self, name: str) -> str:
+        """Return the address of a consumer's endpoint."""
+        eni = get(self.world.store, keys.resource(self.endpoints[name].interfaces[0]), NetworkInterface)
+        assert eni is not None
+        return eni.record.address
+
+    def back(self, name: str) -> str:
+        """Return the address of its connection in the provider's VPC."""
+        key = keys.member(self.service.vni, connection_of(self.endpoints[name].id))
+        found = get(self.world.store, key, EndpointConnection)
+        assert found is not None
+        return found.record.address
+
+    def place(self, name: str) -> str:
+        """Return the namespace of an instance."""
+        return self.outskirts.place(name)
+
+    def cannot(self, source: str, to: tuple[str, int]) -> bool:
+        """Return whether an instance hears nothing when it opens a connection."""
+        try:
+            connected(self.place(source), to, timeout_s=0.6).close()
+        except TimeoutError:
+            return True
+        return False
+
+
+@pytest.fixture(scope="module")
+def linked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Linked]:
+    outskirts = Outskirts(tmp_path_factory.mktemp("endpoints"))
+    try:
+        found = Linked(outskirts)
+        assert found.cannot("a/one", (found.front("a"), 443))  # nobody has accepted it yet
+        for name in CONSUMERS:
+            assert found.accept(name).state is EndpointState.AVAILABLE
+        yield found
+    finally:
+        outskirts.close()
+
+
+def test_consumers_with_the_providers_addresses_reach_the_service_at_once(linked: Linked) -> None:
+    assert {linked.front(name) for name in CONSUMERS} & {linked.back(name) for name in CONSUMERS}
+    with ExitStack() as stack:
+        servers = [stack.enter_context(listening(linked.place(f"p/{name}"), 8443)) for name in ("one", "two")]
+        for server in servers:
+            server.settimeout(0.05)
+        seen = set()
+        for port in (40000, 40001, 40002, 40003):
+            clients = [
+                stack.enter_context(connected(linked.place(f"{name}/one"), (linked.front(name), 443), port)) for name in CONSUMERS
+            ]
+            taken = [stack.enter_context(found) for found, _ in _taken(servers, len(clients))]
+            peers = {connection.getpeername()[0] for connection in taken}
+            assert peers == {linked.back(name) for name in CONSUMERS}
+            seen |= {connection.getsockname()[0] for connection in taken}
+            for connection in taken:
+                connection.sendall(connection.getpeername()[0].encode())
+            for client, name in zip(clients, CONSUMERS, strict=True):
+                assert client.recv(64).decode() == linked.back(name)
+        assert seen == {"10.0.1.5", "10.0.1.6"}  # both targets have had some
+
+
+def _taken(servers: list[socket.socket], count: int) -> list[tuple[socket.socket, object]]:
+    found: list[tuple[socket.socket, object]] = []
+
+    def all_there() -> bool:
+        for server in servers:
+            try:
+                found.append(server.accept())
+            except TimeoutError:
+                continue
+        return len(found) == count
+
+    wait_for(all_there, f"{count} connections")
+    return found
+
+
+def test_groups_ports_and_directions(linked: Linked) -> None:
+    front, back = linked.front("a"), linked.back("a")
+    with ExitStack() as stack:
+        for name in ("one", "two"):
+            stack.enter_context(listening(linked.place(f"p/{name}"), 8443))
+        assert linked.cannot("a/two", (front, 443))  # none of the endpoint's groups permits it
+        assert linked.cannot("a/one", (front, 8443))  # no port of the service
+        assert not linked.outskirts.ping("a/one", front, tries=1).ok
+        connected(linked.place("a/three"), (front, 443)).close()
+        for source in ("p/one", "p/three"):  # nobody of the provider begins anything
+            assert linked.cannot(source, (back, 443))
+            assert linked.cannot(source, (back, 40000))
+    for name in CONSUMERS:
+        with pytest.raises(ConnectionRefusedError):  # no target listens at that one
+            connected(linked.place(f"{name}/one"), (linked.front(name), 444))
+
+
+def test_datagrams_and_errors_about_them(linked: Linked) -> None:
+    with ExitStack() as stack:
+        servers = [stack.enter_context(udp_socket(linked.place(f"p/{name}"), ("0.0.0.0", 53))) for name in ("one", "two")]
+        for name in CONSUMERS:
+            with udp_socket(linked.place(f"{name}/one")) as client:
+                client.connect((linked.front(name), 5353))
+                client.send(name.encode())
+                data, peer = _either(servers)
+                assert (data.decode(), peer[0][0]) == (name, linked.back(name))
+                peer[1].sendto(b"answer", peer[0])
+                assert client.recv(16) == b"answer"
+    with udp_socket(linked.place("a/one")) as client:
+        client.connect((linked.front("a"), 5353))
+        client.send(b"nobody listens")
+        with pytest.raises(ConnectionRefusedError):
+            client.recv(16)
+
+
+def _either(servers: list[socket.socket]) -> tuple[bytes, tuple[tuple[str, int], socket.socket]]:
+    for server in servers:
+        server.settimeout(0.05)
+
+    def heard() -> tuple[bytes, tuple[tuple[str, int], socket.socket]] | None:
+        for server in servers:
+            try:
+                data, peer = server.recvfrom(64)
+            except TimeoutError:
+                continue
+            return data, (peer, server)
+        return None
+
+    found = wait_for(heard, "a datagram")
+    assert found is not None
+    return found
+
+
+def test_what_is_forged_in_its_name_is_dropped(linked: Linked) -> None:
+    """Another host than the edges speaks neither as the endpoint nor as the connection."""
+    world, needle = linked.world, b"forged " + os.urandom(8)
+    hv1, hv2 = (world.hosts[name].vtep for name in ("hv1", "hv2"))
+    cases = (("a", linked.front("a")), ("p", linked.back("a")))
+    for name, source in cases:
+        frame = ethernet(router_mac(hv1), router_mac(hv2), ETH_P_IP, udp(source, "10.0.1.5", needle))
+        with PacketListener(linked.place(f"{name}/one")) as listener:
+            send_vxlan("hv2", hv2, hv1, vxlan(world.vpc(name).vni, frame))
+            assert not listener.hears(needle)
+
+
+def test_the_other_edge_takes_over(linked: Linked) -> None:
+    world, front = linked.world, linked.front("a")
+    with ExitStack() as stack:
+        servers = [stack.enter_context(listening(linked.place(f"p/{name}"), 8443)) for name in ("one", "two")]
+        client = stack.enter_context(connected(linked.place("a/one"), (front, 443)))
+        first = world.hosts[world.agent("hv1").records.vpcs[world.vpc("a").vni] and "e1"].vtep
+        spine = stack.enter_context(linked.outskirts.rtnl("spine"))
+        spine.route("replace", dst=f"{first}/32", type="blackhole")
+        try:
+            wait_for(lambda: not linked.cannot("a/three", (front, 443)), "the other edge to be used")
+            client.sendall(b"are you there")
+            with pytest.raises(ConnectionResetError):
+                client.recv(16)
+        finally:
+            spine.route("replace", dst=f"{first}/32", oif=spine.link_lookup(ifname="to-e1")[0], scope=253)
+        assert servers
+
+
+def test_a_killed_agent_writes_nothing_and_a_rejected_connection_reaches_nothing(linked: Linked) -> None:
+    for edge in EDGES:
+        linked.outskirts.kill_agent(edge)
+    with ExitStack() as stack:
+        for name in ("one", "two"):
+            stack.enter_context(listening(linked.place(f"p/{name}"), 8443))
+        client = stack.enter_context(connected(linked.place("b/one"), (linked.front("b"), 443)))
+        linked.reject("b")
+        assert linked.cannot("b/one", (linked.front("b"), 443))
+        client.close()
+        connected(linked.place("a/one"), (linked.front("a"), 443)).close()
+        for edge in EDGES:
+            assert not os.path.exists(f"/run/netns/{netns_name(edge, connection_of(linked.endpoints['b'].id))}")
+        linked.accept("b")
+        connected(linked.place("b/one"), (linked.front("b"), 443)).close()
