@@ -195,6 +195,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         not_found="InvalidVpcEndpointId.NotFound",
         check=endpoint_services.check_connection,
         unique_names=False,
+        borrows=(VpcEndpoint, "endpoint"),
         placed=True,
         refers=refers.of_endpoint_connection,
         shared_with=lambda connection: connection.other,

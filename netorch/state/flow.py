@@ -21,7 +21,7 @@ FlowKey = tuple[int, int, str, str, int, int, int, int, int]
 
 
 class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A tracked connection, seen from the one who began it. Replies have the same ends, turned round, but for a NAT gateway's."""
+    """A tracked connection, seen from the one who began it. Replies have the same ends, turned round, unless translated."""
 
     zone: _Port  # the conntrack zone of its VPC on this host
     protocol: _Byte
@@ -43,6 +43,9 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     reply_bytes: int = 0
     nat_source: str = ""  # the address that the source is translated to; nothing: none
     nat_port: _Port = 0  # its port there, or ICMP identifier
+    nat_destination: str = ""  # the address that the destination is translated to; nothing: none
+    nat_dport: _Port = 0  # its port there
+    original_zone: _Port = 0  # in which only its original direction is, where the zones of the two differ
     started_ns: int = 0  # since 1970, where net.netfilter.nf_conntrack_timestamp is on; else 0
 
     @property

@@ -10,6 +10,7 @@ from netorch.compiler.interface_endpoint import BACK, FRONT, Backend, EndpointEn
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import port_name
 from netorch.model.outside.endpoint import VpcEndpoint
+from netorch.model.outside.gateway import NatGateway
 from netorch.model.security import NetworkAcl
 from netorch.model.services.endpoint_service import EndpointConnection, EndpointService
 from netorch.model.vpc import Subnet
@@ -44,6 +45,15 @@ def endpoint_ends(records: VpcRecords, connection: EndpointConnection, carried: 
         subnet=needed(records, Subnet, enis[0].subnet),
         groups=enis[0].groups,
     )
+
+
+def address_at(records: VpcRecords, gateway: str) -> str:
+    """Return an address of a VPC to which hosts have ways to the seat of a gateway in use, or nothing."""
+    nat = records.one(NatGateway, gateway)
+    connections = (each for each in records.each(EndpointConnection) if each.eni and gateway in (each.id, each.service))
+    found = [nat.eni] if nat is not None else [eni for each in connections for eni in _interfaces_of(records, each)]
+    enis = (records.one(NetworkInterface, eni_id) for eni_id in found)
+    return next((eni.address for eni in enis if eni is not None), "")
 
 
 def ports_of_endpoints(records: VpcRecords, seated: Collection[str]) -> Iterator[str]:

@@ -43,6 +43,7 @@ from netorch.model.ids import vni_of
 from netorch.model.mapping import GatewayMapping, Seat
 from netorch.model.outside.gateway import NatGateway
 from netorch.model.routing.seats import is_stateless
+from netorch.model.services.endpoint_service import EndpointConnection
 from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.flows import HandedOver, HandoverWord
@@ -327,6 +328,9 @@ class Handover(Task):
     def _names_of(self, gateway: str) -> set[str]:
         """Return the addresses in whose name a gateway sends, and nothing, which is each sender's own."""
         records = self._records.vpcs[vni_of(gateway)]
+        connection = records.one(EndpointConnection, gateway)
+        if connection is not None:
+            return {connection.address}
         nat = records.one(NatGateway, gateway)
         eni = records.one(NetworkInterface, nat.eni) if nat is not None else None
         return {"", *(eni.addresses if eni is not None else ())}

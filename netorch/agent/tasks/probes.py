@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 
+from netorch.agent.indexes.endpoint_ends import address_at
 from netorch.agent.liveness import ANSWER_S, MISSES, ROUND_S, Liveness, Standing, passed_over
 from netorch.agent.reconcile import Reconciler
 from netorch.agent.records import Records
@@ -21,9 +22,8 @@ from netorch.agent.tasks.base import Task, Turn
 from netorch.compiler.base import HostView
 from netorch.drivers.base import Answer, Echoes, Kernel
 from netorch.errors import KernelError
-from netorch.model.eni import NetworkInterface, Role
+from netorch.model.eni import Role
 from netorch.model.mapping import GatewayMapping
-from netorch.model.outside.gateway import NatGateway
 from netorch.model.routing.next_hop import gateway_mac
 from netorch.model.routing.seats import is_stateless
 from netorch.records.mirror import WatchedVpc
@@ -80,9 +80,8 @@ class Probes(Task):
         found = target.actual.get(Fdb(ifname=vxlan_name(vni), lladdr=gateway_mac(mapping.gateway), dst="").key)
         if isinstance(found, Fdb):
             return found.dst
-        nat = records.one(NatGateway, mapping.gateway)
-        eni = records.one(NetworkInterface, nat.eni) if nat is not None else None
-        way = target.actual.get(Route(table=vni, dst=f"{eni.address}/32").key) if eni is not None else None
+        address = address_at(records, mapping.gateway)
+        way = target.actual.get(Route(table=vni, dst=f"{address}/32").key) if address else None
         if isinstance(way, Route) and way.via:
             return way.via
         own = next((seat.vtep for seat in mapping.seats if seat.host == self._records.host_name), "")

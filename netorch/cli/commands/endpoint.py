@@ -26,10 +26,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from netorch.control.actions.endpoints.gateway import EndpointInfo
+    from netorch.control.actions.endpoints.interface import InterfaceEndpointInfo
     from netorch.control.actions.endpoints.services import ServiceInfo
     from netorch.model.outside.endpoint import BucketPolicy
 
-COLUMNS = Columns(("name", "vpc", "type", "service_name", "route_tables", "state"), ("prefixes", "pair", "edges", "tags", "id"))
+COLUMNS = Columns(
+    ("name", "vpc", "type", "service_name", "route_tables", "addresses", "state"),
+    ("prefixes", "subnets", "security_groups", "pair", "edges", "tags", "id"),
+)
 SERVICE_COLUMNS = Columns(("name", "service_name", "prefixes", "hosts", "endpoints"), ("upstream", "tls", "tags"))
 BUCKET_COLUMNS = Columns(("name", "service", "for", "policy"), ("tags",))
 _SERVICE_OPERATORS = ("upstream", "tls", "endpoints")
@@ -37,32 +41,36 @@ _SERVICE_OPERATORS = ("upstream", "tls", "endpoints")
 
 @click.group()
 def command() -> None:
-    """Gateway endpoints: ways of VPCs to services such as S3, without an internet gateway. Services are the operator's."""
+    """Endpoints: ways of VPCs to services without an internet gateway.
+
+    Those of type Gateway lead to services of the operator's, such as S3. Those of type Interface lead to services of other VPCs:
+    `netorch endpoint-service`.
+    """
 
 
-def row(info: EndpointInfo) -> dict[str, Any]:
+def row(info: EndpointInfo | InterfaceEndpointInfo) -> dict[str, Any]:
     """Return an endpoint as it is shown."""
-    return {
+    from netorch.control.actions.endpoints.gateway import EndpointInfo
+
+    found = {
         **msgspec.structs.asdict(info.endpoint),
         "type": info.endpoint.type.value,
         "state": info.endpoint.state.value,
         "vpc": f"{info.vpc.owner}/{info.vpc.name}",
-        "service_name": info.service_name,
-        "prefixes": list(info.prefixes),
-        "route_tables": list(info.route_tables),
-        "pair": info.pair,
         "edges": list(info.edges),
     }
+    if isinstance(info, EndpointInfo):
+        own = {"service_name": info.service_name, "prefixes": info.prefixes, "route_tables": info.route_tables, "pair": info.pair}
+    else:
+        addresses = {"addresses": info.addresses, "subnets": info.subnets, "security_groups": info.groups}
+        own = {"service_name": info.endpoint.service, **addresses}
+    return found | {name: list(value) if isinstance(value, tuple) else value for name, value in own.items()}
 
 
 def _actions() -> Actions:
-    from netorch.control.actions.endpoints.gateway import (
-        delete_gateway_endpoint,
-        describe_gateway_endpoint,
-        describe_gateway_endpoints,
-    )
+    from netorch.control.actions.endpoints.both import delete_endpoint, describe_endpoint, describe_endpoints
 
-    return Actions(describe_gateway_endpoints, describe_gateway_endpoint, delete_gateway_endpoint)
+    return Actions(describe_endpoints, describe_endpoint, delete_endpoint)
 
 
 NOUN = Noun("vpce", "endpoint", COLUMNS, row, _actions, operators=("pair", "edges"))
@@ -74,9 +82,23 @@ _policy_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 @command.command()
 @click.argument("name")
 @click.option("--vpc", required=True, shell_complete=complete("vpc"))
-@click.option("--service", required=True, help="E.g. com.netorch.s3.", shell_complete=complete("gwsvc"))
+@click.option(
+    "--service", required=True, help="E.g. com.netorch.s3, or the id of an endpoint service.", shell_complete=complete("gwsvc")
+)
+@click.option("--type", "of_type", type=click.Choice(["Gateway", "Interface"]), default="Gateway", show_default=True)
 @click.option("--route-table", "tables", multiple=True, help="A table to lead to it; repeatable.", shell_complete=complete("rtb"))
 @click.option("--policy", type=_policy_file, help="A file with an IAM policy. Default: everything is permitted.")
+@click.option(
+    "--subnet", "subnets", multiple=True, help="In which it has an address; repeatable.", shell_complete=complete("subnet")
+)
+@click.option(
+    "--security-group",
+    "groups",
+    multiple=True,
+    help="For what comes to it; repeatable. Default: the default group.",
+    shell_complete=complete("sg"),
+)
+@click.option("--private-dns", is_flag=True, help="Let the service's private DNS name lead to it.")
 @tag_option
 @output_option
 @action
@@ -85,17 +107,29 @@ def create(
     name: str,
     vpc: str,
     service: str,
+    of_type: str,
     tables: tuple[str, ...],
     policy: Path | None,
+    subnets: tuple[str, ...],
+    groups: tuple[str, ...],
+    private_dns: bool,
     tags: dict[str, str],
     output: str,
 ) -> None:
-    """Create a gateway endpoint, to which route tables lead.
+    """Create an endpoint.
 
-    In these tables, the service's prefix list leads to the endpoint: `netorch route-table show TABLE`.
+    Route tables lead to one of type Gateway. There the service's prefix list leads to it: `netorch route-table show TABLE`.
+    One of type Interface has an address in each of some subnets, and its provider may have to accept it.
     """
     from netorch.control.actions.endpoints.gateway import create_gateway_endpoint
 
+    if of_type == "Interface":
+        if tables or policy is not None:
+            raise click.UsageError("--route-table and --policy are for endpoints of type Gateway")
+        _create_interface(session, name, vpc, service, subnets, groups, tags, output, private_dns=private_dns)
+        return
+    if subnets or groups or private_dns:
+        raise click.UsageError("--subnet, --security-group and --private-dns are for endpoints of type Interface")
     made = create_gateway_endpoint(
         session.store,
         session.caller,
@@ -104,6 +138,36 @@ def create(
         name=name,
         route_tables=session.ids_of("rtb", tables),
         policy=_text_of(policy),
+        tags=tags,
+    )
+    NOUN.show(session, made.id, output)
+
+
+def _create_interface(
+    session: Session,
+    name: str,
+    vpc: str,
+    service: str,
+    subnets: tuple[str, ...],
+    groups: tuple[str, ...],
+    tags: dict[str, str],
+    output: str,
+    *,
+    private_dns: bool,
+) -> None:
+    """Create an endpoint of type Interface; another owner's service goes by its id alone."""
+    from netorch.control.actions.endpoints.interface import create_interface_endpoint
+    from netorch.model.ids import is_id
+
+    made = create_interface_endpoint(
+        session.store,
+        session.caller,
+        session.id_of("vpc", vpc),
+        service if is_id(service, "vpce-svc") else session.id_of("vpce-svc", service),
+        name=name,
+        subnets=session.ids_of("subnet", subnets),
+        groups=session.ids_of("sg", groups),
+        private_dns=private_dns,
         tags=tags,
     )
     NOUN.show(session, made.id, output)

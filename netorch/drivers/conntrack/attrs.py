@@ -22,7 +22,7 @@ ASSURED: Final = 0x4
 # CTA_*
 ORIGINAL, REPLY, STATUS, PROTOINFO, TIMEOUT, MARK = 1, 2, 3, 4, 7, 8
 _COUNTS_ORIGINAL, _COUNTS_REPLY, _ID, ZONE, _TIMES, MARK_MASK = 9, 10, 12, 18, 20, 21
-IP, PROTO = 1, 2  # CTA_TUPLE_*
+IP, PROTO, TUPLE_ZONE = 1, 2, 3  # CTA_TUPLE_*
 V4_SOURCE, V4_DESTINATION, V6_SOURCE, _V6_DESTINATION = 1, 2, 3, 4  # CTA_IP_*
 NUMBER, SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3  # CTA_PROTO_*
 ICMP_PARTS: Final = {ICMP: (4, 5, 6), ICMPV6: (7, 8, 9)}  # CTA_PROTO_ICMP_ID, _TYPE, _CODE, and those of ICMPv6
@@ -61,6 +61,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     original: Tuple
     reply: Tuple
     zone: int
+    original_zone: int = 0  # where only this direction is in a zone
     mark: int
     id: int
     status: int
@@ -98,6 +99,7 @@ def parse(body: bytes) -> Connection | None:
         original=_tuple(found[ORIGINAL]),
         reply=_tuple(found[REPLY]),
         zone=_number(found.get(ZONE)),
+        original_zone=_number(attrs(found[ORIGINAL]).get(TUPLE_ZONE)),
         mark=_number(found.get(MARK)),
         id=_number(found.get(_ID)),
         status=_number(found.get(STATUS)),

@@ -31,6 +31,7 @@ from netorch.drivers.conntrack.attrs import (
     TCP_INFO,
     TCP_STATE,
     TIMEOUT,
+    TUPLE_ZONE,
     V4_DESTINATION,
     V4_SOURCE,
     V6_SOURCE,
@@ -52,7 +53,8 @@ _FILTER, _FILTER_ORIGINAL = 25, 1  # CTA_FILTER, CTA_FILTER_ORIG_FLAGS
 _FILTER_SOURCE, _FILTER_DESTINATION = 1, 2  # CTA_FILTER_FLAG(CTA_IP_SRC), (CTA_IP_DST)
 _FEW: Final = 8  # addresses: a dump for each end of more of them costs the kernel more than one of everything costs us
 _TCP_FLAGS, _TCP_REPLY_FLAGS = 4, 5  # CTA_PROTOINFO_TCP_FLAGS_*
-_NAT_SOURCE: Final = 6  # CTA_NAT_SRC, and in it CTA_NAT_V4_MINIP, _MAXIP, CTA_NAT_PROTO with CTA_PROTONAT_PORT_MIN, _MAX
+_NAT_SOURCE, _NAT_DESTINATION = 6, 13  # CTA_NAT_SRC, CTA_NAT_DST
+# In these: CTA_NAT_V4_MINIP, _MAXIP, CTA_NAT_PROTO with CTA_PROTONAT_PORT_MIN, _MAX
 _NAT_FIRST, _NAT_LAST, _NAT_PROTO, _PORT_FIRST, _PORT_LAST = 1, 2, 3, 1, 2
 _CONFIRMED: Final = 8  # IPS_CONFIRMED
 _LIBERAL: Final = 0x08  # IP_CT_TCP_FLAG_BE_LIBERAL: nobody told the table the windows, so none is outside of them
@@ -162,8 +164,11 @@ def _whole(flow: Flow) -> bytes:
     status = _CONFIRMED | (SEEN_REPLY if flow.replied else 0) | (ASSURED if flow.assured else 0)
     parts = [_identity(flow), _tuple(REPLY, flow)]
     parts += [attr(kind, struct.pack(">I", value)) for kind, value in _numbers(flow, status)]
-    if flow.nat_source:
-        parts.append(_translation(flow))
+    for kind, end, port in (
+        (_NAT_DESTINATION, flow.nat_destination, flow.nat_dport),
+        (_NAT_SOURCE, flow.nat_source, flow.nat_port),
+    ):
+        parts += [_translation(kind, end, port)] if end else []
     if flow.protocol == socket.IPPROTO_TCP:
         flags = bytes((_LIBERAL, _LIBERAL))  # value, mask
         state = attr(TCP_STATE, bytes((flow.tcp_state,)))
@@ -171,11 +176,11 @@ def _whole(flow: Flow) -> bytes:
     return b"".join(parts)
 
 
-def _translation(flow: Flow) -> bytes:
-    """Return how the source is translated: to exactly this address and port, from which the kernel makes the other direction."""
-    address, port = socket.inet_aton(flow.nat_source), struct.pack(">H", flow.nat_port)
-    ports = nested(_NAT_PROTO, attr(_PORT_FIRST, port), attr(_PORT_LAST, port))
-    return nested(_NAT_SOURCE, attr(_NAT_FIRST, address), attr(_NAT_LAST, address), ports)
+def _translation(kind: int, end: str, port: int) -> bytes:
+    """Return how an end is translated: to exactly this address and port, from which the kernel makes the other direction."""
+    address, packed_port = socket.inet_aton(end), struct.pack(">H", port)
+    ports = nested(_NAT_PROTO, attr(_PORT_FIRST, packed_port), attr(_PORT_LAST, packed_port))
+    return nested(kind, attr(_NAT_FIRST, address), attr(_NAT_LAST, address), ports)
 
 
 def _numbers(flow: Flow, status: int) -> tuple[tuple[int, int], ...]:
@@ -197,12 +202,13 @@ def _tuple(kind: int, flow: Flow) -> bytes:
         proto += [attr(part, value) for part, value in zip(kinds, values, strict=True)]
     else:
         proto += [attr(SOURCE_PORT + place, struct.pack(">H", port)) for place, port in enumerate(ports)]
-    return nested(kind, nested(IP, *addresses), nested(PROTO, *proto))
+    zone = [attr(TUPLE_ZONE, struct.pack(">H", flow.original_zone))] if flow.original_zone and not reply else []
+    return nested(kind, nested(IP, *addresses), nested(PROTO, *proto), *zone)
 
 
 def _flow(found: Connection) -> Flow:
     ends, answers = found.original, found.reply
-    is_translated = answers.destination != ends.source
+    is_translated, is_elsewhere = answers.destination != ends.source, answers.source != ends.destination
     icmp = ends.protocol in ICMP_PARTS
     kind, code = divmod(ends.destination_port, 256) if icmp else (0, 0)
     return Flow(
@@ -226,5 +232,8 @@ def _flow(found: Connection) -> Flow:
         reply_bytes=found.reply_counts.bytes,
         nat_source=address_text(answers.destination) if is_translated else "",
         nat_port=(answers.source_port if icmp else answers.destination_port) if is_translated else 0,
+        nat_destination=address_text(answers.source) if is_elsewhere else "",
+        nat_dport=answers.source_port if is_elsewhere else 0,
+        original_zone=found.original_zone,
         started_ns=round(found.started_s * 1e9),
     )

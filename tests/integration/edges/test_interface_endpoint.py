@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -20,6 +20,7 @@ from netorch.records import keys
 from netorch.records.codec import encode
 from netorch.records.read import get
 from netorch.state.owner import netns_name
+from netorch.store.base import Delete
 from tests.rig.outskirts import EDGES, Outskirts, connected, listening, udp_socket
 from tests.rig.packets import ETH_P_IP, PacketListener, ethernet, send_vxlan, udp, vxlan
 from tests.rig.world import wait_for
@@ -113,7 +114,7 @@ class Linked:
         return self.outskirts.place(name)
 
     def cannot(self, source: str, to: tuple[str, int]) -> bool:
-        """Return whether an instance hears nothing from there when it opens a connection; its router may say that there is no way."""
+        """Return whether an instance hears nothing from there when it opens a connection, unless its router says something."""
         try:
             connected(self.place(source), to, timeout_s=0.6).close()
         except ConnectionRefusedError:
@@ -164,7 +165,7 @@ def _taken(servers: list[socket.socket], count: int) -> list[tuple[socket.socket
         for server in servers:
             try:
                 found.append(server.accept())
-            except TimeoutError:
+            except (TimeoutError, BlockingIOError):
                 continue
         return len(found) == count
 
@@ -237,12 +238,14 @@ def test_what_is_forged_in_its_name_is_dropped(linked: Linked) -> None:
             assert not listener.hears(needle)
 
 
-def test_the_other_edge_takes_over(linked: Linked) -> None:
+def test_the_other_edge_takes_over_and_gives_connections_back(linked: Linked) -> None:
+    """The first edge fails, so the second one knows none of its connections. That one is drained, and hands over its own."""
     world, front = linked.world, linked.front("a")
+    first, second = (world.hosts[edge].vtep for edge in EDGES)
+    seats = [world.agent(host).records.seats for host in world.hosts]
     with ExitStack() as stack:
         servers = [stack.enter_context(listening(linked.place(f"p/{name}"), 8443)) for name in ("one", "two")]
         client = stack.enter_context(connected(linked.place("a/one"), (front, 443)))
-        first = world.hosts["e1"].vtep
         spine = stack.enter_context(linked.outskirts.rtnl("spine"))
         spine.route("replace", dst=f"{first}/32", type="blackhole")
         try:
@@ -250,9 +253,29 @@ def test_the_other_edge_takes_over(linked: Linked) -> None:
             client.sendall(b"are you there")
             with pytest.raises(ConnectionResetError):
                 client.recv(16)
+            wait_for(lambda: first in world.agent("e1").records.seats.standby, "the first edge to know that nobody reaches it")
         finally:
             spine.route("replace", dst=f"{first}/32", oif=spine.link_lookup(ifname="to-e1")[0], scope=253)
-        assert servers
+        wait_for(lambda: not any(known.silent for known in seats), "all to hear the first edge", 30)
+        for server in servers:
+            server.setblocking(False)
+            _emptied(server)
+        other = stack.enter_context(connected(linked.place("a/one"), (front, 443)))
+        ((taken, _),) = _taken(servers, 1)
+        stack.enter_context(taken)
+        linked.outskirts.put(keys.host_drained("e2"), b"e2")
+        wait_for(lambda: all(second in known.silent for known in seats[:2]), "all to leave the second edge", 60)
+        taken.settimeout(10)
+        for sender, receiver in ((other, taken), (taken, other)):
+            sender.sendall(b"still here")
+            assert receiver.recv(16) == b"still here"
+        world.store.txn((), [Delete(keys.host_drained("e2"))])
+
+
+def _emptied(server: socket.socket) -> None:
+    with suppress(BlockingIOError):
+        while True:
+            server.accept()[0].close()
 
 
 def test_a_killed_agent_writes_nothing_and_a_rejected_connection_reaches_nothing(linked: Linked) -> None:

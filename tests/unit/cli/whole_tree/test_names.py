@@ -35,6 +35,7 @@ NAMING = {
     **{words: arguments for words, arguments in (ACTIONS | READERS).items() if words not in EVERYTHING | OWNERS},
     **dict.fromkeys(LISTS, "--vpc acme/acme"),
     "dx vif list": "--vpc acme/acme",
+    "endpoint-service connection list": "--vpc acme/acme",
     "reach": "--matrix --vpc acme/acme",
     "trace": "acme/acme/web-1 acme/acme/web-2",
     "ping": "acme/acme/web-1 acme/acme/web-2",

@@ -1,0 +1,249 @@
+"""`netorch endpoint-service`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from netorch.cli.context import Session, action, complete, tag_option
+from netorch.cli.nouns import Actions, Noun, add_common, add_list, add_show, add_tagging, resource_argument
+from netorch.cli.output import Columns, output_option
+from netorch.model.outside.endpoint import EndpointState
+from netorch.model.services.endpoint_service import PROTOCOLS, ServicePort
+
+if TYPE_CHECKING:
+    from netorch.control.actions.endpoints.connections import ConnectionInfo
+    from netorch.control.actions.endpoints.offered import ServiceInfo
+
+COLUMNS = Columns(
+    ("name", "vpc", "id", "ports", "targets", "principals", "acceptance_required"),
+    ("subnets", "connections", "private_dns_name", "pair", "edges", "tags"),
+)
+CONNECTION_COLUMNS = Columns(
+    ("id", "endpoint", "owner", "service_name", "state", "address"), ("vpc", "service", "eni", "created", "tags")
+)
+_NAMES = {number: word for word, number in PROTOCOLS.items()}
+
+
+@click.group()
+def command() -> None:
+    """Services that a VPC offers to other VPCs, whatever addresses these have: they use it by interface endpoints."""
+
+
+def port_text(port: ServicePort) -> str:
+    """Return a port as people write it: tcp/443, or tcp/443:8443 where targets have another one."""
+    to = f":{port.target_port}" if port.target_port != port.port else ""
+    return f"{_NAMES[port.protocol]}/{port.port}{to}"
+
+
+def parse_port(_context: click.Context, _param: click.Parameter, texts: tuple[str, ...]) -> tuple[ServicePort, ...]:
+    """Return ports out of such texts. Raises click.BadParameter."""
+    return tuple(map(_parsed, texts))
+
+
+def _parsed(text: str) -> ServicePort:
+    word, _, numbers = text.partition("/")
+    port, _, target = numbers.partition(":")
+    found = [int(number) if number.isascii() and number.isdigit() else 0 for number in (port, target or port)]
+    if word not in PROTOCOLS or not all(0 < number < 65536 for number in found):
+        raise click.BadParameter(f"{text!r} is not a port; write e.g. tcp/443, or tcp/443:8443 if targets have another one")
+    return ServicePort(protocol=PROTOCOLS[word], port=found[0], target_port=found[1])
+
+
+def row(info: ServiceInfo) -> dict[str, Any]:
+    """Return a service as it is shown."""
+    return {
+        **msgspec.structs.asdict(info.service),
+        "ports": [port_text(port) for port in info.service.ports],
+        "vpc": f"{info.vpc.owner}/{info.vpc.name}",
+        "connections": [connection.id for connection in info.connections],
+        "pair": info.pair,
+        "edges": list(info.edges),
+    }
+
+
+def _actions() -> Actions:
+    from netorch.control.actions.endpoints.offered import (
+        delete_endpoint_service,
+        describe_endpoint_service,
+        describe_endpoint_services,
+    )
+
+    return Actions(describe_endpoint_services, describe_endpoint_service, delete_endpoint_service)
+
+
+NOUN = Noun("vpce-svc", "endpoint service", COLUMNS, row, _actions, operators=("pair", "edges"))
+add_common(command, NOUN, "Delete services without connections.\n\nThose that were rejected go with it.")
+
+_port_help = "PROTOCOL/PORT, or PROTOCOL/PORT:PORT-OF-TARGETS, e.g. tcp/443:8443; repeatable."
+_target_help = "An instance or interface behind it; repeatable. Each connection gets one of them."
+_principal_help = "An owner who may use it, or '*' for everybody; repeatable."
+
+
+@command.command()
+@click.argument("name")
+@click.option("--vpc", required=True, shell_complete=complete("vpc"))
+@click.option(
+    "--subnet",
+    "subnets",
+    required=True,
+    multiple=True,
+    help="In which each connection gets an address; repeatable.",
+    shell_complete=complete("subnet"),
+)
+@click.option("--port", "ports", required=True, multiple=True, callback=parse_port, help=_port_help)
+@click.option("--target", "targets", multiple=True, help=_target_help, shell_complete=complete("i"))
+@click.option("--principal", "principals", multiple=True, help=_principal_help)
+@click.option("--acceptance-required/--no-acceptance-required", default=True, help="Whether somebody accepts each connection.")
+@click.option("--private-dns-name", default="", help="A name that consumers may let lead to their endpoints.")
+@tag_option
+@output_option
+@action
+def create(
+    session: Session,
+    name: str,
+    vpc: str,
+    subnets: tuple[str, ...],
+    ports: tuple[ServicePort, ...],
+    targets: tuple[str, ...],
+    principals: tuple[str, ...],
+    acceptance_required: bool,
+    private_dns_name: str,
+    tags: dict[str, str],
+    output: str,
+) -> None:
+    """Create a service.
+
+    Others of the VPC's owner may use it at once, other owners if they are principals: they need its id.
+    """
+    from netorch.control.actions.endpoints.offered import create_endpoint_service
+
+    made = create_endpoint_service(
+        session.store,
+        session.caller,
+        session.id_of("vpc", vpc),
+        name=name,
+        subnets=session.ids_of("subnet", subnets),
+        ports=ports,
+        targets=_target_ids(session, targets),
+        acceptance_required=acceptance_required,
+        principals=principals,
+        private_dns_name=private_dns_name,
+        tags=tags,
+    )
+    NOUN.show(session, made.id, output)
+
+
+def _target_ids(session: Session, targets: tuple[str, ...]) -> list[str]:
+    """Return the ids of instances, which may be named, and of interfaces, which have their ids here."""
+    from netorch.model.ids import is_id
+
+    return [target if is_id(target, "eni") else session.id_of("i", target) for target in targets]
+
+
+@command.command()
+@resource_argument("vpce-svc", "endpoint service")
+@click.option("--port", "ports", multiple=True, callback=parse_port, help=f"{_port_help} These take the place of all others.")
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    help=f"{_target_help} These take the place of all others.",
+    shell_complete=complete("i"),
+)
+@click.option("--acceptance-required/--no-acceptance-required", default=None, help="Whether somebody accepts each connection.")
+@click.option("--add-principal", "more", multiple=True, help=_principal_help)
+@click.option("--remove-principal", "less", multiple=True, help="One who may ask for no more connections; repeatable.")
+@output_option
+@action
+def modify(
+    session: Session,
+    resource: str,
+    ports: tuple[ServicePort, ...],
+    targets: tuple[str, ...],
+    acceptance_required: bool | None,
+    more: tuple[str, ...],
+    less: tuple[str, ...],
+    output: str,
+) -> None:
+    """Change a service. Connections that there are stay."""
+    from netorch.control.actions.endpoints.offered import modify_endpoint_service
+
+    changed = modify_endpoint_service(
+        session.store,
+        session.caller,
+        session.id_of("vpce-svc", resource),
+        acceptance_required=acceptance_required,
+        add_principals=more,
+        remove_principals=less,
+        targets=_target_ids(session, targets) if targets else None,
+        ports=ports or None,
+    )
+    NOUN.show(session, changed.id, output)
+
+
+@command.group("connection")
+def connections() -> None:
+    """Connections of endpoints with services. The provider accepts or rejects them."""
+
+
+def connection_row(info: ConnectionInfo) -> dict[str, Any]:
+    """Return a connection as it is shown: to the consumer without what is of the provider's VPC."""
+    found = msgspec.structs.asdict(info.connection)
+    if info.connection.vni == info.connection.consumer:
+        found |= {"eni": "", "address": ""}
+    return {
+        **found,
+        "state": info.connection.state.value,
+        "vpc": f"{info.vpc.owner}/{info.vpc.name}",
+        "service_name": info.service_name,
+    }
+
+
+def _connection_actions() -> Actions:
+    from netorch.control.actions.endpoints.connections import delete_connection, describe_connection, describe_connections
+
+    return Actions(describe_connections, describe_connection, delete_connection)
+
+
+CONNECTION = Noun("vpce-con", "endpoint connection", CONNECTION_COLUMNS, connection_row, _connection_actions)
+
+
+def _rows(session: Session, vpc: str | None, output: str) -> list[dict[str, Any]]:
+    """Return connections as a VPC has them; of all VPCs each one once, as the provider has it where the caller sees that."""
+    rows = CONNECTION.rows(session, vpc, output)
+    if vpc is not None:
+        return rows
+    once = {row["id"]: row for row in sorted(rows, key=lambda row: row["service"][-17:-11] == f"{row['vni']:06x}")}
+    return [row for row in rows if once[row["id"]] is row]
+
+
+add_list(connections, "List connections.", CONNECTION_COLUMNS, _rows, {"state": [state.value for state in EndpointState]})
+add_show(connections, "vpce-con", "endpoint connection", "Show connections.", CONNECTION.show_several)
+add_tagging(connections, "vpce-con", "endpoint connection")
+
+
+@connections.command()
+@resource_argument("vpce-con", "endpoint connection")
+@output_option
+@action
+def accept(session: Session, resource: str, output: str) -> None:
+    """Accept a connection: the endpoint reaches the service from now on."""
+    from netorch.control.actions.endpoints.connections import accept_connection
+
+    found = accept_connection(session.store, session.caller, session.id_of("vpce-con", resource))
+    CONNECTION.show(session, found.id, output)
+
+
+@connections.command()
+@resource_argument("vpce-con", "endpoint connection")
+@output_option
+@action
+def reject(session: Session, resource: str, output: str) -> None:
+    """Reject a connection, also one that was accepted: its flows end."""
+    from netorch.control.actions.endpoints.connections import reject_connection
+
+    found = reject_connection(session.store, session.caller, session.id_of("vpce-con", resource))
+    CONNECTION.show(session, found.id, output)
