@@ -18,6 +18,7 @@ from netorch.control.actions.outside.gateways import delete_gateway
 from netorch.control.actions.private import connections as private
 from netorch.control.apply.changes import Action, Change, Difference, MadeKeys
 from netorch.control.apply.key_files import KeyFiles
+from netorch.control.apply.services.interface_endpoints import delete_endpoint_parts
 from netorch.control.apply.sources import Source
 from netorch.control.base.addresses import cursor_key
 from netorch.control.base.edge_users import unheard_in
@@ -286,6 +287,7 @@ def delete_vpc(builder: PlanBuilder, records: VpcRecords) -> None:
     for nat_id, nat in records.of(NatGateway).items():
         eni, mapping = records.of(NetworkInterface).get(nat.record.eni), records.of(GatewayMapping).get(nat_id)
         nats.delete_writes(builder.step(), records.vpc, nat, eni, mapping, logs, builder.publics_of(records))
+    delete_endpoint_parts(builder, records)
     for vif in records.of(VirtualInterface).values():
         delete_vif(builder, records, vif)
     for vpn in records.of(VpnConnection).values():

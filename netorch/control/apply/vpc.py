@@ -28,7 +28,7 @@ from netorch.control.base.peers import refuse_ranges
 from netorch.control.base.uses import use_key
 from netorch.control.base.writes import ABSENT, Writes, guard_structure
 from netorch.model.cloud import DEFAULT_VPC_NAME, SubnetDecl, VpcDecl
-from netorch.model.eni import NetworkInterface, primary_eni_id
+from netorch.model.eni import NetworkInterface, is_of_endpoint, primary_eni_id
 from netorch.model.outside.direct_connect import VirtualInterface
 from netorch.model.outside.gateway import ONLY_GATEWAYS
 from netorch.model.routing.peering import PeeringConnection
@@ -272,7 +272,8 @@ class _Structure:
         """Refuse to delete a subnet with interfaces that no file names: all but those of NAT gateways and instances."""
         for eni in self._records.of(NetworkInterface).values():
             own = eni.record.instance and eni.record.id == primary_eni_id(eni.record.instance)
-            if eni.record.subnet == subnet.id and not own and not eni.record.gateway:
+            of_nat = eni.record.gateway and not is_of_endpoint(eni.record)
+            if eni.record.subnet == subnet.id and not own and not of_nat:
                 raise in_use("subnet", f"{subnet.name} ({subnet.id})", f"interface {eni.record.id}", "delete that first")
 
     def _plan_subnet(self, decl: SubnetDecl, planned: RouteTablePlanner, acl_ids: dict[str, str]) -> None:

@@ -74,26 +74,13 @@ def create_interface_endpoint(
         vpc = read_vpc(store, caller, vpc_id)
         provider, service = _offered(store, caller, where, vpc.record, service_id)
         _check_room(store, where, vpc.record, name)
-        chosen = choose_groups(store, caller, vpc.record, groups)
-        writes = Writes()
-        guard_structure(writes, vpc)
-        guard_structure(writes, provider)
+        chosen, writes = choose_groups(store, caller, vpc.record, groups), Writes()
+        for each in (vpc, provider):
+            guard_structure(writes, each)
         join(writes, chosen)
         endpoint_id = caller.new_id("vpce", vpc.record.vni)
         made = _interfaces(writes, store, caller, where, vpc, endpoint_id, subnets, chosen)
-        connection = EndpointConnection(
-            id=connection_of(endpoint_id),
-            vni=vpc.record.vni,
-            service=service_id,
-            endpoint=endpoint_id,
-            owner=vpc.record.owner,
-            created=int(caller.now()),
-        )
-        writes.expect(keys.resource(service_id), service.mod_revision)
-        if not service.record.acceptance_required:
-            connection = activate(writes, store, caller, provider, service, connection)
-        for vni in (connection.consumer, connection.provider):
-            writes.create(keys.member(vni, connection.id), msgspec.structs.replace(connection, vni=vni))
+        connection = _connect(writes, store, caller, vpc.record, provider, service, endpoint_id)
         endpoint = VpcEndpoint(
             id=endpoint_id,
             vni=vpc.record.vni,
@@ -110,6 +97,32 @@ def create_interface_endpoint(
         return writes, endpoint
 
     return attempt(store, decide)
+
+
+def _connect(
+    writes: Writes,
+    store: Store,
+    caller: Caller,
+    vpc: Vpc,
+    provider: Stored[Vpc],
+    service: Stored[EndpointService],
+    endpoint_id: str,
+) -> EndpointConnection:
+    """Add a new endpoint's connection to both VPCs, and return it: pending if somebody has to accept it."""
+    connection = EndpointConnection(
+        id=connection_of(endpoint_id),
+        vni=vpc.vni,
+        service=service.record.id,
+        endpoint=endpoint_id,
+        owner=vpc.owner,
+        created=int(caller.now()),
+    )
+    writes.expect(keys.resource(service.record.id), service.mod_revision)
+    if not service.record.acceptance_required:
+        connection = activate(writes, store, caller, provider, service, connection)
+    for vni in (connection.consumer, connection.provider):
+        writes.create(keys.member(vni, connection.id), msgspec.structs.replace(connection, vni=vni))
+    return connection
 
 
 def _offered(store: Store, caller: Caller, where: str, vpc: Vpc, service_id: str) -> tuple[Stored[Vpc], Stored[EndpointService]]:
