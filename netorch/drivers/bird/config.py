@@ -64,6 +64,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         """Yield what bird is told, with the passwords of sessions by their protocol; without one there is none."""
         raise NotImplementedError
 
+    @property
+    def comparing(self) -> str:
+        """Return the name of a protocol that, when it is reloaded, has bird compare its routes with Linux's; or nothing."""
+        return ""
+
     def protocol_of(self, session: Session) -> str:
         """Return the name of a session's own protocol."""
         return self.protocols_of(session)[0]

@@ -59,6 +59,10 @@ class Customers(Config, frozen=True, kw_only=True):
     def sessions(self) -> tuple[Session, ...]:
         return self.peers
 
+    @property
+    def comparing(self) -> str:
+        return f"linux_{self.peers[0].table}" if self.peers else ""  # whichever it is, bird looks at all tables
+
     @staticmethod
     def protocols_of(obj: KernelObject) -> tuple[str, ...]:
         assert isinstance(obj, CustomerPeer)
@@ -148,7 +152,7 @@ def _session(name: str, peer: CustomerPeer, passwords: Mapping[str, str]) -> str
         "keepalive time 10;",
         "connect delay time 1;",
         "connect retry time 5;",
-        "error wait time 1, 60;",
+        "error wait time 1, 10;",
         "graceful restart off;",  # what a router announces is gone with its session
         "ipv4 {",
         f"  table learned_{peer.table};",

@@ -74,6 +74,7 @@ class Bird(Generic[C]):
         self._unanswered = 0  # questions in a row
         self._states: Mapping[str, CustomerSession] = {}  # the last answer
         self._refused = sessions.RefusedPasswords(fd)
+        self._lost = sessions.LostWord(fd)
 
     def dump(self) -> Objects:
         """Return what bird has now; nothing if none runs, or it does not answer."""
@@ -134,6 +135,7 @@ class Bird(Generic[C]):
         try:
             with self._daemon.connected() as control:
                 self._states = sessions.states(control)
+                self._let_compare(control, config.comparing)
         except BirdError as error:
             if error.number == errno.ETIMEDOUT:
                 self._unanswered += 1
@@ -143,6 +145,16 @@ class Bird(Generic[C]):
             self._unanswered = 0
         hint = config.refused if self._refused.lately() else ""
         return [(session, self._state(config.protocol_of(session), hint)) for session in config.sessions]
+
+    def _let_compare(self, control: Control, protocol: str) -> None:
+        """Let bird look at Linux's routes now, if it may not have heard of some: by itself it looks within a minute.
+
+        Raises:
+          BirdError: it does not answer, and is asked again with the next question.
+        """
+        if protocol and self._lost.any():
+            control.ask(f"reload in {protocol}")
+            self._lost.forget()
 
     def _state(self, protocol: str, hint: str) -> CustomerSession:
         state = self._states.get(protocol, CustomerSession(state=DOWN))

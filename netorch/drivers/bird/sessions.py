@@ -19,6 +19,9 @@ _LAST_ERROR: Final = "Last error"
 _ROUTES: Final = "Routes"  # "3 imported, 1 exported, 2 preferred"
 _LATELY_S: Final = 60.0
 _NETSTAT: Final = "/proc/thread-self/net/netstat"
+_NETLINK: Final = "/proc/thread-self/net/netlink"
+_PROTOCOL, _DROPS, _INODE = 1, 8, 9  # columns of it
+_ROUTE: Final = "0"  # NETLINK_ROUTE
 # Segments with another password than ours, without one, or with one where we have none. Source: linux/snmp.h.
 _PASSWORD_COUNTS: Final = ("TCPMD5Failure", "TCPMD5NotFound", "TCPMD5Unexpected")
 
@@ -72,6 +75,27 @@ class RefusedPasswords:
         if count > self._count:
             self._count, self._grew_at = count, now
         return now - self._grew_at < _LATELY_S
+
+
+class LostWord:
+    """Tells whether Linux had no room for word of routes and devices that somebody in a namespace was to hear."""
+
+    def __init__(self, fd: int) -> None:
+        """Take a descriptor of the namespace, which must stay open."""
+        self._fd = fd
+        self._known: dict[str, int] = {}  # by the socket's inode
+        self._counts: dict[str, int] = {}
+
+    def any(self) -> bool:
+        """Return whether there is more of it than when it was last forgotten. Source: netlink_seq_show in af_netlink.c."""
+        with netns.inside(self._fd), open(_NETLINK, encoding="ascii") as file:
+            rows = [line.split() for line in file][1:]
+        self._counts = {row[_INODE]: int(row[_DROPS]) for row in rows if row[_PROTOCOL] == _ROUTE}
+        return any(count > self._known.get(inode, 0) for inode, count in self._counts.items())
+
+    def forget(self) -> None:
+        """Forget what was found."""
+        self._known = self._counts
 
 
 def _refused_segments(fd: int) -> int:

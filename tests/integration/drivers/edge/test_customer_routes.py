@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+
 import pytest
 
 from netorch.drivers.base import LearnedChanged
 from netorch.model.status import ESTABLISHED
 from netorch.state.l3 import Route
 from netorch.state.op import Create, Delete
-from tests.integration.drivers.edge.customers import DX, EDGE_ASN, RANGES, VPN, A, B, Customers, Edge, ip, same, table_of
+from netorch.state.owner import overlay_netns
+from tests.integration.drivers.edge.customers import DX, EDGE_ASN, HOST, RANGES, VPN, A, B, Customers, Edge, ip, same, table_of
 from tests.rig.world import wait_for
 
 pytestmark = pytest.mark.root
@@ -152,3 +157,35 @@ def test_a_static_route_is_better_than_a_tunnel_s_learned_one_and_worse_than_dir
     wait_for(lambda: edge.way(A, "192.168.1.1") == SECOND, "the static route")
     edge.apply(Delete(static))
     wait_for(lambda: edge.learned(A) == {SITE: (VPN + 1, FIRST)}, "the tunnel's route")
+
+
+def test_a_learned_route_takes_the_place_of_one_that_goes_with_its_device(edge: Edge, customers: Customers) -> None:
+    """Linux says nothing of routes that go with a device; bird looks at all of them when one goes down."""
+    peer = customers.make(FIRST, A, SITE).peer("tunnel")
+    customers.make(PORT, A, net=11)
+    edge.add(peer)
+    edge.wait_for(peer)
+    wait_for(lambda: edge.learned(A) == {SITE: (VPN + 1, FIRST)}, "the tunnel's route")
+    edge.apply(Create(Route(vni=A, table=table_of(A), dst=SITE, ifname=PORT, metric=500)))
+    wait_for(lambda: edge.learned(A) == {}, "the learned route's end")
+    ip(f"link set {PORT} down")
+    wait_for(lambda: edge.learned(A) == {SITE: (VPN + 1, FIRST)}, "the tunnel's route", 20.0)
+
+
+def test_a_learned_route_takes_the_place_of_one_of_whose_end_bird_has_not_heard(edge: Edge, customers: Customers) -> None:
+    """A bird that gets no processor for a while finds that Linux had no room for all that it was to hear."""
+    peer = customers.make(FIRST, A, SITE).peer("tunnel")
+    customers.make(SECOND, A, net=12)
+    edge.add(peer)
+    edge.wait_for(peer)
+    static = Route(vni=A, table=table_of(A), dst=SITE, ifname=SECOND, metric=2000)
+    edge.apply(Create(static))
+    wait_for(lambda: edge.learned(A) == {}, "the learned route's end")
+    lines = "\n".join(f"route add blackhole 10.{number >> 8}.{number & 255}.0/24 table 999" for number in range(4000))
+    os.kill(edge.pid(), signal.SIGSTOP)
+    try:
+        subprocess.run(["ip", "-n", overlay_netns(HOST), "-batch", "-"], input=lines, text=True, check=True)
+        edge.apply(Delete(static))
+    finally:
+        os.kill(edge.pid(), signal.SIGCONT)
+    wait_for(lambda: edge.state(peer) and edge.learned(A) == {SITE: (VPN + 1, FIRST)}, "the tunnel's route", 20.0)
