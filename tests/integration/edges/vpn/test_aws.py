@@ -13,6 +13,7 @@ from typing import Final
 
 import pytest
 
+from netorch.control.actions.private.connections import delete_vpn_connection
 from netorch.control.actions.private.imports import import_vpn_connection
 from netorch.control.views.vpn import Telemetry, describe_vpn_connection
 from netorch.model.outside.proposals import proposals
@@ -23,7 +24,7 @@ from tests.integration.edges.vpn.office import CLOUD
 from tests.integration.edges.vpn.sites import Site, Stage, vpn_gateway_of
 from tests.rig.outskirts import EDGES, UPLINKS, Outskirts
 from tests.rig.world import wait_for
-from tests.unit.spec.vpn_config.test_imported import TEXT
+from tests.unit.spec.vpn_config.test_imported import TEXT, without_bgp
 
 pytestmark = pytest.mark.root
 
@@ -119,7 +120,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         found.close()
 
 
-def test_a_vpc_at_aws_is_reached_by_both_tunnels_of_one_edge(stage: Stage) -> None:
+def test_a_vpc_at_aws_is_reached_by_both_tunnels_of_one_edge_and_then_without_bgp(stage: Stage) -> None:
     world, device = stage.outskirts.world, stage.sites["a"].device
     found, psks = read_gateway_configuration("aws.xml", FILE.encode())
     start_aws(stage.sites["a"], found, psks)
@@ -138,4 +139,17 @@ def test_a_vpc_at_aws_is_reached_by_both_tunnels_of_one_edge(stage: Stage) -> No
     assert device.reaches(INSTANCE, "10.0.1.5")
     device.shell("ip link set x1 down")  # one of AWS's ends fails
     wait_for(lambda: stage.reaches("a/one", INSTANCE), "the instance at AWS by the other tunnel", PATIENCE_S)
+    assert device.reaches(INSTANCE, "10.0.1.5")
+    delete_vpn_connection(world.store, caller, made.id)
+    found, psks = read_gateway_configuration("aws.xml", without_bgp(FILE).encode())
+    made = import_vpn_connection(world.store, caller, vpn_gateway_of(vpc.vni), found, psks, name="static", routes=[VPC])
+
+    def installed() -> bool:
+        tunnels = describe_vpn_connection(world.store, caller, made.id).tunnels
+        return all(tunnel.status is Telemetry.UP for tunnel in tunnels)
+
+    wait_for(installed, f"both tunnels without BGP; AWS says: {device.log()[-2000:]}", PATIENCE_S)
+    # As AWS does whose customer has told it the static routes. The edge sends by the first tunnel.
+    device.shell("ip link set x1 up; ip route replace 10.0.0.0/16 dev x2")
+    wait_for(lambda: stage.reaches("a/one", INSTANCE), "the instance at AWS by static routes", PATIENCE_S)
     assert device.reaches(INSTANCE, "10.0.1.5")
