@@ -20,7 +20,7 @@ from typing import Final
 from netorch.drivers.daemons.connection import Connection, DaemonError
 
 _POLL_S: Final = 0.01
-_WORK: Final = 0.05  # of a processor, which who is busy gets on a crowded machine, too
+_WORK: Final = 0.02  # of a processor, which who is busy gets on a crowded machine, too
 _TICKS: Final = os.sysconf("SC_CLK_TCK")  # a second
 PATH: Final = "/usr/sbin:/sbin"  # where daemons are, and an ordinary user does not look
 
