@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import dns.name
@@ -21,7 +21,7 @@ from dns.rdatatype import RdataType
 
 from netorch.services.base import RefusedObject
 from netorch.state.daemons.services.base import ServiceObject
-from netorch.state.daemons.services.names import NameForward, NameRecord, NameView, NameZone
+from netorch.state.daemons.services.names import NameRecord, NameView, NameZone
 
 DOMAIN: Final = dns.name.from_text("compute.internal.")  # of instances' private names. Source: VPC User Guide, "DNS hostnames"
 _PREFIX: Final = "ip-"
@@ -51,7 +51,7 @@ class Book:
         self._zones: dict[int, set[Name]] = {}
         self._records: dict[int, dict[Name, Sets]] = {}
         self._above: dict[int, Counter[Name]] = {}  # names above those of records, and of how many each
-        self._forwards: dict[Name, tuple[str, ...]] = {}
+        self.others: Mapping[Name, tuple[str, ...]] = {}  # whom to ask, by domain
 
     def put(self, obj: ServiceObject) -> None:
         """Take in an object. Raises RefusedObject for what is no name, address or record."""
@@ -68,10 +68,6 @@ class Book:
                         names[rrset.name] = {}
                         self._above.setdefault(obj.vni, Counter()).update(_upward(rrset.name))
                     names[rrset.name][rrset.rdtype] = rrset
-                case NameForward():
-                    for server in obj.servers:
-                        ipaddress.ip_address(server)
-                    self._forwards[parse_name(obj.domain)] = obj.servers
                 case _:
                     raise RefusedObject(f"{obj.text()} is nothing of names")
         except (dns.exception.DNSException, ValueError) as error:
@@ -92,8 +88,6 @@ class Book:
                         del names[name]
                         self._above[obj.vni].subtract(_upward(name))
                         self._above[obj.vni] += Counter()  # without those of which there are none left
-            case NameForward():
-                self._forwards.pop(parse_name(obj.domain), None)
             case _:
                 pass
 
@@ -102,8 +96,8 @@ class Book:
         return vni in self._ranges
 
     def servers(self, name: Name) -> tuple[str, ...]:
-        """Return whom to ask for a name; nobody if the operator says nothing of it."""
-        return next((self._forwards[above] for above in _upward(name) if above in self._forwards), ())
+        """Return whom to ask for a name: the longest domain says so."""
+        return next((self.others[above] for above in _upward(name) if above in self.others), ())
 
     def find(self, vni: int, name: Name, rdtype: RdataType) -> Found | None:
         """Return what a VPC's own names say; None: nothing, others must be asked."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections import Counter
 from collections.abc import Sequence
@@ -11,17 +12,18 @@ from typing import Final
 import dns.rdata
 
 from netorch.services.names.book import Book
+from netorch.services.names.others import LOOK_EVERY_S, Others
 from netorch.services.names.resolver import Resolver
 from netorch.services.names.transports import Stop, open_connections, open_datagrams
 from netorch.state.base import Key
 from netorch.state.daemons.services.base import ServiceObject, SocketType
-from netorch.state.daemons.services.names import NameForward, NameListener, NameRecord, NameView, NameZone
+from netorch.state.daemons.services.names import NameListener, NameRecord, NameView, NameZone
 
 
 class Names:
     """Implements `netorch.services.base.Handler`."""
 
-    kinds: Final = frozenset(kind.kind for kind in (NameListener, NameView, NameZone, NameRecord, NameForward))
+    kinds: Final = frozenset(kind.kind for kind in (NameListener, NameView, NameZone, NameRecord))
 
     def __init__(self, directory: Path) -> None:
         dns.rdata.load_all_types(disable_dynamic_load=True)  # type: ignore[no-untyped-call]  # nothing can be imported later
@@ -30,10 +32,14 @@ class Names:
         self._known: dict[Key, ServiceObject] = {}
         self._stops: dict[Key, list[Stop]] = {}
         self._connections: Counter[tuple[int, str]] = Counter()
+        self._others = Others()
+        self._looking: asyncio.Task[None] | None = None
 
     async def put(self, obj: ServiceObject, sockets: Sequence[socket.socket]) -> None:
         """Answer at these sockets, or by this object."""
         await self.delete(obj)
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().create_task(self._look())
         if isinstance(obj, NameListener):
             stops = self._stops[obj.key] = []
             for wanted, sock in zip(obj.sockets, sockets, strict=True):
@@ -52,7 +58,14 @@ class Names:
         known = self._known.pop(obj.key, None)
         if known is not None:
             self._book.drop(known)
-        if isinstance(obj, NameForward):
-            self._resolver.forget_all()
-        elif isinstance(obj, NameView):
+        if isinstance(obj, NameView):
             self._resolver.forget(obj.vni)
+
+    async def _look(self) -> None:
+        """Follow the files that say whom to ask."""
+        while True:
+            found = self._others.changed()
+            if found is not None:
+                self._book.others = found
+                self._resolver.forget_all()
+            await asyncio.sleep(LOOK_EVERY_S)

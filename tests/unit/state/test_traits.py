@@ -8,7 +8,7 @@ import pytest
 
 from netorch.state.base import BORDER_SLICE, HOST_SLICE, OUTSIDE, OVERLAY, UNDERLAY, KernelObject
 from netorch.state.daemons.bgp import Announcement, BgpPeer, CustomerPeer
-from netorch.state.daemons.services.names import NameForward, NameListener, NameRecord, NameView, NameZone
+from netorch.state.daemons.services.names import NameListener, NameRecord, NameView, NameZone
 from netorch.state.daemons.services.proxy import ProxyBucket, ProxyEndpoint, ProxyListener
 from netorch.state.foreign import Foreign, ForeignTable
 from netorch.state.link import AdminUp, CableEnd, IncompleteLink, Settings, Uplink
@@ -48,7 +48,6 @@ OBJECTS: tuple[KernelObject, ...] = (
     NameView(vni=5000, ranges=("10.0.0.0/16",)),
     NameZone(vni=5000, origin="corp.example"),
     NameRecord(vni=5000, name="db.corp.example", type="A", ttl=60, values=("10.0.0.5",)),
-    NameForward(domain="", servers=("192.0.2.53",)),
     NameListener(vni=5000, ifname="vrf5000", addresses=("10.0.0.2", "169.254.169.253")),
     ProxyListener(vni=5000, ifname="vrf5000.234", endpoint="vpce-0013880000000000a"),
     ProxyEndpoint(

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from netorch.state.daemons.services.base import ServiceObject
-from netorch.state.daemons.services.names import NameForward, NameListener, NameRecord, NameView, NameZone
+from netorch.state.daemons.services.names import NameListener, NameRecord, NameView, NameZone
 from netorch.state.daemons.services.proxy import ProxyBucket, ProxyEndpoint, ProxyListener
 
 KINDS: Final[Mapping[str, type[ServiceObject]]] = {
-    cls.kind: cls
-    for cls in (NameListener, NameView, NameZone, NameRecord, NameForward, ProxyListener, ProxyEndpoint, ProxyBucket)
+    cls.kind: cls for cls in (NameListener, NameView, NameZone, NameRecord, ProxyListener, ProxyEndpoint, ProxyBucket)
 }

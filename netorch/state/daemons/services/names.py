@@ -5,8 +5,8 @@ A question of a VPC's instance is answered by the first of these that knows the 
     NameRecord    the record sets of that VPC; a name that has one has nothing else
     NameZone      all names of a zone of that VPC that have no record set do not exist
     NameView      ip-10-0-0-5.compute.internal, and the reverse of it, for each address in that VPC's ranges
-    NameForward   whom the operator's hosts ask for all names of a domain; the longest domain counts
 
+For all other names the host asks others, as its own files say (netorch.services.names.others).
 A compiler that gives something a name in a VPC yields a `NameRecord`.
 """
 
@@ -88,20 +88,3 @@ class NameRecord(ServiceObject, frozen=True, kw_only=True):
 
     def text(self) -> str:
         return f"names of vpc {self.vni} {self.name} {self.ttl} {self.type} {' '.join(self.values)}"
-
-
-class NameForward(ServiceObject, frozen=True, kw_only=True):
-    """Whom the host asks for the names of a domain."""
-
-    kind: ClassVar[str] = "name-forward"
-    order: ClassVar[int] = Order.SERVICE_DATA
-
-    domain: str  # lower case, without a dot at the end; nothing: all names
-    servers: tuple[str, ...]  # addresses, in the order in which they are asked
-
-    @property
-    def key(self) -> Key:
-        return (self.kind, self.netns, self.domain)
-
-    def text(self) -> str:
-        return f"names of {self.domain or 'all domains'} from {','.join(self.servers)}"

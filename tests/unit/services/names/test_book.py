@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dns.name
 import dns.rdatatype
 import pytest
 
 from netorch.services.base import RefusedObject
 from netorch.services.names.book import Book, parse_name
-from netorch.state.daemons.services.names import NameForward, NameRecord, NameView, NameZone
+from netorch.state.daemons.services.names import NameRecord, NameView, NameZone
 
 A, B = 5000, 5001
 
@@ -107,12 +106,9 @@ def test_what_is_dropped_is_unknown_again(book: Book) -> None:
 
 def test_the_longest_domain_says_whom_to_ask(book: Book) -> None:
     assert book.servers(parse_name("a.example.net")) == ()
-    book.put(NameForward(domain="", servers=("192.0.2.1",)))
-    book.put(NameForward(domain="example.net", servers=("192.0.2.2", "192.0.2.3")))
-    assert book.servers(parse_name("a.example.net")) == ("192.0.2.2", "192.0.2.3")
+    book.others = {parse_name(""): ("192.0.2.1",), parse_name("example.net"): ("192.0.2.2", "192.0.2.3")}
+    assert book.servers(parse_name("A.example.net")) == ("192.0.2.2", "192.0.2.3")
     assert book.servers(parse_name("notexample.net")) == ("192.0.2.1",)
-    book.drop(NameForward(domain="example.net", servers=()))
-    assert book.servers(dns.name.from_text("A.example.net")) == ("192.0.2.1",)
 
 
 @pytest.mark.parametrize(
@@ -121,10 +117,9 @@ def test_the_longest_domain_says_whom_to_ask(book: Book) -> None:
         NameRecord(vni=A, name="a", type="A", ttl=1, values=("10.0.0.777",)),
         NameRecord(vni=A, name="a", type="NOPE", ttl=1, values=("x",)),
         NameRecord(vni=A, name=f"{'a' * 64}.example", type="A", ttl=1, values=("10.0.0.1",)),
-        NameForward(domain="", servers=("resolver.example",)),
         NameView(vni=A, ranges=("10.0.0.1/16",)),
     ],
 )
-def test_what_is_no_name_or_address_is_refused(wrong: NameRecord | NameForward | NameView) -> None:
+def test_what_is_no_name_or_address_is_refused(wrong: NameRecord | NameView) -> None:
     with pytest.raises(RefusedObject):
         Book().put(wrong)

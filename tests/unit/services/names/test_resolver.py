@@ -20,7 +20,7 @@ from netorch.services.names.book import Book, parse_name
 from netorch.services.names.cache import ENTRIES, Cache, Reply
 from netorch.services.names.resolver import OUTSTANDING, Resolver
 from netorch.services.names.transports import read, to_wire
-from netorch.state.daemons.services.names import NameForward, NameRecord, NameView
+from netorch.state.daemons.services.names import NameRecord, NameView
 
 VNI = 5000
 ME = (VNI, "10.0.1.5")
@@ -53,7 +53,7 @@ def resolver(others: Others) -> Resolver:
     book = Book()
     book.put(NameView(vni=VNI, ranges=("10.0.0.0/16",)))
     book.put(NameView(vni=VNI + 1, ranges=("10.0.0.0/16",)))
-    book.put(NameForward(domain="example.net", servers=("192.0.2.1",)))
+    book.others = {parse_name("example.net"): ("192.0.2.1",)}
     book.put(NameRecord(vni=VNI, name="out.corp", type="CNAME", ttl=30, values=("www.example.net.",)))
     return Resolver(book, others)
 

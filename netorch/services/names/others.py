@@ -1,0 +1,84 @@
+"""Whom a host asks for names that are no VPC's own: files of the host say so, as they do to its other programs.
+
+    /etc/resolv.conf        `nameserver ADDRESS`: for all names. Source: resolv.conf(5)
+    /etc/netorch/forward    `DOMAIN ADDRESS ...`: for the names of a domain
+
+Both are read again within seconds after they have changed. A line that cannot be understood is logged, and counts as not there.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final, TypeVar
+
+import dns.exception
+import dns.name
+from dns.name import Name
+
+log = logging.getLogger(__name__)
+
+RESOLV_CONF: Final = Path("/etc/resolv.conf")
+FORWARD: Final = Path("/etc/netorch/forward")
+LOOK_EVERY_S: Final = 2.0
+
+T = TypeVar("T")
+Servers = Mapping[Name, tuple[str, ...]]
+
+
+class Others:
+    """The two files."""
+
+    def __init__(self, resolv_conf: Path = RESOLV_CONF, forward: Path = FORWARD) -> None:
+        self._files = (resolv_conf, forward)
+        self._stamps: list[tuple[int, ...]] | None = None
+
+    def changed(self) -> Servers | None:
+        """Return whom to ask for the names of each domain; None while the files are as they were."""
+        stamps = [_stamp(path) for path in self._files]
+        if stamps == self._stamps:
+            return None
+        self._stamps = stamps
+        resolv_conf, forward = self._files
+        found = dict(_lines(forward, _forward))
+        if servers := tuple(_lines(resolv_conf, _nameserver)):
+            found.setdefault(dns.name.root, servers)
+        return found
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _lines(path: Path, read: Callable[[list[str]], T | None]) -> Iterator[T]:
+    try:
+        text = path.read_text(errors="replace")
+    except OSError:
+        return
+    for line in text.splitlines():
+        words = line.partition("#")[0].split()
+        try:
+            found = read(words) if words else None
+        except (ValueError, dns.exception.DNSException) as error:
+            log.warning("%s: %s: %s", path, line, error)
+            continue
+        if found is not None:
+            yield found
+
+
+def _nameserver(words: list[str]) -> str | None:
+    return str(ipaddress.ip_address(words[1])) if words[0] == "nameserver" and len(words) > 1 else None
+
+
+def _forward(words: list[str]) -> tuple[Name, tuple[str, ...]]:
+    if len(words) < 2:
+        raise ValueError("no address behind the domain")
+    return dns.name.from_text(words[0], dns.name.root).canonicalize(), tuple(
+        str(ipaddress.ip_address(word)) for word in words[1:]
+    )
