@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -219,6 +220,23 @@ class Outskirts:
         finally:
             for name in (BORDER, INTERNET, *(netns_name(edge, OUTSIDE) for edge in EDGES)):
                 netns.remove(name)
+
+
+@contextmanager
+def dead(edge: str) -> Iterator[None]:
+    """Let nothing come from an edge, nor get there; its cables stay up."""
+    rules = f"""table ip dead {{
+        chain from_it {{ type filter hook prerouting priority -500; iifname "to-{edge}" drop; }}
+        chain to_it {{ type filter hook postrouting priority 500; oifname "to-{edge}" drop; }}
+    }}"""
+    places = ("spine", BORDER)
+    for place in places:
+        subprocess.run(["ip", "netns", "exec", place, "nft", "-f", "-"], input=rules, text=True, check=True)
+    try:
+        yield
+    finally:
+        for place in places:
+            subprocess.run(["ip", "netns", "exec", place, "nft", "delete", "table", "ip", "dead"], check=True)
 
 
 def _cable(near: IPRoute, ifname: str, addresses: tuple[str, str], there: str, other: str) -> None:

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import pairwise
 from math import ceil
 from typing import NamedTuple
@@ -27,7 +25,7 @@ from netorch.state.names import vxlan_name
 from tests.integration.edges.conftest import PUBLIC
 from tests.integration.edges.speaking import ADDRESSES, BOTH, Speaking
 from tests.rig.datagrams import heard, talking, udp_socket, wait_until_sent
-from tests.rig.outskirts import BORDER, EDGES, INTERNET, POOL, SERVER, connected, listening
+from tests.rig.outskirts import EDGES, INTERNET, POOL, SERVER, connected, dead, listening
 from tests.rig.seats import gateway_of
 from tests.rig.world import wait_for
 
@@ -48,23 +46,6 @@ def sends_to(speaking: Speaking) -> str:
     found = world.reader("hv1").dump(frozenset({Fdb.kind})).get(key)
     vteps = {world.hosts[edge].vtep: edge for edge in EDGES}
     return vteps.get(found.dst, "") if isinstance(found, Fdb) else ""
-
-
-@contextmanager
-def dead(edge: str) -> Iterator[None]:
-    """Let nothing come from an edge, nor get there; its cables stay up."""
-    rules = f"""table ip dead {{
-        chain from_it {{ type filter hook prerouting priority -500; iifname "to-{edge}" drop; }}
-        chain to_it {{ type filter hook postrouting priority 500; oifname "to-{edge}" drop; }}
-    }}"""
-    places = ("spine", BORDER)
-    for place in places:
-        subprocess.run(["ip", "netns", "exec", place, "nft", "-f", "-"], input=rules, text=True, check=True)
-    try:
-        yield
-    finally:
-        for place in places:
-            subprocess.run(["ip", "netns", "exec", place, "nft", "delete", "table", "ip", "dead"], check=True)
 
 
 class Download:
