@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 import aiohttp
 from aiohttp import web
+from multidict import CIMultiDict
 
 from netorch.model.iam.s3.deletion import MOST_BODY_BYTES, read_deletion
 from netorch.model.iam.s3.request import Asked
@@ -136,13 +137,15 @@ class Exchange:
             raise
 
     async def _relay(self, response: aiohttp.ClientResponse) -> web.StreamResponse:
-        """Pass an answer on while it comes."""
-        answer = web.StreamResponse(status=response.status, reason=response.reason)
-        for name, value in response.headers.items():
-            if name.lower() not in _NOT_PASSED_ON:
-                answer.headers.add(name, value)
-        answer.headers.setdefault("Server", answers.SERVER)
+        """Pass an answer on while it comes; one that is there already as a whole costs one write."""
         self._status = response.status
+        headers = CIMultiDict((name, value) for name, value in response.headers.items() if name.lower() not in _NOT_PASSED_ON)
+        headers.setdefault("Server", answers.SERVER)
+        if response.content.is_eof() and response.method != "HEAD":
+            body = response.content.read_nowait()
+            self._sent = len(body)
+            return web.Response(status=response.status, reason=response.reason, headers=headers, body=body or None)
+        answer = web.StreamResponse(status=response.status, reason=response.reason, headers=headers)
         await answer.prepare(self._request)
         try:
             async for chunk in response.content.iter_any():

@@ -93,7 +93,7 @@ class Policies:
         return _closed(f"not everything is permitted with the bucket {place.bucket}")
 
     def _of(self, endpoint: ProxyEndpoint) -> tuple[Service, Policy | None]:
-        return self._endpoints.get(endpoint.id, (Service(names=()), _read(_NOTHING)))
+        return self._endpoints.get(endpoint.id) or (Service(names=()), _read(_NOTHING))
 
 
 def understood(found: Asked | S3Refusal) -> Asked:
