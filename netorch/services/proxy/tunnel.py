@@ -28,6 +28,7 @@ class _End(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.other: _End | None = None
         self.count = 0  # bytes that have come
+        self.ended = False  # whether no more will come
         self._moved = moved
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -42,9 +43,12 @@ class _End(asyncio.Protocol):
 
     def eof_received(self) -> bool | None:
         if self.other is None or self.other.transport is None:
-            return None
+            return False
+        self.ended = True
         self.other.transport.write_eof()
-        return True  # the other direction may go on
+        if self.other.ended:
+            self.other.transport.close()
+        return not self.other.ended  # while the other direction goes on, so does the connection
 
     def pause_writing(self) -> None:
         if self.other is not None and self.other.transport is not None:

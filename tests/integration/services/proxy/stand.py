@@ -13,6 +13,7 @@ from netorch.services.proxy.log import Line
 from netorch.state.daemons.services.proxy import ProxyBucket, ProxyEndpoint, ProxyListener
 from tests.rig.services.process import LOOPBACK, ServiceProcess
 from tests.rig.services.s3 import HOSTS, S3, client
+from tests.rig.world import wait_for
 
 VPCS = {"a": "vpc-0013880000000000a", "b": "vpc-0013890000000000b"}
 ENDPOINTS = {"a": "vpce-0013880000000000a", "b": "vpce-0013890000000000b"}
@@ -88,10 +89,15 @@ class ProxyStand:
                 connection.sendall(raw)
             return everything(connection)
 
-    def lines(self, letter: str = "a") -> list[Line]:
-        """Return the access log of an endpoint; a test that may not enter the process's directory cannot."""
+    def line(self, letter: str, method: str, status: int) -> Line:
+        """Return the last line of such a request in the access log of an endpoint, once it is there."""
         path = self.daemon.directory / "log" / f"{ENDPOINTS[letter]}.log"
-        return [msgspec.json.decode(line, type=Line) for line in path.read_bytes().splitlines()]
+
+        def found() -> list[Line]:
+            lines = [msgspec.json.decode(line, type=Line) for line in path.read_bytes().splitlines()] if path.exists() else []
+            return [line for line in lines if (line.method, line.status) == (method, status)]
+
+        return wait_for(found, f"a line of {method} with {status}")[-1]
 
 
 def everything(connection: socket.socket) -> bytes:
