@@ -17,9 +17,8 @@ from typing import Final
 import pytest
 
 from netorch.model.outside.vpn import VpnConnection
-from tests.integration.edges.test_failover import dead
 from tests.integration.edges.vpn.sites import PATIENCE_S, SERVER, Stage
-from tests.rig.outskirts import EDGES, connected, listening
+from tests.rig.outskirts import EDGES, connected, dead, listening
 from tests.rig.world import wait_for
 
 pytestmark = pytest.mark.root
