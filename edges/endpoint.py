@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 
 from edges.cable import MEANT, NEAR_MAC, refused
 from edges.skeleton import INLETS, OUTLETS
-from netorch.compiler.base import Gateway, HostView, Part, VpcPart, VpcView
+from netorch.compiler.base import Carried, Gateway, HostPart, HostView, Part, VpcPart, VpcView
 from netorch.model.eni import Role
 from netorch.model.outside.endpoint import VpcEndpoint
 from netorch.model.routing.next_hop import gateway_mac
@@ -29,6 +29,7 @@ from netorch.model.routing.target import TargetKind
 from netorch.model.security import PrefixList
 from netorch.model.vpc import Vpc
 from netorch.state.base import OVERLAY, KernelObject
+from netorch.state.daemons.services.proxy import ProxyBucket, ProxyEndpoint, ProxyListener
 from netorch.state.l3 import LOCAL, Route
 from netorch.state.link import VXLAN_GROUP, AdminUp, CableEnd, Settings
 from netorch.state.names import inlet_name, to_inlet_name, vrf_name, vrf_table
@@ -67,6 +68,7 @@ def _endpoints(view: VpcView) -> Iterator[KernelObject]:
             yield Route(vni=vni, table=vrf_table(vni, each.endpoint.number), dst=prefix, type=LOCAL, ifname=vrf)
         yield from _cable(view, vrf, inlet, to_inlet_name(vni, each.endpoint.id), mac)
         yield from refused(view, mac)
+        yield from _served(view, each)
         actions = (Receive(mark=REDIRECTED), Redirect(inlet))
         match = Match(protocol=IP, dst_mac=mac)
         yield TcFilter(vni=vni, ifname=view.vxlan, hook=INGRESS, step=MEANT, match=match, actions=actions)
@@ -86,12 +88,41 @@ def _cable(view: VpcView, vrf: str, far: str, near: str, mac: str) -> Iterator[K
         yield AdminUp(vni=vni, ifname=ifname)
 
 
+def _served(view: VpcView, each: Served) -> Iterator[KernelObject]:
+    """Yield what the proxy is told of an endpoint. Without its service's record nobody listens."""
+    vni, endpoint = view.vni, each.endpoint
+    for service in view.host.services:
+        if service.name == endpoint.service:
+            yield ProxyEndpoint(
+                vni=vni,
+                id=endpoint.id,
+                vpc=view.vpc.id,
+                service=service.name,
+                hosts=service.hosts,
+                prefixes=each.prefixes,
+                upstream=service.upstream,
+                tls=service.tls,
+                policy=endpoint.policy,
+            )
+            yield ProxyListener(vni=vni, ifname=each.vrf(), endpoint=endpoint.id)
+
+
+def _buckets(view: HostView, carried: Carried) -> Iterator[KernelObject]:
+    """Yield the policies of buckets, where any endpoint is. They are the host's own, so that they are there before any listener."""
+    if view.host.uplink is None or not any(one.number for vpc in carried.values() for one in vpc.of(VpcEndpoint)):
+        return
+    for bucket in view.buckets:
+        if bucket.policy:
+            yield ProxyBucket(service=bucket.service, bucket=bucket.name, policy=bucket.policy)
+
+
 class Endpoints:
     """Yields what an edge has of gateway endpoints."""
 
     name: Final = "endpoint"
     reads: Final[frozenset[type]] = frozenset({VpcEndpoint})
     parts: Final[tuple[Part, ...]] = (
+        HostPart(id="endpoint.buckets", compile=_buckets, inputs=frozenset({VpcEndpoint}), role=Role.EDGE),
         VpcPart(
             id="endpoint",
             compile=_endpoints,

@@ -322,8 +322,8 @@ class Compilation:
 
 
 def _as_vpcs_see_it(host: HostView) -> HostView:
-    """Return a host's view without what it says to others, on which no VPC's objects depend."""
-    return msgspec.structs.replace(host, ready=False, announces=False, active=False)
+    """Return a host's view without what no VPC's objects depend on: what it says to others, and all policies of buckets."""
+    return msgspec.structs.replace(host, ready=False, announces=False, active=False, buckets=())
 
 
 def _scope(peer: int) -> str:

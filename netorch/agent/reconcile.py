@@ -188,6 +188,8 @@ class Reconciler:
                         underlay_ifname=underlay.ifname,
                         underlay_mtu=underlay.mtu,
                         pools=pools,
+                        services=self._records.services.known(),
+                        buckets=self._records.services.buckets(),
                         drained=self._records.drained,
                     )
         self._problems.compiled(HOST_SLICE, VIEW, problem)

@@ -21,6 +21,7 @@ from netorch.agent.indexes.middleboxes import Middleboxes
 from netorch.agent.indexes.peerings import Peerings
 from netorch.agent.indexes.private_ends import PrivateEnds
 from netorch.agent.indexes.seats import Seats
+from netorch.agent.indexes.services import Services
 from netorch.agent.indexes.underlay_mtus import UnderlayMtus
 from netorch.compiler.base import Gateway, Identity, LocalPeer, Middlebox, Peer, PeerIdentity, Phase, RoutesFromPeer
 from netorch.compiler.interface_endpoint import Backend
@@ -74,7 +75,7 @@ class Records(Mirror):
         self.moving: dict[tuple[int, str], Mapping] = {}  # the few mappings that name two hosts
         # Of all records that this host needs, but for `Moves.watched_prefixes`; and how often they have changed.
         own = (keys.host_prefix(host_name), keys.secret_prefix(host_name))
-        self.prefixes = {*own, keys.mtu_prefix(), keys.pool_prefix()}
+        self.prefixes = {*own, keys.mtu_prefix(), keys.pool_prefix(), keys.service_prefix(), keys.bucket_prefix()}
         self.prefix_changes = 0
         self.underlay_mtus = UnderlayMtus()
         self.peerings = Peerings()
@@ -83,6 +84,7 @@ class Records(Mirror):
         self.private_ends = PrivateEnds(host_name)
         self.elastic_ips = ElasticIps()
         self.pools: dict[str, AddressPool] = {}
+        self.services = Services()
         self.statuses: dict[str, EniStatus] = {}  # key below hoststat/ -> status
         self.handed_over: dict[str, HandedOver] = {}  # interface on its way to this host -> its connections where it was
         self.logged: set[int] = set()  # VPCs with flow logs
@@ -171,6 +173,9 @@ class Records(Mirror):
             self._set_status(key, value)
         elif root == "pool":
             self._set_pool(key, rest, value)
+        elif root in ("gwsvc", "bucket"):
+            self.services.update(key, value)
+            self.dirty.host = True
         elif root == "secret" and (vni := self.private_ends.update(key, value)) is not None:
             self.dirty.mark(vni, Sealed)
         elif root == "underlay":

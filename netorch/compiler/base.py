@@ -31,6 +31,7 @@ from netorch.errors import CompileError
 from netorch.model.addr import Prefix, format_ip, packed, parse_ip
 from netorch.model.eni import Host, Instance, NetworkInterface, Role
 from netorch.model.mapping import Mapping, Seat
+from netorch.model.outside.endpoint import BucketPolicy, GatewayService
 from netorch.model.outside.public import AddressPool
 from netorch.model.routing.effective import Effective
 from netorch.model.routing.seats import gateway_kind
@@ -56,6 +57,8 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
     underlay_ifname: str
     underlay_mtu: int  # bytes
     pools: tuple[AddressPool, ...] = ()  # of the host's pair, in order of their names
+    services: tuple[GatewayService, ...] = ()  # that gateway endpoints lead to, in order of their names
+    buckets: tuple[BucketPolicy, ...] = ()  # in order of their names; parts for VPCs always see none
     drained: bool = False  # an edge to which nobody is to send; it forwards what comes nevertheless
     ready: bool = False  # whether the host, an edge, is fit to carry packets; parts for VPCs always see False
     announces: bool = False  # whether the border router is to send to it once there is a session; for VPCs always False

@@ -1,0 +1,69 @@
+"""Services that gateway endpoints lead to, and the policies of their buckets, as an edge knows them.
+
+A service that cannot be read has no listener. A bucket of which the policy cannot be read, or means nothing to this version, is
+shut: a policy that is left out would open it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from netorch.errors import UnreadableRecord
+from netorch.model.iam.parse import read_policy
+from netorch.model.iam.policy import Policy
+from netorch.model.outside.endpoint import BucketPolicy, GatewayService
+from netorch.records.codec import decode_value
+
+_SHUT: Final = (
+    '{"Version":"2012-10-17","Statement":{"Sid":"unreadable","Effect":"Deny","Principal":"*","Action":"*",'
+    '"Resource":["arn:aws:s3:::BUCKET","arn:aws:s3:::BUCKET/*"]}}'
+)
+
+
+class Services:
+    """What the store says of services and buckets."""
+
+    def __init__(self) -> None:
+        self._services: dict[str, GatewayService] = {}
+        self._buckets: dict[str, BucketPolicy | None] = {}  # None: it cannot be read
+
+    def update(self, key: str, value: bytes | None) -> None:
+        """Take in a record, or that it is gone."""
+        root, _, name = key.partition("/")
+        if root == "gwsvc":
+            self._services.pop(name, None)
+        else:
+            self._buckets.pop(name, None)
+        if value is None:
+            return
+        try:
+            if root == "gwsvc":
+                self._services[name] = decode_value(key, value, GatewayService)
+            else:
+                found = decode_value(key, value, BucketPolicy)
+                readable = not found.policy or isinstance(read_policy(found.policy, name), Policy)
+                self._buckets[name] = found if readable else msgspec.structs.replace(found, policy=_shut(name))
+        except UnreadableRecord:
+            if root == "bucket":
+                self._buckets[name] = None
+
+    def known(self) -> tuple[GatewayService, ...]:
+        """Return the services by name."""
+        return tuple(service for _, service in sorted(self._services.items()))
+
+    def buckets(self) -> tuple[BucketPolicy, ...]:
+        """Return the buckets by name; one that cannot be read is shut at every service."""
+        found: list[BucketPolicy] = []
+        for name, bucket in sorted(self._buckets.items()):
+            if bucket is not None:
+                found.append(bucket)
+            else:
+                shut = _shut(name)
+                found += [BucketPolicy(name=name, service=service, owner="", policy=shut) for service in sorted(self._services)]
+        return tuple(found)
+
+
+def _shut(bucket: str) -> str:
+    return _SHUT.replace("BUCKET", bucket)
