@@ -73,8 +73,9 @@ def _endpoints(view: VpcView) -> Iterator[KernelObject]:
         match = Match(protocol=IP, dst_mac=mac)
         yield TcFilter(vni=vni, ifname=view.vxlan, hook=INGRESS, step=MEANT, match=match, actions=actions)
         yield NftElement(netns=OVERLAY, family="inet", set=INLETS, items=(inlet,), vni=vni)
-        # A packet of the host's own passes the output hook as the VRF's, and again as the device's by which it leaves.
-        for device in (vrf, view.vxlan):
+        # A packet of the host's own passes the output hook twice: as one of the VRF that the device is in by which it leaves,
+        # whatever VRF it was routed in, and as that device's.
+        for device in (view.vrf, view.vxlan):
             yield NftElement(netns=OVERLAY, family="inet", set=OUTLETS, items=(device,), vni=vni)
 
 
@@ -108,7 +109,7 @@ def _served(view: VpcView, each: Served) -> Iterator[KernelObject]:
 
 
 def _buckets(view: HostView, carried: Carried) -> Iterator[KernelObject]:
-    """Yield the policies of buckets, where any endpoint is. They are the host's own, so that they are there before any listener."""
+    """Yield buckets' policies, where any endpoint is. They are the host's own, and so before any listener."""
     if view.host.uplink is None or not any(one.number for vpc in carried.values() for one in vpc.of(VpcEndpoint)):
         return
     for bucket in view.buckets:

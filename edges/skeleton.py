@@ -45,7 +45,7 @@ from netorch.state.nft import VERIFIED_TEXT, VPC_DROP_SETS, NftElement, NftTable
 PASSES: Final = "passes"
 INLETS: Final = "inlets"  # by which packets come to what answers for gateway endpoints
 OUTLETS: Final = "outlets"  # by which its answers leave: in the endpoint's VRF, then by the VXLAN device
-BEGINNINGS: Final = 2000  # connections that may begin a second by one endpoint of an edge
+BEGINNINGS: Final = 1000  # connections that may begin a second by one endpoint of an edge
 ANSWERED: Final = "answered"  # who is answered in ARP, by which device
 
 OVERLAY_INET: Final = (
@@ -71,6 +71,8 @@ set beginnings {
 }
 DROP_SETS
 counter endpoint_floods {
+}
+counter endpoint_port {
 }
 counter unproven {
 }
@@ -104,16 +106,16 @@ chain input {
     type filter hook input priority 0; policy drop;
     meta pkttype { broadcast, multicast } drop
     meta sdifname . ip saddr @speakers goto spoken
-    meta sdifname @inlets meta nfproto ipv4 tcp dport { 80, 443 } goto asked
+    meta sdifname @inlets goto asked
     counter name "to_router" drop
 }
 chain flooded {
     counter name "endpoint_floods" drop
 }
 chain asked {
-    tcp flags & (fin | syn | rst | ack) != syn accept
-    update @beginnings { meta sdifname limit rate over BEGINNINGS/second burst BEGINNINGS packets } goto flooded
-    accept
+    tcp flags & (fin | syn | rst | ack) == syn update @beginnings { OF_ENDPOINT } goto flooded
+    tcp dport { 80, 443 } accept
+    counter name "endpoint_port" drop
 }
 chain spoken {
     tcp dport 179 accept
@@ -126,7 +128,7 @@ chain output {
     type filter hook output priority 0; policy drop;
     notrack
     oifname . ip daddr @speakers accept
-    oifname @outlets meta nfproto ipv4 tcp sport { 80, 443 } accept
+    oifname @outlets tcp sport { 80, 443 } accept
     ip saddr 192.0.0.8 icmp type { destination-unreachable, time-exceeded } accept
 }
 """.replace("DROP_SETS", VPC_DROP_SETS)
@@ -134,7 +136,7 @@ chain output {
     .replace("DROP_NO_GATEWAY", vpc_drop_chain("no_gateway"))
     .replace("DROP_UNREACHED", vpc_drop_chain("unreached"))
     .replace("VERIFIED", VERIFIED_TEXT)
-    .replace("BEGINNINGS", str(BEGINNINGS))
+    .replace("OF_ENDPOINT", f"meta sdifname limit rate over {BEGINNINGS}/second burst {BEGINNINGS} packets")
 )
 
 

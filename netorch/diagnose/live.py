@@ -60,6 +60,8 @@ def live_from_instance(
         return Live(why_not="the source is a virtual machine, which cannot be entered from here")
     if packet.protocol == _DCCP:
         return Live(why_not="the kernel tracks DCCP by its own handshake, which is not imitated")
+    if way.served:
+        return Live(why_not="it ends at the edge itself, whose program answers requests only")
     netns = instance.netns or instance.id
     if not (RUN_NETNS / netns).exists():
         return Live(why_not=f"the namespace of {instance.name} is not here")

@@ -9,12 +9,15 @@ from msgspec import structs
 from netorch.diagnose.desired import unheard_edges
 from netorch.diagnose.ends import End, public_of
 from netorch.diagnose.sites import edges_of
+from netorch.model.addr import parse_ip, parse_prefix
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.ids import port_name
 from netorch.model.mapping import GatewayMapping
+from netorch.model.outside.endpoint import VpcEndpoint
 from netorch.model.outside.gateway import EgressOnlyInternetGateway, InternetGateway, NatGateway
 from netorch.model.outside.public import ElasticIp
 from netorch.model.routing.target import TargetKind
+from netorch.model.security import PrefixList
 from netorch.model.vpc import RouteTable, Subnet
 from netorch.records import keys
 from netorch.records.read import listed
@@ -101,6 +104,8 @@ def refined(store: Store, said: Explanation, died: Walk, end: End) -> Explanatio
     if code is Code.IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS:
         vpc = end.records.vpc.record
         return structs.replace(said, fix=f"netorch vpc associate-cidr {vpc.owner}/{vpc.name} --provided-ipv6")
+    if code is Code.NO_ROUTE_TO_DESTINATION and (fix := _to_service(end, packet.destination)):
+        return structs.replace(said, fix=fix)
     on_edge = died.host in edges_of(end.records)
     if code is Code.NO_ROUTE_TO_DESTINATION and not on_edge:
         return structs.replace(said, fix=_way_out(end, packet.version) or said.fix)
@@ -140,6 +145,22 @@ def _of_gateway(store: Store, said: Explanation, died: Walk, served: End, gatewa
         return structs.replace(said, sentence=sentence, fix=_to_public_nat(store, served, gateway))
     fix = _to_gateway(end, died.packet.version, replace=said.code is Code.BAD_STATE_ROUTE)
     return structs.replace(said, sentence=sentence, fix=fix or said.fix)
+
+
+def _to_service(end: End, address: str) -> str:
+    """Return the command that leads an interface's table to its VPC's endpoint of the service that has an address."""
+    version, value = parse_ip(address)
+    lists = {found.id for found in end.records.each(PrefixList) if found.service and _holds(found, version, value)}
+    endpoint = next((one for one in end.records.each(VpcEndpoint) if one.prefix_list in lists), None)
+    table = _table(end)
+    if endpoint is None or table is None:
+        return ""
+    vpc = end.records.vpc.record
+    return f"netorch endpoint modify {endpoint.id} --add-route-table {vpc.owner}/{vpc.name}/{table.name}"
+
+
+def _holds(found: PrefixList, version: int, value: int) -> bool:
+    return any(parse_prefix(entry.cidr).holds(version, value) for entry in found.entries)
 
 
 def _way_out(end: End, version: int) -> str:

@@ -35,6 +35,7 @@ DROP_REASONS: Final[dict[str, DropReason]] = {
     "unchecked": DropReason("a port has no anti-spoofing chain yet, so it may not send"),
     "unproven": DropReason("a VXLAN packet was not verified: somebody has flushed the host's tables"),
     "no_gateway": DropReason("a packet came to an edge that no gateway of its VPC takes"),
+    "endpoint_port": DropReason("a packet came by a gateway endpoint, and was not for TCP port 80 or 443 of its service"),
     "endpoint_floods": DropReason("a VPC began more connections to a service by one endpoint than an edge takes"),
     "unreached": DropReason(
         "a packet came by a tunnel or VLAN from a source that nobody announces there, or that is not inside a static route"

@@ -77,6 +77,10 @@ class Code(Enum):
         "VGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS",
         "a virtual private gateway lets in what is for an interface of its VPC, and nobody there has the address",
     )
+    VPCE_SERVES_HTTP_AND_TLS_ONLY = (
+        "VPCE_SERVES_HTTP_AND_TLS_ONLY",
+        "a gateway endpoint takes TCP to the ports 80 and 443 of its service only",
+    )
     PROTOCOL_RESTRICTION = "PROTOCOL_RESTRICTION", "a NAT gateway carries TCP, UDP and ICMP only"
     NGW_NO_FREE_PORT = (
         "NGW_NO_FREE_PORT",
@@ -147,6 +151,7 @@ OF_COUNTER: Final[dict[str, Code]] = {
     "uplink_network": Code.NO_WAY_TO_UPLINK,
     "border_ttl": Code.ROUTER_ANSWERS_PINGS_ONLY,
     "to_edge": Code.ROUTER_ANSWERS_PINGS_ONLY,
+    "endpoint_port": Code.VPCE_SERVES_HTTP_AND_TLS_ONLY,
     "to_gateway": Code.NGW_REQUIRES_SOURCE_IN_VPC,
     "unasked": Code.EIGW_REQUIRES_SOURCE_IN_VPC,
     "protocol": Code.PROTOCOL_RESTRICTION,

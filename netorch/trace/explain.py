@@ -40,6 +40,7 @@ _ADVICE = {
     Code.INVALID_CONNECTION_STATE: "begin a new connection",
     Code.NGW_REQUIRES_SOURCE_IN_VPC: "send to an instance that has a public address: netorch address list",
     Code.EIGW_REQUIRES_SOURCE_IN_VPC: "let the subnet's route table lead ::/0 to an internet gateway, which lets others begin",
+    Code.VPCE_SERVES_HTTP_AND_TLS_ONLY: "choose tcp/80 or tcp/443",
     Code.VGW_REACHES_NO_SUCH_ADDRESS: "see what its edges reach: netorch vpn status; netorch dx vif list",
     Code.VGW_REJECTS_SPOOFED_TRAFFIC: "let the site announce the source by BGP, or make a static route: netorch vpn route add",
     Code.VGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS: "look who has which address: netorch map list",

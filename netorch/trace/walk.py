@@ -28,7 +28,7 @@ from msgspec import structs
 from netorch.errors import TraceError
 from netorch.model.packet import Packet
 from netorch.state.base import OVERLAY
-from netorch.state.l3 import BLACKHOLE, Route
+from netorch.state.l3 import BLACKHOLE, LOCAL, Route
 from netorch.state.link import CableEnd, Vxlan
 from netorch.state.names import VPN_GATEWAY_NUMBER, is_inlet, is_private_end, vni_of_ifname, vni_of_table, vrf_number
 from netorch.state.rooted import Vlan, Xfrm
@@ -99,6 +99,8 @@ def _ends(host_models: Mapping[str, HostModel], there: Walk) -> list[Start]:
         if there.arrived_at == host_models[there.host].uplink:
             return [Arrival(host=name, ifname=found.uplink) for name, found in edges]
         return [Arrival(host=name, ifname=there.arrived_at) for name, found in edges if found.outside_link(there.arrived_at)]
+    if there.served:
+        return []  # what answers is the edge's own, in the VRF that it was asked in
     lladdr = host_models[there.host].neighbour(there.arrived_at, there.packet.destination) if there.arrived else None
     return [Departure(host=there.host, ifname=there.arrived_at, mac=lladdr)] if lladdr is not None else []
 
@@ -148,6 +150,10 @@ class _Walker(EdgeSteps):
         if host_model.is_served(table, link.vrf, destination):
             self._run_hook(host_model, Place.ROUTER, host_model.overlay, "input", skb, f"{destination} is served by the host")
             return link.vrf
+        own = host_model.route(table, destination)
+        if own is not None and own.type == LOCAL:
+            self._run_hook(host_model, Place.SERVICE, host_model.overlay, "input", skb, f"{own.dst} is a service's: {link.vrf}")
+            return link.ifname
         route, out = self._route(host_model, link, table)
         skb.oifname, skb.oifgroup = out.ifname, out.group if isinstance(out, Vxlan | CableEnd) else 0
         skb.next_hop = route.via

@@ -50,6 +50,7 @@ class Place(Enum):
     GATEWAY = "gateway"  # the cable between overlay and outside, where public addresses stand for private ones
     OUTSIDE = "outside"
     UPLINK = "uplink"
+    SERVICE = "service"  # what an edge has for the endpoint of a VPC
     SITE = "site"  # the tunnel or VLAN to a customer's site
 
 
@@ -93,7 +94,7 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Walk(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole way. `arrived_at` is a port, a router, an uplink or the device to a site.
+    """A whole way. `arrived_at` is a port, a router, an uplink, the device to a site, or the inlet of an endpoint.
 
     Without it `code` says why the packet died, on the last hop's host.
     """
@@ -120,6 +121,11 @@ class Walk(msgspec.Struct, frozen=True, kw_only=True):
     def to_site(self) -> bool:
         """Return whether it has left for a site."""
         return self.arrived and self.hops[-1].place is Place.SITE
+
+    @property
+    def served(self) -> bool:
+        """Return whether it has come to what an edge has for a gateway endpoint."""
+        return self.arrived and self.hops[-1].place is Place.SERVICE
 
     @property
     def host(self) -> str:
