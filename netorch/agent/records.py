@@ -19,6 +19,7 @@ from netorch.agent.indexes.endpoint_ends import consumers_of
 from netorch.agent.indexes.handovers import Handovers
 from netorch.agent.indexes.middleboxes import Middleboxes
 from netorch.agent.indexes.peerings import Peerings
+from netorch.agent.indexes.placements import why_not_carried
 from netorch.agent.indexes.private_ends import PrivateEnds
 from netorch.agent.indexes.seats import Seats
 from netorch.agent.indexes.services import Services
@@ -26,9 +27,9 @@ from netorch.agent.indexes.underlay_mtus import UnderlayMtus
 from netorch.compiler.base import Gateway, Identity, LocalPeer, Middlebox, Peer, PeerIdentity, Phase, RoutesFromPeer
 from netorch.compiler.interface_endpoint import Backend
 from netorch.compiler.private import LocalTunnel, LocalVif
-from netorch.errors import NewerRecord, UnreadableRecord
+from netorch.errors import UnreadableRecord
 from netorch.model.addr import parse_prefix
-from netorch.model.eni import EniStatus, Host, NetworkInterface, Placement
+from netorch.model.eni import EniStatus, Host, NetworkInterface
 from netorch.model.flow_log import FlowLog
 from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping
@@ -38,9 +39,8 @@ from netorch.model.security import SecurityGroup
 from netorch.model.status import Sealed
 from netorch.model.vpc import RouteTable, Vpc
 from netorch.records import keys
-from netorch.records.codec import check_schema, decode_value
+from netorch.records.codec import decode_value
 from netorch.records.flows import HandedOver
-from netorch.records.kinds import BY_PREFIX
 from netorch.records.mirror import Mirror, RecordChange, WatchedVpc
 
 _NAMED: Final = 3  # in a sentence
@@ -238,7 +238,7 @@ class Records(Mirror):
         if value is not None:
             self.placements.add(resource_id)
             is_first = vni not in self._placements_of
-            self._placements_of.setdefault(vni, {})[resource_id] = _why_not_carried(key, resource_id, value)
+            self._placements_of.setdefault(vni, {})[resource_id] = why_not_carried(key, resource_id, value)
             if is_first:
                 self._come_or_gone(vni)
             return
@@ -388,18 +388,3 @@ class Records(Mirror):
     def groups_of(self, vni: int) -> Collection[tuple[str, ...]]:
         """Return every set of groups that some mapping of a VPC has."""
         return self._identities.get(vni, {}).keys()
-
-
-def _why_not_carried(key: str, resource_id: str, value: bytes) -> str:
-    """Return why an agent of this version cannot carry what a placement asks for, or nothing.
-
-    The key says it all: a value that cannot be read is not needed to know what must not be taken off the host.
-    """
-    kind = BY_PREFIX.get(resource_id.rpartition("-")[0])
-    if kind is None or not kind.placed:
-        return str(NewerRecord(key, f"asks for a kind of resource that no agent of this version carries: {resource_id}"))
-    try:
-        check_schema(key, value, Placement)
-    except NewerRecord as error:
-        return str(error)
-    return ""

@@ -237,8 +237,7 @@ class VpcView(msgspec.Struct, frozen=True, kw_only=True):
 
     def only(self, inputs: Iterable[type]) -> VpcView:
         """Return the same VPC with these inputs alone."""
-        known = self.inputs
-        return msgspec.structs.replace(self, inputs={kind: known[kind] for kind in inputs})
+        return msgspec.structs.replace(self, inputs={kind: self.inputs[kind] for kind in inputs})
 
     @property
     def host(self) -> HostView:
@@ -296,9 +295,7 @@ class VpcView(msgspec.Struct, frozen=True, kw_only=True):
 
     def mtu_over(self, underlay_mtu: int | None) -> int:
         """Return the same for an underlay's MTU in bytes; None: the host has not said."""
-        if underlay_mtu is None:
-            return 0
-        limit = inner_mtu(underlay_mtu, self.dual_stack)
+        limit = inner_mtu(underlay_mtu, self.dual_stack) if underlay_mtu is not None else self.mtu
         return limit if limit < self.mtu else 0
 
 
@@ -399,5 +396,4 @@ def _four_bytes(vtep: str) -> bytes:
 def link_local(mac: str) -> str:
     """Return the link-local address that an IPv6 host makes of its MAC. Source: RFC 2464 sections 4, 5."""
     raw = bytes.fromhex(mac.replace(":", ""))
-    interface_id = bytes((raw[0] ^ 2, *raw[1:3], 0xFF, 0xFE, *raw[3:]))
-    return format_ip(6, 0xFE80 << 112 | int.from_bytes(interface_id, "big"))
+    return format_ip(6, 0xFE80 << 112 | int.from_bytes(bytes((raw[0] ^ 2, *raw[1:3], 0xFF, 0xFE, *raw[3:])), "big"))

@@ -1,0 +1,23 @@
+"""What this host is asked to carry, and whether an agent of this version can."""
+
+from __future__ import annotations
+
+from netorch.errors import NewerRecord
+from netorch.model.eni import Placement
+from netorch.records.codec import check_schema
+from netorch.records.kinds import BY_PREFIX
+
+
+def why_not_carried(key: str, resource_id: str, value: bytes) -> str:
+    """Return why an agent of this version cannot carry what a placement asks for, or nothing.
+
+    The key says it all: a value that cannot be read is not needed to know what must not be taken off the host.
+    """
+    kind = BY_PREFIX.get(resource_id.rpartition("-")[0])
+    if kind is None or not kind.placed:
+        return str(NewerRecord(key, f"asks for a kind of resource that no agent of this version carries: {resource_id}"))
+    try:
+        check_schema(key, value, Placement)
+    except NewerRecord as error:
+        return str(error)
+    return ""
