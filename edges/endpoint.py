@@ -28,12 +28,12 @@ from netorch.model.routing.next_hop import gateway_mac
 from netorch.model.routing.target import TargetKind
 from netorch.model.security import PrefixList
 from netorch.model.vpc import Vpc
-from netorch.state.base import OVERLAY, KernelObject
+from netorch.state.base import OUTSIDE, OVERLAY, KernelObject
 from netorch.state.daemons.services.proxy import ProxyBucket, ProxyEndpoint, ProxyListener
 from netorch.state.l3 import LOCAL, Route
 from netorch.state.link import VXLAN_GROUP, AdminUp, CableEnd, Settings
 from netorch.state.names import inlet_name, to_inlet_name, vrf_name, vrf_table
-from netorch.state.nft import NftElement
+from netorch.state.nft import UPSTREAMS, NftElement
 from netorch.state.tc import INGRESS, IP, REDIRECTED, Match, Receive, Redirect, TcFilter
 
 
@@ -108,10 +108,16 @@ def _served(view: VpcView, each: Served) -> Iterator[KernelObject]:
             yield ProxyListener(vni=vni, ifname=each.vrf(), endpoint=endpoint.id)
 
 
-def _buckets(view: HostView, carried: Carried) -> Iterator[KernelObject]:
-    """Yield buckets' policies, where any endpoint is. They are the host's own, and so before any listener."""
+def _host(view: HostView, carried: Carried) -> Iterator[KernelObject]:
+    """Yield, where any endpoint is, which servers may answer the proxy, and buckets' policies.
+
+    They are the host's own, and so there before any listener.
+    """
     if view.host.uplink is None or not any(one.number for vpc in carried.values() for one in vpc.of(VpcEndpoint)):
         return
+    servers = {text.rpartition("/")[2].partition(":")[0] for one in view.services for text in (one.upstream, one.tls) if text}
+    for address in sorted(servers):
+        yield NftElement(netns=OUTSIDE, family="inet", set=UPSTREAMS, items=(address,))
     for bucket in view.buckets:
         if bucket.policy:
             yield ProxyBucket(service=bucket.service, bucket=bucket.name, policy=bucket.policy)
@@ -123,7 +129,7 @@ class Endpoints:
     name: Final = "endpoint"
     reads: Final[frozenset[type]] = frozenset({VpcEndpoint})
     parts: Final[tuple[Part, ...]] = (
-        HostPart(id="endpoint.buckets", compile=_buckets, inputs=frozenset({VpcEndpoint}), role=Role.EDGE),
+        HostPart(id="endpoint.host", compile=_host, inputs=frozenset({VpcEndpoint}), role=Role.EDGE),
         VpcPart(
             id="endpoint",
             compile=_endpoints,

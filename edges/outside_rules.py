@@ -21,6 +21,8 @@ They say it in a few rules, whatever the number of VPCs:
 * IKE and ESP are for the edge, from anybody by the uplink, while a tunnel ends there: charon refuses who cannot prove who he is.
   They come first, because all that customers' sites send is ESP: behind the other rules it would cost 5,000 instructions more.
   So are errors about its own ESP packets: Linux learns the path MTU from those about an SA that it has.
+* Servers behind gateway services answer the edge's proxy (edges.endpoint). They may be on the uplink's network. Whatever else
+  comes in their name finds nobody who listens above port 1023.
 
 Linux keeps a neighbour entry of everybody who asks for the edge's address. All namespaces of a machine share one limit of them,
 and beyond it the edge's own router cannot be resolved either. So an edge answers the router and 64 more neighbours: a redundant
@@ -82,6 +84,9 @@ set routers {
 }
 set ike {
     type ifname . ipv4_addr
+}
+set upstreams {
+    type ipv4_addr
 }
 set quotable {
     typeof @th,160,32
@@ -158,6 +163,7 @@ chain input {
     iifgroup != CABLES ip saddr @routers tcp sport 179 counter name "border_ttl" drop
     iifgroup != CABLES ip saddr @routers udp dport 3784 counter name "border_ttl" drop
     iifname . ip daddr @ike icmp type destination-unreachable accept
+    iifgroup != CABLES ip saddr @upstreams tcp dport 1024-65535 accept
     meta pkttype { broadcast, multicast } drop
     counter name "to_edge" drop
 }
@@ -172,6 +178,7 @@ chain discovery {
 chain output {
     type filter hook output priority 0; policy accept;
     ip daddr ROUTER4 accept
+    ip daddr @upstreams accept
     ip daddr NETWORK4 counter name "uplink_network" drop
     ip6 daddr ROUTER6 accept
     ip6 daddr NETWORK6 counter name "uplink_network" drop

@@ -96,6 +96,16 @@ class NatGatewayDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     tags: Tags = {}
 
 
+class GatewayEndpointDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A gateway endpoint: the VPC's way to a service of the operator's, such as S3, from chosen route tables."""
+
+    name: str
+    service: str  # com.netorch.s3, or s3
+    route_tables: list[str] = []  # the names of those that lead to it
+    policy: str = ""  # IAM JSON; everything is permitted when left out
+    tags: Tags = {}
+
+
 class EgressOnlyInternetGatewayDecl(InternetGatewayDecl, frozen=True, kw_only=True):
     """The VPC's way to the internet for IPv6, and not back. Routes lead there: `::/0 via eigw`."""
 
@@ -352,6 +362,7 @@ class VpcDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     flow_logs: list[FlowLogDecl] = []
     subnets: list[SubnetDecl] = []
     nat_gateways: list[NatGatewayDecl] = []
+    gateway_endpoints: list[GatewayEndpointDecl] = []
     virtual_interfaces: list[VirtualInterfaceDecl] = []
     instances: list[InstanceDecl] = []
 

@@ -27,6 +27,7 @@ from netorch.model.cloud import (
     EgressDecl,
     ElasticIpDecl,
     FlowLogDecl,
+    GatewayEndpointDecl,
     IngressDecl,
     InstanceDecl,
     NatGatewayDecl,
@@ -42,6 +43,7 @@ from netorch.model.cloud import (
     VpnConnectionDecl,
     main_name,
 )
+from netorch.model.outside.endpoint import SERVICE_PREFIX
 from netorch.model.outside.vpn import ANY_CIDR
 from netorch.model.routing.target import LOCAL
 from netorch.model.routing.text import RouteWords, destination_order, parse_route
@@ -152,6 +154,20 @@ def _subnet(subnet: SubnetDecl, main: str) -> SubnetDecl:
 def normal_nat_gateways(decls: Iterable[NatGatewayDecl]) -> list[NatGatewayDecl]:
     """Return NAT gateways in the one way to write them: the first elastic IP is the primary one, the others are ordered."""
     found = (msgspec.structs.replace(decl, elastic_ips=decl.elastic_ips[:1] + sorted(decl.elastic_ips[1:])) for decl in decls)
+    return sorted(found, key=lambda decl: decl.name)
+
+
+def normal_endpoints(decls: Iterable[GatewayEndpointDecl]) -> list[GatewayEndpointDecl]:
+    """Return gateway endpoints in the one way to write them: services by the names that customers know."""
+    found = (
+        msgspec.structs.replace(
+            decl,
+            service=f"{SERVICE_PREFIX}{decl.service.removeprefix(SERVICE_PREFIX)}",
+            route_tables=sorted(decl.route_tables),
+            policy=decl.policy.strip(),
+        )
+        for decl in decls
+    )
     return sorted(found, key=lambda decl: decl.name)
 
 
@@ -284,6 +300,7 @@ NORMAL: Final[Mapping[str, Callable[[VpcDecl], list[Any]]]] = {
     "flow_logs": lambda vpc: normal_flow_logs(vpc.flow_logs),
     "subnets": _subnets,
     "vpn_connections": lambda vpc: normal_vpns(vpc.vpn_connections),
+    "gateway_endpoints": lambda vpc: normal_endpoints(vpc.gateway_endpoints),
     "nat_gateways": lambda vpc: normal_nat_gateways(vpc.nat_gateways),
     "virtual_interfaces": lambda vpc: normal_virtual_interfaces(vpc.virtual_interfaces),
     "instances": _instances,

@@ -120,6 +120,16 @@ _FIELDS: Final[dict[type, dict[str, Schema]]] = {
         "address": {"description": "Its private IPv4 address; the next free one when left out.", **ADDRESS},
         "tags": TAGS,
     },
+    cloud.GatewayEndpointDecl: {
+        "name": {"description": "Its name, unique in the VPC.", **NAME},
+        "service": {"description": "The operator's service that it leads to, e.g. com.netorch.s3.", **NAME},
+        "route_tables": {
+            "description": "The names of the route tables that lead to it.",
+            "items": {"type": "string", **NAME},
+        },
+        "policy": {"description": "What may be done by it, as an IAM policy in JSON; everything when left out."},
+        "tags": TAGS,
+    },
     cloud.EgressOnlyInternetGatewayDecl: {
         "name": {"description": "Its name; it never changes.", **NAME},
         "tags": TAGS,
@@ -339,6 +349,7 @@ _FIELDS: Final[dict[type, dict[str, Schema]]] = {
         "nat_gateways": {
             "description": "Ways to the internet for instances without public addresses. Routes lead there: via nat-NAME."
         },
+        "gateway_endpoints": {"description": "Ways to the operator's services, such as S3, without an internet gateway."},
         "virtual_interfaces": {"description": "VLANs of connections that lead into the VPC; it needs a virtual private gateway."},
         "instances": {"description": "The instances in the VPC."},
     },

@@ -24,7 +24,8 @@ READY: Final = "ready"  # the set of the host's own VTEP while the host, an edge
 ACTIVE: Final = "active"  # the set of the host's own VTEP while its seats of stateful gateways are to be used
 ROUTERS: Final = "routers"  # the set of the router that may speak BGP and BFD to an edge
 IKE: Final = "ike"  # the set of the uplink's device and the edge's own address there, at which it negotiates tunnels
-HOST_SETS: Final = frozenset({READY, ACTIVE, ROUTERS, IKE})  # whose elements are objects, though of no VPC
+UPSTREAMS: Final = "upstreams"  # the set of the servers behind gateway services, which an edge's proxy asks
+HOST_SETS: Final = frozenset({READY, ACTIVE, ROUTERS, IKE, UPSTREAMS})  # whose elements are objects, though of no VPC
 
 # ICMP identifiers of probes: that of a request, and that which a ready host's table puts in its place before the kernel answers.
 PROBE_ID: Final = 0x4E50

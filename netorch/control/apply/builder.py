@@ -11,6 +11,7 @@ from netorch.control.actions import enis as interfaces
 from netorch.control.actions import subnets, vpcs
 from netorch.control.actions.direct_connect import interfaces as direct_connect
 from netorch.control.actions.direct_connect.users import vlans_in
+from netorch.control.actions.endpoints import gateway as endpoints
 from netorch.control.actions.enis import hosts_of
 from netorch.control.actions.instances import terminate_writes
 from netorch.control.actions.outside import nats
@@ -38,6 +39,7 @@ from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog
 from netorch.model.mapping import GatewayMapping, PublicMapping
 from netorch.model.outside.direct_connect import VirtualInterface
+from netorch.model.outside.endpoint import VpcEndpoint
 from netorch.model.outside.gateway import ONLY_GATEWAYS, NatGateway
 from netorch.model.outside.public import ElasticIp
 from netorch.model.outside.vpn import VpnConnection
@@ -299,6 +301,8 @@ def delete_vpc(builder: PlanBuilder, records: VpcRecords) -> None:
         builder.step().change(keys.resource(alone.id), table.mod_revision, alone)
     for gateway_id, gateway in ((found, gateway) for kind in ONLY_GATEWAYS for found, gateway in records.of(kind).items()):
         delete_gateway(builder.step(), records.vpc, gateway, records.of(GatewayMapping).get(gateway_id))
+    for found, stored in records.of(VpcEndpoint).items():
+        endpoints.delete_writes(builder.step(), records.vpc, stored, records.of(GatewayMapping).get(found))
     for subnet in records.of(Subnet).values():
         delete_subnet(builder, records, subnet)
     for table in records.of(RouteTable).values():

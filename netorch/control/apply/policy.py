@@ -67,10 +67,11 @@ class PolicyPlanner:
         self._records = records
         self._guard = guard
         self._quotas = builder.quotas_of(decl.owner)
-        self._lists = {stored.record.name: stored for stored in records.of(PrefixList).values()}
+        own = (stored for stored in records.of(PrefixList).values() if not stored.record.service)
+        self._lists = {stored.record.name: stored for stored in own}
         self._groups = {stored.record.name: stored for stored in records.of(SecurityGroup).values()}
         self._acls = {stored.record.name: stored for stored in records.of(NetworkAcl).values()}
-        self._peers_before = Peers({}, {stored.record.id: stored for stored in self._lists.values()})
+        self._peers_before = Peers({}, dict(records.of(PrefixList)))
         self._planned = dict(self._groups)  # the groups by name as they will be
         self._names = peer_names(
             records.each(SecurityGroup),

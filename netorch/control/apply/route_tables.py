@@ -14,6 +14,7 @@ import msgspec
 from netorch.control.actions.route_tables import exchange_main, free_number
 from netorch.control.apply.builder import PlanBuilder, carriers
 from netorch.control.apply.changes import Action, Change, Difference, differences, member_differences
+from netorch.control.apply.outside.endpoints import EndpointPlanner
 from netorch.control.base.named import add_name
 from netorch.control.base.routes import (
     Surroundings,
@@ -34,6 +35,7 @@ from netorch.errors import UnreadableRecord
 from netorch.model.cloud import RouteTableDecl, VpcDecl, main_name
 from netorch.model.ids import is_id
 from netorch.model.normal import normal_table
+from netorch.model.outside.endpoint import VpcEndpoint
 from netorch.model.outside.gateway import ONLY_GATEWAYS, NatGateway
 from netorch.model.outside.vpn import VirtualPrivateGateway
 from netorch.model.permission import LIST_PREFIX
@@ -53,7 +55,15 @@ from netorch.records.vpc import VpcRecords
 class RouteTablePlanner:
     """The planning of one VPC's route tables. `guard` returns a step in which the VPC's structure changes."""
 
-    def __init__(self, builder: PlanBuilder, decl: VpcDecl, records: VpcRecords, guard: Callable[[], Writes]) -> None:
+    def __init__(
+        self,
+        builder: PlanBuilder,
+        decl: VpcDecl,
+        records: VpcRecords,
+        guard: Callable[[], Writes],
+        endpoints: EndpointPlanner,
+    ) -> None:
+        self._endpoints = endpoints
         self._builder = builder
         self._decl = decl
         self._records = records
@@ -140,6 +150,7 @@ class RouteTablePlanner:
         names |= {found: gateway_kind(found).value for kind in ONLY_GATEWAYS for found in self._records.of(kind)}
         nats = {nat.name: nat.id for nat in self._records.each(NatGateway)}
         names |= {nat: f"{TargetKind.NAT_GATEWAY.value}-{name}" for name, nat in nats.items()}
+        names |= {one.id: f"{TargetKind.ENDPOINT.value}-{one.name}" for one in self._records.each(VpcEndpoint) if one.name}
         names |= {found: LIST_PREFIX + stored.record.name for found, stored in lists.items()}
         for decl in self._decls:
             named = {TargetKind.INTERFACE: interfaces, TargetKind.PEERING: live, TargetKind.NAT_GATEWAY: nats}
@@ -153,7 +164,8 @@ class RouteTablePlanner:
 
     def _kept_lists(self) -> dict[str, Stored[PrefixList]]:
         kept = {decl.name for decl in self._decl.prefix_lists}
-        return {found: stored for found, stored in self._records.of(PrefixList).items() if stored.record.name in kept}
+        lists = self._records.of(PrefixList).items()
+        return {found: stored for found, stored in lists if stored.record.service or stored.record.name in kept}
 
     def _before(self, decl: RouteTableDecl) -> RouteTable:
         """Return a table as it is stored, a new one as it was made."""
@@ -162,7 +174,7 @@ class RouteTablePlanner:
     def _plan_routes(self, decl: RouteTableDecl, around: Surroundings, names: Mapping[str, str]) -> None:
         stored, before = self._planned[decl.name], self._before(decl)
         where = f"{where_of(before)} in VPC {self._decl.name}"
-        made = [make_route(where, _words(text), around) for text in decl.routes]
+        made = self._endpoints.with_routes(before, [make_route(where, _words(text), around) for text in decl.routes])
         gateways = tuple(self._records.of(VirtualPrivateGateway)) if decl.propagate else ()
         wanted = msgspec.structs.replace(with_routes(stored.record, made), tags=decl.tags, propagating=gateways)
         had = route_counts(before, self._builder.lists_before(self._records.vni))

@@ -15,6 +15,7 @@ from netorch.control.apply.changes import Action, Change, differences
 from netorch.control.apply.direct_connect.interfaces import VIF_KEYS, VifPlanner
 from netorch.control.apply.flow_logs import FlowLogPlanner
 from netorch.control.apply.instances import InstancePlanner
+from netorch.control.apply.outside.endpoints import ENDPOINT_KEYS, EndpointPlanner
 from netorch.control.apply.outside.gateways import GATEWAY_KEYS, GatewayPlanner
 from netorch.control.apply.outside.nats import NatPlanner
 from netorch.control.apply.outside.ranges import Ranges, find_ranges
@@ -23,16 +24,18 @@ from netorch.control.apply.private.connections import VPN_KEYS, VpnPlanner
 from netorch.control.apply.route_tables import RouteTablePlanner
 from netorch.control.apply.services.dhcp_options import associate, associated, spoken
 from netorch.control.apply.subnet_pools import SubnetPools
+from netorch.control.base.endpoints.gateway import refuse_service_range
 from netorch.control.base.named import add_name
 from netorch.control.base.peers import refuse_ranges
 from netorch.control.base.uses import use_key
 from netorch.control.base.writes import ABSENT, Writes, guard_structure
+from netorch.model.addr import parse_prefix
 from netorch.model.cloud import DEFAULT_VPC_NAME, SubnetDecl, VpcDecl
 from netorch.model.eni import NetworkInterface, is_of_endpoint, primary_eni_id
 from netorch.model.outside.direct_connect import VirtualInterface
 from netorch.model.outside.gateway import ONLY_GATEWAYS
 from netorch.model.routing.peering import PeeringConnection
-from netorch.model.security import DEFAULT_NAME, NetworkAcl, SecurityGroup
+from netorch.model.security import DEFAULT_NAME, NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records import keys
 from netorch.records.errors import in_use
@@ -152,6 +155,8 @@ class _Structure:
             delete_subnet(self._builder, self._records, stored)
         if not self._new:
             self._plan_vpc()
+        endpoints = EndpointPlanner(self._builder, self._decl, self._records, partial(self._guard, ENDPOINT_KEYS))
+        endpoints.plan()
         policy = PolicyPlanner(self._builder, self._decl, self._records, self._guard)
         policy.plan()
         guard = partial(self._guard, GATEWAY_KEYS)
@@ -160,7 +165,7 @@ class _Structure:
             gateway.plan()
         vifs.plan()
         vpns.plan()
-        tables = RouteTablePlanner(self._builder, self._decl, self._records, self._guard)
+        tables = RouteTablePlanner(self._builder, self._decl, self._records, self._guard, endpoints)
         tables.plan()
         for decl in self._decl.subnets:
             self._plan_subnet(decl, tables, policy.acl_ids)
@@ -174,6 +179,7 @@ class _Structure:
 
         def routes() -> None:
             tables.plan_routes(self._by_name, instances.interfaces)
+            endpoints.plan_deletions()
             for gateway in gateways:
                 gateway.plan_deletion()
 
@@ -235,6 +241,8 @@ class _Structure:
         if (wanted.cidrs, wanted.ipv6_cidrs) != (vpc.cidrs, vpc.ipv6_cidrs):
             connections, peers = self._records.each(PeeringConnection), self._builder.peers_of(self._records)
             refuse_range(wanted, self._records.each(VirtualInterface))
+            for cidr in set(wanted.cidrs) - set(vpc.cidrs):
+                refuse_service_range(vpc.id, parse_prefix(cidr), self._records.of(PrefixList).values())
             refuse_ranges(writes, vpc, wanted, connections, peers, self._builder.caller.now())
             writes.expect(use_key(vpc.id), self._builder.revision_of(use_key(vpc.id)))  # routes that were made for other ranges
         self._records.vpc = Stored(wanted, UNKNOWN)

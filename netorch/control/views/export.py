@@ -10,6 +10,7 @@ import msgspec
 from netorch.control.actions.acls import entries_of
 from netorch.control.actions.groups import peer_names
 from netorch.control.apply.builder import visible_tags
+from netorch.control.base.endpoints.gateway import is_endpoints, tables_of
 from netorch.control.base.routes import route_names, route_text
 from netorch.model.cloud import (
     AclAction,
@@ -23,6 +24,7 @@ from netorch.model.cloud import (
     EgressOnlyInternetGatewayDecl,
     ElasticIpDecl,
     FlowLogDecl,
+    GatewayEndpointDecl,
     HostDecl,
     HostedVlanDecl,
     IngressDecl,
@@ -47,6 +49,7 @@ from netorch.model.flow_log import FlowLog, format_text
 from netorch.model.mapping import MoveDirection, PublicMapping
 from netorch.model.normal import (
     normal_acls,
+    normal_endpoints,
     normal_flow_logs,
     normal_groups,
     normal_lists,
@@ -57,6 +60,7 @@ from netorch.model.normal import (
     normal_vpns,
 )
 from netorch.model.outside.direct_connect import BgpAuthentication, Connection, VirtualInterface
+from netorch.model.outside.endpoint import VpcEndpoint
 from netorch.model.outside.gateway import GATEWAYS, EgressOnlyInternetGateway, InternetGateway, NatGateway, OnlyGateway
 from netorch.model.outside.provided import relative
 from netorch.model.outside.public import AddressPool, ElasticIp
@@ -193,7 +197,7 @@ def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str], elasti
         egress_only_internet_gateway=_gateway(records, EgressOnlyInternetGateway, EgressOnlyInternetGatewayDecl),
         vpn_gateway=_vpn_gateway(records),
         vpn_connections=normal_vpns(_vpn(vpn, elastic) for vpn in records.each(VpnConnection) if not leads_to_aws(vpn)),
-        prefix_lists=normal_lists(_prefix_list(stored.record) for stored in records.of(PrefixList).values()),
+        prefix_lists=normal_lists(_prefix_list(found) for found in records.each(PrefixList) if not found.service),
         security_groups=normal_groups(_group(stored.record, names) for stored in records.of(SecurityGroup).values()),
         network_acls=normal_acls(_acl(stored.record) for stored in records.of(NetworkAcl).values()),
         route_tables=export_tables(records, _named_targets(records, now)),
@@ -201,6 +205,7 @@ def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str], elasti
         flow_logs=_flow_logs(records, vpc.id),
         subnets=[_subnet(records, subnet) for subnet in subnets],
         nat_gateways=normal_nat_gateways(nats),
+        gateway_endpoints=normal_endpoints(_endpoint(records, one) for one in records.each(VpcEndpoint) if one.number),
         virtual_interfaces=normal_virtual_interfaces(_virtual_interface(vif) for vif in vifs if vif.confirmed),
         instances=[_instance(records, instance, public.get(primary_eni_id(instance.id)), elastic) for instance in instances],
     )
@@ -260,13 +265,24 @@ def _nat_gateway(records: VpcRecords, nat: NatGateway, elastic: Mapping[str, str
     )
 
 
+def _endpoint(records: VpcRecords, endpoint: VpcEndpoint) -> GatewayEndpointDecl:
+    leading = tables_of(endpoint.id, records.each(RouteTable))
+    return GatewayEndpointDecl(
+        name=endpoint.name or endpoint.id,
+        service=endpoint.service,
+        route_tables=[records.of(RouteTable)[table].record.name for table in leading],
+        policy=endpoint.policy,
+        tags=endpoint.tags,
+    )
+
+
 def export_tables(records: VpcRecords, names: Mapping[str, str]) -> list[RouteTableDecl]:
     """Return the declaration of a VPC's route tables; `names` says what to write for the ids of targets and prefix lists."""
     return normal_tables(
         RouteTableDecl(
             name=table.name,
             main=table.main,
-            routes=[route_text(route, names) for route in table.routes],
+            routes=[route_text(route, names) for route in table.routes if not is_endpoints(route)],
             propagate=bool(table.propagating),
             tags=table.tags,
         )

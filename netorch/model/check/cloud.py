@@ -13,6 +13,7 @@ from netorch.model import rules
 from netorch.model.addr import Prefix, first_overlaps
 from netorch.model.check.addresses import AddressChecker, Subnets
 from netorch.model.check.direct_connect import check_connections, check_virtual_interfaces, check_vlans
+from netorch.model.check.endpoints import check_endpoints
 from netorch.model.check.flow_logs import check_flow_logs
 from netorch.model.check.instances import InstanceChecker
 from netorch.model.check.nats import check_nat_gateways
@@ -161,6 +162,7 @@ class _Checker(Notes):
         if any(table.routes for table in vpc.route_tables):
             around = self._surroundings(vpc, default_instances, blocks, blocks6, subnets, policies, nats)
             check_routes(self, vpc, where, around)
+        check_endpoints(self, vpc, where, tables)
         check_gateways(self, vpc, where)
         check_virtual_interfaces(self, vpc, where, blocks)
         check_flow_logs(self, vpc, where, default_instances)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from netorch.model import permission, rules
 from netorch.model.addr import Prefix
+from netorch.model.check.endpoints import service_lists
 from netorch.model.check.notes import Notes, Where, path_of
 from netorch.model.cloud import AclEntryDecl, EgressDecl, IngressDecl, NetworkAclDecl, PrefixListDecl, SecurityGroupDecl, VpcDecl
 from netorch.model.ids import is_id
@@ -167,6 +168,8 @@ class _Checker:
         name = text[len(GROUP_PREFIX) :]
         group = text.startswith(GROUP_PREFIX)
         names = self._policies.groups if group else self._policies.lists
+        if not group and name in service_lists(self._vpc):
+            return 4
         if names is not None and name not in names:
             noun, field = ("security group", "security_groups") if group else ("prefix list", "prefix_lists")
             self._notes.add(no_such(noun, name, names, field), where)

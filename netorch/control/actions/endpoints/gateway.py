@@ -231,11 +231,18 @@ def delete_gateway_endpoint(store: Store, caller: Caller, endpoint_id: str) -> N
                 writes.change(keys.resource(changed.id), table.mod_revision, changed)
         if all(other.prefix_list != endpoint.prefix_list for other in others):
             _delete_list(writes, store, vpc.record, endpoint, used)
-        writes.drop(keys.service_uses(endpoint.service, endpoint_id))
-        delete_gateway(writes, vpc, stored, get(store, keys.gateway_mapping(vni, endpoint_id), GatewayMapping))
+        delete_writes(writes, vpc, stored, get(store, keys.gateway_mapping(vni, endpoint_id), GatewayMapping))
         return writes, None
 
     attempt(store, decide)
+
+
+def delete_writes(
+    writes: Writes, vpc: Stored[Vpc], endpoint: Stored[VpcEndpoint], mapping: Stored[GatewayMapping] | None
+) -> None:
+    """Add the end of a gateway endpoint; the caller sees to its routes, and to its service's prefix list."""
+    writes.drop(keys.service_uses(endpoint.record.service, endpoint.record.id))
+    delete_gateway(writes, vpc, endpoint, mapping)
 
 
 def _delete_list(writes: Writes, store: Store, vpc: Vpc, endpoint: VpcEndpoint, used: int) -> None:

@@ -9,7 +9,10 @@ from netorch.control.actions.endpoints import buckets, gateway, services
 from netorch.control.actions.outside import pools
 from netorch.control.actions.outside.drains import admit
 from netorch.control.actions.outside.gateways import create_internet_gateway
+from netorch.control.apply.cloud import apply_cloud, plan_cloud, plan_destruction
+from netorch.control.base.endpoints.gateway import is_endpoints
 from netorch.control.base.quotas import set_quotas
+from netorch.control.views.export import export_cloud
 from netorch.model.eni import Host
 from netorch.model.mapping import GatewayMapping
 from netorch.model.outside.endpoint import NUMBER_FIRST, GatewayService, VpcEndpoint
@@ -20,6 +23,7 @@ from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
 from netorch.records.names import wrong_names
 from netorch.records.read import get, read_all
+from netorch.spec import load_cloud
 from netorch.store.base import Store
 from tests.unit.control.conftest import refused
 from tests.unit.control.outside.conftest import MakeEdge
@@ -244,3 +248,41 @@ def test_the_operator_says_whose_a_bucket_is_and_its_owner_who_may_use_it(
     assert buckets.describe_buckets(store, globex) == []
     buckets.delete_bucket_policy(store, operator, "xxx")
     services.delete_service(store, operator, "s3")
+
+
+FILE = """
+vpcs:
+- name: plain
+  owner: acme
+  cidrs: [10.20.0.0/16]
+  route_tables: [{name: main}, {name: private}]
+  gateway_endpoints: [{name: s3, service: s3, route_tables: [TABLE]}]
+  security_groups: [{name: out, egress: [{protocol: tcp, ports: 80, destination: pl-com.netorch.s3}]}]
+"""
+
+
+@pytest.mark.usefixtures("edges")
+def test_a_file_declares_endpoints_and_changes_nothing_twice(store: Store, operator: Caller, s3: GatewayService) -> None:
+    assert s3
+    for table in ("main", "private"):
+        cloud = load_cloud("vpc.yaml", FILE.replace("TABLE", table))
+        apply_cloud(store, plan_cloud(store, operator, cloud))
+        clean(store)
+        assert plan_cloud(store, operator, cloud).changes == ()
+        (records,) = read_inventory(store).vpcs.values()
+        leading = [found.name for found in records.each(RouteTable) if any(is_endpoints(route) for route in found.routes)]
+        assert leading == [table]
+        (exported,) = export_cloud(store).vpcs
+        assert [(one.service, one.route_tables) for one in exported.gateway_endpoints] == [("com.netorch.s3", [table])]
+        assert (exported.prefix_lists, [found.routes for found in exported.route_tables if found.routes]) == ([], [])
+    without = FILE.replace("gateway_endpoints: [{name: s3, service: s3, route_tables: [TABLE]}]", "tags: {}")
+    without = without.replace("pl-com.netorch.s3", "0.0.0.0/0")
+    apply_cloud(store, plan_cloud(store, operator, load_cloud("vpc.yaml", without)))
+    (records,) = read_inventory(store).vpcs.values()
+    assert [*records.each(VpcEndpoint), *records.each(PrefixList), *records.each(GatewayMapping)] == []
+    clean(store)
+    apply_cloud(store, plan_cloud(store, operator, load_cloud("vpc.yaml", FILE.replace("TABLE", "main"))))
+    (records,) = read_inventory(store).vpcs.values()
+    apply_cloud(store, plan_destruction(store, operator, [records.vpc.record.id]))
+    assert read_inventory(store).vpcs == {}
+    clean(store)
