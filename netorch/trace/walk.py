@@ -28,7 +28,7 @@ from msgspec import structs
 from netorch.errors import TraceError
 from netorch.model.packet import Packet
 from netorch.state.base import OVERLAY
-from netorch.state.l3 import BLACKHOLE, LOCAL, Route
+from netorch.state.l3 import BLACKHOLE, Route
 from netorch.state.link import CableEnd, Vxlan
 from netorch.state.names import VPN_GATEWAY_NUMBER, is_inlet, is_private_end, vni_of_ifname, vni_of_table, vrf_number
 from netorch.state.rooted import Vlan, Xfrm
@@ -148,12 +148,9 @@ class _Walker(EdgeSteps):
             self._run_hook(host_model, Place.ROUTER, host_model.overlay, "input", skb, f"{destination} is the router")
             return link.vrf
         if host_model.is_served(table, link.vrf, destination):
-            self._run_hook(host_model, Place.ROUTER, host_model.overlay, "input", skb, f"{destination} is served by the host")
+            place = Place.SERVICE if is_inlet(link.ifname) else Place.ROUTER
+            self._run_hook(host_model, place, host_model.overlay, "input", skb, f"{destination} is served by the host")
             return link.vrf
-        own = host_model.route(table, destination)
-        if own is not None and own.type == LOCAL:
-            self._run_hook(host_model, Place.SERVICE, host_model.overlay, "input", skb, f"{own.dst} is a service's: {link.vrf}")
-            return link.ifname
         route, out = self._route(host_model, link, table)
         skb.oifname, skb.oifgroup = out.ifname, out.group if isinstance(out, Vxlan | CableEnd) else 0
         skb.next_hop = route.via
