@@ -19,8 +19,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from netorch.state.daemons.services.proxy import ProxyBucket, ProxyEndpoint, ProxyListener
-
 from edges.cable import MEANT, NEAR_MAC, refused
 from edges.skeleton import INLETS, OUTLETS
 from netorch.compiler.base import Carried, Gateway, HostPart, HostView, Part, VpcPart, VpcView
@@ -31,6 +29,7 @@ from netorch.model.routing.target import TargetKind
 from netorch.model.security import PrefixList
 from netorch.model.vpc import Vpc
 from netorch.state.base import OUTSIDE, OVERLAY, KernelObject
+from netorch.state.daemons.services.proxy import ProxyBucket, ProxyEndpoint, ProxyListener
 from netorch.state.l3 import LOCAL, Route
 from netorch.state.link import VXLAN_GROUP, AdminUp, CableEnd, Settings
 from netorch.state.names import inlet_name, to_inlet_name, vrf_name, vrf_table
