@@ -104,8 +104,6 @@ def refined(store: Store, said: Explanation, died: Walk, end: End) -> Explanatio
     if code is Code.IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS:
         vpc = end.records.vpc.record
         return structs.replace(said, fix=f"netorch vpc associate-cidr {vpc.owner}/{vpc.name} --provided-ipv6")
-    if code is Code.NO_ROUTE_TO_DESTINATION and (fix := _to_service(end, packet.destination)):
-        return structs.replace(said, fix=fix)
     on_edge = died.host in edges_of(end.records)
     if code is Code.NO_ROUTE_TO_DESTINATION and not on_edge:
         return structs.replace(said, fix=_way_out(end, packet.version) or said.fix)
@@ -147,7 +145,7 @@ def _of_gateway(store: Store, said: Explanation, died: Walk, served: End, gatewa
     return structs.replace(said, sentence=sentence, fix=fix or said.fix)
 
 
-def _to_service(end: End, address: str) -> str:
+def to_service(end: End, address: str) -> str:
     """Return the command that leads an interface's table to its VPC's endpoint of the service that has an address."""
     version, value = parse_ip(address)
     lists = {found.id for found in end.records.each(PrefixList) if found.service and _holds(found, version, value)}

@@ -21,7 +21,7 @@ from netorch.diagnose.appliances import not_forwarded
 from netorch.diagnose.course import Course, from_interface, from_internet, holder
 from netorch.diagnose.ends import is_outside
 from netorch.diagnose.live import Live, live_from_instance, live_from_internet
-from netorch.diagnose.outside import is_offered, no_edge_answers, no_port, refined
+from netorch.diagnose.outside import is_offered, no_edge_answers, no_port, refined, to_service
 from netorch.diagnose.policy_indexes import names_of, policy_index_of
 from netorch.diagnose.vpn.ways import refined_to_site
 from netorch.errors import KernelError, NetorchError, TraceError
@@ -161,9 +161,11 @@ def _verdict(store: Store, inventory: Inventory, index: PolicyIndex, course: Cou
         died = found.there if not found.there.arrived else found.back
         if course.site and died is not None and end is not None:
             return refined_to_site(store, said, died, end)
-        if not course.outside or died is None or end is None or not is_offered(store):
+        if not course.outside or died is None or end is None:
             return said
-        return refined(store, said, died, end)
+        if said.code is Code.NO_ROUTE_TO_DESTINATION and (fix := to_service(end, died.packet.destination)):
+            return msgspec.structs.replace(said, fix=fix)
+        return refined(store, said, died, end) if is_offered(store) else said
     if course.outside and not live.arrived and end is not None and (lost := no_edge_answers(store, end)) is not None:
         return lost
     if live.arrived is not False:
