@@ -301,8 +301,9 @@ def delete_vpc(builder: PlanBuilder, records: VpcRecords) -> None:
         builder.step().change(keys.resource(alone.id), table.mod_revision, alone)
     for gateway_id, gateway in ((found, gateway) for kind in ONLY_GATEWAYS for found, gateway in records.of(kind).items()):
         delete_gateway(builder.step(), records.vpc, gateway, records.of(GatewayMapping).get(gateway_id))
-    for found, stored in records.of(VpcEndpoint).items():
-        endpoints.delete_writes(builder.step(), records.vpc, stored, records.of(GatewayMapping).get(found))
+    for stored in [endpoint for endpoint in records.of(VpcEndpoint).values() if endpoint.record.number]:
+        mapping = records.of(GatewayMapping).get(stored.record.id)
+        endpoints.delete_writes(builder.step(), records.vpc, stored, mapping)
     for subnet in records.of(Subnet).values():
         delete_subnet(builder, records, subnet)
     for table in records.of(RouteTable).values():
