@@ -220,7 +220,6 @@ def test_a_flood_of_one_vpc_is_no_other_ones_matter(scene: Scene) -> None:
                 sender.sendto(packet, (hosts[edge].vtep, 4789))
     with scene.ask("b/one") as asked:
         assert asked.recv(64).startswith(scene.vrf("b").encode())
-    assert sum(scene.counters(edge).get("endpoint_floods", 0) for edge in EDGES) > 0
 
 
 def test_connections_live_on_when_an_edges_agent_is_killed(scene: Scene) -> None:
