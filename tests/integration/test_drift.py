@@ -230,7 +230,7 @@ def test_whatever_is_damaged_comes_back_within_a_second(steady: World) -> None:
                 damage(steady, ipr)
             started = time.monotonic()
             try:
-                wait_for(lambda: matches(kernel_state(steady), wanted), name)
+                wait_for(lambda: matches(kernel_state(steady), wanted), name, rest=0)
             except AssertionError:
                 found = kernel_state(steady)
                 never[name] = sorted(str(key) for key in wanted if key not in found or not wanted[key].matches(found[key]))

@@ -42,10 +42,11 @@ T = TypeVar("T")
 UNDERLAY_MTU = 1550
 
 
-def wait_for(condition: Callable[[], T], what: str, timeout_s: float = PATIENCE_S) -> T:
+def wait_for(condition: Callable[[], T], what: str, timeout_s: float = PATIENCE_S, *, rest: float = 2.0) -> T:
     """Return the condition's first true value. Fails naming `what` after the time is over.
 
-    A condition that takes long is asked less often: what it waits for needs the same processor.
+    A condition that takes long is asked less often, because what it waits for needs the same processor: after a rest that is so
+    many times as long, up to a fifth of a second. Who measures how long something takes asks without a `rest`.
     """
     end = time.monotonic() + timeout_s
     while True:
@@ -56,7 +57,7 @@ def wait_for(condition: Callable[[], T], what: str, timeout_s: float = PATIENCE_
         now = time.monotonic()
         if now > end:
             raise AssertionError(f"waited {timeout_s} s in vain for {what}; last value {value!r}")
-        time.sleep(min(max(2 * (now - asked), 0.01), 0.2))
+        time.sleep(min(max(rest * (now - asked), 0.01), 0.2))
 
 
 class Traffic:
