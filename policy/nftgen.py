@@ -50,7 +50,7 @@ def forwarder_chain(vni: int, ifname: str, mac: str, address: str, ipv6: Iterabl
     """
     addresses, passes = tuple(ipv6), f"meta mark set {CHECKED} accept"
     named, others = f"ip saddr {address}", f"meta mark set {FOR_OTHERS} accept"
-    rules = [f"ether saddr != {mac} goto drop_spoofed", f"ip saddr {_LINK_LOCAL} goto nameless"]
+    rules = [f"ether saddr != {mac} goto drop_spoofed", f"ip saddr {_LINK_LOCAL} goto nameless", "ip saddr 0.0.0.0 goto nameless"]
     rules += [f"{named} ip protocol != {ICMP} {passes}", f"ip protocol != {ICMP} {others}"]
     rules += [f"{named} ip frag-off & 8191 != 0 {passes}", f"ip frag-off & 8191 != 0 {others}"]
     if addresses:

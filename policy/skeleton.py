@@ -3,24 +3,7 @@
 Every rule is one look-up, whatever the number of VPCs. Connections are tracked in the overlay only, not those of the host itself.
 
 UNDERLAY_IP, in the host's own namespace: who may send VXLAN packets to this host. See policy.underlay.
-OVERLAY_NETDEV, where VRFs, VXLAN devices and ports are: who may speak on a port.
-
-* Each port has a chain of its own at its ingress, before anything else of the kernel sees a packet: fragments of spoofed packets
-  are not kept, and nothing answers them. It compares MAC and address with literals, of IP and of ARP packets alike; that is the
-  cheapest check there is, since it is entered for this port's packets only. What matches nothing is dropped: frames that are
-  neither have no receiver here in any case, as nothing is bridged.
-* An ICMP error passes with the connection that it quotes, so who sends one must be an end of it: an instance may complain of
-  packets to its own address only, and in one piece, so that the quotation is in it. Redirects are a router's to send.
-* The kernel puts fragments together behind these chains. A fragment behind the first one shows its addresses only: any byte of it
-  could be taken for the type of an ICMP message. The first one has the header and is checked by it.
-* What comes from the own MAC and names nobody is dropped without being counted (`nameless`): every machine that boots asks for an
-  address, probes one, introduces itself to a switch. `spoofed` counts what names somebody else. A link-local address that is not
-  made of the MAC (RFC 7217) names nobody. It gets no answer: each such address would be an entry of a table of neighbours that
-  all customers of a host share. The instance's other addresses resolve the router just as well.
-* What passes bears a mark. The mark says "checked at its port", and OVERLAY_INET knows no zone for a port's packet without it, so
-  that a port without its chain is mute. An instance cannot set it: a packet's mark does not survive the way out of a namespace.
-* DHCP servers and router advertisements of an instance reach nobody: broadcast, multicast and link-local packets are not
-  forwarded, so nothing is needed against them. Neighbour entries are permanent, so ARP changes nothing but asks.
+OVERLAY_NETDEV, where VRFs, VXLAN devices and ports are: who may speak on a port. See policy.ports.
 
 OVERLAY_INET: to whom instances may send. No packet passes `forward` unless both ends say so that are here.
 * `zones` comes before defragmentation and connection tracking: it says in which zone, that is for which VPC, both work. The same
@@ -85,10 +68,11 @@ from typing import Final
 
 from netorch.state.base import OVERLAY, UNDERLAY
 from netorch.state.link import PEERING_GROUP, VXLAN_GROUP
-from netorch.state.nft import VERIFIED_TEXT, VPC_DROP_SETS, NftTable, drop_chain
+from netorch.state.nft import DHCP_GROUP, VERIFIED_TEXT, VPC_DROP_SETS, NftTable
 from netorch.state.tc import REDIRECTED
 from policy.drops import DROP_CHAINS
 from policy.near import NEAR
+from policy.ports import DHCP, DHCP_PER_S, OVERLAY_NETDEV
 from policy.underlay import UNDERLAY_IP
 
 # What one port may send in fragments, and one VPC receive from other hosts. See docs/design/shares.md for the arithmetic.
@@ -100,33 +84,6 @@ FOR_OTHERS: Final = "0x4e58"  # of what has passed the chain of a port without s
 SENT: Final = "0x4e55"  # the mark of what its sender may send, on its way to the receiver's chain on this host
 PORT_ZONES: Final = "port_zone"  # the map that names a port's conntrack zone
 POLICY_MAPS: Final = {"egress": "egress_policy", "ingress": "ingress_policy"}  # the maps that name a port's chain, by direction
-
-OVERLAY_NETDEV: Final = f"""
-set icmp_errors {{
-    type icmp_type
-    size 8
-    elements = {{ 3, 4, 5, 11, 12 }}
-}}
-set icmpv6_errors {{
-    type icmpv6_type
-    flags interval
-    elements = {{ 0-127 }}
-}}
-counter spoofed {{
-}}
-{drop_chain("spoofed")}
-chain nameless {{
-    meta protocol != ip meta protocol != ip6 meta protocol != arp drop
-    arp saddr ip 0.0.0.0 drop
-    arp saddr ip 169.254.0.0/16 drop
-    meta pkttype {{ broadcast, multicast }} ip saddr 0.0.0.0 drop
-    meta pkttype {{ broadcast, multicast }} ip saddr 169.254.0.0/16 drop
-    ip6 saddr fe80::1 goto drop_spoofed
-    ip6 saddr fe80::/10 drop
-    ip6 saddr :: drop
-    goto drop_spoofed
-}}
-"""
 
 # SYN without FIN, RST and ACK. The flags first, whatever the packet is: they are no others' most of the time, and cheap to load.
 BEGINS: Final = "@th,104,8 & 0x17 == 0x2 meta l4proto tcp"
@@ -153,6 +110,12 @@ set tracked_ingress {
     elements = { original . 0x2, original . 0x3, reply . 0x1, reply . 0x3 }
 }
 NEAR
+set dhcp_asked {
+    typeof meta sdif
+    size 65535
+    flags dynamic,timeout
+    timeout 10s
+}
 set over_allowance {
     typeof ct zone
     size 65535
@@ -351,12 +314,19 @@ REFUSALS
 chain input {
     type filter hook input priority 0; policy accept;
     meta mark CHECKED icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+    meta mark CHECKED DHCP goto dhcp
     meta pkttype { broadcast, multicast } drop
     meta mark CHECKED meta nfproto ipv4 ct state untracked goto near
     ct state new ct zone @over_allowance goto drop_allowance
     meta mark CHECKED icmp type echo-request accept
     meta mark CHECKED icmpv6 type echo-request accept
     counter name "to_router" drop
+}
+chain dhcp {
+    meta nfproto != ipv4 drop
+    update @dhcp_asked { meta sdif limit rate over DHCP_PER_S/second burst DHCP_PER_S packets } drop
+    log group DHCP_GROUP
+    drop
 }
 chain output {
     type filter hook output priority 0; policy accept;
@@ -373,6 +343,9 @@ chain output {
     .replace("VERIFIED", VERIFIED_TEXT)
     .replace("FOR_OTHERS", FOR_OTHERS)
     .replace("REFUSALS", DROP_CHAINS)
+    .replace("DHCP_GROUP", str(DHCP_GROUP))
+    .replace("DHCP_PER_S", str(DHCP_PER_S))
+    .replace("DHCP ", f"{DHCP} ")
     .replace("BEGINS", BEGINS)
     .replace("MBYTES", str(FRAGMENT_MBYTES_PER_S))
     .replace("PACKETS", str(FRAGMENTS_PER_S))

@@ -15,7 +15,7 @@ from netorch.services.base import Handler, MakeHandler
 from netorch.state.base import OUTSIDE, UNDERLAY
 
 HANDLERS: Final[Mapping[str, Sequence[str]]] = {
-    UNDERLAY: ("netorch.services.names.handler:Names",),
+    UNDERLAY: ("netorch.services.names.handler:Names", "netorch.services.dhcp.handler:Dhcp"),
     OUTSIDE: ("netorch.services.proxy.handler:Proxy",),
 }
 

@@ -35,6 +35,7 @@ ACTIVE_ID: Final = 0x4E53  # of a host that is active, too
 # NFLOG groups that dropped packets are logged to, one listener each. Numbers nobody else is likely to use: "NT" and the next.
 FLOW_LOG_GROUP: Final = 0x4E54  # the agent's
 LIVE_GROUP: Final = 0x4E55  # of `netorch flows`
+DHCP_GROUP: Final = 0x4E56  # of netorch.services: what clients of DHCP send
 DROPPED_ESTABLISHED: Final = 0x1  # the mark of a logged packet of an established connection
 DROPPED_REPLY: Final = 0x2  # beside it, in the namespace of a gateway: of the direction that answers
 

@@ -39,6 +39,41 @@ _IFNAME_BYTES: Final = 16
 _SIOCGIFNAME: Final = 0x8910
 
 
+def listening(netns_fd: int, group: int, copy_bytes: int, together: int = _WAIT_PACKETS) -> socket.socket:
+    """Return a socket that hears of what the rules of a namespace log to a group; `together` packets come at once, if they do.
+
+    Raises:
+      OSError: EBUSY when somebody listens already; EPERM without CAP_NET_ADMIN.
+    """
+    with netns.inside(netns_fd):
+        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
+    try:
+        sock.bind((0, 0))
+        enlarge(sock, SO_RCVBUFFORCE, socket.SO_RCVBUF, _QUEUE_BYTES)
+        _configure(sock, group, attr(_COMMAND, _BIND))
+        mode = struct.pack(">IBx", copy_bytes, _COPY_PACKET)
+        flags = {_MODE: mode, _TIMEOUT: struct.pack(">I", _WAIT_CENTISECONDS), _FLAGS: struct.pack(">H", _NUMBERED)}
+        flags[_THRESHOLD] = struct.pack(">I", together)
+        _configure(sock, group, b"".join(attr(kind, value) for kind, value in flags.items()))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _configure(sock: socket.socket, group: int, attributes: bytes) -> None:
+    """Send one request and take its acknowledgement; packets that come before it are dropped."""
+    body = _NFGENMSG.pack(socket.AF_UNSPEC, 0, group) + attributes
+    sock.send(HEADER.pack(HEADER.size + len(body), _CONFIG, _REQUEST_ACK, 0, 0) + body)
+    while True:
+        for kind, _, answer in split(sock.recv(_READ_BYTES)):
+            if kind == _MSG_ERROR:
+                number = -struct.unpack_from("=i", answer)[0]
+                if number:
+                    raise OSError(number, "the kernel refuses; does another program listen to this group?")
+                return
+
+
 class DroppedPacket(msgspec.Struct, frozen=True, kw_only=True):
     """A packet that a rule refused; `reason` is the name of the rule's counter."""
 
@@ -80,18 +115,10 @@ class DroppedPackets:
         """
         self._next: int | None = None
         try:
+            self._socket = listening(netns_fd, group, copy_bytes)
             with netns.inside(netns_fd):
-                self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
                 self._names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-            self._socket.bind((0, 0))
-            enlarge(self._socket, SO_RCVBUFFORCE, socket.SO_RCVBUF, _QUEUE_BYTES)
-            self._configure(group, attr(_COMMAND, _BIND))
-            mode = struct.pack(">IBx", copy_bytes, _COPY_PACKET)
-            flags = {_MODE: mode, _TIMEOUT: struct.pack(">I", _WAIT_CENTISECONDS), _FLAGS: struct.pack(">H", _NUMBERED)}
-            flags[_THRESHOLD] = struct.pack(">I", _WAIT_PACKETS)
-            self._configure(group, b"".join(attr(kind, value) for kind, value in flags.items()))
         except OSError as error:
-            self.close()
             raise KernelError(f"listen to dropped packets, group {group}", error.errno or 0, str(error)) from error
         self._socket.setblocking(False)
 
@@ -114,18 +141,6 @@ class DroppedPackets:
         """Stop listening."""
         self._socket.close()
         self._names.close()
-
-    def _configure(self, group: int, attributes: bytes) -> None:
-        """Send one request and take its acknowledgement; packets that come before it are dropped."""
-        body = _NFGENMSG.pack(socket.AF_UNSPEC, 0, group) + attributes
-        self._socket.send(HEADER.pack(HEADER.size + len(body), _CONFIG, _REQUEST_ACK, 0, 0) + body)
-        while True:
-            for kind, _, answer in split(self._socket.recv(_READ_BYTES)):
-                if kind == _MSG_ERROR:
-                    number = -struct.unpack_from("=i", answer)[0]
-                    if number:
-                        raise OSError(number, "the kernel refuses; does another program listen to this group?")
-                    return
 
     def _gap(self, parts: Mapping[int, bytes]) -> int:
         number = int.from_bytes(parts.get(_SEQUENCE, b""), "big")

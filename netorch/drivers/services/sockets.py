@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from netorch.drivers import netns
+from netorch.drivers.conntrack.nflog import listening
 from netorch.drivers.spaces import Spaces
 from netorch.state.daemons.services.base import ServiceSocket, SocketType
 
 _IP_OPTIONS: Final = (15, 19)  # IP_FREEBIND, IP_TRANSPARENT. Source: linux/in.h
 _IPV6_OPTIONS: Final = (78, 75)  # IPV6_FREEBIND, IPV6_TRANSPARENT. Source: linux/in6.h
 _BACKLOG: Final = 128
+LOGGED_BYTES: Final = 1500  # of a packet
 
 
 def open_sockets(spaces: Spaces, wanted: Sequence[ServiceSocket]) -> list[socket.socket]:
@@ -25,7 +27,7 @@ def open_sockets(spaces: Spaces, wanted: Sequence[ServiceSocket]) -> list[socket
     try:
         for each in wanted:
             with netns.inside(spaces.fds[each.netns]):
-                opened.append(_OPEN[each.type](each))
+                opened.append(_OPEN[each.type](each, spaces.fds[each.netns]))
     except BaseException:
         for sock in opened:
             sock.close()
@@ -54,14 +56,27 @@ def _bound(wanted: ServiceSocket, type: socket.SocketKind) -> socket.socket:
     return sock
 
 
-def _udp(wanted: ServiceSocket) -> socket.socket:
+def _udp(wanted: ServiceSocket, _netns: int) -> socket.socket:
     return _bound(wanted, socket.SOCK_DGRAM)
 
 
-def _tcp(wanted: ServiceSocket) -> socket.socket:
+def _tcp(wanted: ServiceSocket, _netns: int) -> socket.socket:
     sock = _bound(wanted, socket.SOCK_STREAM)
     sock.listen(_BACKLOG)
     return sock
 
 
-_OPEN: Final[Mapping[SocketType, Callable[[ServiceSocket], socket.socket]]] = {SocketType.UDP: _udp, SocketType.TCP: _tcp}
+def _logged(wanted: ServiceSocket, netns_fd: int) -> socket.socket:
+    return listening(netns_fd, wanted.port, LOGGED_BYTES, together=1)
+
+
+def _frames(_wanted: ServiceSocket, _netns: int) -> socket.socket:
+    return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)  # of no protocol, so that nothing comes by it
+
+
+_OPEN: Final[Mapping[SocketType, Callable[[ServiceSocket, int], socket.socket]]] = {
+    SocketType.UDP: _udp,
+    SocketType.TCP: _tcp,
+    SocketType.LOGGED: _logged,
+    SocketType.FRAMES: _frames,
+}

@@ -1,0 +1,1 @@
+"""netorch's own daemon: what it answers."""

@@ -22,6 +22,8 @@ class SocketType(Enum):
 
     UDP = "udp"
     TCP = "tcp"  # listens
+    LOGGED = "logged"  # packets that nftables logs to the group of that number, of all devices
+    FRAMES = "frames"  # nothing comes by it; it sends Ethernet frames by any device
 
 
 class ServiceSocket(msgspec.Struct, frozen=True, gc=False):

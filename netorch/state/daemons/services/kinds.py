@@ -6,9 +6,19 @@ from collections.abc import Mapping
 from typing import Final
 
 from netorch.state.daemons.services.base import ServiceObject
+from netorch.state.daemons.services.dhcp import DhcpEar, DhcpLease
 from netorch.state.daemons.services.names import NameListener, NameRecord, NameView, NameZone
 from netorch.state.daemons.services.proxy import ProxyBucket, ProxyEndpoint, ProxyListener
 
-KINDS: Final[Mapping[str, type[ServiceObject]]] = {
-    cls.kind: cls for cls in (NameListener, NameView, NameZone, NameRecord, ProxyListener, ProxyEndpoint, ProxyBucket)
-}
+_ALL: Final[tuple[type[ServiceObject], ...]] = (
+    NameListener,
+    NameView,
+    NameZone,
+    NameRecord,
+    DhcpEar,
+    DhcpLease,
+    ProxyListener,
+    ProxyEndpoint,
+    ProxyBucket,
+)
+KINDS: Final[Mapping[str, type[ServiceObject]]] = {cls.kind: cls for cls in _ALL}

@@ -1,0 +1,74 @@
+"""What answers instances' questions for their addresses (DHCP, RFC 2131): where they are heard, and what each port is told.
+
+Nothing is opened to instances. The port's chain drops such a packet as ever, and shows it to who listens to DHCP_GROUP. A renewal
+goes to the router's own address, and `input` shows it likewise.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from netorch.model.services.dhcp_options import DhcpOptions
+from netorch.state.base import Key, link_key
+from netorch.state.daemons.services.base import ServiceObject, ServiceSocket, SocketType
+from netorch.state.nft import DHCP_GROUP
+from netorch.state.order import Order
+
+
+class DhcpEar(ServiceObject, frozen=True, kw_only=True):
+    """By what all questions of a host's ports are heard, and answered at the port that they came by."""
+
+    kind: ClassVar[str] = "dhcp-ear"
+    order: ClassVar[int] = Order.SERVICE_LISTENER
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.netns)
+
+    @property
+    def is_waited_for(self) -> bool:
+        return False
+
+    @property
+    def sockets(self) -> tuple[ServiceSocket, ...]:
+        """Return one that hears of the packets, and one that sends frames and takes none."""
+        return (ServiceSocket(SocketType.LOGGED, "", "", DHCP_GROUP), ServiceSocket(SocketType.FRAMES, "", "", 0))
+
+    def text(self) -> str:
+        return f"dhcp group {DHCP_GROUP:#x}"
+
+
+class DhcpLease(ServiceObject, frozen=True, kw_only=True):
+    """What an interface is told at its port. It has the address in any case; the lease only makes it ask again."""
+
+    kind: ClassVar[str] = "dhcp-lease"
+    order: ClassVar[int] = Order.SERVICE_DATA
+
+    ifname: str  # the port
+    vrf: str  # in which the port is
+    mac: str
+    address: str
+    length: int  # of the subnet's prefix
+    router: str  # and server
+    mtu: int
+    hostname: str
+    near: tuple[str, ...]  # addresses of the host's services: routes lead there, whatever else becomes of the default route
+    options: DhcpOptions  # with addresses in place of PROVIDED_DNS
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.netns, self.ifname)
+
+    @property
+    def needs(self) -> Key | None:
+        return link_key(self.ifname)
+
+    def text(self) -> str:
+        told = self.options
+        names = f" domain {told.domain_name}" if told.domain_name else ""
+        lists = (("dns", told.domain_name_servers), ("ntp", told.ntp_servers), ("netbios", told.netbios_name_servers))
+        names += "".join(f" {word} {','.join(found)}" for word, found in lists if found)
+        names += f" node-type {told.netbios_node_type}" if told.netbios_node_type else ""
+        where = f"dev {self.ifname} vrf {self.vrf} lladdr {self.mac}"
+        what = f"{self.address}/{self.length} via {self.router} mtu {self.mtu} near {','.join(self.near)}"
+        return f"dhcp {where} {what} hostname {self.hostname}{names}"
