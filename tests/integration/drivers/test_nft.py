@@ -22,7 +22,7 @@ from netorch.state import base
 from netorch.state.base import OVERLAY, KernelObject, Key
 from netorch.state.nft import NFT_KINDS, NftElement, NftTable
 from netorch.state.op import Create, Delete, Replace
-from policy import nftgen, skeleton
+from policy import nftgen, ports, skeleton
 
 pytestmark = pytest.mark.root
 
@@ -108,7 +108,7 @@ def test_the_overlay_has_its_tables_of_two_families(overlay: Nft, home: int) -> 
     wanted = by_key(*OVERLAY_TABLES, *OVERLAY_ELEMENTS)
     load(overlay, *wanted.values())
     assert diff(wanted, fresh_dump(OVERLAY, home)) == []
-    assert overlay.counters() == dict.fromkeys(re.findall(r"counter (\w+) {", skeleton.OVERLAY_INET + skeleton.OVERLAY_NETDEV), 0)
+    assert overlay.counters() == dict.fromkeys(re.findall(r"counter (\w+) {", skeleton.OVERLAY_INET + ports.OVERLAY_NETDEV), 0)
 
 
 CHAIN_ALTERATIONS = {

@@ -14,7 +14,7 @@ from netorch.model.vpc import Subnet, Vpc
 from netorch.state.base import UNDERLAY, KernelObject
 from netorch.state.names import vni_of_element
 from netorch.state.nft import NftElement, PortChain
-from policy import skeleton, underlay
+from policy import ports, skeleton, underlay
 from policy.antispoof import AntiSpoof
 from policy.verify import Verify
 from tests.views import make_view, mapping_objects, vpc_objects
@@ -191,7 +191,7 @@ def test_every_set_of_the_elements_is_in_its_table() -> None:
         assert f"set {obj.set} {{" in tables[obj.netns, obj.family]
 
 
-TABLES = {"underlay": underlay.UNDERLAY_IP, "netdev": skeleton.OVERLAY_NETDEV, "inet": skeleton.OVERLAY_INET}
+TABLES = {"underlay": underlay.UNDERLAY_IP, "netdev": ports.OVERLAY_NETDEV, "inet": skeleton.OVERLAY_INET}
 
 
 def chains_of(table: str) -> dict[str, list[str]]:
@@ -253,6 +253,6 @@ def test_no_rate_is_one_for_all_vpcs() -> None:
     assert all(re.match(r"update @\w+ \{ (iif|meta sdif) limit rate ", rule) for rule in rules)
 
 
-@pytest.mark.parametrize("table", [underlay.UNDERLAY_IP, skeleton.OVERLAY_NETDEV])
+@pytest.mark.parametrize("table", [underlay.UNDERLAY_IP, ports.OVERLAY_NETDEV])
 def test_connections_are_tracked_in_the_overlay_only(table: str) -> None:
     assert re.search(r"\bct\b|notrack|\bnat\b|masquerade", table) is None
