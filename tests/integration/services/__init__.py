@@ -1,0 +1,1 @@
+"""What instances ask their own host."""
