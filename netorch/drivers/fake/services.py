@@ -22,7 +22,7 @@ class FakeServices(FakeDriver):
         """Refuse an object with a socket that cannot be opened."""
         super().check(obj)
         assert isinstance(obj, ServiceObject)
-        for sock in obj.sockets:
+        for sock in (sock for sock in obj.sockets if sock.ifname):  # others are of no device and have no address
             if not self.host.there(link_key(sock.ifname, sock.netns)):
                 raise OSError(errno.ENODEV, "")
             try:
