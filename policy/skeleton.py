@@ -3,7 +3,7 @@
 Every rule is one look-up, whatever the number of VPCs. Connections are tracked in the overlay only, not those of the host itself.
 
 UNDERLAY_IP, in the host's own namespace: who may send VXLAN packets to this host. See policy.underlay.
-OVERLAY_NETDEV, where VRFs, VXLAN devices and ports are: who may speak on a port. See policy.ports.
+OVERLAY_NETDEV, where VRFs, VXLAN devices and ports are: who may speak on a port. See policy.tables.ports.
 
 OVERLAY_INET: to whom instances may send. No packet passes `forward` unless both ends say so that are here.
 * `zones` comes before defragmentation and connection tracking: it says in which zone, that is for which VPC, both work. The same
@@ -70,9 +70,9 @@ from netorch.state.base import OVERLAY, UNDERLAY
 from netorch.state.link import PEERING_GROUP, VXLAN_GROUP
 from netorch.state.nft import DHCP_GROUP, VERIFIED_TEXT, VPC_DROP_SETS, NftTable
 from netorch.state.tc import REDIRECTED
-from policy.drops import DROP_CHAINS
 from policy.near import NEAR
-from policy.ports import DHCP, DHCP_PER_S, OVERLAY_NETDEV
+from policy.tables.drops import DROP_CHAINS
+from policy.tables.ports import DHCP, DHCP_PER_S, OVERLAY_NETDEV
 from policy.underlay import UNDERLAY_IP
 
 # What one port may send in fragments, and one VPC receive from other hosts. See docs/design/shares.md for the arithmetic.

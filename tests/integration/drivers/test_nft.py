@@ -22,7 +22,8 @@ from netorch.state import base
 from netorch.state.base import OVERLAY, KernelObject, Key
 from netorch.state.nft import NFT_KINDS, NftElement, NftTable
 from netorch.state.op import Create, Delete, Replace
-from policy import nftgen, ports, skeleton
+from policy import nftgen, skeleton
+from policy.tables import ports
 
 pytestmark = pytest.mark.root
 

@@ -14,8 +14,9 @@ from netorch.model.vpc import Subnet, Vpc
 from netorch.state.base import UNDERLAY, KernelObject
 from netorch.state.names import vni_of_element
 from netorch.state.nft import NftElement, PortChain
-from policy import ports, skeleton, underlay
+from policy import skeleton, underlay
 from policy.antispoof import AntiSpoof
+from policy.tables import ports
 from policy.verify import Verify
 from tests.views import make_view, mapping_objects, vpc_objects
 

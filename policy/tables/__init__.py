@@ -1,0 +1,1 @@
+"""Parts of the nftables skeletons of a hypervisor (policy.skeleton)."""
