@@ -6,8 +6,10 @@ import gc
 
 import pytest
 
+from netorch.model.services.dhcp_options import DEFAULT_OPTIONS
 from netorch.state.base import BORDER_SLICE, HOST_SLICE, OUTSIDE, OVERLAY, UNDERLAY, KernelObject
 from netorch.state.daemons.bgp import Announcement, BgpPeer, CustomerPeer
+from netorch.state.daemons.services.dhcp import DhcpEar, DhcpLease
 from netorch.state.daemons.services.names import NameListener, NameRecord, NameView, NameZone
 from netorch.state.daemons.services.proxy import ProxyBucket, ProxyEndpoint, ProxyListener
 from netorch.state.foreign import Foreign, ForeignTable
@@ -33,6 +35,19 @@ CUSTOMER_PEER = CustomerPeer(
     refuses=("10.0.0.0/16",),
     limit=100,
 )
+LEASE = DhcpLease(
+    vni=5000,
+    ifname="v-0013880000001",
+    vrf="vrf5000",
+    mac="02:00:00:00:00:05",
+    address="10.0.0.5",
+    length=24,
+    router="10.0.0.1",
+    mtu=1500,
+    hostname="ip-10-0-0-5",
+    near=("169.254.169.254",),
+    options=DEFAULT_OPTIONS,
+)
 OBJECTS: tuple[KernelObject, ...] = (
     *VPC,
     Settings(vni=5000, ifname="vx5000"),
@@ -48,6 +63,8 @@ OBJECTS: tuple[KernelObject, ...] = (
     NameView(vni=5000, ranges=("10.0.0.0/16",)),
     NameZone(vni=5000, origin="corp.example"),
     NameRecord(vni=5000, name="db.corp.example", type="A", ttl=60, values=("10.0.0.5",)),
+    DhcpEar(),
+    LEASE,
     NameListener(vni=5000, ifname="vrf5000", addresses=("10.0.0.2", "169.254.169.253")),
     ProxyListener(vni=5000, ifname="vrf5000.234", endpoint="vpce-0013880000000000a"),
     ProxyEndpoint(
