@@ -8,6 +8,7 @@ from typing import ClassVar
 import msgspec
 
 from netorch.model.record import Part, Record
+from netorch.model.services.metadata import MetadataOptions
 from netorch.model.vpc import Tags
 
 
@@ -20,13 +21,20 @@ class Attachment(Enum):
 
 
 class Instance(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """Something that owns network interfaces. Stored at `vpc/<vni>/i/<id>`."""
+    """Something that owns network interfaces. Stored at `vpc/<vni>/i/<id>`.
+
+    Schema 2 added `user_data` and `metadata`.
+    """
+
+    SCHEMA: ClassVar[int] = 2
 
     id: str
     vni: int
     name: str
     attachment: Attachment = Attachment.NETNS
     netns: str = ""  # for EXISTING: a name in /run/netns or an absolute path such as /proc/4711/ns/net
+    user_data: str = ""  # base64; the instance itself reads it, and whoever may export it. It never changes
+    metadata: MetadataOptions = MetadataOptions()
     tags: Tags = {}
 
 

@@ -15,7 +15,11 @@ from netorch.services.base import Handler, MakeHandler
 from netorch.state.base import OUTSIDE, UNDERLAY
 
 HANDLERS: Final[Mapping[str, Sequence[str]]] = {
-    UNDERLAY: ("netorch.services.names.handler:Names", "netorch.services.dhcp.handler:Dhcp"),
+    UNDERLAY: (
+        "netorch.services.names.handler:Names",
+        "netorch.services.dhcp.handler:Dhcp",
+        "netorch.services.metadata.handler:Metadata",
+    ),
     OUTSIDE: ("netorch.services.proxy.handler:Proxy",),
 }
 

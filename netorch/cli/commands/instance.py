@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,10 @@ from netorch.cli.output import MACHINE, Columns, list_output_option, show_rows
 from netorch.errors import NetorchError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from netorch.control.views.describe import InstanceInfo
+    from netorch.model.services.metadata import MetadataOptions
 
 COLUMNS = Columns(
     ("name", "vpc", "address", "public_address", "ipv6_address", "host", "state"), ("mac", "security_groups", "tags", "id")
@@ -39,12 +41,25 @@ def command() -> None:
     """Instances: namespaces, containers and virtual machines with an address in a VPC."""
 
 
+def metadata_row(options: MetadataOptions) -> dict[str, Any]:
+    """Return how an instance may ask for its metadata, in EC2's words."""
+    return {
+        "http_endpoint": "enabled" if options.http_endpoint else "disabled",
+        "http_tokens": "required" if options.http_tokens else "optional",
+        "http_put_response_hop_limit": options.http_put_response_hop_limit,
+        "instance_metadata_tags": "enabled" if options.instance_metadata_tags else "disabled",
+    }
+
+
 def row(info: InstanceInfo) -> dict[str, Any]:
     """Return an instance as it is shown."""
     own = info.interfaces[0] if info.interfaces else None
     first = own.eni if own is not None else None
+    told = msgspec.structs.asdict(info.instance)
     return {
-        **msgspec.structs.asdict(info.instance),
+        **told,
+        "user_data": bool(told["user_data"]),  # it may be secret, and is in `export`
+        "metadata": metadata_row(info.instance.metadata),
         "attachment": info.instance.attachment.value,
         "vpc": f"{info.vpc.owner}/{info.vpc.name}",
         "address": first.address if first is not None else "",
@@ -93,6 +108,44 @@ def wait_until(session: Session, ids: Sequence[str], state: str, timeout_s: floa
         time.sleep(POLL_S)
 
 
+def metadata_options(command: Any) -> Any:  # noqa: ANN401 - what click makes of a function
+    """Add the options that say how an instance may ask for its metadata."""
+    words = (
+        ("--http-endpoint", ["enabled", "disabled"], "Whether its metadata are served. Default: enabled."),
+        ("--http-tokens", ["required", "optional"], "Whether it needs a token for them. Default: required."),
+        ("--instance-metadata-tags", ["enabled", "disabled"], "Whether its tags are among them. Default: disabled."),
+    )
+    for option, choice, text in words:
+        command = click.option(option, type=click.Choice(choice), help=text)(command)
+    text = "How many hops a token goes, 1 to 64. Default: 1."
+    return click.option("--http-put-response-hop-limit", type=int, metavar="HOPS", help=text)(command)
+
+
+def asked_options(requests: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of metadata that were asked for; None: not said."""
+    on = {"enabled": True, "required": True, "disabled": False, "optional": False, None: None}
+    fields = ("http_endpoint", "http_tokens", "instance_metadata_tags")
+    found = {field: on[requests[field]] for field in fields}
+    return {**found, "http_put_response_hop_limit": requests["http_put_response_hop_limit"]}
+
+
+@command.command("modify-metadata-options")
+@click.argument("instance", shell_complete=complete("i"))
+@metadata_options
+@action
+def modify_metadata_options(session: Session, instance: str, **requests: Any) -> None:  # noqa: ANN401
+    """Change how an instance may ask for its metadata.
+
+    What is left out stays as it is.
+    """
+    from netorch.control.actions.services.metadata import modify_metadata_options as modify
+
+    asked = {field: value for field, value in asked_options(requests).items() if value is not None}
+    changed = modify(session.store, session.caller, session.id_of("i", instance), asked)
+    told = ", ".join(f"{word.replace('_', '-')} {value}" for word, value in metadata_row(changed.metadata).items())
+    click.echo(f"{instance}: {told}")
+
+
 @command.command()
 @click.argument("name")
 @click.option("--vpc", help="Use this VPC's only subnet. Default: the default VPC.", shell_complete=complete("vpc"))
@@ -112,6 +165,10 @@ def wait_until(session: Session, ids: Sequence[str], state: str, timeout_s: floa
 @click.option("--count", type=click.IntRange(1, 1000), default=1, show_default=True, help="NAME-0, NAME-1 ... when several.")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it runs.")
 @click.option("--timeout", type=float, default=30.0, show_default=True, metavar="SECONDS")
+@click.option(
+    "--user-data", type=click.File("rb"), help="A file that the instance reads, up to 16 KiB, e.g. for cloud-init; - is stdin."
+)
+@metadata_options
 @tag_option
 @list_output_option
 @action
@@ -121,6 +178,7 @@ def run(session: Session, /, name: str, count: int, wait: bool, timeout: float, 
     With only a name it runs in the default VPC, on the least loaded host."""
     from netorch.control.actions.instances import RunRequest, run_instances
     from netorch.model.eni import Attachment
+    from netorch.model.services.metadata import MetadataOptions
 
     vpc = session.id_of("vpc", requests["vpc"]) if requests["vpc"] else ""
     subnet = session.id_beside("subnet", requests["subnet"], vpc) if requests["subnet"] else ""
@@ -136,6 +194,8 @@ def run(session: Session, /, name: str, count: int, wait: bool, timeout: float, 
         public_address=requests["public_address"],
         attachment=Attachment(requests["attachment"]),
         netns=requests["netns"],
+        user_data=base64.b64encode(requests["user_data"].read()).decode() if requests["user_data"] else "",
+        metadata=MetadataOptions(**{field: value for field, value in asked_options(requests).items() if value is not None}),
         tags=requests["tags"],
     )
     ids = [placed.instance.id for placed in run_instances(session.store, session.caller, request, count)]

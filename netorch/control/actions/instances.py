@@ -34,6 +34,8 @@ from netorch.model.cloud import DEFAULT_SUBNET_NAME, DEFAULT_VPC_NAME
 from netorch.model.eni import Attachment, Host, Instance, NetworkInterface, primary_eni_id
 from netorch.model.mapping import Mapping
 from netorch.model.security import SecurityGroup
+from netorch.model.services import metadata as told
+from netorch.model.services.metadata import MetadataOptions
 from netorch.model.vpc import Subnet, Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -71,6 +73,8 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     public_address: bool | None = None  # None: as the subnet says
     attachment: Attachment = Attachment.NETNS
     netns: str = ""
+    user_data: str = ""  # base64
+    metadata: MetadataOptions = MetadataOptions()
     tags: Tags = {}
 
 
@@ -133,12 +137,20 @@ def _check_request(caller: Caller, request: RunRequest) -> None:
     if request.name:
         checks.name(where, request.name)
     checks.tags(where, request.tags)
+    check_told(where, request.user_data, request.metadata)
     if request.attachment is Attachment.EXISTING:
         if violation := rules.netns(request.netns):
             raise invalid(where, violation.what, violation.fix)
         namespaces.check_right(caller, where, request.attachment)
     elif request.netns:
         raise invalid(where, f"netns {request.netns!r} is set, but the attachment is {request.attachment.value}", "leave one out")
+
+
+def check_told(where: str, user_data: str, options: MetadataOptions) -> None:
+    """Refuse user data and options of metadata that no instance can have. Raises ApiError: InvalidParameterValue."""
+    found = [told.hop_limit(options.http_put_response_hop_limit), told.user_data(user_data) if user_data else None]
+    for violation in filter(None, found):
+        raise invalid(where, violation.what, violation.fix)
 
 
 def _choose_subnet(store: Store, caller: Caller, request: RunRequest) -> str:
@@ -174,7 +186,15 @@ def _run(store: Store, caller: Caller, request: RunRequest, subnet_id: str, name
             raise duplicate_name("i", name, f"VPC {vpc.record.name}")
         state = choose_host(hosts, request.host)
         instance = make_instance(
-            caller, vpc.record.vni, host_names, name=name, attachment=request.attachment, netns=request.netns, tags=request.tags
+            caller,
+            vpc.record.vni,
+            host_names,
+            name=name,
+            attachment=request.attachment,
+            netns=request.netns,
+            user_data=request.user_data,
+            metadata=request.metadata,
+            tags=request.tags,
         )
         eni = make_interface(
             pool,
@@ -200,7 +220,16 @@ def wants_public(asked: bool | None, subnet: Subnet) -> bool:
 
 
 def make_instance(
-    caller: Caller, vni: int, host_names: set[str], *, name: str, attachment: Attachment, netns: str, tags: Tags
+    caller: Caller,
+    vni: int,
+    host_names: set[str],
+    *,
+    name: str,
+    attachment: Attachment,
+    netns: str,
+    tags: Tags,
+    user_data: str = "",
+    metadata: MetadataOptions | None = None,
 ) -> Instance:
     """Return a new instance of a VPC whose interfaces have these names on hosts; without a name it is called by its id."""
     instance_id = fresh_id(caller, "i", vni, host_names)
@@ -210,6 +239,8 @@ def make_instance(
         name=name or f"instance-{instance_id[-11:]}",
         attachment=attachment,
         netns=rules.normal_netns(netns),
+        user_data=user_data,
+        metadata=metadata or MetadataOptions(),
         tags=tags,
     )
 

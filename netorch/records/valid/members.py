@@ -34,6 +34,7 @@ from netorch.model.security import (
     SecurityGroup,
     SecurityGroupRule,
 )
+from netorch.model.services import metadata
 from netorch.model.services.dhcp_options import DEFAULT_OPTIONS
 from netorch.model.status import HostMtu
 from netorch.model.vpc import TABLE_NUMBER_LAST, RouteTable, Subnet, Vpc, VpcRoute
@@ -177,6 +178,9 @@ def check_instance(key: str, instance: Instance) -> None:
         need("netns", rules.netns(instance.netns))
     elif instance.netns:
         raise Invalid(f"netns: {shown(instance.netns)} is set, but the attachment is {instance.attachment.value}")
+    if instance.user_data:
+        need("user_data", metadata.user_data(instance.user_data))
+    need("metadata", metadata.hop_limit(instance.metadata.http_put_response_hop_limit))
 
 
 def check_group(key: str, group: SecurityGroup) -> None:

@@ -10,6 +10,7 @@ from netorch.model.services.dhcp_options import DEFAULT_OPTIONS
 from netorch.state.base import BORDER_SLICE, HOST_SLICE, OUTSIDE, OVERLAY, UNDERLAY, KernelObject
 from netorch.state.daemons.bgp import Announcement, BgpPeer, CustomerPeer
 from netorch.state.daemons.services.dhcp import DhcpEar, DhcpLease
+from netorch.state.daemons.services.metadata import InstanceMetadata, MetadataListener
 from netorch.state.daemons.services.names import NameListener, NameRecord, NameView, NameZone
 from netorch.state.daemons.services.proxy import ProxyBucket, ProxyEndpoint, ProxyListener
 from netorch.state.foreign import Foreign, ForeignTable
@@ -34,6 +35,15 @@ CUSTOMER_PEER = CustomerPeer(
     announces=("10.0.0.0/16",),
     refuses=("10.0.0.0/16",),
     limit=100,
+)
+METADATA = InstanceMetadata(
+    vni=5000,
+    id="i-00138800000000001",
+    places=(("vrf5000", "10.0.0.5"),),
+    enabled=True,
+    needs_token=True,
+    hop_limit=1,
+    tree=(("meta-data/mac", "02:00:00:00:00:05"),),
 )
 LEASE = DhcpLease(
     vni=5000,
@@ -65,6 +75,8 @@ OBJECTS: tuple[KernelObject, ...] = (
     NameRecord(vni=5000, name="db.corp.example", type="A", ttl=60, values=("10.0.0.5",)),
     DhcpEar(),
     LEASE,
+    MetadataListener(vni=5000, ifname="vrf5000"),
+    METADATA,
     NameListener(vni=5000, ifname="vrf5000", addresses=("10.0.0.2", "169.254.169.253")),
     ProxyListener(vni=5000, ifname="vrf5000.234", endpoint="vpce-0013880000000000a"),
     ProxyEndpoint(

@@ -7,6 +7,7 @@ from typing import Final
 
 from netorch.state.daemons.services.base import ServiceObject
 from netorch.state.daemons.services.dhcp import DhcpEar, DhcpLease
+from netorch.state.daemons.services.metadata import InstanceMetadata, MetadataListener
 from netorch.state.daemons.services.names import NameListener, NameRecord, NameView, NameZone
 from netorch.state.daemons.services.proxy import ProxyBucket, ProxyEndpoint, ProxyListener
 
@@ -17,6 +18,8 @@ _ALL: Final[tuple[type[ServiceObject], ...]] = (
     NameRecord,
     DhcpEar,
     DhcpLease,
+    MetadataListener,
+    InstanceMetadata,
     ProxyListener,
     ProxyEndpoint,
     ProxyBucket,

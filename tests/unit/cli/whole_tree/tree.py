@@ -163,6 +163,7 @@ ACTIONS = {
     "dhcp-options set-tags": "acme/corp env=prod",
     "dhcp-options tag": "acme/corp env=prod",
     "dhcp-options untag": "acme/corp colour",
+    "instance modify-metadata-options": "acme/acme/web-1 --http-tokens optional",
     "vpn create": "new --vpc globex/gated --customer-gateway globex/idle",
     "vpn delete": "acme/acme/home",
     "vpn modify": "acme/acme/home --tunnel 1 --dpd-timeout 40",

@@ -1,0 +1,102 @@
+"""The handler of metadata: who asks is told by the VRF of the listening socket and the source address, and by nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from netorch.services.base import RefusedObject
+from netorch.services.metadata.answers import Answer, answer
+from netorch.services.metadata.connection import Connection
+from netorch.services.metadata.requests import Request
+from netorch.state.daemons.services.base import ServiceObject
+from netorch.state.daemons.services.metadata import InstanceMetadata, MetadataListener
+
+CONNECTIONS_MOST: Final = 16  # of one interface at a time
+_KEY_BYTES: Final = 32
+Place = tuple[str, str]
+
+
+class Metadata:
+    """Implements `netorch.services.base.Handler`."""
+
+    kinds: Final = frozenset({MetadataListener.kind, InstanceMetadata.kind})
+
+    def __init__(self, directory: Path) -> None:
+        self._key = os.urandom(_KEY_BYTES)
+        self._listening: dict[str, tuple[asyncio.Task[None], socket.socket]] = {}  # by VRF
+        self._by_place: dict[Place, InstanceMetadata] = {}
+        self._known: dict[str, InstanceMetadata] = {}  # by id
+        self._open: dict[Connection, Place] = {}
+        self._counts: Counter[Place] = Counter()
+
+    async def put(self, obj: ServiceObject, sockets: Sequence[socket.socket]) -> None:
+        """Take connections at a socket, or answer an instance."""
+        if isinstance(obj, InstanceMetadata):
+            self._forget(obj.id)
+            self._known[obj.id] = obj
+            self._by_place |= dict.fromkeys(obj.places, obj)
+        elif isinstance(obj, MetadataListener):
+            await self.delete(obj)
+            task = asyncio.get_running_loop().create_task(self._accept(obj.ifname, sockets[0]))
+            self._listening[obj.ifname] = task, sockets[0]
+        else:
+            raise RefusedObject(f"{obj.text()} is not about metadata")
+
+    async def delete(self, obj: ServiceObject) -> None:
+        """Answer no longer; open connections of that VRF or instance end."""
+        if isinstance(obj, InstanceMetadata):
+            self._forget(obj.id)
+        elif isinstance(obj, MetadataListener) and obj.ifname in self._listening:
+            task, sock = self._listening.pop(obj.ifname)
+            task.cancel()
+            sock.close()
+            for connection in [found for found, (vrf, _) in self._open.items() if vrf == obj.ifname]:
+                connection.close()
+
+    def _forget(self, instance: str) -> None:
+        known = self._known.pop(instance, None)
+        for place in known.places if known is not None else ():
+            if self._by_place.get(place) is known:
+                del self._by_place[place]
+
+    async def _accept(self, vrf: str, listening: socket.socket) -> None:
+        """Take connections for ever. Who is no instance here, or has many, is refused."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                accepted, (address, _) = await loop.sock_accept(listening)
+            except OSError:  # it has gone before it was taken, or there are no descriptors left for now
+                await asyncio.sleep(0.05)
+                continue
+            place = (vrf, address)
+            if place not in self._by_place or self._counts[place] >= CONNECTIONS_MOST:
+                accepted.close()
+                continue
+            self._counts[place] += 1
+            try:
+                await loop.connect_accepted_socket(lambda place=place: self._connection(place), accepted)  # type: ignore[misc]
+            except OSError:
+                self._counts[place] -= 1
+                accepted.close()
+
+    def _connection(self, place: Place) -> Connection:
+        def answered(request: Request) -> Answer | None:
+            found = self._by_place.get(place)
+            return answer(found, request, self._key, time.monotonic()) if found is not None else None
+
+        made = Connection(answered, self._ended)
+        self._open[made] = place
+        return made
+
+    def _ended(self, connection: Connection) -> None:
+        place = self._open.pop(connection)
+        self._counts[place] -= 1
+        if not self._counts[place]:
+            del self._counts[place]

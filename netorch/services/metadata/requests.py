@@ -1,0 +1,52 @@
+"""HTTP requests as bytes, as far as metadata need them: GET, HEAD and PUT without a body. Pure.
+
+Anything that two readers could read in two ways is refused. Source: RFC 9112.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+HEAD_MOST: Final = 8192  # bytes of a request
+_LINE: Final = re.compile(rb"([A-Z]{1,16}) (/[!-~]{0,1023}) HTTP/1\.([01])\Z")
+_HEADER: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}):[ \t]*([\t -~]*?)[ \t]*\Z")
+END: Final = b"\r\n\r\n"
+
+
+class BadRequest(ValueError):
+    """It cannot be read in one way only."""
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked. Names of headers are in small letters."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    persistent: bool  # whether the client may ask more by the same connection
+
+
+def parse(head: bytes) -> Request:
+    """Return the request in its bytes, without the empty line behind. Raises BadRequest."""
+    first, *lines = head.split(b"\r\n")
+    matched = _LINE.match(first)
+    if matched is None:
+        raise BadRequest
+    headers: dict[str, str] = {}
+    for line in lines:
+        found = _HEADER.match(line)
+        if found is None:
+            raise BadRequest
+        name = found[1].decode().lower()
+        if name in headers:
+            raise BadRequest
+        headers[name] = found[2].decode()
+    if "transfer-encoding" in headers or headers.get("content-length", "0") != "0":
+        raise BadRequest
+    wish = headers.get("connection", "").lower()
+    persistent = wish != "close" if matched[3] == b"1" else wish == "keep-alive"
+    return Request(method=matched[1].decode(), path=matched[2].decode().partition("?")[0], headers=headers, persistent=persistent)

@@ -1,0 +1,54 @@
+"""What tells instances of themselves (EC2's instance metadata): where they ask, and what each is told."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import ClassVar
+
+import msgspec
+
+from netorch.model.services.near import METADATA
+from netorch.state.base import Key
+from netorch.state.daemons.services.base import ServiceListener, ServiceObject, ServiceSocket, SocketType
+from netorch.state.order import Order
+
+
+class MetadataListener(ServiceListener, frozen=True, kw_only=True):
+    """The address in a VRF at which instances ask, by HTTP."""
+
+    kind: ClassVar[str] = "metadata-listener"
+    order: ClassVar[int] = Order.SERVICE_LISTENER
+
+    @property
+    def sockets(self) -> tuple[ServiceSocket, ...]:
+        """Return the one that listens."""
+        return (ServiceSocket(SocketType.TCP, self.ifname, METADATA, 80),)
+
+    def text(self) -> str:
+        return f"metadata dev {self.ifname} at {METADATA}"
+
+
+class InstanceMetadata(ServiceObject, frozen=True, kw_only=True):
+    """What one instance is told. Who asks from one of `places` is this instance, whatever else is in a request."""
+
+    kind: ClassVar[str] = "instance-metadata"
+    order: ClassVar[int] = Order.SERVICE_DATA
+
+    id: str
+    places: tuple[tuple[str, str], ...]  # the VRF and the address of each interface
+    enabled: bool  # whether it is told anything
+    needs_token: bool
+    hop_limit: int  # of the answer with a token
+    tree: tuple[tuple[str, str], ...]  # path -> text, sorted
+    user_data: str = ""  # base64
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.netns, self.id)
+
+    def text(self) -> str:
+        """Return it without what it says, which may be secret."""
+        where = ",".join(f"{vrf}/{address}" for vrf, address in self.places)
+        digest = hashlib.sha256(msgspec.json.encode([self.tree, self.user_data])).hexdigest()[:12]
+        words = f"{'' if self.enabled else ' disabled'}{' tokens' if self.needs_token else ''}"
+        return f"metadata {self.id} at {where} hop-limit {self.hop_limit}{words} content {digest}"
