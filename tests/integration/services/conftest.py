@@ -35,7 +35,7 @@ vpcs:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Return the host, with its agent and the daemon that serves instances."""
-    world = World(tmp_path_factory.mktemp("served"), ("hv1",))
+    world = World(tmp_path_factory.mktemp("served"), ("hv1",), serves=True)
     container = netns.make("container")
     try:
         world.start_agents()
