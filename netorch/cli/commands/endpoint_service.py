@@ -196,6 +196,7 @@ def connection_row(info: ConnectionInfo) -> dict[str, Any]:
         found |= {"eni": "", "address": ""}
     return {
         **found,
+        "name": info.name,
         "state": info.connection.state.value,
         "vpc": f"{info.vpc.owner}/{info.vpc.name}",
         "service_name": info.service_name,
@@ -212,11 +213,11 @@ CONNECTION = Noun("vpce-con", "endpoint connection", CONNECTION_COLUMNS, connect
 
 
 def _rows(session: Session, vpc: str | None, output: str) -> list[dict[str, Any]]:
-    """Return connections as a VPC has them; of all VPCs each one once, as the provider has it where the caller sees that."""
+    """Return connections as a VPC has them; of all VPCs each one once, as the consumer has it where the caller sees that."""
     rows = CONNECTION.rows(session, vpc, output)
     if vpc is not None:
         return rows
-    once = {row["id"]: row for row in sorted(rows, key=lambda row: row["service"][-17:-11] == f"{row['vni']:06x}")}
+    once = {row["id"]: row for row in sorted(rows, key=lambda row: row["endpoint"][-17:-11] == f"{row['vni']:06x}")}
     return [row for row in rows if once[row["id"]] is row]
 
 

@@ -37,6 +37,7 @@ class ConnectionInfo(msgspec.Struct, frozen=True, kw_only=True):
     connection: EndpointConnection
     vpc: Vpc  # that one
     service_name: str  # the service's, where the caller sees that
+    name: str  # the endpoint's, to its own VPC
 
 
 class Link:
@@ -262,7 +263,9 @@ def _info(store: Store, caller: Caller, vpc: Vpc, connection: EndpointConnection
     name = ""
     with suppress(ApiError, UnreadableRecord):
         name = read(store, caller, EndpointService, connection.service)[1].record.name
-    return ConnectionInfo(connection=connection, vpc=vpc, service_name=name)
+    endpoint = get(store, keys.resource(connection.endpoint), VpcEndpoint) if vpc.vni == connection.consumer else None
+    own = endpoint.record.name if endpoint is not None else ""
+    return ConnectionInfo(connection=connection, vpc=vpc, service_name=name, name=own)
 
 
 def connections_with(store: Store, service: EndpointService) -> list[EndpointConnection]:
