@@ -11,6 +11,7 @@ import logging
 import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from netorch.services.control import Control
@@ -20,7 +21,7 @@ from netorch.services.table import handlers
 
 
 def main(label: str, directory: Path, descriptor: int) -> None:
-    """Serve until a signal ends the process."""
+    """Serve until a signal ends the process: after SIGTERM nothing new is taken, and what is under way has time to end."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     objects = Objects(handlers(label, directory))
     listening = socket.socket(fileno=descriptor)
@@ -28,7 +29,17 @@ def main(label: str, directory: Path, descriptor: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     give_up()
     listening.listen()
-    asyncio.run(Control(listening, objects).serve())
+    asyncio.run(_serve(listening, objects))
+
+
+async def _serve(listening: socket.socket, objects: Objects) -> None:
+    loop = asyncio.get_running_loop()
+    serving = loop.create_task(Control(listening, objects).serve())
+    loop.add_signal_handler(signal.SIGTERM, serving.cancel)
+    with suppress(asyncio.CancelledError):
+        await serving
+    listening.close()
+    await objects.end()
 
 
 if __name__ == "__main__":

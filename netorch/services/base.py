@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from netorch.errors import NetorchError
 from netorch.state.daemons.services.base import ServiceObject
@@ -39,6 +39,15 @@ class Handler(Protocol):
 
     async def delete(self, obj: ServiceObject) -> None:
         """Serve an object no longer, and close its sockets; all is well when there is no such object."""
+        ...
+
+
+@runtime_checkable
+class Ending(Protocol):
+    """What a handler offers as well if something of its may last: a transfer."""
+
+    async def end(self) -> None:
+        """Take nothing new, and return when what is under way has ended, or has had time enough. Nothing is put any more."""
         ...
 
 

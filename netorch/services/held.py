@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Final
 
-from netorch.services.base import Handler, RefusedObject
+from netorch.services.base import Ending, Handler, RefusedObject
 from netorch.state.base import Key
 from netorch.state.daemons.services.base import ServiceObject
 
@@ -47,6 +47,11 @@ class Objects:
         handler = self._handler_of.get(obj.kind)
         if self._held.pop(obj.key, None) is not None and handler is not None:
             await asyncio.wait_for(handler.delete(obj), PATIENCE_S)
+
+    async def end(self) -> None:
+        """Let what is under way end, with those handlers that have such things."""
+        ending = {handler for handler in self._handler_of.values() if isinstance(handler, Ending)}
+        await asyncio.gather(*(handler.end() for handler in ending))
 
     async def living(self) -> list[ServiceObject]:
         """Return the objects, without those that have a socket by which nothing comes any more: they are served no longer."""

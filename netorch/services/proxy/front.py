@@ -62,6 +62,7 @@ class Front:
     async def end(self) -> None:
         """Take no further connections, and return when the requests that are under way have ended, within some time."""
         self._stop()
+        self._web.pre_shutdown()  # ends those that are idle
         await self._web.shutdown(_END_S)
         await self.close()
 

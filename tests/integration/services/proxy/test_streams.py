@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -198,6 +199,22 @@ def test_a_killed_proxy_resets_what_was_under_way_and_its_successor_goes_on(own:
     for letter in "ab":
         own.listen(letter)
         assert own.ask(GET, letter).endswith(b"ok")
+
+
+def test_a_proxy_that_is_to_end_ends_what_is_under_way_while_its_successor_begins(own: ProxyStand, behind: Recorder) -> None:
+    behind.answer = halves = Halves()
+    with own.connect() as connection, own.connect() as idle:
+        connection.sendall(GET)
+        assert first(connection, b"ab")
+        ending = own.daemon.replace(signal.SIGTERM)
+        assert everything(idle) == b""
+        behind.answer = lambda other, _: other.sendall(OK)
+        own.serve()
+        own.listen("a")
+        assert own.ask(GET).endswith(b"ok")
+        halves.go_on.set()
+        assert everything(connection) == b"cd"
+    assert ending.wait(30.0) == 0
 
 
 def test_idle_connections_of_one_vpc_take_nothing_from_another(own: ProxyStand) -> None:
