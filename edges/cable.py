@@ -16,7 +16,9 @@ from typing import Final, NamedTuple
 
 from netorch.compiler.base import Gateway, Peer, VpcView
 from netorch.model.addr import Prefix, parse_prefix
+from netorch.model.routing.mapped import active_aliases
 from netorch.model.routing.next_hop import gateway_mac
+from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.target import TargetKind
 from netorch.state.base import OUTSIDE, OVERLAY, KernelObject, Key
 from netorch.state.l3 import MAIN_TABLE, Neighbour, Route
@@ -145,9 +147,10 @@ def inside_filters(view: VpcView, near: str) -> list[TcFilter] | None:
 
 
 def _inside(view: VpcView) -> list[Prefix]:
-    """Return the ranges of the VPC and of its active peers, in which nobody outside is."""
+    """Return the ranges of the VPC, of its active peers and of their aliases, in which nobody outside is."""
     own = [parse_prefix(cidr) for cidr in (*view.vpc.cidrs, *view.vpc.ipv6_cidrs)]
-    return [*own, *(prefix for peer in view.of(Peer) for prefix in peer.ranges)]
+    aliases = active_aliases(view.of(PeeringConnection))
+    return [*own, *aliases, *(prefix for peer in view.of(Peer) for prefix in peer.ranges)]
 
 
 def tc_filter(vni: int, ifname: str, hook: str, step: int, match: Match | OtherPriority, action: Action) -> TcFilter:

@@ -54,6 +54,7 @@ from netorch.model.mapping import PublicMapping
 from netorch.model.outside.gateway import EgressOnlyInternetGateway, InternetGateway
 from netorch.model.routing.allowed import NOUNS
 from netorch.model.routing.next_hop import gateway_mac
+from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.target import TargetKind
 from netorch.model.vpc import Vpc
 from netorch.state.base import KernelObject
@@ -151,7 +152,7 @@ def _left_out(view: VpcView) -> str:
     return f"{noun}: {texts[0]}{more}; it is left out" if texts else ""
 
 
-_INPUTS: Final = frozenset({HostView, Vpc, Gateway, PublicMapping, Peer})
+_INPUTS: Final = frozenset({HostView, Vpc, Gateway, PublicMapping, Peer, PeeringConnection})
 
 
 class Internet:

@@ -34,7 +34,9 @@ from netorch.model.eni import Role
 from netorch.model.mapping import Reach
 from netorch.model.outside.vpn import inside_ends
 from netorch.model.routing.effective import ranges_of
+from netorch.model.routing.mapped import active_aliases
 from netorch.model.routing.next_hop import gateway_mac
+from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.reach import said_by_seats
 from netorch.model.routing.target import TargetKind
 from netorch.model.vpc import Vpc
@@ -112,8 +114,9 @@ def _gate(view: VpcView) -> Iterator[KernelObject]:
     name = gate_name(view.vni)
     sources = f"{name}.4"
     rules = (f"ip saddr @{sources} goto inward", "goto drop_unreached")
+    inside = [*_own(view), *active_aliases(view.of(PeeringConnection))]
     known = _disjoint([*reached, *(parse_prefix(f"{_far(end)}/32") for end in ends)])
-    elements = [each for prefix in known for each in _without(prefix, _own(view))]
+    elements = [each for prefix in known for each in _without(prefix, inside)]
     held = ChainSet(name=sources, spec="type ipv4_addr; flags interval", elements=tuple(map(_element, elements)))
     yield NftChain(vni=view.vni, name=name, rules=rules, sets=(held,))
 
@@ -180,6 +183,6 @@ GATEWAY_PART: Final = VpcPart(id="private.gateway", compile=_gateway, inputs=fro
 GATE_PART: Final = VpcPart(
     id="private.gate",
     compile=_gate,
-    inputs=frozenset({HostView, Vpc, Gateway, LocalTunnel, LocalVif, Reach}),
+    inputs=frozenset({HostView, Vpc, Gateway, LocalTunnel, LocalVif, PeeringConnection, Reach}),
     role=Role.EDGE,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from netorch.model.addr import BITS, Prefix, packed
+from netorch.model.addr import BITS, Prefix, packed, parse_prefix
 from netorch.model.security import ICMP, ICMPV6
 from netorch.state.base import OVERLAY, UNDERLAY
 from netorch.state.nft import NftChain, NftElement, PortChain
@@ -15,6 +15,7 @@ _VXLAN_FLAGS: Final = "0x8000000"  # "I": the VNI is valid; all else but the VNI
 _LINK_LOCAL: Final = "169.254.0.0/16"
 _LINK_LOCAL6: Final = "fe80::/10"
 _DISCOVERY: Final = "133-137"  # router and neighbour solicitation and advertisement, and redirects
+_ROUTER: Final = parse_prefix("192.0.0.8/32")  # in whose name routers without an address send errors: RFC 7600
 _REDIRECT: Final = 5  # of ICMP; of ICMPv6 it is a neighbour discovery message, which is never forwarded
 
 
@@ -95,6 +96,21 @@ def outside_chain(vni: int, inside: Iterable[Prefix]) -> NftChain:
     """Return the chain that accepts what an edge sends to a VPC from outside these ranges. Cost: O(ranges) for each packet."""
     rules = [f"{_inner_source(prefix)} goto drop_unverified" for prefix in inside]
     return NftChain(netns=UNDERLAY, family="ip", vni=vni, name=f"outside-{vni:06x}", rules=(*rules, "goto speaker"))
+
+
+def mapped_chain(vni: int, vtep: str, inside: Iterable[Prefix], aliases: Iterable[Prefix], others: NftChain | None) -> NftChain:
+    """Return the chain that accepts what an edge with mapped peering connections sends to a VPC.
+
+    That is what comes from `aliases` and is in none of the ranges `inside`. All else is decided as by `others`, the chain for
+    gateways of the VPC that are at this edge, too. Without it only routers' own errors are accepted.
+    """
+    rules = [f"{_inner_source(prefix)} goto drop_unverified" for prefix in inside]
+    rules += [f"{_inner_source(prefix)} goto speaker" for prefix in aliases]
+    rest = others.rules if others is not None else (f"{_inner_source(_ROUTER)} goto speaker", "goto drop_unverified")
+    name = f"outside-{vni:06x}-{packed(vtep).hex()}"
+    return NftChain(
+        netns=UNDERLAY, family="ip", vni=vni, name=name, rules=(*rules, *(rule for rule in rest if rule not in rules))
+    )
 
 
 def _inner_source(prefix: Prefix) -> str:

@@ -14,6 +14,8 @@ peers', whatever is mapped there. 192.0.0.8, in whose name routers without an ad
 The edges of a NAT gateway may send in the name of its private address, too, and those of an interface endpoint in the names of
 its addresses: in the consumer's VPC those of the endpoint, in the provider's that of its connection.
 
+An edge that carries a mapped peering connection speaks for the alias of the other VPC's range, and no other edge does.
+
 An active peer's host may send from the peer's addresses, with the VNI of the VPC that it sends to.
 """
 
@@ -38,11 +40,13 @@ from netorch.compiler.base import (
 )
 from netorch.compiler.interface_endpoint import EndpointEnd
 from netorch.compiler.nat import Nat
-from netorch.model.addr import Prefix
+from netorch.model.addr import Prefix, parse_prefix
 from netorch.model.eni import NetworkInterface, Role
 from netorch.model.mapping import GatewayMapping, Mapping, MoveDirection
 from netorch.model.outside.gateway import NatGateway
 from netorch.model.routing.effective import ranges_of
+from netorch.model.routing.peering import PeeringConnection
+from netorch.model.routing.target import TargetKind
 from netorch.model.services.endpoint_service import EndpointConnection
 from netorch.model.vpc import Vpc
 from netorch.state.base import KernelObject
@@ -79,11 +83,28 @@ def _speakers(view: VpcView) -> Iterator[KernelObject]:
     boxes = (box.mapping for box in view.of(Middlebox) if box.mapping is not None and not box.eni.source_dest_check)
     of_any = {vtep for mapping in boxes for vtep in _vteps(mapping, me)}
     yield from (nftgen.speaker(vtep, view.vni) for vtep in sorted(of_any))
-    edges = {seat.vtep for gateway in view.of(Gateway) for seat in gateway.seats if seat.host != me} - of_any
+    inside, aliases = _inside(view), _aliases(view)
+    mapped = {vtep: found for vtep, found in aliases.items() if vtep not in of_any}
+    gateways = (gateway for gateway in view.of(Gateway) if gateway.kind is not TargetKind.PEERING)
+    edges = {seat.vtep for gateway in gateways for seat in gateway.seats if seat.host != me} - of_any
     if edges:
-        chain = nftgen.outside_chain(view.vni, _inside(view))
+        chain = nftgen.outside_chain(view.vni, _merged([*inside, *(prefix for found in aliases.values() for prefix in found)]))
         yield chain
-        yield from (nftgen.speaker(vtep, view.vni, chain.name) for vtep in sorted(edges))
+        yield from (nftgen.speaker(vtep, view.vni, chain.name) for vtep in sorted(edges - mapped.keys()))
+    for vtep, found in sorted(mapped.items()):
+        own = nftgen.mapped_chain(view.vni, vtep, inside, found, chain if vtep in edges else None)
+        yield own
+        yield nftgen.speaker(vtep, view.vni, own.name)
+
+
+def _aliases(view: VpcView) -> dict[str, list[Prefix]]:
+    """Return the aliases that the edges of mapped peering connections speak for, by VTEP, but for this host's own."""
+    found: dict[str, list[Prefix]] = {}
+    for connection in view.of(PeeringConnection):
+        for seat in connection.seats if connection.gateway is not None else ():
+            if seat.host != view.host.host.name:
+                found.setdefault(seat.vtep, []).append(parse_prefix(connection.peer.alias))
+    return {vtep: _merged(prefixes) for vtep, prefixes in found.items()}
 
 
 def _translators(view: VpcView) -> Iterator[KernelObject]:
@@ -106,7 +127,12 @@ def _in_the_name(view: VpcView, gateway: Gateway, addresses: Iterable[str]) -> I
 
 def _inside(view: VpcView) -> list[Prefix]:
     """Return the ranges of the VPC and of its active peers, without those that another one holds."""
-    found = {*ranges_of(view.vpc), *(prefix for peer in view.of(Peer) for prefix in peer.ranges)}
+    return _merged([*ranges_of(view.vpc), *(prefix for peer in view.of(Peer) for prefix in peer.ranges)])
+
+
+def _merged(prefixes: Iterable[Prefix]) -> list[Prefix]:
+    """Return prefixes in order, without those that another one holds."""
+    found = set(prefixes)
     return [prefix for prefix in sorted(found) if not any(other != prefix and other.contains(prefix) for other in found)]
 
 
@@ -136,7 +162,11 @@ class Verify:
     reads: Final[frozenset[type]] = frozenset({Mapping, NetworkInterface, GatewayMapping, NatGateway, EndpointConnection})
     parts: Final[tuple[Part, ...]] = (
         HostPart(id="verify.host", compile=_table),
-        VpcPart(id="verify.speakers", compile=_speakers, inputs=frozenset({HostView, Vpc, Peer, Middlebox, Gateway})),
+        VpcPart(
+            id="verify.speakers",
+            compile=_speakers,
+            inputs=frozenset({HostView, Vpc, Peer, Middlebox, Gateway, PeeringConnection}),
+        ),
         VpcPart(id="verify.nat", compile=_translators, inputs=frozenset({HostView, Nat})),
         VpcPart(id="verify.endpoints", compile=_endpoints, inputs=frozenset({HostView, EndpointEnd})),
         MappingPart(id="verify.mapping", compile=_rights, inputs=frozenset({HostView, LocalPeer})),

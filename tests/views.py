@@ -34,6 +34,7 @@ from netorch.model.mapping import Mapping as EniMapping
 from netorch.model.mapping import PublicMapping, Reach
 from netorch.model.outside.endpoint import VpcEndpoint
 from netorch.model.outside.vpn import VirtualPrivateGateway
+from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import Subnet, Vpc
 
@@ -59,6 +60,7 @@ def make_view(
     egress_only: Iterable[EgressOnly] = (),
     endpoints: Iterable[EndpointEnd | Backend] = (),
     public: Iterable[PublicMapping] = (),
+    connections: Iterable[PeeringConnection] = (),
     private: Iterable[LocalTunnel | LocalVif | VirtualPrivateGateway | Reach] = (),
     zone: int = 1,
     mtus: Mapping[str, int] | None = None,
@@ -84,6 +86,7 @@ def make_view(
             EgressOnly: tuple(egress_only),
             PublicMapping: tuple(public),
             VpcEndpoint: (),
+            PeeringConnection: tuple(connections),
             **{kind: tuple(found for found in ends if type(found) is kind) for kind in (EndpointEnd, Backend)},
             **{
                 kind: tuple(found for found in linked if type(found) is kind)

@@ -16,10 +16,11 @@ from typing import Final
 
 import msgspec
 
+from netorch.agent.indexes.dirty import Dirty
 from netorch.agent.moves import Moves
 from netorch.agent.numbers import Numbers
 from netorch.agent.problems import DISPUTE, VIEW, Problems
-from netorch.agent.records import Dirty, Records
+from netorch.agent.records import Records
 from netorch.agent.slices import Slice
 from netorch.agent.views import Views
 from netorch.compiler.base import (

@@ -14,10 +14,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence, Set
 import msgspec
 
 from netorch.agent.compilation import Compilation
+from netorch.agent.indexes.dirty import Dirty
 from netorch.agent.moves import Moves
 from netorch.agent.numbers import Numbers
 from netorch.agent.problems import VIEW, Problems, by_slice
-from netorch.agent.records import Dirty, Records
+from netorch.agent.records import Records
 from netorch.agent.slices import Objects, Slice
 from netorch.compiler.base import Compiler, HostView, Middlebox, Phase, VpcView
 from netorch.drivers.base import Gone, Kernel, KernelEvent, Lost, Seen, UnderlayChanged

@@ -12,8 +12,7 @@ from collections.abc import Collection, Set
 from contextlib import suppress
 from typing import Final
 
-import msgspec
-
+from netorch.agent.indexes.dirty import Dirty
 from netorch.agent.indexes.elastic_ips import ElasticIps
 from netorch.agent.indexes.endpoint_ends import consumers_of
 from netorch.agent.indexes.handovers import Handovers
@@ -46,21 +45,6 @@ from netorch.records.mirror import Mirror, RecordChange, WatchedVpc
 _NAMED: Final = 3  # in a sentence
 
 
-class Dirty(msgspec.Struct, kw_only=True):
-    """What a change of records asks for. `mappings` maps (vni, address) to the mapping that was compiled before."""
-
-    host: bool = False
-    kinds: dict[int, set[type]] = msgspec.field(default_factory=dict)  # VNI -> the kinds of its records that changed
-    mappings: dict[tuple[int, str], Mapping | None] = msgspec.field(default_factory=dict)
-    terminations: set[tuple[int, str]] = msgspec.field(default_factory=set)  # (VNI, group) of which connections are to end
-    handed_over: set[str] = msgspec.field(default_factory=set)  # interfaces whose connections have come
-    ended: set[tuple[int, str]] = msgspec.field(default_factory=set)  # (VNI, address) of which a VPC's connections are to end
-
-    def mark(self, vni: int, *kinds: type) -> None:
-        """Note that records of a VPC have changed; `Phase` stands for where its interfaces are, `Identity` for their groups."""
-        self.kinds.setdefault(vni, set()).update(kinds)
-
-
 class Records(Mirror):
     """Everything this host knows from the store."""
 
@@ -79,6 +63,7 @@ class Records(Mirror):
         self.prefix_changes = 0
         self.underlay_mtus = UnderlayMtus()
         self.peerings = Peerings()
+        self.mapped = Peerings()  # the mapped connections that this host, an edge, carries
         self.seats = Seats()
         self.handovers = Handovers()
         self.private_ends = PrivateEnds(host_name)
@@ -103,11 +88,14 @@ class Records(Mirror):
         self._middleboxes.pop(vni, None)
         self.seats.forget(vni)
         self.private_ends.gateways.pop(vni, None)
-        for address, mapping in records.mappings.items() if records is not None else ():
+        if records is None:
+            return None
+        for address, mapping in records.mappings.items():
             self.moving.pop((vni, address), None)
             self.underlay_mtus.follow((vni, address), mapping.record, None)
-        for gateway, mapping_of_gateway in records.of(GatewayMapping).items() if records is not None else ():
-            self.underlay_mtus.follow((vni, gateway), mapping_of_gateway.record, None)
+        mapped = (found.gateway for found in records.each(PeeringConnection) if found.gateway is not None)
+        for gateway in (*records.each(GatewayMapping), *mapped):
+            self.underlay_mtus.follow((vni, gateway.gateway), gateway, None)
         return records
 
     def forget_statuses(self, watched: Collection[str]) -> None:
@@ -241,12 +229,13 @@ class Records(Mirror):
             self._placements_of.setdefault(vni, {})[resource_id] = why_not_carried(key, resource_id, value)
             if is_first:
                 self._come_or_gone(vni)
-            return
-        self.placements.discard(resource_id)
-        others = self._placements_of.get(vni, {})
-        others.pop(resource_id, None)
-        if not others and self._placements_of.pop(vni, None) is not None:
-            self._come_or_gone(vni)
+        else:
+            self.placements.discard(resource_id)
+            others = self._placements_of.get(vni, {})
+            others.pop(resource_id, None)
+            if not others and self._placements_of.pop(vni, None) is not None:
+                self._come_or_gone(vni)
+        self._set_mapped(vni)
 
     def _come_or_gone(self, vni: int) -> None:
         """Take note of a VPC that has something on this host now, or nothing any more."""
@@ -255,11 +244,17 @@ class Records(Mirror):
         for other in self.peerings.peered_with(vni):
             self.dirty.mark(other, LocalPeer)
 
+    def _set_mapped(self, vni: int) -> None:
+        """Take note of the mapped connections of a VPC that this host is to carry."""
+        known = self.vpcs[vni].each(PeeringConnection) if vni in self.vpcs else ()
+        for peer in self.mapped.update(vni, (found for found in known if found.gateway and found.id in self.placements)):
+            self._follow(peer)
+
     def _set_peers(self, vni: int) -> None:
         """Take note of a VPC's active peers; they count while something of it is here."""
-        records = self.vpcs.get(vni) if vni in self._placements_of else None
+        known = self.vpcs[vni].each(PeeringConnection) if vni in self._placements_of and vni in self.vpcs else ()
         before = self.peerings.of(vni)
-        for peer in self.peerings.update(vni, records.each(PeeringConnection) if records is not None else ()):
+        for peer in self.peerings.update(vni, (found for found in known if found.is_native)):
             if peer in before and peer in self.vpcs:
                 self.dirty.ended |= {(vni, address) for address in self.vpcs[peer].mappings}
             self._follow(peer)
@@ -270,7 +265,7 @@ class Records(Mirror):
         """Follow the records of a VPC if it is to be carried, else no longer."""
         prefixes = {keys.vpc_prefix(vni), keys.map_prefix(vni)}
         self.prefix_changes += 1
-        if vni in self._placements_of or self.peerings.peered_with(vni):
+        if vni in self._placements_of or self.peerings.peered_with(vni) or self.mapped.peered_with(vni):
             self._carried.add(vni)
             self.prefixes |= prefixes
         else:
@@ -299,6 +294,10 @@ class Records(Mirror):
             self.dirty.mark(consumer, Backend)
         if change.of is PeeringConnection:
             self._set_peers(vni)
+            self._set_mapped(vni)
+            was, now = (found.gateway if found is not None else None for found in (change.before, change.after))
+            self.seats.update(vni, change.name, now)
+            self.underlay_mtus.follow((vni, change.name), was, now)
         elif change.of is Vpc:
             for other in self.peerings.peered_with(vni):
                 self.dirty.mark(other, Peer)

@@ -194,7 +194,9 @@ class Views:
     def _carried(self, vni: int) -> Iterable[Gateway]:
         """Yield all of a VPC that edges carry."""
         seats, mtus = self._records.seats, self._records.underlay_mtus.mtus
-        for mapping in _by_id(self._records.vpcs[vni], GatewayMapping):
+        records = self._records.vpcs[vni]
+        mapped = (found.gateway for found in _by_id(records, PeeringConnection))
+        for mapping in (*_by_id(records, GatewayMapping), *(found for found in mapped if found is not None)):
             if mapping.seats:
                 seat, ways = seats.seat_of(self._records.host_name, mapping), seats.ways_of(mapping)
                 # Routes to an edge have no MTU of their own, so those by which packets go either way have the smaller one.
@@ -327,7 +329,7 @@ class Views:
 
 # What is made with more than the VPC's own records.
 _LINKED: Final[dict[type, tuple[Set[type], Callable[[Views, int, Phases], Iterable[Any]]]]] = {
-    Gateway: (frozenset({Gateway, GatewayMapping}), Views.gateways),
+    Gateway: (frozenset({Gateway, GatewayMapping, PeeringConnection}), Views.gateways),
     Nat: (frozenset({Gateway, GatewayMapping, NatGateway, NetworkInterface, Subnet}), Views.nats),
     EgressOnly: (_OF_EGRESS_ONLY, Views.egress_only),
     EndpointEnd: (_OF_ENDS, Views.endpoint_ends),

@@ -141,8 +141,15 @@ def _nowhere(view: VpcView, table: TableRoutes, route: Effective, kind: str, met
 
 
 def _peering(view: VpcView, table: TableRoutes, route: Effective) -> Iterator[KernelObject]:
-    """Yield a black hole: the peer's addresses are in the table one by one, and nothing else is reached by the connection."""
-    yield _nowhere(view, table, route, BLACKHOLE, PEERING_METRIC)
+    """Yield a black hole: the peer's addresses are in the table one by one, and nothing else is reached by the connection.
+
+    A mapped connection is a gateway, for IPv4.
+    """
+    gateway = next((gateway for gateway in view.of(Gateway) if gateway.id == route.target.id), None)
+    if route.prefix.version == 4 and gateway is not None and not gateway.is_at(view.host.host.name):
+        yield from _way_out(view, table, route, gateway_mac(gateway.id), gateway.underlay_mtu)
+    else:
+        yield _nowhere(view, table, route, BLACKHOLE, PEERING_METRIC)
 
 
 _WAYS: Final[Mapping[TargetKind, Way]] = {

@@ -9,7 +9,7 @@ from netorch.model.ids import is_id
 from netorch.model.mapping import Reach
 from netorch.model.outside.gateway import NatGateway
 from netorch.model.routing.effective import effective, overrides, ranges_of, ranges_of_subnet
-from netorch.model.routing.peering import PeeringConnection, PeeringStatus
+from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.reach import learned
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet
@@ -33,8 +33,8 @@ def policy_index_of(*vpcs: VpcRecords) -> PolicyIndex:
 
 
 def peers_of(records: VpcRecords, vpcs: Mapping[int, VpcRecords]) -> dict[str, VpcRecords]:
-    """Return a VPC's active peers among some VPCs, by the id of the connection."""
-    active = [half for half in records.each(PeeringConnection) if half.status is PeeringStatus.ACTIVE]
+    """Return a VPC's active peers, those by mapped connections apart, among some VPCs, by the id of the connection."""
+    active = [half for half in records.each(PeeringConnection) if half.is_native]
     return {half.id: vpcs[half.peer_vni] for half in active if half.peer_vni in vpcs}
 
 

@@ -272,10 +272,15 @@ DEFAULT_ACL = NetworkAclDecl(name=DEFAULT_NAME, ingress=_EVERYTHING, egress=_EVE
 
 
 class PeeringDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A peering connection of the VPC. It is accepted at once where who applies the file may act for both VPCs."""
+    """A peering connection of the VPC. It is accepted at once where who applies the file may act for both VPCs.
+
+    A mapped one has RANGE=ALIAS for both VPCs: what a range of each is for the other one.
+    """
 
     name: str
     peer: str  # the other VPC: its name, owner/name, or its id
+    map_own: str = ""
+    map_peer: str = ""
     tags: Tags = {}
 
 

@@ -196,7 +196,7 @@ def vpc_cidr(text: str) -> Prefix | Violation:
         return prefix
     if not VPC_LENGTHS[0] <= prefix.length <= VPC_LENGTHS[1]:
         return Violation(f"{text} is a /{prefix.length}", f"a VPC's CIDR is a /{VPC_LENGTHS[0]} to /{VPC_LENGTHS[1]}")
-    return _unusable(prefix) or prefix
+    return unusable(prefix) or prefix
 
 
 def subnet_cidr(text: str) -> Prefix | Violation:
@@ -229,7 +229,8 @@ def subnet_ipv6_cidr(text: str) -> Prefix | Violation:
     return prefix
 
 
-def _unusable(prefix: Prefix) -> Violation | None:
+def unusable(prefix: Prefix) -> Violation | None:
+    """Return why an IPv4 range cannot be used inside a VPC."""
     for block, why in _UNUSABLE_V4:
         if block.contains(prefix):
             return Violation(f"{prefix} is inside {block}: {why}", "choose another one, e.g. inside 10.0.0.0/8")

@@ -140,6 +140,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         limit="ActiveVpcPeeringConnectionPerVpcLimitExceeded",
         check=members.check_peering,
         unique_names=False,  # the accepter may give none
+        placed=True,  # a mapped one, on edges
         shared_with=lambda connection: connection.peer_vni,
         goes_along=lambda connection: True,
     ),
@@ -346,10 +347,14 @@ def kind_of(of: type[T]) -> Kind[T]:
 
 
 def keys_of(record: Any) -> list[str]:  # noqa: ANN401 - anything that a VPC has
-    """Return the keys at which something of a VPC is stored: what two VPCs share, with each of them."""
+    """Return the keys at which something of a VPC is stored: what two VPCs share, with each of them.
+
+    Of a mapped peering connection there are also those that ask edges to carry it: who deletes it deletes these, too.
+    """
     kind = BY_TYPE[type(record)]
     vnis = [record.vni, kind.shared_with(record)] if kind.shared_with is not None else [record.vni]
-    return [keys.member(vni, record.id) for vni in vnis]
+    seats = record.seats if isinstance(record, PeeringConnection) else ()
+    return [*(keys.member(vni, record.id) for vni in vnis), *(keys.placement(seat.host, record.id) for seat in seats)]
 
 
 def of_vpc() -> Iterator[Kind[Any]]:

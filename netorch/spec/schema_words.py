@@ -19,6 +19,7 @@ NAME: Final[Schema] = {"pattern": rules.NAME_PATTERN}
 ADDRESS: Final[Schema] = {"pattern": f"^{IPV4}$"}
 ADDRESS6: Final[Schema] = {"pattern": f"^{IPV6}$"}
 CIDR: Final[Schema] = {"pattern": f"^{IPV4}/(1[6-9]|2[0-8])$", "examples": ["10.0.0.0/16"]}
+MAPPED_RANGE: Final = f"^{IPV4}/[0-9]{{1,2}}={IPV4}/[0-9]{{1,2}}$"
 VLAN: Final[Schema] = {"minimum": 1, "maximum": VLAN_LAST}
 PROTOCOL: Final[Schema] = {"description": "tcp, udp, icmp, icmpv6, all, or a number from 0 to 255."}
 PORTS: Final[Schema] = {

@@ -9,6 +9,7 @@ import msgspec
 from edges.internet import Internet
 from edges.nat import NatCompiler
 from edges.outside import Outside
+from edges.peering.mapped import MappedPeering
 from edges.skeleton import EdgeSkeleton
 from netorch.compiler.base import (
     Compiler,
@@ -31,16 +32,18 @@ from netorch.compiler.ports import PortCompiler, kept_keys
 from netorch.compiler.registry import Objects, compile_host, compile_slice
 from netorch.compiler.tables import local_tables, routes_to_peers, subnets_apart, table_routes
 from netorch.compiler.vrf import VrfCompiler
-from netorch.model.eni import Attachment, Host, Instance, NetworkInterface, Role, Uplink
+from netorch.model.eni import Host, Instance, NetworkInterface, Role, Uplink
 from netorch.model.ids import make_id
 from netorch.model.mapping import GatewayMapping, Mapping, Move, MoveDirection, PublicMapping, Seat
 from netorch.model.outside.public import AddressPool
 from netorch.model.routing.effective import ranges_of
 from netorch.model.routing.next_hop import gateway_mac
+from netorch.model.routing.peering import PeeringConnection, PeeringStatus, PeerVpc
 from netorch.model.routing.seats import seat_for
 from netorch.model.security import DEFAULT_NAME, AclEntry, NetworkAcl
 from netorch.model.vpc import TABLE_NUMBER_LAST, RouteTable, Subnet, Vpc, VpcRoute
 from netorch.state.base import Key
+from tests.golden.cases import EniCase, MappedCase, NatCase, SubnetCase
 from tests.views import make_view
 
 COMPILERS: Sequence[Compiler] = (
@@ -51,42 +54,8 @@ COMPILERS: Sequence[Compiler] = (
     Outside(),
     Internet(),
     NatCompiler(),
+    MappedPeering(),
 )
-
-
-class MoveCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The other host of a moving interface."""
-
-    direction: MoveDirection
-    host: str
-
-
-class EniCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An interface with its instance. `plugged`: the port is already where the interface moves to."""
-
-    subnet: str
-    address: str
-    host: str
-    ipv6_address: str = ""
-    attachment: Attachment = Attachment.NETNS
-    netns: str = ""
-    move: MoveCase | None = None
-    plugged: bool = False
-
-
-class SubnetCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A subnet."""
-
-    cidr: str
-    ipv6_cidr: str = ""
-    route_table: str = ""  # a name; nothing: the main one
-
-
-class NatCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A NAT gateway, which the VPC's seats carry."""
-
-    subnet: str
-    address: str
 
 
 class VpcCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -221,6 +190,7 @@ class CloudCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hosts: dict[str, str]
     vpcs: tuple[VpcCase, ...]
     peerings: tuple[tuple[int, int], ...] = ()
+    mapped: tuple[MappedCase, ...] = ()
     silent: tuple[str, ...] = ()
     mtus: dict[str, int] = {}
     uplinks: dict[str, Uplink] = {}
@@ -229,6 +199,26 @@ class CloudCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def peers_of(self, vpc: VpcCase) -> list[VpcCase]:
         """Return the active peers of a VPC."""
         return [other for other in self.vpcs if {(vpc.vni, other.vni), (other.vni, vpc.vni)} & set(self.peerings)]
+
+    def mapped_of(self, vpc: VpcCase) -> list[PeeringConnection]:
+        """Return the mapped connections of a VPC, as it has them."""
+        return [
+            PeeringConnection(
+                id=connection_id(case.requester, case.accepter),
+                vni=vpc.vni,
+                requester=self._end(case.requester, case.aliases[0]),
+                accepter=self._end(case.accepter, case.aliases[1]),
+                status=PeeringStatus.ACTIVE,
+                expires=0,
+                seats=tuple(Seat(host=name, vtep=self.hosts[name]) for name in case.seats),
+            )
+            for case in self.mapped
+            if vpc.vni in (case.requester, case.accepter)
+        ]
+
+    def _end(self, vni: int, alias: str) -> PeerVpc:
+        vpc = next(vpc for vpc in self.vpcs if vpc.vni == vni)
+        return PeerVpc(id=vpc.record().id, owner="o", range=vpc.cidrs[0], alias=alias)
 
 
 def connection_id(*vnis: int) -> str:
@@ -253,7 +243,8 @@ def vpc_view(cloud: CloudCase, vpc: VpcCase, host: str) -> VpcView | None:
         if (phase := _phase(case, host)) is not None
     )
     here = [peer for peer in cloud.peers_of(vpc) if _is_here(peer, host)]
-    if not here and not _is_here(vpc, host):
+    carries = any(seat.host == host for half in cloud.mapped_of(vpc) for seat in half.seats)
+    if not here and not carries and not _is_here(vpc, host):
         return None
     return make_view(
         host_view(cloud, host),
@@ -268,6 +259,7 @@ def vpc_view(cloud: CloudCase, vpc: VpcCase, host: str) -> VpcView | None:
         egress_only=_egress_only(cloud, vpc, host),
         acls=[_default_acl(vpc)],
         public=vpc.translations(),
+        connections=cloud.mapped_of(vpc),
     )
 
 
@@ -277,6 +269,8 @@ def _gateways(cloud: CloudCase, vpc: VpcCase, host: str) -> Iterator[Gateway]:
     if vpc.seats:
         yield _gateway(cloud, vpc, vpc.gateway_id, vpc.seats, host)
     yield from (nat.gateway for nat in _nats(cloud, vpc, host))
+    for half in cloud.mapped_of(vpc):
+        yield _gateway(cloud, vpc, half.id, [seat.host for seat in half.seats], host)
 
 
 def _nats(cloud: CloudCase, vpc: VpcCase, host: str) -> Iterator[Nat]:
@@ -330,6 +324,7 @@ def _routes(cloud: CloudCase, vpc: VpcCase, host: str) -> list[TableRoutes]:
     targets = {vpc.eni(name).id for name in vpc.enis} | {connection_id(vpc.vni, peer.vni) for peer in cloud.peers_of(vpc)}
     targets |= {vpc.gateway_id, vpc.nat_id} if vpc.seats else set()
     targets |= {vpc.egress_only_id} if vpc.egress_only else set()
+    targets |= {half.id for half in cloud.mapped_of(vpc)}
     used = [vpc.table(name) for name in _used(vpc, host)]
     return [*table_routes(vpc.record(), used, _tables(vpc, host), targets, {})]
 

@@ -15,7 +15,8 @@ import yaml
 
 from netorch.plan.diff import diff
 from netorch.plan.explain import explain, explain_state
-from tests.golden.clouds import CloudCase, EniCase, SubnetCase, VpcCase, compiled, kept
+from tests.golden.cases import EniCase, SubnetCase
+from tests.golden.clouds import CloudCase, VpcCase, compiled, kept
 
 T = TypeVar("T")
 

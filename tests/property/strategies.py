@@ -16,7 +16,8 @@ from netorch.state.l2 import Fdb
 from netorch.state.l3 import Neighbour, Route
 from netorch.state.link import IncompleteLink, TapPort, VethPort, Vrf, Vxlan
 from netorch.state.nft import NftElement, NftTable
-from tests.golden.clouds import CloudCase, EniCase, MoveCase, SubnetCase, VpcCase
+from tests.golden.cases import EniCase, MoveCase, SubnetCase
+from tests.golden.clouds import CloudCase, VpcCase
 from tests.property.dict_kernel import DictKernel
 
 HOSTS = {"hv1": "192.0.2.11", "hv2": "192.0.2.12", "hv3": "192.0.2.13"}

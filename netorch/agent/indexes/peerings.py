@@ -1,7 +1,8 @@
-"""Which VPCs are active peers of those that have something on this host.
+"""Which VPCs are active peers of those that have something on this host: by native connections, or by mapped ones.
 
 A host follows the peers of its VPCs, and carries them too: packets to a peer's interface on another host leave by the peer's own
-VXLAN device. It goes no further than that: peers of a VPC that is here for its peers' sake only do not count.
+VXLAN device. It goes no further than that: peers of a VPC that is here for its peers' sake only do not count. An edge that
+carries a mapped connection carries both VPCs.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
-from netorch.model.routing.peering import PeeringConnection, PeeringStatus
+from netorch.model.routing.peering import PeeringConnection
 
 _NOBODY: Final[frozenset[int]] = frozenset()
 _NONE: Final[Mapping[int, str]] = {}
@@ -31,8 +32,8 @@ class Peerings:
         return self._peered_with.get(vni, _NOBODY)
 
     def update(self, vni: int, connections: Iterable[PeeringConnection]) -> list[int]:
-        """Take in all connections of a VPC, none when it has nothing here; return the peers that came or went."""
-        now = {found.peer_vni: found.id for found in connections if found.status is PeeringStatus.ACTIVE}
+        """Take in the connections of a VPC that count, none when it has nothing here; return the peers that came or went."""
+        now = {found.peer_vni: found.id for found in connections}
         before = self._of.pop(vni, {})
         if now:
             self._of[vni] = now

@@ -9,7 +9,7 @@ from collections.abc import Sequence, Set
 
 import msgspec
 
-from netorch.agent.records import Dirty
+from netorch.agent.indexes.dirty import Dirty
 from netorch.drivers.base import KernelEvent
 from netorch.store.base import Store
 

@@ -31,15 +31,15 @@ from netorch.agent.snapshot import Snapshot
 from netorch.agent.tasks.base import Task, Turn
 from netorch.compiler.base import Phase
 from netorch.drivers.base import ConnectionTracker
-from netorch.errors import KernelError
+from netorch.errors import KernelError, UnreadableRecord
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import vni_of
 from netorch.model.mapping import Mapping as EniMapping
-from netorch.model.routing.peering import PeeringConnection, PeeringStatus
+from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import Direction, NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import Subnet
 from netorch.records import keys
-from netorch.records.codec import UNREADABLE
+from netorch.records.codec import UNREADABLE, parse_value
 from netorch.records.flows import HandedOver
 from netorch.records.kinds import mapped
 from netorch.state.flow import BEGINNER_TRACKS, OTHER_END_TRACKS, Flow, uncounted
@@ -239,10 +239,10 @@ def _owner(value: bytes) -> str:
 
 def _active_peer(value: bytes) -> int | None:
     try:
-        found = msgspec.json.decode(value, type=PeeringConnection)
-    except UNREADABLE:
+        found = parse_value("", value, PeeringConnection)
+    except UnreadableRecord:
         return None
-    return found.peer_vni if found.status is PeeringStatus.ACTIVE else None
+    return found.peer_vni if found.is_native else None
 
 
 def _terminations(value: bytes) -> int:

@@ -6,8 +6,9 @@ from collections.abc import Set
 
 from netorch.agent.flowlog.logger import FlowLogger
 from netorch.agent.flowlog.targets import targets_of
+from netorch.agent.indexes.dirty import Dirty
 from netorch.agent.reconcile import Reconciler
-from netorch.agent.records import Dirty, Records
+from netorch.agent.records import Records
 from netorch.agent.tasks.base import Task, Turn
 from netorch.model.flow_log import FlowLog
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from netorch.control.actions.peerings import PeeringInfo
 
 # The id is in every list: the accepter has no other name for a request.
-COLUMNS = Columns(("id", "name", "vpc", "peer", "status", "peer_ranges"), ("requester", "accepter", "expires", "tags"))
+COLUMNS = Columns(("id", "name", "vpc", "peer", "status", "peer_ranges"), ("requester", "accepter", "edges", "expires", "tags"))
 
 
 @click.group()
@@ -39,6 +39,7 @@ def row(info: PeeringInfo) -> dict[str, Any]:
         "peer_ranges": list(info.peer_ranges),
         "requester": msgspec.to_builtins(connection.requester),
         "accepter": msgspec.to_builtins(connection.accepter),
+        "edges": [seat.host for seat in connection.seats],
         "expires": datetime.fromtimestamp(connection.expires, UTC).isoformat() if is_request else "",
         "tags": connection.tags,
     }
@@ -74,25 +75,53 @@ add_delete(
 )
 
 
+def _mapped(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[str, str] | None:
+    """Return the range and the alias of a text. Raises click.BadParameter."""
+    from netorch.model.routing.mapped import read_ranges
+    from netorch.model.rules import Violation
+
+    found = read_ranges(text) if text is not None else None
+    if isinstance(found, Violation):
+        raise click.BadParameter(f"{found.what}; {found.fix}")
+    return found
+
+
 @command.command()
 @click.argument("name")
 @click.option("--vpc", required=True, help="The VPC that asks.", shell_complete=complete("vpc"))
 @click.option("--peer", required=True, help="The other VPC; another owner's by its id.", shell_complete=complete("vpc"))
+@click.option("--map-own", metavar="RANGE=ALIAS", help="A range of the VPC, and what it is for the other one.", callback=_mapped)
+@click.option("--map-peer", metavar="RANGE=ALIAS", help="A range of the other VPC, and what it is here.", callback=_mapped)
 @tag_option
 @output_option
 @action
 @click.pass_context
-def request(context: click.Context, session: Session, name: str, vpc: str, peer: str, tags: dict[str, str], output: str) -> None:
+def request(
+    context: click.Context,
+    session: Session,
+    name: str,
+    vpc: str,
+    peer: str,
+    map_own: tuple[str, str] | None,
+    map_peer: tuple[str, str] | None,
+    tags: dict[str, str],
+    output: str,
+) -> None:
     """Ask for a peering connection with another VPC.
 
     Its owner accepts or rejects the request, which expires after seven days. Until then the VPC that asks gets no new range.
+
+    With --map-own and --map-peer both VPCs may have the same ranges: edges translate addresses one to one.
 
     Exit code 2: the request has failed, because the VPCs' ranges overlap.
     """
     from netorch.control.actions.peerings import request_peering
 
+    if (map_own is None) != (map_peer is None):
+        raise click.UsageError("--map-own and --map-peer go together: a mapped connection has a range and an alias of both VPCs")
+    ranges = (map_own, map_peer) if map_own is not None and map_peer is not None else None
     vpc_id, peer_id = session.id_of("vpc", vpc), _peer_id(session, peer)
-    made = request_peering(session.store, session.caller, vpc_id, peer_id, name=name, tags=tags)
+    made = request_peering(session.store, session.caller, vpc_id, peer_id, name=name, ranges=ranges, tags=tags)
     _show(context, session, made, output)
 
 

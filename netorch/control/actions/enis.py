@@ -25,6 +25,7 @@ from netorch.model.ids import port_name, vni_of
 from netorch.model.mapping import Mapping
 from netorch.model.outside.gateway import GATEWAYS
 from netorch.model.routing.next_hop import target_hop
+from netorch.model.routing.peering import PeeringConnection
 from netorch.model.vpc import Subnet, Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -35,7 +36,7 @@ from netorch.records.read import Stored, mappings_of, read, read_all
 from netorch.store.alloc import mac_address
 from netorch.store.base import Store
 
-_TARGETS: Final = (NetworkInterface, *GATEWAYS)  # what routes lead to, but for peering connections
+_TARGETS: Final = (NetworkInterface, PeeringConnection, *GATEWAYS)  # what routes lead to
 
 
 def mac_key(vni: int, mac: str) -> str:
@@ -107,7 +108,7 @@ def room_for_interfaces(store: Store, vpc: Vpc, count: int) -> set[str]:
 
 
 def target_ids(store: Store, vni: int) -> list[str]:
-    """Return the ids of the interfaces and gateways of a VPC, which routes may lead to."""
+    """Return the ids of the interfaces, gateways and peering connections of a VPC, which routes may lead to."""
     prefixes = (keys.resources(vni, kind_of(kind).prefix) for kind in _TARGETS)
     return [kv.key.rpartition("/")[2] for prefix in prefixes for kv in store.list(prefix).kvs]
 

@@ -12,13 +12,18 @@ from contextlib import suppress
 
 import msgspec
 
+from netorch.control.actions.enis import target_ids
 from netorch.control.base import checks
+from netorch.control.base.pairs import Pair, choose_pair, place_on
 from netorch.control.base.peers import connections_of, sweep
 from netorch.control.base.quotas import check_room, quotas_of
 from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError, UnreadableRecord
 from netorch.model.ids import is_id, vni_of
+from netorch.model.mapping import Seat
 from netorch.model.routing.effective import ranges_of
+from netorch.model.routing.mapped import ranges_problem
+from netorch.model.routing.next_hop import clashes
 from netorch.model.routing.peering import (
     REQUEST_S,
     PeeringConnection,
@@ -34,6 +39,11 @@ from netorch.records.errors import duplicate_name, invalid, not_found
 from netorch.records.read import Stored, get, read, read_all, read_vpc, seen_vpc
 from netorch.store.base import Store
 
+Ranges = tuple[
+    tuple[str, str], tuple[str, str]
+]  # of a mapped connection: a range and its alias, the requester's and the accepter's
+Side = tuple[Vpc, list[PeeringConnection]]  # a VPC with its connections
+
 
 class PeeringInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A peering connection as one of its VPCs has it."""
@@ -41,19 +51,26 @@ class PeeringInfo(msgspec.Struct, frozen=True, kw_only=True):
     connection: PeeringConnection
     vpc: Vpc  # that one
     status: PeeringStatus
-    peer_ranges: tuple[str, ...]  # the other VPC's, while the connection is active
+    peer_ranges: tuple[str, ...]  # the other VPC's, or its alias, while the connection is active
 
 
 def request_peering(
-    store: Store, caller: Caller, vpc_id: str, peer_id: str, *, name: str, tags: Tags | None = None
+    store: Store,
+    caller: Caller,
+    vpc_id: str,
+    peer_id: str,
+    *,
+    name: str,
+    ranges: Ranges | None = None,
+    tags: Tags | None = None,
 ) -> PeeringConnection:
     """Return a new request for a peering connection of a VPC of the caller's with another VPC, whoever owns that.
 
-    It has failed already if the VPCs' ranges overlap, as in EC2.
+    With `ranges` it is a mapped one. Another has failed already if the VPCs' ranges overlap, as in EC2.
 
     Raises:
       ApiError: InvalidVpcID.NotFound, VpcPeeringConnectionAlreadyExists, OutstandingVpcPeeringConnectionLimitExceeded of either
-        VPC, InvalidParameterValue for a VPC with itself, or a bad or taken name.
+        VPC, InvalidParameterValue for a VPC with itself, a bad or taken name, or ranges that cannot be mapped.
     """
 
     def decide() -> tuple[Writes, PeeringConnection]:
@@ -65,8 +82,11 @@ def request_peering(
         _refuse_name(own, name, "", caller)
         check_requests(store, caller, vpc.record, [found for found in own if found.requested_here])
         check_requests(store, caller, peer.record, [found for found in theirs if not found.requested_here])
-        made = new_request(caller, vpc.record, peer.record, name, checks.tags(where, tags), own + theirs)
-        if overlap(ranges_of(vpc.record), ranges_of(peer.record)):
+        wanted = Wanted(name=name, tags=checks.tags(where, tags), ranges=ranges)
+        targets = [found for end in (vpc, peer) for found in target_ids(store, end.record.vni)]
+        made = new_request(caller, vpc.record, peer.record, wanted, own + theirs, targets)
+        refuse_mapped(where, made, (vpc.record, own), (peer.record, theirs), caller.now())
+        if not made.is_mapped and overlap(ranges_of(vpc.record), ranges_of(peer.record)):
             made = ended(made, PeeringStatus.FAILED, int(caller.now()), vpc.record.id)
         writes = Writes()
         _guard(writes, vpc, peer)
@@ -120,25 +140,47 @@ def check_requests(store: Store, caller: Caller, vpc: Vpc, of_vpc: list[PeeringC
     check_room(quotas_of(store, vpc.owner), code, f"VPC {vpc.id}", count + 1)
 
 
-def new_request(caller: Caller, vpc: Vpc, peer: Vpc, name: str, tags: Tags, beside: list[PeeringConnection]) -> PeeringConnection:
-    """Return a request as the requester has it.
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked for in a request."""
+
+    name: str
+    tags: Tags = {}
+    ranges: Ranges | None = None  # of a mapped connection
+
+
+def new_request(
+    caller: Caller, vpc: Vpc, peer: Vpc, wanted: Wanted, beside: list[PeeringConnection], targets: list[str]
+) -> PeeringConnection:
+    """Return a request as the requester has it. `targets` are the ids of what routes of the two VPCs may lead to.
 
     Hosts name a device after seven digits of the id, so no connection of either VPC may have the same ones.
     """
     taken = {found.id[-11:-4] for found in beside}
     new_id = caller.new_id("pcx", vpc.vni)
-    while new_id[-11:-4] in taken:
+    while new_id[-11:-4] in taken or clashes(new_id, targets):
         new_id = caller.new_id("pcx", vpc.vni)
+    (own, own_alias), (far, far_alias) = wanted.ranges or (("", ""), ("", ""))
     return PeeringConnection(
         id=new_id,
         vni=vpc.vni,
-        requester=PeerVpc(id=vpc.id, owner=vpc.owner),
-        accepter=PeerVpc(id=peer.id, owner=peer.owner),
+        requester=PeerVpc(id=vpc.id, owner=vpc.owner, range=own, alias=own_alias),
+        accepter=PeerVpc(id=peer.id, owner=peer.owner, range=far, alias=far_alias),
         status=PeeringStatus.PENDING,
         expires=int(caller.now()) + REQUEST_S,
-        name=name,
-        tags=tags,
+        name=wanted.name,
+        tags=wanted.tags,
     )
+
+
+def refuse_mapped(where: str, connection: PeeringConnection, requester: Side, accepter: Side, now: float) -> None:
+    """Refuse ranges that cannot be mapped, of the two VPCs with their connections. Raises ApiError: InvalidParameterValue."""
+    if not connection.is_mapped:
+        return
+    ends = (connection.requester, connection.accepter)
+    for end, far, (vpc, connections) in zip(ends, reversed(ends), (requester, accepter), strict=True):
+        beside = [found for found in connections if found.id != connection.id and found.is_live(now)]
+        if violation := ranges_problem(end, ranges_of(vpc), far, beside):
+            raise invalid(where, violation.what, violation.fix)
 
 
 def _guard(writes: Writes, *vpcs: Stored[Vpc]) -> None:
@@ -152,7 +194,8 @@ def accept_peering(store: Store, caller: Caller, connection_id: str, *, name: st
     Raises:
       ApiError: InvalidVpcPeeringConnectionID.NotFound, OperationNotPermitted for who does not own the accepter,
         InvalidStateTransition unless it is a request, VpcPeeringConnectionAlreadyExists if another one of the two VPCs is active,
-        ActiveVpcPeeringConnectionPerVpcLimitExceeded of either VPC, InvalidParameterValue for a bad or taken name.
+        ActiveVpcPeeringConnectionPerVpcLimitExceeded of either VPC, InvalidParameterValue for a bad or taken name, or for ranges
+        that cannot be mapped any more, InsufficientInstanceCapacity when no pair of edges could carry a mapped one.
     """
 
     def decide() -> tuple[Writes, PeeringConnection]:
@@ -161,13 +204,19 @@ def accept_peering(store: Store, caller: Caller, connection_id: str, *, name: st
         if name:
             checks.name(f"peering connection {connection_id}", name)
             _refuse_name(found.connections_of(found.accepter_vpc), name, connection_id, caller)
-        if overlap(ranges_of(found.requester_vpc.record), ranges_of(found.accepter_vpc.record)):
+        mapped = found.requester.record.is_mapped
+        if not mapped and overlap(ranges_of(found.requester_vpc.record), ranges_of(found.accepter_vpc.record)):
             return found.end(PeeringStatus.FAILED, found.accepter_vpc)
         for vpc in (found.requester_vpc, found.accepter_vpc):
             active = [other for other in found.connections_of(vpc) if other.status is PeeringStatus.ACTIVE]
             found.refuse_second(active)
             check_active(store, vpc.record, len(active) + 1)
-        return found.activate(name)
+        if not mapped:
+            return found.activate(name)
+        where = f"peering connection {connection_id}"
+        ends = [(vpc.record, found.connections_of(vpc)) for vpc in (found.requester_vpc, found.accepter_vpc)]
+        refuse_mapped(where, found.requester.record, ends[0], ends[1], caller.now())
+        return found.activate(name, choose_pair(store, caller, where))
 
     return attempt(store, decide)
 
@@ -274,11 +323,18 @@ class _Pair:
             if {other.requester.id, other.accepter.id} == pair:
                 raise _exists(f"peering connection {self.accepter.record.id}", other)
 
-    def activate(self, accepter_name: str) -> tuple[Writes, PeeringConnection]:
-        """Return what makes it active, and the connection as the caller then has it; no name: the accepter's stays."""
-        theirs = activated(self.accepter.record)
+    def activate(self, accepter_name: str, pair: Pair | None = None) -> tuple[Writes, PeeringConnection]:
+        """Return what makes it active, and the connection as the caller then has it; no name: the accepter's stays.
+
+        A pair of edges carries it if it is a mapped one.
+        """
+        seats = pair.seats() if pair is not None else ()
+        theirs = activated(self.accepter.record, seats)
         theirs = msgspec.structs.replace(theirs, name=accepter_name or theirs.name)
-        return self._become(activated(self.requester.record), theirs)
+        writes, found = self._become(activated(self.requester.record, seats), theirs)
+        if pair is not None:
+            place_on(writes, pair, theirs.id)
+        return writes, found
 
     def end(self, status: PeeringStatus, by: Stored[Vpc]) -> tuple[Writes, PeeringConnection]:
         """Return what ends it on one VPC's side, and the connection as the caller then has it."""
@@ -288,19 +344,21 @@ class _Pair:
     def _become(self, own: PeeringConnection, theirs: PeeringConnection) -> tuple[Writes, PeeringConnection]:
         writes = Writes()
         _guard(writes, self.requester_vpc, self.accepter_vpc)
+        for seat in self.requester.record.seats if not own.seats else ():
+            writes.drop(keys.placement(seat.host, own.id))
         for before, after in ((self.requester, own), (self.accepter, theirs)):
             writes.change(keys.member(after.vni, after.id), before.mod_revision, after)
         return writes, own if self._caller.sees(own.requester.owner) else theirs
 
 
-def activated(half: PeeringConnection) -> PeeringConnection:
-    """Return a record of a request once it is accepted."""
-    return msgspec.structs.replace(half, status=PeeringStatus.ACTIVE)
+def activated(half: PeeringConnection, seats: tuple[Seat, ...] = ()) -> PeeringConnection:
+    """Return a record of a request once it is accepted; `seats` are the edges that carry a mapped one."""
+    return msgspec.structs.replace(half, status=PeeringStatus.ACTIVE, seats=seats)
 
 
 def ended(half: PeeringConnection, status: PeeringStatus, at: int, by: str) -> PeeringConnection:
     """Return a record of a connection that ended at a time, on the side of the VPC with the id `by`."""
-    return msgspec.structs.replace(half, status=status, ended=at, ended_by=by)
+    return msgspec.structs.replace(half, status=status, ended=at, ended_by=by, seats=())
 
 
 def describe_peerings(store: Store, caller: Caller, vpc_id: str) -> list[PeeringInfo]:
@@ -322,7 +380,9 @@ def describe_peering(store: Store, caller: Caller, connection_id: str) -> Peerin
 def _info(store: Store, caller: Caller, vpc: Vpc, half: PeeringConnection) -> PeeringInfo:
     status = half.status_at(caller.now())
     ranges: tuple[str, ...] = ()
-    if status is PeeringStatus.ACTIVE:
+    if half.is_mapped:
+        ranges = (half.peer.alias,) if status is PeeringStatus.ACTIVE else ()
+    elif status is PeeringStatus.ACTIVE:
         with suppress(ApiError):
             peer = _any_vpc(store, caller, half.peer.id).record
             ranges = peer.cidrs + peer.ipv6_cidrs

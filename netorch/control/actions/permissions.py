@@ -16,7 +16,7 @@ from netorch.model import permission, rules
 from netorch.model.addr import AddressError, parse_prefix, version_of
 from netorch.model.ids import is_id, vni_of
 from netorch.model.permission import GROUP_PREFIX, LIST_PREFIX, Words
-from netorch.model.routing.peering import PeeringConnection, PeeringStatus
+from netorch.model.routing.peering import PeeringConnection
 from netorch.model.rule_text import rule_text
 from netorch.model.rules import Violation
 from netorch.model.security import Direction, PrefixList, SecurityGroup, SecurityGroupRule, referred
@@ -180,7 +180,7 @@ def _peers(store: Store, vni: int, of_peers: Callable[[str], bool] = lambda grou
 def _is_of_peer(store: Store, vni: int, group_id: str) -> bool:
     """Return whether an active peer of the VPC has a group."""
     connections = (stored.record for stored in read_all(store, PeeringConnection, vni).values())
-    active = {found.peer_vni for found in connections if found.status is PeeringStatus.ACTIVE}
+    active = {found.peer_vni for found in connections if found.is_native}
     return vni_of(group_id) in active and get(store, keys.resource(group_id), SecurityGroup) is not None
 
 

@@ -26,7 +26,7 @@ from netorch.control.base.edge_users import unheard_in
 from netorch.control.base.logged import Logs, by_resource, delete_logs
 from netorch.control.base.namespaces import NamespacePlan
 from netorch.control.base.pairs import places
-from netorch.control.base.peers import delete_both, is_active, unknown_ranges
+from netorch.control.base.peers import delete_both, unknown_ranges
 from netorch.control.base.pools import Addresses, Owners, listed_for
 from netorch.control.base.public import Ephemeral, Publics, only_pair, pair_of_addresses
 from netorch.control.base.quotas import Quotas, decode_quotas, quota_key
@@ -181,14 +181,14 @@ class PlanBuilder:
         return self._ephemeral[records.vni]
 
     def peers_of(self, records: VpcRecords) -> Iterator[Stored[Vpc]]:
-        """Yield the VPCs at the other end of a VPC's active connections, as far as they are planned, but for those that end.
+        """Yield a VPC's peers by active connections that are not mapped, as far as they are planned, but for those that end.
 
         Raises:
           UnreadableRecord: the record of a VPC that the caller may hear of.
           ApiError: IncorrectState for another's.
         """
         planned = {found.vni: found for found in self.planned.values()}
-        active = {found.peer_vni: found for found in records.each(PeeringConnection) if is_active(found)}
+        active = {found.peer_vni: found for found in records.each(PeeringConnection) if found.is_native}
         for vni in active.keys() - self.deleted:
             found = planned.get(vni) or self.inventory.vpcs.get(vni)
             isolated = self.inventory.isolated.get(vni)

@@ -31,6 +31,7 @@ from netorch.model.eni import Attachment, Instance, NetworkInterface, primary_en
 from netorch.model.mapping import MoveDirection
 from netorch.model.normal import normal_memberships
 from netorch.model.outside.gateway import GATEWAYS
+from netorch.model.routing.peering import PeeringConnection
 from netorch.model.rules import normal_netns
 from netorch.model.security import SecurityGroup
 from netorch.model.vpc import Subnet
@@ -209,7 +210,7 @@ class InstancePlanner:
 
     def _plan_new(self, decls: list[InstanceDecl], subnets: dict[str, Subnet], pools: SubnetPools, policy: PolicyPlanner) -> None:
         self._macs = {eni.record.mac for eni in self._records.of(NetworkInterface).values()}
-        targets = [found for kind in (NetworkInterface, *GATEWAYS) for found in self._records.of(kind)]
+        targets = [found for kind in (NetworkInterface, PeeringConnection, *GATEWAYS) for found in self._records.of(kind)]
         self._host_names = {name for found in targets for name in host_names(found)}
         only = next(iter(subnets.values())) if len(subnets) == 1 else None
         chosen = []

@@ -12,18 +12,24 @@ from typing import Final
 
 import msgspec
 
-from netorch.control.actions.peerings import activated, ended, new_request
+from netorch.control.actions.peerings import Ranges, Wanted, activated, ended, new_request, refuse_mapped
 from netorch.control.apply.builder import Path, PlanBuilder, carriers
 from netorch.control.apply.changes import Action, Change, differences
+from netorch.control.apply.outside.gateways import pair_named
+from netorch.control.base.pairs import Pair, place_on
 from netorch.control.base.peers import sweep
 from netorch.control.base.quotas import check_room
 from netorch.control.base.writes import ABSENT, Writes, guard_structure
 from netorch.errors import ApiError, NetorchError, UnreadableRecord
 from netorch.model.check.peerings import peer_path
 from netorch.model.cloud import PeeringDecl, VpcDecl
+from netorch.model.eni import NetworkInterface
 from netorch.model.ids import vni_of
+from netorch.model.outside.gateway import GATEWAYS
 from netorch.model.routing.effective import ranges_of
+from netorch.model.routing.mapped import read_ranges
 from netorch.model.routing.peering import PeeringConnection, PeeringStatus, halves, overlap
+from netorch.model.rules import Violation
 from netorch.records import keys
 from netorch.records.errors import invalid, not_found
 from netorch.records.read import Stored
@@ -134,7 +140,16 @@ class _Planner:
         for half in self._live(records):
             peer = self._peer(half.record)
             if half.record.status is PeeringStatus.ACTIVE and peer is not None:
-                self._refuse_overlap(records, peer, half.record.name or half.record.id)
+                self._refuse_ranges(records, peer, half.record)
+
+    def _refuse_ranges(self, records: VpcRecords, peer: VpcRecords, connection: PeeringConnection) -> None:
+        """Refuse ranges of two VPCs that a connection does not permit. Raises ApiError."""
+        if not connection.is_mapped:
+            self._refuse_overlap(records, peer, connection.name)
+            return
+        sides = [(found.vpc.record, list(found.each(PeeringConnection))) for found in (records, peer)]
+        requester, accepter = sides if connection.requested_here else reversed(sides)
+        refuse_mapped(f"peering connection {connection.name!r}", connection, requester, accepter, self._now)
 
     def _refuse_overlap(self, records: VpcRecords, peer: VpcRecords, name: str) -> None:
         own, other = records.vpc.record, peer.vpc.record
@@ -144,16 +159,23 @@ class _Planner:
             raise invalid(f"peering connection {name!r}", what, "peers need ranges that do not overlap")
 
     def _request(self, records: VpcRecords, peer: VpcRecords, decl: PeeringDecl) -> None:
-        self._refuse_overlap(records, peer, decl.name)
         beside = [half.record for vpc in (records, peer) for half in vpc.of(PeeringConnection).values()]
-        made = new_request(self._builder.caller, records.vpc.record, peer.vpc.record, decl.name, decl.tags, beside)
+        kinds = (NetworkInterface, PeeringConnection, *GATEWAYS)
+        targets = [found for vpc in (records, peer) for kind in kinds for found in vpc.of(kind)]
+        wanted = Wanted(name=decl.name, tags=decl.tags, ranges=_ranges_of(decl))
+        made = new_request(self._builder.caller, records.vpc.record, peer.vpc.record, wanted, beside, targets)
+        self._refuse_ranges(records, peer, made)
+        pair = None
         if self._builder.caller.sees(peer.vpc.record.owner):
             self._check_active(records, peer)
-            made = activated(made)
+            pair = self._pair(made)
+            made = activated(made, pair.seats() if pair is not None else ())
         else:
             self._check_requests(records, sent=True)
             self._check_requests(peer, sent=False)
         writes = self._step(records, peer)
+        if pair is not None:
+            place_on(writes, pair, made.id)
         for vpc, half in zip((records, peer), halves(made), strict=True):
             writes.create(keys.member(half.vni, half.id), half)
             sweep(writes, vpc.each(PeeringConnection), self._now)
@@ -163,11 +185,19 @@ class _Planner:
     def _change(self, records: VpcRecords, peer: VpcRecords, half: Half, decl: PeeringDecl) -> None:
         """Add what gives a connection its declared name and tags, and accepts it where the caller may."""
         before = half.record
+        wanted = _ranges_of(decl)
+        if wanted is not None and ((before.own.range, before.own.alias), (before.peer.range, before.peer.alias)) != wanted:
+            what = "there is a connection of these VPCs with other ranges, and these never change"
+            raise invalid(
+                f"peering connection {decl.name!r}", what, "delete that connection first, or write its map_own and map_peer"
+            )
         answers = before.status is PeeringStatus.PENDING and self._builder.caller.sees(before.accepter.owner)
         if answers:
-            self._refuse_overlap(records, peer, decl.name)
+            self._refuse_ranges(records, peer, before)
             self._check_active(records, peer)
-            half = self._become(half, activated)
+            pair = self._pair(before)
+            seats = pair.seats() if pair is not None else ()
+            half = self._become(half, lambda known: activated(known, seats), pair)
         after = msgspec.structs.replace(half.record, name=decl.name, tags=decl.tags)
         if after != half.record:
             self._builder.step().change(keys.member(after.vni, after.id), half.mod_revision, after)
@@ -175,10 +205,22 @@ class _Planner:
         if after != before:
             self._note(Action.CHANGE, records, before, after)
 
-    def _become(self, half: Half, change: Callable[[PeeringConnection], PeeringConnection]) -> Half:
-        """Add a change of both records of a live connection, and return this side's record of it as it then is."""
+    def _pair(self, connection: PeeringConnection) -> Pair | None:
+        """Return the pair of edges that is to carry a mapped connection. Raises ApiError: InsufficientInstanceCapacity."""
+        where = f"peering connection {connection.name or connection.id!r}"
+        return pair_named(self._builder, where, "") if connection.is_mapped else None
+
+    def _become(self, half: Half, change: Callable[[PeeringConnection], PeeringConnection], pair: Pair | None = None) -> Half:
+        """Add a change of both records of a live connection, and return this side's record of it as it then is.
+
+        `pair` is to carry it from now on. What ends is no more on the edges that carried it.
+        """
         both = [self._records(half.record.vni), self._peer(half.record)]
         writes = self._step(*(found for found in both if found is not None))
+        if pair is not None:
+            place_on(writes, pair, half.record.id)
+        for seat in half.record.seats if not change(half.record).seats else ():
+            writes.drop(keys.placement(seat.host, half.record.id))
         for records in both:
             known = records.of(PeeringConnection).get(half.record.id) if records is not None else None
             if records is not None and known is not None:
@@ -232,8 +274,15 @@ class _Planner:
     def _words(self, half: PeeringConnection | None) -> dict[str, object]:
         """Return what people read of a connection, nothing of none."""
         if half is None:
-            return dict.fromkeys(("peer", "status", "name", "tags"), "")
+            return dict.fromkeys(("peer", "status", "name", "mapped", "tags"), "")
         peer = self._peer(half)
         seen = peer is not None and self._builder.caller.sees(half.peer.owner)
         named = f"{peer.vpc.record.owner}/{peer.vpc.record.name}" if peer is not None and seen else half.peer.id
-        return {"peer": named, "status": half.status.value, "name": half.name, "tags": half.tags or ""}
+        mapped = f"{half.own.range} as {half.own.alias}, {half.peer.range} as {half.peer.alias}" if half.is_mapped else ""
+        return {"peer": named, "status": half.status.value, "name": half.name, "mapped": mapped, "tags": half.tags or ""}
+
+
+def _ranges_of(decl: PeeringDecl) -> Ranges | None:
+    """Return the ranges of a declared mapped connection, which were checked, or None for another one."""
+    own, far = read_ranges(decl.map_own), read_ranges(decl.map_peer)
+    return None if isinstance(own, Violation) or isinstance(far, Violation) else (own, far)

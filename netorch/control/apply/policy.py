@@ -38,7 +38,7 @@ from netorch.model.cloud import (
 )
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import vni_of
-from netorch.model.routing.peering import PeeringConnection, PeeringStatus
+from netorch.model.routing.peering import PeeringConnection
 from netorch.model.rule_text import entry_text, rule_text
 from netorch.model.security import (
     DEFAULT_DESCRIPTION,
@@ -102,7 +102,7 @@ class PolicyPlanner:
     def _is_of_peer(self, group_id: str) -> bool:
         """Return whether an active peer has a group, or a stored rule refers to it, though it may be stale."""
         connections = self._records.each(PeeringConnection)
-        active = {found.peer_vni for found in connections if found.status is PeeringStatus.ACTIVE}
+        active = {found.peer_vni for found in connections if found.is_native}
         peer = self._builder.inventory.vpcs.get(vni_of(group_id)) if vni_of(group_id) in active else None
         known = peer is not None and group_id in peer.of(SecurityGroup)
         return known or any(group_id in referred(stored.record) for stored in self._groups.values())

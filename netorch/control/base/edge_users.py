@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from netorch.model.mapping import GatewayMapping
+from netorch.model.routing.peering import PeeringConnection
 from netorch.records import keys
 from netorch.records.codec import decode
 from netorch.records.inventory import Inventory
@@ -25,7 +26,8 @@ def users_of(inventory: Inventory, name: str) -> tuple[str, ...]:
     edge = inventory.hosts[name].host
     found: set[str] = set()
     for records in inventory.vpcs.values():
-        seats = {seat.host for mapping in records.each(GatewayMapping) for seat in mapping.seats}
+        mappings = [*records.each(GatewayMapping), *(found.gateway for found in records.each(PeeringConnection))]
+        seats = {seat.host for mapping in mappings if mapping is not None for seat in mapping.seats}
         if name in seats:
             found |= seats | {mapping.record.host for mapping in records.mappings.values()}
     known = ((host, inventory.agents[host]) for host in sorted(found - {name}) if host in inventory.agents)

@@ -7,7 +7,7 @@ and an edge that joins later finds all others among what its partner carries.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -15,13 +15,18 @@ from netorch.control.base.pools import Addresses, open_addresses
 from netorch.control.base.writes import ABSENT, Writes
 from netorch.errors import ApiError
 from netorch.model.eni import Host, Placement
+from netorch.model.ids import vni_of
 from netorch.model.mapping import GatewayMapping, Seat
+from netorch.model.routing.peering import PeeringConnection
+from netorch.model.routing.seats import gateway_kind
+from netorch.model.routing.target import TargetKind
 from netorch.model.status import AgentStatus
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.codec import decode
 from netorch.records.errors import invalid
 from netorch.records.hosts import HostState, is_ready, read_host, read_loaded
+from netorch.records.read import Stored, get
 from netorch.store.base import KeyValue, Store
 
 PLACES = (0, 1)
@@ -167,14 +172,35 @@ def place_gateway(writes: Writes, pair: Pair, vni: int, gateway_id: str) -> Gate
     The edges then count it: another gateway may be put on another pair. No edge may join meanwhile: it would get no seat.
     """
     mapping = GatewayMapping(vni=vni, gateway=gateway_id, seats=pair.seats())
+    place_on(writes, pair, gateway_id)
+    writes.create(keys.gateway_mapping(vni, gateway_id), mapping)
+    return mapping
+
+
+def place_on(writes: Writes, pair: Pair, gateway_id: str) -> None:
+    """Add the placements of a new gateway on the edges of a pair, as `place_gateway` does; read `Pair.seats` before."""
     for edge in pair.edges:
         expect_staying(writes, edge)
         writes.put(keys.placement(edge.host.name, gateway_id), Placement(id=gateway_id))
         edge.placements += 1
     for place in pair.free:
         writes.expect(place, ABSENT)
-    writes.create(keys.gateway_mapping(vni, gateway_id), mapping)
-    return mapping
+
+
+def seated(store: Store, gateway_id: str) -> Iterator[tuple[str, Stored[GatewayMapping] | Stored[PeeringConnection]]]:
+    """Yield the records that say at which edges a gateway is, with their keys: both of a mapped peering connection's."""
+    vni = vni_of(gateway_id)
+    if gateway_kind(gateway_id) is not TargetKind.PEERING:
+        key = keys.gateway_mapping(vni, gateway_id)
+        if (mapping := get(store, key, GatewayMapping)) is not None:
+            yield key, mapping
+        return
+    known = get(store, keys.member(vni, gateway_id), PeeringConnection)
+    for key in (
+        (keys.member(vni_of(end.id), gateway_id) for end in (known.record.requester, known.record.accepter)) if known else ()
+    ):
+        if (half := get(store, key, PeeringConnection)) is not None and half.record.seats:
+            yield key, half
 
 
 def expect_staying(writes: Writes, state: HostState) -> None:

@@ -9,7 +9,8 @@ from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError, UnreadableRecord
 from netorch.model.addr import Prefix
 from netorch.model.routing.effective import ranges_of
-from netorch.model.routing.peering import PeeringConnection, PeeringStatus, overlap
+from netorch.model.routing.mapped import aliases_of
+from netorch.model.routing.peering import LIVE, PeeringConnection, PeeringStatus, overlap
 from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -65,7 +66,12 @@ def _refuse_while_pending(vpc: Vpc, new: Prefix, connections: Iterable[PeeringCo
 
 
 def _refuse_overlap(writes: Writes, vpc: Vpc, connections: Iterable[PeeringConnection], peers: Iterable[Stored[Vpc]]) -> None:
-    active = {found.peer.id: found.id for found in connections if found.status is PeeringStatus.ACTIVE}
+    known = list(connections)
+    for alias in aliases_of(found for found in known if found.status in LIVE):
+        if both := overlap(ranges_of(vpc), [alias]):
+            what = f"{both[0]} overlaps {alias}, which a mapped peering connection leads to"
+            raise ApiError("InvalidVpc.Range", f"VPC {vpc.id}: {what}; choose another range, or delete that peering connection")
+    active = {found.peer.id: found.id for found in known if found.is_native}
     for peer in peers:
         if peer.record.id not in active:
             continue
@@ -76,13 +82,15 @@ def _refuse_overlap(writes: Writes, vpc: Vpc, connections: Iterable[PeeringConne
 
 
 def peers_of(store: Store, caller: Caller, connections: Iterable[PeeringConnection]) -> Iterator[Stored[Vpc]]:
-    """Yield the VPCs at the other end of active connections.
+    """Yield the VPCs at the other end of active connections, mapped ones apart: those may have the same ranges.
 
     Raises:
       UnreadableRecord: the record of a VPC of the caller's.
       ApiError: IncorrectState for another owner's.
     """
-    for connection in filter(is_active, connections):
+    for connection in connections:
+        if not connection.is_native:
+            continue
         try:
             found = get(store, keys.vpc(connection.peer_vni), Vpc)
         except UnreadableRecord:

@@ -12,6 +12,7 @@ from netorch.control.actions.groups import peer_names
 from netorch.control.apply.builder import visible_tags
 from netorch.control.base.endpoints.gateway import is_endpoints, tables_of
 from netorch.control.base.routes import route_names, route_text
+from netorch.control.views.peerings import declared_peerings
 from netorch.model.cloud import (
     AclAction,
     AclEntryDecl,
@@ -33,7 +34,6 @@ from netorch.model.cloud import (
     LoggedTraffic,
     NatGatewayDecl,
     NetworkAclDecl,
-    PeeringDecl,
     PrefixListDecl,
     RouteTableDecl,
     SecurityGroupDecl,
@@ -201,7 +201,7 @@ def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str], elasti
         security_groups=normal_groups(_group(stored.record, names) for stored in records.of(SecurityGroup).values()),
         network_acls=normal_acls(_acl(stored.record) for stored in records.of(NetworkAcl).values()),
         route_tables=export_tables(records, _named_targets(records, now)),
-        peerings=_peerings(records, now, paths),
+        peerings=declared_peerings(records, now, paths),
         flow_logs=_flow_logs(records, vpc.id),
         subnets=[_subnet(records, subnet) for subnet in subnets],
         nat_gateways=normal_nat_gateways(nats),
@@ -328,13 +328,6 @@ def _acl(record: NetworkAcl) -> NetworkAclDecl:
 def _entry(entry: AclEntry) -> AclEntryDecl:
     action = AclAction.ALLOW if entry.allow else AclAction.DENY
     return AclEntryDecl(rule=entry.number, action=action, cidr=entry.cidr, **_traffic(entry))
-
-
-def _peerings(records: VpcRecords, now: float, paths: Mapping[str, str]) -> list[PeeringDecl]:
-    """Return the live connections that the VPC has a name for: all that it requested, and what it chose to name."""
-    found = sorted(records.each(PeeringConnection), key=lambda half: half.name)
-    live = [half for half in found if half.name and half.is_live(now)]
-    return [PeeringDecl(name=half.name, peer=paths.get(half.peer.id, half.peer.id), tags=half.tags) for half in live]
 
 
 def _flow_logs(records: VpcRecords, resource: str) -> list[FlowLogDecl]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from netorch.model.addr import AddressError, Prefix, parse_prefix
 from netorch.model.check.notes import Notes, Where
-from netorch.model.cloud import Cloud, VpcDecl
+from netorch.model.cloud import Cloud, PeeringDecl, VpcDecl
 from netorch.model.ids import is_id
-from netorch.model.routing.peering import overlap
+from netorch.model.routing.mapped import ranges_problem, read_ranges
+from netorch.model.routing.peering import PeerVpc, overlap
 from netorch.model.rules import Violation, shown
 
 
@@ -15,6 +16,12 @@ def check_peerings(notes: Notes, cloud: Cloud) -> None:
     if not any(vpc.peerings for vpc in cloud.vpcs):
         return
     ranges = {(vpc.owner, vpc.name): _ranges(vpc) for vpc in cloud.vpcs}
+    mapped = {
+        frozenset(((vpc.owner, vpc.name), peer_path(vpc.owner, decl.peer)))
+        for vpc in cloud.vpcs
+        for decl in vpc.peerings
+        if decl.map_own
+    }
     for i, vpc in enumerate(cloud.vpcs):
         names: dict[str, int] = {}
         peers: dict[tuple[str, str] | str, int] = {}
@@ -26,12 +33,30 @@ def check_peerings(notes: Notes, cloud: Cloud) -> None:
                 notes.add(Violation(f"{shown(decl.name)} is also the name of peerings[{other}]", "rename one"), where, ("name",))
             if decl.tags:
                 notes.tags(decl.tags, where)
+            _check_mapped(notes, vpc, decl, where)
             peer = peer_path(vpc.owner, decl.peer)
-            violation = _violation_of_peer(notes, vpc, peer, ranges)
+            violation = _violation_of_peer(notes, vpc, peer, {} if frozenset(((vpc.owner, vpc.name), peer)) in mapped else ranges)
             if violation is None and (other := peers.setdefault(peer, j)) != j:
                 violation = Violation(f"{shown(decl.peer)} is also the peer of peerings[{other}]", "remove one")
             if violation is not None:
                 notes.add(violation, where, ("peer",))
+
+
+def _check_mapped(notes: Notes, vpc: VpcDecl, decl: PeeringDecl, where: Where) -> None:
+    """Report what is wrong with the ranges of a mapped connection, as far as the VPC that declares it can tell."""
+    texts = {"map_own": decl.map_own, "map_peer": decl.map_peer}
+    if not any(texts.values()):
+        return
+    found = {}
+    for field, text in texts.items():
+        read = read_ranges(text) if text else Violation(f"{field} is missing", "write both map_own and map_peer")
+        if isinstance(read, Violation):
+            notes.add(read, where, (field,))
+        else:
+            found[field] = PeerVpc(id="this VPC", owner="", range=read[0], alias=read[1])
+    own = _ranges(vpc)
+    if len(found) == 2 and own and (violation := ranges_problem(found["map_own"], own, found["map_peer"], ())):
+        notes.add(violation, where, ("map_own" if "not inside" in violation.what else "map_peer",))
 
 
 def peer_path(owner: str, text: str) -> tuple[str, str] | str:
@@ -52,7 +77,7 @@ def _violation_of_peer(
     own = (vpc.owner, vpc.name)
     if peer == own:
         return Violation("the VPC would be its own peer", "name another VPC")
-    if both := overlap(ranges[own], ranges.get(peer, ())):
+    if both := overlap(ranges.get(own, ()), ranges.get(peer, ())):
         return Violation(f"{both[1]} of {'/'.join(peer)} overlaps {both[0]} of this VPC", "give one of them another range")
     return None
 

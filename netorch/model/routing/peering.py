@@ -9,6 +9,9 @@ The id carries the requester's VNI.
        |               +--delete--> deleted
        +--ranges overlap--> failed
 
+A mapped connection is between VPCs that may have the same addresses: a range of each appears to the other as another one, its
+alias, address by address. Edges translate (edges.peering); they are in `seats` of both records while it is active.
+
 What has ended is shown to each owner for as long as EC2 shows it, and then counts as not there. A VPC that is deleted takes both
 records of each of its connections along.
 """
@@ -17,12 +20,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from enum import Enum
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
 from netorch.model.addr import Prefix
 from netorch.model.ids import vni_of
+from netorch.model.mapping import GatewayMapping, Seat
 from netorch.model.record import Part, Record
 from netorch.model.vpc import Tags
 
@@ -46,14 +50,21 @@ LIVE: Final = frozenset({PeeringStatus.PENDING, PeeringStatus.ACTIVE})
 
 
 class PeerVpc(Part, frozen=True, kw_only=True, omit_defaults=True):
-    """One of the two VPCs, as far as the other one's owner may know it. Its ranges are in its own record only."""
+    """One of the two VPCs, as far as the other one's owner may know it. Its ranges are in its own record only.
+
+    Of a mapped connection both ends have a range, inside one of the VPC's own, and an alias of the same length.
+    """
 
     id: str
     owner: str
+    range: str = ""  # IPv4, canonical, as the alias is
+    alias: str = ""  # what the range is for the other VPC
 
 
 class PeeringConnection(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """A peering connection, as one of its two VPCs has it."""
+    """A peering connection, as one of its two VPCs has it. Schema 2 added what mapped connections have."""
+
+    SCHEMA: ClassVar[int] = 2
 
     id: str
     vni: int  # of the VPC that has this record
@@ -64,7 +75,30 @@ class PeeringConnection(Record, frozen=True, kw_only=True, omit_defaults=True):
     ended: int = 0  # seconds since 1970: when it became rejected, failed or deleted
     ended_by: str = ""  # the VPC on whose side it ended
     name: str = ""  # among those of the VPC; the accepter may give none
+    seats: tuple[Seat, ...] = ()  # of a mapped connection that is active: the edges that carry it, of one pair
     tags: Tags = {}
+
+    @property
+    def is_mapped(self) -> bool:
+        """Return whether ranges of the two VPCs appear to each other as other ones."""
+        return bool(self.requester.alias)
+
+    @property
+    def is_native(self) -> bool:
+        """Return whether it is active, and each VPC has the other one's addresses as they are: the VPCs are peers then."""
+        return self.status is PeeringStatus.ACTIVE and not self.is_mapped
+
+    @property
+    def gateway(self) -> GatewayMapping | None:
+        """Return where the gateway is that a mapped connection is for the VPC that has this record; None: there is none."""
+        if self.status is not PeeringStatus.ACTIVE or not self.seats:
+            return None
+        return GatewayMapping(vni=self.vni, gateway=self.id, seats=self.seats)
+
+    @property
+    def own(self) -> PeerVpc:
+        """Return the VPC that has this record."""
+        return self.requester if self.requested_here else self.accepter
 
     @property
     def requested_here(self) -> bool:
@@ -93,7 +127,7 @@ class PeeringConnection(Record, frozen=True, kw_only=True, omit_defaults=True):
 
     def is_shown(self, now: float) -> bool:
         """Return whether it is shown to the owner of the VPC that has this record: live, or ended not long ago."""
-        return self._is_shown_to(self.requester if self.requested_here else self.accepter, now)
+        return self._is_shown_to(self.own, now)
 
     def is_kept(self, now: float) -> bool:
         """Return whether it is shown to either owner."""

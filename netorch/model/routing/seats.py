@@ -11,7 +11,7 @@ from netorch.model.routing.target import TargetKind
 
 # Gateways that keep no state: hosts spread over the seats, and an answer may come by any of them. The others are at the first
 # of the seats that live and are active.
-STATELESS: Final = frozenset({TargetKind.INTERNET_GATEWAY, TargetKind.VPN_GATEWAY, TargetKind.ENDPOINT})
+STATELESS: Final = frozenset({TargetKind.INTERNET_GATEWAY, TargetKind.VPN_GATEWAY, TargetKind.ENDPOINT, TargetKind.PEERING})
 
 
 def gateway_kind(gateway_id: str) -> TargetKind:

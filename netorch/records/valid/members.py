@@ -15,6 +15,7 @@ from netorch.model.flow_log import FlowLog
 from netorch.model.ids import VNI_FIRST, VNI_LAST, is_id, vni_of
 from netorch.model.mapping import Mapping
 from netorch.model.permission import LIST_PREFIX
+from netorch.model.routing.mapped import pair_problem
 from netorch.model.routing.next_hop import gateway_mac
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.target import TargetKind, target_of
@@ -276,6 +277,7 @@ def check_peering(key: str, connection: PeeringConnection) -> None:
     vnis = [vni_of(end.id) for _, end in ends]
     if len(set(vnis)) == 1:
         raise Invalid("accepter: it is the requester")
+    _check_mapped(connection)
     if connection.vni not in vnis:
         raise Invalid(f"vni: {connection.vni} is of neither VPC")
     need_id("id", connection.id, "pcx", vnis[0])
@@ -284,6 +286,20 @@ def check_peering(key: str, connection: PeeringConnection) -> None:
     if connection.name:
         need("name", name_violation(connection.name))
     need_labels(connection)
+
+
+def _check_mapped(connection: PeeringConnection) -> None:
+    """Check the ranges of a mapped connection, and the edges that carry it."""
+    ends = [("requester", connection.requester), ("accepter", connection.accepter)]
+    texts = [text for _, end in ends for text in (end.range, end.alias)]
+    if not all(texts) and any((*texts, *connection.seats)):
+        raise Invalid("requester: a mapped connection has a range and an alias at each end; only such a one has seats")
+    for field, end in ends if all(texts) else ():
+        own, alias = (need_cidr(field, text) for text in (end.range, end.alias))
+        need(field, pair_problem(own, alias))
+    for seat in connection.seats:
+        need_place(seat.host, seat.vtep)
+    need_single("seats", (seat.vtep for seat in connection.seats))
 
 
 def check_mapping(key: str, mapping: Mapping) -> None:

@@ -14,7 +14,8 @@ from netorch.state.base import KernelObject
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route, Rule
 from netorch.state.link import AdminUp, Sysctl, TapPort, VethPort, Vxlan
-from tests.golden.clouds import CloudCase, EniCase, MoveCase, SubnetCase, VpcCase, host_view, mappings, vpc_view
+from tests.golden.cases import EniCase, MoveCase, SubnetCase
+from tests.golden.clouds import CloudCase, VpcCase, host_view, mappings, vpc_view
 from tests.views import mapping_objects, vpc_objects
 
 HOSTS = {"hv1": "192.0.2.11", "hv2": "192.0.2.12", "hv3": "192.0.2.13"}

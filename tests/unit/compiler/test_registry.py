@@ -12,7 +12,8 @@ from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.state.base import KernelObject
 from netorch.state.l3 import Neighbour, Rule
 from netorch.state.link import Vrf
-from tests.golden.clouds import COMPILERS, CloudCase, EniCase, SubnetCase, VpcCase, host_view, mappings, vpc_view
+from tests.golden.cases import EniCase, SubnetCase
+from tests.golden.clouds import COMPILERS, CloudCase, VpcCase, host_view, mappings, vpc_view
 from tests.views import OneOff, mapping_objects, vpc_objects
 
 VPC = VpcCase(

@@ -15,19 +15,17 @@ import msgspec
 
 from netorch.control.actions.outside.drains import SEATS, expect_partner
 from netorch.control.base.edge_users import users_of
+from netorch.control.base.pairs import seated
 from netorch.control.base.private.tunnels import leave_tunnels
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
 from netorch.model.eni import Role
-from netorch.model.ids import vni_of
-from netorch.model.mapping import GatewayMapping
 from netorch.model.routing.seats import gateway_kind
 from netorch.model.routing.target import TargetKind
 from netorch.records import keys
 from netorch.records.errors import in_use
 from netorch.records.hosts import HostState, read_host, read_loaded
 from netorch.records.inventory import read_inventory
-from netorch.records.read import get
 from netorch.store.base import Store
 
 
@@ -124,9 +122,7 @@ def _unseat(store: Store, aside: Aside, gateways: list[str]) -> tuple[Writes, No
     name, writes = aside.state.host.name, Writes()
     writes.expect(keys.host_drain(name), aside.mark)
     for gateway in gateways:
-        key = keys.gateway_mapping(vni_of(gateway), gateway)
-        stored = get(store, key, GatewayMapping)
-        if stored is not None:
+        for key, stored in seated(store, gateway):
             others = tuple(seat for seat in stored.record.seats if seat.host != name)
             if not others:
                 fix = "give its partner the gateways that it lacks: netorch host undrain PARTNER"

@@ -11,20 +11,18 @@ from typing import Final
 
 import msgspec
 
-from netorch.control.base.pairs import edges_of, expect_staying
+from netorch.control.base.pairs import edges_of, expect_staying, seated
 from netorch.control.base.private.tunnels import complete_tunnels
 from netorch.control.base.writes import ABSENT, Writes, attempt
 from netorch.errors import ApiError
 from netorch.model.eni import Host, Placement
-from netorch.model.ids import vni_of
-from netorch.model.mapping import GatewayMapping, Seat
+from netorch.model.mapping import Seat
 from netorch.model.status import AgentStatus
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.codec import decode
 from netorch.records.errors import invalid
 from netorch.records.hosts import HostState, read_host, read_loaded
-from netorch.records.read import get
 from netorch.store.base import Store
 
 SEATS: Final = 32  # given in one transaction: two keys each
@@ -128,13 +126,12 @@ def _seat_writes(store: Store, name: str, gateways: list[str]) -> tuple[Writes, 
     """Return what gives an edge the last seat of each of some gateways, so that none of these moves; a deleted one needs none."""
     state, writes = read_host(store, name), Writes()
     for gateway in gateways:
-        key = keys.gateway_mapping(vni_of(gateway), gateway)
-        stored = get(store, key, GatewayMapping)
-        if stored is None or any(seat.host == name for seat in stored.record.seats):
-            continue
-        seats = (*stored.record.seats, Seat(host=name, vtep=state.host.underlay))
-        writes.change(key, stored.mod_revision, msgspec.structs.replace(stored.record, seats=seats))
-        writes.put(keys.placement(name, gateway), Placement(id=gateway))
+        for key, stored in seated(store, gateway):
+            if any(seat.host == name for seat in stored.record.seats):
+                continue
+            seats = (*stored.record.seats, Seat(host=name, vtep=state.host.underlay))
+            writes.change(key, stored.mod_revision, msgspec.structs.replace(stored.record, seats=seats))
+            writes.put(keys.placement(name, gateway), Placement(id=gateway))
     if writes:
         expect_staying(writes, state)
     return writes, None

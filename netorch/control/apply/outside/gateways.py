@@ -21,6 +21,7 @@ from netorch.model.mapping import GatewayMapping, PublicMapping
 from netorch.model.outside.direct_connect import VirtualInterface
 from netorch.model.outside.gateway import GATEWAYS, InternetGateway, OnlyGateway
 from netorch.model.outside.vpn import VirtualPrivateGateway
+from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.target import TargetKind
 from netorch.records import keys
 from netorch.records.errors import in_use, invalid
@@ -81,7 +82,10 @@ class GatewayPlanner:
         pair = pair_named(self._builder, f"VPC {self._decl.owner}/{self._decl.name}", only)
         writes = self._guard()
         writes.expect(keys.public_mark(vni), self._builder.revision_of(keys.public_mark(vni)))
-        vpc, targets = records.vpc.record, [found for kind in (NetworkInterface, *GATEWAYS) for found in records.of(kind)]
+        vpc, targets = (
+            records.vpc.record,
+            [found for kind in (NetworkInterface, PeeringConnection, *GATEWAYS) for found in records.of(kind)],
+        )
         made, mapping = put_on(writes, self._builder.caller, vpc, pair, targets, self._record(wanted))
         records.of(self._kind)[made.id] = Stored(made, ABSENT)
         records.of(GatewayMapping)[made.id] = Stored(mapping, ABSENT)

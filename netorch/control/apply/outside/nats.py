@@ -19,6 +19,7 @@ from netorch.model.cloud import NatGatewayDecl, VpcDecl
 from netorch.model.eni import NetworkInterface
 from netorch.model.mapping import GatewayMapping, PublicMapping
 from netorch.model.outside.gateway import GATEWAYS, NatGateway
+from netorch.model.routing.peering import PeeringConnection
 from netorch.model.vpc import Subnet
 from netorch.records import keys
 from netorch.records.read import Stored
@@ -146,7 +147,7 @@ class NatPlanner:
             raise ApiError("MissingParameter", f"NAT gateway {decl.name!r}: {what}; write elastic_ips: [NAME]")
         pool = pools.of(subnet)
         addresses = [decl.address or pool.next(4), *(pool.next(4) for _ in decl.elastic_ips[1:])]
-        targets = [found for kind in (NetworkInterface, *GATEWAYS) for found in records.of(kind)]
+        targets = [found for kind in (NetworkInterface, PeeringConnection, *GATEWAYS) for found in records.of(kind)]
         made, eni = new_gateway(builder.caller, subnet, targets, addresses, name=decl.name, tags=decl.tags)
         pair = pair_named(builder, f"VPC {self._decl.owner}/{self._decl.name}", builder.pair_of(records))
         writes = builder.step()

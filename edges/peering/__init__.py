@@ -1,0 +1,1 @@
+"""Peering connections on edges."""

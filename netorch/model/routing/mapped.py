@@ -1,0 +1,65 @@
+"""The ranges of mapped peering connections: what may be asked for, the same for a file, for a command, and for a record."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+
+from netorch.model import rules
+from netorch.model.addr import AddressError, Prefix, parse_prefix
+from netorch.model.routing.peering import PeeringConnection, PeerVpc
+from netorch.model.rules import Violation, shown
+
+
+def read_ranges(text: str) -> tuple[str, str] | Violation:
+    """Return the range and its alias that a text says, canonical, or what is wrong with it: `10.0.0.0/16=100.66.0.0/16`."""
+    words = text.split("=")
+    found = []
+    for word in words:
+        try:
+            found.append(parse_prefix(word))
+        except AddressError as error:
+            return Violation(str(error), "write RANGE=ALIAS, e.g. 10.0.0.0/16=100.66.0.0/16")
+    if len(found) != 2:
+        return Violation(f"{shown(text)} is not a range and its alias", "write RANGE=ALIAS, e.g. 10.0.0.0/16=100.66.0.0/16")
+    own, alias = found
+    return pair_problem(own, alias) or (str(own), str(alias))
+
+
+def pair_problem(own: Prefix, alias: Prefix) -> Violation | None:
+    """Return what is wrong with a range and its alias, whatever VPC they are for."""
+    if own.version != 4 or alias.version != 4:
+        return Violation(
+            f"{own if own.version != 4 else alias} is not an IPv4 range", "IPv6 addresses do not clash; peer without"
+        )
+    if own.length != alias.length:
+        return Violation(f"{own} and {alias} have different lengths", f"choose an alias with the length /{own.length}")
+    if violation := rules.unusable(alias):
+        return violation
+    return None
+
+
+def ranges_problem(end: PeerVpc, own: Collection[Prefix], far: PeerVpc, beside: Iterable[PeeringConnection]) -> Violation | None:
+    """Return what is wrong with the ranges of a mapped connection for one of its VPCs, `end`, which has the ranges `own`.
+
+    `far` is the other VPC, and `beside` are other live connections of this one: an alias is of one VPC only.
+    """
+    mine, alias = parse_prefix(end.range), parse_prefix(far.alias)
+    if not any(prefix.contains(mine) for prefix in own):
+        return Violation(f"{mine} is not inside a range of {end.id}", "choose a part of one of its ranges")
+    if any(prefix.overlaps(alias) for prefix in own):
+        return Violation(f"{alias} overlaps a range of {end.id}, to which it would be an alias", "choose another alias")
+    for other in beside:
+        if other.is_mapped and alias.overlaps(parse_prefix(other.peer.alias)):
+            what = f"{alias} overlaps {other.peer.alias}, an alias by {other.id} in {end.id}"
+            return Violation(what, "choose another alias, or end that connection")
+    return None
+
+
+def aliases_of(connections: Iterable[PeeringConnection]) -> Iterator[Prefix]:
+    """Yield what the ranges of others are for a VPC, by mapped connections."""
+    return (parse_prefix(connection.peer.alias) for connection in connections if connection.is_mapped)
+
+
+def active_aliases(connections: Iterable[PeeringConnection]) -> Iterator[Prefix]:
+    """Yield the aliases in a VPC from which others send to it now."""
+    return aliases_of(connection for connection in connections if connection.gateway is not None)
