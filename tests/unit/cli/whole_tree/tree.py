@@ -371,7 +371,7 @@ SETUP = (
     "endpoint bucket-policy put xxx --for acme --service s3",
     "--owner acme cgw create office --address 203.0.113.1",
     "--owner globex cgw create idle --address 203.0.113.2",
-    "--owner acme dhcp-options create corp --domain-name corp.example --domain-name-servers 10.44.0.9",
+    "--owner acme dhcp-options create corp --domain-name corp.example --domain-name-servers 192.0.2.53",
     "--owner globex dhcp-options create spare-options --domain-name-servers AmazonProvidedDNS",
     "dhcp-options associate acme/corp acme/acme",
     "vpn create home --vpc acme/acme --customer-gateway acme/office --static --route 192.168.1.0/24",
