@@ -1,7 +1,7 @@
-"""Whether a policy permits everything with a bucket: for connections of which nobody knows what is asked for in them.
+"""Whether a policy permits everything, an endpoint's with all buckets, a bucket's with this one.
 
-The answer is on the safe side. A statement that denies counts unless it can never be about such a request, and one that allows
-only if it is written to allow everything.
+It is asked for connections of which nobody knows what is asked for in them. The answer is on the safe side. A statement that
+denies counts unless it can never be about such a request, and one that allows only if it is written to allow everything.
 """
 
 from __future__ import annotations
@@ -15,17 +15,21 @@ from netorch.model.iam.parse import ARN
 from netorch.model.iam.policy import Effect, Policy, Statement
 
 _ALL_ACTIONS: Final = frozenset(("*", "s3:*"))
-_ALL_RESOURCES: Final = frozenset(("*", f"{ARN}*"))
+_EVERYTHING: Final = frozenset(("*",))
 
 
-def endpoint_permits_all(policy: Policy, bucket: str, context: Context) -> bool:
-    """Return whether an endpoint's policy permits everything with a bucket, if `context` is all that is known of a request."""
-    return not _may_deny(policy, context) and _allows_all(policy, bucket, context)
+def endpoint_permits_all(policy: Policy, context: Context) -> bool:
+    """Return whether an endpoint's policy permits everything with everything, if `context` is all that is known of a request.
+
+    `arn:aws:s3:::*` is not everything: the list of all buckets is of no bucket.
+    """
+    return not _may_deny(policy, context) and _allows_all(policy, _EVERYTHING, context)
 
 
 def bucket_permits_all(policy: Policy, bucket: str, context: Context) -> bool:
     """Return whether a bucket's own policy takes nothing away."""
-    return not _may_deny(policy, context) and (not policy.allows_anything or _allows_all(policy, bucket, context))
+    resources = frozenset((f"{ARN}{bucket}", f"{ARN}{bucket}/*"))
+    return not _may_deny(policy, context) and (not policy.allows_anything or _allows_all(policy, resources, context))
 
 
 def _may_deny(policy: Policy, context: Context) -> bool:
@@ -34,16 +38,15 @@ def _may_deny(policy: Policy, context: Context) -> bool:
     )
 
 
-def _allows_all(policy: Policy, bucket: str, context: Context) -> bool:
-    return any(one.effect is Effect.ALLOW and _is_about_all(one, bucket, context) for one in policy.statements)
+def _allows_all(policy: Policy, resources: frozenset[str], context: Context) -> bool:
+    return any(one.effect is Effect.ALLOW and _is_about_all(one, resources, context) for one in policy.statements)
 
 
-def _is_about_all(one: Statement, bucket: str, context: Context) -> bool:
-    resources = _texts(one.resources)
+def _is_about_all(one: Statement, resources: frozenset[str], context: Context) -> bool:
     return (
         not (one.but_actions or one.but_resources)
         and not _ALL_ACTIONS.isdisjoint(text.lower() for text in _texts(one.actions))
-        and (not _ALL_RESOURCES.isdisjoint(resources) or resources >= {f"{ARN}{bucket}", f"{ARN}{bucket}/*"})
+        and _texts(one.resources) >= resources
         and all(each.key in context and each.holds(context) for each in one.conditions)
     )
 

@@ -1,8 +1,9 @@
 """The clients' connections of all endpoints: how many there may be, and how long a client may let the proxy wait.
 
-An endpoint that has all that it may have gives up its own longest idle connection for a newcomer, which is turned away if all are
-at work. If all endpoints together have all that there may be, the one with the most gives one up. So who opens connections
-and says nothing only ever pushes out others of the same kind of the same endpoint.
+They are counted by VPC, however many endpoints it has. A VPC that has all that it may have gives up its own longest idle
+connection for a newcomer, which is turned away if all are at work. If all together have all that there may be, a VPC that has its
+fair share or more gives up an idle one. Who has less than that gets a place even if nobody's is idle: then the VPC with the most
+loses the one in which nothing has moved for the longest. So no VPC keeps another one out, whatever its connections do.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import asyncio
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from enum import Enum
+from itertools import islice
 from typing import Final, TypeVar
 
 from netorch.services.proxy import limits
@@ -20,10 +23,18 @@ _RESET: Final = struct.pack("ii", 1, 0)  # struct linger: close(2) resets the co
 T = TypeVar("T")
 
 
+class Use(Enum):
+    """What a connection is at."""
+
+    WAITING = "waiting"  # for a request, or for the end of its head
+    WORKING = "working"  # a request is being answered
+    TUNNEL = "tunnel"  # at work only while something moves
+
+
 class Client(asyncio.Protocol):
     """A client's connection: what comes by it goes to `inner`, and it has a deadline by which the client must do something."""
 
-    __slots__ = ("_admitted", "_allowance", "_crowd", "_inner", "_inside", "_transport", "busy", "deadline", "endpoint")
+    __slots__ = ("_admitted", "_allowance", "_crowd", "_inner", "_inside", "_transport", "deadline", "endpoint", "moved", "use")
 
     def __init__(self, crowd: Crowd, endpoint: str, inner: asyncio.Protocol) -> None:
         self._crowd = crowd
@@ -33,8 +44,9 @@ class Client(asyncio.Protocol):
         self._inside = False  # whether a head has begun to come
         self._allowance = limits.GRACE_S
         self.endpoint = endpoint
-        self.busy = False  # with a request
-        self.deadline = crowd.now() + limits.IDLE_S
+        self.use = Use.WAITING
+        self.moved = crowd.now()  # when something last did
+        self.deadline = self.moved + limits.IDLE_S
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -48,7 +60,7 @@ class Client(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if not self._admitted:
             return
-        if not (self.busy or self._inside):
+        if self.use is Use.WAITING and not self._inside:
             self._inside = True
             self.deadline = self._crowd.now() + limits.HEAD_S
         self._inner.data_received(data)
@@ -69,19 +81,20 @@ class Client(asyncio.Protocol):
 
     def begin(self) -> None:
         """Note that a request is being answered: from now on only `awaited` makes the client hurry."""
-        self.busy = True
+        self._crowd.seen(self, Use.WORKING)
         self._allowance = limits.GRACE_S
         self.deadline = _NEVER
 
-    def expect_within(self, seconds: float) -> None:
-        """Let the connection be cut when nothing more is heard of it for so long."""
-        self.deadline = self._crowd.now() + seconds
+    def tunnelled(self) -> None:
+        """Note that something has moved in what is a tunnel from now on, which is cut when nothing does for too long."""
+        self._crowd.seen(self, Use.TUNNEL)
+        self.deadline = self.moved + limits.TUNNEL_IDLE_S
 
     def end(self) -> None:
         """Note that the request was answered."""
-        self.busy = self._inside = False
-        self.deadline = self._crowd.now() + limits.IDLE_S
-        self._crowd.seen(self)
+        self._inside = False
+        self._crowd.seen(self, Use.WAITING)
+        self.deadline = self.moved + limits.IDLE_S
 
     async def awaited(self, done: Awaitable[T], size: Callable[[T], int]) -> T:
         """Wait for the client, which is cut off when that takes too long; `size` tells how many bytes have moved meanwhile."""
@@ -91,6 +104,7 @@ class Client(asyncio.Protocol):
             result = await done
         finally:
             self.deadline = _NEVER
+        self._crowd.seen(self, self.use)
         earned = size(result) / limits.RATE
         self._allowance = min(limits.GRACE_S, self._allowance - (self._crowd.now() - began) + earned)
         return result
@@ -106,67 +120,110 @@ class Client(asyncio.Protocol):
             reset(self._transport)
 
 
+class _Share:
+    """A VPC's connections. Of each use, the one in which nothing has moved for the longest comes first."""
+
+    def __init__(self, vpc: str) -> None:
+        self.vpc = vpc
+        self.by_use: dict[Use, dict[Client, None]] = {use: {} for use in Use}
+
+    def __len__(self) -> int:
+        return sum(map(len, self.by_use.values()))
+
+    def idle(self, now: float) -> Client | None:
+        """Return the longest idle one."""
+        quiet = (one for one in self._first(Use.TUNNEL) if now - one.moved >= limits.GRACE_S)
+        return min((*self._first(Use.WAITING), *quiet), key=_moved, default=None)
+
+    def slowest(self) -> Client | None:
+        """Return the one in which nothing has moved for the longest, if all are at work."""
+        return min((*self._first(Use.WORKING), *self._first(Use.TUNNEL)), key=_moved, default=None)
+
+    def _first(self, use: Use) -> tuple[Client, ...]:
+        return tuple(islice(self.by_use[use], 1))
+
+
 class Crowd:
-    """All connections, by endpoint; of each endpoint's the one that was used last is the last one."""
+    """All connections, by VPC."""
 
-    def __init__(self, now: Callable[[], float], most: int = limits.CONNECTIONS, of_endpoint: int = limits.OF_ENDPOINT) -> None:
-        """Take the time in seconds, and how many connections there may be."""
+    def __init__(
+        self,
+        now: Callable[[], float],
+        vpc_of: Callable[[str], str],
+        most: int = limits.CONNECTIONS,
+        of_vpc: int = limits.OF_ENDPOINT,  # most VPCs have one; more endpoints give no more
+    ) -> None:
+        """Take the time in seconds, the VPC of an endpoint, and how many connections there may be."""
         self.now = now
+        self._vpc_of = vpc_of
         self._most = most
-        self._of_endpoint = of_endpoint
-        self._clients: dict[str, dict[Client, None]] = {}
-        self._count = 0
+        self._of_vpc = of_vpc
+        self._shares: dict[str, _Share] = {}
+        self._place: dict[Client, _Share] = {}
 
-    def count(self, endpoint: str) -> int:
-        """Return how many connections an endpoint has."""
-        return len(self._clients.get(endpoint, ()))
+    def count(self, vpc: str) -> int:
+        """Return how many connections a VPC has."""
+        return len(self._shares.get(vpc, ()))
 
     def admit(self, client: Client) -> bool:
         """Return whether a newcomer may stay; another one may have to go for it."""
-        if self.count(client.endpoint) >= self._of_endpoint:
-            room = self._push_out(client.endpoint)
-        elif self._count >= self._most:
-            room = self._push_out(max(self._clients, key=self.count))
-        else:
-            room = True
-        if room:
-            self._clients.setdefault(client.endpoint, {})[client] = None
-            self._count += 1
-        return room
+        vpc = self._vpc_of(client.endpoint)
+        own = self._shares.get(vpc) or _Share(vpc)
+        if len(own) >= self._of_vpc or len(self._place) >= self._most:
+            victim = own.idle(self.now()) if len(own) >= self._of_vpc else self._victim(own)
+            if victim is None:
+                return False
+            self.leave(victim)
+            victim.cut()
+        self._shares[vpc] = own
+        self._place[client] = own
+        own.by_use[client.use][client] = None
+        return True
 
-    def seen(self, client: Client) -> None:
-        """Note that a connection was used."""
-        if client in (mine := self._clients.get(client.endpoint, {})):
-            del mine[client]
-            mine[client] = None
+    def seen(self, client: Client, use: Use) -> None:
+        """Note that something has moved in a connection, and what it is at now."""
+        if (share := self._place.get(client)) is not None:
+            share.by_use[client.use].pop(client)
+            share.by_use[use][client] = None
+        client.moved, client.use = self.now(), use
 
     def leave(self, client: Client) -> None:
         """Note the end of a connection, if it still counts."""
-        mine = self._clients.get(client.endpoint, {})
-        if client in mine:
-            del mine[client]
-            self._count -= 1
-            if not mine:
-                del self._clients[client.endpoint]
+        share = self._place.pop(client, None)
+        if share is not None:
+            share.by_use[client.use].pop(client)
+            if not len(share):
+                del self._shares[share.vpc]
 
     def cut(self, endpoint: str) -> None:
         """Reset all connections of an endpoint."""
-        for client in tuple(self._clients.get(endpoint, ())):
+        for client in [client for client in self._place if client.endpoint == endpoint]:
             client.cut()
+
+    def cut_tunnels(self, permitted: Callable[[str], bool]) -> None:
+        """Reset the tunnels of all endpoints by which none are permitted now."""
+        open_now = [client for share in self._shares.values() for client in share.by_use[Use.TUNNEL]]
+        closed = {endpoint for endpoint in {client.endpoint for client in open_now} if not permitted(endpoint)}
+        for client in open_now:
+            if client.endpoint in closed:
+                client.cut()
 
     def sweep(self) -> None:
         """Cut off who is too slow."""
         now = self.now()
-        for client in [client for mine in self._clients.values() for client in mine if client.deadline < now]:
+        for client in [client for client in self._place if client.deadline < now]:
             client.cut()
 
-    def _push_out(self, endpoint: str) -> bool:
-        idle = next((client for client in self._clients.get(endpoint, ()) if not client.busy), None)
-        if idle is None:
-            return False
-        self.leave(idle)
-        idle.cut()
-        return True
+    def _victim(self, own: _Share) -> Client | None:
+        """Return who goes for a newcomer to a share when there are as many as there may be; nobody: the newcomer goes."""
+        now = self.now()
+        shares = self._shares.values()
+        fair = max(self._most // (len(shares) + (not len(own))), 1)
+        idle = [share for share in shares if len(share) >= fair and share.idle(now) is not None]
+        if idle:
+            return max(idle, key=len).idle(now)
+        largest = max(shares, key=len)
+        return largest.slowest() if len(own) < fair < len(largest) else None
 
 
 def reset(transport: asyncio.Transport) -> None:
@@ -175,3 +232,7 @@ def reset(transport: asyncio.Transport) -> None:
     if sock is not None and not transport.is_closing():
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     transport.abort()
+
+
+def _moved(client: Client) -> float:
+    return client.moved

@@ -30,7 +30,7 @@ class Proxy:
         """Take where the access logs are written."""
         self._log = AccessLog(directory)
         self._policies = Policies()
-        self._crowd = Crowd(time.monotonic)
+        self._crowd = Crowd(time.monotonic, self._vpc_of)
         self._endpoints: dict[str, ProxyEndpoint] = {}
         self._fronts: dict[str, Front] = {}  # by the device
         self._broom: asyncio.Task[None] | None = None
@@ -40,8 +40,10 @@ class Proxy:
         match obj:
             case ProxyBucket():
                 self._policies.put_bucket(obj)
+                self._crowd.cut_tunnels(self._policies.permits_tunnels)
             case ProxyEndpoint():
                 self._policies.put_endpoint(obj)
+                self._crowd.cut_tunnels(self._policies.permits_tunnels)
                 self._endpoints[obj.id] = obj
                 for front in self._fronts.values():
                     front.changed(obj)
@@ -58,6 +60,7 @@ class Proxy:
                 self._policies.drop_bucket(obj)
             case ProxyEndpoint():
                 self._policies.drop_endpoint(obj)
+                self._crowd.cut_tunnels(self._policies.permits_tunnels)
                 self._endpoints.pop(obj.id, None)
             case ProxyListener():
                 front = self._fronts.pop(obj.ifname, None)
@@ -77,6 +80,10 @@ class Proxy:
         self._fronts[ifname] = front
         if self._broom is None:
             self._broom = asyncio.get_running_loop().create_task(self._sweep())
+
+    def _vpc_of(self, endpoint: str) -> str:
+        found = self._endpoints.get(endpoint)
+        return found.vpc if found is not None else endpoint
 
     async def _sweep(self) -> None:
         tidied = 0.0

@@ -5,6 +5,7 @@ netorch.model.iam decides; here its questions are put together. Who asks is what
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from netorch.model.addr import parse_prefix
@@ -29,17 +30,20 @@ class Verdict(NamedTuple):
 
 
 class Policies:
-    """The policies of all endpoints and buckets. One that cannot be read permits nothing."""
+    """The policies of all endpoints and buckets. One that cannot be read permits nothing.
+
+    What they say about TLS is worked out when one of them changes: a ClientHello costs the same however many buckets there are.
+    """
 
     def __init__(self) -> None:
-        self._endpoints: dict[str, tuple[Service, Policy | None]] = {}
+        self._endpoints: dict[str, _Known] = {}
         self._buckets: dict[str, dict[str, Policy]] = {}  # by service
 
     def put_endpoint(self, endpoint: ProxyEndpoint) -> None:
         """Let an endpoint have the policy that it is told of."""
-        policy = _read(endpoint.policy) if endpoint.policy else None
-        service = Service(names=endpoint.hosts, prefixes=tuple(parse_prefix(prefix) for prefix in endpoint.prefixes))
-        self._endpoints[endpoint.id] = service, policy
+        self._endpoints[endpoint.id] = known = _known(endpoint)
+        for name, policy in self._buckets.get(endpoint.service, {}).items():
+            known.judge(name, policy)
 
     def drop_endpoint(self, endpoint: ProxyEndpoint) -> None:
         """Forget an endpoint: nothing is permitted by it."""
@@ -47,11 +51,16 @@ class Policies:
 
     def put_bucket(self, bucket: ProxyBucket) -> None:
         """Let a bucket have a policy."""
-        self._buckets.setdefault(bucket.service, {})[bucket.bucket] = _read(bucket.policy, bucket.bucket)
+        policy = _read(bucket.policy, bucket.bucket)
+        self._buckets.setdefault(bucket.service, {})[bucket.bucket] = policy
+        for known in self._of_service(bucket.service):
+            known.judge(bucket.bucket, policy)
 
     def drop_bucket(self, bucket: ProxyBucket) -> None:
         """Let a bucket have none."""
         self._buckets.get(bucket.service, {}).pop(bucket.bucket, None)
+        for known in self._of_service(bucket.service):
+            known.against.discard(bucket.bucket)
 
     def asked(self, head: Head, endpoint: ProxyEndpoint) -> Asked:
         """Return what a request asks for.
@@ -69,31 +78,55 @@ class Policies:
         refusal = None if decision.permitted else Refusal(403, "AccessDenied", decision.answer, decision.reason)
         return Verdict(decision.reason, refusal)
 
-    def tunnel(self, host: str, endpoint: ProxyEndpoint, source: str) -> Verdict:
+    def tunnel(self, host: str, endpoint: ProxyEndpoint) -> Verdict:
         """Return whether TLS may be passed on in which a client asks for a host.
 
-        Only if everything that could be said in it is permitted: of one bucket if the name has one in front, of all if not.
+        Only if everything that could be said in it is permitted, with all buckets: a request may name another bucket than the
+        host does, and a copy names two.
         """
-        if not endpoint.tls:
-            return _closed("the service takes no TLS by endpoints")
-        service, policy = self._of(endpoint)
+        service, _ = self._of(endpoint)
         place = place_of(service, host, "/")
-        if isinstance(place, S3Refusal):
-            return _closed(place.what)
-        buckets = self._buckets.get(endpoint.service, {})
-        if not place.bucket:
-            if policy is None and not buckets:
-                return Verdict("no policy is against anything", None)
-            return _closed("there are policies, and the host name says nothing of what is asked for")
-        context = _context(endpoint, source, secure=True)
-        own = buckets.get(place.bucket)
-        by_endpoint = policy is None or endpoint_permits_all(policy, place.bucket, context)
-        if by_endpoint and (own is None or bucket_permits_all(own, place.bucket, context)):
-            return Verdict(f"everything is permitted with the bucket {place.bucket}", None)
-        return _closed(f"not everything is permitted with the bucket {place.bucket}")
+        why = place.what if isinstance(place, S3Refusal) else self._why_no_tunnel(endpoint.id)
+        return Verdict(why, Refusal(403, "AccessDenied", why)) if why else Verdict("no policy is against anything", None)
+
+    def permits_tunnels(self, endpoint: str) -> bool:
+        """Return whether TLS may be passed on by an endpoint with an id."""
+        return not self._why_no_tunnel(endpoint)
+
+    def _why_no_tunnel(self, endpoint: str) -> str:
+        known = self._endpoints.get(endpoint)
+        if known is None:
+            return "nothing is known of the endpoint"
+        if not known.endpoint.tls:
+            return "the service takes no TLS by endpoints"
+        if not known.permits_all:
+            return "the endpoint's policy does not permit everything with all buckets"
+        name = next(iter(known.against), "")
+        return f"the policy of the bucket {name} does not permit everything to the endpoint" if name else ""
 
     def _of(self, endpoint: ProxyEndpoint) -> tuple[Service, Policy | None]:
-        return self._endpoints.get(endpoint.id) or (Service(names=()), _read(_NOTHING))
+        known = self._endpoints.get(endpoint.id)
+        return (known.service, known.policy) if known is not None else (Service(names=()), _read(_NOTHING))
+
+    def _of_service(self, service: str) -> Iterator[_Known]:
+        return (known for known in self._endpoints.values() if known.endpoint.service == service)
+
+
+class _Known(NamedTuple):
+    """An endpoint as it was told, and what follows from that."""
+
+    endpoint: ProxyEndpoint
+    service: Service
+    policy: Policy | None
+    permits_all: bool  # whether its policy permits everything that could be said in TLS
+    against: set[str]  # the buckets whose policies do not, if TLS is passed on at all
+
+    def judge(self, name: str, policy: Policy) -> None:
+        """Note what the policy of a bucket of the service says about TLS by the endpoint."""
+        if not self.endpoint.tls or bucket_permits_all(policy, name, _context_of_all(self.endpoint, secure=True)):
+            self.against.discard(name)
+        else:
+            self.against.add(name)
 
 
 def understood(found: Asked | S3Refusal) -> Asked:
@@ -103,15 +136,22 @@ def understood(found: Asked | S3Refusal) -> Asked:
     return found
 
 
-def _closed(reason: str) -> Verdict:
-    return Verdict(reason, Refusal(403, "AccessDenied", reason))
+def _known(endpoint: ProxyEndpoint) -> _Known:
+    policy = _read(endpoint.policy) if endpoint.policy else None
+    service = Service(names=endpoint.hosts, prefixes=tuple(parse_prefix(prefix) for prefix in endpoint.prefixes))
+    permits_all = policy is None or endpoint_permits_all(policy, _context_of_all(endpoint, secure=True))
+    return _Known(endpoint, service, policy, permits_all, set())
 
 
 def _context(endpoint: ProxyEndpoint, source: str, secure: bool) -> Context:
+    return {**_context_of_all(endpoint, secure), ConditionKey.VPC_SOURCE_IP: source}
+
+
+def _context_of_all(endpoint: ProxyEndpoint, secure: bool) -> Context:
+    """Return what is known of all requests by an endpoint, whichever instance sends them."""
     return {
         ConditionKey.SOURCE_VPC: endpoint.vpc,
         ConditionKey.SOURCE_VPCE: endpoint.id,
-        ConditionKey.VPC_SOURCE_IP: source,
         ConditionKey.SECURE_TRANSPORT: "true" if secure else "false",
     }
 

@@ -1,7 +1,8 @@
 """TLS is passed on as it is: what the client and the service say to each other nobody in between reads.
 
 Of a request nothing is known but the host name that the client asks for before encryption begins. A connection is let through if
-whatever is said in it is permitted (netorch.services.proxy.policies); the service behind is told the endpoint (PROXY protocol).
+whatever is said in it is permitted (netorch.services.proxy.policies), and cut when that is no longer so; the service behind is
+told the endpoint (PROXY protocol).
 """
 
 from __future__ import annotations
@@ -100,19 +101,21 @@ class Tunnel(_End):
         if host is None or self.transport is None or self._opening is not None:
             return
         self._host = host
-        verdict = self._policies.tunnel(host, self._endpoint, self._source[0])
+        verdict = self._policies.tunnel(host, self._endpoint)
         if verdict.refusal is not None:
             self._refuse(verdict.reason)
             return
         self._reason = verdict.reason
         self.transport.pause_reading()
-        self._client.begin()
+        self._touch()
         self._opening = asyncio.get_running_loop().create_task(self._open(self.transport))
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._opening is not None:
             self._opening.cancel()
         sent = self.other.count if self.other is not None else 0
+        if self.other is not None and (now := self._policies.tunnel(self._host, self._endpoint)).refusal is not None:
+            self._reason = now.reason  # it was cut because of this
         super().connection_lost(exc)
         seconds = round((datetime.now(UTC) - self._began).total_seconds(), 3)
         self._log.write(
@@ -161,7 +164,7 @@ class Tunnel(_End):
 
     def _touch(self) -> None:
         if self.transport is not None:
-            self._client.expect_within(limits.TUNNEL_IDLE_S)
+            self._client.tunnelled()
 
     def _refuse(self, reason: str, status: int = 403) -> None:
         self._reason, self._status = reason, status

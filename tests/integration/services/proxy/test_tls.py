@@ -1,4 +1,4 @@
-"""TLS through the proxy: end to end as it is, permitted by the host name alone, with the endpoint's id for the server behind."""
+"""TLS through the proxy: end to end as it is, permitted if everything is, with the endpoint's id for the server behind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.integration.services.proxy.stand import ENDPOINTS, ProxyStand, document, everything
+from tests.integration.services.proxy.stand import ENDPOINTS, VPCS, ProxyStand, document, everything
 from tests.rig.services.process import LOOPBACK, ServiceProcess
 from tests.rig.services.s3 import HOSTS
 
@@ -124,15 +124,20 @@ def test_only_names_of_the_service_are_passed_on(tls: ProxyStand, server: Server
     assert server.told == []
 
 
-def test_a_name_is_passed_on_if_everything_with_its_bucket_is_permitted(tls: ProxyStand, pem: Path) -> None:
-    only = {"Effect": "Allow", "Action": "*", "Resource": [f"{ARN}xxx", f"{ARN}xxx/*"]}
-    tls.serve(a=document(only))
-    assert [bool(echoed(tls, pem, host)) for host in (NAME, f"xxx.{NAME}", f"yyy.{NAME}")] == [False, True, False]
-    tls.serve(a=document({**only, "Action": "s3:GetObject"}))
-    assert echoed(tls, pem, f"xxx.{NAME}") == b""
+def test_names_are_passed_on_if_everything_with_all_buckets_is_permitted(tls: ProxyStand, pem: Path) -> None:
+    def passed_on(letter: str = "a") -> list[bool]:
+        return [bool(echoed(tls, pem, host, letter)) for host in (NAME, f"xxx.{NAME}", f"yyy.{NAME}")]
+
+    tls.serve(a=document(ALL))
+    assert passed_on() == [True, True, True]
+    tls.serve(a=document({**ALL, "Resource": [f"{ARN}xxx", f"{ARN}xxx/*"]}))
+    assert passed_on() == [False, False, False]
     tls.serve()
-    tls.bucket("yyy", document({**only, "Effect": "Deny", "Action": "s3:PutObject", "Resource": f"{ARN}yyy/*"}))
-    assert [bool(echoed(tls, pem, host)) for host in (NAME, f"xxx.{NAME}", f"yyy.{NAME}")] == [False, True, False]
+    only_b = {"Condition": {"StringNotEquals": {"aws:sourceVpc": VPCS["b"]}}}
+    tls.bucket("yyy", document({"Effect": "Deny", "Action": "s3:GetObject", "Resource": f"{ARN}yyy/*", **only_b}))
+    assert passed_on() == [False, False, False]
+    assert passed_on("b") == [True, True, True]
+    assert "bucket yyy" in tls.line("a", "TLS", 403).reason
 
 
 def test_a_service_without_tls_takes_none(tls: ProxyStand, daemon: ServiceProcess, pem: Path) -> None:

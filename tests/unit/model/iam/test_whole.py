@@ -1,4 +1,4 @@
-"""Whether everything is permitted with a bucket, when nobody knows what is asked for: never yes if something is refused."""
+"""Whether everything is permitted, when nobody knows what is asked for: never yes if something is refused."""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ def policy(*statements: dict[str, object], bucket: str = "") -> Policy:
     [
         ([ALL], True),
         ([{**ALL, "Action": "S3:*"}], True),
-        ([{**ALL, "Resource": f"{ARN}*"}], True),
-        ([{**ALL, "Resource": [f"{ARN}xxx", f"{ARN}xxx/*"]}], True),
+        ([{**ALL, "Resource": [f"{ARN}xxx", "*"]}], True),
+        ([{**ALL, "Resource": f"{ARN}*"}], False),  # the list of all buckets is of none
+        ([{**ALL, "Resource": [f"{ARN}xxx", f"{ARN}xxx/*"]}], False),
         ([{**ALL, "Resource": [f"{ARN}xxx/*"]}], False),
         ([{**ALL, "Resource": [f"{ARN}yyy", f"{ARN}yyy/*"]}], False),
         ([{**ALL, "Action": ["s3:GetObject", "s3:PutObject"]}], False),
@@ -48,7 +49,7 @@ def policy(*statements: dict[str, object], bucket: str = "") -> Policy:
     ],
 )
 def test_an_endpoints_policy(statements: list[dict[str, object]], expected: bool) -> None:
-    assert endpoint_permits_all(policy(*statements), "xxx", CONTEXT) is expected
+    assert endpoint_permits_all(policy(*statements), CONTEXT) is expected
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,8 @@ def test_an_endpoints_policy(statements: list[dict[str, object]], expected: bool
         ({**OTHERS, **FROM_A}, False),
         ({**OTHERS, "Effect": "Allow"}, True),
         ({**OTHERS, "Effect": "Allow", **FROM_A}, True),
+        ({**OTHERS, "Effect": "Allow", **NOT_A}, False),
+        ({**OTHERS, "Effect": "Allow", "Resource": f"{ARN}xxx/*"}, False),
         ({**OTHERS, "Effect": "Allow", "Action": "s3:GetObject"}, False),
     ],
 )
