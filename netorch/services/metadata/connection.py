@@ -1,4 +1,8 @@
-"""A connection of an instance: one request after the other, small and soon, or it is closed."""
+"""A connection of an instance: one request after the other, small and soon, or it is closed.
+
+All instances of the host share one event loop. So a connection answers one request in a turn of the loop, however many have come
+at once, and no more of them than its interface may have.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +19,20 @@ log = logging.getLogger(__name__)
 
 PATIENCE_S: Final = 5.0  # for a whole request, and for its answer to be taken
 Answerer = Callable[[Request], Answer | None]
+Pause = Callable[[], float]  # takes a permit for an answer and returns 0, or returns how long to wait before it asks again
 
 
 class Connection(asyncio.Protocol):
     """Reads requests and writes answers."""
 
-    def __init__(self, answerer: Answerer, ended: Callable[[Connection], None]) -> None:
+    def __init__(self, answerer: Answerer, pause: Pause, ended: Callable[[Connection], None]) -> None:
         self._answerer = answerer
+        self._pause = pause
         self._ended = ended
         self._head = b""
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._next: asyncio.Handle | None = None  # the turn of the next answer
         self._hop_limit = 0  # 0: none yet
         self._paused = False
 
@@ -40,12 +47,17 @@ class Connection(asyncio.Protocol):
         """Forget the connection."""
         if self._timer is not None:
             self._timer.cancel()
+        if self._next is not None:
+            self._next.cancel()
         self._ended(self)
 
     def data_received(self, data: bytes) -> None:
-        """Answer what is complete."""
+        """Answer what is complete, in later turns. Who sends more than a request's bytes before it is answered is let go."""
         self._head += data
-        self._proceed()
+        if len(self._head) > HEAD_MOST:
+            self.close()
+        else:
+            self._proceed()
 
     def pause_writing(self) -> None:
         """Read and answer no more while the last answer is not taken, however many questions came at once."""
@@ -61,14 +73,24 @@ class Connection(asyncio.Protocol):
         self._proceed()
 
     def _proceed(self) -> None:
-        """Answer requests in their order, as long as the answers are taken."""
-        while END in self._head and not self._paused:
-            head, _, self._head = self._head.partition(END)
-            self._wait()
-            if len(head) > HEAD_MOST or not self._respond(head):
-                self.close()
-                return
-        if END not in self._head and len(self._head) > HEAD_MOST:
+        """Let a request that is complete be answered in the next turn, if the last answer is taken."""
+        if self._next is None and not self._paused and END in self._head:
+            self._next = asyncio.get_running_loop().call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        """Answer one request, or wait until that is permitted."""
+        assert self._transport is not None
+        self._next = None
+        if self._paused or self._transport.is_closing():
+            return
+        if wait_s := self._pause():
+            self._next = asyncio.get_running_loop().call_later(wait_s, self._take_turn)
+            return
+        head, _, self._head = self._head.partition(END)
+        self._wait()
+        if self._respond(head):
+            self._proceed()
+        else:
             self.close()
 
     def close(self) -> None:

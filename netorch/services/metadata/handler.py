@@ -14,6 +14,7 @@ from typing import Final
 from netorch.services.base import RefusedObject
 from netorch.services.metadata.answers import Answer, answer
 from netorch.services.metadata.connection import Connection
+from netorch.services.metadata.pace import Pace
 from netorch.services.metadata.requests import Request
 from netorch.state.daemons.services.base import ServiceObject
 from netorch.state.daemons.services.metadata import InstanceMetadata, MetadataListener
@@ -35,6 +36,7 @@ class Metadata:
         self._known: dict[str, InstanceMetadata] = {}  # by id
         self._open: dict[Connection, Place] = {}
         self._counts: Counter[Place] = Counter()
+        self._paces: dict[Place, Pace] = {}
 
     async def put(self, obj: ServiceObject, sockets: Sequence[socket.socket]) -> None:
         """Take connections at a socket, or answer an instance."""
@@ -65,6 +67,7 @@ class Metadata:
         for place in known.places if known is not None else ():
             if self._by_place.get(place) is known:
                 del self._by_place[place]
+                self._paces.pop(place, None)
 
     async def _accept(self, vrf: str, listening: socket.socket) -> None:
         """Take connections for ever. Who is no instance here, or has many, is refused."""
@@ -91,7 +94,7 @@ class Metadata:
             found = self._by_place.get(place)
             return answer(found, request, self._key, time.monotonic()) if found is not None else None
 
-        made = Connection(answered, self._ended)
+        made = Connection(answered, self._paces.setdefault(place, Pace(time.monotonic())).pause, self._ended)
         self._open[made] = place
         return made
 

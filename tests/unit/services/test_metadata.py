@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netorch.model.services.metadata import InstanceFacts, InterfaceFacts, tree, user_data
-from netorch.services.metadata import connection, handler, tokens
+from netorch.services.metadata import connection, handler, pace, tokens
 from netorch.services.metadata.answers import Answer, answer
 from netorch.services.metadata.requests import BadRequest, Request, parse
 from netorch.state.daemons.services.metadata import InstanceMetadata, MetadataListener
@@ -160,6 +160,8 @@ BAD = [
     b"GET /\x00 HTTP/1.1",
     b"GET /" + b"a" * 1024 + b" HTTP/1.1",
     b"",
+    b"GET / HTTP/1.1\r\na:" + b" " * 8000 + b"\x80",  # in how many ways its spaces may be divided must not matter
+    b"GET / HTTP/1.1\r\na:" + b"\t \t" * 2600 + b"\x80" + b" " * 100,
 ]
 
 
@@ -167,6 +169,11 @@ BAD = [
 def test_what_two_readers_could_read_in_two_ways_is_refused(head: bytes) -> None:
     with pytest.raises(BadRequest):
         parse(head)
+
+
+@pytest.mark.parametrize("value", [b"", b" ", b"\t x y\t ", b" " * 8000 + b"x y"])
+def test_a_header_is_read_without_the_spaces_around_it(value: bytes) -> None:
+    assert parse(b"GET / HTTP/1.1\r\nA:" + value).headers == {"a": value.strip().decode()}
 
 
 @given(st.binary(max_size=300))
@@ -179,6 +186,13 @@ def test_any_bytes_are_a_request_or_refused(head: bytes) -> None:
 @pytest.mark.parametrize(("text", "sound"), [("", True), ("QQ==", True), ("Q", False), ("QQ==\n", False), ("A" * 21848, False)])
 def test_user_data_are_base64_of_16_kib_at_most(text: str, sound: bool) -> None:
     assert (user_data(text) is None) == sound
+
+
+def test_plans_and_logs_do_not_tell_what_an_instance_is_told_from_a_guess() -> None:
+    guess = msgspec.structs.replace(FOUND, user_data=base64.b64encode(b"#cloud-confid\n").decode())
+    assert len(guess.user_data) == len(FOUND.user_data)
+    assert guess.text() == FOUND.text()
+    assert "20 characters of user data" in FOUND.text()
 
 
 # --- connections -------------------------------------------------------------------------------------------------------------
@@ -250,6 +264,89 @@ def test_who_is_slow_or_large_or_odd_is_let_go(
         await asyncio.get_running_loop().sock_sendall(sock, raw)
         assert (await read(sock)).startswith(answered)
         sock.close()
+
+    served(client, tmp_path)
+
+
+GET = b"GET / HTTP/1.1\r\n\r\n"
+
+
+class Taken(asyncio.Transport):
+    """A transport whose other end takes everything at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = 0
+        self.closed = False
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def write(self, data: object) -> None:
+        self.answers += 1
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def answers_by_turn(raw: bytes, turns: int, pause: Callable[[], float] = lambda: 0.0) -> tuple[list[int], Taken]:
+    """Return how many answers were written after each turn of the event loop, from that on in which the bytes came."""
+
+    async def run() -> tuple[list[int], Taken]:
+        transport, found = Taken(), []
+        made = connection.Connection(lambda _: Answer(status=200), pause, lambda _: None)
+        made.connection_made(transport)
+        made.data_received(raw)
+        for _ in range(turns):
+            found.append(transport.answers)
+            await asyncio.sleep(0)
+        made.connection_lost(None)
+        return found, transport
+
+    return asyncio.run(run())
+
+
+def test_of_many_requests_at_once_a_turn_of_the_event_loop_answers_one() -> None:
+    found, transport = answers_by_turn(GET * 100, 6)
+    assert found == [0, 1, 2, 3, 4, 5]
+    assert not transport.closed
+
+
+def test_who_has_more_waiting_than_a_request_may_be_is_let_go_unanswered() -> None:
+    found, transport = answers_by_turn(GET * 10_000, 3)
+    assert (found, transport.closed) == ([0, 0, 0], True)
+
+
+def test_an_answer_waits_for_its_permit() -> None:
+    assert answers_by_turn(GET, 3, lambda: 5.0)[0] == [0, 0, 0]
+
+
+def test_permits_are_a_burst_and_then_a_rate() -> None:
+    found = pace.Pace(0.0)
+    assert [found.take(0.0) for _ in range(pace.BURST)] == [0.0] * pace.BURST
+    wait_s = found.take(0.0)
+    assert wait_s == pytest.approx(1 / pace.ANSWERS_PER_S)
+    assert (found.take(2 * wait_s), found.take(2 * wait_s)) == (0.0, 0.0)
+    assert found.take(2 * wait_s) > 0
+    assert sum(found.take(1e6) == 0 for _ in range(pace.BURST + 5)) == pace.BURST
+
+
+def test_all_connections_of_an_interface_have_the_same_permits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "BURST", 2)
+    monkeypatch.setattr(pace, "ANSWERS_PER_S", 1e-6)
+    monkeypatch.setattr(connection, "PATIENCE_S", 0.2)
+
+    async def client(connect: Callable[[], Awaitable[socket.socket]]) -> None:
+        answered = []
+        for _ in range(3):
+            sock = await connect()
+            await asyncio.get_running_loop().sock_sendall(sock, b"GET / HTTP/1.0\r\n\r\n")
+            answered.append((await read(sock))[:15])
+            sock.close()
+        assert answered == [b"HTTP/1.1 200 OK", b"HTTP/1.1 200 OK", b""]
 
     served(client, tmp_path)
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import ClassVar
-
-import msgspec
 
 from netorch.model.services.near import METADATA
 from netorch.state.base import Key
@@ -47,8 +44,8 @@ class InstanceMetadata(ServiceObject, frozen=True, kw_only=True):
         return (self.kind, self.netns, self.id)
 
     def text(self) -> str:
-        """Return it without what it says, which may be secret."""
+        """Return it without what it says, which may be secret, and without a digest, by which one could find out what it is."""
         where = ",".join(f"{vrf}/{address}" for vrf, address in self.places)
-        digest = hashlib.sha256(msgspec.json.encode([self.tree, self.user_data])).hexdigest()[:12]
+        told = f"{len(self.tree)} texts, {len(self.user_data)} characters of user data"
         words = f"{'' if self.enabled else ' disabled'}{' tokens' if self.needs_token else ''}"
-        return f"metadata {self.id} at {where} hop-limit {self.hop_limit}{words} content {digest}"
+        return f"metadata {self.id} at {where} hop-limit {self.hop_limit}{words}: {told}"
