@@ -109,16 +109,18 @@ def _served(view: VpcView, each: Served) -> Iterator[KernelObject]:
 
 
 def _host(view: HostView, carried: Carried) -> Iterator[KernelObject]:
-    """Yield, where any endpoint is, which servers may answer the proxy, and buckets' policies.
+    """Yield which servers may answer the proxy, and no VPC may reach otherwise, and, where any endpoint is, buckets' policies.
 
-    They are the host's own, and so there before any listener.
+    They are the host's own, and so there before any listener. VPCs without an endpoint here have other gateways here, so an edge
+    names the servers of all services.
     """
-    if view.host.uplink is None or not any(one.number for vpc in carried.values() for one in vpc.of(VpcEndpoint)):
+    if view.host.uplink is None:
         return
     servers = {text.rpartition("/")[2].partition(":")[0] for one in view.services for text in (one.upstream, one.tls) if text}
     for address in sorted(servers):
         yield NftElement(netns=OUTSIDE, family="inet", set=UPSTREAMS, items=(address,))
-    for bucket in view.buckets:
+    carries = any(one.number for vpc in carried.values() for one in vpc.of(VpcEndpoint))
+    for bucket in view.buckets if carries else ():
         if bucket.policy:
             yield ProxyBucket(service=bucket.service, bucket=bucket.name, policy=bucket.policy)
 

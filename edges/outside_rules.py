@@ -22,7 +22,8 @@ They say it in a few rules, whatever the number of VPCs:
   They come first, because all that customers' sites send is ESP: behind the other rules it would cost 5,000 instructions more.
   So are errors about its own ESP packets: Linux learns the path MTU from those about an SA that it has.
 * Servers behind gateway services answer the edge's proxy (edges.endpoint). They may be on the uplink's network. Whatever else
-  comes in their name finds nobody who listens above port 1023.
+  comes in their name finds nobody who listens above port 1023. No VPC sends to them by another gateway: they believe what the
+  proxy tells them of who asks, and the proxy asks the policies.
 
 Linux keeps a neighbour entry of everybody who asks for the edge's address. All namespaces of a machine share one limit of them,
 and beyond it the edge's own router cannot be resolved either. So an edge answers the router and 64 more neighbours: a redundant
@@ -116,6 +117,8 @@ counter outside_source {
 }
 counter gateway_source {
 }
+counter to_upstream {
+}
 counter uplink_network {
 }
 counter pings {
@@ -141,6 +144,7 @@ chain foreign_source {
 }
 chain leaving {
     fib saddr . iif oif missing counter name "gateway_source" drop
+    ip daddr @upstreams counter name "to_upstream" drop
     ip daddr != NETWORK4 accept
     ip6 daddr != NETWORK6 accept
     counter name "uplink_network" drop

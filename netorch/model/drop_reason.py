@@ -44,6 +44,7 @@ DROP_REASONS: Final[dict[str, DropReason]] = {
     "untagged": DropReason("a packet came by a port of Direct Connect without the VLAN of a virtual interface"),
     "outside_source": DropReason("a packet came from outside with a source that cannot be there"),
     "gateway_source": DropReason("a VPC sent to the internet with a source that is not a public address of its own"),
+    "to_upstream": DropReason("a VPC sent to the server behind a gateway service directly, past its endpoint and all policies"),
     "uplink_network": DropReason("a packet was for the network of an edge's uplink, where there are routers only"),
     "vlan_arp": DropReason("more machines asked for an edge's address in VLANs of Direct Connect than it answers"),
     "uplink_arp": DropReason("more machines asked for an edge's address on its uplink than it answers"),

@@ -90,6 +90,10 @@ class Code(Enum):
     NO_EDGE_ANSWERS = "NO_EDGE_ANSWERS", "no edge that carries the gateway answers the host's probes and is ready"
     NO_TRANSIT = "NO_TRANSIT", "an edge passes nothing from the internet to the internet"
     NO_WAY_TO_UPLINK = "NO_WAY_TO_UPLINK", "an edge passes nothing from a VPC to the network of its uplink"
+    UPSTREAM_REQUIRES_ENDPOINT = (
+        "UPSTREAM_REQUIRES_ENDPOINT",
+        "a VPC reaches the server behind a gateway service by a gateway endpoint only",
+    )
     NO_GATEWAY_TAKES_IT = "NO_GATEWAY_TAKES_IT", "the packet came to an edge, and is for no gateway there"
     BAD_STATE = "BAD_STATE", "the peering connection is not active"
     NO_MAPPING = "NO_MAPPING", "nobody in the VPC has the address"
@@ -148,6 +152,7 @@ OF_COUNTER: Final[dict[str, Code]] = {
     "outside_source": Code.IGW_REJECTS_SPOOFED_TRAFFIC,
     "unreached": Code.VGW_REJECTS_SPOOFED_TRAFFIC,
     "gateway_source": Code.IGW_REJECTS_SPOOFED_TRAFFIC,
+    "to_upstream": Code.UPSTREAM_REQUIRES_ENDPOINT,
     "uplink_network": Code.NO_WAY_TO_UPLINK,
     "border_ttl": Code.ROUTER_ANSWERS_PINGS_ONLY,
     "to_edge": Code.ROUTER_ANSWERS_PINGS_ONLY,

@@ -45,6 +45,7 @@ _ADVICE = {
     Code.VGW_REJECTS_SPOOFED_TRAFFIC: "let the site announce the source by BGP, or make a static route: netorch vpn route add",
     Code.VGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS: "look who has which address: netorch map list",
     Code.PROTOCOL_RESTRICTION: "give the instance a public address, and its subnet a route to the internet gateway",
+    Code.UPSTREAM_REQUIRES_ENDPOINT: "ask the service at its prefixes, by a gateway endpoint: netorch endpoint create",
     Code.NO_WAY_TO_UPLINK: "choose an address behind the border router, or the address of an instance",
     Code.NOT_SERVED_THERE: "ask for names at UDP or TCP port 53, or for metadata at TCP port 80",
     Code.ROUTER_ANSWERS_PINGS_ONLY: "ping it, or choose an instance",

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from edges.outside_rules import BOGONS, NAMELESS, outside_tables
+from netorch.control.actions.endpoints.services import create_service, delete_service
 from netorch.model.addr import parse_prefix
 from netorch.model.packet import Packet
 from netorch.trace.codes import Code
@@ -55,6 +56,23 @@ def test_an_error_from_an_address_of_the_pool_does_not(internet: Internet) -> No
     public = internet.publics[0]
     found = internet.comes("e1", error("198.51.100.99", public, public)).there
     assert (found.code, found.counter) == (Code.IGW_REJECTS_SPOOFED_TRAFFIC, "outside_source")
+
+
+@pytest.mark.parametrize(("upstream", "tls"), [(f"http://{SERVER}:9000", ""), ("http://192.0.2.80:9000", f"{SERVER}:443")])
+def test_no_vpc_reaches_the_server_behind_a_gateway_service_by_its_internet_gateway(
+    internet: Internet, upstream: str, tls: str
+) -> None:
+    assert internet.sent(0, SERVER).succeeded
+    world = internet.pair.world
+    create_service(world.store, world.operator, name="s3", prefixes=["198.19.0.0/24"], upstream=upstream, tls=tls)
+    world.settle(5)
+    for number in (0, 1):
+        found = internet.sent(number, SERVER).there
+        assert (found.code, found.counter) == (Code.UPSTREAM_REQUIRES_ENDPOINT, "to_upstream"), "no VPC has an endpoint here"
+    assert internet.sent(0, "203.0.113.11").succeeded
+    delete_service(world.store, world.operator, "s3")
+    world.settle(5)
+    assert internet.sent(0, SERVER).succeeded
 
 
 def test_no_bogon_is_inside_another() -> None:
