@@ -17,7 +17,8 @@ the range at one end, or not for the alias of the other, enters no cable.
 
 The translation of an ICMP error covers the packet that it quotes (net/sched/act_nat.c), so both ends see errors about their own
 packets. The edge's own errors, e.g. that a host's underlay is narrower, are about a packet that has come by an end. They leave by
-that end again, in the name of 192.0.0.8, which stays.
+that end again, in the name of 192.0.0.8, which stays. Nothing but ICMP has that name: else an instance without source/destination
+check could send anything to the peer in nobody's name.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from netorch.compiler.cables import METRIC, NEXT_HOP
 from netorch.model.eni import Role
 from netorch.model.routing.next_hop import gateway_mac
 from netorch.model.routing.peering import PeeringConnection
+from netorch.model.security import ICMP
 from netorch.model.vpc import Vpc
 from netorch.state.base import KernelObject
 from netorch.state.l3 import Neighbour, Route
@@ -71,10 +73,10 @@ def _translation(view: VpcView, connection: PeeringConnection, near: str) -> Ite
     yield Clsact(vni=vni, ifname=near)
     for hook in (EGRESS, INGRESS):
         yield tc_filter(vni, near, hook, REST, Match(), Drop())
-    for source in (own.range, ROUTER):
-        yield tc_filter(vni, near, EGRESS, MEANT, Match(protocol=IP, src=source, dst=far), outward)
-    for source in (far, ROUTER):
-        yield tc_filter(vni, near, INGRESS, MEANT, Match(protocol=IP, src=source, dst=own.alias), inward)
+    for source, inside in ((own.range, 0), (ROUTER, ICMP)):
+        yield tc_filter(vni, near, EGRESS, MEANT, Match(protocol=IP, src=source, dst=far, ip_proto=inside), outward)
+    for source, inside in ((far, 0), (ROUTER, ICMP)):
+        yield tc_filter(vni, near, INGRESS, MEANT, Match(protocol=IP, src=source, dst=own.alias, ip_proto=inside), inward)
 
 
 class MappedPeering:

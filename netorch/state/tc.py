@@ -64,21 +64,24 @@ class Match(msgspec.Struct, frozen=True):
     """Packets that meet all conditions; without any, every packet of the protocol. Source: tc-flower(8).
 
     A packet with a VLAN tag has the tag's protocol. `src` and `dst` are prefixes of the packet's addresses, e.g. "10.0.0.0/16",
-    of the same IP version as the protocol.
+    of the same IP version as the protocol. `ip_proto` is the number of what is inside an IP packet, e.g. 1 for ICMP; 0: anything.
 
     Raises:
-      ValueError: a prefix is not of the protocol, or has length 0, which Linux keeps as no condition.
+      ValueError: a prefix is not of the protocol, or has length 0, which Linux keeps as no condition; or the protocol is not IP.
     """
 
     protocol: str = ALL
     dst_mac: str = ""
     src: str = ""
     dst: str = ""
+    ip_proto: int = 0
 
     def __post_init__(self) -> None:
         for prefix in (self.src, self.dst):
             if prefix and (_PROTOCOLS[version_of(prefix)] != self.protocol or prefix.endswith("/0")):
                 raise ValueError(f"{prefix} is no condition for packets of protocol {self.protocol}")
+        if self.ip_proto and self.protocol not in _PROTOCOLS.values():
+            raise ValueError(f"ip_proto {self.ip_proto} is no condition for packets of protocol {self.protocol}")
 
     @property
     def place(self) -> int:
@@ -92,12 +95,12 @@ class Match(msgspec.Struct, frozen=True):
         It is certain to if all the bits in which they differ are within 32 bits in a row: CRC-32 finds every burst error of that
         length. So the filters of many IPv4 addresses do not collide.
         """
-        mac = bytes.fromhex(self.dst_mac.replace(":", "")).rjust(8, b"\0")
-        return zlib.crc32(mac + _prefix_bytes(self.src) + _prefix_bytes(self.dst))
+        mac = bytes.fromhex(self.dst_mac.replace(":", "")).rjust(6, b"\0")
+        return zlib.crc32(bytes([0, self.ip_proto]) + mac + _prefix_bytes(self.src) + _prefix_bytes(self.dst))
 
     def text(self) -> str:
         """Return it in the words of tc(8)."""
-        conditions = (("dst_mac", self.dst_mac), ("src_ip", self.src), ("dst_ip", self.dst))
+        conditions = (("dst_mac", self.dst_mac), ("ip_proto", self.ip_proto), ("src_ip", self.src), ("dst_ip", self.dst))
         return " ".join(["flower", *(f"{name} {value}" for name, value in conditions if value)])
 
 

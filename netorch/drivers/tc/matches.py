@@ -48,6 +48,8 @@ def pack_match(match: Match | OtherPriority) -> tuple[str, bytes]:
         parts.append(attr(FLOWER.KEY_ETH_TYPE, _ETHERTYPE.pack(PROTOCOLS[match.protocol])))
     if match.dst_mac:
         parts.append(attr(FLOWER.KEY_ETH_DST, mac_bytes(match.dst_mac)) + attr(FLOWER.KEY_ETH_DST_MASK, _WHOLE_MAC))
+    if match.ip_proto:
+        parts.append(attr(FLOWER.KEY_IP_PROTO, bytes([match.ip_proto])))
     for (key, mask), prefix in zip(_SIDES[match.protocol], (match.src, match.dst), strict=False):
         if prefix:
             network, _, length = prefix.partition("/")
@@ -85,13 +87,15 @@ def _flower(protocol: int, options: Mapping[int, bytes]) -> Match:
     if not name or options.get(FLOWER.KEY_ETH_TYPE, b"") != (_ETHERTYPE.pack(protocol) if name in _IN_FLOWER else b""):
         raise Strange("of another protocol")
     ours = {FLOWER.ACT, FLOWER.FLAGS, FLOWER.IN_HW_COUNT, FLOWER.KEY_ETH_TYPE, FLOWER.KEY_ETH_DST, FLOWER.KEY_ETH_DST_MASK}
-    if not options.keys() <= ours.union(*_SIDES[name]):
+    within = {FLOWER.KEY_IP_PROTO} if name in _IN_FLOWER else set()
+    if not options.keys() <= ours.union(within, *_SIDES[name]):
         raise Strange("with other conditions")
     if options.get(FLOWER.KEY_ETH_DST_MASK, _WHOLE_MAC) != _WHOLE_MAC:
         raise Strange("of many MACs")
     sides = [prefix_of(options[key], options.get(mask, b"")) if key in options else "" for key, mask in _SIDES[name]]
     src, dst = sides or ("", "")
-    return Match(protocol=name, dst_mac=options.get(FLOWER.KEY_ETH_DST, b"").hex(":"), src=src, dst=dst)
+    mac, ip_proto = options.get(FLOWER.KEY_ETH_DST, b"").hex(":"), int.from_bytes(options.get(FLOWER.KEY_IP_PROTO, b""), "big")
+    return Match(protocol=name, dst_mac=mac, src=src, dst=dst, ip_proto=ip_proto)
 
 
 def _basic(options: Mapping[int, bytes]) -> OtherPriority:

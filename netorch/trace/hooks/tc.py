@@ -34,6 +34,8 @@ def _takes(obj: TcFilter, packet: Packet, lladdr: str, priority: int) -> bool:
         return match.priority != priority
     if match.protocol not in (ALL, _PROTOCOLS[packet.version]) or match.dst_mac not in ("", lladdr):
         return False
+    if match.ip_proto not in (0, packet.protocol):
+        return False
     ends = ((match.src, packet.source), (match.dst, packet.destination))
     return all(parse_prefix(prefix).holds(*parse_ip(address)) for prefix, address in ends if prefix)
 

@@ -77,6 +77,8 @@ GATEWAY_FILTERS = (
     on_cable(INGRESS, 20, Match(), Drop()),
     OUT_OF,
     on_cable(EGRESS, 11, Match(protocol=IP, src="10.0.0.0/16", dst="10.9.0.0/17"), Nat(EGRESS, "10.0.0.0/16", "100.66.0.0")),
+    on_cable(EGRESS, 12, Match(protocol=IP, src="192.0.0.8/32", dst="10.9.0.0/17", ip_proto=1), Pass()),
+    on_cable(EGRESS, 13, Match(protocol=IPV6, ip_proto=58), Drop()),
     on_cable(EGRESS, 20, Match(protocol=IP), Drop()),
     on_cable(EGRESS, 20, Match(protocol=IPV6, src=NETWORK_6, dst="2001:db8::1/128", dst_mac=GATEWAY), Pass()),
 )

@@ -62,6 +62,7 @@ def placed(body: bytes, *, handle: int, pref: int) -> bytes:
         BASIC_FILTER,
         msgspec.structs.replace(FLOWER_FILTER, hook=EGRESS, match=Match(protocol=IPV6, dst="2001:db8::/32")),
         msgspec.structs.replace(FLOWER_FILTER, match=Match(), actions=(Receive(mark=7), NAT_10)),
+        msgspec.structs.replace(FLOWER_FILTER, match=Match(protocol=IP, dst="10.0.1.5/32", ip_proto=1)),
     ],
     ids=TcFilter.text,
 )
@@ -123,6 +124,14 @@ def test_a_filter_has_taken_what_its_first_action_counted(more: bytes, packets: 
         packets=packets, bytes=400
     )
     assert decode.count(with_options(OURS, without=FLOWER.ACT)) == Count(packets=0, bytes=0)
+
+
+def test_a_protocol_within_ip_is_a_condition_of_ip_packets_and_tells_filters_apart() -> None:
+    every, icmp, udp = (Match(protocol=IP, dst="10.0.1.5/32", ip_proto=number) for number in (0, 1, 17))
+    assert len({every.digest, icmp.digest, udp.digest}) == 3
+    assert icmp.text() == "flower ip_proto 1 dst_ip 10.0.1.5/32"
+    with pytest.raises(ValueError, match="no condition"):
+        Match(ip_proto=1)
 
 
 @pytest.mark.parametrize(

@@ -54,9 +54,12 @@ def test_the_first_filter_that_takes_a_packet_at_the_device_s_ingress_decides() 
         msgspec.structs.replace(INLET, step=2, match=Match(protocol=IP, dst_mac=OTHER_MAC)),
         msgspec.structs.replace(INLET, step=3, match=Match(protocol=IPV6)),
         msgspec.structs.replace(INLET, step=4, match=Match(protocol=IP, src="10.0.0.5/32")),
+        msgspec.structs.replace(INLET, step=5, match=Match(protocol=IP, ip_proto=17)),
     )
     assert taken(later, *others, INLET) == INLET
     assert taken(later, *others, INLET, priority=0) == unproven
+    pings = msgspec.structs.replace(INLET, step=6, match=Match(protocol=IP, ip_proto=1))
+    assert taken(later, *others, INLET, pings) == pings
     assert taken(*others, INLET, lladdr="06:00:00:00:00:03") is None
 
 
