@@ -27,6 +27,10 @@ class ServicesError(DaemonError):
     """The daemon cannot be run, does not answer, or refuses an object."""
 
 
+class Busy(ServicesError):
+    """The daemon has not answered in time, and works: it is to be asked again, not to be ended."""
+
+
 class Control(Connection):
     """A connection. All methods raise ServicesError."""
 
@@ -60,6 +64,8 @@ class Control(Connection):
     def _send(self, packet: Packet, sockets: Sequence[socket.socket] = ()) -> None:
         try:
             socket.send_fds(self._socket, [encode(packet)], [sock.fileno() for sock in sockets])
+        except TimeoutError as error:
+            raise ServicesError(f"{self.daemon} does not answer", errno.ETIMEDOUT) from error
         except OSError as error:
             number = errno.EINVAL if error.errno == errno.EMSGSIZE else error.errno or errno.EIO  # this object is too large
             raise ServicesError(f"{self.daemon}: {error.strerror or error}", number) from error

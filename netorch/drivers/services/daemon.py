@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import signal
 import socket
@@ -14,7 +15,8 @@ from typing import Final
 
 from netorch.drivers import netns
 from netorch.drivers.daemons.process import PATH, Process
-from netorch.drivers.services.control import Control, ServicesError
+from netorch.drivers.services.control import Busy, Control, ServicesError
+from netorch.drivers.services.silence import Silence
 
 MODULE: Final = "netorch.services"
 START_S: Final = 30.0  # to import everything, on a slow machine
@@ -33,15 +35,31 @@ class Daemon(Process):
         self._label = label
         self.writable = directory / "log"  # the process may write here; it outlives the process
         self._socket = directory / "control"
+        self._silence: Silence | None = None  # since the last question, or the last ones, had no answer
 
     @contextmanager
     def connected(self) -> Iterator[Control]:
-        """Open a connection to the daemon that runs here and answers, which is watched from now on. Raises ServicesError."""
-        with Control(self._socket, ANSWER_S) as control:
-            self.watch(control.pid())
-            control.greet()
-            self.check_place()
-            yield control
+        """Open a connection to the daemon that runs here and answers, which is watched from now on.
+
+        Raises:
+          Busy: it has not answered, and works.
+          ServicesError: none runs, or it hangs.
+        """
+        silence, self._silence = self._silence, None
+        try:
+            with Control(self._socket, ANSWER_S) as control:
+                self.watch(control.pid())
+                self.check_place()
+                silence = silence or Silence(self)
+                control.greet()
+                yield control
+        except ServicesError as error:
+            if error.number != errno.ETIMEDOUT or silence is None:
+                raise
+            self._silence = silence
+            if silence.is_work():
+                raise Busy(f"{control.daemon} is busy, and has not answered for {ANSWER_S:g} s", errno.ETIMEDOUT) from error
+            raise
 
     def start(self) -> None:
         """Start the daemon and return when it answers; one that does not answer is ended first.
@@ -51,6 +69,7 @@ class Daemon(Process):
           OSError: a file cannot be written.
         """
         self.end(signal.SIGKILL)
+        self._silence = None
         self._end_lost()
         self._make_directories()
         self._socket.unlink(missing_ok=True)

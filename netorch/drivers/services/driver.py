@@ -1,8 +1,8 @@
 """The driver of netorch's own daemon: what it serves are objects, a change is a message, its end is an event.
 
 An object is there while the daemon has it, and all its sockets are at the devices that they were opened for. The daemon runs
-while there are objects; one that is killed has none, so all are made again. One that does not answer has none either, and the
-next operation replaces it.
+while there are objects; one that is killed has none, so all are made again. One that hangs has none either, and the next
+operation replaces it. One that is busy has what it had when it last answered, takes nothing for now, and is not waited for.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from netorch.drivers.base import KernelEvent, Lost
-from netorch.drivers.services.control import Control, ServicesError
+from netorch.drivers.services.control import Busy, Control, ServicesError
 from netorch.drivers.services.daemon import Daemon
 from netorch.drivers.services.sockets import open_sockets
 from netorch.drivers.spaces import Spaces
@@ -42,17 +42,22 @@ class Services:
         self.netns = label
         self._spaces = spaces
         self._daemon = Daemon(label, directory, spaces.fds[label])
+        self._known: dict[Key, KernelObject] = {}  # what it has, as far as it has answered
+        self._lost = False  # whether it was replaced, and had more than it has got again
 
     def dump(self) -> dict[Key, KernelObject]:
-        """Return what the daemon has now; nothing if none runs, or it does not answer."""
+        """Return what the daemon has now, or had when it last answered, if it is busy; nothing if none runs, or it hangs."""
         try:
             with self._daemon.connected() as control:
-                return {obj.key: obj for obj in control.dump()}
+                self._known = {obj.key: obj for obj in control.dump()}
+        except Busy:
+            pass
         except ServicesError:
-            return {}
+            self._known = {}
+        return dict(self._known)
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
-        """Carry out operations one by one; the daemon runs while it has objects."""
+        """Carry out operations one by one; the daemon runs while it has objects. A busy one takes none for now."""
         failures: list[Failure] = []
         done = 0
         try:
@@ -67,6 +72,9 @@ class Services:
                         if isinstance(error, ServicesError) and error.number == errno.ETIMEDOUT:
                             raise
                         failures.append(_failure(op, error))
+                        self._known.pop(op.obj.key, None)
+                    else:
+                        self._note(op)
                     done += 1
                 held = len(list(control.dump()))
             if not held:
@@ -76,8 +84,9 @@ class Services:
         return failures
 
     def events(self) -> list[KernelEvent]:
-        """Return that everything must be read again after the daemon has ended."""
-        return [Lost(self.kinds)] if self._daemon.has_ended() else []
+        """Return that everything must be read again after the daemon has ended, or was replaced."""
+        lost, self._lost = self._lost, False
+        return [Lost(self.kinds)] if self._daemon.has_ended() or lost else []
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when the daemon has ended."""
@@ -90,12 +99,23 @@ class Services:
     def stop(self) -> None:
         """End the daemon. Raises OSError."""
         self._daemon.stop()
+        self._known = {}
+
+    def _note(self, op: Op) -> None:
+        """Note what the daemon has now."""
+        if isinstance(op, Delete):
+            self._known.pop(op.obj.key, None)
+        else:
+            self._known[op.obj.key] = op.obj
 
     def _reached(self, stack: ExitStack, starts: bool) -> Control | None:
-        """Return a connection, to a daemon that is started if need be, or None. Raises ServicesError, OSError."""
+        """Return a connection, to a daemon that is started if need be, or None. Raises Busy, ServicesError, OSError."""
         try:
             return stack.enter_context(self._daemon.connected())
+        except Busy:
+            raise
         except ServicesError:
+            self._lost, self._known = bool(self._known), {}
             if not starts:
                 self.stop()
                 return None
