@@ -17,12 +17,13 @@ from pathlib import Path
 from netorch.services.control import Control
 from netorch.services.held import Objects
 from netorch.services.privileges import give_up
+from netorch.services.said import Said
 from netorch.services.table import handlers
 
 
 def main(label: str, directory: Path, descriptor: int) -> None:
     """Serve until a signal ends the process: after SIGTERM nothing new is taken, and what is under way has time to end."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.basicConfig(level=logging.INFO, handlers=[Said()])
     objects = Objects(handlers(label, directory))
     listening = socket.socket(fileno=descriptor)
     listening.setblocking(False)

@@ -95,7 +95,15 @@ class Condition(msgspec.Struct, frozen=True):
             return (found is None) in self.values
         if found is None:
             return self.if_exists or self.operator.negated
+        if self.operator.kind is Kind.ADDRESS:
+            address = parse_ip(found)
+            return any(isinstance(value, Prefix) and value.holds(*address) for value in self.values) != self.operator.negated
         return any(_agrees(self.operator, value, found) for value in self.values) != self.operator.negated
+
+    @property
+    def effort(self) -> int:
+        """Return how many steps it takes at most to see whether the condition holds."""
+        return sum(value.effort if isinstance(value, Glob) else 1 for value in self.values)
 
 
 def _agrees(operator: Operator, value: Value, found: str) -> bool:
@@ -103,8 +111,6 @@ def _agrees(operator: Operator, value: Value, found: str) -> bool:
     match value:
         case Glob():
             return value.matches(found)
-        case Prefix():
-            return value.holds(*parse_ip(found))
         case bool():
             return found == ("true" if value else "false")
         case int():
@@ -112,3 +118,4 @@ def _agrees(operator: Operator, value: Value, found: str) -> bool:
             return operator.less if number < value else operator.greater if number > value else operator.equal
         case str():
             return value.casefold() == found.casefold() if operator.kind is Kind.EQUALS_IGNORE_CASE else value == found
+    raise AssertionError(value)  # a prefix

@@ -188,7 +188,8 @@ class _Reader:
         service, colon, name = text.partition(":")
         if not colon or service.lower() != "s3":
             return Violation(f"{shown(text)} is not an action of S3", "write e.g. s3:GetObject, s3:* or *")
-        if any(glob(text, variables=False, ignore_case=True).matches(action) for action in ACTIONS):
+        pattern = glob(text, variables=False, ignore_case=True)
+        if any(pattern.matches(action) for action in ACTIONS):
             return None
         near = get_close_matches(f"s3:{name}", sorted(ACTIONS), 1)
         fix = f"did you mean {near[0]}?" if near else "write e.g. s3:GetObject or s3:*"

@@ -17,7 +17,7 @@ that account, so a policy that says who may is taken to say who else may not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Final
 
@@ -56,6 +56,12 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
             and all(condition.holds(context) for condition in self.conditions)
         )
 
+    @property
+    def effort(self) -> int:
+        """Return how many steps it takes at most to see whether the statement is about a permission."""
+        globs = (*self.actions, *self.resources)
+        return 1 + sum(glob.effort for glob in globs) + sum(condition.effort for condition in self.conditions)
+
 
 class Policy(msgspec.Struct, frozen=True):
     """A policy; `netorch.model.iam.parse.read_policy` makes one of its JSON text."""
@@ -70,6 +76,19 @@ class Policy(msgspec.Struct, frozen=True):
     def allows_anything(self) -> bool:
         """Return whether there is a statement that allows."""
         return any(one.effect is Effect.ALLOW for one in self.statements)
+
+    @property
+    def effort(self) -> int:
+        """Return how many steps it takes at most to see what the policy says about one permission."""
+        return sum(one.effort for one in self.statements)
+
+    def may_allow(self, actions: Iterable[str]) -> bool:
+        """Return whether a statement allows one of some actions on anything, if its conditions hold."""
+        return any(
+            one.effect is Effect.ALLOW
+            and any(any(glob.matches(action) for glob in one.actions) != one.but_actions for action in actions)
+            for one in self.statements
+        )
 
 
 class Need(msgspec.Struct, frozen=True, kw_only=True):

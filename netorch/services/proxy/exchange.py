@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -14,10 +15,12 @@ from multidict import CIMultiDict
 from netorch.model.iam.s3.deletion import MOST_BODY_BYTES, read_deletion
 from netorch.model.iam.s3.request import Asked
 from netorch.services.proxy import answers
+from netorch.services.proxy.bodies import Bodies
 from netorch.services.proxy.crowd import Client
+from netorch.services.proxy.deletions import ListPolicies
 from netorch.services.proxy.head import CONNECTION, Head, Header, Refusal, read_head
 from netorch.services.proxy.log import Line
-from netorch.services.proxy.policies import Policies, understood
+from netorch.services.proxy.policies import Verdict, understood
 from netorch.services.proxy.upstream import Upstream
 from netorch.state.daemons.services.proxy import ProxyEndpoint
 
@@ -25,6 +28,7 @@ _FORBIDDEN: Final = 403  # a request that was understood: others may come behind
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _NOT_PASSED_ON: Final = CONNECTION | {"transfer-encoding"}
 _UNAVAILABLE: Final = "The service behind the endpoint does not answer. Please try again."
+_INCOMPLETE: Final = "The request body is no body, or ends too early."
 _SECRET: Final = re.compile(r"(?<=[?&])(X-Amz-Signature|X-Amz-Security-Token|Signature)=[^&]*", re.IGNORECASE)
 
 
@@ -32,8 +36,10 @@ class Place(NamedTuple):
     """What a request is answered with."""
 
     endpoint: ProxyEndpoint
-    policies: Policies
+    policies: ListPolicies
     upstream: Upstream
+    bodies: Bodies
+    turn: asyncio.Lock  # of lists of keys: one of this endpoint is judged at a time
 
 
 class Exchange:
@@ -49,6 +55,7 @@ class Exchange:
         self._asked: Asked | None = None
         self._broken = False  # whether the client's body breaks off, or is none
         self._received = self._sent = self._status = 0
+        self._kept = 0  # bytes of a body that was read to judge the request
         self._reason = "the client has gone"
 
     async def run(self) -> web.StreamResponse:
@@ -57,7 +64,7 @@ class Exchange:
         try:
             head = read_head(self._request.method, self._request.raw_path, self._request.raw_headers)
             asked, body = await self._understand(head)
-            verdict = self._place.policies.verdict(asked, self._place.endpoint, self._source)
+            verdict = await self._judge(asked, body)
             reason = verdict.reason
             if verdict.refusal is not None:
                 raise verdict.refusal
@@ -71,6 +78,8 @@ class Exchange:
             self._status = refusal.status
             ends = refusal.status != _FORBIDDEN or head is None or head.has_body
             return answers.error(refusal.status, refusal.code, refusal.message, ends=ends)
+        finally:
+            self._place.bodies.forget(self._place.endpoint.vpc, self._kept)
         self._reason = reason
         return answer
 
@@ -94,20 +103,49 @@ class Exchange:
             seconds=round((datetime.now(UTC) - self._began).total_seconds(), 3),
         )
 
-    async def _understand(self, head: Head) -> tuple[Asked, bytes | None]:
+    async def _understand(self, head: Head) -> tuple[Asked, bytearray | None]:
         """Return what a request asks for, and its body if that had to be read for it."""
         self._asked = asked = self._place.policies.asked(head, self._place.endpoint)
         if not asked.names_keys:
             return asked, None
-        body = b""
-        async for chunk in self._body(head):
-            body += chunk
-            if len(body) > MOST_BODY_BYTES:
-                break
-        self._asked = asked = understood(read_deletion(asked, body))
+        if (refusal := self._place.policies.no_deletion(asked, self._place.endpoint)) is not None:
+            raise refusal
+        body = await self._collect(head)
+        self._asked = asked = understood(read_deletion(asked, bytes(body)))
         return asked, body
 
-    async def _send(self, head: Head, read: bytes | None) -> aiohttp.ClientResponse:
+    async def _collect(self, head: Head) -> bytearray:
+        """Return the body of a list of keys, or the beginning of one that is too long."""
+        if (head.length or 0) > MOST_BODY_BYTES:
+            raise Refusal(400, "MalformedXML", f"The body has more than {MOST_BODY_BYTES} bytes.")
+        body = bytearray()
+        try:
+            async for chunk in self._body(head):
+                self._place.bodies.keep(self._place.endpoint.vpc, len(chunk))
+                self._kept += len(chunk)
+                body += chunk
+                if len(body) > MOST_BODY_BYTES:
+                    break
+        except web.RequestPayloadError as error:
+            raise Refusal(400, "IncompleteBody", _INCOMPLETE) from error
+        return body
+
+    async def _judge(self, asked: Asked, body: bytearray | None) -> Verdict:
+        """Return what policies say; about a list of keys piece by piece, so that nobody else waits for its end."""
+        policies, endpoint = self._place.policies, self._place.endpoint
+        if body is None:
+            return policies.verdict(asked, endpoint, self._source)
+        async with self._place.turn:
+            verdict = None
+            for piece in policies.pieces(asked, endpoint):
+                await asyncio.sleep(0)
+                found = policies.verdict(piece, endpoint, self._source)
+                if found.refusal is not None:
+                    return found
+                verdict = verdict or found
+        return verdict or policies.verdict(asked, endpoint, self._source)
+
+    async def _send(self, head: Head, read: bytearray | None) -> aiohttp.ClientResponse:
         """Send a request to the server behind, with its body: one that was read, or while it comes."""
         endpoint = self._place.endpoint
         added: tuple[Header, ...] = (
@@ -120,7 +158,7 @@ class Exchange:
             return await self._place.upstream.send(endpoint.upstream, head, added, body)
         except (aiohttp.ClientError, TimeoutError) as error:
             if self._broken:
-                raise Refusal(400, "IncompleteBody", "The request body is no body, or ends too early.") from error
+                raise Refusal(400, "IncompleteBody", _INCOMPLETE) from error
             reason = f"the server behind does not answer: {error or type(error).__name__}"
             raise Refusal(503, "ServiceUnavailable", _UNAVAILABLE, reason) from error
 

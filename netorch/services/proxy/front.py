@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from datetime import UTC, datetime
 from typing import Final
 
 from aiohttp import web
 
-from netorch.services.proxy import limits
+from netorch.services.proxy.bodies import Bodies
 from netorch.services.proxy.crowd import Client, Crowd
+from netorch.services.proxy.deletions import ListPolicies
 from netorch.services.proxy.exchange import Exchange, Place
-from netorch.services.proxy.log import AccessLog
-from netorch.services.proxy.policies import Policies
+from netorch.services.proxy.log import AccessLog, Line
+from netorch.services.proxy.server import Server
 from netorch.services.proxy.tunnel import Tunnel
 from netorch.services.proxy.upstream import Upstream
 from netorch.state.daemons.services.proxy import ProxyEndpoint
@@ -24,23 +26,12 @@ _END_S: Final = 60.0  # for requests that are under way when the process ends
 class Front:
     """Serves one endpoint."""
 
-    def __init__(self, endpoint: ProxyEndpoint, policies: Policies, crowd: Crowd, log: AccessLog) -> None:
-        self._place = Place(endpoint, policies, Upstream())
+    def __init__(self, endpoint: ProxyEndpoint, policies: ListPolicies, crowd: Crowd, bodies: Bodies, log: AccessLog) -> None:
+        self._place = Place(endpoint, policies, Upstream(), bodies, asyncio.Lock())
         self._crowd = crowd
         self._log = log
         self._servers: list[asyncio.Server] = []
-        self._web = web.Server(
-            self._answer,
-            handler_cancellation=True,
-            access_log=None,
-            auto_decompress=False,
-            keepalive_timeout=limits.IDLE_S,
-            lingering_time=limits.LINGER_S,
-            read_bufsize=limits.READ_AHEAD,
-            max_line_size=limits.LINE,
-            max_field_size=limits.FIELD,
-            max_headers=limits.FIELDS,
-        )
+        self._web = Server(self._answer, self._refused)
 
     async def listen(self, plain: socket.socket, tls: socket.socket) -> None:
         """Take connections from two sockets that listen."""
@@ -90,3 +81,16 @@ class Front:
         finally:
             client.end()
             self._log.write(exchange.line())
+
+    def _refused(self, request: web.BaseRequest, status: int) -> None:
+        """Note a request of which nothing is known but that it is none."""
+        peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+        line = Line(
+            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            vpc=self._place.endpoint.vpc,
+            endpoint=self._place.endpoint.id,
+            source=peer[0] if peer else "",
+            status=status,
+            reason="the request is not HTTP/1.1 to the letter",
+        )
+        self._log.write(line)

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Final
 
 from netorch.services.base import RefusedObject
+from netorch.services.proxy.bodies import Bodies
 from netorch.services.proxy.crowd import Crowd
+from netorch.services.proxy.deletions import ListPolicies
 from netorch.services.proxy.front import Front
 from netorch.services.proxy.log import AccessLog
-from netorch.services.proxy.policies import Policies
 from netorch.state.daemons.services.base import ServiceObject
 from netorch.state.daemons.services.proxy import ProxyBucket, ProxyEndpoint, ProxyListener
 
@@ -29,8 +30,9 @@ class Proxy:
     def __init__(self, directory: Path) -> None:
         """Take where the access logs are written."""
         self._log = AccessLog(directory)
-        self._policies = Policies()
+        self._policies = ListPolicies()
         self._crowd = Crowd(time.monotonic, self._vpc_of)
+        self._bodies = Bodies()
         self._endpoints: dict[str, ProxyEndpoint] = {}
         self._fronts: dict[str, Front] = {}  # by the device
         self._broom: asyncio.Task[None] | None = None
@@ -75,7 +77,7 @@ class Proxy:
             self._broom.cancel()
 
     async def _listen(self, ifname: str, endpoint: ProxyEndpoint, sockets: Sequence[socket.socket]) -> None:
-        front = Front(endpoint, self._policies, self._crowd, self._log)
+        front = Front(endpoint, self._policies, self._crowd, self._bodies, self._log)
         await front.listen(*sockets)
         self._fronts[ifname] = front
         if self._broom is None:
@@ -90,6 +92,6 @@ class Proxy:
         while True:
             self._crowd.sweep()
             if time.monotonic() > tidied:
-                self._log.tidy(time.time())
+                self._log.tidy(time.time(), self._endpoints.keys())
                 tidied = time.monotonic() + _TIDY_S
             await asyncio.sleep(_SWEEP_S)

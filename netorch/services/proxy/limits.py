@@ -16,8 +16,11 @@ LINE: Final = 8_190  # bytes of a request line, which holds a presigned URL
 FIELD: Final = 8_190  # bytes of a header
 FIELDS: Final = 100  # headers
 HELLO: Final = 16_384  # bytes of a ClientHello
-LIST: Final = 2 << 20  # bytes of a body that must be read to know what it asks for: 1,000 keys, S3's most
-LISTS: Final = 32 << 20  # bytes of all such bodies together
+LISTS: Final = 32 << 20  # bytes of all bodies together that must be read to know what they ask for: lists of keys
+LISTS_OF_VPC: Final = 8 << 20  # of one VPC's clients
+EFFORT: Final = 4_000_000  # steps of comparing patterns for one list of keys; some 100 ns each
+EFFORT_AT_ONCE: Final = 50_000  # of these, before other requests have their turn
+KEYS_AT_ONCE: Final = 32
 
 IDLE_S: Final = 60.0  # between requests
 HEAD_S: Final = 10.0  # for a head, from its first byte on

@@ -1,4 +1,5 @@
 """The access log: a line of JSON for each request, in a file for each endpoint, and never more than two files of LOG_BYTES.
+All of them together have ALL_BYTES at most.
 
 A line is written when its request has ended, and at once, so that a killed process has lost none. Nobody's requests push another
 endpoint's lines out. A disk that is full costs lines and no request.
@@ -8,14 +9,17 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Container, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 LOG_BYTES: Final = 4 << 20
+ALL_BYTES: Final = 128 << 20  # /run is memory
 KEPT_S: Final = 30 * 86_400
+GONE_KEPT_S: Final = 86_400
 _MODE: Final = 0o640
 _log = logging.getLogger(__name__)
 
@@ -42,33 +46,91 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class AccessLog:
     """The files below a directory."""
 
-    def __init__(self, directory: Path, most: int = LOG_BYTES) -> None:
+    def __init__(self, directory: Path, most: int = LOG_BYTES, most_of_all: int = ALL_BYTES) -> None:
+        """Take how many bytes a file may have, and all of them together."""
         self._directory = directory
         self._most = most
+        self._most_of_all = most_of_all
+        self._written = 0  # bytes since `_size` was found
+        self._size = most_of_all  # so the first line looks
         self._full = False
 
-    def tidy(self, now: float) -> None:
-        """Remove the files of endpoints that have said nothing for KEPT_S; `now` is in seconds of the epoch."""
-        for path in (*self._directory.glob("*.log"), *self._directory.glob("*.log.1")):
-            with suppress(OSError):
-                if path.stat().st_mtime < now - KEPT_S:
-                    path.unlink()
+    def tidy(self, now: float, living: Container[str]) -> None:
+        """Remove the files of endpoints that have said nothing for long; `now` is in seconds of the epoch.
+
+        That is KEPT_S for one that lives, and GONE_KEPT_S for one that does not.
+        """
+        for file in self._files():
+            if file.written < now - (KEPT_S if file.endpoint in living else GONE_KEPT_S):
+                _remove(file.path)
 
     def write(self, line: Line) -> None:
         """Write a line."""
         path = self._directory / f"{line.endpoint}.log"
         try:
+            text = _encoded(line)
+            self._make_room(len(text))
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, _MODE)
             try:
-                os.write(fd, msgspec.json.encode(line) + b"\n")
+                os.write(fd, text)
                 large = os.fstat(fd).st_size > self._most
             finally:
                 os.close(fd)
             if large:
                 path.replace(path.with_suffix(".log.1"))
-        except OSError as error:
+        except (OSError, ValueError) as error:
             if not self._full:
-                _log.warning("%s: %s; requests are answered and not logged", path, error.strerror)
+                _log.warning("%s: %s; requests are answered and not logged", path, error)
             self._full = True
         else:
             self._full = False
+
+    def _make_room(self, size: int) -> None:
+        """Remove files if there are too many bytes: the oldest first, and second files of endpoints before first ones.
+
+        A quarter becomes free, so that files are looked at once in a while only.
+        """
+        self._written += size
+        if self._size + self._written <= self._most_of_all:
+            return
+        files = sorted(self._files(), key=lambda file: (file.is_first, file.written))
+        self._size, self._written = sum(file.size for file in files), size
+        if self._size + size <= self._most_of_all * 7 // 8:
+            return
+        for file in files:
+            if self._size + size <= self._most_of_all * 3 // 4:
+                break
+            _remove(file.path)
+            self._size -= file.size
+
+    def _files(self) -> Iterator[_File]:
+        for path in (*self._directory.glob("*.log"), *self._directory.glob("*.log.1")):
+            with suppress(OSError):
+                found = path.stat()
+                yield _File(path, path.name.partition(".")[0], path.suffix == ".log", found.st_mtime, found.st_size)
+
+
+class _File(NamedTuple):
+    path: Path
+    endpoint: str
+    is_first: bool  # the one that lines are written to
+    written: float  # the last time, in seconds of the epoch
+    size: int
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()
+
+
+def _encoded(line: Line) -> bytes:
+    """Return a line; a client's bytes that are no text have question marks in their places."""
+    try:
+        return msgspec.json.encode(line) + b"\n"
+    except UnicodeEncodeError:
+        texts = {
+            name: value.encode(errors="replace").decode()
+            for name, value in msgspec.structs.asdict(line).items()
+            if isinstance(value, str)
+        }
+        return msgspec.json.encode(msgspec.structs.replace(line, **texts)) + b"\n"

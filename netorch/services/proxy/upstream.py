@@ -30,7 +30,7 @@ class Upstream:
         self._single: aiohttp.ClientSession | None = None
 
     async def send(
-        self, server: str, head: Head, added: tuple[Header, ...], body: AsyncIterator[bytes] | bytes | None
+        self, server: str, head: Head, added: tuple[Header, ...], body: AsyncIterator[bytes] | bytearray | None
     ) -> aiohttp.ClientResponse:
         """Send a request on and return the beginning of the answer, which is to be closed or read to its end.
 

@@ -17,8 +17,10 @@ from netorch.model.iam.s3.uri import Place, key_problem, text_problem
 
 MOST_BODY_BYTES: Final = 2 << 20  # 1,000 keys of 1,024 bytes each, some characters of which are escaped
 MOST_KEYS: Final = 1000
+DELETIONS: Final = ("s3:DeleteObject", "s3:DeleteObjectVersion")  # one for each key
 _NAMESPACE: Final = "http://s3.amazonaws.com/doc/2006-03-01/ "
 _LEAVES: Final = ("Quiet", "Key", "VersionId", "ETag", "LastModifiedTime", "Size")
+MOST_ELEMENTS: Final = 2 + MOST_KEYS * len(_LEAVES)
 _KNOWN: Final = {  # an element, and those around it
     ("Delete", ()),
     ("Object", ("Delete",)),
@@ -59,7 +61,10 @@ class _Reader:
         self._open: list[str] = []
         self._text = ""
         self._objects: list[dict[str, str]] = []
+        self._elements = 0
         self._expat = expat.ParserCreate("utf-8", " ")
+        self._expat.buffer_text = True  # else a text of many escapes comes in as many pieces
+        self._expat.XmlDeclHandler = self._declaration
         self._expat.StartElementHandler = self._start
         self._expat.EndElementHandler = self._end
         self._expat.CharacterDataHandler = self._characters
@@ -80,6 +85,9 @@ class _Reader:
         name, path = tag.removeprefix(_NAMESPACE), tuple(self._open)
         if attributes or (name, path) not in _KNOWN or (len(path) == 2 and name in self._objects[-1]):
             raise _WrongError
+        self._elements += 1
+        if self._elements > MOST_ELEMENTS:
+            raise _WrongError
         if name == "Object":
             self._objects.append({})
         self._open.append(name)
@@ -95,6 +103,11 @@ class _Reader:
         if self._open[-1] not in _LEAVES and text.strip():
             raise _WrongError
         self._text += text
+
+    def _declaration(self, version: str, encoding: str | None, _standalone: int) -> None:
+        # Expat has been told UTF-8, but another server may believe what stands here.
+        if version != "1.0" or (encoding is not None and encoding.lower() != "utf-8"):
+            raise _WrongError
 
     def _refused(self, *_said: Any) -> None:  # noqa: ANN401 - expat's own arguments, which nobody reads
         raise _WrongError

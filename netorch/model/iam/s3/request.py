@@ -21,37 +21,13 @@ import msgspec
 
 from netorch.model.iam.conditions import ConditionKey, Context
 from netorch.model.iam.policy import Need
+from netorch.model.iam.s3.headers import BYPASS, COPY_SOURCE, GIVING, read_headers
 from netorch.model.iam.s3.operations import COMMON, VALUED, Level, Operation, operation_of
 from netorch.model.iam.s3.refusal import Refusal
-from netorch.model.iam.s3.uri import Place, Service, decoded, parameters, place_of, source_of
+from netorch.model.iam.s3.uri import MOST_KEY_BYTES, Place, Service, decoded, parameters, place_of, source_of
 
 _NUMBER: Final = re.compile(r"[0-9]{1,10}\Z")
 _LISTED: Final = {"prefix": ConditionKey.PREFIX, "delimiter": ConditionKey.DELIMITER, "max-keys": ConditionKey.MAX_KEYS}
-COPY_SOURCE: Final = "x-amz-copy-source"
-BYPASS: Final = "x-amz-bypass-governance-retention"
-# Headers by which some servers replace the method, the path or the host.
-_REPLACING: Final = frozenset(
-    (
-        *("x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"),
-        *("x-original-host", "x-forwarded-host", "x-forwarded-prefix", "x-host", "forwarded", "x-amz-rename-source"),
-    )
-)
-# What headers give to a new object or bucket, and the permission that this needs: of an object, of a bucket.
-_GIVING: Final = {
-    "x-amz-acl": ("PutObjectAcl", "PutBucketAcl"),
-    "x-amz-grant-full-control": ("PutObjectAcl", "PutBucketAcl"),
-    "x-amz-grant-read": ("PutObjectAcl", "PutBucketAcl"),
-    "x-amz-grant-read-acp": ("PutObjectAcl", "PutBucketAcl"),
-    "x-amz-grant-write": ("PutObjectAcl", "PutBucketAcl"),
-    "x-amz-grant-write-acp": ("PutObjectAcl", "PutBucketAcl"),
-    "x-amz-tagging": ("PutObjectTagging", "PutBucketTagging"),
-    "x-amz-object-lock-mode": ("PutObjectRetention", ""),
-    "x-amz-object-lock-retain-until-date": ("PutObjectRetention", ""),
-    "x-amz-object-lock-legal-hold": ("PutObjectLegalHold", ""),
-    "x-amz-object-ownership": ("", "PutBucketOwnershipControls"),
-    "x-amz-bucket-object-lock-enabled": ("", "PutBucketObjectLockConfiguration"),
-}
-_READ: Final = frozenset(("host", COPY_SOURCE, BYPASS, *_GIVING))  # of these one is enough, and two may be read in two ways
 
 
 class S3Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +48,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_request(service: Service, request: S3Request) -> Asked | Refusal:
     """Return what a request asks for, or why it is refused."""
-    headers = _headers(request.headers)
+    headers = read_headers(request.headers)
     if isinstance(headers, Refusal):
         return headers
     path, _, query = request.target.partition("?")
@@ -121,7 +97,7 @@ def need(place: Place, action: str, context: Context = {}) -> Need:  # noqa: B00
 def _given(operation: Operation, headers: Mapping[str, str]) -> list[str]:
     """Return the permissions that headers of a request need."""
     index = 0 if operation.level is Level.OBJECT else 1
-    found = [actions[index] for name, actions in _GIVING.items() if operation.creates and name in headers]
+    found = [actions[index] for name, actions in GIVING.items() if operation.creates and name in headers]
     bypasses = BYPASS in headers and operation.level is Level.OBJECT and operation.method in ("PUT", "DELETE")
     return [*dict.fromkeys(action for action in found if action), *(["BypassGovernanceRetention"] if bypasses else [])]
 
@@ -136,6 +112,8 @@ def _context(operation: Operation, given: Mapping[str, str]) -> Context | Refusa
                 return value
             if key is ConditionKey.MAX_KEYS and not _NUMBER.match(value):
                 return Refusal("InvalidArgument", "max-keys is not a number")
+            if len(value.encode()) > MOST_KEY_BYTES:
+                return Refusal("InvalidArgument", f"{name} has more than {MOST_KEY_BYTES} bytes, and no key has")
             found[key] = value
     return found
 
@@ -150,16 +128,3 @@ def _parameter_problem(operation: Operation, given: Mapping[str, str]) -> Refusa
     if any(not given[name] for name in VALUED & given.keys()):
         return Refusal("InvalidArgument", "a parameter has no value")
     return None
-
-
-def _headers(headers: Sequence[tuple[str, str]]) -> Mapping[str, str] | Refusal:
-    """Return the headers by their names in small letters."""
-    found: dict[str, str] = {}
-    for name, value in headers:
-        lower = name.lower()
-        if "_" in lower or lower in _REPLACING:
-            return Refusal("InvalidRequest", f"the header {lower[:60]} may replace what the request asks for")
-        if lower in found and lower in _READ:
-            return Refusal("InvalidRequest", f"the header {lower} stands twice")
-        found[lower] = value
-    return found

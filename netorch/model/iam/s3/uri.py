@@ -26,6 +26,7 @@ _PATH: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*,:@=/-]|%[0-9A-Fa-f]{2})*\Z")
 _VALUE: Final = re.compile(r"(?:[A-Za-z0-9._~!$'()*,:@=/?+-]|%[0-9A-Fa-f]{2})*\Z")
 _NAME: Final = re.compile(r"[A-Za-z0-9-]+\Z")
 _ENCODED: Final = re.compile(r"%[0-9A-Fa-f]{2}")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _VERSION: Final = re.compile(r"versionId=[A-Za-z0-9._-]+\Z")
 _HOST: Final = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::[0-9]{1,5})?\Z")
 
@@ -104,7 +105,7 @@ def text_problem(text: str) -> Refusal | None:
     """Return why a text, decoded, may be read in two ways."""
     if _ENCODED.search(text):
         return Refusal("InvalidURI", "what is decoded has an encoding in it, and may be decoded twice")
-    if any(char < " " or char == "\x7f" for char in text):
+    if _CONTROL.search(text):
         return Refusal("InvalidURI", "there are control characters")
     return None
 

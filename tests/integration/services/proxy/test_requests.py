@@ -8,6 +8,7 @@ import pytest
 
 from tests.integration.services.proxy.stand import ENDPOINTS, VPCS, ProxyStand
 from tests.rig.services.upstreams import Recorder
+from tests.rig.world import wait_for
 
 NEXT = b"GET /nextone/k HTTP/1.1\r\nHost: s3.amazonaws.com\r\nConnection: close\r\n\r\n"
 
@@ -142,3 +143,40 @@ def test_requests_behind_one_another_are_answered_in_turn(stand: ProxyStand, beh
     got = stand.ask(raw + request(f"GET {asked[-1]} HTTP/1.1".encode(), b"Connection: close"))
     assert got.count(b"HTTP/1.1 200 OK") == 100
     assert [head.split()[1].decode() for head in behind.heads] == asked
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (request(host=b"Host: canary\xff"), "not in UTF-8"),
+        (request(b"GET /bbb/k HTTP/1.1", b"Authorization: canary" + b"a" * 70_000), "not HTTP/1.1 to the letter"),
+        (request(b"GET /bbb/k HTTP/1.1", b"X-A : canary"), "not HTTP/1.1 to the letter"),
+    ],
+    ids=["a host that is no text", "a secret that is too long", "a header that is none"],
+)
+def test_a_request_that_is_none_has_a_line_in_the_access_log_and_none_of_it_in_the_daemons(
+    stand: ProxyStand, raw: bytes, said: str
+) -> None:
+    log = stand.daemon.directory / "log" / f"{ENDPOINTS['a']}.log"
+    before = len(log.read_bytes().splitlines()) if log.exists() else 0
+    for _ in range(50):
+        assert b" 400 " in stand.ask(raw).split(b"\r\n")[0]
+    lines = wait_for(lambda: [*log.read_bytes().splitlines()][before + 49 :], "fifty lines")
+    assert all(said in line.decode() for line in lines)
+    assert "canary" not in stand.daemon.said()
+    assert "Error" not in stand.daemon.said()
+
+
+def test_a_list_of_keys_that_is_too_long_is_refused_by_its_length(stand: ProxyStand, behind: Recorder) -> None:
+    got = stand.ask(request(b"POST /bbb?delete HTTP/1.1", b"Content-Length: 2097153", b"Expect: 100-continue"))
+    assert got.startswith(b"HTTP/1.1 400 ")
+    assert b"MalformedXML" in got
+    assert behind.heads == []
+
+
+def test_a_list_of_keys_goes_on_as_it_came(stand: ProxyStand, behind: Recorder) -> None:
+    keys = b"".join(b"<Object><Key>%d</Key></Object>" % number for number in range(1_000))
+    body = b"<Delete>" + keys + b"</Delete>"
+    stand.ask(request(b"POST /bbb?delete HTTP/1.1", b"Content-Length: %d" % len(body), b"Connection: close", body=body))
+    assert behind.heads[-1].startswith(b"POST /bbb?delete HTTP/1.1")
+    assert stand.line("a", "POST", 200).received == len(body)

@@ -7,7 +7,8 @@ import pytest
 from netorch.model.addr import parse_prefix
 from netorch.model.iam.actions import ACTIONS
 from netorch.model.iam.conditions import ConditionKey
-from netorch.model.iam.s3.deletion import MOST_KEYS, read_deletion
+from netorch.model.iam.s3 import deletion as deletions
+from netorch.model.iam.s3.deletion import MOST_BODY_BYTES, MOST_ELEMENTS, MOST_KEYS, read_deletion
 from netorch.model.iam.s3.operations import COMMON, OPERATIONS, operation_of
 from netorch.model.iam.s3.refusal import Refusal
 from netorch.model.iam.s3.request import Asked, S3Request, read_request
@@ -350,11 +351,64 @@ def test_many_are_deleted_by_what_the_body_names() -> None:
         "<!DOCTYPE d [<!ENTITY e 'a'>]><Delete><Object><Key>&e;</Key></Object></Delete>",
         "<Delete><Object><Key>a</Key></Object></Delete><Delete/>",
         "<Delete>" + "<Object><Key>a</Key></Object>" * (MOST_KEYS + 1) + "</Delete>",
+        "<Delete>" + "<Quiet/>" * (MOST_ELEMENTS + 1) + "<Object><Key>a</Key></Object></Delete>",
+        *(
+            f"<?xml version='{version}' encoding='{encoding}'?><Delete><Object><Key>a</Key></Object></Delete>"
+            for version, encoding in (("1.0", "iso-8859-1"), ("1.0", "UTF-16"), ("1.0", "utf-7"), ("1.1", "UTF-8"))
+        ),
     ],
 )
 def test_bodies_that_may_be_read_in_two_ways(body: str) -> None:
     found = deletion(body)
     assert isinstance(found, Refusal), found
+
+
+@pytest.mark.parametrize("declaration", ["<?xml version='1.0'?>", "<?xml version='1.0' encoding='utf-8' standalone='yes'?>"])
+def test_a_declaration_of_what_it_is_anyway(declaration: str) -> None:
+    assert deletion(f"{declaration}<Delete><Object><Key>\u00e9</Key></Object></Delete>") == ["DeleteObject buc/\u00e9"]
+
+
+def test_a_key_of_many_escapes_comes_in_few_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces = []
+    characters = deletions._Reader._characters
+
+    def counted(reader: deletions._Reader, text: str) -> None:
+        pieces.append(text)
+        characters(reader, text)
+
+    monkeypatch.setattr(deletions._Reader, "_characters", counted)
+    escapes = "&amp;" * (MOST_BODY_BYTES // 5 - 20)
+    found = deletion(f"<Delete><Object><Key>{escapes}</Key></Object></Delete>")
+    assert isinstance(found, Refusal)
+    assert found.code == "KeyTooLongError"
+    assert len(pieces) < 1_000
+
+
+@pytest.mark.parametrize("name", ["prefix", "delimiter"])
+def test_what_is_longer_than_any_key_lists_nothing(name: str) -> None:
+    assert isinstance(ask(f"GET /buc?{name}={'%C3%A9' * 512}"), Asked)
+    found = ask(f"GET /buc?{name}={'a' * 1025}")
+    assert isinstance(found, Refusal)
+    assert found.code == "InvalidArgument"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("X-Amz-Meta-Snowball-Auto-Extract", "x-amz-meta-minio-snowball-prefix", "x-minio-source-mtime", "X-Minio-Extract"),
+        *("x-rgw-auth", "x-amz-write-offset-bytes", "x-amz-create-session-mode", "x-amz-anything", "x-amz-"),
+    ],
+)
+def test_headers_that_only_servers_know_are_refused(name: str) -> None:
+    found = ask("PUT /buc/k", (name, "true"))
+    assert isinstance(found, Refusal)
+    assert (found.code, found.status) == ("InvalidRequest", 400)
+    assert name.lower() in found.what
+
+
+@pytest.mark.parametrize("name", ["x-amz-meta-a", "X-Amz-Meta-Snow", "x-amz-storage-class", "x-amzn-trace-id", "x-a"])
+def test_all_other_headers_pass(name: str) -> None:
+    assert needs("PUT /buc/k", (name, "a")) == ["PutObject buc/k"]
 
 
 def test_each_operation_needs_actions_that_policies_may_name() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from netorch.services.proxy.log import KEPT_S, AccessLog, Line
+from netorch.services.proxy.log import GONE_KEPT_S, KEPT_S, AccessLog, Line
 
 LINE = Line(time="2026-01-01T00:00:00.000+00:00", vpc="vpc-1", endpoint="vpce-1", source="10.0.0.5", status=200, reason="x")
 
@@ -46,5 +46,36 @@ def test_files_of_those_who_say_nothing_any_more_go(tmp_path: Path) -> None:
     for endpoint in ("vpce-1", "vpce-2"):
         log.write(msgspec.structs.replace(LINE, endpoint=endpoint))
     os.utime(tmp_path / "vpce-1.log", (0, 0))
-    log.tidy(KEPT_S + 1.0)
+    log.tidy(KEPT_S + 1.0, {"vpce-1", "vpce-2"})
     assert [path.name for path in tmp_path.iterdir()] == ["vpce-2.log"]
+
+
+def test_files_of_endpoints_that_are_gone_go_after_a_day(tmp_path: Path) -> None:
+    log = AccessLog(tmp_path)
+    for endpoint in ("vpce-1", "vpce-2", "vpce-3"):
+        log.write(msgspec.structs.replace(LINE, endpoint=endpoint))
+    for endpoint, written in (("vpce-1", 0), ("vpce-2", 0), ("vpce-3", 100)):
+        os.utime(tmp_path / f"{endpoint}.log", (written, written))
+    log.tidy(GONE_KEPT_S + 50.0, {"vpce-2"})
+    assert {path.name for path in tmp_path.iterdir()} == {"vpce-2.log", "vpce-3.log"}
+
+
+def test_all_files_together_have_a_size_and_second_files_go_first(tmp_path: Path) -> None:
+    log = AccessLog(tmp_path, most=1_000, most_of_all=20_000)
+    log.write(msgspec.structs.replace(LINE, endpoint="vpce-quiet"))
+    os.utime(tmp_path / "vpce-quiet.log", (0, 0))
+    for turn in range(600):
+        log.write(msgspec.structs.replace(LINE, endpoint=f"vpce-{turn % 15}"))
+        assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 20_000
+    assert (tmp_path / "vpce-quiet.log").exists()
+    for turn in range(1_000):  # without second files the oldest go
+        log.write(msgspec.structs.replace(LINE, endpoint=f"vpce-{turn}"))
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 20_000
+    assert (tmp_path / "vpce-999.log").exists()
+    assert not (tmp_path / "vpce-quiet.log").exists()
+
+
+def test_bytes_that_are_no_text_are_question_marks(tmp_path: Path) -> None:
+    AccessLog(tmp_path).write(msgspec.structs.replace(LINE, host=b"a\xff".decode(errors="surrogateescape"), target="/\udc80"))
+    found = msgspec.json.decode((tmp_path / "vpce-1.log").read_bytes(), type=Line)
+    assert (found.host, found.target) == ("a?", "/?")

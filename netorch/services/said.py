@@ -1,0 +1,57 @@
+"""What the process logs: some lines a second at most, and so many bytes in the file that its stderr is."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, TextIO
+
+LINES: Final = 20.0  # at once
+LINES_S: Final = 2.0  # in the long run
+LINE_CHARACTERS: Final = 4_096
+FILE_BYTES: Final = 4 << 20
+_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
+
+
+class Said(logging.StreamHandler[TextIO]):
+    """Writes to a stream. Whatever makes the process say more than that, and be it an instance, fills no disk and no memory."""
+
+    def __init__(self, stream: TextIO | None = None, now: Callable[[], float] = time.monotonic, most: int = FILE_BYTES) -> None:
+        """Take where it writes (stderr), the time in seconds, and how large a file may get before it begins anew."""
+        super().__init__(stream or sys.stderr)
+        self._now = now
+        self._most = most
+        self._left = LINES
+        self._at = now()
+        self._unsaid = 0
+        self.setFormatter(logging.Formatter(_FORMAT))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, or count it."""
+        at = self._now()
+        self._left = min(LINES, self._left + (at - self._at) * LINES_S)
+        self._at = at
+        if self._left < 1.0:
+            self._unsaid += 1
+            return
+        self._left -= 1.0
+        self._bound()
+        super().emit(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a line, cut, with how many were not written before it."""
+        unsaid, self._unsaid = self._unsaid, 0
+        before = f"({unsaid} lines were left out) " if unsaid else ""
+        return f"{before}{super().format(record)}"[:LINE_CHARACTERS]
+
+    def _bound(self) -> None:
+        """Let the file begin anew if it is too large: it is open for appending, so the next line is its first one."""
+        with suppress(OSError, ValueError):
+            found = os.fstat(self.stream.fileno())
+            if stat.S_ISREG(found.st_mode) and found.st_size > self._most:
+                os.ftruncate(self.stream.fileno(), 0)

@@ -1,0 +1,163 @@
+"""Bodies that are kept to be judged: how many bytes, how many steps, and which are not read at all."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from aiohttp import web
+from msgspec.structs import replace
+
+from netorch.model.iam.s3.deletion import read_deletion
+from netorch.model.iam.s3.request import Asked, S3Request, read_request
+from netorch.model.iam.s3.uri import Service
+from netorch.services.proxy import limits
+from netorch.services.proxy.bodies import Bodies
+from netorch.services.proxy.crowd import Client
+from netorch.services.proxy.deletions import ListPolicies
+from netorch.services.proxy.exchange import Exchange, Place
+from netorch.services.proxy.head import Refusal
+from netorch.services.proxy.upstream import Upstream
+from netorch.state.daemons.services.proxy import ProxyBucket, ProxyEndpoint
+
+ENDPOINT = ProxyEndpoint(id="vpce-1", vpc="vpc-1", service="s3", hosts=("s3.internal",), prefixes=(), upstream="http://192.0.2.1")
+KEYS = 1_000
+
+
+def policies(endpoint: object = None, bucket: object = None) -> ListPolicies:
+    """Return what is known of the endpoint and the bucket `buc`, with one statement each."""
+    found = ListPolicies()
+    texts = [json.dumps({"Statement": one}) if one is not None else "" for one in (endpoint, bucket)]
+    found.put_endpoint(replace(ENDPOINT, policy=texts[0]))
+    if texts[1]:
+        found.put_bucket(ProxyBucket(service="s3", bucket="buc", policy=texts[1]))
+    return found
+
+
+def statement(resource: object, action: str = "s3:*", **more: object) -> dict[str, object]:
+    return {"Effect": "Allow", "Principal": "*", "Action": action, "Resource": resource, **more}
+
+
+def deletion(names_keys: bool = False) -> Asked:
+    """Return a request to delete KEYS objects, or one of which the body is not read yet."""
+    request = S3Request(method="POST", target="/buc?delete", headers=[("Host", "s3.internal")])
+    asked = read_request(Service(names=("s3.internal",)), request)
+    assert isinstance(asked, Asked)
+    if names_keys:
+        return asked
+    keys = "".join(f"<Object><Key>{'a' * 1_000}{number:04d}</Key></Object>" for number in range(KEYS))
+    found = read_deletion(asked, f"<Delete>{keys}</Delete>".encode())
+    assert isinstance(found, Asked)
+    return found
+
+
+def test_bytes_of_all_and_of_one_vpc_have_a_bound_and_come_back() -> None:
+    bodies = Bodies(most=100, of_vpc=60)
+    bodies.keep("a", 60)
+    with pytest.raises(Refusal) as refused:
+        bodies.keep("a", 1)
+    assert (refused.value.status, refused.value.code) == (503, "SlowDown")
+    bodies.keep("b", 40)
+    with pytest.raises(Refusal):
+        bodies.keep("c", 1)
+    bodies.forget("a", 60)
+    bodies.forget("c", 0)
+    bodies.keep("c", 60)
+    assert bodies.count == 100
+
+
+def test_a_long_list_is_judged_in_pieces_of_bounded_effort() -> None:
+    usual = policies(statement([f"arn:aws:s3:::buc/{'a' * 100}*", "arn:aws:s3:::buc/*"] * 50))
+    pieces = list(usual.pieces(deletion(), ENDPOINT))
+    assert sum(len(piece.needs) for piece in pieces) == KEYS
+    assert max(len(piece.needs) for piece in pieces) <= limits.KEYS_AT_ONCE
+    assert all(usual.verdict(piece, ENDPOINT, "10.0.0.5").refusal is None for piece in pieces)
+
+
+@pytest.mark.parametrize("of_bucket", [False, True])
+def test_a_list_that_would_take_too_many_steps_is_refused_before_the_first_one(of_bucket: bool) -> None:
+    start = "arn:aws:s3:::buc/" if of_bucket else "arn:aws:s3:::"
+    costly = statement([f"{start}*{'a' * number}b*" for number in range(470, 508)])
+    known = policies(bucket=costly) if of_bucket else policies(endpoint=costly)
+    with pytest.raises(Refusal) as refused:
+        list(known.pieces(deletion(), ENDPOINT))
+    assert (refused.value.status, refused.value.code) == (400, "InvalidRequest")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "bucket", "expected"),
+    [
+        (None, None, False),
+        (statement("*"), None, False),
+        (statement("*", "s3:DeleteObjectVersion"), None, False),
+        (statement("*", "s3:Get*"), None, True),
+        (statement("*", Condition={"StringEquals": {"aws:sourceVpc": "vpc-2"}}), None, False),
+        (None, statement("arn:aws:s3:::buc/*", "s3:GetObject"), True),
+        (None, statement("arn:aws:s3:::buc/*", "s3:GetObject", Effect="Deny"), False),
+    ],
+)
+def test_a_list_is_not_read_if_no_key_could_be_permitted(endpoint: object, bucket: object, expected: bool) -> None:
+    refusal = policies(endpoint, bucket).no_deletion(deletion(names_keys=True), ENDPOINT)
+    assert (refusal is not None) is expected
+    if refusal is not None:
+        assert (refusal.status, refusal.code) == (403, "AccessDenied")
+
+
+class Content:
+    """A client's body, and its connection: both give one piece after the other."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self._pieces = [*pieces, b""]
+        self.kept: list[int] = []
+        self.bodies = Bodies(most=100, of_vpc=60)
+
+    async def readany(self) -> bytes:
+        self.kept.append(self.bodies.count)
+        return self._pieces.pop(0)
+
+    async def awaited(self, done: Awaitable[bytes], _size: object) -> bytes:
+        return await done
+
+
+def exchange(content: Content, known: ListPolicies) -> Exchange:
+    """Return a request to delete what a body names."""
+    request = SimpleNamespace(
+        method="POST",
+        raw_path="/buc?delete",
+        raw_headers=((b"Host", b"s3.internal"), (b"Transfer-Encoding", b"chunked")),
+        content=content,
+    )
+    place = Place(ENDPOINT, known, Upstream(), content.bodies, asyncio.Lock())
+    return Exchange(place, cast(web.BaseRequest, request), cast(Client, content), "10.0.0.5")
+
+
+@pytest.mark.parametrize(
+    ("pieces", "kept", "status"), [((b"x" * 40, b"x" * 40), [0, 40], 503), ((b"x" * 20, b"x" * 20), [0, 20, 40], 400)]
+)
+def test_a_body_counts_as_long_as_it_is_kept(pieces: tuple[bytes, ...], kept: list[int], status: int) -> None:
+    content = Content(*pieces)
+    answer = asyncio.run(exchange(content, policies()).run())
+    assert (answer.status, content.kept, content.bodies.count) == (status, kept, 0)
+
+
+def test_a_body_that_cannot_be_permitted_is_not_read() -> None:
+    content = Content(b"x")
+    answer = asyncio.run(exchange(content, policies(statement("*", "s3:Get*"))).run())
+    assert (answer.status, content.kept) == (403, [])
+
+
+def test_others_have_their_turns_while_a_long_list_is_judged() -> None:
+    async def count() -> int:
+        judging = asyncio.create_task(exchange(Content(), policies(statement("*")))._judge(deletion(), bytearray()))
+        turns = 0
+        while not judging.done():
+            await asyncio.sleep(0)
+            turns += 1
+        assert judging.result().refusal is None
+        return turns
+
+    assert asyncio.run(count()) >= KEYS // limits.KEYS_AT_ONCE
