@@ -22,7 +22,7 @@ class Said(logging.StreamHandler[TextIO]):
     """Writes to a stream. Whatever makes the process say more than that, and be it an instance, fills no disk and no memory."""
 
     def __init__(self, stream: TextIO | None = None, now: Callable[[], float] = time.monotonic, most: int = FILE_BYTES) -> None:
-        """Take where it writes (stderr), the time in seconds, and how large a file may get before it begins anew."""
+        """Take where it writes (stderr), the time in seconds, and how large a file may get before it is cut to nothing."""
         super().__init__(stream or sys.stderr)
         self._now = now
         self._most = most
@@ -50,7 +50,7 @@ class Said(logging.StreamHandler[TextIO]):
         return f"{before}{super().format(record)}"[:LINE_CHARACTERS]
 
     def _bound(self) -> None:
-        """Let the file begin anew if it is too large: it is open for appending, so the next line is its first one."""
+        """Cut the file to nothing if it is too large: it is open for appending, so the next line is its first one."""
         with suppress(OSError, ValueError):
             found = os.fstat(self.stream.fileno())
             if stat.S_ISREG(found.st_mode) and found.st_size > self._most:

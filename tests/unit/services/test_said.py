@@ -27,7 +27,7 @@ def test_a_few_lines_a_second_are_written_and_the_others_counted(tmp_path: Path)
     assert lines[-1].endswith("later")
 
 
-def test_the_file_begins_anew_before_it_is_large(tmp_path: Path) -> None:
+def test_the_file_is_cut_before_it_is_large(tmp_path: Path) -> None:
     clock = [0.0]
     path = tmp_path / "stderr"
     with path.open("a") as stream:
