@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 import dns.name
@@ -20,6 +20,8 @@ import msgspec
 from dns.rdatatype import RdataType
 
 from netorch.services.base import RefusedObject
+from netorch.services.names.labels import Labels, labels_of, upward
+from netorch.services.names.withheld import ROOT, zone_above
 from netorch.state.daemons.services.base import ServiceObject
 from netorch.state.daemons.services.names import NameRecord, NameView, NameZone
 
@@ -27,7 +29,10 @@ DOMAIN: Final = dns.name.from_text("compute.internal.")  # of instances' private
 _PREFIX: Final = "ip-"
 TTL_S: Final = 60
 NEGATIVE_TTL_S: Final = 60
+LARGEST_SET: Final = 16_384  # bytes of a record set in an answer, at most
+_OF_RECORD: Final = 28  # bytes of a record beside those of its text, at most
 _CHAIN: Final = 8  # CNAME records behind each other that are followed
+_SOA: Final = dns.rdata.from_text("IN", "SOA", f"ns.{DOMAIN} hostmaster.{DOMAIN} 1 7200 900 1209600 {NEGATIVE_TTL_S}")
 
 Name = dns.name.Name
 RRset = dns.rrset.RRset
@@ -48,10 +53,10 @@ class Book:
 
     def __init__(self) -> None:
         self._ranges: dict[int, list[ipaddress.IPv4Network | ipaddress.IPv6Network]] = {}
-        self._zones: dict[int, set[Name]] = {}
-        self._records: dict[int, dict[Name, Sets]] = {}
-        self._above: dict[int, Counter[Name]] = {}  # names above those of records, and of how many each
-        self.others: Mapping[Name, tuple[str, ...]] = {}  # whom to ask, by domain
+        self._zones: dict[int, set[Labels]] = {}
+        self._records: dict[int, dict[Labels, Sets]] = {}
+        self._above: dict[int, Counter[Labels]] = {}  # names above those of records, and of how many each
+        self.others: Mapping[Labels, tuple[str, ...]] = {}  # whom to ask, by domain
 
     def put(self, obj: ServiceObject) -> None:
         """Take in an object. Raises RefusedObject for what is no name, address or record."""
@@ -60,14 +65,14 @@ class Book:
                 case NameView():
                     self._ranges[obj.vni] = [ipaddress.ip_network(cidr) for cidr in obj.ranges]
                 case NameZone():
-                    self._zones.setdefault(obj.vni, set()).add(parse_name(obj.origin))
+                    self._zones.setdefault(obj.vni, set()).add(labels_of(obj.origin))
                 case NameRecord():
                     rrset = rrset_of(obj)
-                    names = self._records.setdefault(obj.vni, {})
-                    if rrset.name not in names:
-                        names[rrset.name] = {}
-                        self._above.setdefault(obj.vni, Counter()).update(_upward(rrset.name))
-                    names[rrset.name][rrset.rdtype] = rrset
+                    names, name = self._records.setdefault(obj.vni, {}), labels_of(rrset.name)
+                    if name not in names:
+                        names[name] = {}
+                        self._above.setdefault(obj.vni, Counter()).update(upward(name))
+                    names[name][rrset.rdtype] = rrset
                 case _:
                     raise RefusedObject(f"{obj.text()} is nothing of names")
         except (dns.exception.DNSException, ValueError) as error:
@@ -79,14 +84,17 @@ class Book:
             case NameView():
                 self._ranges.pop(obj.vni, None)
             case NameZone():
-                self._zones.get(obj.vni, set()).discard(parse_name(obj.origin))
+                zones = self._zones.get(obj.vni, set())
+                zones.discard(labels_of(obj.origin))
+                if not zones:
+                    self._zones.pop(obj.vni, None)
             case NameRecord():
-                names, name = self._records.get(obj.vni, {}), parse_name(obj.name)
+                names, name = self._records.get(obj.vni, {}), labels_of(obj.name)
                 if name in names:
                     names[name].pop(dns.rdatatype.from_text(obj.type), None)
                     if not names[name]:
                         del names[name]
-                        self._above[obj.vni].subtract(_upward(name))
+                        self._above[obj.vni].subtract(upward(name))
                         self._above[obj.vni] += Counter()  # without those of which there are none left
             case _:
                 pass
@@ -95,12 +103,19 @@ class Book:
         """Return whether names are answered in a VPC."""
         return vni in self._ranges
 
-    def servers(self, name: Name) -> tuple[str, ...]:
+    def servers(self, name: Labels) -> tuple[str, ...]:
         """Return whom to ask for a name: the longest domain says so."""
-        return next((self.others[above] for above in _upward(name) if above in self.others), ())
+        return next((self.others[above] for above in upward(name) if above in self.others), ())
+
+    def withheld(self, name: Labels, rdtype: RdataType) -> Found | None:
+        """Return the answer to a question that the servers of all names are not asked, and no others are known for; else None."""
+        zone = zone_above(name, rdtype)
+        if zone is None or any(above in self.others for above in upward(name) if above != ROOT):
+            return None
+        return Found(exists=zone in (ROOT, name), zone=dns.name.Name(zone))
 
     def find(self, vni: int, name: Name, rdtype: RdataType) -> Found | None:
-        """Return what a VPC's own names say; None: nothing, others must be asked."""
+        """Return what a VPC's own names say of a canonical name; None: nothing, others must be asked."""
         found, seen = Found(answer=[]), 0
         while True:
             known = self._known(vni, name)
@@ -122,21 +137,24 @@ class Book:
 
     def _known(self, vni: int, name: Name) -> tuple[Sets | None, Name] | None:
         """Return a name's record sets, None if it does not exist, with the zone that says so; None: nothing is known of it."""
-        zone = next((above for above in _upward(name) if above in self._zones.get(vni, ())), None)
-        records = self._records.get(vni, {})
-        if name in records:
-            return records[name], zone or name
-        if zone is not None:
-            return self._of_zone(vni, name, zone), zone
+        zones, records = self._zones.get(vni), self._records.get(vni)
+        if zones or records:
+            labels = labels_of(name)
+            zone = next((above for above in upward(labels) if above in zones), None) if zones else None
+            origin = dns.name.Name(zone) if zone is not None else name
+            if records and labels in records:
+                return records[labels], origin
+            if zone is not None:
+                return self._of_zone(vni, name, labels, zone), origin
         return self._of_addresses(vni, name)
 
-    def _of_zone(self, vni: int, name: Name, zone: Name) -> Sets | None:
+    def _of_zone(self, vni: int, name: Name, labels: Labels, zone: Labels) -> Sets | None:
         """Return the record sets of a name that has none of its own; None: it does not exist."""
         names, above = self._records.get(vni, {}), self._above.get(vni, Counter())
-        if name == zone or name in above:  # a name above others exists. RFC 8020
+        if labels == zone or labels in above:  # a name above others exists. RFC 8020
             return {}
-        for encloser in _upward(name.parent()):  # RFC 4592: the closest one that exists has the wildcard that counts
-            if wild := names.get(dns.name.Name((b"*", *encloser.labels))):
+        for encloser in upward(labels[1:]):  # RFC 4592: the closest one that exists has the wildcard that counts
+            if wild := names.get((b"*", *encloser)):
                 return {rdtype: dns.rrset.from_rdata_list(name, rrset.ttl, list(rrset)) for rdtype, rrset in wild.items()}
             if encloser in above or encloser == zone:
                 return None
@@ -182,16 +200,12 @@ def parse_name(text: str) -> Name:
 
 def rrset_of(record: NameRecord) -> RRset:
     """Return a record set. Raises DNSException, ValueError."""
+    size = sum(len(value) + _OF_RECORD for value in record.values)
+    if size > LARGEST_SET:
+        raise ValueError(f"{len(record.values)} values take {size} bytes of an answer, which has {LARGEST_SET}; leave some out")
     return dns.rrset.from_text_list(parse_name(record.name), record.ttl, "IN", record.type, list(record.values))
 
 
 def soa_of(zone: Name) -> RRset:
     """Return the SOA record of a zone, which says how long a name's absence may be remembered. Source: RFC 2308 section 3."""
-    said = f"ns.{DOMAIN} hostmaster.{DOMAIN} 1 7200 900 1209600 {NEGATIVE_TTL_S}"
-    return dns.rrset.from_text(zone, NEGATIVE_TTL_S, "IN", "SOA", said)
-
-
-def _upward(name: Name) -> Iterator[Name]:
-    """Yield a name and all those above it, the root last."""
-    labels: Sequence[bytes] = name.labels
-    return (dns.name.Name(labels[first:]) for first in range(len(labels)))
+    return dns.rrset.from_rdata(zone, NEGATIVE_TTL_S, _SOA)

@@ -1,74 +1,110 @@
-"""Answers of others, kept for as long as they say, for each VPC apart: what one VPC asks is nothing that another could tell."""
+"""Answers of others, kept for as long as they say, for each VPC apart: what one VPC asks is nothing that another could tell.
+
+All VPCs' answers share a number of bytes. A VPC that holds more of them than are free gives up its own oldest, so that there is
+always room for a VPC that holds few.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
 from typing import Final
 
-import dns.rrset
 import msgspec
-from dns.name import Name
 from dns.rcode import Rcode
 from dns.rdatatype import RdataType
 
-ENTRIES: Final = 2_000  # of a VPC
+from netorch.services.names.answers import Answer, Reply
+from netorch.services.names.labels import Labels
+
+LARGEST_KEPT: Final = 4_096  # bytes of an answer's records
+BYTES_OF_VPC: Final = 1 << 20
+BYTES_OF_ALL: Final = 64 << 20
+_OVERHEAD: Final = 1_024  # bytes: objects of Python around an answer
+_OF_LABEL: Final = 40  # bytes: those around a label
+_OF_TTL: Final = 40  # bytes: a number, and the place of it
 TTL_LAST_S: Final = 86_400
 NEGATIVE_TTL_LAST_S: Final = 900
 
-Question = tuple[Name, RdataType]
+Question = tuple[Labels, RdataType]
 
 
-class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody has answered."""
-
-    rcode: Rcode
-    answer: Sequence[dns.rrset.RRset] = ()
-    authority: Sequence[dns.rrset.RRset] = ()
+class _Kept(msgspec.Struct, frozen=True):
+    since: float
+    until: float
+    size: int
+    answer: Answer
 
 
 class Cache:
-    """The answers of one VPC; the one that was asked for least recently goes first."""
+    """The answers of all VPCs; of a VPC's the one that was asked for least recently goes first."""
 
-    def __init__(self) -> None:
-        self._known: OrderedDict[Question, tuple[float, float, Reply]] = OrderedDict()
+    def __init__(self, of_vpc: int = BYTES_OF_VPC, of_all: int = BYTES_OF_ALL) -> None:
+        self._of_vpc = of_vpc
+        self._of_all = of_all
+        self._known: dict[int, OrderedDict[Question, _Kept]] = {}
+        self._held: dict[int, int] = {}
+        self.held = 0  # bytes, by all
 
-    def get(self, question: Question, now: float) -> Reply | None:
-        """Return an answer that still holds, with what is left of its time."""
-        found = self._known.get(question)
-        if found is None:
+    def get(self, vni: int, question: Question, now: float) -> tuple[Answer, int] | None:
+        """Return an answer that still holds, and its age in seconds."""
+        known = self._known.get(vni)
+        kept = known.get(question) if known is not None else None
+        if known is None or kept is None:
             return None
-        since, until, reply = found
-        if now >= until:
-            del self._known[question]
+        if now >= kept.until:
+            self._take_out(vni, question)
             return None
-        self._known.move_to_end(question)
-        age = int(now - since)
-        return Reply(rcode=reply.rcode, answer=_aged(reply.answer, age), authority=_aged(reply.authority, age))
+        known.move_to_end(question)
+        return kept.answer, int(now - kept.since)
 
-    def put(self, question: Question, reply: Reply, now: float) -> None:
-        """Keep an answer, unless it is none or says that it is not to be kept."""
-        ttl = _ttl(reply)
-        if ttl > 0:
-            self._known[question] = now, now + ttl, reply
-            self._known.move_to_end(question)
-            if len(self._known) > ENTRIES:
-                self._known.popitem(last=False)
+    def put(self, vni: int, question: Question, answer: Answer, ttl: int, now: float) -> None:
+        """Keep an answer for some seconds, unless it is a large one."""
+        if ttl <= 0 or len(answer.records) > LARGEST_KEPT:
+            return
+        known = self._known.setdefault(vni, OrderedDict())
+        if question in known:
+            self._take_out(vni, question)
+        size = _size(question, answer)
+        while known and not self._has_room(vni, size):
+            self._take_out(vni, next(iter(known)))
+        if not self._has_room(vni, size):
+            return
+        known[question] = _Kept(now, now + ttl, size, answer)
+        self._held[vni] = self._held.get(vni, 0) + size
+        self.held += size
+
+    def forget(self, vni: int) -> None:
+        """Forget all answers of a VPC."""
+        self._known.pop(vni, None)
+        self.held -= self._held.pop(vni, 0)
+
+    def clear(self) -> None:
+        """Forget all answers."""
+        for vni in list(self._known):
+            self.forget(vni)
+
+    def _has_room(self, vni: int, size: int) -> bool:
+        held, free = self._held.get(vni, 0), self._of_all - self.held
+        return size <= free and held + size <= self._of_vpc and held <= free
+
+    def _take_out(self, vni: int, question: Question) -> None:
+        size = self._known[vni].pop(question).size
+        self._held[vni] -= size
+        self.held -= size
 
 
-def _ttl(reply: Reply) -> int:
+def ttl_of(reply: Reply, rdtype: RdataType) -> int:
     """Return for how long an answer holds, in seconds. Source: RFC 2308 section 5 for what does not exist."""
-    if reply.rcode == Rcode.NOERROR and reply.answer:
-        return min(TTL_LAST_S, *(rrset.ttl for rrset in reply.answer))
     if reply.rcode not in (Rcode.NOERROR, Rcode.NXDOMAIN):
         return 0
-    soas = [rrset for rrset in reply.authority if rrset.rdtype == RdataType.SOA]
-    return min(NEGATIVE_TTL_LAST_S, *(min(rrset.ttl, rrset[0].minimum) for rrset in soas)) if soas else 0
+    ttls = [rrset.ttl for rrset in reply.answer]
+    if reply.rcode == Rcode.NOERROR and reply.answer and reply.answer[-1].rdtype == rdtype:
+        return min(TTL_LAST_S, *ttls)
+    soas = [min(rrset.ttl, rrset[0].minimum) for rrset in reply.authority if rrset.rdtype == RdataType.SOA]
+    return min(NEGATIVE_TTL_LAST_S, *soas, *ttls) if soas else 0
 
 
-def _aged(rrsets: Sequence[dns.rrset.RRset], age: int) -> list[dns.rrset.RRset]:
-    found = []
-    for rrset in rrsets:
-        copy = dns.rrset.from_rdata_list(rrset.name, max(0, rrset.ttl - age), list(rrset))
-        found.append(copy)
-    return found
+def _size(question: Question, answer: Answer) -> int:
+    labels = question[0]
+    of_name = sum(map(len, labels)) + _OF_LABEL * len(labels)
+    return _OVERHEAD + of_name + len(answer.records) + _OF_TTL * len(answer.ttls)

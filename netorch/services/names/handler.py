@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -14,7 +13,15 @@ import dns.rdata
 from netorch.services.names.book import Book
 from netorch.services.names.others import LOOK_EVERY_S, Others
 from netorch.services.names.resolver import Resolver
-from netorch.services.names.transports import Stop, open_connections, open_datagrams
+from netorch.services.names.shares import Places
+from netorch.services.names.transports import (
+    CONNECTIONS,
+    CONNECTIONS_OF_ALL,
+    CONNECTIONS_OF_VPC,
+    Stop,
+    open_connections,
+    open_datagrams,
+)
 from netorch.state.base import Key
 from netorch.state.daemons.services.base import ServiceObject, SocketType
 from netorch.state.daemons.services.names import NameListener, NameRecord, NameView, NameZone
@@ -31,7 +38,7 @@ class Names:
         self._resolver = Resolver(self._book)
         self._known: dict[Key, ServiceObject] = {}
         self._stops: dict[Key, list[Stop]] = {}
-        self._connections: Counter[tuple[int, str]] = Counter()
+        self._connections = Places(CONNECTIONS, CONNECTIONS_OF_VPC, CONNECTIONS_OF_ALL)
         self._others = Others()
         self._looking: asyncio.Task[None] | None = None
 
@@ -49,6 +56,7 @@ class Names:
                     stops.append(await open_connections(sock, obj.vni, self._resolver, self._connections))
             return
         self._book.put(obj)
+        self._resolver.forget(obj.vni)  # answers that begin with the VPC's own aliases are remembered as well
         self._known[obj.key] = obj
 
     async def delete(self, obj: ServiceObject) -> None:
@@ -58,8 +66,7 @@ class Names:
         known = self._known.pop(obj.key, None)
         if known is not None:
             self._book.drop(known)
-        if isinstance(obj, NameView):
-            self._resolver.forget(obj.vni)
+            self._resolver.forget(known.vni)
 
     async def _look(self) -> None:
         """Follow the files that say whom to ask."""

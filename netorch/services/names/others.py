@@ -1,8 +1,9 @@
 """Whom a host asks for names that are no VPC's own: files of the host say so, as they do to its other programs.
 
-    /etc/resolv.conf        `nameserver ADDRESS`: for all names. Source: resolv.conf(5)
-    /etc/netorch/forward    `DOMAIN ADDRESS ...`: for the names of a domain
+    /etc/resolv.conf        `nameserver ADDRESS`: for all names that are not withheld. Source: resolv.conf(5)
+    /etc/netorch/forward    `DOMAIN ADDRESS ...`: for the names of a domain; `.` is that of all names
 
+A server of /etc/resolv.conf on the host itself (127.0.0.53) is left out: it is the host's, and answers what the host may know.
 Both are read again within seconds after they have changed. A line that cannot be understood is logged, and counts as not there.
 """
 
@@ -15,8 +16,9 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import dns.exception
-import dns.name
-from dns.name import Name
+
+from netorch.services.names.labels import Labels, labels_of
+from netorch.services.names.withheld import ROOT
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +27,7 @@ FORWARD: Final = Path("/etc/netorch/forward")
 LOOK_EVERY_S: Final = 2.0
 
 T = TypeVar("T")
-Servers = Mapping[Name, tuple[str, ...]]
+Servers = Mapping[Labels, tuple[str, ...]]
 
 
 class Others:
@@ -44,7 +46,7 @@ class Others:
         resolv_conf, forward = self._files
         found = dict(_lines(forward, _forward))
         if servers := tuple(_lines(resolv_conf, _nameserver)):
-            found.setdefault(dns.name.root, servers)
+            found.setdefault(ROOT, servers)
         return found
 
 
@@ -73,12 +75,16 @@ def _lines(path: Path, read: Callable[[list[str]], T | None]) -> Iterator[T]:
 
 
 def _nameserver(words: list[str]) -> str | None:
-    return str(ipaddress.ip_address(words[1])) if words[0] == "nameserver" and len(words) > 1 else None
+    if words[0] != "nameserver" or len(words) < 2:
+        return None
+    address = ipaddress.ip_address(words[1])
+    plain = getattr(address, "ipv4_mapped", None) or address
+    if plain.is_loopback or plain.is_unspecified:  # the latter is the loopback, too
+        raise ValueError(f"a server of this host is not asked; name another in {FORWARD}: `. ADDRESS`")
+    return str(address)
 
 
-def _forward(words: list[str]) -> tuple[Name, tuple[str, ...]]:
+def _forward(words: list[str]) -> tuple[Labels, tuple[str, ...]]:
     if len(words) < 2:
         raise ValueError("no address behind the domain")
-    return dns.name.from_text(words[0], dns.name.root).canonicalize(), tuple(
-        str(ipaddress.ip_address(word)) for word in words[1:]
-    )
+    return labels_of(words[0]), tuple(str(ipaddress.ip_address(word)) for word in words[1:])

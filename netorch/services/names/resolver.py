@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import dns.flags
 import dns.message
-import dns.opcode
 import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
@@ -17,94 +16,146 @@ from dns.name import Name
 from dns.rcode import Rcode
 from dns.rdatatype import RdataType
 
+from netorch.services.names.answers import LARGEST, Answer, Reply, render, to_wire
 from netorch.services.names.book import Book, Found, soa_of
-from netorch.services.names.cache import Cache, Reply
-from netorch.services.names.upstream import FAILED, PAYLOAD, ask
+from netorch.services.names.cache import Cache, Question, ttl_of
+from netorch.services.names.labels import labels_of
+from netorch.services.names.shares import Allowance, Asker, Places
+from netorch.services.names.upstream import FAILED, ask
 
 OUTSTANDING: Final = 64  # questions of one interface that others are asked for at the same time; more are not answered
+OUTSTANDING_OF_VPC: Final = 1_024
 OUTSTANDING_OF_ALL: Final = 4_096
+OTHERS_COUNT: Final = 4  # a question to others counts as so many more: it takes that much longer
 _REFUSED_TYPES: Final = frozenset(
     {RdataType.AXFR, RdataType.IXFR, RdataType.MAILA, RdataType.MAILB, RdataType.OPT, RdataType.TSIG}
 )
 _MINIMAL_ANY: Final = 'HINFO "RFC8482" ""'
 
-Asker = tuple[int, str]  # VNI and address: an interface
 Ask = Callable[[Sequence[str], Name, RdataType], Awaitable[Reply]]
+UnderWay = dict[Question, asyncio.Task[Reply]]
 
 
 class Resolver:
-    """The name service of a host."""
+    """The name service of a host. Questions are of `transports.read`; `room` is what an answer may have, in bytes."""
 
-    def __init__(self, book: Book, ask_others: Ask = ask) -> None:
+    def __init__(self, book: Book, ask_others: Ask = ask, allowance: Allowance | None = None) -> None:
         self._book = book
         self._ask = ask_others
-        self._caches: dict[int, Cache] = {}
-        self._outstanding: Counter[Asker] = Counter()
+        self._allowance = allowance if allowance is not None else Allowance()
+        self._cache = Cache()
+        self._places = Places(OUTSTANDING, OUTSTANDING_OF_VPC, OUTSTANDING_OF_ALL)
+        self._under_way: dict[int, UnderWay] = {}
+        self._forgotten = 0  # how often: what was asked for before is not kept
 
     def forget(self, vni: int) -> None:
-        """Forget what others have answered a VPC."""
-        self._caches.pop(vni, None)
+        """Forget what others have answered a VPC, or are about to."""
+        self._cache.forget(vni)
+        self._under_way.pop(vni, None)
+        self._forgotten += 1
 
     def forget_all(self) -> None:
         """Forget what others have answered: they may not be asked any more."""
-        self._caches.clear()
+        self._cache.clear()
+        self._under_way.clear()
+        self._forgotten += 1
 
-    def at_once(self, asker: Asker, query: dns.message.Message) -> dns.message.Message | None:
+    def admits(self, vni: int) -> bool:
+        """Return whether one more question of a VPC is to be looked at now, which then counts."""
+        return self._allowance.admits(vni, time.monotonic())
+
+    def at_once(self, asker: Asker, query: dns.message.Message, room: int) -> bytes | None:
         """Return the answer to a question if nobody has to be asked for it; else None."""
         vni, _ = asker
         refusal = _refusal(query)
         if refusal is None and not self._book.serves(vni):
             refusal = Rcode.REFUSED
         if refusal is not None:
-            return _response(query, Reply(rcode=refusal))
+            return to_wire(query, Answer(rcode=refusal), room)
         name, rdtype = query.question[0].name.canonicalize(), query.question[0].rdtype
         if rdtype == RdataType.ANY:  # RFC 8482: nobody needs more, and a forger of sources least of all
             minimal = dns.rrset.from_text(name, 3_600, "IN", *_MINIMAL_ANY.split(" ", 1))
-            return _response(query, Reply(rcode=Rcode.NOERROR, answer=[minimal]))
+            return _rendered(query, Reply(rcode=Rcode.NOERROR, answer=[minimal]), room)
         found = self._book.find(vni, name, rdtype)
         if found is not None and found.rest is None:
-            return _response(query, _reply(found), authoritative=True)
-        rest = name if found is None or found.rest is None else found.rest
-        known = self._remembered(vni, rest, rdtype)
-        if known is None and not self._book.servers(rest):
-            known = Reply(rcode=Rcode.SERVFAIL)
-        if known is None and not query.flags & dns.flags.RD:
-            known = Reply(rcode=Rcode.REFUSED)
-        return None if known is None else _response(query, _behind(found, known))
+            return _rendered(query, _reply(found), room, authoritative=True)
+        kept = self._cache.get(vni, (labels_of(name), rdtype), time.monotonic())
+        if kept is not None:
+            return to_wire(query, kept[0], room, age=kept[1])
+        rest = labels_of(_rest(found, name))
+        withheld = self._book.withheld(rest, rdtype)
+        if withheld is not None:
+            return _rendered(query, _behind(found, _reply(withheld)), room)
+        if not self._book.servers(rest):
+            return _rendered(query, _behind(found, FAILED), room)
+        if not query.flags & dns.flags.RD:
+            return _rendered(query, _behind(found, Reply(rcode=Rcode.REFUSED)), room)
+        return None
 
-    async def answer(self, asker: Asker, query: dns.message.Message) -> dns.message.Message | None:
-        """Return the answer to a question, of which others are asked if need be; None: the interface asks too much."""
-        now = self.at_once(asker, query)
-        if now is not None:
-            return now
-        if self._outstanding[asker] >= OUTSTANDING or self._outstanding.total() >= OUTSTANDING_OF_ALL:
+    async def later(self, asker: Asker, query: dns.message.Message, room: int) -> bytes | None:
+        """Return the answer to a question for which others have to be asked; None: the interface or its VPC asks too much."""
+        if not self._places.take(asker):
             return None
-        vni, _ = asker
-        name, rdtype = query.question[0].name.canonicalize(), query.question[0].rdtype
-        found = self._book.find(vni, name, rdtype)
-        rest = name if found is None or found.rest is None else found.rest
-        self._outstanding[asker] += 1
         try:
-            reply = await self._ask(self._book.servers(rest), rest, rdtype)
+            vni, _ = asker
+            name, rdtype = query.question[0].name.canonicalize(), query.question[0].rdtype
+            found, forgotten = self._book.find(vni, name, rdtype), self._forgotten
+            under_way = self._joined(vni, _rest(found, name), rdtype)
+            if under_way is None:
+                return None
+            reply = _behind(found, await asyncio.shield(under_way))
         finally:
-            self._outstanding[asker] -= 1
-            if not self._outstanding[asker]:
-                del self._outstanding[asker]
-        if reply is not FAILED:
-            self._caches.setdefault(vni, Cache()).put((rest, rdtype), reply, time.monotonic())
-        return _response(query, _behind(found, reply))
+            self._places.give(asker)
+        question = labels_of(name), rdtype
+        kept = self._cache.get(vni, question, time.monotonic())
+        if kept is not None:
+            return to_wire(query, kept[0], room, age=kept[1])
+        answer = render(name, reply, LARGEST)
+        if answer.cut:
+            answer = Answer(rcode=Rcode.SERVFAIL)
+        elif forgotten == self._forgotten:
+            self._cache.put(vni, question, answer, ttl_of(reply, rdtype), time.monotonic())
+        return to_wire(query, answer, room)
 
-    def _remembered(self, vni: int, name: Name, rdtype: RdataType) -> Reply | None:
-        cache = self._caches.get(vni)
-        return cache.get((name, rdtype), time.monotonic()) if cache is not None else None
+    async def answer(self, asker: Asker, query: dns.message.Message, room: int) -> bytes | None:
+        """Return the answer to a question, of which others are asked if need be; None as in `later`."""
+        now = self.at_once(asker, query, room)
+        return now if now is not None else await self.later(asker, query, room)
+
+    def _joined(self, vni: int, name: Name, rdtype: RdataType) -> asyncio.Task[Reply] | None:
+        """Return the question to others that is under way for a VPC, or begin it; None: the VPC has begun too many.
+
+        Equal ones are one: a forger of answers has one id and port to guess, however often the name is asked for (RFC 5452).
+        """
+        under_way, question = self._under_way.setdefault(vni, {}), (labels_of(name), rdtype)
+        if question in under_way:
+            return under_way[question]
+        if not self._allowance.admits(vni, time.monotonic(), OTHERS_COUNT):
+            return None
+        task = under_way[question] = asyncio.get_running_loop().create_task(self._asked(name, rdtype))
+
+        def done(_: asyncio.Task[Reply]) -> None:
+            under_way.pop(question, None)
+            if not under_way and self._under_way.get(vni) is under_way:
+                del self._under_way[vni]
+
+        task.add_done_callback(done)
+        return task
+
+    async def _asked(self, name: Name, rdtype: RdataType) -> Reply:
+        """Return what others say. Where an alias leads to a name that is withheld, it ends."""
+        reply = await self._ask(self._book.servers(labels_of(name)), name, rdtype)
+        for number, rrset in enumerate(reply.answer):
+            if rrset.rdtype != RdataType.CNAME:
+                continue
+            withheld = self._book.withheld(labels_of(rrset[0].target), rdtype)
+            if withheld is not None:
+                return _behind(Found(answer=list(reply.answer[: number + 1])), _reply(withheld))
+        return reply
 
 
 def _refusal(query: dns.message.Message) -> Rcode | None:
     """Return why a question is not answered at all."""
-    if query.opcode() != dns.opcode.QUERY:
-        return Rcode.NOTIMP
-    if len(query.question) != 1:
-        return Rcode.FORMERR
     if query.edns > 0:
         return Rcode.BADVERS
     question = query.question[0]
@@ -127,11 +178,11 @@ def _behind(found: Found | None, reply: Reply) -> Reply:
     return Reply(rcode=reply.rcode, answer=[*found.answer, *reply.answer], authority=reply.authority)
 
 
-def _response(query: dns.message.Message, reply: Reply, *, authoritative: bool = False) -> dns.message.Message:
-    response = dns.message.make_response(query, recursion_available=True, our_payload=PAYLOAD)
-    response.set_rcode(reply.rcode)
-    if authoritative:
-        response.flags |= dns.flags.AA
-    response.answer = list(reply.answer)
-    response.authority = list(reply.authority)
-    return response
+def _rest(found: Found | None, name: Name) -> Name:
+    """Return the name that others are to be asked for."""
+    return name if found is None or found.rest is None else found.rest
+
+
+def _rendered(query: dns.message.Message, reply: Reply, room: int, *, authoritative: bool = False) -> bytes:
+    question = query.question[0]
+    return to_wire(query, render(question.name, reply, room, authoritative=authoritative), room)

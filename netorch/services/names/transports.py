@@ -5,29 +5,34 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, TypeVar, cast
 
 import dns.exception
-import dns.flags
 import dns.message
 from dns.rcode import Rcode
+from dns.rdatatype import RdataType
 
+from netorch.services.names.answers import HEADER, LARGEST, OPT, PAYLOAD
+from netorch.services.names.labels import MOST
 from netorch.services.names.resolver import Resolver
-from netorch.services.names.upstream import PAYLOAD
+from netorch.services.names.shares import Asker, Places
 
 log = logging.getLogger(__name__)
 
 PLAIN_PAYLOAD: Final = 512  # bytes of a datagram without EDNS. Source: RFC 1035 section 4.2.1
 CONNECTIONS: Final = 8  # of one interface
+CONNECTIONS_OF_VPC: Final = 256
 CONNECTIONS_OF_ALL: Final = 1_024
 IDLE_S: Final = 10.0
-_HEADER: Final = 12
+LARGEST_QUESTION: Final = 1_232  # bytes
 _LENGTH: Final = 2
-_LARGEST: Final = 65_535
+_TYPE_AND_CLASS: Final = 4
 _QR: Final = 0x80
+_OPCODE: Final = 0x78
+_ECHOED: Final = 0x79  # opcode and RD
+_LONGEST_LABEL: Final = 63  # what is more is a pointer, and before a question there is nothing to point at
 
 T = TypeVar("T")
 Stop = Callable[[], None]
@@ -40,7 +45,7 @@ async def open_datagrams(sock: socket.socket, vni: int, resolver: Resolver) -> S
     return transport.close
 
 
-async def open_connections(sock: socket.socket, vni: int, resolver: Resolver, counted: Counter[tuple[int, str]]) -> Stop:
+async def open_connections(sock: socket.socket, vni: int, resolver: Resolver, places: Places) -> Stop:
     """Answer what comes by the connections of a socket that listens; return how to stop that."""
     tasks: set[asyncio.Task[None]] = set()
 
@@ -50,10 +55,10 @@ async def open_connections(sock: socket.socket, vni: int, resolver: Resolver, co
         tasks.add(task)
         task.add_done_callback(tasks.discard)
         with suppress(OSError, asyncio.IncompleteReadError, TimeoutError, dns.exception.DNSException):
-            await _converse(reader, writer, vni, resolver, counted)
+            await _hold(reader, writer, vni, resolver, places)
         writer.close()
 
-    server = await asyncio.start_server(serve, sock=sock, limit=_LARGEST)
+    server = await asyncio.start_server(serve, sock=sock, limit=LARGEST_QUESTION)
 
     def stop() -> None:
         server.close()
@@ -77,6 +82,8 @@ class _Datagrams(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """Answer a question to whom has asked, at once or once others have answered."""
+        if not self._resolver.admits(self._vni):
+            return
         query = read(data)
         if query is None:
             return
@@ -84,80 +91,99 @@ class _Datagrams(asyncio.DatagramProtocol):
             self._transport.sendto(query, addr)
             return
         asker = self._vni, addr[0]
-        answer = self._resolver.at_once(asker, query)
+        answer = self._resolver.at_once(asker, query, _room(query))
         if answer is not None:
-            self._send(query, answer, addr)
+            self._transport.sendto(answer, addr)
             return
         task = asyncio.get_running_loop().create_task(self._later(asker, query, addr))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _later(self, asker: tuple[int, str], query: dns.message.Message, addr: tuple[str, int]) -> None:
+    async def _later(self, asker: Asker, query: dns.message.Message, addr: tuple[str, int]) -> None:
         try:
-            answer = await self._resolver.answer(asker, query)
+            answer = await self._resolver.later(asker, query, _room(query))
         except Exception:
             log.exception("a question of VPC %d", asker[0])
             return
         if answer is not None and not self._transport.is_closing():
-            self._send(query, answer, addr)
-
-    def _send(self, query: dns.message.Message, answer: dns.message.Message, addr: tuple[str, int]) -> None:
-        room = min(max(query.payload, PLAIN_PAYLOAD), PAYLOAD) if query.edns >= 0 else PLAIN_PAYLOAD
-        self._transport.sendto(to_wire(answer, room), addr)
+            self._transport.sendto(answer, addr)
 
     def error_received(self, exc: Exception) -> None:
         """Pass over an asker that has gone."""
 
 
+def _room(query: dns.message.Message) -> int:
+    """Return how many bytes a datagram with the answer may have."""
+    return min(max(query.payload, PLAIN_PAYLOAD), PAYLOAD) if query.edns >= 0 else PLAIN_PAYLOAD
+
+
 def read(data: bytes) -> dns.message.Message | bytes | None:
-    """Return a question; or the answer to what is none; or None for what is not to be answered: an answer, or noise."""
-    if len(data) < _HEADER or data[2] & _QR:
+    """Return a question; or the answer to what is none; or None for what is not to be answered: an answer, or noise.
+
+    What is larger than any question, or has more in it, is refused by its header, before anything is read.
+    """
+    if len(data) < HEADER.size or data[2] & _QR:
         return None
-    try:
-        return dns.message.from_wire(data, ignore_trailing=True)
-    except (dns.exception.DNSException, ValueError):
-        return data[:2] + bytes((_QR | data[2] & 0x79, Rcode.FORMERR)) + bytes(8)
+    question = _question(data)
+    if isinstance(question, bytes):
+        try:
+            return dns.message.from_wire(question)
+        except (dns.exception.DNSException, ValueError):
+            question = Rcode.FORMERR
+    return data[:2] + bytes((_QR | data[2] & _ECHOED, question)) + bytes(8)
 
 
-def to_wire(answer: dns.message.Message, room: int) -> bytes:
-    """Return an answer's bytes; one that does not fit is cut, so that it is asked for by a connection."""
-    try:
-        return answer.to_wire(max_size=room)
-    except dns.exception.TooBig:
-        cut = dns.message.Message(answer.id)
-        cut.flags, cut.question = answer.flags | dns.flags.TC, answer.question
-        if answer.edns >= 0:
-            cut.use_edns(answer.edns, answer.ednsflags, answer.payload)
-        return cut.to_wire(max_size=room)
+def _question(data: bytes) -> bytes | Rcode:
+    """Return the header, the question and the OPT record without options, which nothing here asks for; or why it is refused."""
+    _, _, questions, answers, authorities, additional = HEADER.unpack_from(data)
+    if data[2] & _OPCODE:
+        return Rcode.NOTIMP
+    if len(data) > LARGEST_QUESTION or questions != 1 or answers or authorities or additional > 1:  # one: EDNS. RFC 6891
+        return Rcode.FORMERR
+    end = HEADER.size
+    for _ in range(MOST + 1):
+        if end >= len(data) or data[end] > _LONGEST_LABEL:
+            return Rcode.FORMERR
+        if not data[end]:
+            break
+        end += 1 + data[end]
+    else:
+        return Rcode.REFUSED
+    end += 1 + _TYPE_AND_CLASS
+    if not additional:
+        return data[:end]
+    if len(data) < end + OPT.size:
+        return Rcode.FORMERR
+    root, rdtype, payload, flags, length = OPT.unpack_from(data, end)
+    if root or rdtype != RdataType.OPT or len(data) < end + OPT.size + length:
+        return Rcode.FORMERR
+    return data[:end] + OPT.pack(root, rdtype, payload, flags, 0)
 
 
-async def _converse(
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    vni: int,
-    resolver: Resolver,
-    counted: Counter[tuple[int, str]],
-) -> None:
+async def _hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, vni: int, resolver: Resolver, places: Places) -> None:
     asker = vni, writer.get_extra_info("peername")[0]
-    if counted[asker] >= CONNECTIONS or counted.total() >= CONNECTIONS_OF_ALL:
+    if not places.take(asker):
         return
-    counted[asker] += 1
     try:
-        while True:
-            length = int.from_bytes(await _within(reader.readexactly(_LENGTH)), "big")
-            query = read(await _within(reader.readexactly(length)))
-            if query is None:
-                return
-            answer = query if isinstance(query, bytes) else await resolver.answer(asker, query)
-            if answer is None:
-                return
-            raw = answer if isinstance(answer, bytes) else to_wire(answer, _LARGEST)
-            writer.write(len(raw).to_bytes(_LENGTH, "big") + raw)
-            await _within(writer.drain())
+        await _converse(reader, writer, asker, resolver)
     finally:
-        counted[asker] -= 1
-        if not counted[asker]:
-            del counted[asker]
+        places.give(asker)
+
+
+async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asker: Asker, resolver: Resolver) -> None:
+    """Answer one question after the other, until one is not to be answered."""
+    while True:
+        length = int.from_bytes(await _within(reader.readexactly(_LENGTH)), "big")
+        if length > LARGEST_QUESTION or not resolver.admits(asker[0]):
+            return
+        query = read(await _within(reader.readexactly(length)))
+        if query is None:
+            return
+        answer = query if isinstance(query, bytes) else await resolver.answer(asker, query, LARGEST)
+        if answer is None:
+            return
+        writer.write(len(answer).to_bytes(_LENGTH, "big") + answer)
+        await _within(writer.drain())
 
 
 async def _within(step: Awaitable[T]) -> T:

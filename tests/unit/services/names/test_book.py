@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dns.rdatatype
 import pytest
+from dns.rdatatype import RdataType
 
 from netorch.services.base import RefusedObject
 from netorch.services.names.book import Book, parse_name
+from netorch.services.names.labels import labels_of
 from netorch.state.daemons.services.names import NameRecord, NameView, NameZone
 
 A, B = 5000, 5001
@@ -105,10 +107,47 @@ def test_what_is_dropped_is_unknown_again(book: Book) -> None:
 
 
 def test_the_longest_domain_says_whom_to_ask(book: Book) -> None:
-    assert book.servers(parse_name("a.example.net")) == ()
-    book.others = {parse_name(""): ("192.0.2.1",), parse_name("example.net"): ("192.0.2.2", "192.0.2.3")}
-    assert book.servers(parse_name("A.example.net")) == ("192.0.2.2", "192.0.2.3")
-    assert book.servers(parse_name("notexample.net")) == ("192.0.2.1",)
+    assert book.servers(labels_of("a.example.net")) == ()
+    book.others = {labels_of(""): ("192.0.2.1",), labels_of("example.net"): ("192.0.2.2", "192.0.2.3")}
+    assert book.servers(labels_of("A.example.net")) == ("192.0.2.2", "192.0.2.3")
+    assert book.servers(labels_of("notexample.net")) == ("192.0.2.1",)
+
+
+INTERNAL = [
+    *("db", "printer.local", "a.b.internal", "router.home.arpa", "files.corp", "LOCALHOST"),
+    *("4.3.2.10.in-addr.arpa", "4.3.31.172.in-addr.arpa", "4.3.168.192.in-addr.arpa", "4.3.99.100.in-addr.arpa"),
+    *("1.0.0.127.in-addr.arpa", "4.3.254.169.in-addr.arpa", "1.c.f.ip6.arpa", "1.d.f.ip6.arpa", "1.b.e.f.ip6.arpa"),
+]
+
+
+@pytest.mark.parametrize("name", INTERNAL)
+def test_names_of_the_operators_network_are_withheld_unless_a_line_for_them_says_whom_to_ask(book: Book, name: str) -> None:
+    labels = labels_of(name)
+    book.others = {labels_of(""): ("192.0.2.1",)}  # all names' servers
+    withheld = book.withheld(labels, RdataType.A)
+    assert withheld is not None
+    assert withheld.exists == (len(labels) == 2)  # a label alone has names below it
+    book.others = {labels[-2:]: ("192.0.2.2",)}
+    assert book.withheld(labels, RdataType.A) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "www.example.net", "4.3.32.172.in-addr.arpa", "4.3.128.100.in-addr.arpa", "8.8.8.8.in-addr.arpa", "local.example"],
+)
+def test_names_of_the_internet_are_not_withheld(book: Book, name: str) -> None:
+    assert book.withheld(labels_of(name), RdataType.A) is None
+    assert book.withheld(labels_of("example"), RdataType.DS) is None  # who validates asks for the keys of a top-level domain
+
+
+def test_a_look_up_makes_no_names(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    book.others = {labels_of(""): ("192.0.2.1",)}
+    name = parse_name("a." * 38 + "example")
+    labels = labels_of(name)
+    monkeypatch.setattr("dns.name.Name.__hash__", lambda _: pytest.fail("a name was looked up, letter by letter"))
+    for vni in (A, B):
+        assert book.find(vni, name, RdataType.A) is None
+    assert book.servers(labels) == ("192.0.2.1",)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +155,7 @@ def test_the_longest_domain_says_whom_to_ask(book: Book) -> None:
     [
         NameRecord(vni=A, name="a", type="A", ttl=1, values=("10.0.0.777",)),
         NameRecord(vni=A, name="a", type="NOPE", ttl=1, values=("x",)),
+        NameRecord(vni=A, name="a", type="A", ttl=1, values=tuple(f"10.0.{n // 250}.{n % 250}" for n in range(500))),
         NameRecord(vni=A, name=f"{'a' * 64}.example", type="A", ttl=1, values=("10.0.0.1",)),
         NameView(vni=A, ranges=("10.0.0.1/16",)),
     ],

@@ -6,19 +6,21 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import dns.flags
 import dns.message
-import dns.name
 import dns.rrset
+import pytest
 from dns.rcode import Rcode
 from dns.rdatatype import RdataType
 
+from netorch.services.names.answers import PAYLOAD
 from netorch.services.names.book import parse_name
+from netorch.services.names.labels import labels_of
 from netorch.services.names.others import Others
-from netorch.services.names.upstream import FAILED, ask
+from netorch.services.names.upstream import FAILED, RECORDS, ask
 
 NAME = parse_name("www.example.net")
 Answers = Callable[[dns.message.Message], list[dns.message.Message]]
@@ -45,8 +47,9 @@ def server(by_udp: Answers, by_tcp: Answers | None = None) -> Iterator[int]:
         with connection:
             raw = connection.recv(4096)
             if raw and by_tcp is not None:
-                answer = by_tcp(dns.message.from_wire(raw[2:]))[0].to_wire()
-                connection.sendall(len(answer).to_bytes(2, "big") + answer)
+                answer = by_tcp(dns.message.from_wire(raw[2:]))[0].to_wire(max_size=65_535)
+                with suppress(ConnectionError):  # who takes no large answer does not read it
+                    connection.sendall(len(answer).to_bytes(2, "big") + answer)
 
     threads = [threading.Thread(target=run, daemon=True) for run in (datagrams, connections)]
     for thread in threads:
@@ -107,6 +110,33 @@ def test_a_cut_answer_is_asked_for_again_by_a_connection() -> None:
         assert said(port) == ["NOERROR", "198.51.100.7"]
 
 
+@pytest.mark.parametrize("records", [["x" * 250] * 80, ["x"] * (RECORDS + 1)], ids=["large", "many"])
+def test_an_answer_that_is_too_large_is_none(records: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut(query: dns.message.Message) -> list[dns.message.Message]:
+        found = answer(query)
+        found.flags |= dns.flags.TC
+        return [found]
+
+    def large(query: dns.message.Message) -> list[dns.message.Message]:
+        found = answer(query)
+        found.answer.append(
+            dns.rrset.from_text_list(NAME, 60, "IN", "TXT", [f'"{n}{record}"' for n, record in enumerate(records)])
+        )
+        return [found]
+
+    read: list[int] = []
+    from_wire = dns.message.from_wire
+
+    def count(raw: bytes) -> dns.message.Message:
+        read.append(len(raw))
+        return from_wire(raw)
+
+    monkeypatch.setattr("netorch.services.names.upstream.dns.message.from_wire", count)
+    with server(cut, large) as port:
+        assert said(port) == ["SERVFAIL"]
+    assert not [size for size in read if size > PAYLOAD]
+
+
 def test_who_fails_or_is_not_there_is_no_answer() -> None:
     def fails(query: dns.message.Message) -> list[dns.message.Message]:
         found = answer(query)
@@ -125,8 +155,17 @@ def test_files_of_the_host_say_whom_to_ask(tmp_path: Path) -> None:
     assert others.changed() is None
     resolv_conf.write_text("search example\nnameserver 192.0.2.53 # first\nnameserver nobody\nnameserver 2001:db8::53\n")
     forward.write_text("# ours\nCorp.example. 192.0.2.1 192.0.2.2\nincomplete.example\n")
-    asked = {dns.name.root: ("192.0.2.53", "2001:db8::53"), parse_name("corp.example"): ("192.0.2.1", "192.0.2.2")}
+    asked = {labels_of(""): ("192.0.2.53", "2001:db8::53"), labels_of("corp.example"): ("192.0.2.1", "192.0.2.2")}
     assert others.changed() == asked
     assert others.changed() is None
     forward.unlink()
-    assert others.changed() == {dns.name.root: ("192.0.2.53", "2001:db8::53")}
+    assert others.changed() == {labels_of(""): ("192.0.2.53", "2001:db8::53")}
+
+
+def test_a_server_on_the_host_itself_is_asked_only_if_a_line_says_so(tmp_path: Path) -> None:
+    resolv_conf, forward = tmp_path / "resolv.conf", tmp_path / "forward"
+    local = ("127.0.0.53", "::1", "0.0.0.0", "::", "::ffff:127.0.0.1")
+    resolv_conf.write_text("".join(f"nameserver {address}\n" for address in local))
+    assert Others(resolv_conf, forward).changed() == {}
+    forward.write_text(". 127.0.0.1\n")
+    assert Others(resolv_conf, forward).changed() == {labels_of(""): ("127.0.0.1",)}
