@@ -26,13 +26,14 @@ from netorch.services.names.upstream import FAILED, ask
 OUTSTANDING: Final = 64  # questions of one interface that others are asked for at the same time; more are not answered
 OUTSTANDING_OF_VPC: Final = 1_024
 OUTSTANDING_OF_ALL: Final = 4_096
+RECORDS_COUNT: Final = 8  # records of others that count as a question: to read them takes as long
 OTHERS_COUNT: Final = 4  # a question to others counts as so many more: it takes that much longer
 _REFUSED_TYPES: Final = frozenset(
     {RdataType.AXFR, RdataType.IXFR, RdataType.MAILA, RdataType.MAILB, RdataType.OPT, RdataType.TSIG}
 )
 _MINIMAL_ANY: Final = 'HINFO "RFC8482" ""'
 
-Ask = Callable[[Sequence[str], Name, RdataType], Awaitable[Reply]]
+Ask = Callable[[Sequence[str], Name, RdataType, Callable[[int], bool]], Awaitable[Reply]]
 UnderWay = dict[Question, asyncio.Task[Reply]]
 
 
@@ -132,7 +133,7 @@ class Resolver:
             return under_way[question]
         if not self._allowance.admits(vni, time.monotonic(), OTHERS_COUNT):
             return None
-        task = under_way[question] = asyncio.get_running_loop().create_task(self._asked(name, rdtype))
+        task = under_way[question] = asyncio.get_running_loop().create_task(self._asked(vni, name, rdtype))
 
         def done(_: asyncio.Task[Reply]) -> None:
             under_way.pop(question, None)
@@ -142,9 +143,13 @@ class Resolver:
         task.add_done_callback(done)
         return task
 
-    async def _asked(self, name: Name, rdtype: RdataType) -> Reply:
+    async def _asked(self, vni: int, name: Name, rdtype: RdataType) -> Reply:
         """Return what others say. Where an alias leads to a name that is withheld, it ends."""
-        reply = await self._ask(self._book.servers(labels_of(name)), name, rdtype)
+
+        def may_read(records: int) -> bool:
+            return self._allowance.admits(vni, time.monotonic(), records // RECORDS_COUNT)
+
+        reply = await self._ask(self._book.servers(labels_of(name)), name, rdtype, may_read)
         for number, rrset in enumerate(reply.answer):
             if rrset.rdtype != RdataType.CNAME:
                 continue

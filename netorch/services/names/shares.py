@@ -21,7 +21,7 @@ Asker = tuple[int, str]  # VNI and address: an interface
 
 
 class Allowance:
-    """How many questions are looked at, for each span of time anew; a question beyond is passed over."""
+    """How many questions are looked at in each span of time; a question beyond is passed over."""
 
     def __init__(self, of_vpc: int = QUESTIONS, of_all: int = QUESTIONS_OF_ALL) -> None:
         self._of_vpc = of_vpc

@@ -8,7 +8,7 @@ chooses how large its answer is, so a large one is refused before it is read.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Final
 
@@ -39,8 +39,11 @@ class _TooLarge(Exception):
     """An answer that is refused."""
 
 
-async def ask(servers: Sequence[str], name: Name, rdtype: RdataType, port: int = PORT) -> Reply:
-    """Return what the first of some servers that answers says; SERVFAIL if none does, or if it says too much."""
+async def ask(servers: Sequence[str], name: Name, rdtype: RdataType, may_read: Callable[[int], bool], port: int = PORT) -> Reply:
+    """Return what the first of some servers that answers says; SERVFAIL if none does, or if it says too much.
+
+    `may_read` is asked before an answer of so many records is read.
+    """
     for server in [*servers, *servers, *servers][:TRIES]:
         question = dns.message.make_query(name, rdtype, use_edns=0, payload=PAYLOAD).to_wire()
         try:
@@ -48,7 +51,8 @@ async def ask(servers: Sequence[str], name: Name, rdtype: RdataType, port: int =
                 raw = await _by_datagram(question, server, port)
                 if raw[2] & _TC:
                     raw = await _by_connection(question, server, port)
-            if sum(HEADER.unpack_from(raw)[_QUESTIONS + 1 :]) > RECORDS:
+            records = sum(HEADER.unpack_from(raw)[_QUESTIONS + 1 :])
+            if records > RECORDS or not may_read(records):
                 return FAILED
             reply = dns.message.from_wire(raw)
         except _TooLarge:

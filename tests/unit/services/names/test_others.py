@@ -75,8 +75,8 @@ def answer(query: dns.message.Message, *records: str) -> dns.message.Message:
     return found
 
 
-def said(port: int) -> list[str]:
-    reply = asyncio.run(ask(["127.0.0.1"], NAME, RdataType.A, port))
+def said(port: int, may_read: Callable[[int], bool] = lambda _: True) -> list[str]:
+    reply = asyncio.run(ask(["127.0.0.1"], NAME, RdataType.A, may_read, port))
     return [Rcode(reply.rcode).name, *(item.to_text() for rrset in reply.answer for item in rrset)]
 
 
@@ -137,6 +137,18 @@ def test_an_answer_that_is_too_large_is_none(records: list[str], monkeypatch: py
     assert not [size for size in read if size > PAYLOAD]
 
 
+def test_an_answer_is_read_only_if_its_vpc_has_not_had_too_many_records() -> None:
+    counted: list[int] = []
+
+    def refuse(records: int) -> bool:
+        counted.append(records)
+        return False
+
+    with server(lambda query: [answer(query, RIGHT, "www.example.net. TXT x")]) as port:
+        assert said(port, refuse) == ["SERVFAIL"]
+    assert counted == [3]  # with that of EDNS
+
+
 def test_who_fails_or_is_not_there_is_no_answer() -> None:
     def fails(query: dns.message.Message) -> list[dns.message.Message]:
         found = answer(query)
@@ -145,7 +157,7 @@ def test_who_fails_or_is_not_there_is_no_answer() -> None:
 
     with server(fails) as port:
         assert said(port) == ["SERVFAIL"]
-    assert asyncio.run(ask([], NAME, RdataType.A)) is FAILED
+    assert asyncio.run(ask([], NAME, RdataType.A, lambda _: True)) is FAILED
 
 
 def test_files_of_the_host_say_whom_to_ask(tmp_path: Path) -> None:

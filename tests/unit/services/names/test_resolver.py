@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import dns.flags
 import dns.message
@@ -18,8 +18,9 @@ from dns.rdatatype import RdataType
 from netorch.services.names.answers import LARGEST, PAYLOAD, Reply
 from netorch.services.names.book import Book, parse_name
 from netorch.services.names.labels import labels_of
-from netorch.services.names.resolver import OTHERS_COUNT, OUTSTANDING, OUTSTANDING_OF_VPC, Resolver
+from netorch.services.names.resolver import OTHERS_COUNT, OUTSTANDING, OUTSTANDING_OF_VPC, RECORDS_COUNT, Resolver
 from netorch.services.names.shares import Allowance
+from netorch.services.names.upstream import FAILED
 from netorch.state.daemons.services.names import NameRecord, NameView
 
 VNI = 5000
@@ -31,12 +32,15 @@ class Others:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.records = 1
         self.may = asyncio.Event()
         self.may.set()
 
-    async def __call__(self, servers: Sequence[str], name: Name, rdtype: RdataType) -> Reply:
+    async def __call__(self, servers: Sequence[str], name: Name, rdtype: RdataType, may_read: Callable[[int], bool]) -> Reply:
         self.asked.append(f"{','.join(servers)} {name.to_text()} {dns.rdatatype.to_text(rdtype)}")
         await self.may.wait()
+        if not may_read(self.records):
+            return FAILED
         if name == parse_name("large.example.net"):
             return Reply(rcode=Rcode.NOERROR, answer=[long(name, 20)])
         if name == parse_name("spy.example.net"):  # whoever owns a name lets it lead where he likes
@@ -210,6 +214,11 @@ def test_a_question_to_others_counts_as_several(others: Others) -> None:
     assert ask(resolver, query("no.example.net")) == "silence"
     assert ask(resolver, query("www.example.net")) == "NOERROR 198.51.100.7"
     assert len(others.asked) == 1
+    others.records = 2 * RECORDS_COUNT
+    for count, wanted in ((1, "NOERROR 198.51.100.7"), (0, "SERVFAIL")):
+        resolver = Resolver(book, others, Still(1 + OTHERS_COUNT + 1 + count))
+        assert resolver.admits(VNI)  # as its transport asks
+        assert ask(resolver, query("www.example.net")) == wanted
 
 
 def test_what_was_asked_for_before_something_changed_is_not_remembered(resolver: Resolver, others: Others) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from netorch.services.names.shares import QUESTIONS, QUESTIONS_OF_ALL, SPAN_S, Allowance, Places
 
 
-def test_a_vpc_is_answered_so_many_questions_in_a_span_and_begins_anew_in_the_next() -> None:
+def test_a_vpc_is_answered_so_many_questions_in_a_span_and_as_many_in_the_next() -> None:
     allowance = Allowance()
     assert sum(allowance.admits(1, 10.0) for _ in range(3 * QUESTIONS)) == QUESTIONS
     assert allowance.admits(2, 10.0)
