@@ -22,6 +22,7 @@ from netorch.state.daemons.services.names import NameView
 VNI = 5000
 NAME = "ip-10-0-1-5.compute.internal"
 QUESTION = b"\x01a\x00\x00\x01\x00\x01"
+OPT = b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00"
 RECORD = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x01\x00\x04\x0a\x00\x00\x01"
 
 
@@ -40,6 +41,7 @@ def message(questions: int = 1, answers: int = 0, authorities: int = 0, addition
         (message(answers=1), Rcode.FORMERR),
         (message(authorities=1), Rcode.FORMERR),
         (message(additional=2), Rcode.FORMERR),
+        (message()[:11] + b"\x02" + message()[12:] + OPT * 2, Rcode.FORMERR),
         (message() + bytes(LARGEST_QUESTION), Rcode.FORMERR),
         (message(labels=127), Rcode.REFUSED),
         (message(labels=41), Rcode.REFUSED),
@@ -47,7 +49,23 @@ def message(questions: int = 1, answers: int = 0, authorities: int = 0, addition
         (message()[:13], Rcode.FORMERR),
         (bytes((0, 7, dns.opcode.UPDATE << 3, 0)) + message(answers=3)[4:], Rcode.NOTIMP),
     ],
-    ids=[*("10500", "two", "none", "answer", "authority", "additional", "large", "127", "41", "pointer", "end", "update")],
+    ids=[
+        *(
+            "10500",
+            "two",
+            "none",
+            "answer",
+            "authority",
+            "additional",
+            "options",
+            "large",
+            "127",
+            "41",
+            "pointer",
+            "end",
+            "update",
+        )
+    ],
 )
 def test_what_is_no_question_is_refused_before_it_is_read(data: bytes, rcode: Rcode, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
