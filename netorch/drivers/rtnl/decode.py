@@ -111,9 +111,10 @@ def address(body: bytes, place: Place) -> Address | None:
 
 
 def takes_routes(gone: Address) -> bool:
-    """Return whether the end of this address may have taken routes along.
+    """Return whether the end of this address may have taken routes along, if we have ended it ourselves.
 
-    With a device's last IPv4 address the kernel flushes its IPv4 routes, and without a word. VRF devices have none of ours.
+    With a device's last IPv4 address the kernel flushes its IPv4 routes, and without a word. A VRF that has routes of ours to
+    itself has a router's address as well (netorch.compiler.services), so we never end its last one.
     """
     return ":" not in gone.address and not gone.ifname.startswith("vrf")
 

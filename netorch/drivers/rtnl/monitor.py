@@ -260,7 +260,7 @@ class Monitor:
         found = decode.address(body, self.place)
         if found is not None:
             self._seen(found) if kind == RTM.NEWADDR else self._gone(found.key, found.vni)
-            if kind == RTM.DELADDR and decode.takes_routes(found):
+            if kind == RTM.DELADDR and ":" not in found.address:  # it may have been the device's last one, and have taken routes
                 self._lost = True
 
     def _on_route(self, kind: int, flags: int, body: bytes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from netorch.compiler.base import HostView, LocalTable, VpcPart, VpcView
+from netorch.compiler.base import HostView, LocalEni, LocalTable, VpcPart, VpcView
 from netorch.compiler.registry import compile_vpc_part
 from netorch.compiler.services import ServicesCompiler
 from netorch.model.eni import Role
@@ -14,7 +14,7 @@ from netorch.state.daemons.services.base import ServiceListener
 from policy.antispoof import AntiSpoof
 from tests.unit.compiler.test_compilers import settled, view_of
 
-_TYPES = {"vpc": Vpc, "tables": LocalTable, "host": HostView}
+_TYPES = {"local": LocalEni, "vpc": Vpc, "tables": LocalTable, "host": HostView}
 _PARTS = frozenset({"services.addresses", "services.names", "antispoof.served"})
 
 
@@ -49,6 +49,11 @@ def test_without_dns_support_only_metadata_are_served() -> None:
     found = texts(changed(view, vpc=(off,)))
     assert found[0] == "route local 169.254.169.254/32 dev vrf5000"
     assert not any("10.0.0.2" in text or "169.254.169.253" in text for text in found)
+
+
+def test_a_host_without_interfaces_of_the_vpc_serves_nobody() -> None:
+    """It may carry the VPC as a peer; one without subnets has no router's address, and Linux would flush the routes with that."""
+    assert texts(changed(view_of(settled("hv1"), "hv1"), local=())) == []
 
 
 def test_an_edge_serves_no_instances() -> None:
