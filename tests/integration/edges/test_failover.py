@@ -1,7 +1,7 @@
 """An edge loses its power under a download, and one is drained under datagrams.
 
 The cables keep their carriers: nobody is told, and hypervisors and the border router have to find out by themselves.
-NETORCH_KILLS edges are killed, ten by default. How long the hypervisor and the border router took to leave them is printed after
+NETORCH_KILLS edges are killed, four by default. How long the hypervisor and the border router took to leave them is printed after
 every ten, and how long the download paused.
 """
 
@@ -31,7 +31,7 @@ from tests.rig.world import wait_for
 
 pytestmark = pytest.mark.root
 
-KILLS = int(os.environ.get("NETORCH_KILLS", "10"))
+KILLS = int(os.environ.get("NETORCH_KILLS", "4"))
 KILL_S = 60  # so long a kill may take, on a slow machine, with everything that is waited for
 REPORT_EVERY = 10
 INSTANCE = "a/one"
