@@ -14,6 +14,7 @@ from netorch.control.actions.instances import Placed
 from netorch.drivers.base import Underlay, UnderlayChanged
 from netorch.model.status import HostMtu
 from netorch.records import keys
+from netorch.state.daemons.services.dhcp import DhcpLease
 from netorch.state.l3 import Route
 from netorch.state.link import TapPort, VethPort, Vxlan
 from netorch.state.op import Replace
@@ -77,7 +78,7 @@ def test_a_changed_mtu_costs_the_host_its_devices_and_others_the_routes_to_it(wo
     set_mtu(world, "hv2", mtu)
     world.settle(3, audits=False)
     changed = {host: {op.obj.key for op in world.new_ops(host)} for host in world.kernels}
-    assert all(isinstance(world.kernels["hv2"].objects[key], Vxlan | VethPort | Route) for key in changed["hv2"])
+    assert all(isinstance(world.kernels["hv2"].objects[key], Vxlan | VethPort | Route | DhcpLease) for key in changed["hv2"])
     assert ways(world, "hv1") == dict.fromkeys(placed[1].eni.addresses, expected) | dict.fromkeys(placed[2].eni.addresses, 0)
     assert len(changed["hv1"]) == len(changed["hv3"]) == (2 if expected else 0)
     assert devices(world, "hv2") == {mtu - 50}

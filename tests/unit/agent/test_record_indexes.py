@@ -56,6 +56,8 @@ def test_a_vpc_is_carried_and_followed_until_its_last_interface_is_unwanted() ->
         keys.secret_prefix("hv1"),
         keys.mtu_prefix(),
         keys.pool_prefix(),
+        keys.service_prefix(),
+        keys.bucket_prefix(),
         keys.vpc_prefix(5001),
         keys.map_prefix(5001),
     }
