@@ -97,18 +97,6 @@ PROBES = (
         why_needed="that nothing unverified leaves by an internet gateway",
     ),
     Probe(
-        name="xfrm",
-        command="ip link add p10 type xfrm dev lo if_id 1 && ip xfrm state add src 192.0.2.1 dst 192.0.2.2 proto esp spi 1 "
-        f"reqid 1 mode tunnel if_id 1 aead 'rfc4106(gcm(aes))' 0x{'01' * 20} 128",
-        why_needed="tunnels of a VPN",
-    ),
-    Probe(
-        name="vlan",
-        command="ip link add p11 type veth peer name p12 && ip link add link p11 name p13 type vlan proto 802.1ad id 5 && "
-        "ip link add link p13 name p14 type vlan id 6",
-        why_needed="virtual interfaces of Direct Connect",
-    ),
-    Probe(
         name="nft inet",
         command=_nft(
             "table inet p { map z { typeof iifname : ct zone; }; "
