@@ -28,7 +28,7 @@ from netorch.compiler.interface_endpoint import Backend
 from netorch.compiler.private import LocalTunnel, LocalVif
 from netorch.errors import UnreadableRecord
 from netorch.model.addr import parse_prefix
-from netorch.model.eni import EniStatus, Host, NetworkInterface
+from netorch.model.eni import EniStatus, Host, NetworkInterface, Role
 from netorch.model.flow_log import FlowLog
 from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping
@@ -59,7 +59,7 @@ class Records(Mirror):
         self.moving: dict[tuple[int, str], Mapping] = {}  # the few mappings that name two hosts
         # Of all records that this host needs, but for `Moves.watched_prefixes`; and how often they have changed.
         own = (keys.host_prefix(host_name), keys.secret_prefix(host_name))
-        self.prefixes = {*own, keys.mtu_prefix(), keys.pool_prefix(), keys.service_prefix(), keys.bucket_prefix()}
+        self.prefixes = {*own, keys.mtu_prefix(), keys.pool_prefix()}
         self.prefix_changes = 0
         self.underlay_mtus = UnderlayMtus()
         self.peerings = Peerings()
@@ -196,6 +196,9 @@ class Records(Mirror):
             self.host = decode_value(key, value, Host) if value is not None else None
         except UnreadableRecord as error:
             self.host_problem = str(error)
+        served = {keys.service_prefix(), keys.bucket_prefix()}  # nobody but an edge's proxy asks for them
+        self.prefixes = self.prefixes | served if self.host and self.host.role is Role.EDGE else self.prefixes - served
+        self.prefix_changes += 1
 
     def _set_pool(self, key: str, name: str, value: bytes | None) -> None:
         """Take in a pool; one that cannot be read counts as not there, so that its addresses are announced by nobody."""

@@ -137,7 +137,7 @@ def port(host: str, device: str) -> str:
 
 
 def service_prefix() -> str:
-    """Return the prefix of all services that gateway endpoints lead to: few and small, and every agent follows them all."""
+    """Return the prefix of all services that gateway endpoints lead to: few and small, and every edge follows them all."""
     return "gwsvc/"
 
 
@@ -232,7 +232,7 @@ def agent_status(host: str) -> str:
 
 
 def mtu_prefix() -> str:
-    """Return the prefix of what all hosts say of their underlays: few and small, and every agent follows them all."""
+    """Return the prefix of what all hosts say of their underlays: few and small, and every edge follows them all."""
     return "underlay/mtu/"
 
 
@@ -252,7 +252,7 @@ def named(kind: str, text: str, owner: str = "", resource_id: str = "") -> str:
 
 
 def pool_prefix() -> str:
-    """Return the prefix of all pools of public addresses: few and small, and every agent follows them all."""
+    """Return the prefix of all pools of public addresses: few and small, and every edge follows them all."""
     return "pool/"
 
 

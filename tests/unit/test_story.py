@@ -127,7 +127,7 @@ def test_the_exit_status_tells_whether_all_held(tmp_path: Path, command: str, st
 
 def test_stories_are_listed_and_an_unknown_one_is_refused() -> None:
     listed = [line.split()[0] for line in run("--list").stdout.splitlines()]
-    assert listed == ["datacenter", "internet", "policy", "quickstart", "routes"]
+    assert listed == ["datacenter", "internet", "policy", "quickstart", "routes", "services"]
     assert run("lost").returncode == 2
     assert "no story called lost; scripts/demo --list names them" in run("lost").stderr
 

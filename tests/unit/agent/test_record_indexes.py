@@ -6,7 +6,7 @@ import msgspec
 
 from netorch.agent.moves import Moves
 from netorch.agent.records import Records
-from netorch.model.eni import NetworkInterface, Placement
+from netorch.model.eni import Host, NetworkInterface, Placement, Role
 from netorch.model.ids import make_id
 from netorch.model.mapping import Mapping, Move, MoveDirection, PublicMapping
 from netorch.records import keys
@@ -56,11 +56,19 @@ def test_a_vpc_is_carried_and_followed_until_its_last_interface_is_unwanted() ->
         keys.secret_prefix("hv1"),
         keys.mtu_prefix(),
         keys.pool_prefix(),
-        keys.service_prefix(),
-        keys.bucket_prefix(),
         keys.vpc_prefix(5001),
         keys.map_prefix(5001),
     }
+
+
+def test_services_and_buckets_are_followed_by_edges_alone() -> None:
+    records, served = Records("e1"), {keys.service_prefix(), keys.bucket_prefix()}
+    put(records, keys.host_spec("e1"), Host(name="e1", underlay="192.0.2.21", role=Role.EDGE))
+    assert served <= records.prefixes
+    changes = records.prefix_changes
+    put(records, keys.host_spec("e1"), Host(name="e1", underlay="192.0.2.21"), 2)
+    assert served.isdisjoint(records.prefixes)
+    assert records.prefix_changes > changes
 
 
 def test_a_listing_removes_what_it_lacks_below_its_own_prefix_only() -> None:

@@ -54,7 +54,7 @@ def test_routes_are_added_replaced_and_deleted_in_the_words_of_a_file(cloud: Run
     assert routes(cloud, "other") == [LOCAL, black]
     assert "10.9.0.0/16 eni fw\n" in cloud("route-table", "route", "add", "other", "10.9.0.0/16", "eni", "fw", code=1).stderr
     assert "InvalidRoute.NotFound" in cloud("route-table", "route", "delete", "other", "10.8.0.0/16", code=1).stderr
-    assert "not supported yet" in cloud("route-table", "route", "add", "other", "0.0.0.0/0", "vpce-s3", code=1).stderr
+    assert "endpoint modify" in cloud("route-table", "route", "add", "other", "0.0.0.0/0", "vpce-s3", code=1).stderr
     assert "'via' is not a target" in cloud("route-table", "route", "add", "other", "0.0.0.0/0", "via", code=1).stderr
 
 

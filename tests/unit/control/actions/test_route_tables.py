@@ -139,7 +139,7 @@ def test_a_local_route_is_replaced_by_an_interface_and_put_back(
         (
             "0.0.0.0/0",
             "vpce-s3",
-            r"gateway endpoints \(vpce\) are not supported yet; choose one of blackhole, eigw, eni, igw, local, nat, pcx, vgw",
+            r"vpce-s3 is a gateway endpoint, whose routes come with it; netorch endpoint modify ENDPOINT --add-route-table TABLE",
         ),
         ("0.0.0.0/0", "nowhere", "'nowhere' is not a target"),
         ("nowhere", "blackhole", "'nowhere' is not a destination"),
