@@ -36,13 +36,15 @@ pytestmark = [pytest.mark.root, pytest.mark.slow]
 # Not of services: they are in no vpc.yaml, because they are the operator's; tests/integration/edges/endpoints has all of it.
 LABS = (file.parent for file in (Path(__file__).parents[2] / "containerlab").glob("*/*.clab.yml"))
 FOLDERS = sorted(folder for folder in LABS if folder.name != "services")
+LONG = ("datacenter", "internet")
+PARAMS = [pytest.param(folder, marks=pytest.mark.long) if folder.name in LONG else folder for folder in FOLDERS]
 
 
 def namespaces() -> set[str]:
     return {path.name for path in RUN_NETNS.iterdir()} if RUN_NETNS.exists() else set()
 
 
-@pytest.fixture(scope="module", params=FOLDERS, ids=lambda folder: folder.name)
+@pytest.fixture(scope="module", params=PARAMS, ids=lambda folder: folder.name)
 def example(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
     folder: Path = request.param
     before = namespaces()

@@ -17,9 +17,10 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 STORIES = sorted(path.stem for path in story.STORIES.glob("*.yaml"))
+LONG = ("datacenter", "internet")
 
 
-@pytest.mark.parametrize("name", STORIES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.long) if name in LONG else name for name in STORIES])
 def test_all_that_a_story_expects_holds(name: str, tmp_path: Path) -> None:
     try:
         find_kernel()

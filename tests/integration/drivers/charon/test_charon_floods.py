@@ -13,7 +13,7 @@ from netorch.drivers.charon.driver import RUN
 from tests.integration.drivers.charon.rig import EDGE, EDGE_ADDRESS, PSK, Site, customer_connection, psk
 from tests.rig.world import wait_for
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.long]
 
 CUSTOMER = "198.18.0.80"
 MANY = 500

@@ -23,7 +23,7 @@ from tests.contract.kernel.stands import by_key
 from tests.rig.hosts import create, foreigner, host, host_objects, restarted
 from tests.rig.namespaces import namespace
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.long]
 
 NAME = "edge"
 OVERLAY_NAME, OUTSIDE_NAME, UNDERLAY_NAME = overlay_netns(NAME), netns_name(NAME, OUTSIDE), f"u-{NAME}"

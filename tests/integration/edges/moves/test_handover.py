@@ -79,6 +79,7 @@ def test_a_drain_and_its_end_lose_no_connection_no_datagram_and_no_ping(outskirt
             each.close()
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("repeater")
 @pytest.mark.parametrize("edge", EDGES)
 def test_an_agent_that_is_killed_in_the_middle_loses_no_connection_either(outskirts: Outskirts, edge: str) -> None:

@@ -30,7 +30,7 @@ from tests.rig.outskirts import SERVER, Outskirts, udp_socket
 from tests.rig.seats import nat_of
 from tests.rig.world import wait_for
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.long]
 
 OWN = VPC.replace("cidrs", "owner: {name}\n  cidrs") + (
     "  - {{name: front, host: hv2, subnet: pub, address: 10.0.9.20, security_groups: [open]}}\n"

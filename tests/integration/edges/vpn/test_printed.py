@@ -23,7 +23,7 @@ from netorch.spec.vpn_config.swanctl import COMMAND, swanctl_conf
 from tests.integration.edges.vpn.device import Device
 from tests.rig.world import wait_for
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.long]
 
 GATEWAY: Final = VirtualPrivateGateway(id="vgw-00138800000000001", vni=5000)
 KEYS: Final = {1: "first.key_of.a.test", 2: "second.key_of.a.test"}
