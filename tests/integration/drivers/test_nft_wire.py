@@ -111,6 +111,7 @@ def pack(descriptor: int, ops: list[Op]) -> None:
 SPECS = {"egress_policy": "type ifname : verdict", "ingress_policy": "type ifname : verdict", "zone": "typeof iifname : ct zone"}
 SPECS |= {"port_zone": SPECS["zone"], "transit4": "type ifname . ipv4_addr", "transit6": "type ifname . ipv6_addr"}
 SPECS["own_vxlan"] = "type ifname . ifname"
+SPECS["served"] = "type ifname . ipv4_addr"
 SPECS |= {f"identity-{vni:06x}.{version}": f"type ipv{version}_addr : mark" for vni in (5000,) for version in (4, 6)}
 
 
