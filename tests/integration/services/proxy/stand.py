@@ -89,13 +89,16 @@ class ProxyStand:
                 connection.sendall(raw)
             return everything(connection)
 
-    def line(self, letter: str, method: str, status: int) -> Line:
-        """Return the last line of such a request in the access log of an endpoint, once it is there."""
+    def line(self, letter: str, method: str, status: int, target: str = "") -> Line:
+        """Return the last line of such a request in the access log of an endpoint, once it is there.
+
+        It is written behind the answer. `target` is a part of what was asked for.
+        """
         path = self.daemon.directory / "log" / f"{ENDPOINTS[letter]}.log"
 
         def found() -> list[Line]:
             lines = [msgspec.json.decode(line, type=Line) for line in path.read_bytes().splitlines()] if path.exists() else []
-            return [line for line in lines if (line.method, line.status) == (method, status)]
+            return [line for line in lines if (line.method, line.status) == (method, status) and target in line.target]
 
         return wait_for(found, f"a line of {method} with {status}")[-1]
 

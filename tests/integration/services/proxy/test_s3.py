@@ -182,7 +182,7 @@ def test_each_request_has_a_line_in_its_endpoints_log(s3: ProxyStand) -> None:
         )
     )
     assert refusal(a.get_object, Bucket="xxx", Key="k")
-    put, get = s3.line("a", "PUT", 200), s3.line("a", "GET", 403)
+    put, get = s3.line("a", "PUT", 200, "/k"), s3.line("a", "GET", 403)
     assert (put.vpc, put.endpoint, put.source) == (VPCS["a"], ENDPOINTS["a"], LOOPBACK)
     assert (put.action, put.resource, put.received) == ("s3:PutObject", f"{ARN}xxx/k", 5)
     assert (get.action, get.resource) == ("s3:GetObject", f"{ARN}xxx/k")
