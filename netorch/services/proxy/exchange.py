@@ -17,10 +17,10 @@ from netorch.model.iam.s3.request import Asked
 from netorch.services.proxy import answers
 from netorch.services.proxy.bodies import Bodies
 from netorch.services.proxy.crowd import Client
-from netorch.services.proxy.deletions import ListPolicies
+from netorch.services.proxy.deletions import no_deletion, pieces
 from netorch.services.proxy.head import CONNECTION, Head, Header, Refusal, read_head
 from netorch.services.proxy.log import Line
-from netorch.services.proxy.policies import Verdict, understood
+from netorch.services.proxy.policies import Policies, Verdict, understood
 from netorch.services.proxy.upstream import Upstream
 from netorch.state.daemons.services.proxy import ProxyEndpoint
 
@@ -36,7 +36,7 @@ class Place(NamedTuple):
     """What a request is answered with."""
 
     endpoint: ProxyEndpoint
-    policies: ListPolicies
+    policies: Policies
     upstream: Upstream
     bodies: Bodies
     turn: asyncio.Lock  # of lists of keys: one of this endpoint is judged at a time
@@ -108,7 +108,7 @@ class Exchange:
         self._asked = asked = self._place.policies.asked(head, self._place.endpoint)
         if not asked.names_keys:
             return asked, None
-        if (refusal := self._place.policies.no_deletion(asked, self._place.endpoint)) is not None:
+        if (refusal := no_deletion(self._place.policies.both(asked, self._place.endpoint))) is not None:
             raise refusal
         body = await self._collect(head)
         self._asked = asked = understood(read_deletion(asked, bytes(body)))
@@ -137,7 +137,7 @@ class Exchange:
             return policies.verdict(asked, endpoint, self._source)
         async with self._place.turn:
             verdict = None
-            for piece in policies.pieces(asked, endpoint):
+            for piece in pieces(asked, policies.both(asked, endpoint)):
                 await asyncio.sleep(0)
                 found = policies.verdict(piece, endpoint, self._source)
                 if found.refusal is not None:

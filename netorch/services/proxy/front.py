@@ -11,9 +11,9 @@ from aiohttp import web
 
 from netorch.services.proxy.bodies import Bodies
 from netorch.services.proxy.crowd import Client, Crowd
-from netorch.services.proxy.deletions import ListPolicies
 from netorch.services.proxy.exchange import Exchange, Place
 from netorch.services.proxy.log import AccessLog, Line
+from netorch.services.proxy.policies import Policies
 from netorch.services.proxy.server import Server
 from netorch.services.proxy.tunnel import Tunnel
 from netorch.services.proxy.upstream import Upstream
@@ -26,7 +26,7 @@ _END_S: Final = 60.0  # for requests that are under way when the process ends
 class Front:
     """Serves one endpoint."""
 
-    def __init__(self, endpoint: ProxyEndpoint, policies: ListPolicies, crowd: Crowd, bodies: Bodies, log: AccessLog) -> None:
+    def __init__(self, endpoint: ProxyEndpoint, policies: Policies, crowd: Crowd, bodies: Bodies, log: AccessLog) -> None:
         self._place = Place(endpoint, policies, Upstream(), bodies, asyncio.Lock())
         self._crowd = crowd
         self._log = log

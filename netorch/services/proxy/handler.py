@@ -12,9 +12,9 @@ from typing import Final
 from netorch.services.base import RefusedObject
 from netorch.services.proxy.bodies import Bodies
 from netorch.services.proxy.crowd import Crowd
-from netorch.services.proxy.deletions import ListPolicies
 from netorch.services.proxy.front import Front
 from netorch.services.proxy.log import AccessLog
+from netorch.services.proxy.policies import Policies
 from netorch.state.daemons.services.base import ServiceObject
 from netorch.state.daemons.services.proxy import ProxyBucket, ProxyEndpoint, ProxyListener
 
@@ -30,7 +30,7 @@ class Proxy:
     def __init__(self, directory: Path) -> None:
         """Take where the access logs are written."""
         self._log = AccessLog(directory)
-        self._policies = ListPolicies()
+        self._policies = Policies()
         self._crowd = Crowd(time.monotonic, self._vpc_of)
         self._bodies = Bodies()
         self._endpoints: dict[str, ProxyEndpoint] = {}

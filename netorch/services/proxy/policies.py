@@ -29,6 +29,13 @@ class Verdict(NamedTuple):
     refusal: Refusal | None
 
 
+class Both(NamedTuple):
+    """The policies that a request is judged by; None: there is none, and it is against nothing."""
+
+    endpoint: Policy | None
+    bucket: Policy | None
+
+
 class Policies:
     """The policies of all endpoints and buckets. One that cannot be read permits nothing.
 
@@ -70,6 +77,11 @@ class Policies:
         """
         service, _ = self._of(endpoint)
         return understood(read_request(service, S3Request(method=head.method, target=head.target, headers=head.headers)))
+
+    def both(self, asked: Asked, endpoint: ProxyEndpoint) -> Both:
+        """Return the policies of an endpoint, and of the bucket that a request by it is about."""
+        _, policy = self._of(endpoint)
+        return Both(policy, self._buckets.get(endpoint.service, {}).get(asked.place.bucket))
 
     def verdict(self, asked: Asked, endpoint: ProxyEndpoint, source: str) -> Verdict:
         """Return what policies say about what an instance with an address asks for by an endpoint."""

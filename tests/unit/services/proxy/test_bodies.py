@@ -15,12 +15,12 @@ from msgspec.structs import replace
 from netorch.model.iam.s3.deletion import read_deletion
 from netorch.model.iam.s3.request import Asked, S3Request, read_request
 from netorch.model.iam.s3.uri import Service
-from netorch.services.proxy import limits
+from netorch.services.proxy import deletions, limits
 from netorch.services.proxy.bodies import Bodies
 from netorch.services.proxy.crowd import Client
-from netorch.services.proxy.deletions import ListPolicies
 from netorch.services.proxy.exchange import Exchange, Place
 from netorch.services.proxy.head import Refusal
+from netorch.services.proxy.policies import Policies
 from netorch.services.proxy.upstream import Upstream
 from netorch.state.daemons.services.proxy import ProxyBucket, ProxyEndpoint
 
@@ -28,9 +28,9 @@ ENDPOINT = ProxyEndpoint(id="vpce-1", vpc="vpc-1", service="s3", hosts=("s3.inte
 KEYS = 1_000
 
 
-def policies(endpoint: object = None, bucket: object = None) -> ListPolicies:
+def policies(endpoint: object = None, bucket: object = None) -> Policies:
     """Return what is known of the endpoint and the bucket `buc`, with one statement each."""
-    found = ListPolicies()
+    found = Policies()
     texts = [json.dumps({"Statement": one}) if one is not None else "" for one in (endpoint, bucket)]
     found.put_endpoint(replace(ENDPOINT, policy=texts[0]))
     if texts[1]:
@@ -72,7 +72,8 @@ def test_bytes_of_all_and_of_one_vpc_have_a_bound_and_come_back() -> None:
 
 def test_a_long_list_is_judged_in_pieces_of_bounded_effort() -> None:
     usual = policies(statement([f"arn:aws:s3:::buc/{'a' * 100}*", "arn:aws:s3:::buc/*"] * 50))
-    pieces = list(usual.pieces(deletion(), ENDPOINT))
+    asked = deletion()
+    pieces = list(deletions.pieces(asked, usual.both(asked, ENDPOINT)))
     assert sum(len(piece.needs) for piece in pieces) == KEYS
     assert max(len(piece.needs) for piece in pieces) <= limits.KEYS_AT_ONCE
     assert all(usual.verdict(piece, ENDPOINT, "10.0.0.5").refusal is None for piece in pieces)
@@ -83,8 +84,9 @@ def test_a_list_that_would_take_too_many_steps_is_refused_before_the_first_one(o
     start = "arn:aws:s3:::buc/" if of_bucket else "arn:aws:s3:::"
     costly = statement([f"{start}*{'a' * number}b*" for number in range(470, 508)])
     known = policies(bucket=costly) if of_bucket else policies(endpoint=costly)
+    asked = deletion()
     with pytest.raises(Refusal) as refused:
-        list(known.pieces(deletion(), ENDPOINT))
+        list(deletions.pieces(asked, known.both(asked, ENDPOINT)))
     assert (refused.value.status, refused.value.code) == (400, "InvalidRequest")
 
 
@@ -101,7 +103,7 @@ def test_a_list_that_would_take_too_many_steps_is_refused_before_the_first_one(o
     ],
 )
 def test_a_list_is_not_read_if_no_key_could_be_permitted(endpoint: object, bucket: object, expected: bool) -> None:
-    refusal = policies(endpoint, bucket).no_deletion(deletion(names_keys=True), ENDPOINT)
+    refusal = deletions.no_deletion(policies(endpoint, bucket).both(deletion(names_keys=True), ENDPOINT))
     assert (refusal is not None) is expected
     if refusal is not None:
         assert (refusal.status, refusal.code) == (403, "AccessDenied")
@@ -123,7 +125,7 @@ class Content:
         return await done
 
 
-def exchange(content: Content, known: ListPolicies) -> Exchange:
+def exchange(content: Content, known: Policies) -> Exchange:
     """Return a request to delete what a body names."""
     request = SimpleNamespace(
         method="POST",
