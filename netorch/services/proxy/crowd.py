@@ -151,7 +151,7 @@ class Crowd:
         now: Callable[[], float],
         vpc_of: Callable[[str], str],
         most: int = limits.CONNECTIONS,
-        of_vpc: int = limits.OF_ENDPOINT,  # most VPCs have one; more endpoints give no more
+        of_vpc: int = limits.CONNECTIONS_OF_VPC,
     ) -> None:
         """Take the time in seconds, the VPC of an endpoint, and how many connections there may be."""
         self.now = now

@@ -1,15 +1,15 @@
-"""What one client, one endpoint and all of them may take of the proxy. One place, because memory is their product.
+"""What one client, one VPC and all of them may take of the proxy. One place, because memory is their product.
 
 A connection holds at most some 400 KiB here: what was read ahead and not yet passed on (twice READ_AHEAD), what is to be written
-(64 KiB each way, asyncio's), and its head. So all of them hold 1.6 GiB at the very worst, and an endpoint a quarter of that.
+(64 KiB each way, asyncio's), and its head. So all of them hold 1.6 GiB at the very worst, and a VPC a quarter of that.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-CONNECTIONS: Final = 4_000  # of all endpoints
-OF_ENDPOINT: Final = 1_000  # of one endpoint
+CONNECTIONS: Final = 4_000  # of all VPCs
+CONNECTIONS_OF_VPC: Final = 1_000  # most VPCs have one endpoint; more give no more
 READ_AHEAD: Final = 1 << 17  # bytes of a body, from a client or from the server behind
 
 LINE: Final = 8_190  # bytes of a request line, which holds a presigned URL

@@ -221,7 +221,7 @@ def test_idle_connections_of_one_vpc_take_nothing_from_another(own: ProxyStand) 
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with ExitStack() as stack:
-        idle = [stack.enter_context(own.connect("a")) for _ in range(limits.OF_ENDPOINT + 500)]
+        idle = [stack.enter_context(own.connect("a")) for _ in range(limits.CONNECTIONS_OF_VPC + 500)]
         for letter in "ab":
             assert own.ask(GET, letter).endswith(b"ok")
         assert everything(idle[0]) == b""

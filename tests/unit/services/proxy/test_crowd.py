@@ -96,9 +96,9 @@ def test_if_there_are_too_many_in_all_the_vpc_with_the_most_gives_one_up() -> No
 @pytest.mark.parametrize("use", ["busy", "tunnel"])
 def test_nobody_is_kept_out_by_four_vpcs_that_have_all_places(use: str) -> None:
     """All that are there are at work, or tunnels in which something has just moved."""
-    room = Room(limits.CONNECTIONS, limits.OF_ENDPOINT)
+    room = Room(limits.CONNECTIONS, limits.CONNECTIONS_OF_VPC)
     for vpc in "abcd":
-        for at in range(limits.OF_ENDPOINT):
+        for at in range(limits.CONNECTIONS_OF_VPC):
             room.enter(f"{vpc}{at % 20}", busy=use == "busy", tunnel=use == "tunnel")
     fair = limits.CONNECTIONS // 5
     mine = [room.enter("v", busy=True) for _ in range(fair)]
