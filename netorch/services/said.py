@@ -11,6 +11,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, TextIO
 
+from netorch.services.pace import Pace
+
 LINES: Final = 20.0  # at once
 LINES_S: Final = 2.0  # in the long run
 LINE_CHARACTERS: Final = 4_096
@@ -26,20 +28,15 @@ class Said(logging.StreamHandler[TextIO]):
         super().__init__(stream or sys.stderr)
         self._now = now
         self._most = most
-        self._left = LINES
-        self._at = now()
+        self._pace = Pace(LINES, LINES_S, now())
         self._unsaid = 0
         self.setFormatter(logging.Formatter(_FORMAT))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line, or count it."""
-        at = self._now()
-        self._left = min(LINES, self._left + (at - self._at) * LINES_S)
-        self._at = at
-        if self._left < 1.0:
+        if self._pace.take(self._now()):
             self._unsaid += 1
             return
-        self._left -= 1.0
         self._bound()
         super().emit(record)
 

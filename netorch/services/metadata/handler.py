@@ -14,12 +14,14 @@ from typing import Final
 from netorch.services.base import RefusedObject
 from netorch.services.metadata.answers import Answer, answer
 from netorch.services.metadata.connection import Connection
-from netorch.services.metadata.pace import Pace
 from netorch.services.metadata.requests import Request
+from netorch.services.pace import Pace
 from netorch.state.daemons.services.base import ServiceObject
 from netorch.state.daemons.services.metadata import InstanceMetadata, MetadataListener
 
 CONNECTIONS_MOST: Final = 16  # of one interface at a time
+ANSWERS_PER_S: Final = 100  # to one interface, by however many connections
+BURST: Final = 200  # of these at once: more than who reads the whole tree asks for
 _KEY_BYTES: Final = 32
 Place = tuple[str, str]
 
@@ -94,7 +96,8 @@ class Metadata:
             found = self._by_place.get(place)
             return answer(found, request, self._key, time.monotonic()) if found is not None else None
 
-        made = Connection(answered, self._paces.setdefault(place, Pace(time.monotonic())).pause, self._ended)
+        pace = self._paces.setdefault(place, Pace(BURST, ANSWERS_PER_S, time.monotonic()))
+        made = Connection(answered, lambda: pace.take(time.monotonic()), self._ended)
         self._open[made] = place
         return made
 

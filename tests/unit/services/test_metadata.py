@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netorch.model.services.metadata import InstanceFacts, InterfaceFacts, tree, user_data
-from netorch.services.metadata import connection, handler, pace, tokens
+from netorch.services.metadata import connection, handler, tokens
 from netorch.services.metadata.answers import Answer, answer
 from netorch.services.metadata.requests import BadRequest, Request, parse
+from netorch.services.pace import Pace
 from netorch.state.daemons.services.metadata import InstanceMetadata, MetadataListener
 
 KEY = b"k" * 32
@@ -325,18 +326,18 @@ def test_an_answer_waits_for_its_permit() -> None:
 
 
 def test_permits_are_a_burst_and_then_a_rate() -> None:
-    found = pace.Pace(0.0)
-    assert [found.take(0.0) for _ in range(pace.BURST)] == [0.0] * pace.BURST
+    found = Pace(handler.BURST, handler.ANSWERS_PER_S, 0.0)
+    assert [found.take(0.0) for _ in range(handler.BURST)] == [0.0] * handler.BURST
     wait_s = found.take(0.0)
-    assert wait_s == pytest.approx(1 / pace.ANSWERS_PER_S)
+    assert wait_s == pytest.approx(1 / handler.ANSWERS_PER_S)
     assert (found.take(2 * wait_s), found.take(2 * wait_s)) == (0.0, 0.0)
     assert found.take(2 * wait_s) > 0
-    assert sum(found.take(1e6) == 0 for _ in range(pace.BURST + 5)) == pace.BURST
+    assert sum(found.take(1e6) == 0 for _ in range(handler.BURST + 5)) == handler.BURST
 
 
 def test_all_connections_of_an_interface_have_the_same_permits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pace, "BURST", 2)
-    monkeypatch.setattr(pace, "ANSWERS_PER_S", 1e-6)
+    monkeypatch.setattr(handler, "BURST", 2)
+    monkeypatch.setattr(handler, "ANSWERS_PER_S", 1e-6)
     monkeypatch.setattr(connection, "PATIENCE_S", 0.2)
 
     async def client(connect: Callable[[], Awaitable[socket.socket]]) -> None:
