@@ -23,10 +23,10 @@ from netorch.drivers.bird.config import C, Session, config_of, read, write
 from netorch.drivers.bird.control import BirdError, Control, Refused
 from netorch.drivers.bird.daemon import PACKAGE, USER, Daemon
 from netorch.drivers.bird.password import Passwords, Stamp, stamp
-from netorch.errors import KernelError
+from netorch.drivers.daemons.failures import failure
 from netorch.model.status import ESTABLISHED
 from netorch.state.base import KernelObject, Key
-from netorch.state.op import Delete, Failure, Op, describe
+from netorch.state.op import Delete, Failure, Op
 
 RUN: Final = Path("/run/netorch-bird")  # not below /run/netorch, which nobody but netorch may enter: bird is another user
 CONFIGURE_S: Final = 30.0  # for a bird that has just answered: to start another one would end all sessions
@@ -99,11 +99,11 @@ class Bird(Generic[C]):
             self._carry_out(ops)
         except Refused as error:
             if len(ops) == 1:
-                return [_failure(ops[0], error)]
+                return [failure(ops[0], error)]
             middle = len(ops) // 2
             return [*self.apply(ops[:middle]), *self.apply(ops[middle:])]
         except (BirdError, OSError) as error:
-            return [_failure(op, error) for op in ops]
+            return [failure(op, error) for op in ops]
         return []
 
     def events(self) -> list[KernelEvent]:
@@ -249,8 +249,3 @@ def _write(path: Path, text: str) -> None:
     except OSError as error:
         if error.errno != errno.EINVAL:  # that is a user namespace without this user: bird runs as who has started it
             raise
-
-
-def _failure(op: Op, error: BirdError | OSError) -> Failure:
-    number = error.number if isinstance(error, BirdError) else error.errno or 0
-    return Failure(op, KernelError(describe(op), number, str(error)))

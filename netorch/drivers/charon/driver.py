@@ -24,6 +24,7 @@ from netorch.drivers.charon.kept import Kept, KeptFile
 from netorch.drivers.charon.loading import end_childless, forget_secrets, load, loaded, unload
 from netorch.drivers.charon.tunnels import Tunnels
 from netorch.drivers.charon.xfrm import Xfrm
+from netorch.drivers.daemons.failures import failure
 from netorch.drivers.daemons.process import Work
 from netorch.drivers.daemons.sealing import EdgeKey
 from netorch.errors import KernelError
@@ -31,7 +32,7 @@ from netorch.model.outside.secrets import Secret
 from netorch.model.status import TunnelStatus
 from netorch.state.base import KernelObject, Key
 from netorch.state.daemons.ike import IkeConnection
-from netorch.state.op import Delete, Failure, Op, describe
+from netorch.state.op import Delete, Failure, Op
 
 RUN: Final = Path("/run/netorch-charon")
 SILENT: Final = 2  # questions without an answer: one may be lost to a machine that stalls
@@ -85,7 +86,7 @@ class Charon:
             failures += self._carry_out(owed, secrets, kept)
             self._settle(former, kept, {_of(op).name for op in owed})
         except (CharonError, KernelError, OSError) as error:
-            failures += [_failure(op, error) for op in owed if all(failure.op is not op for failure in failures)]
+            failures += [failure(op, error) for op in owed if all(known.op is not op for known in failures)]
         return failures
 
     def _carry_out(self, ops: Sequence[Op], secrets: Mapping[Op, Secret], kept: dict[str, Kept]) -> list[Failure]:
@@ -100,13 +101,13 @@ class Charon:
             for number, op in enumerate(ops):
                 if time.monotonic() > ends:
                     late = CharonError(f"charon is busy; {len(ops) - number} changes follow", errno.EAGAIN)
-                    return failures + [_failure(each, late) for each in ops[number:]]
+                    return failures + [failure(each, late) for each in ops[number:]]
                 try:
                     _carry_out(control, op, secrets.get(op), kept)
                 except CharonError as error:
                     if error.number != errno.EINVAL:  # it has not refused this one, but answers nothing
                         raise
-                    failures.append(_failure(op, error))
+                    failures.append(failure(op, error))
         return failures
 
     def events(self) -> list[KernelEvent]:
@@ -195,7 +196,7 @@ class Charon:
                 try:
                     secrets[op] = self._open(_of(op))
                 except (CharonError, KernelError) as error:
-                    failures.append(_failure(op, error))
+                    failures.append(failure(op, error))
         return secrets, failures
 
     def _open(self, connection: IkeConnection) -> Secret:
@@ -225,10 +226,3 @@ def _carry_out(control: Control, op: Op, secret: Secret | None, kept: dict[str, 
         kept.pop(connection.name, None)
     else:
         kept[connection.name] = load(control, connection, secret)
-
-
-def _failure(op: Op, error: CharonError | KernelError | OSError) -> Failure:
-    if isinstance(error, KernelError):
-        return Failure(op, error)
-    number = error.number if isinstance(error, CharonError) else error.errno or 0
-    return Failure(op, KernelError(describe(op), number, str(error)))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from netorch.drivers.base import KernelEvent, Lost
+from netorch.drivers.daemons.failures import failure
 from netorch.drivers.services.control import Busy, Control, ServicesError
 from netorch.drivers.services.daemon import Daemon
 from netorch.drivers.services.sockets import open_sockets
@@ -22,7 +23,7 @@ from netorch.errors import KernelError
 from netorch.state.base import UNDERLAY, KernelObject, Key
 from netorch.state.daemons.services.base import ServiceObject
 from netorch.state.daemons.services.kinds import KINDS
-from netorch.state.op import Create, Delete, Failure, Op, describe
+from netorch.state.op import Create, Delete, Failure, Op
 
 RUN: Final = Path("/run/netorch-services")  # not below /run/netorch, which only netorch may enter: the daemon is another user
 
@@ -71,7 +72,7 @@ class Services:
                     except (KernelError, OSError, ServicesError) as error:
                         if isinstance(error, ServicesError) and error.number == errno.ETIMEDOUT:
                             raise
-                        failures.append(_failure(op, error))
+                        failures.append(failure(op, error))
                         self._known.pop(op.obj.key, None)
                     else:
                         self._note(op)
@@ -80,7 +81,7 @@ class Services:
             if not held:
                 self.stop()
         except (OSError, ServicesError) as error:
-            failures += [_failure(op, error) for op in ops[done:]]
+            failures += [failure(op, error) for op in ops[done:]]
         return failures
 
     def events(self) -> list[KernelEvent]:
@@ -134,10 +135,3 @@ class Services:
             for sock in sockets:
                 stack.enter_context(closing(sock))
             control.put(obj, sockets)
-
-
-def _failure(op: Op, error: KernelError | OSError | ServicesError) -> Failure:
-    if isinstance(error, KernelError):
-        return Failure(op, error)
-    number = error.number if isinstance(error, ServicesError) else error.errno or errno.EINVAL
-    return Failure(op, KernelError(describe(op), number, str(error)))
