@@ -58,7 +58,7 @@ class Daemon(Process):
         """
         program = find_program(PROGRAM, PACKAGES, CharonError)
         self.end(signal.SIGKILL)
-        self._end_lost()
+        self.end_lost(self._is_ours)
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.socket.unlink(missing_ok=True)
         self._settings.write_text(settings(self.directory, connections))
@@ -92,15 +92,7 @@ class Daemon(Process):
             return ""
         return f"{lines[-1]}; " if lines else ""
 
-    def _end_lost(self) -> None:
-        """End a charon of ours whose control socket somebody has deleted: it holds the ports, and nobody can talk to it."""
-        ours = f"{_CONF}={self._settings}".encode()
-        for process in Path("/proc").iterdir():
-            if not process.name.isdigit():
-                continue
-            with suppress(OSError, CharonError):
-                if (process / "comm").read_text().strip() != PROGRAM:
-                    continue
-                if ours in (process / "environ").read_bytes().split(b"\0"):
-                    self.watch(int(process.name))
-                    self.end(signal.SIGKILL)
+    def _is_ours(self, process: Path) -> bool:
+        if (process / "comm").read_text().strip() != PROGRAM:
+            return False
+        return f"{_CONF}={self._settings}".encode() in (process / "environ").read_bytes().split(b"\0")

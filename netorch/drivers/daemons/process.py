@@ -107,6 +107,18 @@ class Process:
                 break
         self._forget()
 
+    def end_lost(self, is_ours: Callable[[Path], bool]) -> None:
+        """End a process whose control socket somebody has deleted: it holds the ports, and nobody can talk to it.
+
+        `is_ours` tells it by its directory in /proc; an OSError says that it is none.
+        """
+        for process in Path("/proc").iterdir():
+            if process.name.isdigit():
+                with suppress(OSError, self._failure):
+                    if is_ours(process):
+                        self.watch(int(process.name))
+                        self.end(signal.SIGKILL)
+
     def close(self) -> None:
         """Watch it no longer; it goes on."""
         if self._watched is not None:

@@ -70,7 +70,7 @@ class Daemon(Process):
         """
         self.end(signal.SIGKILL)
         self._silence = None
-        self._end_lost()
+        self.end_lost(self._is_ours)
         self._make_directories()
         self._socket.unlink(missing_ok=True)
         nothing = subprocess.DEVNULL
@@ -125,12 +125,5 @@ class Daemon(Process):
         self.end(signal.SIGTERM)
         self._socket.unlink(missing_ok=True)
 
-    def _end_lost(self) -> None:
-        """End a daemon of ours whose control socket somebody has deleted: it holds the ports, and nobody can talk to it."""
-        ours = "\0".join(self._command()[1:]).encode()
-        for process in Path("/proc").iterdir():
-            if process.name.isdigit():
-                with suppress(OSError, ServicesError):
-                    if ours in (process / "cmdline").read_bytes():
-                        self.watch(int(process.name))
-                        self.end(signal.SIGKILL)
+    def _is_ours(self, process: Path) -> bool:
+        return "\0".join(self._command()[1:]).encode() in (process / "cmdline").read_bytes()
