@@ -76,7 +76,7 @@ class Control:
             if request.command == "dump":
                 for obj in await self._objects.living():
                     await _send(connection, Held(obj.kind, msgspec.Raw(msgspec.json.encode(obj))))
-                answer = Answer(len(self._objects))
+                answer = Answer()
             else:
                 answer = await self._carry_out(request, sockets)
         await _send(connection, answer)
@@ -90,13 +90,13 @@ class Control:
             else:
                 await self._objects.delete(obj)
         except (RefusedObject, Malformed) as error:
-            return Answer(len(self._objects), str(error), INVALID)
+            return Answer(str(error), INVALID)
         except OSError as error:
-            return Answer(len(self._objects), error.strerror or str(error), error.errno or errno.EIO)
+            return Answer(error.strerror or str(error), error.errno or errno.EIO)
         except Exception as error:  # a handler's fault is no other handler's, and not the end of this process
             log.exception("%s %s", request.command, request.kind)
-            return Answer(len(self._objects), f"{type(error).__name__}: {error}", errno.EIO)
-        return Answer(len(self._objects))
+            return Answer(f"{type(error).__name__}: {error}", errno.EIO)
+        return Answer()
 
     async def _put(self, obj: ServiceObject, sockets: Sequence[socket.socket]) -> None:
         try:

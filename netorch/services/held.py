@@ -23,9 +23,6 @@ class Objects:
         self._handler_of = {kind: handler for handler in handlers for kind in handler.kinds}
         self._held: dict[Key, tuple[ServiceObject, Sequence[socket.socket]]] = {}
 
-    def __len__(self) -> int:
-        return len(self._held)
-
     async def put(self, obj: ServiceObject, sockets: Sequence[socket.socket]) -> None:
         """Let an object be served.
 

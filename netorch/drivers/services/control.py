@@ -56,10 +56,10 @@ class Control(Connection):
         self._send(Request.of("put", obj), sockets)
         _check(self._receive())
 
-    def delete(self, obj: ServiceObject) -> int:
-        """Let the daemon have an object no longer; return the number of those that it still has."""
+    def delete(self, obj: ServiceObject) -> None:
+        """Let the daemon have an object no longer."""
         self._send(Request.of("delete", obj))
-        return _check(self._receive())
+        _check(self._receive())
 
     def _send(self, packet: Packet, sockets: Sequence[socket.socket] = ()) -> None:
         try:
@@ -92,9 +92,8 @@ def _object(packet: Held) -> ServiceObject:
         raise ServicesError(str(error)) from error
 
 
-def _check(packet: Packet) -> int:
+def _check(packet: Packet) -> None:
     if not isinstance(packet, Answer):
         raise ServicesError(f"a {type(packet).__name__} is no answer")
     if packet.error:
         raise ServicesError(packet.error, packet.errno)
-    return packet.held

@@ -77,8 +77,9 @@ class Services:
                     else:
                         self._note(op)
                     done += 1
-                held = len(list(control.dump()))
-            if not held:
+                may_be_idle = bool(failures) or any(isinstance(op, Delete) for op in ops)  # after nothing else
+                is_idle = may_be_idle and not list(control.dump())
+            if is_idle:
                 self.stop()
         except (OSError, ServicesError) as error:
             failures += [failure(op, error) for op in ops[done:]]

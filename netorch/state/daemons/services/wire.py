@@ -52,9 +52,8 @@ class Held(msgspec.Struct, frozen=True, tag=True):
 
 
 class Answer(msgspec.Struct, frozen=True, tag=True):
-    """How a request ended; no error: it was done. `held` is the number of objects that the daemon has now."""
+    """How a request ended; no error: it was done."""
 
-    held: int
     error: str = ""
     errno: int = 0
 
