@@ -28,7 +28,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from netorch.errors import CompileError
-from netorch.model.addr import Prefix, format_ip, packed, parse_ip
+from netorch.model.addr import Prefix, format_ip, mac_bytes, packed, parse_ip
 from netorch.model.eni import Host, Instance, NetworkInterface, Role
 from netorch.model.mapping import Mapping, Seat
 from netorch.model.outside.endpoint import BucketPolicy, GatewayService
@@ -395,5 +395,5 @@ def _four_bytes(vtep: str) -> bytes:
 
 def link_local(mac: str) -> str:
     """Return the link-local address that an IPv6 host makes of its MAC. Source: RFC 2464 sections 4, 5."""
-    raw = bytes.fromhex(mac.replace(":", ""))
+    raw = mac_bytes(mac)
     return format_ip(6, 0xFE80 << 112 | int.from_bytes(bytes((raw[0] ^ 2, *raw[1:3], 0xFF, 0xFE, *raw[3:])), "big"))

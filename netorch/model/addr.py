@@ -94,6 +94,11 @@ def packed(address: str) -> bytes:
     return socket.inet_pton(_FAMILY[version_of(address)], address)
 
 
+def mac_bytes(mac: str) -> bytes:
+    """Return the six bytes of a valid MAC; none of an empty text."""
+    return bytes.fromhex(mac.replace(":", ""))
+
+
 @lru_cache(1 << 16)  # customers use the same ranges again and again, and each is read several times on its way
 def parse_prefix(text: str, *, strict: bool = True) -> Prefix:
     """Return the prefix written as `address/length`.

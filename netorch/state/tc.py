@@ -19,7 +19,7 @@ from typing import ClassVar, Final
 
 import msgspec
 
-from netorch.model.addr import packed, version_of
+from netorch.model.addr import mac_bytes, packed, version_of
 from netorch.state.base import KernelObject, Key, OnDevice, link_key
 from netorch.state.order import Order
 
@@ -95,7 +95,7 @@ class Match(msgspec.Struct, frozen=True):
         It is certain to if all the bits in which they differ are within 32 bits in a row: CRC-32 finds every burst error of that
         length. So the filters of many IPv4 addresses do not collide.
         """
-        mac = bytes.fromhex(self.dst_mac.replace(":", "")).rjust(6, b"\0")
+        mac = mac_bytes(self.dst_mac).rjust(6, b"\0")
         return zlib.crc32(bytes([0, self.ip_proto]) + mac + _prefix_bytes(self.src) + _prefix_bytes(self.dst))
 
     def text(self) -> str:

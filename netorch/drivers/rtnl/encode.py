@@ -39,7 +39,7 @@ from netorch.drivers.rtnl.uapi import (
     RTPROT,
     VETH_INFO,
 )
-from netorch.model.addr import packed
+from netorch.model.addr import mac_bytes, packed
 from netorch.state.base import KernelObject
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import BLACKHOLE, LOCAL, UNICAST, UNREACHABLE, Address, Neighbour, Route, Rule
@@ -72,11 +72,6 @@ class NotPackable(LookupError):
 def link_header(index: int = 0, flags: int = 0, change: int = 0) -> bytes:
     """Return the fixed head of a link message."""
     return _IFINFO.pack(0, 0, index, flags, change)
-
-
-def mac_bytes(text: str) -> bytes:
-    """Return the six bytes of a MAC."""
-    return bytes.fromhex(text.replace(":", ""))
 
 
 def set_link(ifname: str, *attributes: bytes) -> Message:

@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from netorch.drivers.netlink import attr, attr_u32, attrs, nested, u32
-from netorch.drivers.rtnl.encode import mac_bytes
 from netorch.drivers.tc.strange import Strange
 from netorch.drivers.tc.uapi import BASIC, EMATCH, ETH_P_8021AD, ETH_P_8021Q, ETH_P_ALL, ETH_P_IP, ETH_P_IPV6, FLOWER, META
-from netorch.model.addr import packed
+from netorch.model.addr import mac_bytes, packed
 from netorch.state.tc import ALL, CUSTOMER_TAG, IP, IPV6, SERVICE_TAG, Match, OtherPriority
 
 PROTOCOLS: Final = {ALL: ETH_P_ALL, IP: ETH_P_IP, IPV6: ETH_P_IPV6, CUSTOMER_TAG: ETH_P_8021Q, SERVICE_TAG: ETH_P_8021AD}

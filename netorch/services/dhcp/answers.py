@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from netorch.model.addr import format_ip, packed, parse_prefix
+from netorch.model.addr import format_ip, mac_bytes, packed, parse_prefix
 from netorch.services.dhcp.message import Code, Kind, Reply, Request, routes
 from netorch.state.daemons.services.dhcp import DhcpLease
 
@@ -34,11 +34,6 @@ def answer(lease: DhcpLease, request: Request) -> Reply | None:
     if asked != address or (request.has_address and request.client != address):
         return _refused(lease, request)
     return _granted(lease, request, Kind.ACK)
-
-
-def mac_bytes(mac: str) -> bytes:
-    """Return the bytes of a MAC address."""
-    return bytes.fromhex(mac.replace(":", ""))
 
 
 def _granted(lease: DhcpLease, request: Request, kind: Kind) -> Reply:

@@ -10,8 +10,8 @@ from typing import Final
 
 import msgspec
 
+from netorch.model.addr import mac_bytes
 from netorch.model.rules import PORT_MAC
-from netorch.services.dhcp.answers import mac_bytes
 
 CLIENT_PORT, SERVER_PORT = 68, 67
 ANYBODY: Final = b"\xff" * 4
