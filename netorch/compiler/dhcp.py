@@ -14,16 +14,12 @@ from netorch.model.eni import Instance, NetworkInterface, Role
 from netorch.model.ids import port_name
 from netorch.model.services.dhcp_options import PROVIDED_DNS, DhcpOptions
 from netorch.model.services.near import near_addresses, resolvers
+from netorch.model.services.private_names import host_name
 from netorch.model.vpc import Subnet, Vpc
 from netorch.state.base import KernelObject
 from netorch.state.daemons.services.dhcp import DhcpEar, DhcpLease
 
 _LINK_LOCAL: Final = "169.254."
-
-
-def host_name(address: str) -> str:
-    """Return what an interface with a private IPv4 address is called, as in EC2: ip-10-44-12-4."""
-    return f"ip-{address.replace('.', '-')}"
 
 
 def _ear(_view: HostView, carried: Carried) -> Iterator[KernelObject]:

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from netorch.compiler.base import HostView, LocalEni, LocalTable, Part, Phase, VpcPart, VpcView
-from netorch.compiler.dhcp import host_name
 from netorch.model.eni import Instance, NetworkInterface, Role, primary_eni_id
 from netorch.model.mapping import PublicMapping
 from netorch.model.security import SecurityGroup
-from netorch.model.services.dhcp_options import DEFAULT_DOMAIN
 from netorch.model.services.metadata import InstanceFacts, InterfaceFacts, tree
+from netorch.model.services.private_names import DOMAIN, host_name
 from netorch.model.vpc import Subnet, Vpc
 from netorch.state.base import KernelObject
 from netorch.state.daemons.services.metadata import InstanceMetadata, MetadataListener
@@ -46,7 +45,7 @@ def _instance(view: VpcView, items: Sequence[LocalEni], names: dict[str, str], p
         vpc=vpc.id,
         cidrs=vpc.cidrs,
         ipv6_cidrs=vpc.ipv6_cidrs,
-        interfaces=[_interface(item, names, public, vpc.dhcp.domain_name or DEFAULT_DOMAIN) for item in ordered],
+        interfaces=[_interface(item, names, public, vpc.dhcp.domain_name or DOMAIN) for item in ordered],
         tags=tuple(_tags(instance)) if options.instance_metadata_tags else (),
     )
     return InstanceMetadata(

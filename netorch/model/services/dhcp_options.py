@@ -15,10 +15,10 @@ import msgspec
 from netorch.model.addr import AddressError, canonical_ip, parse_prefix, version_of
 from netorch.model.record import Part, Record
 from netorch.model.rules import Violation, shown
+from netorch.model.services.private_names import DOMAIN
 
 PROVIDED_DNS: Final = "provided"  # among name servers: the VPC's own resolver, at its primary range plus two
 _EC2_PROVIDED: Final = "amazonprovideddns"  # EC2's word for it, in small letters
-DEFAULT_DOMAIN: Final = "compute.internal"  # in which the VPC's own resolver knows instances
 DEFAULT_SET: Final = "default"  # what a VPC is associated with that names no set
 
 MAX_SERVERS: Final = 4  # EC2's
@@ -38,7 +38,7 @@ class DhcpOptions(Part, frozen=True, kw_only=True, omit_defaults=True):
     netbios_node_type: int = 0  # one of NODE_TYPES; 0: not told
 
 
-DEFAULT_OPTIONS: Final = DhcpOptions(domain_name=DEFAULT_DOMAIN, domain_name_servers=(PROVIDED_DNS,))  # EC2's
+DEFAULT_OPTIONS: Final = DhcpOptions(domain_name=DOMAIN, domain_name_servers=(PROVIDED_DNS,))  # EC2's
 
 
 class DhcpOptionsSet(Record, frozen=True, kw_only=True, omit_defaults=True):

@@ -19,14 +19,15 @@ import dns.rrset
 import msgspec
 from dns.rdatatype import RdataType
 
+from netorch.model.services import private_names
+from netorch.model.services.private_names import PREFIX, host_name
 from netorch.services.base import RefusedObject
 from netorch.services.names.labels import Labels, labels_of, upward
 from netorch.services.names.withheld import ROOT, zone_above
 from netorch.state.daemons.services.base import ServiceObject
 from netorch.state.daemons.services.names import NameRecord, NameView, NameZone
 
-DOMAIN: Final = dns.name.from_text("compute.internal.")  # of instances' private names. Source: VPC User Guide, "DNS hostnames"
-_PREFIX: Final = "ip-"
+DOMAIN: Final = dns.name.from_text(private_names.DOMAIN)
 TTL_S: Final = 60
 NEGATIVE_TTL_S: Final = 60
 LARGEST_SET: Final = 16_384  # bytes of a record set in an answer, at most
@@ -172,17 +173,17 @@ class Book:
         zone = name.parent()
         if address.version == 6:
             return None, zone
-        target = dns.name.Name((f"{_PREFIX}{str(address).replace('.', '-')}".encode(), *DOMAIN.labels))
+        target = dns.name.Name((host_name(str(address)).encode(), *DOMAIN.labels))
         return {RdataType.PTR: dns.rrset.from_text(name, TTL_S, "IN", "PTR", target.to_text())}, zone
 
     def _of_domain(self, vni: int, name: Name) -> Sets | None:
         if name == DOMAIN:
             return {}
         label = name.labels[0].decode("ascii", "replace")
-        if len(name.labels) != len(DOMAIN.labels) + 1 or not label.startswith(_PREFIX):
+        if len(name.labels) != len(DOMAIN.labels) + 1 or not label.startswith(PREFIX):
             return None
         try:
-            address = ipaddress.IPv4Address(label.removeprefix(_PREFIX).replace("-", "."))
+            address = ipaddress.IPv4Address(label.removeprefix(PREFIX).replace("-", "."))
         except ValueError:
             return None
         if not self._holds(vni, address):
