@@ -18,12 +18,12 @@ from netorch.model.iam.actions import ACTIONS
 from netorch.model.iam.conditions import IF_EXISTS, OPERATORS, Condition, ConditionKey, Kind, Value
 from netorch.model.iam.glob import Glob, glob
 from netorch.model.iam.policy import Effect, Policy, Statement
+from netorch.model.iam.s3.uri import ARN
 from netorch.model.iam.values import read_value, variables_problem
 from netorch.model.rules import Violation, shown
 
 MOST_CHARACTERS: Final = 20_480  # EC2's, of an endpoint's policy, and S3's, of a bucket's
 VERSIONS: Final = ("2012-10-17", "2008-10-17")
-ARN: Final = "arn:aws:s3:::"
 _EXAMPLE: Final = (
     '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}]}'
 )

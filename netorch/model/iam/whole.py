@@ -11,8 +11,8 @@ from typing import Final
 
 from netorch.model.iam.conditions import Condition, Context
 from netorch.model.iam.glob import Glob
-from netorch.model.iam.parse import ARN
 from netorch.model.iam.policy import Effect, Policy, Statement
+from netorch.model.iam.s3.uri import ARN
 
 _ALL_ACTIONS: Final = frozenset(("*", "s3:*"))
 _EVERYTHING: Final = frozenset(("*",))

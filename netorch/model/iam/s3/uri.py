@@ -18,6 +18,7 @@ from netorch.model.addr import AddressError, Prefix, parse_ip
 from netorch.model.iam.s3.refusal import Refusal
 
 MOST_KEY_BYTES: Final = 1024
+ARN: Final = "arn:aws:s3:::"  # and a bucket
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
 _IPV4_LIKE: Final = re.compile(r"[0-9]+(\.[0-9]+){3}\Z")
 # RFC 3986 section 3.3, without '+' and ';'.
@@ -42,7 +43,7 @@ class Place(msgspec.Struct, frozen=True):
         """Return the resource as policies name it."""
         if not self.bucket:
             return "*"
-        return f"arn:aws:s3:::{self.bucket}/{self.key}" if self.key else f"arn:aws:s3:::{self.bucket}"
+        return f"{ARN}{self.bucket}/{self.key}" if self.key else f"{ARN}{self.bucket}"
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
