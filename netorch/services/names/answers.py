@@ -24,9 +24,11 @@ from netorch.services.names.labels import Labels, labels_of, upward
 PAYLOAD: Final = 1_232  # bytes of a datagram. Source: DNS Flag Day 2020
 LARGEST: Final = 16_384  # bytes of an answer by a connection. A larger one is none
 HEADER: Final = struct.Struct("!HHHHHH")  # RFC 1035 section 4.1.1
+TYPE_AND_CLASS: Final = struct.Struct("!HH")  # behind the name of a question. RFC 1035 section 4.1.2
+QR: Final = 0x80  # of the third byte of a header: this is an answer
+LENGTH: Final = 2  # bytes before a message in a connection. RFC 1035 section 4.2.2
 OPT: Final = struct.Struct("!BHHIH")  # RFC 6891 section 6.1.2
 _RECORD: Final = struct.Struct("!HHIH")  # behind the owner's name. RFC 1035 section 4.1.3
-_TYPE_AND_CLASS: Final = struct.Struct("!HH")
 _TTL: Final = struct.Struct("!I")
 _POINTER: Final = struct.Struct("!H")
 _POINTS: Final = 0xC000  # at what is within 16 KiB, and no answer is larger
@@ -59,7 +61,7 @@ def render(name: Name, reply: Reply, room: int, *, authoritative: bool = False) 
     """
     empty = Answer(rcode=reply.rcode, authoritative=authoritative)
     asked = labels_of(name)
-    places, start = _places(asked), HEADER.size + sum(map(len, asked)) + len(asked) + _TYPE_AND_CLASS.size
+    places, start = _places(asked), HEADER.size + sum(map(len, asked)) + len(asked) + TYPE_AND_CLASS.size
     records, ttls = bytearray(), []
     for rrset in (*reply.answer, *reply.authority):
         owner = labels_of(rrset.name)
@@ -67,7 +69,7 @@ def render(name: Name, reply: Reply, room: int, *, authoritative: bool = False) 
             at, value = start + len(records), rdata.to_wire() or b""
             records += _POINTER.pack(_POINTS | places[owner]) if owner in places else _name(rrset.name)
             places.setdefault(owner, at)
-            ttls.append(len(records) + _TYPE_AND_CLASS.size)
+            ttls.append(len(records) + TYPE_AND_CLASS.size)
             records += _RECORD.pack(rrset.rdtype, rrset.rdclass, rrset.ttl, len(value)) + value
             if start + len(records) > room:
                 return msgspec.structs.replace(empty, cut=True)
@@ -110,7 +112,7 @@ def _name(name: Name) -> bytes:
 
 def _question(asked: dns.rrset.RRset) -> bytes:
     """Return a question's bytes, in the letters in which it was asked."""
-    return _name(asked.name) + _TYPE_AND_CLASS.pack(asked.rdtype, asked.rdclass)
+    return _name(asked.name) + TYPE_AND_CLASS.pack(asked.rdtype, asked.rdclass)
 
 
 def _aged(answer: Answer, age: int) -> bytes:

@@ -14,7 +14,7 @@ import dns.message
 from dns.rcode import Rcode
 from dns.rdatatype import RdataType
 
-from netorch.services.names.answers import HEADER, LARGEST, OPT, PAYLOAD
+from netorch.services.names.answers import HEADER, LARGEST, LENGTH, OPT, PAYLOAD, QR, TYPE_AND_CLASS
 from netorch.services.names.labels import MOST
 from netorch.services.names.resolver import Resolver
 from netorch.services.names.shares import Asker, Places
@@ -27,9 +27,6 @@ CONNECTIONS_OF_VPC: Final = 256
 CONNECTIONS_OF_ALL: Final = 1_024
 IDLE_S: Final = 10.0
 LARGEST_QUESTION: Final = 1_232  # bytes
-_LENGTH: Final = 2
-_TYPE_AND_CLASS: Final = 4
-_QR: Final = 0x80
 _OPCODE: Final = 0x78
 _ECHOED: Final = 0x79  # opcode and RD
 _LONGEST_LABEL: Final = 63  # what is more is a pointer, and before a question there is nothing to point at
@@ -122,7 +119,7 @@ def read(data: bytes) -> dns.message.Message | bytes | None:
 
     What is larger than any question, or has more in it, is refused by its header, before anything is read.
     """
-    if len(data) < HEADER.size or data[2] & _QR:
+    if len(data) < HEADER.size or data[2] & QR:
         return None
     question = _question(data)
     if isinstance(question, bytes):
@@ -130,7 +127,7 @@ def read(data: bytes) -> dns.message.Message | bytes | None:
             return dns.message.from_wire(question)
         except (dns.exception.DNSException, ValueError):
             question = Rcode.FORMERR
-    return data[:2] + bytes((_QR | data[2] & _ECHOED, question)) + bytes(8)
+    return data[:2] + bytes((QR | data[2] & _ECHOED, question)) + bytes(8)
 
 
 def _question(data: bytes) -> bytes | Rcode:
@@ -149,7 +146,7 @@ def _question(data: bytes) -> bytes | Rcode:
         end += 1 + data[end]
     else:
         return Rcode.REFUSED
-    end += 1 + _TYPE_AND_CLASS
+    end += 1 + TYPE_AND_CLASS.size
     if not additional:
         return data[:end]
     if len(data) < end + OPT.size:
@@ -173,7 +170,7 @@ async def _hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, vni:
 async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asker: Asker, resolver: Resolver) -> None:
     """Answer one question after the other, until one is not to be answered."""
     while True:
-        length = int.from_bytes(await _within(reader.readexactly(_LENGTH)), "big")
+        length = int.from_bytes(await _within(reader.readexactly(LENGTH)), "big")
         if length > LARGEST_QUESTION or not resolver.admits(asker[0]):
             return
         query = read(await _within(reader.readexactly(length)))
@@ -182,7 +179,7 @@ async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
         answer = query if isinstance(query, bytes) else await resolver.answer(asker, query, LARGEST)
         if answer is None:
             return
-        writer.write(len(answer).to_bytes(_LENGTH, "big") + answer)
+        writer.write(len(answer).to_bytes(LENGTH, "big") + answer)
         await _within(writer.drain())
 
 

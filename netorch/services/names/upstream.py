@@ -19,7 +19,7 @@ from dns.name import Name
 from dns.rcode import Rcode
 from dns.rdatatype import RdataType
 
-from netorch.services.names.answers import HEADER, LARGEST, OPT, PAYLOAD, Reply
+from netorch.services.names.answers import HEADER, LARGEST, LENGTH, OPT, PAYLOAD, QR, TYPE_AND_CLASS, Reply
 from netorch.services.names.labels import labels_of
 
 TRY_S: Final = 1.5  # for one server
@@ -28,11 +28,8 @@ RECORDS: Final = 128  # of an answer; each takes time, however small it is
 PORT: Final = 53
 FAILED: Final = Reply(rcode=Rcode.SERVFAIL)
 _CHAIN: Final = 16
-_LENGTH: Final = 2
 _QUESTIONS: Final = 2  # the number of them in the header; those of records follow
-_QR: Final = 0x80
 _TC: Final = 0x02
-_TYPE_AND_CLASS: Final = 4
 
 
 class _TooLarge(Exception):
@@ -94,8 +91,8 @@ async def _by_connection(question: bytes, server: str, port: int) -> bytes:
     """Return an answer. Raises _TooLarge, ValueError for what is none, OSError, EOFError."""
     reader, writer = await asyncio.open_connection(server, port, limit=LARGEST)
     with closing(writer):
-        writer.write(len(question).to_bytes(_LENGTH, "big") + question)
-        length = int.from_bytes(await reader.readexactly(_LENGTH), "big")
+        writer.write(len(question).to_bytes(LENGTH, "big") + question)
+        length = int.from_bytes(await reader.readexactly(LENGTH), "big")
         if length > LARGEST:
             raise _TooLarge
         raw = await reader.readexactly(length)
@@ -107,11 +104,11 @@ async def _by_connection(question: bytes, server: str, port: int) -> bytes:
 def _answers(raw: bytes, question: bytes) -> bool:
     """Return whether a message answers a question."""
     asked = question[HEADER.size : -OPT.size]
-    if len(raw) < HEADER.size + len(asked) or raw[:2] != question[:2] or not raw[2] & _QR:
+    if len(raw) < HEADER.size + len(asked) or raw[:2] != question[:2] or not raw[2] & QR:
         return False
     questions = HEADER.unpack_from(raw)[_QUESTIONS]
     said = raw[HEADER.size : HEADER.size + len(asked)]
-    name = -_TYPE_AND_CLASS
+    name = -TYPE_AND_CLASS.size
     return questions == 1 and said[:name].lower() == asked[:name].lower() and said[name:] == asked[name:]
 
 
