@@ -19,7 +19,7 @@ from netorch.services.proxy.bodies import Bodies
 from netorch.services.proxy.crowd import Client
 from netorch.services.proxy.deletions import no_deletion, pieces
 from netorch.services.proxy.head import CONNECTION, Head, Header, Refusal, read_head
-from netorch.services.proxy.log import Line
+from netorch.services.proxy.log import Line, seconds_since, time_of
 from netorch.services.proxy.policies import Policies, Verdict, understood
 from netorch.services.proxy.upstream import Upstream
 from netorch.state.daemons.services.proxy import ProxyEndpoint
@@ -87,7 +87,7 @@ class Exchange:
         """Return what the access log says."""
         asked = self._asked
         return Line(
-            time=self._began.isoformat(timespec="milliseconds"),
+            time=time_of(self._began),
             vpc=self._place.endpoint.vpc,
             endpoint=self._place.endpoint.id,
             source=self._source,
@@ -100,7 +100,7 @@ class Exchange:
             resource=asked.place.arn if asked is not None else "",
             received=self._received,
             sent=self._sent,
-            seconds=round((datetime.now(UTC) - self._began).total_seconds(), 3),
+            seconds=seconds_since(self._began),
         )
 
     async def _understand(self, head: Head) -> tuple[Asked, bytearray | None]:

@@ -12,7 +12,7 @@ from aiohttp import web
 from netorch.services.proxy.bodies import Bodies
 from netorch.services.proxy.crowd import Client, Crowd
 from netorch.services.proxy.exchange import Exchange, Place
-from netorch.services.proxy.log import AccessLog, Line
+from netorch.services.proxy.log import AccessLog, Line, time_of
 from netorch.services.proxy.policies import Policies
 from netorch.services.proxy.server import Server
 from netorch.services.proxy.tunnel import Tunnel
@@ -86,7 +86,7 @@ class Front:
         """Note a request of which nothing is known but that it is none."""
         peer = request.transport.get_extra_info("peername") if request.transport is not None else None
         line = Line(
-            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            time=time_of(datetime.now(UTC)),
             vpc=self._place.endpoint.vpc,
             endpoint=self._place.endpoint.id,
             source=peer[0] if peer else "",

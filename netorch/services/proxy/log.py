@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Container, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -41,6 +42,16 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     received: int = 0  # bytes of the client's body
     sent: int = 0  # bytes of the answer's body
     seconds: float = 0.0
+
+
+def time_of(moment: datetime) -> str:
+    """Return a moment as lines say it."""
+    return moment.isoformat(timespec="milliseconds")
+
+
+def seconds_since(began: datetime) -> float:
+    """Return how long something has taken, as lines say it."""
+    return round((datetime.now(UTC) - began).total_seconds(), 3)
 
 
 class AccessLog:

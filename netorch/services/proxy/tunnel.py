@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from netorch.services.proxy import limits, proxy_protocol
 from netorch.services.proxy.crowd import Client, reset
 from netorch.services.proxy.hello import NoHello, server_name
-from netorch.services.proxy.log import AccessLog, Line
+from netorch.services.proxy.log import AccessLog, Line, seconds_since, time_of
 from netorch.services.proxy.policies import Policies
 from netorch.state.daemons.services.proxy import ProxyEndpoint
 
@@ -117,10 +117,9 @@ class Tunnel(_End):
         if self.other is not None and (now := self._policies.tunnel(self._host, self._endpoint)).refusal is not None:
             self._reason = now.reason  # it was cut because of this
         super().connection_lost(exc)
-        seconds = round((datetime.now(UTC) - self._began).total_seconds(), 3)
         self._log.write(
             Line(
-                time=self._began.isoformat(timespec="milliseconds"),
+                time=time_of(self._began),
                 vpc=self._endpoint.vpc,
                 endpoint=self._endpoint.id,
                 source=self._source[0],
@@ -130,7 +129,7 @@ class Tunnel(_End):
                 host=self._host,
                 received=self.count,
                 sent=sent,
-                seconds=seconds,
+                seconds=seconds_since(self._began),
             )
         )
 
