@@ -29,7 +29,7 @@ from edges.cable import MEANT, NEAR_MAC, refused, seated
 from edges.skeleton import passes
 from netorch.compiler.base import Gateway, HostView, VpcPart, VpcView
 from netorch.compiler.private import LocalTunnel, LocalVif
-from netorch.model.addr import BITS, Prefix, parse_prefix
+from netorch.model.addr import BITS, Prefix, disjoint, parse_prefix
 from netorch.model.eni import Role
 from netorch.model.mapping import Reach
 from netorch.model.outside.vpn import inside_ends
@@ -115,7 +115,7 @@ def _gate(view: VpcView) -> Iterator[KernelObject]:
     sources = f"{name}.4"
     rules = (f"ip saddr @{sources} goto inward", "goto drop_unreached")
     inside = [*_own(view), *active_aliases(view.of(PeeringConnection))]
-    known = _disjoint([*reached, *(parse_prefix(f"{_far(end)}/32") for end in ends)])
+    known = disjoint([*reached, *(parse_prefix(f"{_far(end)}/32") for end in ends)])
     elements = [each for prefix in known for each in _without(prefix, inside)]
     held = ChainSet(name=sources, spec="type ipv4_addr; flags interval", elements=tuple(map(_element, elements)))
     yield NftChain(vni=view.vni, name=name, rules=rules, sets=(held,))
@@ -152,15 +152,6 @@ def _far(end: LocalTunnel | LocalVif) -> str:
 
 def _own(view: VpcView) -> list[Prefix]:
     return sorted(prefix for prefix in ranges_of(view.vpc) if prefix.version == 4)
-
-
-def _disjoint(prefixes: Iterable[Prefix]) -> list[Prefix]:
-    """Return prefixes without those inside another one."""
-    kept: list[Prefix] = []
-    for prefix in sorted(prefixes):  # one around others comes before them
-        if not kept or not kept[-1].contains(prefix):
-            kept.append(prefix)
-    return kept
 
 
 def _without(prefix: Prefix, holes: Iterable[Prefix]) -> Iterator[Prefix]:

@@ -40,7 +40,7 @@ from netorch.compiler.base import (
 )
 from netorch.compiler.interface_endpoint import EndpointEnd
 from netorch.compiler.nat import Nat
-from netorch.model.addr import Prefix, parse_prefix
+from netorch.model.addr import Prefix, disjoint, parse_prefix
 from netorch.model.eni import NetworkInterface, Role
 from netorch.model.mapping import GatewayMapping, Mapping, MoveDirection
 from netorch.model.outside.gateway import NatGateway
@@ -88,7 +88,7 @@ def _speakers(view: VpcView) -> Iterator[KernelObject]:
     gateways = (gateway for gateway in view.of(Gateway) if gateway.kind is not TargetKind.PEERING)
     edges = {seat.vtep for gateway in gateways for seat in gateway.seats if seat.host != me} - of_any
     if edges:
-        chain = nftgen.outside_chain(view.vni, _merged([*inside, *(prefix for found in aliases.values() for prefix in found)]))
+        chain = nftgen.outside_chain(view.vni, disjoint([*inside, *(prefix for found in aliases.values() for prefix in found)]))
         yield chain
         yield from (nftgen.speaker(vtep, view.vni, chain.name) for vtep in sorted(edges - mapped.keys()))
     for vtep, found in sorted(mapped.items()):
@@ -104,7 +104,7 @@ def _aliases(view: VpcView) -> dict[str, list[Prefix]]:
         for seat in connection.seats if connection.gateway is not None else ():
             if seat.host != view.host.host.name:
                 found.setdefault(seat.vtep, []).append(parse_prefix(connection.peer.alias))
-    return {vtep: _merged(prefixes) for vtep, prefixes in found.items()}
+    return {vtep: disjoint(prefixes) for vtep, prefixes in found.items()}
 
 
 def _translators(view: VpcView) -> Iterator[KernelObject]:
@@ -127,13 +127,7 @@ def _in_the_name(view: VpcView, gateway: Gateway, addresses: Iterable[str]) -> I
 
 def _inside(view: VpcView) -> list[Prefix]:
     """Return the ranges of the VPC and of its active peers, without those that another one holds."""
-    return _merged([*ranges_of(view.vpc), *(prefix for peer in view.of(Peer) for prefix in peer.ranges)])
-
-
-def _merged(prefixes: Iterable[Prefix]) -> list[Prefix]:
-    """Return prefixes in order, without those that another one holds."""
-    found = set(prefixes)
-    return [prefix for prefix in sorted(found) if not any(other != prefix and other.contains(prefix) for other in found)]
+    return disjoint([*ranges_of(view.vpc), *(prefix for peer in view.of(Peer) for prefix in peer.ranges)])
 
 
 def _senders(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:

@@ -122,6 +122,15 @@ def parse_prefix(text: str, *, strict: bool = True) -> Prefix:
     return Prefix(version, network, length)
 
 
+def disjoint(prefixes: Iterable[Prefix]) -> list[Prefix]:
+    """Return prefixes in order, without those inside another one."""
+    kept: list[Prefix] = []
+    for prefix in sorted(prefixes):  # one around others comes before them
+        if not kept or not kept[-1].contains(prefix):
+            kept.append(prefix)
+    return kept
+
+
 def first_overlaps(prefixes: Iterable[tuple[Prefix, Label]]) -> Iterator[tuple[Label, Label]]:
     """Yield the labels of each prefix that overlaps one before it in address order, with that one's label.
 
