@@ -34,22 +34,34 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from edges.cable import refused
-from edges.nat import PORTS, ROUTER, SEED, block, border, elements
 from edges.skeleton import passes
-from edges.tracking import NO_NEW_PARTS, NO_NEW_RULES
-from netorch.compiler.base import PORT_MAC, HostView, Identity, LocalTable, MappingPart, Part, VpcPart, VpcView
+from edges.tracking import (
+    NO_NEW_PARTS,
+    NO_NEW_RULES,
+    PORTS,
+    ROUTER,
+    SEED,
+    Port,
+    block,
+    border,
+    drop_chains,
+    elements,
+    inside_objects,
+    port_objects,
+)
+from netorch.compiler.base import HostView, Identity, LocalTable, MappingPart, Part, VpcPart, VpcView
 from netorch.compiler.interface_endpoint import BACK, FRONT, Backend, EndpointEnd
 from netorch.model.eni import Role
 from netorch.model.mapping import Mapping
 from netorch.model.security import TCP, Direction, NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.services.endpoint_service import EndpointConnection, EndpointService, ServicePort
 from netorch.model.vpc import Vpc
-from netorch.state.base import OVERLAY, KernelObject
-from netorch.state.l3 import MAIN_TABLE, Neighbour, Route, Rule
-from netorch.state.link import LOOPBACK, AdminUp, CableEnd, Settings
+from netorch.state.base import KernelObject
+from netorch.state.l3 import MAIN_TABLE, Route, Rule
+from netorch.state.link import LOOPBACK, AdminUp
 from netorch.state.netns import Namespace
-from netorch.state.nft import DROPPED_ESTABLISHED, DROPPED_REPLY, VPC_DROP_SETS, NftElement, NftTable, vpc_drop_chain
-from netorch.state.sysctls import PORT_V4, device_sysctls, namespace_sysctls
+from netorch.state.nft import VPC_DROP_SETS, NftElement, NftTable
+from netorch.state.sysctls import namespace_sysctls
 from policy.borders import acl_of
 from policy.groups import GroupRules, first_packet_chain
 from policy.identities import identity_map, identity_number, own_numbers
@@ -130,14 +142,7 @@ chain output {
 }
 """.replace("NO_NEW_PARTS", NO_NEW_PARTS).replace("NO_NEW_RULES", NO_NEW_RULES.replace("ct zone", "ct reply zone"))
 
-# As those of NAT gateways (edges.nat).
-_MARKED: Final = (
-    "meta mark set 0x0",
-    f"ct status confirmed meta mark set {DROPPED_ESTABLISHED:#x}",
-    f"ct direction reply meta mark set {DROPPED_ESTABLISHED | DROPPED_REPLY:#x}",
-)
-_REASONS: Final = ("sg_ingress", "acl_ingress", "acl_egress", "no_service", "unasked")
-_DROP_CHAINS: Final = "\n".join(vpc_drop_chain(reason, *_MARKED) for reason in _REASONS)
+_DROP_CHAINS: Final = drop_chains("sg_ingress", "acl_ingress", "acl_egress", "no_service", "unasked")
 
 
 def endpoint_table(view: VpcView, end: EndpointEnd, back: Backend) -> NftTable:
@@ -238,10 +243,7 @@ def _namespace(view: VpcView, end: EndpointEnd, back: Backend) -> Iterator[Kerne
     yield endpoint_table(view, end, back)
     yield AdminUp(netns=netns, vni=vni, ifname=LOOPBACK)
     for ifname, mac, port in ((FRONT, end.mac, end.port), (BACK, back.mac, back.port)):
-        yield CableEnd(netns=netns, vni=vni, ifname=ifname, lladdr=mac, mtu=view.mtu, vrf="", peer=port, peer_netns=OVERLAY)
-        yield Settings(netns=netns, vni=vni, ifname=ifname)
-        yield AdminUp(netns=netns, vni=vni, ifname=ifname)
-        yield Neighbour(netns=netns, vni=vni, ifname=ifname, dst=ROUTER, lladdr=PORT_MAC)
+        yield from inside_objects(view, netns, ifname, mac, port)
     # What comes by the front leaves by the back. All else by the front, resets of the namespace's own among it.
     yield Rule(netns=netns, vni=vni, version=4, priority=_BACK_PRIORITY, table=_BACK_TABLE, iif=FRONT)
     for table, ifname in ((_BACK_TABLE, BACK), (MAIN_TABLE, FRONT)):
@@ -250,19 +252,11 @@ def _namespace(view: VpcView, end: EndpointEnd, back: Backend) -> Iterator[Kerne
 
 def _port(view: VpcView, end: EndpointEnd) -> Iterator[KernelObject]:
     """Yield a port of a connection, in the VRF of its subnet's route table, and the ways to it."""
-    vni, port = view.vni, end.port
-    vrf = view.vrf_of(end.subnet)
-    yield CableEnd(vni=vni, ifname=port, lladdr=PORT_MAC, mtu=view.mtu, vrf=vrf, peer=end.inside, peer_netns=end.connection)
-    yield from device_sysctls(PORT_V4, port, vni)  # as of every port
-    yield Settings(vni=vni, ifname=port)
-    yield AdminUp(vni=vni, ifname=port)
+    port = Port(end.port, end.connection, end.inside, end.mac, end.subnet, end.addresses, end.gateway)
+    yield from port_objects(view, port)
     yield from refused(view, end.mac)
-    for address in end.addresses:
-        yield Neighbour(vni=vni, ifname=port, dst=address, lladdr=end.mac)
-        for table in view.tables_to(address) if end.is_used_at(view.host.host.name) else ():
-            yield Route(vni=vni, table=table, dst=f"{address}/32", ifname=port)
-    yield passes(port, view.vxlan, vni)
-    yield passes(view.vxlan, port, vni)
+    yield passes(port.name, view.vxlan, view.vni)
+    yield passes(view.vxlan, port.name, view.vni)
 
 
 def _identity_of(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:

@@ -30,13 +30,25 @@ one table: a changed ACL replaces all of it at once, and connections are not in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from edges.cable import redirected
 from edges.skeleton import passes
-from edges.tracking import NO_NEW_PARTS, NO_NEW_RULES
-from netorch.compiler.base import PORT_MAC, Gateway, HostView, LocalTable, Part, VpcPart, VpcView
+from edges.tracking import (
+    NO_NEW_PARTS,
+    NO_NEW_RULES,
+    PORTS,
+    ROUTER,
+    SEED,
+    Port,
+    block,
+    border,
+    drop_chains,
+    inside_objects,
+    port_objects,
+)
+from netorch.compiler.base import Gateway, HostView, LocalTable, Part, VpcPart, VpcView
 from netorch.compiler.nat import Nat
 from netorch.model.eni import Role
 from netorch.model.ids import port_name
@@ -45,21 +57,16 @@ from netorch.model.routing.next_hop import gateway_mac
 from netorch.model.routing.target import TargetKind
 from netorch.model.security import Direction, NetworkAcl
 from netorch.model.vpc import Subnet, Vpc
-from netorch.state.base import OVERLAY, KernelObject
-from netorch.state.l3 import MAIN_TABLE, Address, Neighbour, Route
-from netorch.state.link import LOOPBACK, AdminUp, CableEnd, Settings
+from netorch.state.base import KernelObject
+from netorch.state.l3 import MAIN_TABLE, Address, Route
+from netorch.state.link import LOOPBACK, AdminUp
 from netorch.state.names import outside_cable
 from netorch.state.netns import Namespace
-from netorch.state.nft import DROPPED_ESTABLISHED, DROPPED_REPLY, VPC_DROP_SETS, ChainSet, NftTable, vpc_drop_chain
-from netorch.state.sysctls import PORT_V4, device_sysctls, namespace_sysctls
-from policy.acl import acl_chain, allows_everything
+from netorch.state.nft import VPC_DROP_SETS, NftTable
+from netorch.state.sysctls import namespace_sysctls
 from policy.borders import acl_of
 
 INSIDE: Final = "eth0"  # the gateway's end of its port's cable
-ROUTER: Final = "192.0.0.8"  # what stands for the VPC's router there, never on a wire: RFC 7335 section 6
-# EC2 has 55,000 for each destination. Below 4790 are those of VXLAN and of IPsec, which no connection must have.
-PORTS: Final = "4790-65535"
-SEED: Final = 1  # of the hash that chooses among a gateway's addresses: both edges choose alike
 
 _TABLE: Final = """
 NO_NEW_PARTS
@@ -133,15 +140,7 @@ chain input {
 }
 """.replace("NO_NEW_PARTS", NO_NEW_PARTS).replace("NO_NEW_RULES", NO_NEW_RULES)
 
-# Dropped packets for flow logs (netorch.agent.flowlog): whether connection tracking has counted them, and in which direction.
-_MARKED: Final = (
-    "meta mark set 0x0",
-    f"ct status confirmed meta mark set {DROPPED_ESTABLISHED:#x}",
-    f"ct direction reply meta mark set {DROPPED_ESTABLISHED | DROPPED_REPLY:#x}",
-)
-_DROP_CHAINS: Final = "\n".join(
-    vpc_drop_chain(reason, *_MARKED) for reason in ("acl_ingress", "acl_egress", "protocol", "to_gateway")
-)
+_DROP_CHAINS: Final = drop_chains("acl_ingress", "acl_egress", "protocol", "to_gateway")
 
 
 def gateway_table(
@@ -167,30 +166,6 @@ def _translation(addresses: Sequence[str], ports: str) -> tuple[list[str], list[
     return chains, [f"{hashed} {place} goto address_{place}" for place in range(len(each))]
 
 
-def border(name: str, ifname: str, subnet: Subnet, acl: NetworkAcl, direction: Direction) -> tuple[str, str]:
-    """Return the ACL's chain and sets for one direction, and the rule that leads there; nothing for an ACL without limits.
-
-    `ifname` is the device in the gateway's namespace that is in the subnet, where there are several.
-    """
-    if allows_everything(acl, direction):
-        return "", ""
-    far, by = ("daddr", "oifname") if direction is Direction.EGRESS else ("saddr", "iifname")
-    chain = acl_chain(f"{name}_{direction.value}_rules", acl, direction)
-    sets = [block("set", held.name, [*held.spec.split("; "), elements(held)]) for held in chain.sets]
-    device = f'{by} "{ifname}" ' if ifname else ""
-    return "\n".join((*sets, block("chain", chain.name, chain.rules))), f"{device}ip {far} != {subnet.cidr} jump {chain.name}"
-
-
-def elements(held: ChainSet) -> str:
-    """Return the line of a set's elements in the text of a table."""
-    return f"elements = {{ {', '.join(held.elements)} }}"
-
-
-def block(kind: str, name: str, lines: Iterable[str]) -> str:
-    """Return a set or chain in the text of a table."""
-    return "\n    ".join((f"{kind} {name} {{", *lines)) + "\n}"
-
-
 def _nats(view: VpcView) -> Iterator[KernelObject]:
     """Yield the NAT gateways of the VPC that have a seat on this host."""
     for nat in view.of(Nat):
@@ -206,38 +181,17 @@ def _namespace(view: VpcView, nat: Nat) -> Iterator[KernelObject]:
     yield from namespace_sysctls(netns)
     yield gateway_table(netns, vni, nat.beginning, nat.subnet, acl_of(view, nat.subnet))
     yield AdminUp(netns=netns, vni=vni, ifname=LOOPBACK)
-    yield CableEnd(
-        netns=netns,
-        vni=vni,
-        ifname=INSIDE,
-        lladdr=gateway_mac(nat.id),
-        mtu=view.mtu,
-        vrf="",
-        peer=port_name(nat.eni.id),
-        peer_netns=OVERLAY,
-    )
-    yield Settings(netns=netns, vni=vni, ifname=INSIDE)
+    yield from inside_objects(view, netns, INSIDE, gateway_mac(nat.id), port_name(nat.eni.id))
     for address in nat.addresses:
         yield Address(netns=netns, vni=vni, ifname=INSIDE, address=f"{address}/32")
-    yield AdminUp(netns=netns, vni=vni, ifname=INSIDE)
-    yield Neighbour(netns=netns, vni=vni, ifname=INSIDE, dst=ROUTER, lladdr=PORT_MAC)
     yield Route(netns=netns, vni=vni, table=MAIN_TABLE, dst="0.0.0.0/0", via=ROUTER, ifname=INSIDE)
 
 
 def _port(view: VpcView, nat: Nat) -> Iterator[KernelObject]:
     """Yield the gateway's port, in the VRF of its subnet's route table, and the ways to it."""
     vni, port, mac = view.vni, port_name(nat.eni.id), gateway_mac(nat.id)
-    vrf = view.vrf_of(nat.subnet)
-    yield CableEnd(vni=vni, ifname=port, lladdr=PORT_MAC, mtu=view.mtu, vrf=vrf, peer=INSIDE, peer_netns=nat.id)
-    yield from device_sysctls(PORT_V4, port, vni)  # as of every port
-    yield Settings(vni=vni, ifname=port)
-    yield AdminUp(vni=vni, ifname=port)
-    for address in nat.addresses:
-        yield Neighbour(vni=vni, ifname=port, dst=address, lladdr=mac)
+    yield from port_objects(view, Port(port, nat.id, INSIDE, mac, nat.subnet, nat.addresses, nat.gateway))
     yield from redirected(view, mac, port)
-    for address in nat.addresses if nat.is_used_at(view.host.host.name) else ():
-        for table in view.tables_to(address):
-            yield Route(vni=vni, table=table, dst=f"{address}/32", ifname=port)
     for other in (view.vxlan, *_outside_cables(view)):
         yield passes(port, other, vni)
         yield passes(other, port, vni)

@@ -1,4 +1,4 @@
-"""What the tables of all gateways have in common that track connections: there are times when none begins.
+"""What gateways have in common that track connections, each in a namespace of its own. There are times when none begins:
 
     over_allowance    the VPC holds too many (netorch.agent.tasks.allowance)
     handing_over      they are handed over to another edge (netorch.agent.tasks.handover)
@@ -10,9 +10,23 @@ up.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
 
-from netorch.state.nft import HANDING_OVER, OVER_ALLOWANCE
+from netorch.compiler.base import PORT_MAC, Gateway, VpcView
+from netorch.model.security import Direction, NetworkAcl
+from netorch.model.vpc import Subnet
+from netorch.state.base import OVERLAY, KernelObject
+from netorch.state.l3 import Neighbour, Route
+from netorch.state.link import AdminUp, CableEnd, Settings
+from netorch.state.nft import DROPPED_ESTABLISHED, DROPPED_REPLY, HANDING_OVER, OVER_ALLOWANCE, ChainSet, vpc_drop_chain
+from netorch.state.sysctls import PORT_V4, device_sysctls
+from policy.acl import acl_chain, allows_everything
+
+ROUTER: Final = "192.0.0.8"  # what stands for the VPC's router in a namespace, never on a wire: RFC 7335 section 6
+# EC2 has 55,000 for each destination. Below 4790 are those of VXLAN and of IPsec, which no connection must have.
+PORTS: Final = "4790-65535"
+SEED: Final = 1  # of the hash that chooses among addresses: both edges choose alike
 
 _COUNTER_OF: Final = {OVER_ALLOWANCE: "allowance", HANDING_OVER: "handing_over"}
 _PARTS: Final = """set {name} {{
@@ -27,3 +41,73 @@ NO_NEW_PARTS: Final = "\n".join(_PARTS.format(name=name, counter=counter) for na
 NO_NEW_RULES: Final = "\n    ".join(
     f'ct state new ct zone @{name} counter name "{counter}" drop' for name, counter in _COUNTER_OF.items()
 )
+# Dropped packets for flow logs (netorch.agent.flowlog): whether connection tracking has counted them, and in which direction.
+_MARKED: Final = (
+    "meta mark set 0x0",
+    f"ct status confirmed meta mark set {DROPPED_ESTABLISHED:#x}",
+    f"ct direction reply meta mark set {DROPPED_ESTABLISHED | DROPPED_REPLY:#x}",
+)
+
+
+def drop_chains(*reasons: str) -> str:
+    """Return the chains that drop for these reasons, in the text of a table."""
+    return "\n".join(vpc_drop_chain(reason, *_MARKED) for reason in reasons)
+
+
+def border(name: str, ifname: str, subnet: Subnet, acl: NetworkAcl, direction: Direction) -> tuple[str, str]:
+    """Return the ACL's chain and sets for one direction, and the rule that leads there; nothing for an ACL without limits.
+
+    `ifname` is the device in the gateway's namespace that is in the subnet, where there are several.
+    """
+    if allows_everything(acl, direction):
+        return "", ""
+    far, by = ("daddr", "oifname") if direction is Direction.EGRESS else ("saddr", "iifname")
+    chain = acl_chain(f"{name}_{direction.value}_rules", acl, direction)
+    sets = [block("set", held.name, [*held.spec.split("; "), elements(held)]) for held in chain.sets]
+    device = f'{by} "{ifname}" ' if ifname else ""
+    return "\n".join((*sets, block("chain", chain.name, chain.rules))), f"{device}ip {far} != {subnet.cidr} jump {chain.name}"
+
+
+def elements(held: ChainSet) -> str:
+    """Return the line of a set's elements in the text of a table."""
+    return f"elements = {{ {', '.join(held.elements)} }}"
+
+
+def block(kind: str, name: str, lines: Iterable[str]) -> str:
+    """Return a set or chain in the text of a table."""
+    return "\n    ".join((f"{kind} {name} {{", *lines)) + "\n}"
+
+
+class Port(NamedTuple):
+    """A port by which a gateway's namespace is in a subnet."""
+
+    name: str  # of the overlay's end of its cable
+    netns: str  # the label of the namespace
+    inside: str  # the name of the end there
+    mac: str  # of that end
+    subnet: Subnet
+    addresses: tuple[str, ...]
+    gateway: Gateway
+
+
+def inside_objects(view: VpcView, netns: str, ifname: str, mac: str, port: str) -> Iterator[KernelObject]:
+    """Yield the end of a port's cable in a gateway's namespace, with the VPC's router behind it."""
+    vni = view.vni
+    yield CableEnd(netns=netns, vni=vni, ifname=ifname, lladdr=mac, mtu=view.mtu, vrf="", peer=port, peer_netns=OVERLAY)
+    yield Settings(netns=netns, vni=vni, ifname=ifname)
+    yield AdminUp(netns=netns, vni=vni, ifname=ifname)
+    yield Neighbour(netns=netns, vni=vni, ifname=ifname, dst=ROUTER, lladdr=PORT_MAC)
+
+
+def port_objects(view: VpcView, port: Port) -> Iterator[KernelObject]:
+    """Yield a port, in the VRF of its subnet's route table, and the ways to its addresses where the host is the one in use."""
+    vni, ifname, vrf = view.vni, port.name, view.vrf_of(port.subnet)
+    yield CableEnd(vni=vni, ifname=ifname, lladdr=PORT_MAC, mtu=view.mtu, vrf=vrf, peer=port.inside, peer_netns=port.netns)
+    yield from device_sysctls(PORT_V4, ifname, vni)  # as of every port
+    yield Settings(vni=vni, ifname=ifname)
+    yield AdminUp(vni=vni, ifname=ifname)
+    is_used = port.gateway.seat.host == view.host.host.name
+    for address in port.addresses:
+        yield Neighbour(vni=vni, ifname=ifname, dst=address, lladdr=port.mac)
+        for table in view.tables_to(address) if is_used else ():
+            yield Route(vni=vni, table=table, dst=f"{address}/32", ifname=ifname)

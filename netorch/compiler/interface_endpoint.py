@@ -41,10 +41,6 @@ class EndpointEnd(msgspec.Struct, frozen=True, kw_only=True):
         """Return the name of the end of its cable in the overlay."""
         return port_name(self.eni)
 
-    def is_used_at(self, host: str) -> bool:
-        """Return whether a host takes itself for the seat that packets go to."""
-        return self.gateway.seat.host == host
-
 
 class Backend(msgspec.Struct, frozen=True, kw_only=True):
     """What is behind an endpoint: what its edges need to know of the provider's VPC."""

@@ -43,10 +43,6 @@ class Nat(msgspec.Struct, frozen=True, kw_only=True):
         """Return those in whose name connections begin. The primary one never drains."""
         return tuple(address for address in self.addresses if address not in self.draining)
 
-    def is_used_at(self, host: str) -> bool:
-        """Return whether a host takes itself for the seat that packets go to."""
-        return self.gateway.seat.host == host
-
 
 def _ways(view: VpcView) -> Iterator[KernelObject]:
     """Yield the ways to the private addresses of each NAT gateway that is on another host."""

@@ -13,6 +13,7 @@ from typing import Final
 import pytest
 
 import edges.nat
+from edges.tracking import SEED
 from netorch.agent.tasks.rounds import ROUND_S
 from netorch.control.actions.outside.addresses import allocate_address
 from netorch.control.actions.outside.nat_addresses import associate_nat_gateway_address, disassociate_nat_gateway_address
@@ -77,7 +78,7 @@ def test_connections_leave_by_all_addresses_and_those_of_two_ends_by_one(outskir
                     assert 50000 <= port < 50000 + PORTS
                     seen.setdefault((place, address), set()).add(public)
     expected = {
-        (place, address): {PUBLIC[jhash([number_of(CLIENTS[place]), number_of(address)], len(PUBLIC), edges.nat.SEED)]}
+        (place, address): {PUBLIC[jhash([number_of(CLIENTS[place]), number_of(address)], len(PUBLIC), SEED)]}
         for place, address in seen
     }
     assert seen == expected  # so a trace foretells it
@@ -89,7 +90,7 @@ def test_each_address_has_all_ports_for_one_destination(outskirts: Outskirts) ->
     server_address = next(
         address
         for address in SERVERS
-        if len({jhash([number_of(client), number_of(address)], 3, edges.nat.SEED) for client in CLIENTS.values()}) == 2
+        if len({jhash([number_of(client), number_of(address)], 3, SEED) for client in CLIENTS.values()}) == 2
     )
     reader = outskirts.world.reader("e1")
     reader.dump(frozenset({Namespace.kind}))
@@ -129,7 +130,7 @@ def all_published(outskirts: Outskirts) -> PublicUse:
 
 def test_packets_and_bytes_of_each_elastic_ip_are_counted(outskirts: Outskirts) -> None:
     store, vni, headers = outskirts.world.store, outskirts.world.vpc("a").vni, 28
-    address = next(each for each in SERVERS if jhash([number_of("10.0.1.5"), number_of(each)], 3, edges.nat.SEED) == 1)
+    address = next(each for each in SERVERS if jhash([number_of("10.0.1.5"), number_of(each)], 3, SEED) == 1)
     before = all_published(outskirts)
     with udp_socket(INTERNET, (address, 7400)) as server, udp_socket(outskirts.place("a/one")) as client:
         for _ in range(3):
