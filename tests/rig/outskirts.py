@@ -21,6 +21,7 @@ import msgspec
 from pyroute2 import IPRoute
 from pyroute2.netlink.rtnl.ifaddrmsg import IFA_F_NODAD
 
+from netorch.control.actions.endpoints.gateway import create_gateway_endpoint
 from netorch.drivers import netns
 from netorch.drivers.probe.echo import Answer, Probe, ask
 from netorch.lab.wiring import in_node
@@ -28,6 +29,7 @@ from netorch.model.addr import version_of
 from netorch.model.eni import Host, Placement, Role, Uplink
 from netorch.model.ids import make_id
 from netorch.model.mapping import PublicMapping
+from netorch.model.outside.endpoint import VpcEndpoint
 from netorch.model.outside.public import AddressPool
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.vpc import RouteTable, Subnet, VpcRoute
@@ -128,6 +130,11 @@ class Outskirts:
         assert world.agent(edge).reconciler.writes == 0
         assert world.agent(edge).reconciler.problems == {}
 
+    def pair_up(self) -> None:
+        """Give both edges their places in the pair, as control does: what it makes on a pair is seated there."""
+        for place, edge in enumerate(EDGES):
+            self.put(keys.pair_place("west", place), encode(edge))
+
     def seat(self, name: str, table: str = "") -> None:
         """Give a VPC an internet gateway on both edges, to which its main table leads, or another one."""
         vni = self.world.vpc(name).vni
@@ -148,6 +155,13 @@ class Outskirts:
         vni = self.world.vpc(name).vni
         seat_egress_only(self.world.store, vni, self._vteps())
         self.lead(name, egress_only_of(vni), "", "::/0")
+
+    def make_endpoint(self, name: str, service: str, policy: str = "") -> VpcEndpoint:
+        """Give a VPC a gateway endpoint of a service, to which its main table leads; the edges have places in the pair."""
+        world, records = self.world, self.world.vpc(name)
+        main = [table.id for table in records.each(RouteTable) if table.main]
+        vpc_id = records.vpc.record.id
+        return create_gateway_endpoint(world.store, world.caller, vpc_id, service, route_tables=main, policy=policy)
 
     def lead(self, name: str, target: str, table: str = "", *destinations: str) -> None:
         """Let the main route table of a VPC, or another one, lead to a target: what is named, or everything."""

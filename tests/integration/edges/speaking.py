@@ -26,9 +26,9 @@ class Speaking:
     def __init__(self, outskirts: Outskirts, directory: Path) -> None:
         self.outskirts = outskirts
         self.world = outskirts.world
-        for place, edge in enumerate(EDGES):
+        for edge in EDGES:
             self._let_speak(edge)
-            outskirts.put(keys.pair_place("west", place), encode(edge))
+        outskirts.pair_up()
         with outskirts.rtnl(BORDER) as ipr:
             for pool in (POOL, POOL6):
                 ipr.route("del", dst=pool)

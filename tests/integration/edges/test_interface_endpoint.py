@@ -17,7 +17,6 @@ from netorch.model.security import TCP, UDP, SecurityGroup
 from netorch.model.services.endpoint_service import EndpointConnection, EndpointService, ServicePort, connection_of
 from netorch.model.vpc import Subnet
 from netorch.records import keys
-from netorch.records.codec import encode
 from netorch.records.read import get
 from netorch.state.owner import netns_name
 from netorch.store.base import Delete
@@ -58,8 +57,7 @@ class Linked:
     def __init__(self, outskirts: Outskirts) -> None:
         self.outskirts = outskirts
         self.world = outskirts.world
-        for place, edge in enumerate(EDGES):
-            outskirts.put(keys.pair_place("west", place), encode(edge))
+        outskirts.pair_up()
         self.world.start_agents()
         groups = {"p": "open", "a": "clients", "b": "clients"}
         self.world.apply("vpcs:" + "".join(VPC.format(name=name, group=group) for name, group in groups.items()))

@@ -8,12 +8,10 @@ from netorch.control.actions.outside.drains import drain_host, undrain_host
 from netorch.control.actions.outside.edges import update_edge
 from netorch.control.base.edge_users import users_of
 from netorch.errors import ApiError
-from netorch.records import keys
-from netorch.records.codec import encode
 from netorch.state.base import OUTSIDE
 from netorch.state.owner import netns_name
 from tests.integration.edges.conftest import PUBLIC
-from tests.rig.outskirts import BORDER, EDGES, INTERNET, POOL, SERVER, UPLINKS, Outskirts
+from tests.rig.outskirts import BORDER, INTERNET, POOL, SERVER, UPLINKS, Outskirts
 from tests.rig.world import wait_for
 
 pytestmark = pytest.mark.root
@@ -44,8 +42,7 @@ def devices(outskirts: Outskirts, name: str) -> set[str]:
 
 def test_a_drained_edge_gets_a_vlan_subinterface_and_gives_its_old_uplink_back(outskirts: Outskirts) -> None:
     world = outskirts.world
-    for place, edge in enumerate(EDGES):
-        outskirts.put(keys.pair_place("west", place), encode(edge))
+    outskirts.pair_up()
     lay_trunk(outskirts)
     new = f"{TRUNK}.{VLAN},{ADDRESS}/24,{ROUTER}"
     with pytest.raises(ApiError, match="drain it first"):

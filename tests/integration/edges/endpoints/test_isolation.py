@@ -16,17 +16,12 @@ import pytest
 
 from edges.skeleton import BEGINNINGS
 from netorch.compiler.base import router_mac
-from netorch.control.actions.endpoints.gateway import create_gateway_endpoint
 from netorch.control.actions.endpoints.services import create_service
-from netorch.drivers.linux import LinuxKernel
 from netorch.drivers.probe.echo import checksum
 from netorch.lab.wiring import in_node
 from netorch.model.addr import packed
-from netorch.model.outside.endpoint import VpcEndpoint
 from netorch.model.routing.next_hop import gateway_mac
-from netorch.model.vpc import RouteTable
 from netorch.records import keys
-from netorch.records.codec import encode
 from netorch.state.names import vrf_name
 from netorch.state.owner import overlay_netns
 from netorch.store.base import Delete
@@ -97,14 +92,9 @@ class Scene:
 
     def __init__(self, outskirts: Outskirts) -> None:
         self.outskirts, world = outskirts, outskirts.world
-        for place, edge in enumerate(EDGES):
-            outskirts.put(keys.pair_place("west", place), encode(edge))
+        outskirts.pair_up()
         create_service(world.store, world.caller, name="s3", prefixes=["198.18.200.0/24"], upstream="http://203.0.113.10:9000")
-        self.endpoints: dict[str, VpcEndpoint] = {}
-        for name in "ab":
-            table = next(table for table in world.vpc(name).each(RouteTable) if table.main)
-            vpc = world.vpc(name).vpc.record.id
-            self.endpoints[name] = create_gateway_endpoint(world.store, world.caller, vpc, "s3", route_tables=[table.id])
+        self.endpoints = {name: outskirts.make_endpoint(name, "s3") for name in "ab"}
         world.store.txn((), [Delete(keys.service("s3"))])  # so that the proxy, which others test, does not listen
         outskirts.settle()
         self.answering = [
@@ -119,14 +109,9 @@ class Scene:
         """Return a connection of an instance with the service. Raises OSError."""
         return connected(self.outskirts.place(name), (SERVICE, port), timeout_s=timeout_s)
 
-    def counters(self, edge: str) -> dict[str, int]:
-        with in_node(edge):
-            kernel = LinuxKernel(edge)
-        try:
-            kernel.dump()
-            return kernel.counters()
-        finally:
-            kernel.close()
+    def dropped(self, edge: str, reason: str) -> int:
+        """Return how many packets an edge has dropped for a reason."""
+        return self.outskirts.world.counters(edge).get(reason, 0)
 
     def send(self, edge: str, name: str, packet: bytes, *, sender: str = "hv1") -> None:
         """Let a host send a packet to the MAC of a VPC's endpoint."""
@@ -178,13 +163,13 @@ def test_nobody_else_and_nothing_else_is_answered(scene: Scene, name: str, port:
 
 def test_an_endpoint_leads_nowhere_but_to_its_service(scene: Scene) -> None:
     place = scene.outskirts.place("a/two")
-    before = {edge: scene.counters(edge).get("no_gateway", 0) for edge in EDGES}
+    before = {edge: scene.dropped(edge, "no_gateway") for edge in EDGES}
     with PacketListener(BORDER, "to-e1") as one, PacketListener(BORDER, "to-e2") as two, PacketListener(place) as inside:
         for edge in EDGES:
             for target in (SERVER, "10.0.1.6", scene.outskirts.world.hosts["hv2"].vtep, "198.18.201.1"):
                 scene.send(edge, "a", udp("10.0.1.5", target, b"by the endpoint"))
         wait_for(
-            lambda: all(scene.counters(edge).get("no_gateway", 0) > before[edge] for edge in EDGES),
+            lambda: all(scene.dropped(edge, "no_gateway") > before[edge] for edge in EDGES),
             "what is for another instance to be dropped",
         )
         assert not any(listener.heard(b"by the endpoint") for listener in (one, two, inside))
@@ -199,11 +184,11 @@ def _syn(source: str, port: int) -> bytes:
 
 
 def test_who_may_not_speak_as_an_instance_is_not_answered_as_one(scene: Scene) -> None:
-    before = scene.counters("e1").get("unverified", 0)
+    before = scene.dropped("e1", "unverified")
     with PacketListener(scene.outskirts.place("a/one")) as listener:
         for sender in ("hv2", "e2"):
             scene.send("e1", "a", _syn("10.0.1.5", 4242), sender=sender)
-        wait_for(lambda: scene.counters("e1").get("unverified", 0) >= before + 2, "both to be dropped")
+        wait_for(lambda: scene.dropped("e1", "unverified") >= before + 2, "both to be dropped")
         assert not listener.heard(struct.pack("!HH", 80, 4242))
         scene.send("e1", "a", _syn("10.0.1.5", 4243))
         wait_for(lambda: listener.heard(struct.pack("!HH", 80, 4243)), "the answer to the instance's own host")

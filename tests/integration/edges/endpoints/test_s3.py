@@ -15,15 +15,10 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
 from netorch.control.actions.endpoints.buckets import put_bucket_policy
-from netorch.control.actions.endpoints.gateway import create_gateway_endpoint
 from netorch.control.actions.endpoints.services import create_service
 from netorch.drivers.services.control import Control, ServicesError
 from netorch.drivers.services.driver import services_directory
 from netorch.lab.wiring import in_node
-from netorch.model.outside.endpoint import VpcEndpoint
-from netorch.model.vpc import RouteTable
-from netorch.records import keys
-from netorch.records.codec import encode
 from netorch.state.base import OUTSIDE
 from tests.integration.services.proxy.stand import document
 from tests.rig.outskirts import EDGES, INTERNET, SERVER, Outskirts, dead
@@ -57,19 +52,13 @@ class Shop:
 
     def __init__(self, outskirts: Outskirts) -> None:
         self.outskirts, world = outskirts, outskirts.world
-        for place, edge in enumerate(EDGES):
-            outskirts.put(keys.pair_place("west", place), encode(edge))
+        outskirts.pair_up()
         upstream = f"http://{SERVER}:{PORT}"
         create_service(world.store, world.caller, name="s3", prefixes=["198.18.200.0/24"], upstream=upstream, hosts=HOSTS)
         own = [f"{ARN}{bucket}{rest}" for bucket in ("xxx", "yyy") for rest in ("", "/*")]
         policies = {"a": document({"Effect": "Allow", "Action": "s3:*", "Resource": own}), "b": ""}
-        self.endpoints: dict[str, VpcEndpoint] = {}
         for name, policy in policies.items():
-            table = next(table for table in world.vpc(name).each(RouteTable) if table.main)
-            vpc = world.vpc(name).vpc.record.id
-            self.endpoints[name] = create_gateway_endpoint(
-                world.store, world.caller, vpc, "s3", route_tables=[table.id], policy=policy
-            )
+            outskirts.make_endpoint(name, "s3", policy)
         condition = {"StringNotEquals": {"aws:sourceVpc": world.vpc("a").vpc.record.id}}
         only_a = document({"Effect": "Deny", "Action": "s3:*", "Resource": own[:2], "Condition": condition})
         put_bucket_policy(world.store, world.caller, "xxx", only_a, service="s3", owner=world.caller.owner)
