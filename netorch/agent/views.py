@@ -70,6 +70,12 @@ def local_enis(records: VpcRecords, phases: Phases) -> tuple[LocalEni, ...]:
     return tuple(found)
 
 
+def _interfaces(records: VpcRecords, phases: Phases, seated: Set[str]) -> list[str]:
+    """Return the ids of the interfaces here, those of gateways with a seat here among them. Raises MissingRecord."""
+    nats = (nat.eni for nat in records.each(NatGateway) if nat.id in seated)
+    return [*phases, *nats, *ports_of_endpoints(records, seated)]
+
+
 def _subnets_of(records: VpcRecords, interfaces: Iterable[str]) -> list[Subnet]:
     """Return the subnets of interfaces. Raises MissingRecord."""
     ids = {needed(records, NetworkInterface, eni_id).subnet for eni_id in interfaces}
@@ -222,10 +228,11 @@ class Views:
 
     def backends(self, vni: int, _phases: Phases) -> Iterable[Backend]:
         """Yield what is behind the endpoints of a VPC that have a seat here, as far as the services' VPCs are here."""
-        records, me = self._records.vpcs[vni], self._records.host_name
+        records = self._records.vpcs[vni]
+        seated = self._seated(records)
         for found in _by_id(records, EndpointConnection):
-            mapping, provider = records.one(GatewayMapping, found.id), self._records.vpcs.get(found.provider)
-            if mapping is not None and provider is not None and any(seat.host == me for seat in mapping.seats):
+            provider = self._records.vpcs.get(found.provider)
+            if found.id in seated and provider is not None:
                 yield from backend(provider, found)
 
     def egress_only(self, vni: int, phases: Phases) -> Iterable[EgressOnly]:
@@ -254,21 +261,16 @@ class Views:
     def local_tables(self, vni: int, phases: Phases) -> tuple[LocalTable, ...]:
         """Return the route tables that have a VRF here. Raises MissingRecord, CompileError."""
         records = self._records.vpcs[vni]
-        interfaces = self._interfaces(records, phases)
+        seated = self._seated(records)
+        interfaces = _interfaces(records, phases, seated)
         subnets = _subnets_of(records, interfaces)
         used, apart = _tables_of(records, subnets), {}
         for subnet in subnets_apart(records.vpc.record, used, subnets):
             ports = [port_name(eni_id) for eni_id in interfaces if needed(records, NetworkInterface, eni_id).subnet == subnet.id]
             apart[subnet.id] = self._numbers.vrf_of_subnet(subnet, ports)
         found = local_tables(records.vpc.record, used, subnets, apart, open_first=bool(phases))
-        endpoints = (one for one in records.each(VpcEndpoint) if one.number and one.id in self._seated(records))
-        return (*found, *(LocalTable(id="", number=number) for number in sorted(one.number for one in endpoints)))
-
-    def _interfaces(self, records: VpcRecords, phases: Phases) -> list[str]:
-        """Return the ids of the interfaces here, those of NAT gateways with a seat here among them."""
-        seated = self._seated(records)
-        nats = (nat.eni for nat in records.each(NatGateway) if nat.id in seated)
-        return [*phases, *nats, *ports_of_endpoints(records, seated)]
+        endpoints = sorted(one.number for one in records.each(VpcEndpoint) if one.number and one.id in seated)
+        return (*found, *(LocalTable(id="", number=number) for number in endpoints))
 
     def _seated(self, records: VpcRecords) -> set[str]:
         """Return the ids of the gateways with a seat here."""
@@ -278,7 +280,7 @@ class Views:
     def table_routes(self, vni: int, phases: Phases) -> tuple[TableRoutes, ...]:
         """Return the routes of these tables. Raises MissingRecord, CompileError."""
         records = self._records.vpcs[vni]
-        used = _tables_of(records, _subnets_of(records, self._interfaces(records, phases)))
+        used = _tables_of(records, _subnets_of(records, _interfaces(records, phases, self._seated(records))))
         targets = {target for table in used for target in (*(route.target for route in table.routes), *table.propagating)}
         if not targets:
             return ()
