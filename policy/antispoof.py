@@ -35,9 +35,10 @@ def _chains(view: VpcView) -> Iterator[KernelObject]:
 
 def _served(view: VpcView) -> Iterator[KernelObject]:
     """Yield at which addresses each port is served by this host."""
+    addresses = near_addresses(view.vpc)
     for item in view.local:
         if item.phase is not Phase.INCOMING:
-            for address in near_addresses(view.vpc):
+            for address in addresses:
                 yield nftgen.served(port_name(item.eni.id), address, view.vni)
 
 

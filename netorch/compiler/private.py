@@ -57,7 +57,7 @@ def ike_name(vpn_id: str, place: int) -> str:
 
 
 def local_tunnels(
-    host: str, connections: Iterable[VpnConnection], secrets: Mapping[str, Sealed], up: Collection[str], invites: bool = True
+    host: str, connections: Iterable[VpnConnection], secrets: Mapping[str, Sealed], up: Collection[str], invites: bool
 ) -> Iterator[LocalTunnel]:
     """Yield the tunnels that end at a host. `secrets` are those sealed for it, by id; `up` the names of tunnels that are up."""
     for connection in connections:
@@ -74,7 +74,7 @@ def local_tunnels(
 
 
 def local_vifs(
-    host: str, vifs: Iterable[VirtualInterface], secrets: Mapping[str, Sealed], up: Collection[str], invites: bool = True
+    host: str, vifs: Iterable[VirtualInterface], secrets: Mapping[str, Sealed], up: Collection[str], invites: bool
 ) -> Iterator[LocalVif]:
     """Yield the confirmed virtual interfaces of a host's ports. `up` has the ids of those whose port has a carrier."""
     for vif in vifs:

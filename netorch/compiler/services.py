@@ -22,9 +22,10 @@ from netorch.state.names import vrf_name, vrf_table
 
 def _addresses(view: VpcView) -> Iterator[KernelObject]:
     """Yield the routes of each VRF to what is served here."""
+    addresses = near_addresses(view.vpc)
     for table in view.of(LocalTable) if view.local else ():
         ifname, number = vrf_name(view.vni, table.number), vrf_table(view.vni, table.number)
-        for address in near_addresses(view.vpc):
+        for address in addresses:
             yield Route(vni=view.vni, table=number, dst=f"{address}/32", type=LOCAL, ifname=ifname)
 
 
