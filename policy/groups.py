@@ -118,17 +118,19 @@ def _entries(referred: Mapping[str, int], identities: Iterable[Sequence[str]]) -
 
 def group_chain(name: str, view: VpcView, rules: GroupRules, groups: Sequence[str], direction: Direction) -> NftChain:
     """Return the chain for what interfaces with these groups send (EGRESS) or receive (INGRESS). Raises CompileError."""
-    return _group_chain(_Chain(view.vni, name, direction).with_known(), name, view, rules, groups, direction)
+    chain = _Chain(view.vni, name, direction)
+    chain.let_known_pass()
+    return _permitting(chain, view, rules, groups)
 
 
 def first_packet_chain(name: str, view: VpcView, rules: GroupRules, groups: Sequence[str]) -> NftChain:
     """Return the chain for what begins connections to interfaces with these groups. Raises CompileError."""
-    return _group_chain(_Chain(view.vni, name, Direction.INGRESS), name, view, rules, groups, Direction.INGRESS)
+    return _permitting(_Chain(view.vni, name, Direction.INGRESS), view, rules, groups)
 
 
-def _group_chain(
-    chain: _Chain, name: str, view: VpcView, rules: GroupRules, groups: Sequence[str], direction: Direction
-) -> NftChain:
+def _permitting(chain: _Chain, view: VpcView, rules: GroupRules, groups: Sequence[str]) -> NftChain:
+    """Return a chain that lets pass what groups permit in its direction, and refuses the rest. Raises CompileError."""
+    name, direction = chain.name, chain.direction
     own = list(rules.of(groups, direction))
     permitted, answers = rules.by_prefix(own), rules.by_prefix(rules.of(groups, direction.other))
     versions = (4, 6) if view.dual_stack else (4,)
@@ -160,22 +162,21 @@ class _Chain:
         # Verdicts of policy.skeleton.
         self.untracked = "goto freely_sent" if sends else "goto freely_received"
         self.tracked = "goto sent" if sends else "goto received"
+        self.name = name
+        self.direction = direction
         self.rules: list[str] = []
-        self._direction = direction
         self._vni = vni
-        self._name = name
         self._address = "daddr" if sends else "saddr"
         self._refusal = "goto drop_sg_egress" if sends else "goto drop_sg_ingress"
         self._sets: list[ChainSet] = []
 
-    def with_known(self) -> _Chain:
-        """Return the chain as one in which packets of tracked connections pass first."""
+    def let_known_pass(self) -> None:
+        """Let packets of tracked connections pass: the first rules."""
         # No `ct state` with it: a tracked connection that nobody has answered yet, a stream of datagrams, outlives its rule too.
-        end = self._direction.value
-        self.rules = [f"ct direction . ct mark @tracked_{end} jump known_{end}"]
-        if self._direction is Direction.EGRESS:
+        end = self.direction.value
+        self.rules.append(f"ct direction . ct mark @tracked_{end} jump known_{end}")
+        if self.direction is Direction.EGRESS:
             self.rules.append(f"meta mark {SENT} return")  # what `known_egress` lets pass to an interface of this host
-        return self
 
     def far(self, version: int) -> str:
         """Return the address of the other end."""
@@ -190,7 +191,7 @@ class _Chain:
     def finished(self) -> NftChain:
         """Return the chain, which refuses what nothing permits."""
         sets = sorted(self._sets, key=lambda found: found.name)
-        return NftChain(vni=self._vni, name=self._name, rules=(*self.rules, self._refusal), sets=tuple(sets))
+        return NftChain(vni=self._vni, name=self.name, rules=(*self.rules, self._refusal), sets=tuple(sets))
 
 
 def _untracked(permitted: Mapping[Prefix, Services], answers: Mapping[Prefix, Services], version: int) -> Services:
