@@ -110,15 +110,6 @@ def address(body: bytes, place: Place) -> Address | None:
     return Address(netns=place.netns, vni=place.vni_of(ifname), ifname=ifname, address=text)
 
 
-def takes_routes(gone: Address) -> bool:
-    """Return whether the end of this address may have taken routes along, if we have ended it ourselves.
-
-    With a device's last IPv4 address the kernel flushes its IPv4 routes, and without a word. A VRF that has routes of ours to
-    itself has a router's address as well (netorch.compiler.services), so we never end its last one.
-    """
-    return ":" not in gone.address and not gone.ifname.startswith("vrf")
-
-
 def rule(body: bytes, netns: str = OVERLAY) -> tuple[Rule, bool]:
     """Return the rule and whether it is one of ours, as we make them.
 

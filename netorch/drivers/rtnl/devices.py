@@ -148,12 +148,6 @@ class Place(msgspec.Struct, kw_only=True):
         self.uplinks.discard(ifname)
 
 
-def has_carrier(body: bytes) -> bool:
-    """Return whether the device of a NEWLINK message is up and connected to something."""
-    flags: int = _IFINFO.unpack_from(body)[3]
-    return bool(flags & IFF_LOWER_UP)
-
-
 def device(body: bytes) -> Device:
     """Return the device of a NEWLINK or DELLINK message."""
     _, _, index, flags, _ = _IFINFO.unpack_from(body)

@@ -15,7 +15,7 @@ from typing import Final
 from netorch.drivers import ethtool, foreign
 from netorch.drivers.base import KernelEvent, LearnedRoute
 from netorch.drivers.netlink import Channel
-from netorch.drivers.rtnl import decode, devices, encode, learned, settings
+from netorch.drivers.rtnl import devices, encode, learned, settings
 from netorch.drivers.rtnl.devices import Place
 from netorch.drivers.rtnl.dump import read_all, read_devices
 from netorch.drivers.rtnl.entries import Entries
@@ -115,7 +115,7 @@ class Rtnl:
             body = self._channel.get(RTM.GETLINK, encode.get_link(ifname))
         except OSError as error:
             raise KernelError(f"look at {ifname}", error.errno or 0, str(error)) from error
-        return body is not None and devices.has_carrier(body)
+        return body is not None and devices.device(body).carries
 
     def learned(self, table: int) -> tuple[LearnedRoute, ...]:
         """Return the routes that a routing daemon has put into a table. Raises KernelError."""
@@ -174,7 +174,7 @@ class Rtnl:
             elif isinstance(obj, Fdb):
                 with suppress(LookupError):
                     fdb.add(self._index_of(obj.ifname))
-            elif isinstance(obj, Address) and isinstance(op, Delete) and decode.takes_routes(obj):
+            elif isinstance(obj, Address) and isinstance(op, Delete) and _takes_routes(obj):
                 self._monitor.lose()
         if links or fdb:
             self._indexes.update(self._monitor.drain(links, fdb, made))
@@ -185,6 +185,15 @@ class Rtnl:
         if index is None:
             index = self._indexes[ifname] = index_in(self._channel, ifname)
         return index
+
+
+def _takes_routes(ended: Address) -> bool:
+    """Return whether the end of this address, which is our own doing, may have taken routes along.
+
+    With a device's last IPv4 address the kernel flushes its IPv4 routes, and without a word. A VRF that has routes of ours to
+    itself has a router's address as well (netorch.compiler.services), so we never end its last one.
+    """
+    return ":" not in ended.address and not ended.ifname.startswith("vrf")
 
 
 def _made_elsewhere(ops: Sequence[Op]) -> set[str]:
