@@ -33,6 +33,7 @@ from netorch.compiler.base import (
 )
 from netorch.compiler.egress import EgressOnly, egress_subnets
 from netorch.compiler.interface_endpoint import Backend, EndpointEnd
+from netorch.compiler.metadata import GroupName
 from netorch.compiler.nat import Nat
 from netorch.compiler.private import LocalTunnel, LocalVif, local_tunnels, local_vifs
 from netorch.compiler.tables import local_tables, routes_to_peers, subnets_apart, table_routes
@@ -49,7 +50,7 @@ from netorch.model.routing.effective import ranges_of
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.reach import said_by_seats
 from netorch.model.routing.target import TargetKind, TargetRecord, takes_packets
-from netorch.model.security import PrefixList
+from netorch.model.security import PrefixList, SecurityGroup
 from netorch.model.services.endpoint_service import EndpointConnection
 from netorch.model.status import Sealed
 from netorch.model.vpc import RouteTable, Subnet, Vpc
@@ -105,6 +106,11 @@ def _tables_of(records: VpcRecords, subnets: Collection[Subnet]) -> list[RouteTa
     return found
 
 
+def _group_names(records: VpcRecords, _phases: Phases) -> tuple[GroupName, ...]:
+    """Return what a VPC's security groups are called."""
+    return tuple(GroupName(id=group.id, name=group.name) for group in _by_id(records, SecurityGroup))
+
+
 def _takes_packets(records: VpcRecords, target: str) -> bool:
     """Return whether the target of a route is there, and can take packets."""
     found = next(filter(None, (records.one(kind, target) for kind in get_args(TargetRecord))), None)
@@ -125,6 +131,7 @@ _OF_ROUTES: Final = _OF_TABLES | {PrefixList, PeeringConnection, Reach}
 # What is made of records and phases: of which kinds, and how. Any other input is all records of its kind.
 _MADE: Final[dict[type, tuple[Set[type], Callable[[VpcRecords, Phases], tuple[Any, ...]]]]] = {
     LocalEni: (frozenset({NetworkInterface, Subnet, Instance, Phase}), local_enis),
+    GroupName: (frozenset({SecurityGroup}), _group_names),
 }
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+import msgspec
+
 from netorch.compiler.base import HostView, LocalEni, LocalTable, Part, Phase, VpcPart, VpcView
 from netorch.model.eni import Instance, NetworkInterface, Role, primary_eni_id
 from netorch.model.mapping import PublicMapping
@@ -15,6 +17,13 @@ from netorch.model.vpc import Subnet, Vpc
 from netorch.state.base import KernelObject
 from netorch.state.daemons.services.metadata import InstanceMetadata, MetadataListener
 from netorch.state.names import vrf_name
+
+
+class GroupName(msgspec.Struct, frozen=True, kw_only=True):
+    """What a security group is called: all that instances are told of one, so that changed rules tell them nothing."""
+
+    id: str
+    name: str
 
 
 def _listeners(view: VpcView) -> Iterator[KernelObject]:
@@ -29,7 +38,7 @@ def _instances(view: VpcView) -> Iterator[KernelObject]:
     for item in view.local:
         if item.phase is not Phase.INCOMING:
             by_instance.setdefault(item.instance.id, []).append(item)
-    names = {group.id: group.name for group in view.of(SecurityGroup)}
+    names = {group.id: group.name for group in view.of(GroupName)}
     public = {mapping.eni: mapping.address for mapping in view.of(PublicMapping)}
     for items in by_instance.values():
         yield _instance(view, items, names, public)
@@ -99,7 +108,7 @@ class MetadataCompiler:
         VpcPart(
             id="metadata",
             compile=_instances,
-            inputs=frozenset({HostView, Vpc, LocalEni, LocalTable, SecurityGroup, PublicMapping}),
+            inputs=frozenset({HostView, Vpc, LocalEni, LocalTable, GroupName, PublicMapping}),
             role=Role.HYPERVISOR,
         ),
     )
