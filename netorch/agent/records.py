@@ -34,6 +34,7 @@ from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping
 from netorch.model.outside.public import AddressPool
 from netorch.model.routing.peering import PeeringConnection
+from netorch.model.routing.target import TargetKind
 from netorch.model.security import SecurityGroup
 from netorch.model.status import Sealed
 from netorch.model.vpc import RouteTable, Vpc
@@ -238,7 +239,8 @@ class Records(Mirror):
             others.pop(resource_id, None)
             if not others and self._placements_of.pop(vni, None) is not None:
                 self._come_or_gone(vni)
-        self._set_mapped(vni)
+        if is_id(resource_id, TargetKind.PEERING.value):
+            self._set_mapped(vni)
 
     def _come_or_gone(self, vni: int) -> None:
         """Take note of a VPC that has something on this host now, or nothing any more."""
