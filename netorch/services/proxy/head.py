@@ -50,8 +50,6 @@ class Head(NamedTuple):
 
     method: str
     target: str  # byte for byte
-    path: str  # of the target, still encoded
-    query: str  # likewise; nothing: none
     host: str  # small letters, no port
     port: int | None  # of Host
     headers: tuple[Header, ...]  # for the server behind, with Host
@@ -77,7 +75,7 @@ def read_head(method: str, target: str, raw: Sequence[tuple[bytes, bytes]]) -> H
     """
     if method not in _METHODS:
         raise Refusal(405, "MethodNotAllowed", f"The method {method} is not allowed against this resource.")
-    path, query = _read_target(target)
+    _check_target(target)
     headers = tuple(_decoded(raw))
     names = [name.lower() for name, _ in headers]
     for single in ("host", "content-length", "transfer-encoding", "authorization", "expect", "upgrade", "x-amz-copy-source"):
@@ -93,8 +91,6 @@ def read_head(method: str, target: str, raw: Sequence[tuple[bytes, bytes]]) -> H
     return Head(
         method,
         target,
-        path,
-        query,
         host,
         port,
         tuple(_for_server(headers, found.get("connection", ""))),
@@ -104,18 +100,17 @@ def read_head(method: str, target: str, raw: Sequence[tuple[bytes, bytes]]) -> H
     )
 
 
-def _read_target(target: str) -> tuple[str, str]:
+def _check_target(target: str) -> None:
     found = _TARGET.match(target)
     if found is None:
         raise Refusal(
             400, "InvalidURI", "Couldn't parse the specified URI: it must begin with / and have no unencoded characters."
         )
-    path, query = found[1], found[2] or ""
+    path = found[1]
     if _NUL in path:
         raise Refusal(400, "InvalidURI", "Couldn't parse the specified URI: it has a NUL.")
     if any(_DOTS.match(part) for part in _SLASH.split(path)):
         raise Refusal(400, "InvalidURI", "Couldn't parse the specified URI: servers read a part . or .. in several ways.")
-    return path, query
 
 
 def _decoded(raw: Iterable[tuple[bytes, bytes]]) -> Iterable[Header]:
