@@ -33,6 +33,7 @@ from netorch.records.errors import invalid
 from netorch.records.hosts import read_host
 from netorch.records.kinds import BY_PREFIX, kind_of
 from netorch.records.read import Stored, mappings_of, read, read_all
+from netorch.records.vpc import VpcRecords
 from netorch.store.alloc import mac_address
 from netorch.store.base import Store
 
@@ -111,6 +112,11 @@ def target_ids(store: Store, vni: int) -> list[str]:
     """Return the ids of the interfaces, gateways and peering connections of a VPC, which routes may lead to."""
     prefixes = (keys.resources(vni, kind_of(kind).prefix) for kind in _TARGETS)
     return [kv.key.rpartition("/")[2] for prefix in prefixes for kv in store.list(prefix).kvs]
+
+
+def targets_in(records: VpcRecords) -> list[str]:
+    """Return the same ids out of a VPC's records, which a plan changes."""
+    return [found for kind in _TARGETS for found in records.of(kind)]
 
 
 def host_names(target_id: str) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from netorch.control.actions.enis import choose_mac, host_names, modify_writes
+from netorch.control.actions.enis import choose_mac, host_names, modify_writes, targets_in
 from netorch.control.actions.hosts import choose_host, place_on
 from netorch.control.actions.instances import make_instance, make_interface, run_writes, wants_public
 from netorch.control.actions.memberships import change_groups
@@ -30,8 +30,6 @@ from netorch.model.cloud import InstanceDecl, VpcDecl
 from netorch.model.eni import Attachment, Instance, NetworkInterface, primary_eni_id
 from netorch.model.mapping import MoveDirection
 from netorch.model.normal import normal_memberships
-from netorch.model.outside.gateway import GATEWAYS
-from netorch.model.routing.peering import PeeringConnection
 from netorch.model.rules import normal_netns
 from netorch.model.security import SecurityGroup
 from netorch.model.vpc import Subnet
@@ -210,8 +208,7 @@ class InstancePlanner:
 
     def _plan_new(self, decls: list[InstanceDecl], subnets: dict[str, Subnet], pools: SubnetPools, policy: PolicyPlanner) -> None:
         self._macs = {eni.record.mac for eni in self._records.of(NetworkInterface).values()}
-        targets = [found for kind in (NetworkInterface, PeeringConnection, *GATEWAYS) for found in self._records.of(kind)]
-        self._host_names = {name for found in targets for name in host_names(found)}
+        self._host_names = {name for found in targets_in(self._records) for name in host_names(found)}
         only = next(iter(subnets.values())) if len(subnets) == 1 else None
         chosen = []
         for decl in decls:  # requests first: an address that is asked for by a later one is not given away

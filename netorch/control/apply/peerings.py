@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from netorch.control.actions.enis import targets_in
 from netorch.control.actions.peerings import Ranges, Wanted, activated, ended, new_request, refuse_mapped
 from netorch.control.apply.builder import Path, PlanBuilder, carriers
 from netorch.control.apply.changes import Action, Change, differences
@@ -23,9 +24,7 @@ from netorch.control.base.writes import ABSENT, Writes, guard_structure
 from netorch.errors import ApiError, NetorchError, UnreadableRecord
 from netorch.model.check.peerings import peer_path
 from netorch.model.cloud import PeeringDecl, VpcDecl
-from netorch.model.eni import NetworkInterface
 from netorch.model.ids import vni_of
-from netorch.model.outside.gateway import GATEWAYS
 from netorch.model.routing.effective import ranges_of
 from netorch.model.routing.mapped import read_ranges
 from netorch.model.routing.peering import PeeringConnection, PeeringStatus, halves, overlap
@@ -160,8 +159,7 @@ class _Planner:
 
     def _request(self, records: VpcRecords, peer: VpcRecords, decl: PeeringDecl) -> None:
         beside = [half.record for vpc in (records, peer) for half in vpc.of(PeeringConnection).values()]
-        kinds = (NetworkInterface, PeeringConnection, *GATEWAYS)
-        targets = [found for vpc in (records, peer) for kind in kinds for found in vpc.of(kind)]
+        targets = [*targets_in(records), *targets_in(peer)]
         wanted = Wanted(name=decl.name, tags=decl.tags, ranges=_ranges_of(decl))
         made = new_request(self._builder.caller, records.vpc.record, peer.vpc.record, wanted, beside, targets)
         self._refuse_ranges(records, peer, made)

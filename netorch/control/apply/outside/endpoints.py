@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from netorch.control.actions.endpoints.gateway import delete_writes
+from netorch.control.actions.enis import targets_in
 from netorch.control.actions.outside.gateways import put_on
 from netorch.control.apply.builder import PlanBuilder, carriers
 from netorch.control.apply.changes import Action, Change, Difference, differences, member_differences
@@ -25,10 +26,8 @@ from netorch.control.base.quotas import check_growth
 from netorch.control.base.uses import delete_unused, use_key
 from netorch.control.base.writes import ABSENT, Writes
 from netorch.model.cloud import GatewayEndpointDecl, VpcDecl
-from netorch.model.eni import NetworkInterface
 from netorch.model.mapping import GatewayMapping
 from netorch.model.outside.endpoint import SERVICE_PREFIX, EndpointType, GatewayService, VpcEndpoint
-from netorch.model.outside.gateway import GATEWAYS
 from netorch.model.security import PrefixList
 from netorch.model.vpc import RouteTable, VpcRoute
 from netorch.records import keys
@@ -95,8 +94,7 @@ class EndpointPlanner:
             prefix_list=listed.record.id,
             tags=decl.tags,
         )
-        targets = [found for kind in (NetworkInterface, *GATEWAYS) for found in records.of(kind)]
-        made, mapping = put_on(writes, builder.caller, vpc, pair, targets, wanted)
+        made, mapping = put_on(writes, builder.caller, vpc, pair, targets_in(records), wanted)
         writes.expect(keys.service(service.record.name), service.mod_revision)
         writes.put(service_mark(service.record.name), True)
         writes.put(keys.service_uses(service.record.name, made.id), True)

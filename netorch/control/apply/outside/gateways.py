@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from netorch.control.actions.enis import targets_in
 from netorch.control.actions.outside.gateways import delete_gateway, put_on
 from netorch.control.apply.builder import Path, PlanBuilder, carriers
 from netorch.control.apply.changes import Action, Change, Difference, differences
@@ -19,9 +20,8 @@ from netorch.model.cloud import ElasticIpDecl, InternetGatewayDecl, VpcDecl, Vpn
 from netorch.model.eni import NetworkInterface
 from netorch.model.mapping import GatewayMapping, PublicMapping
 from netorch.model.outside.direct_connect import VirtualInterface
-from netorch.model.outside.gateway import GATEWAYS, InternetGateway, OnlyGateway
+from netorch.model.outside.gateway import InternetGateway, OnlyGateway
 from netorch.model.outside.vpn import VirtualPrivateGateway
-from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.target import TargetKind
 from netorch.records import keys
 from netorch.records.errors import in_use, invalid
@@ -82,11 +82,8 @@ class GatewayPlanner:
         pair = pair_named(self._builder, f"VPC {self._decl.owner}/{self._decl.name}", only)
         writes = self._guard()
         writes.expect(keys.public_mark(vni), self._builder.revision_of(keys.public_mark(vni)))
-        vpc, targets = (
-            records.vpc.record,
-            [found for kind in (NetworkInterface, PeeringConnection, *GATEWAYS) for found in records.of(kind)],
-        )
-        made, mapping = put_on(writes, self._builder.caller, vpc, pair, targets, self._record(wanted))
+        vpc, caller = records.vpc.record, self._builder.caller
+        made, mapping = put_on(writes, caller, vpc, pair, targets_in(records), self._record(wanted))
         records.of(self._kind)[made.id] = Stored(made, ABSENT)
         records.of(GatewayMapping)[made.id] = Stored(mapping, ABSENT)
         self._note(Action.ADD, made, differences(pair=("", pair.name if self._builder.caller.operator else "")))

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from netorch.control.actions.enis import targets_in
 from netorch.control.actions.outside.nat_addresses import add_addresses, check_count, remove_addresses
 from netorch.control.actions.outside.nats import create_writes, delete_writes, new_gateway
 from netorch.control.apply.builder import PlanBuilder, carriers
@@ -18,8 +19,7 @@ from netorch.errors import ApiError
 from netorch.model.cloud import NatGatewayDecl, VpcDecl
 from netorch.model.eni import NetworkInterface
 from netorch.model.mapping import GatewayMapping, PublicMapping
-from netorch.model.outside.gateway import GATEWAYS, NatGateway
-from netorch.model.routing.peering import PeeringConnection
+from netorch.model.outside.gateway import NatGateway
 from netorch.model.vpc import Subnet
 from netorch.records import keys
 from netorch.records.read import Stored
@@ -147,8 +147,7 @@ class NatPlanner:
             raise ApiError("MissingParameter", f"NAT gateway {decl.name!r}: {what}; write elastic_ips: [NAME]")
         pool = pools.of(subnet)
         addresses = [decl.address or pool.next(4), *(pool.next(4) for _ in decl.elastic_ips[1:])]
-        targets = [found for kind in (NetworkInterface, PeeringConnection, *GATEWAYS) for found in records.of(kind)]
-        made, eni = new_gateway(builder.caller, subnet, targets, addresses, name=decl.name, tags=decl.tags)
+        made, eni = new_gateway(builder.caller, subnet, targets_in(records), addresses, name=decl.name, tags=decl.tags)
         pair = pair_named(builder, f"VPC {self._decl.owner}/{self._decl.name}", builder.pair_of(records))
         writes = builder.step()
         guard_structure(writes, records.vpc)

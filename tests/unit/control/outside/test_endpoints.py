@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import chain, count
+
+import msgspec
 import pytest
 
 from netorch.control.actions import groups, permissions, prefix_lists, route_tables, vpcs
@@ -9,11 +12,13 @@ from netorch.control.actions.endpoints import buckets, gateway, services
 from netorch.control.actions.outside import pools
 from netorch.control.actions.outside.drains import admit
 from netorch.control.actions.outside.gateways import create_internet_gateway
+from netorch.control.actions.peerings import request_peering
 from netorch.control.apply.cloud import apply_cloud, plan_cloud, plan_destruction
 from netorch.control.base.endpoints.gateway import is_endpoints
 from netorch.control.base.quotas import set_quotas
 from netorch.control.views.export import export_cloud
 from netorch.model.eni import Host
+from netorch.model.ids import make_id
 from netorch.model.mapping import GatewayMapping
 from netorch.model.outside.endpoint import NUMBER_FIRST, GatewayService, VpcEndpoint
 from netorch.model.security import Direction, PrefixList
@@ -286,3 +291,19 @@ def test_a_file_declares_endpoints_and_changes_nothing_twice(store: Store, opera
     apply_cloud(store, plan_destruction(store, operator, [records.vpc.record.id]))
     assert read_inventory(store).vpcs == {}
     clean(store)
+
+
+@pytest.mark.usefixtures("edges", "s3")
+def test_a_declared_endpoint_has_not_the_next_hop_of_a_peering_connection(store: Store, operator: Caller) -> None:
+    without = FILE.replace("gateway_endpoints: [{name: s3, service: s3, route_tables: [TABLE]}]", "tags: {}")
+    apply_cloud(store, plan_cloud(store, operator, load_cloud("vpc.yaml", without.replace("pl-com.netorch.s3", "0.0.0.0/0"))))
+    (records,) = read_inventory(store).vpcs.values()
+    vpc = records.vpc.record
+    other = vpcs.create_vpc(store, operator, name="other", cidrs=["10.30.0.0/16"])
+    numbers = chain([0x123456789, 5, 0x123456789], count(7))  # of the connection, of the prefix list, of the endpoint
+    caller = msgspec.structs.replace(operator, entropy=numbers.__next__)
+    connection = request_peering(store, caller, vpc.id, other.id, name="other")
+    apply_cloud(store, plan_cloud(store, caller, load_cloud("vpc.yaml", FILE.replace("TABLE", "main"))))
+    (endpoint,) = read_all(store, VpcEndpoint, vpc.vni).values()
+    assert connection.id == make_id("pcx", vpc.vni, 0x123456789)
+    assert endpoint.record.id == make_id("vpce", vpc.vni, 7)
