@@ -8,12 +8,13 @@ and an edge that joins later finds all others among what its partner carries.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 import msgspec
 
 from netorch.control.base.pools import Addresses, open_addresses
 from netorch.control.base.writes import ABSENT, Writes
-from netorch.errors import ApiError
+from netorch.errors import ApiError, UnreadableRecord
 from netorch.model.eni import Host, Placement
 from netorch.model.ids import vni_of
 from netorch.model.mapping import GatewayMapping, Seat
@@ -166,6 +167,19 @@ def pair_of(store: Store, edges: Iterable[str]) -> str:
     return next((read_host(store, edge).host.pair for edge in edges), "")
 
 
+def carried_by(store: Store, vni: int, gateway_id: str) -> tuple[str, ...]:
+    """Return the edges that carry a gateway, in the order of its seats."""
+    mapping = get(store, keys.gateway_mapping(vni, gateway_id), GatewayMapping)
+    return tuple(seat.host for seat in mapping.record.seats) if mapping is not None else ()
+
+
+def shown_pair(store: Store, edges: Iterable[str]) -> str:
+    """Return the pair of edges that carry one gateway; nothing for no edges, or where it cannot be read. Raises ApiError."""
+    with suppress(UnreadableRecord):
+        return pair_of(store, edges)
+    return ""
+
+
 def place_gateway(writes: Writes, pair: Pair, vni: int, gateway_id: str) -> GatewayMapping:
     """Add a new gateway's mapping, and its placements on the edges of a pair, which must not be, or be going to be, deleted.
 
@@ -187,7 +201,7 @@ def place_on(writes: Writes, pair: Pair, gateway_id: str) -> None:
         writes.expect(place, ABSENT)
 
 
-def seated(store: Store, gateway_id: str) -> Iterator[tuple[str, Stored[GatewayMapping] | Stored[PeeringConnection]]]:
+def seat_records(store: Store, gateway_id: str) -> Iterator[tuple[str, Stored[GatewayMapping] | Stored[PeeringConnection]]]:
     """Yield the records that say at which edges a gateway is, with their keys: both of a mapped peering connection's."""
     vni = vni_of(gateway_id)
     if gateway_kind(gateway_id) is not TargetKind.PEERING:
@@ -195,12 +209,13 @@ def seated(store: Store, gateway_id: str) -> Iterator[tuple[str, Stored[GatewayM
         if (mapping := get(store, key, GatewayMapping)) is not None:
             yield key, mapping
         return
-    known = get(store, keys.member(vni, gateway_id), PeeringConnection)
-    for key in (
-        (keys.member(vni_of(end.id), gateway_id) for end in (known.record.requester, known.record.accepter)) if known else ()
-    ):
-        if (half := get(store, key, PeeringConnection)) is not None and half.record.seats:
-            yield key, half
+    requester = get(store, keys.member(vni, gateway_id), PeeringConnection)
+    if requester is None:
+        return
+    accepter = get(store, keys.member(requester.record.peer_vni, gateway_id), PeeringConnection)
+    for half in (requester, accepter):
+        if half is not None and half.record.seats:
+            yield keys.member(half.record.vni, gateway_id), half
 
 
 def expect_staying(writes: Writes, state: HostState) -> None:

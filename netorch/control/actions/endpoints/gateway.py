@@ -21,7 +21,7 @@ from netorch.control.base.endpoints.gateway import (
     without_endpoint,
 )
 from netorch.control.base.named import add_name
-from netorch.control.base.pairs import pair_of
+from netorch.control.base.pairs import carried_by, shown_pair
 from netorch.control.base.quotas import Quotas, check_room, quotas_of
 from netorch.control.base.routes import (
     Surroundings,
@@ -280,8 +280,7 @@ def describe_gateway_endpoints(store: Store, caller: Caller, vpc_id: str) -> lis
 def _info(
     store: Store, vpc: Vpc, endpoint: VpcEndpoint, tables: Sequence[RouteTable], lists: Mapping[str, Stored[PrefixList]]
 ) -> EndpointInfo:
-    mapping = get(store, keys.gateway_mapping(vpc.vni, endpoint.id), GatewayMapping)
-    edges = tuple(seat.host for seat in mapping.record.seats) if mapping is not None else ()
+    edges = carried_by(store, vpc.vni, endpoint.id)
     listed = lists.get(endpoint.prefix_list)
     return EndpointInfo(
         endpoint=endpoint,
@@ -289,7 +288,7 @@ def _info(
         service_name=listed.record.name if listed is not None else endpoint.service,
         prefixes=tuple(entry.cidr for entry in listed.record.entries) if listed is not None else (),
         route_tables=tables_of(endpoint.id, tables),
-        pair=pair_of(store, edges),
+        pair=shown_pair(store, edges),
         edges=edges,
     )
 

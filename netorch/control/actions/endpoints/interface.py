@@ -15,6 +15,7 @@ from netorch.control.base import checks
 from netorch.control.base.addresses import open_pool
 from netorch.control.base.logged import logs_of
 from netorch.control.base.named import add_name
+from netorch.control.base.pairs import carried_by
 from netorch.control.base.public import publics_of
 from netorch.control.base.quotas import check_limit, quotas_of
 from netorch.control.base.structure import delete_part
@@ -22,7 +23,6 @@ from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError, UnreadableRecord
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import is_id
-from netorch.model.mapping import GatewayMapping
 from netorch.model.outside.endpoint import EndpointState, EndpointType, VpcEndpoint
 from netorch.model.security import SecurityGroup
 from netorch.model.services.endpoint_service import EndpointConnection, EndpointService, connection_of
@@ -244,17 +244,12 @@ def describe_interface_endpoint(store: Store, caller: Caller, endpoint_id: str) 
 def _info(store: Store, vpc: Vpc, endpoint: VpcEndpoint) -> InterfaceEndpointInfo:
     found = (get(store, keys.resource(eni_id), NetworkInterface) for eni_id in endpoint.interfaces)
     held = [eni.record for eni in found if eni is not None]
-    seats = _edges(store, endpoint) if endpoint.state is EndpointState.AVAILABLE else ()
+    is_available = endpoint.state is EndpointState.AVAILABLE
     return InterfaceEndpointInfo(
         endpoint=endpoint,
         vpc=vpc,
         addresses=tuple(eni.address for eni in held),
         subnets=tuple(eni.subnet for eni in held),
         groups=held[0].groups if held else (),
-        edges=seats,
+        edges=carried_by(store, vpc.vni, connection_of(endpoint.id)) if is_available else (),
     )
-
-
-def _edges(store: Store, endpoint: VpcEndpoint) -> tuple[str, ...]:
-    mapping = get(store, keys.gateway_mapping(endpoint.vni, connection_of(endpoint.id)), GatewayMapping)
-    return tuple(seat.host for seat in mapping.record.seats) if mapping is not None else ()

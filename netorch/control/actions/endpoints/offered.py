@@ -14,7 +14,7 @@ from netorch.control.actions.enis import target_ids
 from netorch.control.actions.outside.gateways import delete_gateway, fresh_gateway_id
 from netorch.control.base import checks
 from netorch.control.base.named import add_name
-from netorch.control.base.pairs import choose_pair, pair_of, place_gateway
+from netorch.control.base.pairs import carried_by, choose_pair, place_gateway, shown_pair
 from netorch.control.base.public import gateway_pair
 from netorch.control.base.quotas import check_room, quotas_of
 from netorch.control.base.writes import Writes, attempt, guard_structure
@@ -238,7 +238,6 @@ def describe_endpoint_service(store: Store, caller: Caller, service_id: str) -> 
 
 
 def _info(store: Store, vpc: Vpc, service: EndpointService) -> ServiceInfo:
-    mapping = get(store, keys.gateway_mapping(vpc.vni, service.id), GatewayMapping)
-    edges = tuple(seat.host for seat in mapping.record.seats) if mapping is not None else ()
+    edges = carried_by(store, vpc.vni, service.id)
     connections = tuple(sorted(connections_with(store, service), key=lambda each: each.id))
-    return ServiceInfo(service=service, vpc=vpc, connections=connections, pair=pair_of(store, edges), edges=edges)
+    return ServiceInfo(service=service, vpc=vpc, connections=connections, pair=shown_pair(store, edges), edges=edges)

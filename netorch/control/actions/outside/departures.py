@@ -15,7 +15,7 @@ import msgspec
 
 from netorch.control.actions.outside.drains import SEATS, expect_partner
 from netorch.control.base.edge_users import users_of
-from netorch.control.base.pairs import seated
+from netorch.control.base.pairs import seat_records
 from netorch.control.base.private.tunnels import leave_tunnels
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
@@ -122,7 +122,7 @@ def _unseat(store: Store, aside: Aside, gateways: list[str]) -> tuple[Writes, No
     name, writes = aside.state.host.name, Writes()
     writes.expect(keys.host_drain(name), aside.mark)
     for gateway in gateways:
-        for key, stored in seated(store, gateway):
+        for key, stored in seat_records(store, gateway):
             others = tuple(seat for seat in stored.record.seats if seat.host != name)
             if not others:
                 fix = "give its partner the gateways that it lacks: netorch host undrain PARTNER"

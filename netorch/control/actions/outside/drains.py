@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from netorch.control.base.pairs import edges_of, expect_staying, seated
+from netorch.control.base.pairs import edges_of, expect_staying, seat_records
 from netorch.control.base.private.tunnels import complete_tunnels
 from netorch.control.base.writes import ABSENT, Writes, attempt
 from netorch.errors import ApiError
@@ -126,7 +126,7 @@ def _seat_writes(store: Store, name: str, gateways: list[str]) -> tuple[Writes, 
     """Return what gives an edge the last seat of each of some gateways, so that none of these moves; a deleted one needs none."""
     state, writes = read_host(store, name), Writes()
     for gateway in gateways:
-        for key, stored in seated(store, gateway):
+        for key, stored in seat_records(store, gateway):
             if any(seat.host == name for seat in stored.record.seats):
                 continue
             seats = (*stored.record.seats, Seat(host=name, vtep=state.host.underlay))

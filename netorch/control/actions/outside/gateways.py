@@ -6,7 +6,6 @@ What they share with the other kinds of gateways is here, too.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import TypeVar
 
 import msgspec
@@ -14,12 +13,12 @@ import msgspec
 from netorch.control.actions.enis import target_ids
 from netorch.control.base import checks
 from netorch.control.base.named import add_name
-from netorch.control.base.pairs import Pair, choose_pair, pair_of, place_gateway
+from netorch.control.base.pairs import Pair, carried_by, choose_pair, place_gateway, shown_pair
 from netorch.control.base.pools import read_pools
 from netorch.control.base.public import gateway_pair, mapped_in, mark_revision, pair_of_addresses
 from netorch.control.base.structure import delete_part
 from netorch.control.base.writes import Writes, attempt, guard_structure
-from netorch.errors import ApiError, UnreadableRecord
+from netorch.errors import ApiError
 from netorch.model.mapping import GatewayMapping
 from netorch.model.outside.endpoint import VpcEndpoint
 from netorch.model.outside.gateway import GatewayRecord, InternetGateway, OnlyGateway
@@ -161,10 +160,5 @@ def describe_internet_gateway(store: Store, caller: Caller, gateway_id: str) -> 
 
 def info_of(store: Store, vpc: Vpc, gateway: OnlyGateway) -> OnlyGatewayInfo:
     """Return what is shown of a gateway."""
-    mapping = get(store, keys.gateway_mapping(vpc.vni, gateway.id), GatewayMapping)
-    seats = mapping.record.seats if mapping is not None else ()
-    edges = tuple(seat.host for seat in seats)
-    pair = ""
-    with suppress(UnreadableRecord):
-        pair = pair_of(store, edges)
-    return OnlyGatewayInfo(gateway=gateway, vpc=vpc, pair=pair, edges=edges)
+    edges = carried_by(store, vpc.vni, gateway.id)
+    return OnlyGatewayInfo(gateway=gateway, vpc=vpc, pair=shown_pair(store, edges), edges=edges)

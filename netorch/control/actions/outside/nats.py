@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 
 import msgspec
 
@@ -15,11 +14,10 @@ from netorch.control.base import checks
 from netorch.control.base.addresses import open_pool
 from netorch.control.base.logged import Logs, logs_of
 from netorch.control.base.named import add_name
-from netorch.control.base.pairs import Pair, choose_pair, pair_of, place_gateway
+from netorch.control.base.pairs import Pair, carried_by, choose_pair, place_gateway, shown_pair
 from netorch.control.base.public import Publics, gateway_pair, publics_of
 from netorch.control.base.quotas import check_room, quotas_of
 from netorch.control.base.writes import Writes, attempt, guard_structure
-from netorch.errors import UnreadableRecord
 from netorch.model.eni import NetworkInterface
 from netorch.model.mapping import GatewayMapping, PublicMapping
 from netorch.model.outside import nat_metrics
@@ -189,11 +187,7 @@ def describe_nat_gateway(store: Store, caller: Caller, nat_id: str) -> NatGatewa
 
 def _info(store: Store, vpc: Vpc, gateway: NatGateway, publics: Publics) -> NatGatewayInfo:
     eni, subnet = get(store, keys.resource(gateway.eni), NetworkInterface), get(store, keys.resource(gateway.subnet), Subnet)
-    mapping = get(store, keys.gateway_mapping(vpc.vni, gateway.id), GatewayMapping)
-    edges = tuple(seat.host for seat in mapping.record.seats) if mapping is not None else ()
-    pair = ""
-    with suppress(UnreadableRecord):
-        pair = pair_of(store, edges)
+    edges = carried_by(store, vpc.vni, gateway.id)
     said = [found.record for edge in edges if (found := get(store, keys.nat_use(edge, gateway.id), NatUse)) is not None]
     return NatGatewayInfo(
         gateway=gateway,
@@ -201,7 +195,7 @@ def _info(store: Store, vpc: Vpc, gateway: NatGateway, publics: Publics) -> NatG
         subnet=subnet.record.name if subnet is not None else "",
         address=eni.record.address if eni is not None else "",
         public=_in_order(eni.record if eni is not None else None, publics.of(gateway.eni)),
-        pair=pair,
+        pair=shown_pair(store, edges),
         edges=edges,
         metrics=nat_metrics.total(use.metrics for use in said),
         dropped=dict(sum((Counter(use.dropped) for use in said), Counter())),

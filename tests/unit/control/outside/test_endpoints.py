@@ -29,7 +29,7 @@ from netorch.records.inventory import read_inventory
 from netorch.records.names import wrong_names
 from netorch.records.read import get, read_all
 from netorch.spec import load_cloud
-from netorch.store.base import Store
+from netorch.store.base import Put, Store
 from tests.unit.control.conftest import refused
 from tests.unit.control.outside.conftest import MakeEdge
 
@@ -101,6 +101,16 @@ def test_a_table_leads_to_an_endpoint_by_the_services_prefix_list(
     clean(store)
     route_tables.delete_route_table(store, acme, table.id)
     vpcs.delete_vpc(store, acme, plain.id)
+
+
+@pytest.mark.usefixtures("s3")
+def test_an_endpoint_is_shown_though_the_record_of_its_edge_cannot_be_read(
+    store: Store, acme: Caller, plain: Vpc, edges: list[Host]
+) -> None:
+    made = gateway.create_gateway_endpoint(store, acme, plain.id, "s3")
+    store.txn([], [Put(keys.host_spec(edge.name), b"garbage") for edge in edges])
+    info = gateway.describe_gateway_endpoint(store, acme, made.id)
+    assert (info.pair, set(info.edges)) == ("", {edge.name for edge in edges})
 
 
 @pytest.mark.usefixtures("edges")
