@@ -139,16 +139,16 @@ class _Planner:
         for half in self._live(records):
             peer = self._peer(half.record)
             if half.record.status is PeeringStatus.ACTIVE and peer is not None:
-                self._refuse_ranges(records, peer, half.record)
+                self._refuse_ranges(records, peer, half.record, half.record.name or half.record.id)
 
-    def _refuse_ranges(self, records: VpcRecords, peer: VpcRecords, connection: PeeringConnection) -> None:
-        """Refuse ranges of two VPCs that a connection does not permit. Raises ApiError."""
+    def _refuse_ranges(self, records: VpcRecords, peer: VpcRecords, connection: PeeringConnection, name: str) -> None:
+        """Refuse ranges of two VPCs that a connection, which errors call by `name`, does not permit. Raises ApiError."""
         if not connection.is_mapped:
-            self._refuse_overlap(records, peer, connection.name)
+            self._refuse_overlap(records, peer, name)
             return
         sides = [(found.vpc.record, list(found.each(PeeringConnection))) for found in (records, peer)]
         requester, accepter = sides if connection.requested_here else reversed(sides)
-        refuse_mapped(f"peering connection {connection.name!r}", connection, requester, accepter, self._now)
+        refuse_mapped(f"peering connection {name!r}", connection, requester, accepter, self._now)
 
     def _refuse_overlap(self, records: VpcRecords, peer: VpcRecords, name: str) -> None:
         own, other = records.vpc.record, peer.vpc.record
@@ -162,7 +162,7 @@ class _Planner:
         targets = [*targets_in(records), *targets_in(peer)]
         wanted = Wanted(name=decl.name, tags=decl.tags, ranges=_ranges_of(decl))
         made = new_request(self._builder.caller, records.vpc.record, peer.vpc.record, wanted, beside, targets)
-        self._refuse_ranges(records, peer, made)
+        self._refuse_ranges(records, peer, made, decl.name)
         pair = None
         if self._builder.caller.sees(peer.vpc.record.owner):
             self._check_active(records, peer)
@@ -191,7 +191,7 @@ class _Planner:
             )
         answers = before.status is PeeringStatus.PENDING and self._builder.caller.sees(before.accepter.owner)
         if answers:
-            self._refuse_ranges(records, peer, before)
+            self._refuse_ranges(records, peer, before, decl.name)
             self._check_active(records, peer)
             pair = self._pair(before)
             seats = pair.seats() if pair is not None else ()

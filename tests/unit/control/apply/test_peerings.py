@@ -123,6 +123,16 @@ def test_a_declared_connection_that_would_fail_is_an_error_of_the_plan(store: St
     assert store.revision == before
 
 
+def test_who_answers_reads_his_own_name_of_the_connection_in_an_error(store: Store, acme: Caller, globex: Caller) -> None:
+    data = vpcs.create_vpc(store, globex, name="data", cidrs=["10.1.0.0/16"])
+    web = vpcs.create_vpc(store, acme, name="web", cidrs=["10.0.0.0/16"])
+    peerings.request_peering(store, acme, web.id, data.id, name="d")
+    answer = [PeeringDecl(name="w", peer=web.id)]
+    answering = VpcDecl(name="data", owner="globex", cidrs=["10.1.0.0/16", "10.0.128.0/20"], peerings=answer)
+    with refused("InvalidParameterValue", "peering connection 'w': 10.0.128.0/20 of globex/data overlaps a range of vpc-"):
+        plan_cloud(store, globex, Cloud(vpcs=[answering]))
+
+
 def test_of_two_requests_of_a_pair_a_file_names_the_active_one(store: Store, clock: Clock, acme: Caller, globex: Caller) -> None:
     data = vpcs.create_vpc(store, globex, name="data", cidrs=["10.1.0.0/16"])
     web = vpcs.create_vpc(store, acme, name="web", cidrs=["10.0.0.0/16"])
