@@ -82,7 +82,6 @@ def check_cloud(cloud: Cloud, hosts: Mapping[str, KnownHost] | None = None) -> l
         checker.vpc(default_vpc(), (), roles, cloud.instances)
     check_peerings(checker, cloud)
     check_elastic_ips(checker, cloud)
-    check_vpns(checker, cloud)
     check_dhcp_options(checker, cloud)
     check_vpns(checker, cloud)
     check_vlans(checker, cloud)

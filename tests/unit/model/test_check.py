@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from netorch.model.check.cloud import check_cloud, check_vpc
-from netorch.model.cloud import Cloud, HostDecl, InstanceDecl, SubnetDecl, VpcDecl
+from netorch.model.cloud import Cloud, CustomerGatewayDecl, HostDecl, InstanceDecl, SubnetDecl, VpcDecl
 from netorch.model.eni import Attachment
 
 WEB = SubnetDecl(name="web", cidr="10.0.1.0/24")
@@ -65,3 +65,8 @@ def test_top_level_instances_land_in_the_default_vpc() -> None:
 def test_a_single_vpc_is_checked_with_paths_from_itself() -> None:
     (problem,) = check_vpc(VpcDecl(name="demo", cidrs=["10.0.0.1/16"], subnets=[WEB]))
     assert (problem.path, problem.what, problem.fix) == ("$.cidrs[0]", "10.0.0.1/16 has host bits set", "write 10.0.0.0/16")
+
+
+def test_what_is_wrong_with_a_customer_gateway_is_said_once() -> None:
+    device = CustomerGatewayDecl(name="an office", asn=65000, address="192.0.2.1")
+    assert paths(Cloud(customer_gateways=[device])) == ["$.customer_gateways[0].name"]
