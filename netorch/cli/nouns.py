@@ -31,9 +31,9 @@ Delete = Callable[["Store", "Caller", str], None]
 
 
 class Actions(NamedTuple):
-    """How resources of a kind are found, by the id of their VPC or by their own, and deleted."""
+    """How resources of a kind are found, by the id of their VPC if they have one, or by their own, and deleted."""
 
-    every: Callable[[Store, Caller, str], list[Any]]
+    every: Callable[..., list[Any]]  # (store, caller, id of the VPC), or (store, caller)
     one: Callable[[Store, Caller, str], Any]
     delete: Delete
 
@@ -59,6 +59,7 @@ class Noun(NamedTuple):
     tables: tuple[Rules, ...] = ()
     filters: Mapping[str, Sequence[str]] = {}  # of `list`: see `add_list`
     operators: tuple[str, ...] = ()  # fields that customers do not see
+    within_vpcs: bool = True  # else they belong to no VPC
 
     def show(self, session: Session, resource_id: str, output: str) -> None:
         """Print one resource. Raises ApiError."""
@@ -87,7 +88,9 @@ class Noun(NamedTuple):
 
     def rows(self, session: Session, vpc: str | None, output: str) -> list[dict[str, Any]]:
         """Return those of the VPC that was named, or of every one that the caller sees. Raises ApiError."""
-        rows = [self._seen(session, info) for info in session.of_vpcs(vpc, self.actions().every)]
+        every = self.actions().every
+        infos = session.of_vpcs(vpc, every) if self.within_vpcs else every(session.store, session.caller)
+        rows = [self._seen(session, info) for info in infos]
         if output not in MACHINE:
             counted = {name for table in self.tables for name in table.counted}
             rows = [{name: len(value) if name in counted else value for name, value in row.items()} for row in rows]
@@ -111,7 +114,7 @@ def _metavar(name: str) -> str:
 
 def add_common(group: click.Group, noun: Noun, delete_help: str, *, verb: str = "delete") -> None:
     """Add `list`, `show`, `tag`, `untag`, `set-tags` and what deletes one."""
-    add_list(group, f"List {noun.name}s.", noun.columns, noun.rows, noun.filters)
+    add_list(group, f"List {noun.name}s.", noun.columns, noun.rows, noun.filters, within_vpcs=noun.within_vpcs)
     add_show(group, noun.kind, noun.name, f"Show {noun.name}s.", noun.show_several)
     add_tagging(group, noun.kind, noun.name)
     add_delete(group, noun.kind, noun.name, delete_help, lambda: noun.actions().delete, verb)

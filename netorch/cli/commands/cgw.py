@@ -8,13 +8,11 @@ import click
 import msgspec
 
 from netorch.cli.context import Session, action, tag_option
-from netorch.cli.nouns import Delete, add_delete, add_list, add_show, add_tagging
-from netorch.cli.output import Columns, output_option, show_records
+from netorch.cli.nouns import Actions, Noun, add_common
+from netorch.cli.output import Columns, output_option
 from netorch.model.outside.vpn import CUSTOMER_ASN
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from netorch.control.actions.private.customers import CustomerGatewayInfo
 
 COLUMNS = Columns(("name", "owner", "address", "identity", "asn"), ("connections", "tags", "id"))
@@ -30,28 +28,18 @@ def row(info: CustomerGatewayInfo) -> dict[str, Any]:
     return {**msgspec.structs.asdict(info.gateway), "connections": list(info.connections)}
 
 
-def _rows(session: Session, _vpc: str | None, _output: str) -> list[dict[str, Any]]:
-    from netorch.control.actions.private.customers import describe_customer_gateways
+def _actions() -> Actions:
+    from netorch.control.actions.private.customers import (
+        delete_customer_gateway,
+        describe_customer_gateway,
+        describe_customer_gateways,
+    )
 
-    return [row(info) for info in describe_customer_gateways(session.store, session.caller)]
-
-
-def _show(session: Session, ids: Sequence[str], output: str) -> None:
-    from netorch.control.actions.private.customers import describe_customer_gateway
-
-    show_records([row(describe_customer_gateway(session.store, session.caller, found)) for found in ids], output)
+    return Actions(describe_customer_gateways, describe_customer_gateway, delete_customer_gateway)
 
 
-def _delete() -> Delete:
-    from netorch.control.actions.private.customers import delete_customer_gateway
-
-    return delete_customer_gateway
-
-
-add_list(command, "List customer gateways.", COLUMNS, _rows, within_vpcs=False)
-add_show(command, "cgw", "customer gateway", "Show customer gateways.", _show)
-add_tagging(command, "cgw", "customer gateway")
-add_delete(command, "cgw", "customer gateway", "Delete customer gateways without VPN connections.", _delete)
+NOUN = Noun("cgw", "customer gateway", COLUMNS, row, _actions, within_vpcs=False)
+add_common(command, NOUN, "Delete customer gateways without VPN connections.")
 
 
 @command.command()
@@ -73,4 +61,4 @@ def create(session: Session, name: str, address: str, identity: str, asn: int, t
     made = create_customer_gateway(
         session.store, session.caller, name=name, asn=asn, address=address, identity=identity, tags=tags
     )
-    _show(session, [made.id], output)
+    NOUN.show(session, made.id, output)

@@ -8,12 +8,10 @@ import click
 import msgspec
 
 from netorch.cli.context import Session, action, complete, tag_option
-from netorch.cli.nouns import Delete, add_delete, add_list, add_show, add_tagging
-from netorch.cli.output import Columns, output_option, show_records
+from netorch.cli.nouns import Actions, Noun, add_common
+from netorch.cli.output import Columns, output_option
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from netorch.control.actions.services.dhcp_options import DhcpOptionsInfo
 
 COLUMNS = Columns(
@@ -34,28 +32,18 @@ def row(info: DhcpOptionsInfo) -> dict[str, Any]:
     return {**found, **options, "vpcs": list(info.vpcs)}
 
 
-def _rows(session: Session, _vpc: str | None, _output: str) -> list[dict[str, Any]]:
-    from netorch.control.actions.services.dhcp_options import describe_dhcp_options
+def _actions() -> Actions:
+    from netorch.control.actions.services.dhcp_options import (
+        delete_dhcp_options,
+        describe_dhcp_options,
+        describe_dhcp_options_set,
+    )
 
-    return [row(info) for info in describe_dhcp_options(session.store, session.caller)]
-
-
-def _show(session: Session, ids: Sequence[str], output: str) -> None:
-    from netorch.control.actions.services.dhcp_options import describe_dhcp_options_set
-
-    show_records([row(describe_dhcp_options_set(session.store, session.caller, found)) for found in ids], output)
+    return Actions(describe_dhcp_options, describe_dhcp_options_set, delete_dhcp_options)
 
 
-def _delete() -> Delete:
-    from netorch.control.actions.services.dhcp_options import delete_dhcp_options
-
-    return delete_dhcp_options
-
-
-add_list(command, "List DHCP options sets.", COLUMNS, _rows, within_vpcs=False)
-add_show(command, "dopt", "DHCP options set", "Show DHCP options sets.", _show)
-add_tagging(command, "dopt", "DHCP options set")
-add_delete(command, "dopt", "DHCP options set", "Delete DHCP options sets with which no VPC is associated.", _delete)
+NOUN = Noun("dopt", "DHCP options set", COLUMNS, row, _actions, within_vpcs=False)
+add_common(command, NOUN, "Delete DHCP options sets with which no VPC is associated.")
 
 
 def _words(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
@@ -100,7 +88,7 @@ def create(
         netbios_node_type=netbios_node_type,
     )
     made = create_dhcp_options(session.store, session.caller, name=name, options=options, tags=tags)
-    _show(session, [made.id], output)
+    NOUN.show(session, made.id, output)
 
 
 @command.command()

@@ -8,23 +8,11 @@ import click
 import msgspec
 
 from netorch.cli.context import Session, action, complete, tag_option
-from netorch.cli.nouns import (
-    Actions,
-    Delete,
-    Noun,
-    add_common,
-    add_delete,
-    add_list,
-    add_show,
-    add_tagging,
-    resource_argument,
-)
-from netorch.cli.output import Columns, output_option, show_records
+from netorch.cli.nouns import Actions, Noun, add_common, resource_argument
+from netorch.cli.output import Columns, output_option
 from netorch.model.outside.direct_connect import MTUS, VLAN_LAST, ConnectionState, HostedConnection, VifState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from netorch.control.actions.direct_connect.connections import ConnectionInfo
     from netorch.control.actions.direct_connect.interfaces import VifInfo
     from netorch.model.outside.secrets import Secret
@@ -80,29 +68,22 @@ def _hosted_text(hosted: HostedConnection) -> str:
     return f"{hosted.owner}:{vlan_text(hosted.vlan, hosted.outer_vlan)}"
 
 
-def _connection_rows(session: Session, _vpc: str | None, _output: str) -> list[dict[str, Any]]:
-    from netorch.control.actions.direct_connect.connections import describe_connections
+def _connection_actions() -> Actions:
+    from netorch.control.actions.direct_connect.connections import delete_connection, describe_connection, describe_connections
 
-    return [connection_row(info) for info in describe_connections(session.store, session.caller)]
-
-
-def _show_connections(session: Session, names: Sequence[str], output: str) -> None:
-    from netorch.control.actions.direct_connect.connections import describe_connection
-
-    show_records([connection_row(describe_connection(session.store, session.caller, name)) for name in names], output)
+    return Actions(describe_connections, describe_connection, delete_connection)
 
 
-def _delete_connection() -> Delete:
-    from netorch.control.actions.direct_connect.connections import delete_connection
-
-    return delete_connection
-
-
-_states = {"state": [state.value for state in ConnectionState]}
-add_list(connections, "List connections.", CONNECTION_COLUMNS, _connection_rows, _states, within_vpcs=False)
-add_show(connections, "dxcon", "connection", "Show connections.", _show_connections)
-add_tagging(connections, "dxcon", "connection")
-add_delete(connections, "dxcon", "connection", "Delete connections without virtual interfaces.", _delete_connection)
+CONNECTION = Noun(
+    "dxcon",
+    "connection",
+    CONNECTION_COLUMNS,
+    connection_row,
+    _connection_actions,
+    filters={"state": [state.value for state in ConnectionState]},
+    within_vpcs=False,
+)
+add_common(connections, CONNECTION, "Delete connections without virtual interfaces.")
 _vlan = click.argument("vlan", type=click.IntRange(1, VLAN_LAST))
 _outer_vlan = click.option("--outer-vlan", type=click.IntRange(0, VLAN_LAST), default=0, help="The outer tag (802.1ad); 0: none.")
 
@@ -125,7 +106,7 @@ def create_connection(session: Session, name: str, host: str, device: str, owner
     from netorch.control.actions.direct_connect import connections as actions
 
     made = actions.create_connection(session.store, session.caller, name=name, host=host, device=device, owner=owner, tags=tags)
-    _show_connections(session, [made.name], output)
+    CONNECTION.show(session, made.name, output)
 
 
 @connections.command("update")
@@ -143,7 +124,7 @@ def update_connection(session: Session, resource: str, owner: str, output: str) 
     from netorch.control.actions.direct_connect import connections as actions
 
     actions.update_connection(session.store, session.caller, resource, owner=owner)
-    _show_connections(session, [resource], output)
+    CONNECTION.show(session, resource, output)
 
 
 @connections.group("hosted")
@@ -164,7 +145,7 @@ def add_hosted(session: Session, resource: str, owner: str, vlan: int, outer_vla
 
     hosted = HostedConnection(owner=owner, vlan=vlan, outer_vlan=outer_vlan)
     actions.add_hosted(session.store, session.caller, resource, hosted)
-    _show_connections(session, [resource], output)
+    CONNECTION.show(session, resource, output)
 
 
 @hosted_vlans.command("remove")
@@ -178,7 +159,7 @@ def remove_hosted(session: Session, resource: str, vlan: int, outer_vlan: int, o
     from netorch.control.actions.direct_connect import connections as actions
 
     actions.remove_hosted(session.store, session.caller, resource, vlan, outer_vlan)
-    _show_connections(session, [resource], output)
+    CONNECTION.show(session, resource, output)
 
 
 @command.group("vif")

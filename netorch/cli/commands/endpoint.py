@@ -11,7 +11,6 @@ import msgspec
 from netorch.cli.context import Session, action, complete, pass_session, tag_option
 from netorch.cli.nouns import (
     Actions,
-    Delete,
     Noun,
     add_common,
     add_delete,
@@ -20,11 +19,9 @@ from netorch.cli.nouns import (
     add_tagging,
     resource_argument,
 )
-from netorch.cli.output import Columns, output_option, show_record, show_records
+from netorch.cli.output import Columns, output_option, show_record
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from netorch.control.actions.endpoints.gateway import EndpointInfo
     from netorch.control.actions.endpoints.interface import InterfaceEndpointInfo
     from netorch.control.actions.endpoints.services import ServiceInfo
@@ -36,7 +33,6 @@ COLUMNS = Columns(
 )
 SERVICE_COLUMNS = Columns(("name", "service_name", "prefixes", "hosts", "endpoints"), ("upstream", "tls", "tags"))
 BUCKET_COLUMNS = Columns(("name", "service", "for", "policy"), ("tags",))
-_SERVICE_OPERATORS = ("upstream", "tls", "endpoints")
 
 
 @click.group()
@@ -232,33 +228,22 @@ def service_row(info: ServiceInfo) -> dict[str, Any]:
     }
 
 
-def _seen(session: Session, info: ServiceInfo) -> dict[str, Any]:
-    found = service_row(info)
-    return found if session.caller.operator else {key: value for key, value in found.items() if key not in _SERVICE_OPERATORS}
+def _service_actions() -> Actions:
+    from netorch.control.actions.endpoints.services import delete_service, describe_service, describe_services
+
+    return Actions(describe_services, describe_service, delete_service)
 
 
-def _service_rows(session: Session, _vpc: str | None, _output: str) -> list[dict[str, Any]]:
-    from netorch.control.actions.endpoints.services import describe_services
-
-    return [_seen(session, info) for info in describe_services(session.store, session.caller)]
-
-
-def _show_services(session: Session, names: Sequence[str], output: str) -> None:
-    from netorch.control.actions.endpoints.services import describe_service
-
-    show_records([_seen(session, describe_service(session.store, session.caller, name)) for name in names], output)
-
-
-def _delete_service() -> Delete:
-    from netorch.control.actions.endpoints.services import delete_service
-
-    return delete_service
-
-
-add_list(services, "List services.", SERVICE_COLUMNS, _service_rows, within_vpcs=False)
-add_show(services, "gwsvc", "service", "Show services.", _show_services)
-add_tagging(services, "gwsvc", "service")
-add_delete(services, "gwsvc", "service", "Delete services that no endpoint leads to.", _delete_service)
+SERVICE = Noun(
+    "gwsvc",
+    "service",
+    SERVICE_COLUMNS,
+    service_row,
+    _service_actions,
+    operators=("upstream", "tls", "endpoints"),
+    within_vpcs=False,
+)
+add_common(services, SERVICE, "Delete services that no endpoint leads to.")
 
 _prefixes_help = "Addresses at which VPCs reach it, e.g. 198.19.0.0/24; repeatable."
 _upstream_help = "Where edges reach it from outside: http://ADDRESS:PORT."
@@ -291,7 +276,7 @@ def create_service(
     made = actions.create_service(
         session.store, session.caller, name=name, prefixes=prefixes, upstream=upstream, tls=tls, hosts=hosts, tags=tags
     )
-    _show_services(session, [made.name], output)
+    SERVICE.show(session, made.name, output)
 
 
 @services.command("modify")
@@ -317,18 +302,12 @@ def modify_service(
     changed = actions.modify_service(
         session.store, session.caller, resource, prefixes=prefixes, upstream=upstream, tls=tls, hosts=hosts
     )
-    _show_services(session, [changed.name], output)
+    SERVICE.show(session, changed.name, output)
 
 
 @command.group("bucket-policy")
 def buckets() -> None:
     """Policies of buckets. The operator says whose a bucket is; its owner says who may use it, and by which VPCs."""
-
-
-def _bucket_rows(session: Session, _vpc: str | None, _output: str) -> list[dict[str, Any]]:
-    from netorch.control.actions.endpoints.buckets import describe_buckets
-
-    return [bucket_row(bucket) for bucket in describe_buckets(session.store, session.caller)]
 
 
 def bucket_row(bucket: BucketPolicy) -> dict[str, Any]:
@@ -337,22 +316,18 @@ def bucket_row(bucket: BucketPolicy) -> dict[str, Any]:
     return {"for" if field == "owner" else field: value for field, value in found.items()}
 
 
-def _show_buckets(session: Session, names: Sequence[str], output: str) -> None:
-    from netorch.control.actions.endpoints.buckets import describe_bucket
+def _bucket_actions() -> Actions:
+    from netorch.control.actions.endpoints.buckets import delete_bucket_policy, describe_bucket, describe_buckets
 
-    show_records([bucket_row(describe_bucket(session.store, session.caller, name)) for name in names], output)
-
-
-def _delete_bucket() -> Delete:
-    from netorch.control.actions.endpoints.buckets import delete_bucket_policy
-
-    return delete_bucket_policy
+    return Actions(describe_buckets, describe_bucket, delete_bucket_policy)
 
 
-add_list(buckets, "List buckets that have an owner.", BUCKET_COLUMNS, _bucket_rows, within_vpcs=False)
-add_show(buckets, "bucket", "bucket", "Show buckets.", _show_buckets)
+BUCKET = Noun("bucket", "bucket", BUCKET_COLUMNS, bucket_row, _bucket_actions, within_vpcs=False)
+_delete_help = "Delete policies. The operator makes a bucket nobody's by that."
+add_list(buckets, "List buckets that have an owner.", BUCKET_COLUMNS, BUCKET.rows, within_vpcs=False)
+add_show(buckets, "bucket", "bucket", "Show buckets.", BUCKET.show_several)
 add_tagging(buckets, "bucket", "bucket")
-add_delete(buckets, "bucket", "bucket", "Delete policies. The operator makes a bucket nobody's by that.", _delete_bucket)
+add_delete(buckets, "bucket", "bucket", _delete_help, lambda: BUCKET.actions().delete)
 
 
 @buckets.command("put")
