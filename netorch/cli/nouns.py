@@ -97,6 +97,12 @@ class Noun(NamedTuple):
         return rows
 
 
+def each_once(rows: Sequence[dict[str, Any]], is_preferred: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
+    """Return the rows of what two VPCs share, each one once: as the VPC has it that is preferred, where that is among them."""
+    once = {row["id"]: row for row in sorted(rows, key=is_preferred)}
+    return [row for row in rows if once[row["id"]] is row]
+
+
 def resource_argument(kind: str, name: str) -> Callable[[Any], Any]:
     """Return the argument, `resource`, that names a resource by id or name."""
     return click.argument("resource", metavar=_metavar(name), shell_complete=complete(kind))

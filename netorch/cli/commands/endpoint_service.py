@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from netorch.cli.context import Session, action, complete, tag_option
-from netorch.cli.nouns import Actions, Noun, add_common, add_list, add_show, add_tagging, resource_argument
+from netorch.cli.nouns import Actions, Noun, add_common, add_list, add_show, add_tagging, each_once, resource_argument
 from netorch.cli.output import Columns, output_option
 from netorch.model.outside.endpoint import EndpointState
 from netorch.model.services.endpoint_service import PROTOCOLS, ServicePort
@@ -214,11 +214,10 @@ CONNECTION = Noun("vpce-con", "endpoint connection", CONNECTION_COLUMNS, connect
 
 def _rows(session: Session, vpc: str | None, output: str) -> list[dict[str, Any]]:
     """Return connections as a VPC has them; of all VPCs each one once, as the consumer has it where the caller sees that."""
+    from netorch.model.ids import vni_of
+
     rows = CONNECTION.rows(session, vpc, output)
-    if vpc is not None:
-        return rows
-    once = {row["id"]: row for row in sorted(rows, key=lambda row: row["endpoint"][-17:-11] == f"{row['vni']:06x}")}
-    return [row for row in rows if once[row["id"]] is row]
+    return rows if vpc is not None else each_once(rows, lambda row: vni_of(row["endpoint"]) == row["vni"])
 
 
 add_list(connections, "List connections.", CONNECTION_COLUMNS, _rows, {"state": [state.value for state in EndpointState]})

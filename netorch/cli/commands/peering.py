@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from netorch.cli.context import Session, action, complete, tag_option
-from netorch.cli.nouns import Actions, Noun, add_delete, add_list, add_show, add_tagging, resource_argument
+from netorch.cli.nouns import Actions, Noun, add_delete, add_list, add_show, add_tagging, each_once, resource_argument
 from netorch.cli.output import Columns, output_option
 from netorch.model.routing.peering import PeeringConnection, PeeringStatus
 
@@ -56,11 +56,10 @@ NOUN = Noun("pcx", "peering connection", COLUMNS, row, _actions)
 
 def _rows(session: Session, vpc: str | None, output: str) -> list[dict[str, Any]]:
     """Return connections as a VPC has them; of all VPCs each one once, as its requester has it where the caller sees that."""
+    from netorch.model.ids import vni_of
+
     rows = NOUN.rows(session, vpc, output)
-    if vpc is not None:
-        return rows
-    once = {row["id"]: row for row in sorted(rows, key=lambda row: bool(row["name"]) and row["id"][4:10] == f"{row['vni']:06x}")}
-    return [row for row in rows if once[row["id"]] is row]
+    return rows if vpc is not None else each_once(rows, lambda row: bool(row["name"]) and vni_of(row["id"]) == row["vni"])
 
 
 add_list(command, "List peering connections.", COLUMNS, _rows, {"status": [status.value for status in PeeringStatus]})
