@@ -25,6 +25,11 @@ def vni_of(resource_id: str) -> int:
     return int(resource_id[-17:-11], 16)
 
 
+def prefix_of(resource_id: str) -> str:
+    """Return what stands before the digits of an id, e.g. `vpce-svc`; nothing where it has none."""
+    return resource_id.rpartition("-")[0]
+
+
 def is_id(text: str, kind: str = "") -> bool:
     """Return whether `text` has the form of an id (of that kind)."""
     head, dash, digits = text.rpartition("-")

@@ -10,6 +10,7 @@ from netorch.errors import UnreadableRecord
 from netorch.model import rules
 from netorch.model.addr import Prefix, first_overlaps, parse_ip, parse_prefix
 from netorch.model.eni import Host, NetworkInterface
+from netorch.model.ids import prefix_of
 from netorch.model.mapping import GatewayMapping, PublicMapping
 from netorch.model.outside.endpoint import VpcEndpoint
 from netorch.model.outside.vpn import VpnConnection
@@ -53,7 +54,7 @@ def _missing(records: VpcRecords) -> Iterator[tuple[str, str, str]]:
         if eni_id not in enis:
             yield keys.resource(eni_id), name, keys.mapping(records.vni, name)
     for gateway in records.of(GatewayMapping):
-        if gateway not in records.of(BY_PREFIX[gateway.rpartition("-")[0]].type):
+        if gateway not in records.of(BY_PREFIX[prefix_of(gateway)].type):
             yield keys.resource(gateway), gateway, keys.mapping(records.vni, gateway)
 
 

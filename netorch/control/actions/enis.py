@@ -21,7 +21,7 @@ from netorch.control.base.quotas import check_room, quotas_of
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
 from netorch.model.eni import Host, Instance, NetworkInterface, Placement, primary_eni_id
-from netorch.model.ids import port_name, vni_of
+from netorch.model.ids import port_name, prefix_of, vni_of
 from netorch.model.mapping import Mapping
 from netorch.model.outside.gateway import GATEWAYS
 from netorch.model.routing.next_hop import target_hop
@@ -237,7 +237,7 @@ def delete_network_interface(store: Store, caller: Caller, eni_id: str) -> None:
 def refuse_managed(eni: NetworkInterface) -> None:
     """Refuse a change of an interface that belongs to a gateway. Raises ApiError: OperationNotPermitted."""
     if eni.gateway:
-        holder = BY_PREFIX[eni.gateway.rpartition("-")[0]]
+        holder = BY_PREFIX[prefix_of(eni.gateway)]
         what = f"belongs to {holder.noun} {eni.gateway}, and changes only with it"
         text = f"network interface {eni.id}: {what}; see `netorch {holder.command} show {eni.gateway}`"
         raise ApiError("OperationNotPermitted", text)

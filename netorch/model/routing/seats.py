@@ -6,6 +6,7 @@ from collections.abc import Container
 from hashlib import blake2b
 from typing import Final
 
+from netorch.model.ids import prefix_of
 from netorch.model.mapping import GatewayMapping, Seat
 from netorch.model.routing.target import TargetKind
 
@@ -16,7 +17,7 @@ STATELESS: Final = frozenset({TargetKind.INTERNET_GATEWAY, TargetKind.VPN_GATEWA
 
 def gateway_kind(gateway_id: str) -> TargetKind:
     """Return the kind of a gateway. Raises ValueError for an id of something else."""
-    return TargetKind(gateway_id.rpartition("-")[0])
+    return TargetKind(prefix_of(gateway_id))
 
 
 def is_stateless(gateway_id: str) -> bool:

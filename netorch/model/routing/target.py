@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from netorch.model.eni import NetworkInterface
-from netorch.model.ids import is_id
+from netorch.model.ids import is_id, prefix_of
 from netorch.model.mapping import GatewayMapping
 from netorch.model.routing.peering import PeeringConnection, PeeringStatus
 
@@ -113,7 +113,7 @@ def target_of(text: str) -> Target:
     """Return the target that a stored route names: `local`, `blackhole` or an id. Raises ValueError for other texts."""
     if text in _ALONE:
         return _ALONE[text]
-    kind = TargetKind(text.rpartition("-")[0])
+    kind = TargetKind(prefix_of(text))
     if not is_id(text, kind.value):
         raise ValueError(f"{text!r} is not the id of a target")
     return Target(kind, text)

@@ -12,7 +12,7 @@ from netorch.model import flow_log, permission, rules
 from netorch.model.addr import first_overlaps, version_of
 from netorch.model.eni import Attachment, Instance, NetworkInterface, is_of_endpoint
 from netorch.model.flow_log import FlowLog
-from netorch.model.ids import VNI_FIRST, VNI_LAST, is_id, vni_of
+from netorch.model.ids import VNI_FIRST, VNI_LAST, is_id, prefix_of, vni_of
 from netorch.model.mapping import Mapping
 from netorch.model.permission import LIST_PREFIX
 from netorch.model.routing.mapped import pair_problem
@@ -158,7 +158,7 @@ def check_interface(key: str, eni: NetworkInterface) -> None:
 def _of_endpoint(eni: NetworkInterface) -> None:
     """Check what the interfaces of endpoints, and of their connections with services, have."""
     need_mac(eni.mac)
-    is_service = eni.gateway.startswith("vpce-svc-")
+    is_service = prefix_of(eni.gateway) == "vpce-svc"
     need_id("gateway", eni.gateway, "vpce-svc" if is_service else "vpce", eni.vni)
     if eni.instance or eni.ipv6_address or (is_service and eni.groups):
         raise Invalid("gateway: it has an instance, an IPv6 address, or a service's has security groups")

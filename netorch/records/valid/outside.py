@@ -5,6 +5,7 @@ from __future__ import annotations
 from netorch.model import rules
 from netorch.model.addr import first_overlaps
 from netorch.model.eni import Host, Role
+from netorch.model.ids import prefix_of
 from netorch.model.mapping import GatewayMapping, PublicMapping
 from netorch.model.outside import uplink
 from netorch.model.outside.gateway import EgressOnlyInternetGateway, InternetGateway, NatGateway
@@ -35,7 +36,7 @@ def check_gateway_mapping(key: str, mapping: GatewayMapping) -> None:
         gateway_kind(mapping.gateway)
     except ValueError as error:
         raise Invalid(f"gateway: {shown(mapping.gateway)} is none") from error
-    need_id("gateway", mapping.gateway, mapping.gateway.rpartition("-")[0], mapping.vni)
+    need_id("gateway", mapping.gateway, prefix_of(mapping.gateway), mapping.vni)
     for seat in mapping.seats:
         need_place(seat.host, seat.vtep)
     need_single("seats", (seat.vtep for seat in mapping.seats))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
-from netorch.model.ids import vni_of
+from netorch.model.ids import prefix_of, vni_of
 from netorch.model.mapping import GatewayMapping, Mapping
 from netorch.model.outside.direct_connect import VirtualInterface
 from netorch.model.outside.endpoint import EndpointType, VpcEndpoint
@@ -58,7 +58,7 @@ def of_interface(eni: NetworkInterface) -> Iterator[Reference]:
     for group_id in eni.groups:
         yield SecurityGroup, group_id
     if eni.gateway:
-        yield _HOLDERS[eni.gateway.rpartition("-")[0]], eni.gateway
+        yield _HOLDERS[prefix_of(eni.gateway)], eni.gateway
     if eni.instance:
         yield Instance, eni.instance
         for address in eni.addresses:

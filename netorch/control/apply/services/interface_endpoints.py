@@ -11,6 +11,7 @@ from netorch.control.actions.outside.gateways import delete_gateway
 from netorch.control.base.named import drop_name
 from netorch.control.base.writes import Writes
 from netorch.model.eni import NetworkInterface, is_of_endpoint
+from netorch.model.ids import prefix_of
 from netorch.model.mapping import GatewayMapping
 from netorch.model.outside.endpoint import EndpointState, EndpointType, VpcEndpoint
 from netorch.model.services.endpoint_service import EndpointConnection, EndpointService
@@ -37,7 +38,7 @@ def delete_endpoint_parts(builder: PlanBuilder, records: VpcRecords) -> None:
             drop_name(writes, records.vpc.record, stored.record)
     logs, publics = builder.logs_of(records), builder.publics_of(records)
     for eni in [found for found in records.of(NetworkInterface).values() if is_of_endpoint(found.record)]:
-        if eni.record.gateway.startswith("vpce-svc-"):
+        if prefix_of(eni.record.gateway) == "vpce-svc":
             continue  # it has gone with its connection
         interfaces.delete_writes(builder.step(), records.vpc.record, eni, {}, logs, publics)
     for service_id, service in records.of(EndpointService).items():
