@@ -13,9 +13,9 @@ from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.errors import invalid, not_found
-from netorch.records.kinds import BY_PREFIX
-from netorch.records.names import key_of
-from netorch.records.read import read_owned
+from netorch.records.kinds import BY_PREFIX, BY_TYPE
+from netorch.records.names import key_of, names_of_owned
+from netorch.records.read import Stored, read_owned
 from netorch.store.base import Store
 
 
@@ -28,6 +28,25 @@ def add_name(writes: Writes, vpc: Vpc, record: Any) -> None:  # noqa: ANN401 - a
 def drop_name(writes: Writes, vpc: Vpc, record: Any) -> None:  # noqa: ANN401 - as above
     """Let a resource that ends be found no more."""
     if key := key_of(vpc.owner, record):
+        writes.drop(key)
+
+
+def owned_key(record: Any) -> str:  # noqa: ANN401 - anything of an owner's that belongs to no VPC
+    """Return the key of what belongs to an owner and to no VPC."""
+    return keys.owned(BY_TYPE[type(record)].root, record.owner, record.id)
+
+
+def create_owned(writes: Writes, made: Any) -> None:  # noqa: ANN401 - as above
+    """Add something new that belongs to an owner. The guard of its owner's others is the caller's."""
+    writes.create(owned_key(made), made)
+    for key in names_of_owned(made):
+        writes.put(key, True)
+
+
+def delete_owned(writes: Writes, held: Stored[Any]) -> None:
+    """Add the end of something that belongs to an owner. Whoever begins to use it rewrites its record."""
+    writes.delete(owned_key(held.record), held.mod_revision)
+    for key in names_of_owned(held.record):
         writes.drop(key)
 
 

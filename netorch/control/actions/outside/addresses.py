@@ -13,7 +13,7 @@ import msgspec
 from netorch.control.actions.enis import attached_to, refuse_managed
 from netorch.control.actions.outside.associations import already_associated, association_of, of_gateway, refuse_of_gateway
 from netorch.control.base import checks
-from netorch.control.base.named import owned_id
+from netorch.control.base.named import create_owned, delete_owned, owned_id
 from netorch.control.base.pools import Addresses, open_addresses
 from netorch.control.base.public import Publics, gateway_pair, owner_pair, private_address, publics_of, stand_for, use_of
 from netorch.control.base.quotas import check_room, quotas_of
@@ -30,7 +30,6 @@ from netorch.model.vpc import Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.errors import invalid, not_found
-from netorch.records.names import names_of_owned
 from netorch.records.read import Stored, get, listed, read, read_named, read_owned
 from netorch.store.alloc import holder_of, release
 from netorch.store.base import KeyValue, Store
@@ -93,9 +92,7 @@ def allocate_writes(writes: Writes, caller: Caller, addresses: Addresses, where:
     chosen.take(writes)
     pool = chosen.pool.record.name
     made = ElasticIp(id=made_id, owner=wanted.owner, address=chosen.address, pool=pool, name=wanted.name, tags=tags)
-    writes.create(keys.owned("eip", made.owner, made.id), made)
-    for key in names_of_owned(made):
-        writes.put(key, True)
+    create_owned(writes, made)
     return made
 
 
@@ -143,9 +140,7 @@ def release_address(store: Store, caller: Caller, allocation_id: str) -> None:
 def release_writes(writes: Writes, held: Stored[ElasticIp], claim: KeyValue | None, now: float) -> None:
     """Add the end of an elastic IP that stands for nothing; `claim` is its address's. The owner's mark is the caller's."""
     record = held.record
-    writes.delete(keys.owned("eip", record.owner, record.id), held.mod_revision)
-    for key in names_of_owned(record):
-        writes.drop(key)
+    delete_owned(writes, held)
     if claim is not None and holder_of(claim) == record.id:
         writes.claim(release(claim, now, record.owner))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from netorch.control.base import checks
+from netorch.control.base.named import create_owned, delete_owned
 from netorch.control.base.quotas import check_room, quotas_of
 from netorch.control.base.uses import use_key, use_revision
 from netorch.control.base.writes import Writes, attempt
@@ -16,7 +17,6 @@ from netorch.model.vpc import Tags
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.errors import duplicate_name, invalid
-from netorch.records.names import names_of_owned
 from netorch.records.read import Stored, listed, read_owned
 from netorch.store.base import Store
 
@@ -59,7 +59,7 @@ def create_customer_gateway(
         if name and any(other.name == name for other in others.values()):
             raise duplicate_name("cgw", name, f"owner {asked.owner}")
         made = msgspec.structs.replace(asked, id=caller.new_id("cgw", 0), tags=checks.tags(where, tags))
-        create_writes(writes, made)
+        create_owned(writes, made)
         return writes, made
 
     return attempt(store, decide)
@@ -91,13 +91,6 @@ def owner_mark(owner: str) -> str:
     return f"cgw/{owner}"
 
 
-def create_writes(writes: Writes, made: CustomerGateway) -> None:
-    """Add a new customer gateway. The guard of its owner's others is the caller's."""
-    writes.create(keys.owned("cgw", made.owner, made.id), made)
-    for key in names_of_owned(made):
-        writes.put(key, True)
-
-
 def delete_customer_gateway(store: Store, caller: Caller, gateway_id: str) -> None:
     """Delete a customer gateway that no connection leads to.
 
@@ -111,7 +104,7 @@ def delete_customer_gateway(store: Store, caller: Caller, gateway_id: str) -> No
             text = f"customer gateway {gateway_id}: The customer gateway is in use by {', '.join(users)}; delete these first"
             raise ApiError("IncorrectState", text)
         writes = Writes()
-        delete_writes(writes, held)
+        delete_owned(writes, held)
         owner = held.record.owner
         known = use_revision(store, owner_mark(owner))
         if len(customer_gateways(store, owner)) == 1:
@@ -119,13 +112,6 @@ def delete_customer_gateway(store: Store, caller: Caller, gateway_id: str) -> No
         return writes, None
 
     attempt(store, decide)
-
-
-def delete_writes(writes: Writes, held: Stored[CustomerGateway]) -> None:
-    """Add the end of a customer gateway; whoever makes a connection to it rewrites its record."""
-    writes.delete(keys.owned("cgw", held.record.owner, held.record.id), held.mod_revision)
-    for key in names_of_owned(held.record):
-        writes.drop(key)
 
 
 def customer_gateways(store: Store, owner: str) -> list[Stored[CustomerGateway]]:

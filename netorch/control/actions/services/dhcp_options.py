@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from netorch.control.base import checks
+from netorch.control.base.named import create_owned, delete_owned, owned_key
 from netorch.control.base.quotas import check_room, quotas_of
 from netorch.control.base.uses import use_key, use_revision
 from netorch.control.base.writes import Writes, attempt
@@ -18,7 +19,6 @@ from netorch.model.vpc import Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.errors import duplicate_name, in_use, invalid
-from netorch.records.names import names_of_owned
 from netorch.records.read import Stored, listed, read_owned, read_vpc
 from netorch.store.base import Store
 
@@ -50,7 +50,7 @@ def create_dhcp_options(
         if name and any(other.record.name == name for other in others):
             raise duplicate_name("dopt", name, f"owner {asked.owner}")
         made = msgspec.structs.replace(asked, id=caller.new_id("dopt", 0), tags=checks.tags(where, tags))
-        create_writes(writes, made)
+        create_owned(writes, made)
         return writes, made
 
     return attempt(store, decide)
@@ -74,31 +74,12 @@ def owner_mark(owner: str) -> str:
     return f"dopt/{owner}"
 
 
-def create_writes(writes: Writes, made: DhcpOptionsSet) -> None:
-    """Add a new set. The guard of its owner's others is the caller's."""
-    writes.create(set_key(made), made)
-    for key in names_of_owned(made):
-        writes.put(key, True)
-
-
-def delete_writes(writes: Writes, held: Stored[DhcpOptionsSet]) -> None:
-    """Add the end of a set with which no VPC is associated."""
-    writes.delete(set_key(held.record), held.mod_revision)
-    for key in names_of_owned(held.record):
-        writes.drop(key)
-
-
-def set_key(found: DhcpOptionsSet) -> str:
-    """Return the key of a set."""
-    return keys.owned("dopt", found.owner, found.id)
-
-
 def associate_writes(writes: Writes, before: Vpc | None, after: Vpc, held: Stored[DhcpOptionsSet] | None) -> None:
     """Add what says with which set, `held`, a VPC is associated now. A deletion of the set at the same time sees it."""
     if before is not None:
         forget_writes(writes, before)
     if held is not None:
-        writes.change(set_key(held.record), held.mod_revision, held.record)
+        writes.change(owned_key(held.record), held.mod_revision, held.record)
         writes.put(keys.dhcp_use(after.owner, held.record.id, after.id), True)
 
 
@@ -151,7 +132,7 @@ def delete_dhcp_options(store: Store, caller: Caller, set_id: str) -> None:
             fix = "associate them with another set first, e.g. netorch dhcp-options associate default VPC"
             raise in_use("dopt", set_id, ", ".join(users), fix)
         writes = Writes()
-        delete_writes(writes, held)
+        delete_owned(writes, held)
         known = use_revision(store, owner_mark(owner))
         if len(listed(store, keys.owned_prefix("dopt", owner), DhcpOptionsSet)) == 1:
             writes.delete(use_key(owner_mark(owner)), known)

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from netorch.control.actions.private.customers import checked, create_writes, delete_writes, described, owner_mark
+from netorch.control.actions.private.customers import checked, described, owner_mark
 from netorch.control.apply.builder import PlanBuilder, of_source, own_tags, visible_tags
 from netorch.control.apply.changes import Action, Change, Difference, differences
+from netorch.control.base.named import create_owned, delete_owned, owned_key
 from netorch.control.base.quotas import check_room
 from netorch.control.base.uses import use_key
 from netorch.control.base.writes import ABSENT
@@ -47,7 +48,7 @@ def _add(builder: PlanBuilder, decl: CustomerGatewayDecl, known: Sequence[Custom
     made = msgspec.structs.replace(asked, id=builder.caller.new_id("cgw", 0), tags=tags)
     writes, mark = builder.step(), use_key(owner_mark(decl.owner))
     writes.change(mark, builder.revision_of(mark), True)
-    create_writes(writes, made)
+    create_owned(writes, made)
     builder.devices[made.id] = Stored(made, ABSENT)
     _note(builder, Action.ADD, made, differences(address=("", made.address), identity=("", made.identity), asn=("", made.asn)))
 
@@ -65,7 +66,7 @@ def _change(builder: PlanBuilder, decl: CustomerGatewayDecl, stored: Stored[Cust
     changed = differences(tags=(visible_tags(device.tags), decl.tags), source=(before, after))
     if changed:
         tagged = msgspec.structs.replace(device, tags=of_source(tags, after))
-        builder.step().change(keys.owned("cgw", device.owner, device.id), stored.mod_revision, tagged)
+        builder.step().change(owned_key(device), stored.mod_revision, tagged)
         builder.devices[device.id] = Stored(tagged, ABSENT)
         _note(builder, Action.CHANGE, device, changed)
 
@@ -79,7 +80,7 @@ def settle_devices(builder: PlanBuilder, decls: Iterable[CustomerGatewayDecl]) -
         if (device.owner, device.name) in named or used or not builder.source.owns(device.tags):
             continue
         if builder.caller.sees(device.owner):
-            delete_writes(builder.step(), stored)
+            delete_owned(builder.step(), stored)
             del builder.devices[device_id]
             _note(builder, Action.DELETE, device, ())
 

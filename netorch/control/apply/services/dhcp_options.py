@@ -9,14 +9,12 @@ import msgspec
 from netorch.control.actions.services.dhcp_options import (
     associate_writes,
     checked,
-    create_writes,
-    delete_writes,
     owner_mark,
-    set_key,
     with_options,
 )
 from netorch.control.apply.builder import PlanBuilder, of_source, own_tags, visible_tags
 from netorch.control.apply.changes import Action, Change, Difference, differences
+from netorch.control.base.named import create_owned, delete_owned, owned_key
 from netorch.control.base.quotas import check_room
 from netorch.control.base.uses import use_key
 from netorch.control.base.writes import ABSENT, Writes
@@ -52,7 +50,7 @@ def _add(builder: PlanBuilder, decl: DhcpOptionsDecl, count: int) -> None:
     made = msgspec.structs.replace(asked, id=builder.caller.new_id("dopt", 0), tags=tags)
     writes, mark = builder.step(), use_key(owner_mark(decl.owner))
     writes.change(mark, builder.revision_of(mark), True)
-    create_writes(writes, made)
+    create_owned(writes, made)
     builder.dhcp_options[made.id] = Stored(made, ABSENT)
     told = {field: ("", value) for field, value in msgspec.structs.asdict(made.options).items() if value}
     _note(builder, Action.ADD, made, differences(**told))
@@ -69,7 +67,7 @@ def _change(builder: PlanBuilder, decl: DhcpOptionsDecl, stored: Stored[DhcpOpti
     changed = differences(tags=(visible_tags(found.tags), decl.tags), source=(before, after))
     if changed:
         tagged = msgspec.structs.replace(found, tags=of_source(tags, after))
-        builder.step().change(set_key(found), stored.mod_revision, tagged)
+        builder.step().change(owned_key(found), stored.mod_revision, tagged)
         builder.dhcp_options[found.id] = Stored(tagged, ABSENT)
         _note(builder, Action.CHANGE, found, changed)
 
@@ -114,7 +112,7 @@ def settle_sets(builder: PlanBuilder, decls: Iterable[DhcpOptionsDecl]) -> None:
         if (found.owner, found.name) in named or set_id in used or not builder.source.owns(found.tags):
             continue
         if builder.caller.sees(found.owner):
-            delete_writes(builder.step(), stored)
+            delete_owned(builder.step(), stored)
             del builder.dhcp_options[set_id]
             _note(builder, Action.DELETE, found, ())
 
