@@ -11,7 +11,10 @@ import msgspec
 
 from netorch.control.base.writes import Writes
 from netorch.errors import NetorchError
+from netorch.model.outside.public import ElasticIp
 from netorch.model.outside.secrets import Secret
+from netorch.model.outside.vpn import CustomerGateway
+from netorch.model.services.dhcp_options import DhcpOptionsSet
 
 MASS: Final = 10  # a plan that ends more than half of at least so many needs to be allowed
 
@@ -125,6 +128,25 @@ class CloudPlan(msgspec.Struct, kw_only=True):
             if total >= MASS and ended[kind] * 2 > total:
                 return f"the plan ends {ended[kind]} of {total} {noun}; if that is meant, allow it with --allow-mass-delete"
         return ""
+
+
+def change_of_owned(
+    action: Action,
+    kind: str,
+    record: CustomerGateway | DhcpOptionsSet | ElasticIp,
+    changed: tuple[Difference, ...],
+    breaks: str = "",
+) -> Change:
+    """Return what happens to something that belongs to an owner and to no VPC."""
+    return Change(
+        action=action,
+        kind=kind,
+        owner=record.owner,
+        name=record.name,
+        resource_id="" if action is Action.ADD else record.id,
+        differences=changed,
+        breaks=breaks,
+    )
 
 
 def differences(**fields: tuple[object, object]) -> tuple[Difference, ...]:

@@ -22,7 +22,7 @@ from netorch.control.actions.outside.addresses import (
 )
 from netorch.control.actions.outside.associations import held_by_gateway
 from netorch.control.apply.builder import Path, PlanBuilder, instance_hosts, of_source, own_tags, visible_tags
-from netorch.control.apply.changes import Action, Change, Difference, differences
+from netorch.control.apply.changes import Action, Change, Difference, change_of_owned, differences
 from netorch.control.base.quotas import check_room
 from netorch.control.base.uses import use_key
 from netorch.control.base.writes import ABSENT
@@ -352,13 +352,4 @@ class _Planner:
         self._builder.changes.append(change)
 
     def _note(self, action: Action, elastic: ElasticIp, changed: tuple[Difference, ...], breaks: str = "") -> None:
-        change = Change(
-            action=action,
-            kind="elastic-ip",
-            owner=elastic.owner,
-            name=elastic.name,
-            resource_id="" if action is Action.ADD else elastic.id,
-            differences=changed,
-            breaks=breaks,
-        )
-        self._builder.changes.append(change)
+        self._builder.changes.append(change_of_owned(action, "elastic-ip", elastic, changed, breaks))

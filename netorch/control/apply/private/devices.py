@@ -8,7 +8,7 @@ import msgspec
 
 from netorch.control.actions.private.customers import checked, described, owner_mark
 from netorch.control.apply.builder import PlanBuilder, of_source, own_tags, visible_tags
-from netorch.control.apply.changes import Action, Change, Difference, differences
+from netorch.control.apply.changes import Action, Difference, change_of_owned, differences
 from netorch.control.base.named import create_owned, delete_owned, owned_key
 from netorch.control.base.quotas import check_room
 from netorch.control.base.uses import use_key
@@ -86,13 +86,4 @@ def settle_devices(builder: PlanBuilder, decls: Iterable[CustomerGatewayDecl]) -
 
 
 def _note(builder: PlanBuilder, action: Action, device: CustomerGateway, changed: tuple[Difference, ...]) -> None:
-    builder.changes.append(
-        Change(
-            action=action,
-            kind="customer-gateway",
-            owner=device.owner,
-            name=device.name,
-            resource_id="" if action is Action.ADD else device.id,
-            differences=changed,
-        )
-    )
+    builder.changes.append(change_of_owned(action, "customer-gateway", device, changed))

@@ -13,7 +13,7 @@ from netorch.control.actions.services.dhcp_options import (
     with_options,
 )
 from netorch.control.apply.builder import PlanBuilder, of_source, own_tags, visible_tags
-from netorch.control.apply.changes import Action, Change, Difference, differences
+from netorch.control.apply.changes import Action, Difference, change_of_owned, differences
 from netorch.control.base.named import create_owned, delete_owned, owned_key
 from netorch.control.base.quotas import check_room
 from netorch.control.base.uses import use_key
@@ -118,13 +118,4 @@ def settle_sets(builder: PlanBuilder, decls: Iterable[DhcpOptionsDecl]) -> None:
 
 
 def _note(builder: PlanBuilder, action: Action, found: DhcpOptionsSet, changed: tuple[Difference, ...]) -> None:
-    builder.changes.append(
-        Change(
-            action=action,
-            kind="dhcp-options",
-            owner=found.owner,
-            name=found.name,
-            resource_id="" if action is Action.ADD else found.id,
-            differences=changed,
-        )
-    )
+    builder.changes.append(change_of_owned(action, "dhcp-options", found, changed))
