@@ -55,10 +55,9 @@ def row(info: InstanceInfo) -> dict[str, Any]:
     """Return an instance as it is shown."""
     own = info.interfaces[0] if info.interfaces else None
     first = own.eni if own is not None else None
-    told = msgspec.structs.asdict(info.instance)
     return {
-        **told,
-        "user_data": bool(told["user_data"]),  # it may be secret, and is in `export`
+        **msgspec.structs.asdict(info.instance),
+        "user_data": bool(info.instance.user_data),  # whether it has some, which may be secret
         "metadata": metadata_row(info.instance.metadata),
         "attachment": info.instance.attachment.value,
         "vpc": f"{info.vpc.owner}/{info.vpc.name}",
@@ -122,11 +121,11 @@ def metadata_options(command: Any) -> Any:  # noqa: ANN401 - what click makes of
 
 
 def asked_options(requests: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of metadata that were asked for; None: not said."""
-    on = {"enabled": True, "required": True, "disabled": False, "optional": False, None: None}
-    fields = ("http_endpoint", "http_tokens", "instance_metadata_tags")
-    found = {field: on[requests[field]] for field in fields}
-    return {**found, "http_put_response_hop_limit": requests["http_put_response_hop_limit"]}
+    """Return the options of metadata that were asked for, as they are stored."""
+    fields = ("http_endpoint", "http_tokens", "instance_metadata_tags", "http_put_response_hop_limit")
+    said = {field: requests[field] for field in fields if requests[field] is not None}
+    on = {"enabled": True, "required": True, "disabled": False, "optional": False}
+    return {field: on.get(value, value) for field, value in said.items()}
 
 
 @command.command("modify-metadata-options")
@@ -140,8 +139,7 @@ def modify_metadata_options(session: Session, instance: str, **requests: Any) ->
     """
     from netorch.control.actions.services.metadata import modify_metadata_options as modify
 
-    asked = {field: value for field, value in asked_options(requests).items() if value is not None}
-    changed = modify(session.store, session.caller, session.id_of("i", instance), asked)
+    changed = modify(session.store, session.caller, session.id_of("i", instance), asked_options(requests))
     told = ", ".join(f"{word.replace('_', '-')} {value}" for word, value in metadata_row(changed.metadata).items())
     click.echo(f"{instance}: {told}")
 
@@ -195,7 +193,7 @@ def run(session: Session, /, name: str, count: int, wait: bool, timeout: float, 
         attachment=Attachment(requests["attachment"]),
         netns=requests["netns"],
         user_data=base64.b64encode(requests["user_data"].read()).decode() if requests["user_data"] else "",
-        metadata=MetadataOptions(**{field: value for field, value in asked_options(requests).items() if value is not None}),
+        metadata=MetadataOptions(**asked_options(requests)),
         tags=requests["tags"],
     )
     ids = [placed.instance.id for placed in run_instances(session.store, session.caller, request, count)]
