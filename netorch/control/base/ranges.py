@@ -18,7 +18,9 @@ from netorch.model.outside.endpoint import GatewayService
 from netorch.model.outside.public import AddressPool
 from netorch.model.outside.uplink import networks_of, own_addresses
 from netorch.records import keys
+from netorch.records.codec import decode
 from netorch.records.errors import invalid
+from netorch.records.read import listed, read_named
 from netorch.store.base import Store
 
 
@@ -61,6 +63,15 @@ def change_pools(writes: Writes, revision_of: Callable[[str], int]) -> None:
     """Add the guard of a change of a pool's ranges. Call it before hosts and pools are read."""
     writes.expect(keys.host_ranges(), revision_of(keys.host_ranges()))
     writes.change(keys.pool_ranges(), revision_of(keys.pool_ranges()), True)
+
+
+def read_taken(writes: Writes, store: Store) -> tuple[list[AddressPool], list[Host], list[GatewayService]]:
+    """Return what has ranges that new ones of a pool or a service keep apart from, and add the guard of these."""
+    change_pools(writes, partial(revision_of, store))
+    pools = [stored.record for stored in listed(store, keys.pool_prefix(), AddressPool).values()]
+    names = [decode(kv, str) for kv in store.list(keys.vteps()).kvs]
+    services = [stored.record for stored in listed(store, keys.service_prefix(), GatewayService).values()]
+    return pools, [read_named(store, Host, name).record for name in names], services
 
 
 def remove_pool(writes: Writes, store: Store) -> None:

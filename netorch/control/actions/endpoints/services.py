@@ -16,22 +16,19 @@ from netorch.control.base.endpoints.gateway import (
     service_prefixes,
     with_prefixes,
 )
-from netorch.control.base.ranges import change_pools, refuse_services, refuse_taken, revision_of
+from netorch.control.base.ranges import change_pools, read_taken, refuse_services, refuse_taken, revision_of
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
 from netorch.model.addr import parse_prefix
-from netorch.model.eni import Host
 from netorch.model.ids import vni_of
 from netorch.model.outside import endpoint_rules
 from netorch.model.outside.endpoint import BucketPolicy, GatewayService
-from netorch.model.outside.public import AddressPool
 from netorch.model.security import PrefixList
 from netorch.model.vpc import Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
-from netorch.records.codec import decode
 from netorch.records.errors import in_use, invalid
-from netorch.records.read import get, listed, read_all, read_named
+from netorch.records.read import get, listed, read_all
 from netorch.store.base import Store
 
 
@@ -94,12 +91,8 @@ def _check(where: str, service: GatewayService) -> None:
 
 def _new_prefixes(writes: Writes, store: Store, where: str, name: str, texts: Sequence[str]) -> tuple[str, ...]:
     """Return a service's prefixes, and add the guard of all ranges that must be none of these. Raises ApiError."""
-    change_pools(writes, partial(revision_of, store))
     found = service_prefixes(where, texts)
-    pools = [stored.record for stored in listed(store, keys.pool_prefix(), AddressPool).values()]
-    names = [decode(kv, str) for kv in store.list(keys.vteps()).kvs]
-    hosts = [read_named(store, Host, host).record for host in names]
-    others = [stored.record for stored in listed(store, keys.service_prefix(), GatewayService).values()]
+    pools, hosts, others = read_taken(writes, store)
     for text in found:
         prefix = parse_prefix(text)
         refuse_taken(where, prefix, pools, hosts)

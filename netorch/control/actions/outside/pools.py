@@ -11,7 +11,7 @@ from netorch.control.base import checks
 from netorch.control.base.edge_users import unheard_by
 from netorch.control.base.pairs import edges_of
 from netorch.control.base.pools import capacity, each_claim, hold_down
-from netorch.control.base.ranges import change_pools, refuse_services, refuse_taken, remove_pool, revision_of
+from netorch.control.base.ranges import change_pools, read_taken, refuse_services, refuse_taken, remove_pool, revision_of
 from netorch.control.base.uses import use_key
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
@@ -23,7 +23,6 @@ from netorch.model.outside.public import AddressPool
 from netorch.model.vpc import Tags
 from netorch.records import keys
 from netorch.records.caller import Caller
-from netorch.records.codec import decode
 from netorch.records.errors import in_use, invalid
 from netorch.records.read import Stored, listed, read_named
 from netorch.store.alloc import holder_of, take
@@ -71,7 +70,7 @@ def create_pool(
         if not cidrs:
             raise ApiError("MissingParameter", f"{where}: has no range; give it one, e.g. 198.51.100.0/24")
         writes = Writes()
-        ranges = _new_ranges(writes, store, where, cidrs)
+        ranges = new_ranges(where, cidrs, *read_taken(writes, store))
         pool = AddressPool(name=name, pair=pair, cidrs=ranges, tags=checks.tags(where, tags))
         writes.create(keys.pool(name), pool)
         return writes, pool
@@ -84,15 +83,6 @@ def check_pair(where: str, pair: str, pairs: Collection[str]) -> None:
     if pair not in pairs:
         fix = f"make one first: netorch host create NAME --underlay IP --role edge --pair {pair} --uplink ..."
         raise invalid(where, f"pair {pair} has no edges", fix)
-
-
-def _new_ranges(writes: Writes, store: Store, where: str, cidrs: Sequence[str]) -> tuple[str, ...]:
-    """Return new ranges in canonical form, and add the guard of them. Raises ApiError for a bad range, or one that is taken."""
-    change_pools(writes, partial(revision_of, store))
-    pools = [stored.record for stored in listed(store, keys.pool_prefix(), AddressPool).values()]
-    names = [decode(kv, str) for kv in store.list(keys.vteps()).kvs]
-    services = [stored.record for stored in listed(store, keys.service_prefix(), GatewayService).values()]
-    return new_ranges(where, cidrs, pools, [read_named(store, Host, name).record for name in names], services)
 
 
 def new_ranges(
@@ -132,7 +122,7 @@ def add_ranges(store: Store, caller: Caller, name: str, cidrs: Sequence[str]) ->
     def decide() -> tuple[Writes, AddressPool]:
         stored = read_named(store, AddressPool, name)
         writes = Writes()
-        new = _new_ranges(writes, store, f"address pool {name}", cidrs)
+        new = new_ranges(f"address pool {name}", cidrs, *read_taken(writes, store))
         changed = msgspec.structs.replace(stored.record, cidrs=stored.record.cidrs + new)
         writes.change(keys.pool(name), stored.mod_revision, changed)
         return writes, changed
