@@ -101,7 +101,7 @@ class Customer:
             yield control
 
     def forget(self) -> None:
-        """Let charon know nothing."""
+        """Let charon know nothing. The edge may have its end of a tunnel a moment longer."""
         with self.control() as control:
             with suppress(CharonError):  # there is none
                 control.ask("terminate", {"ike": "edge", "force": "yes"})
@@ -225,6 +225,10 @@ class Edge:
         """Return the status once there is a CHILD_SA."""
         wait_for(lambda: self.status(connection).child == "INSTALLED", "a CHILD_SA")
         return self.status(connection)
+
+    def wait_down(self, connection: IkeConnection) -> None:
+        """Return once no SA carries packets: until then a failed attempt to begin another tunnel is not told."""
+        wait_for(lambda: not self.status(connection).is_up, "an end of the tunnel")
 
     def wait_problem(self, connection: IkeConnection, word: str) -> dict[str, str]:
         """Return the facts of a problem once it is there."""

@@ -40,6 +40,7 @@ class Pair:
             self.edge.apply(Replace(self.connection, wanted))
         self.connection = wanted
         self.customer.forget()
+        self.edge.wait_down(wanted)
         return Mistake(self, word)
 
 

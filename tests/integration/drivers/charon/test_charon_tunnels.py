@@ -116,6 +116,7 @@ def test_another_pre_shared_key_leaves_the_tunnel_alone_and_counts_from_the_next
     assert spis(world, rotated) == before
     assert traffic.stop() == 0
     customer.forget()
+    world.edge.wait_down(rotated)
     load(customer)
     assert customer.initiate() != ""
     world.edge.wait_problem(rotated, words.WRONG_PSK)
