@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from netorch.cli.output import MACHINE, show_value
+from netorch.cli.settings import DEFAULT_STORE, default_of, machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,14 +27,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _PATIENCE_S = 5.0  # with a lab, of a person who has pressed Tab
-DEFAULT_STORE = "/var/lib/netorch/netorch.db"
 
 
 class Session:
     """One invocation of the command line."""
 
     def __init__(self, store: str | None, owner: str | None) -> None:
-        self.store_url = store or os.environ.get("NETORCH_STORE") or DEFAULT_STORE
+        self.store_url = store or machine().find("store").value
         self.creates = False  # whether the command begins a store where there never was one
         self.dry_run = False  # whether what it does is only tried
         self._owner = owner
@@ -274,7 +273,10 @@ def names_of(kind: str, options: Mapping[str, Any]) -> list[str]:
 
     if options.get("lab"):
         return _names_in_lab(kind, options)
-    session = Session(options.get("store"), options.get("owner"))
+    try:
+        session = Session(options.get("store"), options.get("owner"))
+    except NetorchError:
+        return []
     try:
         return resource_names(read_inventory(session.store), session.caller, kind)
     except NetorchError:
@@ -304,7 +306,7 @@ host_option = click.option(
     "--host",
     envvar="NETORCH_HOST",
     show_envvar=True,
-    default=socket.gethostname,
+    default=default_of("host"),
     show_default="the machine's name",
     shell_complete=complete("host"),
     help="The host's name in the store.",
@@ -314,8 +316,8 @@ flow_log_option = click.option(
     envvar="NETORCH_FLOW_LOG_DIR",
     show_envvar=True,
     type=click.Path(path_type=Path),
-    default=Path("/var/log/netorch/flow-logs"),
-    show_default=True,
+    default=default_of("flow_log_dir"),
+    show_default="/var/log/netorch/flow-logs",
     help="Directory of flow logs, one subdirectory per owner.",
 )
 vpc_option = click.option("--vpc", help="Only this VPC's.", shell_complete=complete("vpc"))

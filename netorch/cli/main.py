@@ -14,6 +14,7 @@ from click.core import ParameterSource
 
 from netorch import __version__
 from netorch.cli import called
+from netorch.cli.settings import default_of
 from netorch.cli.words import COMMANDS, OUTSIDE, meant, meant_option, verb_first
 
 if TYPE_CHECKING:
@@ -89,14 +90,20 @@ def _complete_lab(context: click.Context, parameter: click.Parameter, incomplete
 
 @click.group(cls=LazyGroup, context_settings={"auto_envvar_prefix": "NETORCH", "help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="netorch")
-@click.option("--store", metavar="URL", help="The store: a path or sqlite:///PATH.  [default: /var/lib/netorch/netorch.db]")
+@click.option(
+    "--store",
+    metavar="URL",
+    default=default_of("store"),
+    help="The store: a path or sqlite:///PATH.  [default: /var/lib/netorch/netorch.db]",
+)
 @click.option("--owner", metavar="NAME", callback=_check_owner, help="Act as this customer. Default: lists show all customers.")
 @click.option("--lab", metavar="NAME", shell_complete=_complete_lab, help="Run the command inside a running lab.")
 @click.pass_context
-def cli(ctx: click.Context, store: str | None, owner: str | None, lab: str | None) -> None:
+def cli(ctx: click.Context, store: str, owner: str | None, lab: str | None) -> None:
     """VPCs on plain Linux hosts.
 
-    Each option has an environment variable, too: NETORCH_STORE, NETORCH_OWNER, NETORCH_LAB.
+    Each option has an environment variable, too: NETORCH_STORE, NETORCH_OWNER, NETORCH_LAB. What /etc/netorch/netorch.toml says
+    (`netorch config show`) holds where neither is given.
 
     Exit codes: 0 done; 2 done, and a difference or a problem was found; 1 failed or refused; 64 wrong usage; 65 a wrong or
     missing file; 130 interrupted.

@@ -47,6 +47,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "doctor": ("doctor", "Show what this machine lacks, and how to fix it."),
     "store": ("store", "Find records that cannot be read, and repair them."),
     "agent": ("agent", "Run this host's agent."),
+    "config": ("config", "Show the settings of this machine, and where each comes from."),
     "lab": ("lab", "Run a containerlab topology on this machine."),
     "completion": ("completion", "Print the shell completion script."),
 }
@@ -56,7 +57,7 @@ OUTSIDE: Final = frozenset({"lab", "schema", "completion"})
 
 # What is the operator's, and takes no --owner.
 OPERATORS: Final = frozenset(
-    {"host", "quota", "status", "drift", "check", "doctor", "store", "agent", "address pool", "address audit"}
+    {"host", "quota", "status", "drift", "check", "doctor", "store", "agent", "config", "address pool", "address audit"}
 )
 
 # word of another command line -> ours; a word may be part of a longer one, e.g. `describe-instances`.

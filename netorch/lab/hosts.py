@@ -151,6 +151,7 @@ def environment(directory: Path, node: Node | None, base: Mapping[str, str] = os
         env["CLAB_LABEL_CLAB_NODE_NAME"] = env["NETORCH_HOST"] = node.name
     env["NETORCH_STORE"] = str(store_path(directory))
     env["NETORCH_FLOW_LOG_DIR"] = str(directory / "flow-logs")
+    env["NETORCH_CONFIG"] = os.devnull  # the machine's settings are not the lab's
     return env
 
 

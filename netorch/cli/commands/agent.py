@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from netorch.cli.context import Session, flow_log_option, host_option, pass_session
+from netorch.cli.settings import default_of
 
 
 @click.group()
@@ -18,9 +19,11 @@ def command() -> None:
 @host_option
 @click.option(
     "--state-dir",
+    envvar="NETORCH_STATE_DIR",
+    show_envvar=True,
     type=click.Path(path_type=Path),
-    default=Path("/var/lib/netorch"),
-    show_default=True,
+    default=default_of("state_dir"),
+    show_default="/var/lib/netorch",
     help="Directory of the lock and of the snapshot, which the agent uses while the store is unreachable.",
 )
 @flow_log_option

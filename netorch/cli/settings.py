@@ -1,0 +1,157 @@
+"""A machine's settings: /etc/netorch/netorch.toml, environment variables over it, and options of commands over these.
+
+The file is read strictly: a key or a value that nobody would act on is an error, because a store or a directory that was meant
+and not used is noticed too late.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import socket
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from netorch.errors import Problem, SpecError
+
+CONFIG: Final = "NETORCH_CONFIG"  # names another file
+DEFAULT_FILE: Final = "/etc/netorch/netorch.toml"
+_AT_LINE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")  # how tomllib ends its texts
+# How a type of TOML is called, for those that a line can hold.
+_TYPES: Final[tuple[tuple[type, str], ...]] = ((bool, "a truth value"), (int, "a number"), (float, "a number"), (list, "a list"))
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One setting: its key in the file, what it is when nobody sets it, and what it is for."""
+
+    name: str
+    default: Callable[[], str]
+    help: str
+    choices: tuple[str, ...] = ()
+
+    @property
+    def variable(self) -> str:
+        """Return the environment variable that stands over the file."""
+        return f"NETORCH_{self.name.upper()}"
+
+
+def _text(value: str) -> Callable[[], str]:
+    return lambda: value
+
+
+DEFAULT_STORE: Final = "/var/lib/netorch/netorch.db"
+SETTINGS: Final[dict[str, Setting]] = {
+    setting.name: setting
+    for setting in (
+        Setting("store", _text(DEFAULT_STORE), "The store."),
+        Setting("host", socket.gethostname, "The name in the store of the host that this machine is."),
+        Setting("state_dir", _text("/var/lib/netorch"), "Directory of the agent's lock, snapshot and key."),
+        Setting("flow_log_dir", _text("/var/log/netorch/flow-logs"), "Directory of flow logs, one subdirectory per owner."),
+    )
+}
+
+
+class Found(msgspec.Struct, frozen=True):
+    """The value of a setting, and who says so: a variable, a line of the file, or nobody."""
+
+    value: str
+    origin: str
+
+
+class Settings:
+    """The settings of a file."""
+
+    def __init__(self, path: str, values: Mapping[str, str], lines: Mapping[str, int]) -> None:
+        self._path, self._values, self._lines = path, values, lines
+
+    def find(self, name: str, environ: Mapping[str, str] = os.environ) -> Found:
+        """Return a setting: the environment's, else the file's, else the default. An empty variable is none."""
+        setting = SETTINGS[name]
+        if value := environ.get(setting.variable):
+            return Found(value, f"the variable {setting.variable}")
+        if name in self._values:
+            return Found(self._values[name], f"{self._path}:{self._lines[name]}")
+        return Found(setting.default(), "the default")
+
+
+def machine() -> Settings:
+    """Return the settings of this machine. Raises SpecError: the file is wrong, or one that was named is missing."""
+    named = os.environ.get(CONFIG)
+    return _load(named or DEFAULT_FILE, bool(named))
+
+
+def default_of(name: str) -> Callable[[], str]:
+    """Return what an option takes that was not given, nor its variable."""
+    return lambda: machine().find(name, {}).value
+
+
+@functools.cache
+def _load(path: str, must_exist: bool) -> Settings:
+    try:
+        text = Path(path).read_bytes().decode()
+    except FileNotFoundError as error:
+        if not must_exist:
+            return Settings(path, {}, {})
+        raise _failure(path, 0, "the file is missing", f"make it, or let {CONFIG} name another one") from error
+    except OSError as error:
+        raise _failure(path, 0, f"the file cannot be read: {error.strerror}", "check its permissions") from error
+    except UnicodeDecodeError as error:
+        raise _failure(path, 0, f"the file is not UTF-8 at byte {error.start}", "save it as UTF-8") from error
+    return parse(path, text)
+
+
+def parse(path: str, text: str) -> Settings:
+    """Return the settings of a text; `path` is its name. Raises SpecError with all that is wrong."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = _AT_LINE.search(str(error))
+        line = int(found[1]) if found and found[1] else text.count("\n") + 1
+        raise _failure(path, line, f"this is no TOML: {_AT_LINE.sub('', str(error))}", 'write NAME = "VALUE"') from error
+    lines = {name: _line_of(text, name) for name in values}
+    problems = [problem for name, value in values.items() for problem in _problems(name, value, lines[name])]
+    if problems:
+        raise SpecError(path, problems)
+    return Settings(path, values, lines)
+
+
+def _problems(name: str, value: object, line: int) -> Iterator[Problem]:
+    setting = SETTINGS.get(name)
+    if setting is None:
+        close = get_close_matches(name.lower().replace("-", "_"), SETTINGS, n=1)
+        fix = f"did you mean {close[0]}?" if close else f"remove it; there are {', '.join(SETTINGS)}"
+        yield Problem(path=name, what="there is no such setting", fix=fix, line=line)
+    elif not isinstance(value, str):
+        found = next((words for kind, words in _TYPES if isinstance(value, kind)), "a table or a date")
+        yield Problem(path=name, what=f"found {found} where text is needed", fix=f'write {name} = "..."', line=line)
+    elif setting.choices and value not in setting.choices:
+        fix = f"choose one of {', '.join(setting.choices)}"
+        yield Problem(path=name, what=f"{value!r} is none of its values", fix=fix, line=line)
+    elif not value:
+        yield Problem(path=name, what="the text is empty", fix="write one, or remove the line", line=line)
+
+
+def _line_of(text: str, name: str) -> int:
+    """Return the line in which a key of the top level ends, the first after which it is there. tomllib knows no lines."""
+    lines = text.splitlines(keepends=True)
+    for number in range(1, len(lines) + 1):
+        if name in _head("".join(lines[:number])):
+            return number
+    return 0
+
+
+def _head(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return {}
+
+
+def _failure(path: str, line: int, what: str, fix: str) -> SpecError:
+    return SpecError(path, [Problem(path="settings", what=what, fix=fix, line=line)])
