@@ -22,8 +22,8 @@ from typing import Final, NamedTuple
 from edges.cable import MEANT, NEAR_MAC, refused
 from edges.skeleton import INLETS, OUTLETS
 from netorch.compiler.base import Carried, Gateway, HostPart, HostView, Part, VpcPart, VpcView
+from netorch.model.endpoints.endpoint import VpcEndpoint
 from netorch.model.eni import Role
-from netorch.model.outside.endpoint import VpcEndpoint
 from netorch.model.routing.next_hop import gateway_mac
 from netorch.model.routing.target import TargetKind
 from netorch.model.security import PrefixList

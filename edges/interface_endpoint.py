@@ -51,10 +51,10 @@ from edges.tracking import (
 )
 from netorch.compiler.base import HostView, Identity, LocalTable, MappingPart, Part, VpcPart, VpcView
 from netorch.compiler.interface_endpoint import BACK, FRONT, Backend, EndpointEnd
+from netorch.model.endpoints.endpoint_service import EndpointConnection, EndpointService, ServicePort
 from netorch.model.eni import Role
 from netorch.model.mapping import Mapping
 from netorch.model.security import TCP, Direction, NetworkAcl, PrefixList, SecurityGroup
-from netorch.model.services.endpoint_service import EndpointConnection, EndpointService, ServicePort
 from netorch.model.vpc import Vpc
 from netorch.state.base import KernelObject
 from netorch.state.l3 import MAIN_TABLE, Route, Rule

@@ -41,13 +41,13 @@ from netorch.compiler.base import (
 from netorch.compiler.interface_endpoint import EndpointEnd
 from netorch.compiler.nat import Nat
 from netorch.model.addr import Prefix, disjoint, parse_prefix
+from netorch.model.endpoints.endpoint_service import EndpointConnection
 from netorch.model.eni import NetworkInterface, Role
 from netorch.model.mapping import GatewayMapping, Mapping, MoveDirection
 from netorch.model.outside.gateway import NatGateway
 from netorch.model.routing.effective import ranges_of
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.target import TargetKind
-from netorch.model.services.endpoint_service import EndpointConnection
 from netorch.model.vpc import Vpc
 from netorch.state.base import KernelObject
 from netorch.state.nft import NftElement

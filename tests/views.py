@@ -30,9 +30,9 @@ from netorch.compiler.interface_endpoint import Backend, EndpointEnd
 from netorch.compiler.nat import Nat
 from netorch.compiler.private import LocalTunnel, LocalVif
 from netorch.compiler.registry import Objects, compile_mapping_part, compile_slice, parts_of
+from netorch.model.endpoints.endpoint import VpcEndpoint
 from netorch.model.mapping import Mapping as EniMapping
 from netorch.model.mapping import PublicMapping, Reach
-from netorch.model.outside.endpoint import VpcEndpoint
 from netorch.model.outside.vpn import VirtualPrivateGateway
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup

@@ -38,12 +38,13 @@ from netorch.compiler.nat import Nat
 from netorch.compiler.private import LocalTunnel, LocalVif, local_tunnels, local_vifs
 from netorch.compiler.tables import local_tables, routes_to_peers, subnets_apart, table_routes
 from netorch.errors import CompileError
+from netorch.model.endpoints.endpoint import VpcEndpoint
+from netorch.model.endpoints.endpoint_service import EndpointConnection
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.ids import port_name
 from netorch.model.mapping import GatewayMapping, Reach
 from netorch.model.mapping import Mapping as EniMapping
 from netorch.model.outside.direct_connect import VirtualInterface
-from netorch.model.outside.endpoint import VpcEndpoint
 from netorch.model.outside.gateway import EgressOnlyInternetGateway, NatGateway
 from netorch.model.outside.vpn import VpnConnection
 from netorch.model.routing.effective import ranges_of
@@ -51,7 +52,6 @@ from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.reach import said_by_seats
 from netorch.model.routing.target import TargetKind, TargetRecord, takes_packets
 from netorch.model.security import PrefixList, SecurityGroup
-from netorch.model.services.endpoint_service import EndpointConnection
 from netorch.model.status import Sealed
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records.vpc import MissingRecord, VpcRecords

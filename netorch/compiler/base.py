@@ -29,9 +29,9 @@ import msgspec
 
 from netorch.errors import CompileError
 from netorch.model.addr import Prefix, format_ip, mac_bytes, packed, parse_ip
+from netorch.model.endpoints.endpoint import BucketPolicy, GatewayService
 from netorch.model.eni import Host, Instance, NetworkInterface, Role
 from netorch.model.mapping import Mapping, Seat
-from netorch.model.outside.endpoint import BucketPolicy, GatewayService
 from netorch.model.outside.public import AddressPool
 from netorch.model.routing.effective import Effective
 from netorch.model.routing.seats import gateway_kind

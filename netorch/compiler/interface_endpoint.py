@@ -14,9 +14,9 @@ import msgspec
 
 from netorch.compiler.base import Gateway, HostView, LocalTable, VpcPart, VpcView
 from netorch.compiler.nat import ways_to
+from netorch.model.endpoints.endpoint_service import ServicePort
 from netorch.model.ids import port_name
 from netorch.model.security import NetworkAcl
-from netorch.model.services.endpoint_service import ServicePort
 from netorch.model.vpc import Subnet, Vpc
 from netorch.state.base import KernelObject
 

@@ -10,10 +10,10 @@ from netorch.diagnose.desired import unheard_edges
 from netorch.diagnose.ends import End, public_of
 from netorch.diagnose.sites import edges_of
 from netorch.model.addr import parse_ip, parse_prefix
+from netorch.model.endpoints.endpoint import VpcEndpoint
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.ids import port_name
 from netorch.model.mapping import GatewayMapping
-from netorch.model.outside.endpoint import VpcEndpoint
 from netorch.model.outside.gateway import EgressOnlyInternetGateway, InternetGateway, NatGateway
 from netorch.model.outside.public import ElasticIp
 from netorch.model.routing.target import TargetKind

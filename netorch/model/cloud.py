@@ -12,14 +12,15 @@ from typing import Final
 
 import msgspec
 
+from netorch.model.endpoints.declared import GatewayEndpointDecl
 from netorch.model.eni import Attachment, Role, Uplink
 from netorch.model.flow_log import INTERVAL_LAST_S, Traffic
 from netorch.model.outside.vpn import AMAZON_ASN, ANY_CIDR, CUSTOMER_ASN, TunnelOptions
 from netorch.model.routing.target import TargetKind
 from netorch.model.security import DEFAULT_ACL_NUMBER, DEFAULT_NAME
-from netorch.model.vpc import Tags
+from netorch.model.services.declared import DhcpOptionsDecl
+from netorch.model.vpc import DEFAULT_OWNER, Tags
 
-DEFAULT_OWNER = "default"
 MAIN_ROUTE_TABLE = "main"  # the name of the route table that comes with a VPC
 DEFAULT_VPC_NAME = "default"
 DEFAULT_VPC_CIDR = "172.31.0.0/16"  # EC2's
@@ -96,16 +97,6 @@ class NatGatewayDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     tags: Tags = {}
 
 
-class GatewayEndpointDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A gateway endpoint: the VPC's way to a service of the operator's, such as S3, from chosen route tables."""
-
-    name: str
-    service: str  # com.netorch.s3, or s3
-    route_tables: list[str] = []  # the names of those that lead to it
-    policy: str = ""  # IAM JSON; everything is permitted when left out
-    tags: Tags = {}
-
-
 class EgressOnlyInternetGatewayDecl(InternetGatewayDecl, frozen=True, kw_only=True):
     """The VPC's way to the internet for IPv6, and not back. Routes lead there: `::/0 via eigw`."""
 
@@ -144,19 +135,6 @@ class CustomerGatewayDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     asn: int = CUSTOMER_ASN
     address: str = ""  # public, of its NAT if it stands behind one; any, if it has an identity
     identity: str = ""  # by which it names itself in IKE; its address when left out
-    tags: Tags = {}
-
-
-class DhcpOptionsDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """An owner's DHCP options set. `owner` and `name` together say which one it is; nothing but its tags ever changes."""
-
-    name: str
-    owner: str = DEFAULT_OWNER
-    domain_name: str = ""
-    domain_name_servers: list[str] = []  # addresses, or `provided`: the VPC's own resolver
-    ntp_servers: list[str] = []
-    netbios_name_servers: list[str] = []
-    netbios_node_type: int = 0  # 0: not told
     tags: Tags = {}
 
 

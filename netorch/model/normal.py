@@ -17,17 +17,14 @@ from netorch.model.cloud import (
     ALL_OUTBOUND,
     DEFAULT_ACL,
     DEFAULT_GROUP,
-    DEFAULT_OWNER,
     MAIN_ROUTE_TABLE,
     AclEntryDecl,
     AddressPoolDecl,
     ConnectionDecl,
     CustomerGatewayDecl,
-    DhcpOptionsDecl,
     EgressDecl,
     ElasticIpDecl,
     FlowLogDecl,
-    GatewayEndpointDecl,
     IngressDecl,
     InstanceDecl,
     NatGatewayDecl,
@@ -43,13 +40,16 @@ from netorch.model.cloud import (
     VpnConnectionDecl,
     main_name,
 )
-from netorch.model.outside.endpoint import SERVICE_PREFIX
+from netorch.model.endpoints.declared import GatewayEndpointDecl
+from netorch.model.endpoints.endpoint import SERVICE_PREFIX
 from netorch.model.outside.vpn import ANY_CIDR
 from netorch.model.routing.target import LOCAL
 from netorch.model.routing.text import RouteWords, destination_order, parse_route
 from netorch.model.rule_text import ports_text, protocol_text
 from netorch.model.security import DEFAULT_DESCRIPTION, DEFAULT_NAME
+from netorch.model.services.declared import DhcpOptionsDecl
 from netorch.model.services.dhcp_options import DEFAULT_SET, DhcpOptions, normal
+from netorch.model.vpc import DEFAULT_OWNER
 
 Rule = TypeVar("Rule", IngressDecl, EgressDecl)
 

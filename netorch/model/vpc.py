@@ -9,6 +9,8 @@ from netorch.model.services.dhcp_options import DEFAULT_OPTIONS, DhcpOptions
 
 Tags = dict[str, str]
 
+DEFAULT_OWNER: Final = "default"  # of what is made without one
+
 TABLE_NUMBER_LAST: Final = 200  # EC2's quota of route tables; a host's VRF devices have the number in their names
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from netorch.model.cloud import DEFAULT_OWNER
 from netorch.model.ids import make_id
+from netorch.model.vpc import DEFAULT_OWNER
 
 _RANDOM_BITS = 44  # eleven hex digits, the part of an id behind the VNI
 

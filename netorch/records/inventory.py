@@ -14,10 +14,10 @@ from typing import Any, Final
 import msgspec
 
 from netorch.errors import NewerRecord, UnreadableRecord
+from netorch.model.endpoints.endpoint import BucketPolicy, GatewayService
 from netorch.model.eni import EniStatus, Host, VpcStatus
 from netorch.model.ids import is_id, vni_of
 from netorch.model.outside.direct_connect import Connection
-from netorch.model.outside.endpoint import BucketPolicy, GatewayService
 from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.model.outside.vpn import CustomerGateway
 from netorch.model.services.dhcp_options import DhcpOptionsSet

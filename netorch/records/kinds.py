@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final, TypeVar, cast
 
+from netorch.model.endpoints.endpoint import BucketPolicy, GatewayService, VpcEndpoint
+from netorch.model.endpoints.endpoint_service import EndpointConnection, EndpointService
 from netorch.model.eni import Host, Instance, NetworkInterface
 from netorch.model.flow_log import FlowLog
 from netorch.model.ids import is_id
 from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping, Reach
 from netorch.model.outside.direct_connect import Connection, VirtualInterface
-from netorch.model.outside.endpoint import BucketPolicy, GatewayService, VpcEndpoint
 from netorch.model.outside.gateway import EgressOnlyInternetGateway, InternetGateway, NatGateway
 from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.model.outside.vpn import CustomerGateway, VirtualPrivateGateway, VpnConnection
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.services.dhcp_options import DhcpOptionsSet
-from netorch.model.services.endpoint_service import EndpointConnection, EndpointService
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records import keys
 from netorch.records.kind import Kind, Scope

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from netorch.errors import UnreadableRecord
 from netorch.model import rules
 from netorch.model.addr import Prefix, first_overlaps, parse_ip, parse_prefix
+from netorch.model.endpoints.endpoint import VpcEndpoint
 from netorch.model.eni import Host, NetworkInterface
 from netorch.model.ids import prefix_of
 from netorch.model.mapping import GatewayMapping, PublicMapping
-from netorch.model.outside.endpoint import VpcEndpoint
 from netorch.model.outside.vpn import VpnConnection
 from netorch.model.vpc import RouteTable, Subnet
 from netorch.records import keys

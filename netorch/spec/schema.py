@@ -37,12 +37,13 @@ from netorch.spec.schema_words import (
     Schema,
     cidr6,
 )
-from netorch.spec.services_schema import DHCP_OPTIONS
+from netorch.spec.services_schema import SERVICES
 from netorch.spec.tunnel_schema import INSIDE, OPTIONS
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 # By type and field: what the types do not say. A test holds it complete.
 _FIELDS: Final[dict[type, dict[str, Schema]]] = {
+    **SERVICES,
     cloud.HostDecl: {
         "name": {"description": "The host's name.", "pattern": rules.HOST_NAME_PATTERN},
         "underlay": {"description": "The IPv4 address that other hosts send VXLAN packets to: the VTEP.", **ADDRESS},
@@ -121,16 +122,6 @@ _FIELDS: Final[dict[type, dict[str, Schema]]] = {
         "address": {"description": "Its private IPv4 address; the next free one when left out.", **ADDRESS},
         "tags": TAGS,
     },
-    cloud.GatewayEndpointDecl: {
-        "name": {"description": "Its name, unique in the VPC.", **NAME},
-        "service": {"description": "The operator's service that it leads to, e.g. com.netorch.s3.", **NAME},
-        "route_tables": {
-            "description": "The names of the route tables that lead to it.",
-            "items": {"type": "string", **NAME},
-        },
-        "policy": {"description": "What may be done by it, as an IAM policy in JSON; everything when left out."},
-        "tags": TAGS,
-    },
     cloud.EgressOnlyInternetGatewayDecl: {
         "name": {"description": "Its name; it never changes.", **NAME},
         "tags": TAGS,
@@ -172,7 +163,6 @@ _FIELDS: Final[dict[type, dict[str, Schema]]] = {
         "identity": {"description": "What it calls itself in IKE; its address when left out."},
         "tags": TAGS,
     },
-    cloud.DhcpOptionsDecl: DHCP_OPTIONS,
     cloud.TunnelDecl: {
         "inside_cidr": INSIDE,
         "psk_file": {"description": "A file with the pre-shared key of a new connection; one is made when left out."},

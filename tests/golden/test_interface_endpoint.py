@@ -18,11 +18,11 @@ from netorch.compiler.base import Gateway, HostView, LocalTable, VpcView
 from netorch.compiler.interface_endpoint import BACK, FRONT, Backend, EndpointEnd
 from netorch.compiler.overlay import OverlayCompiler
 from netorch.compiler.registry import compile_slice
+from netorch.model.endpoints.endpoint_service import ServicePort
 from netorch.model.eni import Host, Role, Uplink
 from netorch.model.ids import make_id, port_name
 from netorch.model.mapping import Mapping, Seat
 from netorch.model.security import TCP, UDP, AclEntry, NetworkAcl, SecurityGroup, SecurityGroupRule
-from netorch.model.services.endpoint_service import ServicePort
 from netorch.model.vpc import Subnet, Vpc
 from netorch.plan.explain import explain_state
 from netorch.state.link import Sysctl

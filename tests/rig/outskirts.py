@@ -26,10 +26,10 @@ from netorch.drivers import netns
 from netorch.drivers.probe.echo import Answer, Probe, ask
 from netorch.lab.wiring import in_node
 from netorch.model.addr import version_of
+from netorch.model.endpoints.endpoint import VpcEndpoint
 from netorch.model.eni import Host, Placement, Role, Uplink
 from netorch.model.ids import make_id
 from netorch.model.mapping import PublicMapping
-from netorch.model.outside.endpoint import VpcEndpoint
 from netorch.model.outside.public import AddressPool
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.vpc import RouteTable, Subnet, VpcRoute

@@ -7,12 +7,12 @@ from typing import Final, TypeVar
 
 from netorch.compiler.base import Gateway
 from netorch.compiler.interface_endpoint import BACK, FRONT, Backend, EndpointEnd
+from netorch.model.endpoints.endpoint import VpcEndpoint
+from netorch.model.endpoints.endpoint_service import EndpointConnection, EndpointService
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import port_name
-from netorch.model.outside.endpoint import VpcEndpoint
 from netorch.model.outside.gateway import NatGateway
 from netorch.model.security import NetworkAcl
-from netorch.model.services.endpoint_service import EndpointConnection, EndpointService
 from netorch.model.vpc import Subnet
 from netorch.records.vpc import MissingRecord, VpcRecords
 

@@ -11,9 +11,9 @@ from typing import Final
 import msgspec
 
 from netorch.errors import UnreadableRecord
+from netorch.model.endpoints.endpoint import BucketPolicy, GatewayService
 from netorch.model.iam.parse import read_policy
 from netorch.model.iam.policy import Policy
-from netorch.model.outside.endpoint import BucketPolicy, GatewayService
 from netorch.records.codec import decode_value
 
 _SHUT: Final = (

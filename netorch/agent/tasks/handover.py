@@ -38,12 +38,12 @@ from netorch.agent.tasks.base import Task, Turn
 from netorch.compiler.base import HostView
 from netorch.drivers.base import ConnectionTracker, SharedTable
 from netorch.errors import KernelError
+from netorch.model.endpoints.endpoint_service import EndpointConnection
 from netorch.model.eni import NetworkInterface, Role
 from netorch.model.ids import vni_of
 from netorch.model.mapping import GatewayMapping, Seat
 from netorch.model.outside.gateway import NatGateway
 from netorch.model.routing.seats import is_stateless
-from netorch.model.services.endpoint_service import EndpointConnection
 from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.flows import HandedOver, HandoverWord

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from netorch.control.actions.endpoints.gateway import EndpointInfo
     from netorch.control.actions.endpoints.interface import InterfaceEndpointInfo
     from netorch.control.actions.endpoints.services import ServiceInfo
-    from netorch.model.outside.endpoint import BucketPolicy
+    from netorch.model.endpoints.endpoint import BucketPolicy
 
 COLUMNS = Columns(
     ("name", "vpc", "type", "service_name", "route_tables", "addresses", "state"),

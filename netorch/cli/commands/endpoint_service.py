@@ -10,8 +10,8 @@ import msgspec
 from netorch.cli.context import Session, action, complete, tag_option
 from netorch.cli.nouns import Actions, Noun, add_common, add_list, add_show, add_tagging, each_once, resource_argument
 from netorch.cli.output import Columns, output_option
-from netorch.model.outside.endpoint import EndpointState
-from netorch.model.services.endpoint_service import PROTOCOLS, ServicePort
+from netorch.model.endpoints.endpoint import EndpointState
+from netorch.model.endpoints.endpoint_service import PROTOCOLS, ServicePort
 
 if TYPE_CHECKING:
     from netorch.control.actions.endpoints.connections import ConnectionInfo

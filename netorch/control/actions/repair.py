@@ -13,9 +13,9 @@ from netorch.control.base.addresses import Cursor, cursor_key
 from netorch.control.base.quotas import Quotas, quota_key
 from netorch.control.base.writes import ABSENT
 from netorch.errors import ApiError, Compacted, Conflict, NewerRecord, UnreadableRecord
+from netorch.model.endpoints.endpoint import BucketPolicy, GatewayService
 from netorch.model.eni import EniStatus, Host, VpcStatus
 from netorch.model.outside.direct_connect import Connection
-from netorch.model.outside.endpoint import BucketPolicy, GatewayService
 from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.model.outside.vpn import CustomerGateway
 from netorch.model.services.dhcp_options import DhcpOptionsSet

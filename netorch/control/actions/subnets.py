@@ -17,9 +17,9 @@ from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError
 from netorch.model import rules
 from netorch.model.addr import Prefix, parse_prefix
+from netorch.model.endpoints.endpoint_service import EndpointService
 from netorch.model.eni import NetworkInterface
 from netorch.model.security import NetworkAcl, default_acl_id
-from netorch.model.services.endpoint_service import EndpointService
 from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller

@@ -34,18 +34,18 @@ from netorch.control.base.structure import delete_part
 from netorch.control.base.uses import delete_unused, use_key
 from netorch.control.base.writes import ABSENT, Writes
 from netorch.model.addr import parse_prefix
-from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_VPC_NAME, ElasticIpDecl
+from netorch.model.cloud import DEFAULT_VPC_NAME, ElasticIpDecl
+from netorch.model.endpoints.endpoint import VpcEndpoint
 from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog
 from netorch.model.mapping import GatewayMapping, PublicMapping
 from netorch.model.outside.direct_connect import VirtualInterface
-from netorch.model.outside.endpoint import VpcEndpoint
 from netorch.model.outside.gateway import ONLY_GATEWAYS, NatGateway
 from netorch.model.outside.public import ElasticIp
 from netorch.model.outside.vpn import VpnConnection
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup, referred
-from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc
+from netorch.model.vpc import DEFAULT_OWNER, RouteTable, Subnet, Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory

@@ -36,10 +36,10 @@ from netorch.control.base.writes import ABSENT, Writes
 from netorch.control.views.describe import resolve
 from netorch.control.views.mtus import sharing_after, too_small, unequal
 from netorch.errors import ApiError, Conflict, NetorchError, UnreadableRecord
-from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_VPC_NAME, Cloud, VpcDecl, main_name
+from netorch.model.cloud import DEFAULT_VPC_NAME, Cloud, VpcDecl, main_name
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.outside.gateway import NatGateway
-from netorch.model.vpc import RouteTable, Subnet, Vpc
+from netorch.model.vpc import DEFAULT_OWNER, RouteTable, Subnet, Vpc
 from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory, read_inventory
 from netorch.records.valid.needs import SOURCE_TAG

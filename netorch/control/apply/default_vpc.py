@@ -8,8 +8,9 @@ from netorch.control.apply.builder import PlanBuilder
 from netorch.control.views.export import export_tables, export_vpc
 from netorch.errors import ApiError
 from netorch.model.check.cloud import default_vpc
-from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_SUBNET_NAME, DEFAULT_VPC_NAME, Cloud, InstanceDecl, VpcDecl
+from netorch.model.cloud import DEFAULT_SUBNET_NAME, DEFAULT_VPC_NAME, Cloud, InstanceDecl, VpcDecl
 from netorch.model.eni import Instance
+from netorch.model.vpc import DEFAULT_OWNER
 from netorch.records.vpc import VpcRecords
 
 

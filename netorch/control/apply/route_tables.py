@@ -33,9 +33,9 @@ from netorch.control.base.structure import delete_part
 from netorch.control.base.writes import ABSENT, Writes
 from netorch.errors import UnreadableRecord
 from netorch.model.cloud import RouteTableDecl, VpcDecl, main_name
+from netorch.model.endpoints.endpoint import VpcEndpoint
 from netorch.model.ids import is_id
 from netorch.model.normal import normal_table
-from netorch.model.outside.endpoint import VpcEndpoint
 from netorch.model.outside.gateway import ONLY_GATEWAYS, NatGateway
 from netorch.model.outside.vpn import VirtualPrivateGateway
 from netorch.model.permission import LIST_PREFIX

@@ -12,10 +12,10 @@ import msgspec
 from netorch.control.base.pairs import pair_of
 from netorch.control.base.pools import EPHEMERAL, Addresses, Claims, Pools, claims_of, open_addresses
 from netorch.control.base.writes import ABSENT, Writes
+from netorch.model.endpoints.endpoint import VpcEndpoint
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import vni_of
 from netorch.model.mapping import GatewayMapping, PublicMapping
-from netorch.model.outside.endpoint import VpcEndpoint
 from netorch.model.outside.gateway import ONLY_GATEWAYS
 from netorch.model.outside.public import ElasticIp
 from netorch.model.status import PublicUse

@@ -9,7 +9,7 @@ import msgspec
 
 from netorch.control.base import checks
 from netorch.errors import ApiError, Conflict
-from netorch.model.outside import endpoint
+from netorch.model.endpoints import endpoint
 from netorch.model.outside.vpn import MAX_CONNECTIONS, NUMBER_LAST
 from netorch.model.record import Record
 from netorch.model.vpc import TABLE_NUMBER_LAST

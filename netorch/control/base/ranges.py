@@ -13,8 +13,8 @@ from functools import partial
 
 from netorch.control.base.writes import ABSENT, Writes
 from netorch.model.addr import Prefix, parse_prefix
+from netorch.model.endpoints.endpoint import GatewayService
 from netorch.model.eni import Host
-from netorch.model.outside.endpoint import GatewayService
 from netorch.model.outside.public import AddressPool
 from netorch.model.outside.uplink import networks_of, own_addresses
 from netorch.records import keys

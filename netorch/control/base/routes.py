@@ -18,9 +18,9 @@ from netorch.control.base.uses import use
 from netorch.control.base.writes import Writes
 from netorch.errors import ApiError
 from netorch.model.addr import AddressError, Prefix, parse_prefix
+from netorch.model.endpoints.endpoint import VpcEndpoint
 from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
 from netorch.model.ids import is_id
-from netorch.model.outside.endpoint import VpcEndpoint
 from netorch.model.outside.gateway import GatewayRecord, NatGateway
 from netorch.model.permission import LIST_PREFIX
 from netorch.model.routing.allowed import violation_of_version, violation_of_words

@@ -20,12 +20,10 @@ from netorch.model.cloud import (
     Cloud,
     ConnectionDecl,
     CustomerGatewayDecl,
-    DhcpOptionsDecl,
     EgressDecl,
     EgressOnlyInternetGatewayDecl,
     ElasticIpDecl,
     FlowLogDecl,
-    GatewayEndpointDecl,
     HostDecl,
     HostedVlanDecl,
     IngressDecl,
@@ -44,6 +42,8 @@ from netorch.model.cloud import (
     VpnConnectionDecl,
     VpnGatewayDecl,
 )
+from netorch.model.endpoints.declared import GatewayEndpointDecl
+from netorch.model.endpoints.endpoint import VpcEndpoint
 from netorch.model.eni import Host, Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog, format_text
 from netorch.model.mapping import MoveDirection, PublicMapping
@@ -60,7 +60,6 @@ from netorch.model.normal import (
     normal_vpns,
 )
 from netorch.model.outside.direct_connect import BgpAuthentication, Connection, VirtualInterface
-from netorch.model.outside.endpoint import VpcEndpoint
 from netorch.model.outside.gateway import GATEWAYS, EgressOnlyInternetGateway, InternetGateway, NatGateway, OnlyGateway
 from netorch.model.outside.provided import relative
 from netorch.model.outside.public import AddressPool, ElasticIp
@@ -75,6 +74,7 @@ from netorch.model.security import (
     SecurityGroup,
     SecurityGroupRule,
 )
+from netorch.model.services.declared import DhcpOptionsDecl
 from netorch.model.services.dhcp_options import DhcpOptionsSet
 from netorch.model.vpc import RouteTable, Subnet
 from netorch.records.caller import Caller

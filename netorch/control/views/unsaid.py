@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from netorch.model import rules
 from netorch.model.addr import parse_prefix
+from netorch.model.endpoints.endpoint import EndpointType, VpcEndpoint
+from netorch.model.endpoints.endpoint_service import EndpointService
 from netorch.model.outside.direct_connect import BgpAuthentication, VirtualInterface
-from netorch.model.outside.endpoint import EndpointType, VpcEndpoint
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
-from netorch.model.services.endpoint_service import EndpointService
 from netorch.model.vpc import RouteTable
 from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory

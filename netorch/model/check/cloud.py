@@ -26,7 +26,6 @@ from netorch.model.check.security import Names, Policies, check_policies, no_suc
 from netorch.model.check.services import check_dhcp_options
 from netorch.model.check.vpn import check_vpns
 from netorch.model.cloud import (
-    DEFAULT_OWNER,
     DEFAULT_SUBNET_CIDR,
     DEFAULT_SUBNET_NAME,
     DEFAULT_VPC_CIDR,
@@ -41,6 +40,7 @@ from netorch.model.cloud import (
 from netorch.model.eni import Role
 from netorch.model.outside.provided import PROVIDED, provided_number
 from netorch.model.rules import Violation, shown
+from netorch.model.vpc import DEFAULT_OWNER
 
 
 def default_vpc() -> VpcDecl:

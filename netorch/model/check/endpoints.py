@@ -6,9 +6,9 @@ from collections.abc import Collection
 
 from netorch.model.check.notes import Notes, Where
 from netorch.model.cloud import VpcDecl, main_name
+from netorch.model.endpoints import endpoint_rules
+from netorch.model.endpoints.endpoint import SERVICE_PREFIX
 from netorch.model.iam.parse import read_policy
-from netorch.model.outside import endpoint_rules
-from netorch.model.outside.endpoint import SERVICE_PREFIX
 from netorch.model.rules import Violation, shown
 
 

@@ -10,7 +10,6 @@ from netorch.model import rules
 from netorch.model.addr import Prefix, first_overlaps, parse_ip
 from netorch.model.check.notes import Notes, Where, path_of
 from netorch.model.cloud import (
-    DEFAULT_OWNER,
     DEFAULT_VPC_NAME,
     GATEWAY_FIELDS,
     AddressPoolDecl,
@@ -26,6 +25,7 @@ from netorch.model.eni import Role, Uplink
 from netorch.model.outside import vpn_rules
 from netorch.model.outside.uplink import networks_of, own_addresses, violation_of, violation_of_edge, violation_of_underlay
 from netorch.model.rules import Violation, shown
+from netorch.model.vpc import DEFAULT_OWNER
 
 EDGES = 2  # of a pair
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Final, get_args
 
-from netorch.model.outside.endpoint import VpcEndpoint
+from netorch.model.endpoints.endpoint import VpcEndpoint
 from netorch.model.outside.vpn import VirtualPrivateGateway
 from netorch.model.record import Record
 from netorch.model.vpc import Tags

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from netorch.model import rules
-from netorch.model.outside.endpoint import EndpointState
-from netorch.model.services.endpoint_service import (
+from netorch.model.endpoints.endpoint import EndpointState
+from netorch.model.endpoints.endpoint_service import (
     EVERYBODY,
     MOST_PORTS,
     MOST_TARGETS,

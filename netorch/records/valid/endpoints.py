@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from netorch.model.addr import first_overlaps
-from netorch.model.outside import endpoint_rules
-from netorch.model.outside.endpoint import NUMBER_FIRST, NUMBER_LAST, BucketPolicy, EndpointType, GatewayService, VpcEndpoint
+from netorch.model.endpoints import endpoint_rules
+from netorch.model.endpoints.endpoint import NUMBER_FIRST, NUMBER_LAST, BucketPolicy, EndpointType, GatewayService, VpcEndpoint
 from netorch.records import keys
 from netorch.records.valid.needs import (
     Invalid,

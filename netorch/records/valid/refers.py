@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from netorch.model.endpoints.endpoint import EndpointType, VpcEndpoint
+from netorch.model.endpoints.endpoint_service import EndpointConnection, EndpointService
 from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
 from netorch.model.ids import prefix_of, vni_of
 from netorch.model.mapping import GatewayMapping, Mapping
 from netorch.model.outside.direct_connect import VirtualInterface
-from netorch.model.outside.endpoint import EndpointType, VpcEndpoint
 from netorch.model.outside.gateway import NatGateway, OnlyGateway
 from netorch.model.outside.vpn import VirtualPrivateGateway, VpnConnection
 from netorch.model.permission import GROUP_PREFIX, LIST_PREFIX
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup, default_acl_id, default_group_id, referred
-from netorch.model.services.endpoint_service import EndpointConnection, EndpointService
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 
 Reference = tuple[type, str]  # the type of a record of the same VPC, and its id; of a mapping, what stands behind map/<vni>/

@@ -11,10 +11,10 @@ import pytest
 
 from netorch.compiler.base import router_mac
 from netorch.control.actions.endpoints import connections, interface, offered
+from netorch.model.endpoints.endpoint import EndpointState, VpcEndpoint
+from netorch.model.endpoints.endpoint_service import EndpointConnection, EndpointService, ServicePort, connection_of
 from netorch.model.eni import NetworkInterface
-from netorch.model.outside.endpoint import EndpointState, VpcEndpoint
 from netorch.model.security import TCP, UDP, SecurityGroup
-from netorch.model.services.endpoint_service import EndpointConnection, EndpointService, ServicePort, connection_of
 from netorch.model.vpc import Subnet
 from netorch.records import keys
 from netorch.records.read import get

@@ -5,7 +5,7 @@ from __future__ import annotations
 from netorch.control.actions.endpoints import gateway, interface
 from netorch.control.actions.endpoints.gateway import EndpointInfo
 from netorch.control.actions.endpoints.interface import InterfaceEndpointInfo
-from netorch.model.outside.endpoint import EndpointType, VpcEndpoint
+from netorch.model.endpoints.endpoint import EndpointType, VpcEndpoint
 from netorch.records.caller import Caller
 from netorch.records.read import read
 from netorch.store.base import Store

@@ -12,8 +12,8 @@ from netorch.control.base import checks
 from netorch.control.base.endpoints.gateway import check_policy, need, read_service, service_mark
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
-from netorch.model.outside import endpoint_rules
-from netorch.model.outside.endpoint import BucketPolicy
+from netorch.model.endpoints import endpoint_rules
+from netorch.model.endpoints.endpoint import BucketPolicy
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.errors import not_found

@@ -16,11 +16,11 @@ from netorch.control.base.pairs import expect_staying, free_places, places
 from netorch.control.base.public import publics_of
 from netorch.control.base.writes import ABSENT, Writes, attempt, guard_structure
 from netorch.errors import ApiError, UnreadableRecord
+from netorch.model.endpoints.endpoint import EndpointState, VpcEndpoint
+from netorch.model.endpoints.endpoint_service import EndpointConnection, EndpointService
 from netorch.model.eni import NetworkInterface, Placement
 from netorch.model.ids import vni_of
 from netorch.model.mapping import GatewayMapping
-from netorch.model.outside.endpoint import EndpointState, VpcEndpoint
-from netorch.model.services.endpoint_service import EndpointConnection, EndpointService
 from netorch.model.vpc import Subnet, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller

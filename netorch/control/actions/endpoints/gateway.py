@@ -35,8 +35,8 @@ from netorch.control.base.routes import (
 from netorch.control.base.uses import delete_unused, use_key, use_revision
 from netorch.control.base.writes import ABSENT, Writes, attempt, guard_structure
 from netorch.errors import ApiError
+from netorch.model.endpoints.endpoint import EndpointType, GatewayService, VpcEndpoint
 from netorch.model.mapping import GatewayMapping
-from netorch.model.outside.endpoint import EndpointType, GatewayService, VpcEndpoint
 from netorch.model.security import PrefixList, SecurityGroup
 from netorch.model.vpc import RouteTable, Tags, Vpc, VpcRoute
 from netorch.records import keys

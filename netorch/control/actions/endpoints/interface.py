@@ -21,11 +21,11 @@ from netorch.control.base.quotas import check_limit, quotas_of
 from netorch.control.base.structure import delete_part
 from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError, UnreadableRecord
+from netorch.model.endpoints.endpoint import EndpointState, EndpointType, VpcEndpoint
+from netorch.model.endpoints.endpoint_service import EndpointConnection, EndpointService, connection_of
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import is_id
-from netorch.model.outside.endpoint import EndpointState, EndpointType, VpcEndpoint
 from netorch.model.security import SecurityGroup
-from netorch.model.services.endpoint_service import EndpointConnection, EndpointService, connection_of
 from netorch.model.vpc import Subnet, Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller

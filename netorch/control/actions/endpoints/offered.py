@@ -20,11 +20,8 @@ from netorch.control.base.quotas import check_room, quotas_of
 from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError
 from netorch.model import rules
-from netorch.model.eni import NetworkInterface, primary_eni_id
-from netorch.model.ids import is_id
-from netorch.model.mapping import GatewayMapping
-from netorch.model.outside.endpoint import EndpointState
-from netorch.model.services.endpoint_service import (
+from netorch.model.endpoints.endpoint import EndpointState
+from netorch.model.endpoints.endpoint_service import (
     EVERYBODY,
     MOST_PORTS,
     MOST_TARGETS,
@@ -32,6 +29,9 @@ from netorch.model.services.endpoint_service import (
     EndpointService,
     ServicePort,
 )
+from netorch.model.eni import NetworkInterface, primary_eni_id
+from netorch.model.ids import is_id
+from netorch.model.mapping import GatewayMapping
 from netorch.model.vpc import Subnet, Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller

@@ -20,9 +20,9 @@ from netorch.control.base.ranges import change_pools, read_taken, refuse_service
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
 from netorch.model.addr import parse_prefix
+from netorch.model.endpoints import endpoint_rules
+from netorch.model.endpoints.endpoint import BucketPolicy, GatewayService
 from netorch.model.ids import vni_of
-from netorch.model.outside import endpoint_rules
-from netorch.model.outside.endpoint import BucketPolicy, GatewayService
 from netorch.model.security import PrefixList
 from netorch.model.vpc import Tags, Vpc
 from netorch.records import keys

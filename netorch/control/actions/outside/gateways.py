@@ -19,12 +19,12 @@ from netorch.control.base.public import gateway_pair, mapped_in, mark_revision, 
 from netorch.control.base.structure import delete_part
 from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError
+from netorch.model.endpoints.endpoint import VpcEndpoint
+from netorch.model.endpoints.endpoint_service import EndpointService
 from netorch.model.mapping import GatewayMapping
-from netorch.model.outside.endpoint import VpcEndpoint
 from netorch.model.outside.gateway import GatewayRecord, InternetGateway, OnlyGateway
 from netorch.model.outside.vpn import VirtualPrivateGateway
 from netorch.model.routing.next_hop import clashes
-from netorch.model.services.endpoint_service import EndpointService
 from netorch.model.vpc import Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller

@@ -17,8 +17,8 @@ from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
 from netorch.model import rules
 from netorch.model.addr import Prefix, parse_ip, parse_prefix
+from netorch.model.endpoints.endpoint import GatewayService
 from netorch.model.eni import Host
-from netorch.model.outside.endpoint import GatewayService
 from netorch.model.outside.public import AddressPool
 from netorch.model.vpc import Tags
 from netorch.records import keys

@@ -25,9 +25,10 @@ from netorch.control.base.named import add_name
 from netorch.control.base.quotas import check_growth
 from netorch.control.base.uses import delete_unused, use_key
 from netorch.control.base.writes import ABSENT, Writes
-from netorch.model.cloud import GatewayEndpointDecl, VpcDecl
+from netorch.model.cloud import VpcDecl
+from netorch.model.endpoints.declared import GatewayEndpointDecl
+from netorch.model.endpoints.endpoint import SERVICE_PREFIX, EndpointType, GatewayService, VpcEndpoint
 from netorch.model.mapping import GatewayMapping
-from netorch.model.outside.endpoint import SERVICE_PREFIX, EndpointType, GatewayService, VpcEndpoint
 from netorch.model.security import PrefixList
 from netorch.model.vpc import RouteTable, VpcRoute
 from netorch.records import keys

@@ -18,8 +18,9 @@ from netorch.control.base.named import create_owned, delete_owned, owned_key
 from netorch.control.base.quotas import check_room
 from netorch.control.base.uses import use_key
 from netorch.control.base.writes import ABSENT, Writes
-from netorch.model.cloud import DhcpOptionsDecl, VpcDecl
+from netorch.model.cloud import VpcDecl
 from netorch.model.normal import told_by
+from netorch.model.services.declared import DhcpOptionsDecl
 from netorch.model.services.dhcp_options import DEFAULT_SET, DhcpOptionsSet
 from netorch.model.vpc import Vpc
 from netorch.records.errors import invalid, not_found

@@ -10,11 +10,11 @@ from netorch.control.actions import enis as interfaces
 from netorch.control.actions.outside.gateways import delete_gateway
 from netorch.control.base.named import drop_name
 from netorch.control.base.writes import Writes
+from netorch.model.endpoints.endpoint import EndpointState, EndpointType, VpcEndpoint
+from netorch.model.endpoints.endpoint_service import EndpointConnection, EndpointService
 from netorch.model.eni import NetworkInterface, is_of_endpoint
 from netorch.model.ids import prefix_of
 from netorch.model.mapping import GatewayMapping
-from netorch.model.outside.endpoint import EndpointState, EndpointType, VpcEndpoint
-from netorch.model.services.endpoint_service import EndpointConnection, EndpointService
 from netorch.records import keys
 from netorch.records.kinds import keys_of
 from netorch.records.vpc import VpcRecords

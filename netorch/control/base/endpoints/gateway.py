@@ -17,9 +17,9 @@ import msgspec
 from netorch.control.base.uses import use_key
 from netorch.errors import ApiError, Problem
 from netorch.model.addr import Prefix, first_overlaps, parse_prefix
+from netorch.model.endpoints import endpoint_rules
+from netorch.model.endpoints.endpoint import NUMBER_FIRST, NUMBER_LAST, SERVICE_PREFIX, GatewayService, VpcEndpoint
 from netorch.model.iam.parse import read_policy
-from netorch.model.outside import endpoint_rules
-from netorch.model.outside.endpoint import NUMBER_FIRST, NUMBER_LAST, SERVICE_PREFIX, GatewayService, VpcEndpoint
 from netorch.model.routing.effective import ranges_of
 from netorch.model.routing.target import TargetKind, target_of
 from netorch.model.rules import Violation, shown

@@ -11,11 +11,11 @@ from netorch.control.actions import enis, subnets, vpcs
 from netorch.control.actions.endpoints import both, connections, interface, offered
 from netorch.control.apply.cloud import apply_cloud, plan_destruction
 from netorch.control.base.quotas import set_quotas
+from netorch.model.endpoints.endpoint import EndpointState, VpcEndpoint
+from netorch.model.endpoints.endpoint_service import EndpointConnection, EndpointService, ServicePort, connection_of
 from netorch.model.eni import Host, NetworkInterface
 from netorch.model.mapping import GatewayMapping
-from netorch.model.outside.endpoint import EndpointState, VpcEndpoint
 from netorch.model.security import TCP
-from netorch.model.services.endpoint_service import EndpointConnection, EndpointService, ServicePort, connection_of
 from netorch.model.vpc import Subnet, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller

@@ -17,10 +17,10 @@ from netorch.control.apply.cloud import apply_cloud, plan_cloud, plan_destructio
 from netorch.control.base.endpoints.gateway import is_endpoints
 from netorch.control.base.quotas import set_quotas
 from netorch.control.views.export import export_cloud
+from netorch.model.endpoints.endpoint import NUMBER_FIRST, GatewayService, VpcEndpoint
 from netorch.model.eni import Host
 from netorch.model.ids import make_id
 from netorch.model.mapping import GatewayMapping
-from netorch.model.outside.endpoint import NUMBER_FIRST, GatewayService, VpcEndpoint
 from netorch.model.security import Direction, PrefixList
 from netorch.model.vpc import RouteTable, Vpc
 from netorch.records import keys

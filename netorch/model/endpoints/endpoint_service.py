@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from netorch.model.endpoints.endpoint import EndpointState
 from netorch.model.ids import vni_of
-from netorch.model.outside.endpoint import EndpointState
 from netorch.model.record import Part, Record
 from netorch.model.security import TCP, UDP
 from netorch.model.vpc import Tags
