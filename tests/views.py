@@ -27,6 +27,7 @@ from netorch.compiler.base import (
 )
 from netorch.compiler.egress import EgressOnly
 from netorch.compiler.interface_endpoint import Backend, EndpointEnd
+from netorch.compiler.metadata import GroupName
 from netorch.compiler.nat import Nat
 from netorch.compiler.private import LocalTunnel, LocalVif
 from netorch.compiler.registry import Objects, compile_mapping_part, compile_slice, parts_of
@@ -67,6 +68,7 @@ def make_view(
 ) -> VpcView:
     """Return a view with every input of the compilers."""
     here, linked, sites, ends = tuple(local), tuple(peers), tuple(private), tuple(endpoints)
+    known = tuple(groups)
     return VpcView(
         vni=vpc.vni,
         inputs={
@@ -76,7 +78,8 @@ def make_view(
             LocalEni: here,
             LocalTable: tuple(tables),
             TableRoutes: tuple(routes),
-            SecurityGroup: tuple(groups),
+            SecurityGroup: known,
+            GroupName: tuple(GroupName(id=group.id, name=group.name) for group in known),
             NetworkAcl: tuple(acls),
             PrefixList: tuple(prefix_lists),
             Identity: tuple(sorted(map(Identity, set(identities)))),

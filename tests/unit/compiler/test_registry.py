@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from netorch.compiler.base import HostPart, MappingPart, VpcPart, VpcView
-from netorch.compiler.registry import check_coverage, compile_host, compile_slice, load_compilers, parts_of
+from netorch.compiler.registry import check_coverage, compile_host, compile_slice, inputs_of, load_compilers, parts_of
 from netorch.errors import CompileError
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.mapping import Mapping
@@ -48,6 +48,10 @@ def test_the_built_in_compilers_are_found_by_their_entry_points() -> None:
 
 def test_the_built_in_compilers_read_every_stored_type() -> None:
     check_coverage(COMPILERS, [Vpc, Subnet, RouteTable, NetworkInterface, Instance, Mapping])
+
+
+def test_the_views_of_tests_have_all_that_the_compilers_read() -> None:
+    assert inputs_of(load_compilers()) <= VIEW.inputs.keys()
 
 
 def test_a_type_that_nobody_reads_is_an_error() -> None:
