@@ -280,6 +280,14 @@ class Kernel(Protocol):
         """
         ...
 
+    def service_counts(self) -> Mapping[str, Mapping[str, int]]:
+        """Return what netorch's own daemons have counted since they began, by the id of the thing and by name.
+
+        Of a gateway endpoint (netorch.services.proxy.journal.counts says what each means): `connections`, `requests`, `denied`,
+        `malformed`, `unavailable`, `broken`, `reset`, `received`, `sent`. What is 0 is left out.
+        """
+        ...
+
     def border_sessions(self) -> tuple[BorderSession, ...]:
         """Return how an edge's sessions with the border router are; none if it has none."""
         ...

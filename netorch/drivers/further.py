@@ -119,6 +119,10 @@ class FurtherNamespaces:
         """Return how the tunnels of the outside's IKE daemon are."""
         return self._charon.tunnels() if self._charon is not None else {}
 
+    def service_counts(self) -> Mapping[str, Mapping[str, int]]:
+        """Return what the outside's daemon has counted of endpoints."""
+        return self._services.counts() if self._services is not None else {}
+
     def has_carrier(self, ifname: str) -> bool:
         """Return whether a device in the outside is there, up, and connected to something. Raises KernelError."""
         return OUTSIDE in self._rtnl and self._rtnl[OUTSIDE].has_carrier(ifname)

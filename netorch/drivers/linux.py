@@ -60,7 +60,7 @@ class LinuxKernel(Composition):
             namespaces = Namespaces(self._further, self.join, self.leave)
             passwords = SealedPasswords(key)
             self._bird = Bird(OVERLAY, overlay, customers_directory(host), Customers, passwords, self._rtnl.remove_learned)
-            services = Services(UNDERLAY, spaces, services_directory(host, UNDERLAY))
+            self._services = services = Services(UNDERLAY, spaces, services_directory(host, UNDERLAY))
             drivers = (namespaces, names, self._underlay, sysctls, self._rtnl, self._tc, *self._nft, self._bird, services)
             super().__init__(drivers)
         except OSError as error:
@@ -96,6 +96,10 @@ class LinuxKernel(Composition):
     def gateway_counters(self, netns: str) -> dict[str, Count]:
         """Return the packets counted in the namespace of a gateway. Raises KernelError."""
         return self._further.gateway_counters(netns)
+
+    def service_counts(self) -> Mapping[str, Mapping[str, int]]:
+        """Return what the daemons that serve instances have counted."""
+        return {**self._services.counts(), **self._further.service_counts()}
 
     def left_alone(self, ifname: str) -> str:
         """Return what was in an instance's namespace when its port was plugged, and was left alone, or nothing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -48,6 +48,15 @@ class Ending(Protocol):
 
     async def end(self) -> None:
         """Take nothing new, and return when what is under way has ended, or has had time enough. Nothing is put any more."""
+        ...
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """What a handler offers as well if it counts."""
+
+    def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """Return what was counted since the process began, by the id of the thing that it was counted of, and by name."""
         ...
 
 

@@ -73,14 +73,21 @@ class Control:
         if not isinstance(request, Request):
             raise Malformed(f"a {type(request).__name__} is no request")
         async with self._turn:
-            if request.command == "dump":
+            await _send(connection, await self._answer(connection, request, sockets))
+        return True
+
+    async def _answer(self, connection: socket.socket, request: Request, sockets: Sequence[socket.socket]) -> Answer:
+        """Return the answer to a request, and send what comes before it."""
+        match request.command:
+            case "dump":
                 for obj in await self._objects.living():
                     await _send(connection, Held(obj.kind, msgspec.Raw(msgspec.json.encode(obj))))
-                answer = Answer()
-            else:
-                answer = await self._carry_out(request, sockets)
-        await _send(connection, answer)
-        return True
+            case "count":
+                for counted in self._objects.counts():
+                    await _send(connection, counted)
+            case "put" | "delete":
+                return await self._carry_out(request, sockets)
+        return Answer()
 
     async def _carry_out(self, request: Request, sockets: Sequence[socket.socket]) -> Answer:
         try:

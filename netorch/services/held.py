@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
-from netorch.services.base import Ending, Handler, RefusedObject
+from netorch.services.base import Counting, Ending, Handler, RefusedObject
 from netorch.state.base import Key
 from netorch.state.daemons.services.base import ServiceObject
+from netorch.state.daemons.services.wire import Counted
 
 PATIENCE_S: Final = 1.0  # for a handler to take an object; nobody is told anything meanwhile
 
@@ -49,6 +50,12 @@ class Objects:
         """Let what is under way end, with those handlers that have such things."""
         ending = {handler for handler in self._handler_of.values() if isinstance(handler, Ending)}
         await asyncio.gather(*(handler.end() for handler in ending))
+
+    def counts(self) -> Iterator[Counted]:
+        """Yield what handlers have counted."""
+        for handler in {handler for handler in self._handler_of.values() if isinstance(handler, Counting)}:
+            for id, found in handler.counts().items():
+                yield Counted(id, {name: count for name, count in found.items() if count})
 
     async def living(self) -> list[ServiceObject]:
         """Return the objects, without those that have a socket by which nothing comes any more: they are served no longer."""

@@ -77,6 +77,7 @@ class FakeKernel(Composition):
         self.packets: dict[str, int] = {}  # what `counters` returns
         self.gateway_counts: dict[str, dict[str, Count]] = {}  # what `gateway_counters` returns, by label
         self.filtered: dict[str, dict[Key, Count]] = {}  # what `filter_counts` returns, by device
+        self.served: dict[str, dict[str, int]] = {}  # what `service_counts` returns, by id
         self.kept: dict[str, str] = {}  # what `left_alone` returns
         self.session_states: dict[str, str] = {}  # by the router's address, where it is not established
         self.tunnel_states: dict[str, TunnelStatus] = {}  # by the name of the IKE connection; `set_tunnel` changes them
@@ -166,6 +167,10 @@ class FakeKernel(Composition):
     def gateway_counters(self, netns: str) -> dict[str, Count]:
         """Return `gateway_counts` of a namespace."""
         return dict(self.gateway_counts.get(netns, {}))
+
+    def service_counts(self) -> dict[str, dict[str, int]]:
+        """Return `served`."""
+        return {id: dict(counts) for id, counts in self.served.items()}
 
     def border_sessions(self) -> tuple[BorderSession, ...]:
         """Return the sessions that there are, each in the state that a test has put into `session_states`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from netorch import __version__
 from netorch.drivers.daemons.connection import Connection, DaemonError
@@ -12,6 +12,7 @@ from netorch.state.daemons.services.base import ServiceObject
 from netorch.state.daemons.services.wire import (
     PACKET,
     Answer,
+    Counted,
     Greeting,
     Held,
     Malformed,
@@ -49,6 +50,13 @@ class Control(Connection):
         self._send(Request("dump"))
         while isinstance(packet := self._receive(), Held):
             yield _object(packet)
+        _check(packet)
+
+    def counts(self) -> Iterator[tuple[str, Mapping[str, int]]]:
+        """Yield what the daemon has counted, by the id of what it was counted of, and by name."""
+        self._send(Request("count"))
+        while isinstance(packet := self._receive(), Counted):
+            yield packet.id, packet.counts
         _check(packet)
 
     def put(self, obj: ServiceObject, sockets: Sequence[socket.socket]) -> None:

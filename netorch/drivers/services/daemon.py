@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -22,6 +22,7 @@ MODULE: Final = "netorch.services"
 START_S: Final = 30.0  # to import everything, on a slow machine
 END_S: Final = 5.0
 ANSWER_S: Final = 2.0
+COUNT_S: Final = 0.2  # for what it has counted, which is asked for every second and may be had later
 _LOG_BYTES: Final = 1 << 20  # of an earlier process's, which are kept
 
 
@@ -60,6 +61,12 @@ class Daemon(Process):
             if silence.is_work():
                 raise Busy(f"{control.daemon} is busy, and has not answered for {ANSWER_S:g} s", errno.ETIMEDOUT) from error
             raise
+
+    def counts(self) -> dict[str, Mapping[str, int]]:
+        """Return what the daemon has counted, by id and by name. Raises ServicesError: none runs, or it has no time."""
+        with Control(self._socket, COUNT_S) as control:
+            control.greet()
+            return dict(control.counts())
 
     def start(self) -> None:
         """Start the daemon and return when it answers; one that does not answer is ended first.

@@ -8,7 +8,7 @@ operation replaces it. One that is busy has what it had when it last answered, t
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Final
@@ -44,6 +44,7 @@ class Services:
         self._spaces = spaces
         self._daemon = Daemon(label, directory, spaces.fds[label])
         self._known: dict[Key, KernelObject] = {}  # what it has, as far as it has answered
+        self._counts: Mapping[str, Mapping[str, int]] = {}  # what it has last said that it has counted
         self._lost = False  # whether it was replaced, and had more than it has got again
 
     def dump(self) -> dict[Key, KernelObject]:
@@ -97,6 +98,18 @@ class Services:
     def close(self) -> None:
         """Let go of the daemon, which goes on."""
         self._daemon.close()
+
+    def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """Return what the daemon has counted since it began, by the id of the thing, and by name.
+
+        One that is busy has counted what it said last; nothing: none runs.
+        """
+        try:
+            self._counts = self._daemon.counts()
+        except ServicesError as error:
+            if error.number != errno.ETIMEDOUT:
+                self._counts = {}
+        return self._counts
 
     def stop(self) -> None:
         """End the daemon. Raises OSError."""

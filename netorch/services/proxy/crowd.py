@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from itertools import islice
 from typing import Final, TypeVar
 
 from netorch.services.proxy import limits
+from netorch.services.proxy.journal.counts import CONNECTIONS, RESET
 
 _NEVER: Final = float("inf")
 _RESET: Final = struct.pack("ii", 1, 0)  # struct linger: close(2) resets the connection, and the kernel keeps nothing of it
@@ -160,6 +162,7 @@ class Crowd:
         self._of_vpc = of_vpc
         self._shares: dict[str, _Share] = {}
         self._place: dict[Client, _Share] = {}
+        self._resets: Counter[str] = Counter()  # by endpoint
 
     def count(self, vpc: str) -> int:
         """Return how many connections a VPC has."""
@@ -172,9 +175,10 @@ class Crowd:
         if len(own) >= self._of_vpc or len(self._place) >= self._most:
             victim = own.idle(self.now()) if len(own) >= self._of_vpc else self._victim(own)
             if victim is None:
+                self._resets[client.endpoint] += 1
                 return False
             self.leave(victim)
-            victim.cut()
+            self._reset(victim)
         self._shares[vpc] = own
         self._place[client] = own
         own.by_use[client.use][client] = None
@@ -212,7 +216,23 @@ class Crowd:
         """Cut off who is too slow."""
         now = self.now()
         for client in [client for client in self._place if client.deadline < now]:
-            client.cut()
+            self._reset(client)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return how many connections each endpoint has, and how many of its were reset for want of a place or of speed."""
+        found: dict[str, dict[str, int]] = defaultdict(dict)
+        for name, counted in ((CONNECTIONS, Counter(client.endpoint for client in self._place)), (RESET, self._resets)):
+            for endpoint, count in counted.items():
+                found[endpoint][name] = count
+        return found
+
+    def forget(self, endpoint: str) -> None:
+        """Forget what was counted of an endpoint that is gone."""
+        self._resets.pop(endpoint, None)
+
+    def _reset(self, client: Client) -> None:
+        self._resets[client.endpoint] += 1
+        client.cut()
 
     def _victim(self, own: _Share) -> Client | None:
         """Return who goes for a newcomer to a share when there are as many as there may be; nobody: the newcomer goes."""

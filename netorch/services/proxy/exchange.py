@@ -19,7 +19,7 @@ from netorch.services.proxy.bodies import Bodies
 from netorch.services.proxy.crowd import Client
 from netorch.services.proxy.deletions import no_deletion, pieces
 from netorch.services.proxy.head import CONNECTION, Head, Header, Refusal, read_head
-from netorch.services.proxy.log import Line, seconds_since, time_of
+from netorch.services.proxy.journal.line import Line, seconds_since, time_of
 from netorch.services.proxy.policies import Policies, Verdict, understood
 from netorch.services.proxy.upstream import Upstream
 from netorch.state.daemons.services.proxy import ProxyEndpoint
@@ -57,6 +57,7 @@ class Exchange:
         self._received = self._sent = self._status = 0
         self._kept = 0  # bytes of a body that was read to judge the request
         self._reason = "the client has gone"
+        self._error = ""
 
     async def run(self) -> web.StreamResponse:
         """Return the answer, which has been sent if it came from the server behind."""
@@ -75,7 +76,7 @@ class Exchange:
                 response.close()
         except Refusal as refusal:
             self._reason = refusal.reason or refusal.message
-            self._status = refusal.status
+            self._status, self._error = refusal.status, refusal.code
             ends = refusal.status != _FORBIDDEN or head is None or head.has_body
             return answers.error(refusal.status, refusal.code, refusal.message, ends=ends)
         finally:
@@ -93,6 +94,7 @@ class Exchange:
             source=self._source,
             status=self._status,
             reason=self._reason,
+            error=self._error,
             method=self._request.method,
             host=self._request.headers.get("Host", ""),
             target=_SECRET.sub(r"\1=...", self._request.raw_path),

@@ -12,10 +12,11 @@ from aiohttp import web
 from netorch.services.proxy.bodies import Bodies
 from netorch.services.proxy.crowd import Client, Crowd
 from netorch.services.proxy.exchange import Exchange, Place
-from netorch.services.proxy.log import AccessLog, Line, time_of
+from netorch.services.proxy.journal.line import Line, time_of
+from netorch.services.proxy.journal.log import AccessLog
 from netorch.services.proxy.policies import Policies
 from netorch.services.proxy.server import Server
-from netorch.services.proxy.tunnel import Tunnel
+from netorch.services.proxy.tls.tunnel import Tunnel
 from netorch.services.proxy.upstream import Upstream
 from netorch.state.daemons.services.proxy import ProxyEndpoint
 
@@ -92,5 +93,6 @@ class Front:
             source=peer[0] if peer else "",
             status=status,
             reason="the request is not HTTP/1.1 to the letter",
+            error="BadRequest",
         )
         self._log.write(line)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ from netorch.services.base import RefusedObject
 from netorch.services.proxy.bodies import Bodies
 from netorch.services.proxy.crowd import Crowd
 from netorch.services.proxy.front import Front
-from netorch.services.proxy.log import AccessLog
+from netorch.services.proxy.journal.log import AccessLog
 from netorch.services.proxy.policies import Policies
 from netorch.state.daemons.services.base import ServiceObject
 from netorch.state.daemons.services.proxy import ProxyBucket, ProxyEndpoint, ProxyListener
@@ -64,10 +65,20 @@ class Proxy:
                 self._policies.drop_endpoint(obj)
                 self._crowd.cut_tunnels(self._policies.permits_tunnels)
                 self._endpoints.pop(obj.id, None)
+                self._log.counts.forget(obj.id)
+                self._crowd.forget(obj.id)
             case ProxyListener():
                 front = self._fronts.pop(obj.ifname, None)
                 if front is not None:
                     await front.close()
+
+    def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """Return what each endpoint has been used for since the process began, by id."""
+        found = {id: Counter(self._log.counts.of(id)) for id in self._endpoints}
+        for id, more in self._crowd.counts().items():
+            if id in found:
+                found[id].update(more)
+        return found
 
     async def end(self) -> None:
         """Take no further connections, and return when the requests that are under way have ended."""

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final
@@ -54,6 +54,12 @@ class ServiceProcess:
             control.greet()
             for obj in objects:
                 control.delete(obj)
+
+    def counts(self) -> dict[str, Mapping[str, int]]:
+        """Return what the daemon has counted, by id."""
+        with Control(self._control, _ANSWER_S) as control:
+            control.greet()
+            return dict(control.counts())
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal, and wait for the end."""

@@ -28,11 +28,14 @@ import asyncio, pathlib, socket, sys
 from netorch.services.control import Control
 from netorch.services.held import Objects
 from netorch.services.metadata.handler import Metadata
+class Counting(Metadata):
+    def counts(self):
+        return {"vpce-1": {"requests": 3, "denied": 0}}
 listening = socket.socket(fileno=int(sys.argv[1]))
 listening.setblocking(False)
 listening.listen()
 print(flush=True)
-asyncio.run(Control(listening, Objects([Metadata(pathlib.Path("."))])).serve())
+asyncio.run(Control(listening, Objects([Counting(pathlib.Path("."))])).serve())
 """
 ONE = InstanceMetadata(
     vni=5000, id="i-00138800000000001", places=(("vrf5000", "10.0.0.5"),), enabled=True, needs_token=True, hop_limit=1, tree=()
@@ -139,3 +142,13 @@ def test_an_answer_ends_a_silence(scene: Scene, monkeypatch: pytest.MonkeyPatch)
         scene.answers()
         assert scene.known() == {ONE}
     assert scene.replaced == 0
+
+
+def test_what_a_daemon_has_counted_is_known_while_it_is_busy_and_not_of_one_that_has_ended(scene: Scene) -> None:
+    assert scene.services.counts() == {"vpce-1": {"requests": 3}}
+    scene.silent(works=True)
+    assert scene.services.counts() == {"vpce-1": {"requests": 3}}
+    scene.answers()
+    scene.process.kill()
+    scene.process.wait()
+    assert scene.services.counts() == {}

@@ -1,7 +1,8 @@
 """What the driver of netorch's own daemon and the daemon say to each other: one packet of a UNIX socket (SOCK_SEQPACKET) each.
 
 The daemon speaks first, so that a connection proves that it answers: `Greeting`. Then each `Request` has an `Answer`. A request
-to put an object has the object's sockets with it (SCM_RIGHTS). The answer to `dump` comes behind a packet for each object.
+to put an object has the object's sockets with it (SCM_RIGHTS). The answer to `dump` comes behind a packet for each object, and
+that to `count` behind one for each thing of which something was counted.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from netorch.state.daemons.services.kinds import KINDS
 PACKET: Final = 1 << 18  # bytes; Linux lets a packet have 212,960 at most (net.core.wmem_default)
 SOCKETS: Final = 253  # with one packet at most. Source: include/net/scm.h, SCM_MAX_FD
 
-Command = Literal["put", "delete", "dump"]
+Command = Literal["put", "delete", "dump", "count"]
 
 
 class Malformed(NetorchError):
@@ -51,6 +52,13 @@ class Held(msgspec.Struct, frozen=True, tag=True):
     object: msgspec.Raw
 
 
+class Counted(msgspec.Struct, frozen=True, tag=True):
+    """What the daemon has counted of a thing since it began; what is 0 is left out."""
+
+    id: str  # e.g. of an endpoint
+    counts: dict[str, int]
+
+
 class Answer(msgspec.Struct, frozen=True, tag=True):
     """How a request ended; no error: it was done."""
 
@@ -58,7 +66,7 @@ class Answer(msgspec.Struct, frozen=True, tag=True):
     errno: int = 0
 
 
-Packet = Greeting | Request | Held | Answer
+Packet = Greeting | Request | Held | Counted | Answer
 
 _decoder: Final[msgspec.json.Decoder[Packet]] = msgspec.json.Decoder(Packet)
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import msgspec
 
-from netorch.services.proxy.log import Line
+from netorch.services.proxy.journal.line import Line
 from netorch.state.daemons.services.proxy import ProxyBucket, ProxyEndpoint, ProxyListener
 from tests.rig.services.process import LOOPBACK, ServiceProcess
 from tests.rig.services.s3 import HOSTS, S3, client

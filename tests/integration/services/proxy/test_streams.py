@@ -6,13 +6,13 @@ import resource
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 
 import pytest
 
 from netorch.services.proxy import limits
-from tests.integration.services.proxy.stand import ProxyStand, everything
+from tests.integration.services.proxy.stand import ENDPOINTS, ProxyStand, document, everything
 from tests.rig.services.process import service_process
 from tests.rig.services.upstreams import OK, Recorder, read_body
 from tests.rig.world import wait_for
@@ -225,3 +225,26 @@ def test_idle_connections_of_one_vpc_take_nothing_from_another(own: ProxyStand) 
         for letter in "ab":
             assert own.ask(GET, letter).endswith(b"ok")
         assert everything(idle[0]) == b""
+
+
+def test_what_each_endpoint_is_used_for_is_counted(own: ProxyStand, behind: Recorder) -> None:
+    own.serve(b=document({"Effect": "Allow", "Action": "s3:PutObject", "Resource": "*"}))
+    own.ask(put(3) + b"abc", "b")
+    own.ask(GET, "b")
+    own.ask(b"nonsense\r\n\r\n")
+    with own.connect(), own.connect("b") as broken:
+        broken.sendall(put(3) + b"a")
+        wait_for(lambda: len(behind.heads) == 2, "half of a request")
+        assert {letter: own.daemon.counts()[id].get("connections") for letter, id in ENDPOINTS.items()} == {"a": 1, "b": 1}
+    behind.close()
+    own.ask(GET)
+
+    def settled() -> dict[str, Mapping[str, int]]:
+        found = own.daemon.counts()
+        return {} if any("connections" in each for each in found.values()) else found
+
+    own.ask(GET, "b")
+    assert wait_for(settled, "the end of all connections") == {
+        ENDPOINTS["a"]: {"requests": 2, "malformed": 1, "unavailable": 1},
+        ENDPOINTS["b"]: {"requests": 4, "denied": 2, "broken": 1, "received": 4, "sent": 2},
+    }

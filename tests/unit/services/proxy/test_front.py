@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from netorch.services.proxy.handler import Proxy
-from netorch.services.proxy.log import Line
+from netorch.services.proxy.journal.line import Line
 from netorch.state.daemons.services.proxy import ProxyEndpoint, ProxyListener
 
 ENDPOINT = ProxyEndpoint(id="vpce-1", vpc="vpc-1", service="s3", hosts=("s3.internal",), prefixes=(), upstream="http://192.0.2.1")

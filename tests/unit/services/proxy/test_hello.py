@@ -6,7 +6,7 @@ import ssl
 
 import pytest
 
-from netorch.services.proxy.hello import NoHello, server_name
+from netorch.services.proxy.tls.hello import NoHello, server_name
 
 
 def hello(name: str | None) -> bytes:

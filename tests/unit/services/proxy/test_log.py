@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from netorch.services.proxy.log import GONE_KEPT_S, KEPT_S, AccessLog, Line
+from netorch.services.proxy.journal.line import Line
+from netorch.services.proxy.journal.log import GONE_KEPT_S, KEPT_S, AccessLog
 
 LINE = Line(time="2026-01-01T00:00:00.000+00:00", vpc="vpc-1", endpoint="vpce-1", source="10.0.0.5", status=200, reason="x")
 
@@ -39,6 +40,7 @@ def test_a_log_that_cannot_be_written_stops_nothing_and_is_said_once(tmp_path: P
     log.write(LINE)
     log.write(LINE)
     assert len(caplog.records) == 1
+    assert log.counts.of("vpce-1")["requests"] == 2
 
 
 def test_files_of_those_who_say_nothing_any_more_go(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from netorch.services.proxy.handler import Proxy
-from netorch.services.proxy.log import Line
+from netorch.services.proxy.journal.line import Line
 from netorch.state.daemons.services.proxy import ProxyBucket, ProxyEndpoint, ProxyListener
 from tests.unit.services.proxy.test_hello import hello
 

@@ -11,11 +11,13 @@ import logging
 import os
 from collections.abc import Container, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
+
+from netorch.services.proxy.journal.counts import Counts
+from netorch.services.proxy.journal.line import Line
 
 LOG_BYTES: Final = 4 << 20
 ALL_BYTES: Final = 128 << 20  # /run is memory
@@ -25,40 +27,12 @@ _MODE: Final = 0o640
 _log = logging.getLogger(__name__)
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is said about one request, or about one tunnel of TLS."""
-
-    time: str  # of its begin, RFC 3339
-    vpc: str
-    endpoint: str
-    source: str  # the instance's address in its VPC
-    status: int  # of the answer; 0: there was none, the connection was cut
-    reason: str  # which statement of which policy decided, or what else did
-    method: str = ""
-    host: str = ""
-    target: str = ""
-    action: str = ""
-    resource: str = ""
-    received: int = 0  # bytes of the client's body
-    sent: int = 0  # bytes of the answer's body
-    seconds: float = 0.0
-
-
-def time_of(moment: datetime) -> str:
-    """Return a moment as lines say it."""
-    return moment.isoformat(timespec="milliseconds")
-
-
-def seconds_since(began: datetime) -> float:
-    """Return how long something has taken, as lines say it."""
-    return round((datetime.now(UTC) - began).total_seconds(), 3)
-
-
 class AccessLog:
     """The files below a directory."""
 
     def __init__(self, directory: Path, most: int = LOG_BYTES, most_of_all: int = ALL_BYTES) -> None:
         """Take how many bytes a file may have, and all of them together."""
+        self.counts = Counts()  # of all lines, those that the disk did not take included
         self._directory = directory
         self._most = most
         self._most_of_all = most_of_all
@@ -77,6 +51,7 @@ class AccessLog:
 
     def write(self, line: Line) -> None:
         """Write a line."""
+        self.counts.add(line)
         path = self._directory / f"{line.endpoint}.log"
         try:
             text = _encoded(line)

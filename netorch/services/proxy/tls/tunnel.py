@@ -12,11 +12,13 @@ import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from netorch.services.proxy import limits, proxy_protocol
+from netorch.services.proxy import limits
 from netorch.services.proxy.crowd import Client, reset
-from netorch.services.proxy.hello import NoHello, server_name
-from netorch.services.proxy.log import AccessLog, Line, seconds_since, time_of
+from netorch.services.proxy.journal.line import Line, seconds_since, time_of
+from netorch.services.proxy.journal.log import AccessLog
 from netorch.services.proxy.policies import Policies
+from netorch.services.proxy.tls import proxy_protocol
+from netorch.services.proxy.tls.hello import NoHello, server_name
 from netorch.state.daemons.services.proxy import ProxyEndpoint
 
 _log = logging.getLogger(__name__)
@@ -79,6 +81,7 @@ class Tunnel(_End):
         self._hello = b""
         self._host = ""
         self._reason = "the client has gone"
+        self._error = ""
         self._status = 0
         self._began = datetime.now(UTC)
         self._opening: asyncio.Task[None] | None = None
@@ -96,14 +99,14 @@ class Tunnel(_End):
         try:
             host = server_name(self._hello)
         except NoHello as error:
-            self._refuse(str(error))
+            self._refuse(str(error), "BadRequest", 400)
             return
         if host is None or self.transport is None or self._opening is not None:
             return
         self._host = host
         verdict = self._policies.tunnel(host, self._endpoint)
         if verdict.refusal is not None:
-            self._refuse(verdict.reason)
+            self._refuse(verdict.reason, verdict.refusal.code, verdict.refusal.status)
             return
         self._reason = verdict.reason
         self.transport.pause_reading()
@@ -125,6 +128,7 @@ class Tunnel(_End):
                 source=self._source[0],
                 status=self._status,
                 reason=self._reason,
+                error=self._error,
                 method="TLS",
                 host=self._host,
                 received=self.count,
@@ -141,7 +145,7 @@ class Tunnel(_End):
             async with asyncio.timeout(limits.CONNECT_S):
                 _, other = await loop.create_connection(lambda: _End(self._touch), address, int(port))
         except (OSError, TimeoutError) as error:
-            self._refuse(f"the server behind does not answer: {error or type(error).__name__}", 503)
+            self._refuse(f"the server behind does not answer: {error or type(error).__name__}", "ServiceUnavailable", 503)
             return
         assert other.transport is not None
         self._status = 200
@@ -165,7 +169,7 @@ class Tunnel(_End):
         if self.transport is not None:
             self._client.tunnelled()
 
-    def _refuse(self, reason: str, status: int = 403) -> None:
-        self._reason, self._status = reason, status
+    def _refuse(self, reason: str, error: str, status: int) -> None:
+        self._reason, self._error, self._status = reason, error, status
         if self.transport is not None:
             reset(self.transport)

@@ -1,0 +1,1 @@
+"""TLS of clients, which is passed on as it is."""
