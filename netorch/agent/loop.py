@@ -36,7 +36,7 @@ from netorch.agent.tasks.public_use import PublicUses
 from netorch.agent.tasks.readiness import Readiness
 from netorch.agent.tasks.status import Status
 from netorch.compiler.base import Compiler
-from netorch.drivers.base import Kernel
+from netorch.drivers.base import Kernel, Underlay
 from netorch.errors import KernelError
 from netorch.model.vpc import Vpc
 from netorch.state.base import BORDER_SLICE, OVERLAY, PORTS
@@ -232,7 +232,9 @@ class Agent:
             return
         started = self._clock()
         owed = tuple(sorted(self.records.dirty.terminations))  # `connections.turn` put them back
-        snapshot = Snapshot(uid="", revision=0, records=self.records.raw, terminations=owed)
+        host = self.reconciler.host_view
+        underlay = Underlay(ifname=host.underlay_ifname, mtu=host.underlay_mtu, carries=False) if host is not None else None
+        snapshot = Snapshot(uid="", revision=0, records=self.records.raw, terminations=owed, underlay=underlay)
         self._snapshot.save(follower.history.stamp(snapshot))
         self._saved_changes, self._saved_revision = self.records.changes, follower.history.revision
         self._save_at = self._clock() + max(SNAPSHOT_EVERY_S, SHARE * (self._clock() - started))

@@ -3,64 +3,105 @@
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 import resource
 import select
 import signal
-import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from netorch.agent.flowlog.files import LogFiles
 from netorch.agent.flowlog.logger import FlowLogger
 from netorch.agent.loop import STORE_PATIENCE_S, Agent
+from netorch.agent.service.notify import ServiceManager
+from netorch.agent.service.restore import restore
 from netorch.agent.snapshot import SnapshotFile
+from netorch.compiler.base import Compiler
 from netorch.compiler.registry import check_coverage, load_compilers
 from netorch.errors import NetorchError
 from netorch.records.kinds import compiled
+from netorch.state.owner import overlay_netns
 from netorch.store import open_store
 from netorch.store.modes import make_directory, tighten
+
+if TYPE_CHECKING:
+    from netorch.drivers.linux import LinuxKernel
 
 TURN_S = 30.0
 
 
-def run_agent(host_name: str, store_url: str, state_dir: Path, flow_log_dir: Path, verbose: bool = False) -> None:
+def run_agent(host_name: str, store_url: str, state_dir: Path, flow_log_dir: Path) -> None:
     """Run the agent of `host_name` until a signal ends it.
 
     Raises:
       NetorchError: no compiler reads a kind of resource, another agent of this host runs, or the state directory cannot be used.
     """
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
-    _allow_many_files()
+    manager = ServiceManager()
+    compilers = _compilers()
+    with _kernel_of(host_name, state_dir) as kernel:
+        # Imported here: pyroute2 takes a second to import, and only this process needs it.
+        from netorch.drivers.conntrack.sources import KernelFlows
+
+        stop_fd = _descriptor_of_signals(signal.SIGTERM, signal.SIGINT)
+        agent = Agent(
+            host_name,
+            kernel,
+            lambda: open_store(store_url, patience_s=STORE_PATIENCE_S),
+            _snapshot_of(host_name, state_dir),
+            compilers,
+            flow_logger=FlowLogger(KernelFlows(host_name), LogFiles(flow_log_dir, host_name)),
+        )
+        agent.start()
+        manager.ready()
+        while not _readable(stop_fd):
+            manager.alive()
+            agent.step(min(TURN_S, manager.every_s), stop_fd)
+        manager.stopping()
+        agent.close()
+
+
+def restore_host(host_name: str, state_dir: Path) -> dict[int, str]:
+    """Restore a host at boot; return why slices are not as they should be. Does nothing on a host that has its namespace already.
+
+    Raises:
+      NetorchError: as `run_agent`, and as `restore`: then the kernel holds nothing that carries packets.
+    """
+    from netorch.drivers import netns
+
+    if netns.exists(overlay_netns(host_name)):
+        return {}  # it is not booting: what is there is newer than the snapshot
+    with _kernel_of(host_name, state_dir) as kernel:
+        problems = restore(host_name, kernel, _snapshot_of(host_name, state_dir), _compilers())
+        kernel.close()
+    return problems
+
+
+def _compilers() -> Sequence[Compiler]:
     compilers = load_compilers()
     check_coverage(compilers, compiled())
+    return compilers
+
+
+def _snapshot_of(host_name: str, state_dir: Path) -> SnapshotFile:
+    path = state_dir / f"{host_name}.snapshot"
+    tighten(path)
+    return SnapshotFile(path)
+
+
+@contextmanager
+def _kernel_of(host_name: str, state_dir: Path) -> Iterator[LinuxKernel]:
+    """Yield the host's kernel, which is this process's alone meanwhile. Raises NetorchError."""
+    _allow_many_files()
     lock = _lock(state_dir / f"{host_name}.lock", host_name)
-    # Imported here: pyroute2 takes a second to import, and only this process needs it.
-    from netorch.drivers.conntrack.sources import KernelFlows
+    # Imported here: see above.
     from netorch.drivers.daemons.sealing import EdgeKey
     from netorch.drivers.linux import LinuxKernel
 
     kernel = LinuxKernel(host_name, EdgeKey(state_dir / f"{host_name}.key"))
     claim = kernel.claim()  # the lock is another agent's affair where it has another state directory
-    stop_fd = _descriptor_of_signals(signal.SIGTERM, signal.SIGINT)
-    snapshot = state_dir / f"{host_name}.snapshot"
-    tighten(snapshot)
-    agent = Agent(
-        host_name,
-        kernel,
-        lambda: open_store(store_url, patience_s=STORE_PATIENCE_S),
-        SnapshotFile(snapshot),
-        compilers,
-        flow_logger=FlowLogger(KernelFlows(host_name), LogFiles(flow_log_dir, host_name)),
-    )
-    agent.start()
-    while not _readable(stop_fd):
-        agent.step(TURN_S, stop_fd)
-    agent.close()
+    yield kernel
     claim.close()
     os.close(lock)
 

@@ -21,7 +21,7 @@ from netorch.agent.problems import VIEW, Problems, by_slice
 from netorch.agent.records import Records
 from netorch.agent.slices import Objects, Slice
 from netorch.compiler.base import Compiler, HostView, Middlebox, Phase, VpcView
-from netorch.drivers.base import Gone, Kernel, KernelEvent, Lost, Seen, UnderlayChanged
+from netorch.drivers.base import Gone, Kernel, KernelEvent, Lost, Seen, Underlay, UnderlayChanged
 from netorch.errors import KernelError
 from netorch.model.vpc import RouteTable
 from netorch.plan.diff import diff
@@ -45,6 +45,7 @@ class Reconciler:
         self.writes = 0
         self.repaired = 0
         self.host_view: HostView | None = None
+        self.assumed: Underlay | None = None  # as it was last, for a host that boots and whose network is not up yet
         self.connected = True  # whether its underlay carries packets
         self.ready = False  # whether the host is to say so: a task decides, once everything is applied
         self.announces = False  # whether it is to announce its addresses, likewise
@@ -174,7 +175,7 @@ class Reconciler:
             problem = f"host {self._records.host_name} is not in the store; create it: netorch host create"
         elif not problem and host is not None:
             try:
-                underlay = self._kernel.underlay(host.underlay)
+                underlay = self._kernel.underlay(host.underlay) or self.assumed
             except KernelError as error:
                 problem, self._look_again_at = str(error), now + LOOK_AGAIN_S
             else:

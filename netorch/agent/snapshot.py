@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from netorch.drivers.base import Underlay
 from netorch.store.modes import FILE_MODE, give_to_group
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     mark: str = ""  # of the revision; empty: of before there were marks
     kept: tuple[int, str] = (0, "")  # an earlier revision, of which the store keeps the mark for good, and its mark
     terminations: tuple[tuple[int, str], ...] = ()  # (VNI, group) of which connections were still to end
+    underlay: Underlay | None = None  # for what is restored before the network is up
 
 
 class SnapshotFile:

@@ -53,6 +53,7 @@ SETTINGS: Final[dict[str, Setting]] = {
         Setting("host", socket.gethostname, "The name in the store of the host that this machine is."),
         Setting("state_dir", _text("/var/lib/netorch"), "Directory of the agent's lock, snapshot and key."),
         Setting("flow_log_dir", _text("/var/log/netorch/flow-logs"), "Directory of flow logs, one subdirectory per owner."),
+        Setting("log_format", _text("text"), "How the agent logs: lines for people, or JSON.", ("text", "json")),
     )
 }
 

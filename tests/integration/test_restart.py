@@ -20,7 +20,7 @@ from netorch.errors import KernelError
 from netorch.model.vpc import Subnet
 from netorch.records import keys
 from netorch.store.base import Put
-from tests.rig.agents import AgentProcess
+from tests.rig.agents import AgentProcess, restricted
 from tests.rig.packets import PATIENCE_S
 from tests.rig.world import World, wait_for
 
@@ -130,12 +130,41 @@ def test_the_data_plane_lives_on_without_store_and_agent_and_boots_from_the_snap
 
     _reboot(world, "hv1")
     assert not world.reaches("acme/b", "acme/a", tries=1)
+    with world.hosts["hv1"].rtnl() as ipr:
+        eth0 = ipr.link_lookup(ifname="eth0")[0]
+        address = {"index": eth0, "address": world.hosts["hv1"].vtep, "prefixlen": 32}
+        ipr.addr("del", **address)  # the network is not up yet
+        _restore(world, "hv1")
+        assert netns.exists(world.hosts["hv1"].overlay)
+        ipr.addr("add", **address)
+    wait_for(lambda: world.reaches("acme/b", "acme/a"), "the host to carry packets, with neither a store nor an agent")
+    _restore(world, "hv1")  # a host that has been started keeps what it has
     world.start_agents("hv1")
-    assert world.agent("hv1").follower.trouble
-    wait_for(lambda: world.reaches("acme/b", "acme/a"), "the host to come up from its snapshot")
+    agent = world.agent("hv1")
+    assert agent.follower.trouble
+    assert agent.reconciler.writes == 0
 
     hidden.rename(world.store_path.parent)
     wait_for(lambda: world.agent("hv1").follower.in_sync, "the store to be back")
+
+
+def _restore(world: World, host: str) -> None:
+    """Do what netorch-restore.service does."""
+    command = [
+        *restricted(),
+        sys.executable,
+        "-m",
+        "netorch",
+        "agent",
+        "restore",
+        "--host",
+        host,
+        "--state-dir",
+        str(world.directory),
+    ]
+    with netns.inside(world.hosts[host].fd):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def _snapshot_has_both(world: World) -> bool:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import nftables
 from pyroute2 import IPRoute
@@ -29,6 +29,9 @@ from netorch.store import open_store
 from tests.rig.packets import PATIENCE_S
 
 T = TypeVar("T")
+
+UNIT: Final = Path(__file__).parents[2] / "systemd/netorch-agent.service"
+_BOUNDING: Final = "CapabilityBoundingSet="
 
 
 def _one_at_a_time(method: Callable[..., T]) -> Callable[..., T]:
@@ -151,12 +154,30 @@ class AgentThread:
         os.close(self._stop_writer)
 
 
+def restricted() -> list[str]:
+    """Return the command that lets another one have the capabilities that systemd leaves the agent, and no others."""
+    lines = UNIT.read_text().splitlines()
+    capabilities = [name for line in lines if line.startswith(_BOUNDING) for name in line.removeprefix(_BOUNDING).split()]
+    return ["setpriv", "--no-new-privs", f"--bounding-set=-all,+{',+'.join(name[4:].lower() for name in capabilities)}"]
+
+
 class AgentProcess:
     """An agent as a process of its own, to be killed."""
 
     def __init__(self, host: Host, store_path: Path, state_dir: Path) -> None:
         self.log = state_dir / f"{host.name}.log"
-        command = [sys.executable, "-m", "netorch", "--store", str(store_path), "agent", "run", "--host", host.name]
+        command = [
+            *restricted(),
+            sys.executable,
+            "-m",
+            "netorch",
+            "--store",
+            str(store_path),
+            "agent",
+            "run",
+            "--host",
+            host.name,
+        ]
         command += ["--state-dir", str(state_dir), "--verbose"]
         with netns.inside(host.fd), open(self.log, "ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)

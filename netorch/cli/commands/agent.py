@@ -1,4 +1,4 @@
-"""`netorch agent run`."""
+"""`netorch agent`: what runs on each host."""
 
 from __future__ import annotations
 
@@ -7,7 +7,26 @@ from pathlib import Path
 import click
 
 from netorch.cli.context import Session, flow_log_option, host_option, pass_session
-from netorch.cli.settings import default_of
+from netorch.cli.settings import SETTINGS, default_of
+
+state_option = click.option(
+    "--state-dir",
+    envvar="NETORCH_STATE_DIR",
+    show_envvar=True,
+    type=click.Path(path_type=Path),
+    default=default_of("state_dir"),
+    show_default="/var/lib/netorch",
+    help="Directory of the lock and of the snapshot, which the agent uses while the store is unreachable.",
+)
+log_option = click.option(
+    "--log-format",
+    envvar="NETORCH_LOG_FORMAT",
+    show_envvar=True,
+    type=click.Choice(SETTINGS["log_format"].choices),
+    default=default_of("log_format"),
+    show_default="text",
+    help="Log lines for people, or JSON objects, one a line.",
+)
 
 
 @click.group()
@@ -17,23 +36,42 @@ def command() -> None:
 
 @command.command()
 @host_option
-@click.option(
-    "--state-dir",
-    envvar="NETORCH_STATE_DIR",
-    show_envvar=True,
-    type=click.Path(path_type=Path),
-    default=default_of("state_dir"),
-    show_default="/var/lib/netorch",
-    help="Directory of the lock and of the snapshot, which the agent uses while the store is unreachable.",
-)
+@state_option
 @flow_log_option
+@log_option
 @click.option("-v", "--verbose", is_flag=True, help="Log each operation.")
 @pass_session
-def run(session: Session, host: str, state_dir: Path, flow_log_dir: Path, verbose: bool) -> None:
+def run(session: Session, host: str, state_dir: Path, flow_log_dir: Path, log_format: str, verbose: bool) -> None:
     """Keep this host's kernel in the state that the store declares, until SIGTERM.
 
-    Runs in the network namespace of the underlay address. When the agent ends, the kernel keeps everything.
+    Runs in the network namespace of the underlay address. When the agent ends, the kernel keeps everything. It tells systemd when
+    it has started, and that it is alive (Type=notify, WatchdogSec).
     """
     from netorch.agent.main import run_agent
+    from netorch.agent.service.logs import log_as
 
-    run_agent(host, session.store_url, state_dir, flow_log_dir, verbose)
+    log_as(log_format, verbose=verbose)
+    run_agent(host, session.store_url, state_dir, flow_log_dir)
+
+
+@command.command()
+@host_option
+@state_option
+@log_option
+@click.pass_context
+def restore(context: click.Context, host: str, state_dir: Path, log_format: str) -> None:
+    """At boot: bring the kernel into the state of the agent's last snapshot, before the network comes up.
+
+    Asks no store, deletes nothing, and does nothing on a host that has been started already. A damaged snapshot leaves the kernel
+    as it is, which carries nothing.
+
+    Exit codes: 0 done, or nothing to do; 2 done, but for the VPCs that are named; 1 nothing is restored.
+    """
+    from netorch.agent.main import restore_host
+    from netorch.agent.service.logs import log_as
+
+    log_as(log_format, verbose=False)
+    problems = restore_host(host, state_dir)
+    for vni, problem in sorted(problems.items()):
+        click.echo(f"VNI {vni} is not restored: {problem}", err=True)
+    context.exit(2 if problems else 0)

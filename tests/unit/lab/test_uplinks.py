@@ -76,13 +76,3 @@ def test_an_uplink_that_is_missing_is_the_doctors_business() -> None:
     done = CliRunner().invoke(cli, ["doctor", "--uplink", "nothere0"])
     assert done.exit_code == 2
     assert "missing uplink nothere0: name a device that `ip link` shows" in done.output
-
-
-def test_the_unit_ends_the_agent_only_and_gives_it_no_mount_namespace() -> None:
-    unit = Path(__file__).parents[3] / "docs/netorch-agent@.service"
-    said = dict(line.split("=", 1) for line in unit.read_text().splitlines() if "=" in line and not line.startswith("#"))
-    assert said["KillMode"] == "process", "bird outlives the agent"
-    assert not [name for name in said if name.startswith(("Private", "Protect", "ReadOnly", "RuntimeDirectory", "Temporary"))]
-    words = said["ExecStart"].split()
-    assert words[1:] == ["agent", "run", "--host", "%i"]
-    assert CliRunner().invoke(cli, [*words[1:3], "--help"]).exit_code == 0

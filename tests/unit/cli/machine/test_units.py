@@ -1,0 +1,66 @@
+"""The systemd units: what they call exists, and nothing in them takes packets away."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from netorch.cli.main import cli
+
+UNITS = sorted((Path(__file__).parents[4] / "systemd").glob("*.service"))
+# What makes systemd give a service a mount namespace: systemd.exec(5), and exec_needs_mount_namespace() of its source.
+MOUNTS = re.compile(
+    r"^(Private(Tmp|Mounts|Devices|IPC)|Protect(System|Home|Kernel\w+|ControlGroups|Proc)|ProcSubset|ReadWritePaths|ReadOnlyPaths|"
+    r"InaccessiblePaths|ExecPaths|NoExecPaths|Bind\w*Paths|TemporaryFileSystem|RootDirectory|RootImage|MountFlags|MountImages|"
+    r"DynamicUser|NetworkNamespacePath|PrivateNetwork)$"
+)
+
+
+def said(unit: Path) -> dict[str, str]:
+    """Return the last value of each setting of a unit."""
+    return dict(line.split("=", 1) for line in unit.read_text().splitlines() if "=" in line and not line.startswith("#"))
+
+
+def test_there_is_a_unit_for_the_agent_and_one_for_boot() -> None:
+    assert [unit.name for unit in UNITS] == ["netorch-agent.service", "netorch-restore.service"]
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_a_unit_ends_the_agent_only_and_gives_it_no_mount_namespace(unit: Path) -> None:
+    settings = said(unit)
+    assert settings["KillMode"] == "process", "bird outlives the agent"
+    assert not [name for name in settings if MOUNTS.match(name)], "namespaces in /run/netns must be seen by all"
+    assert not [name for name in settings if name.startswith(("ExecStop", "ExecReload"))], "a stop takes nothing away"
+    words = settings["ExecStart"].split()
+    assert words[0] == "netorch"
+    assert CliRunner().invoke(cli, [*words[1:], "--help"]).exit_code == 0
+
+
+def test_the_agent_is_watched_restarted_and_keeps_its_directories() -> None:
+    settings = said(UNITS[0])
+    wanted = {"Type": "notify", "Restart": "always", "RuntimeDirectoryPreserve": "yes", "StateDirectory": "netorch"}
+    assert {name: settings.get(name) for name in wanted} == wanted
+    assert "WatchdogSec" in settings
+
+
+def test_what_is_restored_is_there_before_the_network_and_after_nftables_has_flushed() -> None:
+    settings = said(UNITS[1])
+    assert {"network-pre.target", "network.target"} <= set(settings["Before"].split())
+    assert "nftables.service" in settings["After"].split()
+    assert settings["DefaultDependencies"] == "no"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed here")
+def test_systemd_understands_the_units(tmp_path: Path) -> None:
+    netorch = Path(sys.executable).with_name("netorch")
+    for unit in UNITS:
+        (tmp_path / unit.name).write_text(unit.read_text().replace("ExecStart=netorch", f"ExecStart={netorch}"))
+    command = ["systemd-analyze", "verify", "--man=no", *(str(tmp_path / unit.name) for unit in UNITS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
