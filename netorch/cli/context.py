@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import pwd
+import socket
 import sys
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -32,11 +35,13 @@ _PATIENCE_S = 5.0  # with a lab, of a person who has pressed Tab
 class Session:
     """One invocation of the command line."""
 
-    def __init__(self, store: str | None, owner: str | None) -> None:
+    def __init__(self, store: str | None, owner: str | None, words: Sequence[str] = ()) -> None:
+        """Begin one; `words` is the command line, for the history."""
         self.store_url = store or machine().find("store").value
         self.creates = False  # whether the command begins a store where there never was one
         self.dry_run = False  # whether what it does is only tried
         self._owner = owner
+        self._words = words
         self._store: Store | None = None
         self._warned = False
 
@@ -51,8 +56,15 @@ class Session:
             if self.creates and not self.dry_run and self.store_url == DEFAULT_STORE and os.geteuid() == 0:
                 make_directory(Path(self.store_url).parent)
             store = open_to_create(self.store_url) if self.creates else open_to_read(self.store_url)
-            self._store = TrialStore(store) if self.dry_run else store
+            self._store = TrialStore(store) if self.dry_run else self._signed(store)
         return self._store
+
+    def _signed(self, store: Store) -> Store:
+        """Return a store whose history says that this command line has written what it writes."""
+        from netorch.control.history.signed import Signature, SignedStore, spelled
+
+        by = f"{os.environ.get('SUDO_USER') or _user()}@{socket.gethostname()}"
+        return cast("Store", SignedStore(store, Signature(by=by, command=spelled(self._words), at=time.time())))
 
     @property
     def caller(self) -> Caller:
@@ -212,6 +224,13 @@ def warn(text: str) -> None:
         click.echo(warning_as_json(called.as_called(text)), err=True)
     else:
         click.echo(f"warning: {called.as_called(text)}", err=True)
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 pass_session = click.make_pass_decorator(Session)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 WRONG_USAGE: Final = 64  # EX_USAGE of sysexits.h; click's own is 2, which here means that a command has found a difference
 
 REST: Final = "netorch.rest"  # of the command line behind the command's name
+WORDS: Final = "netorch.words"  # the whole of it
 
 
 class LazyGroup(click.Group):
@@ -45,6 +46,7 @@ class LazyGroup(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Keep what follows the command's name, as it was written: it may be carried out inside a lab."""
         _check_text(args, ctx)
+        ctx.meta[WORDS] = list(args)
         rest = super().parse_args(ctx, args)
         ctx.meta[REST] = list(rest)
         return rest
@@ -122,7 +124,7 @@ def cli(ctx: click.Context, store: str, owner: str | None, lab: str | None) -> N
         name: ctx.params[name] for name in ("store", "owner") if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
     called.remember(store=in_words.get("store"), owner=in_words.get("owner"))
-    ctx.obj = Session(store=store, owner=owner)
+    ctx.obj = Session(store=store, owner=owner, words=["netorch", *ctx.meta[WORDS]])
     ctx.call_on_close(ctx.obj.close)
 
 

@@ -39,6 +39,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "flow-log": ("flow_log", "Create, list, show, delete and read flow logs."),
     "flows": ("flows", "Show live connections; with -f, new ones and dropped packets."),
     "status": ("status", "Show hosts, agents, dropped packets and problems."),
+    "history": ("history", "Show who changed what and when, from the store's revisions."),
     "drift": ("drift", "Show how this host's kernel differs from the desired state."),
     "ping": ("ping", "Ping from one instance to another, layer by layer."),
     "trace": ("trace", "Follow a packet through model and kernels, and with a live packet."),
@@ -57,7 +58,20 @@ OUTSIDE: Final = frozenset({"lab", "schema", "completion"})
 
 # What is the operator's, and takes no --owner.
 OPERATORS: Final = frozenset(
-    {"host", "quota", "status", "drift", "check", "doctor", "store", "agent", "config", "address pool", "address audit"}
+    {
+        "host",
+        "quota",
+        "status",
+        "drift",
+        "check",
+        "doctor",
+        "store",
+        "agent",
+        "config",
+        "history",
+        "address pool",
+        "address audit",
+    }
 )
 
 # word of another command line -> ours; a word may be part of a longer one, e.g. `describe-instances`.

@@ -324,3 +324,8 @@ def vtep(underlay: str) -> str:
 def host_drain(name: str) -> str:
     """Return the key that stands while a host is deleted or changed; whoever places something compares that it is absent."""
     return f"alloc/drain/{name}"
+
+
+def last_change() -> str:
+    """Return the key that each command overwrites with who gives it: the store's history has them all."""
+    return "audit/last"

@@ -133,10 +133,12 @@ def test_the_data_plane_lives_on_without_store_and_agent_and_boots_from_the_snap
     with world.hosts["hv1"].rtnl() as ipr:
         eth0 = ipr.link_lookup(ifname="eth0")[0]
         address = {"index": eth0, "address": world.hosts["hv1"].vtep, "prefixlen": 32}
-        ipr.addr("del", **address)  # the network is not up yet
+        ipr.addr("del", **address)  # the network is not up yet; Linux removes the routes with the last address
         _restore(world, "hv1")
         assert netns.exists(world.hosts["hv1"].overlay)
         ipr.addr("add", **address)
+        ipr.route("add", dst="198.18.0.1/32", oif=eth0, scope=253)
+        ipr.route("add", dst="default", gateway="198.18.0.1", oif=eth0)
     wait_for(lambda: world.reaches("acme/b", "acme/a"), "the host to carry packets, with neither a store nor an agent")
     _restore(world, "hv1")  # a host that has been started keeps what it has
     world.start_agents("hv1")

@@ -28,7 +28,7 @@ from netorch.control.base.endpoints.gateway import refuse_service_range
 from netorch.control.base.named import add_name
 from netorch.control.base.peers import refuse_ranges
 from netorch.control.base.uses import use_key
-from netorch.control.base.writes import ABSENT, Writes, guard_structure
+from netorch.control.base.writes import ABSENT, MOST_BYTES, MOST_OPS, Writes, guard_structure
 from netorch.model.addr import parse_prefix
 from netorch.model.cloud import DEFAULT_VPC_NAME, SubnetDecl, VpcDecl
 from netorch.model.eni import NetworkInterface, is_of_endpoint, primary_eni_id
@@ -42,7 +42,6 @@ from netorch.records.errors import in_use
 from netorch.records.read import Stored
 from netorch.records.valid.needs import SOURCE_TAG
 from netorch.records.vpc import VpcRecords
-from netorch.store.rules import MAX_OPS, MAX_TXN_BYTES
 
 UNKNOWN = ABSENT  # the revision of what an earlier step of the same plan writes; `apply` knows it by then
 
@@ -197,7 +196,7 @@ class _Structure:
         A part of a VPC has two keys: its record and its name.
         """
         making = self._making
-        if making is not None and len(making) + keys_of_one <= MAX_OPS and making.bytes() < MAX_TXN_BYTES // 2:
+        if making is not None and len(making) + keys_of_one <= MOST_OPS and making.bytes() < MOST_BYTES // 2:
             return making
         writes = self._builder.step()
         guard_structure(writes, self._records.vpc)

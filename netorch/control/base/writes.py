@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from netorch.errors import ApiError
 from netorch.model.vpc import Vpc
@@ -16,7 +16,10 @@ from netorch.store.rules import MAX_OPS, MAX_TXN_BYTES
 from netorch.store.transact import Snapshot, retry
 from netorch.store.trial import TrialStore
 
-ABSENT = 0  # the mod_revision of a key that does not exist
+ABSENT: Final = 0  # the mod_revision of a key that does not exist
+# What fits into a transaction beside who makes it (netorch/control/history/signed.py).
+MOST_OPS: Final = MAX_OPS - 1
+MOST_BYTES: Final = MAX_TXN_BYTES - 8192
 
 T = TypeVar("T")
 
@@ -81,7 +84,7 @@ class Writes:
         values, expected = self.values, self.expected
         ops = len(values) + sum(key not in values for key in later.values)
         compares = len(expected) + sum(key not in expected and key not in values for key in later.expected)
-        return max(ops, compares) <= MAX_OPS and self.bytes() + later.bytes() <= MAX_TXN_BYTES
+        return max(ops, compares) <= MOST_OPS and self.bytes() + later.bytes() <= MOST_BYTES
 
     def bytes(self) -> int:
         """Return how much of a transaction's bytes this takes."""
@@ -90,14 +93,14 @@ class Writes:
     def check_size(self) -> None:
         """Refuse what no store takes in one transaction. Raises ApiError: RequestResourceCountExceeded."""
         size = self.bytes()
-        if size > MAX_TXN_BYTES:
+        if size > MOST_BYTES:
             largest, value = max(self.values.items(), key=lambda item: len(item[1] or b""))
-            what = f"the change is {size} bytes, {len(value or b'')} of them here; {MAX_TXN_BYTES} fit into one transaction"
+            what = f"the change is {size} bytes, {len(value or b'')} of them here; {MOST_BYTES} fit into one transaction"
             fix = "make it in several steps, or with fewer or shorter rules, descriptions and tags"
             raise ApiError("RequestResourceCountExceeded", f"{largest}: {what}; {fix}")
-        if len(self) > MAX_OPS:
+        if len(self) > MOST_OPS:
             first = next(iter(self.values or self.expected))
-            what = f"the change needs {len(self)} keys; {MAX_OPS} fit into one transaction"
+            what = f"the change needs {len(self)} keys; {MOST_OPS} fit into one transaction"
             raise ApiError("RequestResourceCountExceeded", f"{first}: {what}; make it in several steps")
 
     def compares(self) -> list[Compare]:

@@ -1,0 +1,41 @@
+"""`netorch history`, of commands that were really given."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import socket
+
+import pytest
+
+from tests.unit.cli.conftest import Run
+
+
+def rows(run: Run, *arguments: str) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads(run("history", *arguments, "-o", "json").stdout)
+    return found
+
+
+def test_commands_are_kept_with_who_gave_them(quick: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SUDO_USER", raising=False)
+    quick("apply", "-f", "vpc.yaml", "--yes", "--no-wait")
+    monkeypatch.setenv("SUDO_USER", "ann")
+    quick("subnet", "create", "more", "--vpc", "acme/acme", "--cidr", "10.44.13.0/24")
+    quick("subnet", "create", "tried", "--vpc", "acme/acme", "--cidr", "10.44.14.0/24", "--dry-run")
+    machine = socket.gethostname()
+    first = rows(quick)[0]
+    assert (first["by"], first["command"]) == (
+        f"ann@{machine}",
+        "netorch subnet create more --vpc acme/acme --cidr 10.44.13.0/24",
+    )
+    assert {row["by"] for row in rows(quick)[1:]} == {f"{pwd.getpwuid(os.geteuid()).pw_name}@{machine}"}
+    assert not any("tried" in str(row["command"]) for row in rows(quick))
+    assert [row["command"] for row in rows(quick, "globex/globex")] == ["netorch apply -f vpc.yaml --yes --no-wait"]
+    assert rows(quick, "-n", "1") == [first]
+    assert "store check" not in quick("store", "check").stdout
+    quick("--owner", "acme", "history", code=1)
+
+    vpc = json.loads(quick("vpc", "show", "globex/globex", "-o", "json").stdout)
+    quick("destroy", "globex/globex", "--yes")
+    assert str(rows(quick, vpc["id"])[0]["command"]) == "netorch destroy globex/globex --yes"
