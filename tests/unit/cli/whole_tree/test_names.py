@@ -39,12 +39,13 @@ NAMING = {
     "reach": "--matrix --vpc acme/acme",
     "trace": "acme/acme/web-1 acme/acme/web-2",
     "ping": "acme/acme/web-1 acme/acme/web-2",
+    "history": "acme/acme",
     "flows": "--vpc acme/acme --instance acme/acme/web-1",
     "instance exec": "acme/acme/web-1 -- true",
 }
 CODES = {"ping": 2, "flows": 1, "instance exec": 1, "vpn status": 2, "vpn doctor": 2}  # nothing of it is on this machine
 # The first finds its VPC as all do and waits, the second as `vpn create` does and reads a file; the others take a host only.
-UNMEASURED = {"map watch", "vpn import", "drift", "agent run"}
+UNMEASURED = {"map watch", "vpn import", "drift", "agent run", "agent restore"}
 BARE = {
     "vpc show": "acme",
     "subnet show": "empty",

@@ -277,6 +277,9 @@ OTHERS = {
         "schema",
         "completion",
         "agent run",
+        "agent restore",
+        "config show",
+        "history",
     ),
     *(f"lab {verb}" for verb in ("up", "deploy", "down", "destroy", "list", "inspect", "exec", "shell", "restart-agent")),
 }
