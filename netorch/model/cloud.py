@@ -18,7 +18,7 @@ from netorch.model.flow_log import INTERVAL_LAST_S, Traffic
 from netorch.model.outside.vpn import AMAZON_ASN, ANY_CIDR, CUSTOMER_ASN, TunnelOptions
 from netorch.model.routing.target import TargetKind
 from netorch.model.security import DEFAULT_ACL_NUMBER, DEFAULT_NAME
-from netorch.model.services.declared import DhcpOptionsDecl
+from netorch.model.services.declared import DhcpOptionsDecl, MetadataOptionsDecl
 from netorch.model.vpc import DEFAULT_OWNER, Tags
 
 MAIN_ROUTE_TABLE = "main"  # the name of the route table that comes with a VPC
@@ -303,7 +303,8 @@ class InstanceDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     Left out: the subnet (the VPC's only one), the host (the least loaded hypervisor), the addresses (the next free ones),
     the security groups (the one named `default`), the attachment (a namespace that netorch makes), the public address (a new
-    instance gets an ephemeral one if its subnet says so, one that there is keeps what it has).
+    instance gets an ephemeral one if its subnet says so, one that there is keeps what it has), user data (none, and one that
+    there is keeps what it has).
     """
 
     name: str
@@ -318,6 +319,9 @@ class InstanceDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     source_dest_check: bool = True  # false: it may send and receive packets of others' addresses, e.g. a firewall
     attachment: Attachment = Attachment.NETNS
     netns: str = ""
+    user_data: str = ""  # what the instance reads as its user data; text
+    user_data_base64: str = ""  # the same for what is no text
+    metadata_options: MetadataOptionsDecl | msgspec.UnsetType = msgspec.UNSET  # EC2's defaults when left out
     tags: Tags = {}
     flow_logs: list[FlowLogDecl] = []
 

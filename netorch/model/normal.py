@@ -47,7 +47,7 @@ from netorch.model.routing.target import LOCAL
 from netorch.model.routing.text import RouteWords, destination_order, parse_route
 from netorch.model.rule_text import ports_text, protocol_text
 from netorch.model.security import DEFAULT_DESCRIPTION, DEFAULT_NAME
-from netorch.model.services.declared import DhcpOptionsDecl
+from netorch.model.services.declared import DhcpOptionsDecl, MetadataOptionsDecl, declared_user_data, user_data
 from netorch.model.services.dhcp_options import DEFAULT_SET, DhcpOptions, normal
 from netorch.model.vpc import DEFAULT_OWNER
 
@@ -208,7 +208,14 @@ def _instances(vpc: VpcDecl) -> list[InstanceDecl]:
 
 def _instance(instance: InstanceDecl) -> InstanceDecl:
     groups, logs = normal_memberships(instance.security_groups), normal_flow_logs(instance.flow_logs)
-    return msgspec.structs.replace(instance, security_groups=groups, flow_logs=logs)
+    options, told = instance.metadata_options, user_data(instance.user_data, instance.user_data_base64)
+    return msgspec.structs.replace(
+        instance,
+        security_groups=groups,
+        metadata_options=options if options != MetadataOptionsDecl() else msgspec.UNSET,
+        flow_logs=logs,
+        **{"user_data": "", "user_data_base64": "", **declared_user_data(told)},
+    )
 
 
 def normal_memberships(names: Sequence[str]) -> list[str]:

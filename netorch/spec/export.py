@@ -49,6 +49,8 @@ def _scalar(value: object) -> str:
 def _escaped(char: str) -> str:
     if char in '"\\':
         return "\\" + char
+    if char == "\n":
+        return "\\n"
     if char.isprintable():
         return char
     code = ord(char)

@@ -310,6 +310,9 @@ _FIELDS: Final[dict[type, dict[str, Schema]]] = {
         "netns": {
             "description": "With attachment existing, which is the operator's only: a name in /run/netns or an absolute path."
         },
+        "user_data": {"description": "Text that the instance reads as its user data, e.g. for cloud-init. It never changes."},
+        "user_data_base64": {"description": "The same in base64, for what is no text."},
+        "metadata_options": {"description": "How it may ask for its metadata; EC2's defaults when left out."},
         "tags": TAGS,
         "flow_logs": {"description": "Flow logs of its own interface."},
     },

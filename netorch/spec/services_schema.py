@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from netorch.model.endpoints.declared import GatewayEndpointDecl
-from netorch.model.services.declared import DhcpOptionsDecl
+from netorch.model.services.declared import DhcpOptionsDecl, MetadataOptionsDecl
 from netorch.model.services.dhcp_options import MAX_SERVERS, NODE_TYPES, PROVIDED_DNS
+from netorch.model.services.metadata import HOPS_MOST
 from netorch.spec.schema_words import IPV4, NAME, TAGS, Schema
 
 
@@ -41,4 +42,14 @@ SERVICES: Final[dict[type, dict[str, Schema]]] = {
         "tags": TAGS,
     },
     DhcpOptionsDecl: _DHCP_OPTIONS,
+    MetadataOptionsDecl: {
+        "http_endpoint": {"description": "Whether its metadata are served."},
+        "http_tokens": {"description": "Whether it needs a token for them: IMDSv2."},
+        "http_put_response_hop_limit": {
+            "description": "The TTL of the answer with the token.",
+            "minimum": 1,
+            "maximum": HOPS_MOST,
+        },
+        "instance_metadata_tags": {"description": "Whether its tags are among them."},
+    },
 }

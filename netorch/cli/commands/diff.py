@@ -134,6 +134,8 @@ def _filled(instance: InstanceDecl, stored: InstanceDecl | None) -> InstanceDecl
         return instance
     left_out = ("subnet", "host", "address", "ipv6_address", "mac")
     fields = {name: getattr(stored, name) for name in left_out if not getattr(instance, name)}
+    if not instance.user_data and not instance.user_data_base64:
+        fields |= {name: getattr(stored, name) for name in ("user_data", "user_data_base64")}
     if instance.public_address is msgspec.UNSET and not instance.elastic_ip:
         fields["public_address"] = stored.public_address
     return msgspec.structs.replace(instance, **fields)

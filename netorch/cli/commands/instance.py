@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from netorch.control.views.describe import InstanceInfo
-    from netorch.model.services.metadata import MetadataOptions
 
 COLUMNS = Columns(
     ("name", "vpc", "address", "public_address", "ipv6_address", "host", "state"), ("mac", "security_groups", "tags", "id")
@@ -41,24 +40,16 @@ def command() -> None:
     """Instances: namespaces, containers and virtual machines with an address in a VPC."""
 
 
-def metadata_row(options: MetadataOptions) -> dict[str, Any]:
-    """Return how an instance may ask for its metadata, in EC2's words."""
-    return {
-        "http_endpoint": "enabled" if options.http_endpoint else "disabled",
-        "http_tokens": "required" if options.http_tokens else "optional",
-        "http_put_response_hop_limit": options.http_put_response_hop_limit,
-        "instance_metadata_tags": "enabled" if options.instance_metadata_tags else "disabled",
-    }
-
-
 def row(info: InstanceInfo) -> dict[str, Any]:
     """Return an instance as it is shown."""
+    from netorch.model.services.metadata import option_words
+
     own = info.interfaces[0] if info.interfaces else None
     first = own.eni if own is not None else None
     return {
         **msgspec.structs.asdict(info.instance),
         "user_data": bool(info.instance.user_data),  # whether it has some, which may be secret
-        "metadata": metadata_row(info.instance.metadata),
+        "metadata": option_words(info.instance.metadata),
         "attachment": info.instance.attachment.value,
         "vpc": f"{info.vpc.owner}/{info.vpc.name}",
         "address": first.address if first is not None else "",
@@ -138,9 +129,10 @@ def modify_metadata_options(session: Session, instance: str, **requests: Any) ->
     What is left out stays as it is.
     """
     from netorch.control.actions.services.metadata import modify_metadata_options as modify
+    from netorch.model.services.metadata import option_words
 
     changed = modify(session.store, session.caller, session.id_of("i", instance), asked_options(requests))
-    told = ", ".join(f"{word.replace('_', '-')} {value}" for word, value in metadata_row(changed.metadata).items())
+    told = ", ".join(f"{word.replace('_', '-')} {value}" for word, value in option_words(changed.metadata).items())
     click.echo(f"{instance}: {told}")
 
 

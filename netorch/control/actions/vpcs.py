@@ -22,7 +22,7 @@ from netorch.control.base import checks
 from netorch.control.base.endpoints.gateway import refuse_service_range
 from netorch.control.base.named import add_name, drop_name
 from netorch.control.base.pairs import fit_pairs
-from netorch.control.base.peers import delete_idle, peers_of, refuse_ranges
+from netorch.control.base.peers import connections_of, delete_idle, peers_of, refuse_ranges, refuse_unmapped
 from netorch.control.base.pools import Claims, claims_of, gives, read_pools
 from netorch.control.base.quotas import Quotas, check_growth, check_room, quotas_of
 from netorch.control.base.routes import refuse_covered_routes, refuse_replaced_local
@@ -354,7 +354,7 @@ def disassociate_cidr(store: Store, caller: Caller, vpc_id: str, cidr: str) -> V
 
     Raises:
       ApiError: InvalidVpcID.NotFound, InvalidParameterValue for a range that it has not, OperationNotPermitted for the primary
-        one, DependencyViolation while a subnet lies in it, or a route replaces its local one.
+        one, DependencyViolation while a subnet lies in it, a route replaces its local one, or a mapped peering connection has it.
     """
 
     def decide() -> tuple[Writes, Vpc]:
@@ -373,6 +373,7 @@ def disassociate_cidr(store: Store, caller: Caller, vpc_id: str, cidr: str) -> V
         changed = msgspec.structs.replace(vpc, cidrs=ranges, ipv6_cidrs=ipv6_ranges, ipv6_pools=pools)
         used = use_revision(store, vpc_id)  # before the look: whoever adds a route marks the VPC
         refuse_replaced_local(vpc_id, gone, read_all(store, RouteTable, vpc.vni).values())
+        refuse_unmapped(changed, connections_of(store, caller, vpc), caller.now())
         writes = Writes()
         writes.expect(use_key(vpc_id), used)
         writes.change(keys.vpc(vpc.vni), stored.mod_revision, changed)

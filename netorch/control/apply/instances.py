@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import msgspec
 
 from netorch.control.actions.enis import choose_mac, host_names, modify_writes, targets_in
@@ -32,6 +34,8 @@ from netorch.model.mapping import MoveDirection
 from netorch.model.normal import normal_memberships
 from netorch.model.rules import normal_netns
 from netorch.model.security import SecurityGroup
+from netorch.model.services.declared import metadata_options, user_data
+from netorch.model.services.metadata import MetadataOptions, option_words
 from netorch.model.vpc import Subnet
 from netorch.records import keys
 from netorch.records.errors import not_found
@@ -109,6 +113,9 @@ class InstancePlanner:
             "attachment": (instance.attachment.value, decl.attachment.value),
             "netns": (normal_netns(instance.netns), normal_netns(decl.netns)),
         }
+        wanted = user_data(decl.user_data, decl.user_data_base64) or instance.user_data
+        if wanted != instance.user_data:
+            fields["user_data"] = _user_data_sides(instance.user_data, wanted)
         if own.subnet in self._gone and subnet.name == request:
             fields["subnet"] = (f"{subnet.name} {subnet.cidr}", request)
         if instance.attachment is Attachment.EXISTING and decl.host:
@@ -133,7 +140,7 @@ class InstancePlanner:
             else:
                 self.interfaces[decl.name] = primary_eni_id(stored.record.id)
                 first = len(self._builder.changes)
-                changed = self._plan_tags(stored, decl)
+                changed = self._plan_record(stored, decl)
                 self._plan_groups(stored, decl, policy)
                 self._plan_check(stored, decl)
                 self._plan_move(stored, decl)
@@ -151,12 +158,16 @@ class InstancePlanner:
             self._builder.step().change(keys.resource(instance.id), stored.mod_revision, changed)
             self._note(Action.CHANGE, stored, differences(source=(before, after)))
 
-    def _plan_tags(self, stored: Stored[Instance], decl: InstanceDecl) -> Instance:
+    def _plan_record(self, stored: Stored[Instance], decl: InstanceDecl) -> Instance:
+        """Add changes of tags and of options of metadata; return the instance as it will be."""
         instance = stored.record
-        changed = msgspec.structs.replace(instance, tags=own_tags(decl.tags, instance.tags))
+        options = metadata_options(decl.metadata_options)
+        changed = msgspec.structs.replace(instance, tags=own_tags(decl.tags, instance.tags), metadata=options)
         if changed != instance:
             self._builder.step().change(keys.resource(instance.id), stored.mod_revision, changed)
-            self._note(Action.CHANGE, stored, differences(tags=(visible_tags(instance.tags), decl.tags)))
+            before, after = option_words(instance.metadata), option_words(options)
+            told = {field: (str(before[field]), str(after[field])) for field in before}
+            self._note(Action.CHANGE, stored, differences(tags=(visible_tags(instance.tags), decl.tags), **told))
         return changed
 
     def _plan_groups(self, stored: Stored[Instance], decl: InstanceDecl, policy: PolicyPlanner) -> None:
@@ -237,8 +248,18 @@ class InstancePlanner:
         caller = self._builder.caller
         check_right(caller, f"instance {decl.name!r} in VPC {self._decl.name}", decl.attachment)
         tags = of_source(decl.tags, self._builder.source.label) if self._is_default_instance(decl) else decl.tags
+        replaced = self._stored.get(decl.name)
+        kept = replaced.record.user_data if replaced is not None else ""
         instance = make_instance(
-            caller, self._records.vni, self._host_names, name=decl.name, attachment=decl.attachment, netns=decl.netns, tags=tags
+            caller,
+            self._records.vni,
+            self._host_names,
+            name=decl.name,
+            attachment=decl.attachment,
+            netns=decl.netns,
+            user_data=user_data(decl.user_data, decl.user_data_base64) or kept,
+            metadata=metadata_options(decl.metadata_options),
+            tags=tags,
         )
         groups = policy.groups_of(decl.security_groups)
         requested["mac"] = requested["mac"] or self._mac(decl)
@@ -277,13 +298,14 @@ class InstancePlanner:
         before = self._stored[instance.name] if why else None
         hosts = {host}
         mac = ""
-        fields = ("address", "ipv6_address", "mac", "host", "security_groups", "source_dest_check")
-        sides = dict.fromkeys((*fields, "public_address", "elastic_ip", "source"), "")
+        fields = ("address", "ipv6_address", "mac", "host", "security_groups", "source_dest_check", "public_address")
+        sides = dict.fromkeys((*fields, "elastic_ip", "user_data", "metadata_options", "source"), "")
         if before is not None:
             hosts |= set(instance_hosts(self._records, self._enis.get(before.record.id, ())))
             sides = self._sides(before.record)
             mac = decl.mac.lower() or "a new one"  # by chance: another time it is another one
         now = {"address": eni.address, "ipv6_address": eni.ipv6_address, "mac": mac, "host": host}
+        now |= _told_words(instance)
         now |= {
             "security_groups": " ".join(sorted(decl.security_groups)),
             "source_dest_check": _check_text(eni) if before is not None or not eni.source_dest_check else "",
@@ -322,7 +344,21 @@ class InstancePlanner:
             "public_address": " ".join(found.address for found in public if not found.allocation),
             "elastic_ip": " ".join(self._builder.elastic_name(found) for found in public if found.allocation),
             "source": instance.tags.get(SOURCE_TAG, ""),
+            **_told_words(instance),
         }
+
+
+def _told_words(instance: Instance) -> dict[str, str]:
+    """Return what people read of what an instance is told: how long its user data are, and options other than the default."""
+    options = option_words(instance.metadata).items() - option_words(MetadataOptions()).items()
+    size = len(base64.b64decode(instance.user_data))
+    return {"user_data": f"{size} bytes" if size else "", "metadata_options": " ".join(f"{k} {v}" for k, v in sorted(options))}
+
+
+def _user_data_sides(before: str, after: str) -> tuple[str, str]:
+    """Return what people read of user data that become others: how long they are, because they may be secret."""
+    sides = [f"{len(base64.b64decode(text))} bytes" if text else "" for text in (before, after)]
+    return sides[0], sides[1] if sides[0] != sides[1] else f"{sides[1]}, others"
 
 
 def _check_text(eni: NetworkInterface) -> str:

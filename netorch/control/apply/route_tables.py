@@ -159,8 +159,13 @@ class RouteTablePlanner:
                 subnets=ranges_of_subnets(subnets.values()),
                 lists=lists,
                 find=_Targets(self._records, named, self._before(decl), now),
+                connection=self._connection,
             )
             self._plan_routes(decl, around, names)
+
+    def _connection(self, connection_id: str) -> PeeringConnection | None:
+        found = self._records.of(PeeringConnection).get(connection_id)
+        return found.record if found is not None else None
 
     def _kept_lists(self) -> dict[str, Stored[PrefixList]]:
         kept = {decl.name for decl in self._decl.prefix_lists}

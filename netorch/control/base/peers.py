@@ -9,12 +9,13 @@ from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError, UnreadableRecord
 from netorch.model.addr import Prefix
 from netorch.model.routing.effective import ranges_of
-from netorch.model.routing.mapped import aliases_of
+from netorch.model.routing.mapped import aliases_of, range_without
 from netorch.model.routing.peering import LIVE, PeeringConnection, PeeringStatus, overlap
 from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.codec import decode
+from netorch.records.errors import in_use
 from netorch.records.kinds import keys_of
 from netorch.records.read import Stored, get, read_all
 from netorch.store.base import Store
@@ -79,6 +80,14 @@ def _refuse_overlap(writes: Writes, vpc: Vpc, connections: Iterable[PeeringConne
             what = f"{found[0]} overlaps {found[1]} of {peer.record.id}, its peer by {active[peer.record.id]}"
             raise ApiError("InvalidVpc.Range", f"VPC {vpc.id}: {what}; choose another range, or delete that peering connection")
         writes.expect(keys.vpc(peer.record.vni), peer.mod_revision)
+
+
+def refuse_unmapped(vpc: Vpc, connections: Iterable[PeeringConnection], now: float) -> None:
+    """Refuse a VPC that lacks a range which a live mapped connection translates. Raises ApiError: DependencyViolation."""
+    for found in connections:
+        if found.is_mapped and found.is_live(now) and range_without(found.own, ranges_of(vpc)):
+            by = f"peering connection {found.name or found.id}, by which {found.own.range} appears as {found.own.alias}"
+            raise in_use("vpc", vpc.id, by, "delete that connection first")
 
 
 def peers_of(store: Store, caller: Caller, connections: Iterable[PeeringConnection]) -> Iterator[Stored[Vpc]]:

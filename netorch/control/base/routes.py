@@ -25,6 +25,7 @@ from netorch.model.outside.gateway import GatewayRecord, NatGateway
 from netorch.model.permission import LIST_PREFIX
 from netorch.model.routing.allowed import violation_of_version, violation_of_words
 from netorch.model.routing.effective import counts, ranges_of
+from netorch.model.routing.mapped import outside_alias
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.seats import gateway_kind
 from netorch.model.routing.target import LOCAL, ONLY_ONE, TargetKind
@@ -50,6 +51,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     subnets: list[Prefix]
     lists: Mapping[str, Stored[PrefixList]]  # by id
     find: FindTarget
+    connection: Callable[[str], PeeringConnection | None]  # of the VPC, by id
 
 
 def surroundings_of(store: Store, caller: Caller, vpc: Stored[Vpc]) -> Surroundings:
@@ -60,7 +62,13 @@ def surroundings_of(store: Store, caller: Caller, vpc: Stored[Vpc]) -> Surroundi
         subnets=ranges_of_subnets(stored.record for stored in read_all(store, Subnet, vni).values()),
         lists=read_all(store, PrefixList, vni),
         find=lambda kind, text: find_target(store, caller, vpc.record, kind, text),
+        connection=lambda found: _connection(store, vni, found),
     )
+
+
+def _connection(store: Store, vni: int, connection_id: str) -> PeeringConnection | None:
+    found = get(store, keys.member(vni, connection_id), PeeringConnection)
+    return found.record if found is not None else None
 
 
 def ranges_of_subnets(subnets: Iterable[Subnet]) -> list[Prefix]:
@@ -154,12 +162,16 @@ def make_route(where: str, words: RouteWords, around: Surroundings) -> VpcRoute:
     if violation := violation_of_words(words, ranges_of(around.vpc.record), around.subnets):
         raise invalid(where, violation.what, violation.fix)
     destination = stored_destination(words.destination, around.lists)
-    if (listed := around.lists.get(destination)) and (
-        violation := violation_of_version(words.destination, listed.record.version, words.kind)
-    ):
+    listed = around.lists.get(destination)
+    if listed and (violation := violation_of_version(words.destination, listed.record.version, words.kind)):
         raise invalid(where, violation.what, violation.fix)
     needs_id = words.name or words.kind in ONLY_ONE
     target = around.find(words.kind, words.name) if needs_id else words.kind.value
+    connection = around.connection(target) if words.kind is TargetKind.PEERING else None
+    if connection is not None and connection.is_mapped:
+        cidrs = [entry.cidr for entry in listed.record.entries] if listed is not None else [words.destination]
+        for violation in filter(None, (outside_alias(cidr, connection.peer.alias) for cidr in cidrs)):
+            raise invalid(where, violation.what, violation.fix)
     return VpcRoute(destination=destination, target=target)
 
 

@@ -74,7 +74,7 @@ from netorch.model.security import (
     SecurityGroup,
     SecurityGroupRule,
 )
-from netorch.model.services.declared import DhcpOptionsDecl
+from netorch.model.services.declared import DhcpOptionsDecl, declared_options, declared_user_data
 from netorch.model.services.dhcp_options import DhcpOptionsSet
 from netorch.model.vpc import RouteTable, Subnet
 from netorch.records.caller import Caller
@@ -378,8 +378,10 @@ def _instance(records: VpcRecords, instance: Instance, public: PublicMapping | N
         security_groups=normal_memberships([records.of(SecurityGroup)[group_id].record.name for group_id in eni.groups]),
         attachment=instance.attachment,
         netns=instance.netns,
+        metadata_options=declared_options(instance.metadata),
         tags=visible_tags(instance.tags),
         flow_logs=_flow_logs(records, eni.id),
+        **declared_user_data(instance.user_data),
     )
 
 

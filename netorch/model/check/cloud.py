@@ -33,12 +33,14 @@ from netorch.model.cloud import (
     Cloud,
     HostDecl,
     InstanceDecl,
+    PeeringDecl,
     SubnetDecl,
     VpcDecl,
     declared_gateways,
 )
 from netorch.model.eni import Role
 from netorch.model.outside.provided import PROVIDED, provided_number
+from netorch.model.routing.mapped import read_ranges
 from netorch.model.rules import Violation, shown
 from netorch.model.vpc import DEFAULT_OWNER
 
@@ -184,7 +186,7 @@ class _Checker(Notes):
             ranges=[*blocks, *blocks6] if blocks is not None and blocks6 is not None else None,
             subnets=found if all_sound else None,
             lists=policies.lists,
-            peerings={peering.name for peering in vpc.peerings},
+            peerings={peering.name: _alias_of(peering) for peering in vpc.peerings},
             gateways=declared_gateways(vpc).keys(),
             nats=nats,
             instances=None if any(map(self.names.__getitem__, names)) else names,
@@ -273,6 +275,12 @@ class _Checker(Notes):
             self.add(no_own_range(vpc, text), where, ("ipv6_cidr",))
         elif blocks6 is not None and not _inside(prefix, blocks6):
             self.add(_outside(prefix, blocks6, "IPv6 CIDRs"), where, ("ipv6_cidr",))
+
+
+def _alias_of(peering: PeeringDecl) -> str:
+    """Return what the other VPC of a mapped connection is for the one that declares it; nothing of another, or of a bad one."""
+    ranges = read_ranges(peering.map_peer) if peering.map_peer else ("", "")
+    return "" if isinstance(ranges, Violation) else ranges[1]
 
 
 def _inside(prefix: Prefix, blocks: Sequence[Prefix]) -> bool:

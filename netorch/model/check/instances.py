@@ -11,6 +11,8 @@ from netorch.model.check.security import Names, no_such
 from netorch.model.cloud import InstanceDecl
 from netorch.model.eni import Attachment, Role
 from netorch.model.rules import Violation, shown
+from netorch.model.services import metadata
+from netorch.model.services.declared import MetadataOptionsDecl, user_data
 
 MAX_NAMED: Final = 10  # hosts that an advice lists
 
@@ -64,8 +66,22 @@ class InstanceChecker:
             self._host(instance.host, where, self._roles)
         if instance.netns or instance.attachment is Attachment.EXISTING:
             self._attachment(instance, where)
+        self._told(instance, where)
         if instance.tags:
             notes.tags(instance.tags, where)
+
+    def _told(self, instance: InstanceDecl, where: Where) -> None:
+        """Check what the instance is told of itself: user data and options of metadata."""
+        if isinstance(instance.metadata_options, MetadataOptionsDecl):
+            hops = instance.metadata_options.http_put_response_hop_limit
+            if violation := metadata.hop_limit(hops):
+                self._notes.add(violation, where, ("metadata_options", "http_put_response_hop_limit"))
+        field = "user_data" if instance.user_data else "user_data_base64"
+        if instance.user_data and instance.user_data_base64:
+            violation = Violation("user_data is set, too", "write one of the two: user_data for text")
+            self._notes.add(violation, where, ("user_data_base64",))
+        elif (stored := user_data(instance.user_data, instance.user_data_base64)) and (violation := metadata.user_data(stored)):
+            self._notes.add(violation, where, (field,))
 
     def _security_groups(self, names: list[str], where: Where) -> None:
         for k, name in enumerate(names):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import msgspec
 
@@ -13,6 +13,7 @@ from netorch.model.cloud import GATEWAY_FIELDS, VpcDecl, main_name
 from netorch.model.ids import is_id
 from netorch.model.permission import LIST_PREFIX
 from netorch.model.routing.allowed import NOUNS, violation_of_words
+from netorch.model.routing.mapped import outside_alias
 from netorch.model.routing.target import TargetKind
 from netorch.model.routing.text import RouteWords, parse_route
 from netorch.model.rules import Violation, shown
@@ -25,7 +26,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     subnets: Collection[Prefix] | None  # those of its subnets
     lists: Names | None  # prefix lists
     instances: Collection[str] | None
-    peerings: Collection[str]
+    peerings: Mapping[str, str]  # and the alias of the other VPC, of a mapped one
     nats: Collection[str] | None  # NAT gateways
     gateways: Collection[TargetKind]  # those that it has, of which a VPC has one at most
 
@@ -72,6 +73,9 @@ def _violation_of(words: RouteWords, around: Surroundings) -> Violation | None:
     name = words.destination.removeprefix(LIST_PREFIX)
     if name != words.destination and not is_id(words.destination) and around.lists is not None and name not in around.lists:
         return no_such("prefix list", name, around.lists, "prefix_lists")
+    alias = around.peerings.get(words.name, "") if words.kind is TargetKind.PEERING else ""
+    if alias and name == words.destination and (violation := outside_alias(words.destination, alias)):
+        return violation
     return None if is_id(words.name) else _violation_of_name(words.kind, words.name, around)
 
 

@@ -43,9 +43,9 @@ def ranges_problem(end: PeerVpc, own: Collection[Prefix], far: PeerVpc, beside: 
 
     `far` is the other VPC, and `beside` are other live connections of this one: an alias is of one VPC only.
     """
-    mine, alias = parse_prefix(end.range), parse_prefix(far.alias)
-    if not any(prefix.contains(mine) for prefix in own):
-        return Violation(f"{mine} is not inside a range of {end.id}", "choose a part of one of its ranges")
+    alias = parse_prefix(far.alias)
+    if violation := range_without(end, own):
+        return violation
     if any(prefix.overlaps(alias) for prefix in own):
         return Violation(f"{alias} overlaps a range of {end.id}, to which it would be an alias", "choose another alias")
     for other in beside:
@@ -53,6 +53,22 @@ def ranges_problem(end: PeerVpc, own: Collection[Prefix], far: PeerVpc, beside: 
             what = f"{alias} overlaps {other.peer.alias}, an alias by {other.id} in {end.id}"
             return Violation(what, "choose another alias, or end that connection")
     return None
+
+
+def outside_alias(destination: str, alias: str) -> Violation | None:
+    """Return why a route to a destination cannot lead to a mapped connection, through which the other VPC has an alias."""
+    if parse_prefix(alias).contains(parse_prefix(destination)):
+        return None
+    what = f"{destination} is not inside {alias}, which the other VPC is by this mapped peering connection"
+    return Violation(what, f"write {alias}, or a part of it")
+
+
+def range_without(end: PeerVpc, own: Collection[Prefix]) -> Violation | None:
+    """Return what is wrong with a VPC that has only the ranges `own`, for its end of a mapped connection."""
+    mine = parse_prefix(end.range)
+    if any(prefix.contains(mine) for prefix in own):
+        return None
+    return Violation(f"{mine} is not inside a range of {end.id}", "choose a part of one of its ranges")
 
 
 def aliases_of(connections: Iterable[PeeringConnection]) -> Iterator[Prefix]:

@@ -28,6 +28,16 @@ class MetadataOptions(Part, frozen=True, kw_only=True, omit_defaults=True):
     instance_metadata_tags: bool = False  # whether it sees its tags
 
 
+def option_words(options: MetadataOptions) -> dict[str, str | int]:
+    """Return how an instance may ask for its metadata, in EC2's words."""
+    return {
+        "http_endpoint": "enabled" if options.http_endpoint else "disabled",
+        "http_tokens": "required" if options.http_tokens else "optional",
+        "http_put_response_hop_limit": options.http_put_response_hop_limit,
+        "instance_metadata_tags": "enabled" if options.instance_metadata_tags else "disabled",
+    }
+
+
 def hop_limit(number: int) -> Violation | None:
     """Return what is wrong with a hop limit."""
     if 1 <= number <= HOPS_MOST:

@@ -37,6 +37,7 @@ from netorch.model.cloud import (
 )
 from netorch.model.eni import Attachment, Role, Uplink
 from netorch.model.outside.vpn import TunnelOptions
+from tests.unit.spec.services import TOLD
 
 _ALNUM = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 TRICKY_NAMES = ["no", "yes", "null", "true", "010", "1e3", "0x1f", "1_000", "12", "0o7", "NaN", "y", "2020-01-01", "a-"]
@@ -202,6 +203,7 @@ def instances(
                 netns=f"/proc/{vni}{number}/ns/net" if attachment is Attachment.EXISTING else "",
                 tags=draw(tags),
                 flow_logs=logs if number == 0 else [],
+                **draw(st.sampled_from(TOLD)),
             )
         )
     return found
@@ -300,16 +302,15 @@ def flow_logs(draw: st.DrawFn) -> list[list[FlowLogDecl]]:
 def peerings(draw: st.DrawFn) -> list[PeeringDecl]:
     """Return connections with VPCs that are not in the file: those that are have all the same ranges."""
     found = draw(st.lists(names, max_size=2, unique=True))
-    peers = ["nowhere/peer", "vpc-00200000000000000"]
-    return [PeeringDecl(name=name, peer=peer, tags=draw(tags)) for name, peer in zip(found, peers, strict=False)]
+    peers = zip(found, ["nowhere/peer", "vpc-00200000000000000"], strict=False)
+    return [PeeringDecl(name=name, peer=peer, tags=draw(tags)) for name, peer in peers]
 
 
 @st.composite
 def route_tables(draw: st.DrawFn, lists: list[str], subnets: list[str]) -> list[RouteTableDecl]:
     """Return tables whose routes lead to nothing, to an interface that is named by its id, or back to the VPC."""
-    eni = "eni-00138800000000001"
     routes = ["0.0.0.0/0 via blackhole", "  192.0.2.0/24  via  blackhole", "2001:DB8::/32 via blackhole", "10.0.0.0/16 via local"]
-    routes += [f"pl-{name} via {eni}" for name in lists] + [f"{cidr} via {eni}" for cidr in subnets]
+    routes += [f"{destination} via eni-00138800000000001" for destination in (*(f"pl-{name}" for name in lists), *subnets)]
     some = st.lists(st.sampled_from(routes), max_size=4, unique=True)
     found = draw(st.lists(st.one_of(names, st.just("main")), max_size=2, unique=True))
     return [RouteTableDecl(name=name, routes=draw(some), tags=draw(tags)) for name in found]

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from netorch.control.actions import peerings, vpcs
 from netorch.control.actions.hosts import create_host
 from netorch.control.actions.outside.drains import undrain_host
+from netorch.control.actions.prefix_lists import create_prefix_list
+from netorch.control.actions.route_tables import create_route
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.control.views.export import export_cloud
+from netorch.errors import SpecError
 from netorch.model.cloud import Cloud, PeeringDecl, VpcDecl
 from netorch.model.eni import Role
 from netorch.model.routing.peering import PeeringConnection, PeeringStatus
-from netorch.model.vpc import Vpc
+from netorch.model.vpc import RouteTable, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
 from netorch.records.read import get
+from netorch.spec import load_cloud
 from netorch.store.base import Store
 from tests.unit.control.conftest import refused
 
@@ -134,3 +139,67 @@ def test_a_file_makes_it_and_is_exported_again(store: Store) -> None:
     exported = export_cloud(store)
     assert plan_cloud(store, OPERATOR, exported).changes in ((), [])
     assert {decl.map_own for vpc in exported.vpcs for decl in vpc.peerings} == set(texts)
+
+
+def route_cloud(destination: str) -> str:
+    return f"""
+vpcs:
+- name: a
+  cidrs: [10.0.0.0/16]
+  peerings: [{{name: to-b, peer: b, map_own: 10.0.0.0/16=100.66.0.0/16, map_peer: 10.0.0.0/16=100.65.0.0/16}}]
+  route_tables:
+  - name: main
+    routes: [{destination} via pcx-to-b]
+- name: b
+  cidrs: [10.0.0.0/16]
+  peerings: [{{name: to-a, peer: a}}]
+"""
+
+
+@pytest.mark.parametrize("destination", ["10.9.0.0/16", "100.64.0.0/10", "0.0.0.0/0", "100.66.1.0/24"])
+def test_a_route_that_leads_beyond_the_alias_is_refused(store: Store, destination: str) -> None:
+    edge(store, "e1", 21)
+    with pytest.raises(SpecError) as caught:
+        load_cloud("vpc.yaml", route_cloud(destination))
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.path) == (8, "$.vpcs[0].route_tables[0].routes[0]")
+    assert problem.what.startswith(f"{destination} is not inside 100.65.0.0/16")
+    assert problem.fix == "write 100.65.0.0/16, or a part of it"
+    apply_cloud(store, plan_cloud(store, OPERATOR, load_cloud("vpc.yaml", route_cloud("100.65.1.0/24"))))
+    (records,) = (found for found in read_inventory(store).vpcs.values() if found.vpc.record.name == "a")
+    (table,) = records.each(RouteTable)
+    with refused("InvalidParameterValue", "is not inside 100.65.0.0/16"):
+        create_route(store, OPERATOR, table.id, destination, "pcx-to-b")
+    offices = create_prefix_list(store, OPERATOR, records.vpc.record.id, name="far", cidrs=["100.65.2.0/24", destination])
+    with refused("InvalidParameterValue", f"{destination} is not inside 100.65.0.0/16"):
+        create_route(store, OPERATOR, table.id, offices.id, "pcx-to-b")
+    assert plan_cloud(store, OPERATOR, export_cloud(store)).changes == ()
+
+
+def test_a_route_of_the_accepter_that_leads_beyond_the_alias_is_refused_by_the_plan(store: Store) -> None:
+    edge(store, "e1", 21)
+    text = route_cloud("100.65.0.0/16") + "  route_tables: [{name: main, routes: [10.9.0.0/16 via pcx-to-a]}]\n"
+    with refused("InvalidParameterValue", "10.9.0.0/16 is not inside 100.66.0.0/16"):
+        plan_cloud(store, OPERATOR, load_cloud("vpc.yaml", text))
+
+
+def test_a_range_that_a_mapped_connection_translates_stays(
+    store: Store, acme: Caller, globex: Caller, vpc: Vpc, twin: Vpc
+) -> None:
+    edge(store, "e1", 21)
+    vpcs.associate_cidr(store, acme, vpc.id, "10.7.0.0/16")
+    ranges = (("10.7.1.0/24", "100.66.0.0/24"), ("10.0.0.0/16", "100.65.0.0/16"))
+    found = peerings.request_peering(store, acme, vpc.id, twin.id, name="to-twin", ranges=ranges)
+    fix = "peering connection to-twin, by which 10.7.1.0/24 appears as 100.66.0.0/24; delete that connection first"
+    with refused("DependencyViolation", fix):
+        vpcs.disassociate_cidr(store, acme, vpc.id, "10.7.0.0/16")
+    peerings.accept_peering(store, globex, found.id)
+    with refused("DependencyViolation", fix):
+        vpcs.disassociate_cidr(store, acme, vpc.id, "10.7.0.0/16")
+    less = export_cloud(store)
+    (decl,) = [found for found in less.vpcs if found.name == vpc.name]
+    without = msgspec.structs.replace(decl, cidrs=decl.cidrs[:1])
+    with refused("InvalidParameterValue", "peering connection 'to-twin': 10.7.1.0/24 is not inside a range of"):
+        plan_cloud(store, OPERATOR, msgspec.structs.replace(less, vpcs=[without]))
+    peerings.delete_peering(store, acme, found.id)
+    vpcs.disassociate_cidr(store, acme, vpc.id, "10.7.0.0/16")
