@@ -223,8 +223,10 @@ def main(arguments: Sequence[str]) -> int:
         case ["--inside", *rest]:
             sizes = [int(word) for word in rest if word.isdigit()]
             return inside(sizes or VPCS, dual="dual" in rest)
-        case _:
-            return run_in_kernel([sys.executable, __file__, "--inside", *arguments], memory_mb=MEMORY_MB)
+    unknown = [word for word in arguments if word != "dual" and not word.isdigit()]
+    if unknown:
+        raise SystemExit(f"scale: {unknown[0]} is no number of VPCs; give numbers, and dual for IPv6 too")
+    return run_in_kernel([sys.executable, __file__, "--inside", *arguments], memory_mb=MEMORY_MB)
 
 
 if __name__ == "__main__":

@@ -166,6 +166,9 @@ def main(arguments: Sequence[str]) -> int:
     """Run this file in the lab kernel, or be what runs there."""
     if arguments[:1] == ["--inside"]:
         return inside([int(word) for word in arguments[1:]] or VPCS)
+    unknown = [word for word in arguments if not word.isdigit()]
+    if unknown:
+        raise SystemExit(f"tables: {unknown[0]} is no number of VPCs; give numbers")
     return run_in_kernel([sys.executable, __file__, "--inside", *arguments], memory_mb=MEMORY_MB)
 
 

@@ -2,8 +2,8 @@
 
 Everything runs in the lab kernel, which has one processor, with real charon and bird. Sets up tunnels through charon's control
 socket, both ends on that processor; then an edge with the agent, whose customers' devices do not answer; then 1,400-byte UDP
-through one tunnel. Arguments: `setup`, `changes` or `speed` for one of the three; other numbers of
-connections in place of 10, 100 and 500.
+through one tunnel. Arguments: `setup`, `changes` or `speed` for one of the three; other numbers of connections in place of 10,
+100 and 500.
 """
 
 from __future__ import annotations
