@@ -13,6 +13,7 @@ import errno
 import select
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -111,12 +112,18 @@ class Charon:
         return failures
 
     def events(self) -> list[KernelEvent]:
-        """Return that everything must be read again after charon has ended or fallen silent, and that SAs came or went."""
+        """Return that everything must be read again after charon has ended or fallen silent, and that SAs came or went.
+
+        A tunnel that is up lets another be begun at once: to look at all of them first would cost more the more there are.
+        """
         silent = self._unanswered >= SILENT
         if silent:
             self._unanswered = 0.0
         lost: list[KernelEvent] = [Lost(self.kinds)] if self._daemon.has_ended() or silent else []
         changed = self._tunnels.hear(self._ear.heard(), self._connections())
+        if self._tunnels.has_room():
+            with suppress(CharonError), self._daemon.connected(ANSWER_S) as control:  # else when they are looked at
+                self._tunnels.begin_more(control)
         return [*lost, TunnelsChanged()] if lost or changed else []
 
     def fileno(self) -> int:

@@ -14,7 +14,7 @@ from netorch.drivers.charon.loading import list_sas
 from netorch.drivers.charon.news import UNNAMED, Finding, News
 from netorch.drivers.charon.sas import IkeSa, best, status_of
 from netorch.drivers.charon.traffic import QUIET_S, Traffic
-from netorch.drivers.charon.upkeep import SETTLED_S, Begin, EndIke, Memory, Step, bounded, stale, steps, unnamed
+from netorch.drivers.charon.upkeep import SETTLED_S, Begin, EndIke, Memory, Step, bounded, more, stale, steps, unnamed
 from netorch.drivers.charon.xfrm import KernelSa, Xfrm
 from netorch.errors import KernelError
 from netorch.model.outside import tunnel_problems as words
@@ -63,7 +63,16 @@ class Tunnels:
             if event == "child-updown" and text(message, "up"):
                 for name in names:
                     self._problems.pop(name, None)
+                    self._memory.is_up(name)
         return changed
+
+    def has_room(self) -> bool:
+        """Return whether there are tunnels that had to wait for others, and need not any more."""
+        return self._memory.room(time.monotonic()) > 0
+
+    def begin_more(self, control: Control) -> None:
+        """Begin a few of them. Raises CharonError."""
+        self._carry_out(control, more(self._memory, time.monotonic()))
 
     def look(self, control: Control, connections: Connections) -> dict[str, TunnelStatus]:
         """Return how the tunnels are, and do what is to be done about them. Raises CharonError, KernelError."""

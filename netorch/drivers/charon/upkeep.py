@@ -5,7 +5,7 @@ charon carries out what it was told when the SAs were made. So this is looked at
 - An SA that the connection must not have any more (other networks, identities, another peer) is ended at once.
 - One that was made by other options carries packets until there is one by those of now, which is begun here; for a while only.
 - One that has been followed by another of the same connection is ended a little later: the peer has begun again.
-- A tunnel that this side is to begin is begun, again and again.
+- A tunnel that this side is to begin is begun, again and again. Of hundreds a few are under way at a time.
 - A peer has a few SAs at a time. charon would let it make as many as it likes, in the memory that all customers share.
 - What a killed charon has left in the kernel carries packets until the peer is back; for a while only.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -25,7 +26,7 @@ from netorch.model.status import INSTALLED
 from netorch.state.daemons.ike import IkeConnection
 
 RETRY_S: Final = 10.0  # between two attempts to begin a tunnel
-MOST_BEGUN: Final = 50  # tunnels that are begun at once: with hundreds charon would have no time for anything else
+MOST_BEGUN: Final = 50  # tunnels that are under way: with hundreds charon would have no time for anything else
 BEGUN_S: Final = 2.0  # after which one that is not up yet counts no longer: it waits for a peer, which costs charon nothing
 TAKE_OVER_S: Final = 30.0  # for which SAs by former options are kept
 SETTLED_S: Final = 5.0  # after which an SA of the kernel that charon does not name is nobody's: it names a new one a little later
@@ -61,15 +62,26 @@ class Memory(msgspec.Struct):
 
     begun: dict[str, float] = {}  # name -> when its tunnel was begun last
     waits: set[str] = set()  # names of tunnels that were begun a moment ago and are not up yet
+    owed: dict[str, Begin] = {}  # name -> how to begin a tunnel that has to wait until there is room, in the order of turns
     former: dict[str, float] = {}  # name -> since when there are SAs by former options and none by those of now
     followed: dict[str, float] = {}  # id of an IKE_SA -> since when there is a younger one that carries packets
     restarts: set[str] = set()  # names of tunnels whose peer fell silent, and that this side is to begin then
     nobodys: dict[KernelSa, float] = {}  # SAs of the kernel that charon does not name
 
+    def room(self, now: float) -> int:
+        """Return how many of the tunnels that have to wait may be begun now."""
+        self.waits = {name for name in self.waits if now - self.begun[name] < BEGUN_S}
+        return max(0, min(MOST_BEGUN - len(self.waits), len(self.owed)))
+
+    def is_up(self, name: str) -> None:
+        """Take note that a tunnel is up: it makes room for another."""
+        self.waits.discard(name)
+        self.owed.pop(name, None)
+
     def forget(self, name: str) -> None:
         """Forget a tunnel: it is looked at as if for the first time."""
         self.begun.pop(name, None)
-        self.waits.discard(name)
+        self.is_up(name)
         self.former.pop(name, None)
         self.restarts.discard(name)
 
@@ -95,7 +107,7 @@ def steps(connection: IkeConnection, sas: Sequence[IkeSa], left: bool, memory: M
     begins = former or connection.initiates or connection.name in memory.restarts or (left and connection.remote)
     busy = any(sa.state == CONNECTING for sa in sas)
     if ready:
-        memory.waits.discard(connection.name)
+        memory.is_up(connection.name)
     if ready or busy or not begins or now - memory.begun.get(connection.name, -RETRY_S) < RETRY_S:
         return []
     return [Begin(connection.name, wanted)]
@@ -103,12 +115,19 @@ def steps(connection: IkeConnection, sas: Sequence[IkeSa], left: bool, memory: M
 
 def bounded(wanted: Sequence[Step], memory: Memory, now: float) -> list[Step]:
     """Return the steps of all tunnels that are to be taken now: of those that begin one a few, who have waited longest."""
-    memory.waits = {name for name in memory.waits if now - memory.begun[name] < BEGUN_S}
     begins = sorted((step for step in wanted if isinstance(step, Begin)), key=lambda step: memory.begun.get(step.name, -math.inf))
-    first = begins[: max(0, MOST_BEGUN - len(memory.waits))]
-    memory.begun |= {step.name: now for step in first}
-    memory.waits |= {step.name for step in first}
-    return [*(step for step in wanted if not isinstance(step, Begin)), *first]
+    memory.owed = {step.name: step for step in begins}
+    return [*(step for step in wanted if not isinstance(step, Begin)), *more(memory, now)]
+
+
+def more(memory: Memory, now: float) -> list[Begin]:
+    """Return the tunnels that are begun now, of those that had to wait."""
+    first = list(islice(memory.owed.values(), memory.room(now)))
+    for step in first:
+        del memory.owed[step.name]
+        memory.begun[step.name] = now
+        memory.waits.add(step.name)
+    return first
 
 
 def unnamed(sas: Iterable[IkeSa], kernel: Iterable[KernelSa], if_ids: set[int], memory: Memory, now: float) -> list[KernelSa]:

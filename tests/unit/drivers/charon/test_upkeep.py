@@ -20,6 +20,7 @@ from netorch.drivers.charon.upkeep import (
     Memory,
     Step,
     bounded,
+    more,
     stale,
     unnamed,
 )
@@ -167,3 +168,18 @@ def test_a_tunnel_that_is_up_makes_room_for_the_next_and_nothing_else_waits() ->
     ]
     assert [step.name for step in bounded(later, memory, 0.1) if isinstance(step, Begin)] == [f"vpn-{MOST_BEGUN:03}"]
     assert end in bounded([end], memory, 0.1)
+
+
+def test_a_tunnel_that_is_told_to_be_up_makes_room_before_all_are_looked_at_again() -> None:
+    names = [f"vpn-{number:03}" for number in range(MOST_BEGUN + 4)]
+    memory = Memory()
+    bounded([Begin(name, "net") for name in names], memory, 0.0)
+    assert more(memory, 0.1) == []
+    for name in (names[7], names[MOST_BEGUN], "unknown"):  # one of those that wait has been begun by its peer
+        memory.is_up(name)
+    assert memory.room(0.2) == 1
+    assert more(memory, 0.2) == [Begin(names[MOST_BEGUN + 1], "net")]
+    assert memory.room(0.3) == 0
+    assert [step.name for step in more(memory, BEGUN_S)] == names[MOST_BEGUN + 2 :], "those begun count no longer"
+    memory.forget(names[-1])
+    assert more(memory, 3 * BEGUN_S) == []
