@@ -9,6 +9,7 @@ NetorchError                  exit 1
 |   |-- OtherHistory                   the store is a copy that went on by itself: what the reader saw did not happen in it
 |   |-- Conflict                       another writer was faster more often than we retried
 |   |-- StoreUnavailable               the back end cannot be reached or is damaged
+|   |   `-- NoStore                    there is no store, and there never was one
 |   `-- UnreadableRecord               one record is damaged; what it belongs to is left alone until it is repaired
 |       `-- NewerRecord                a newer version wrote it; what it belongs to is left alone until this one is upgraded
 |-- CompileError              exit 1   a resource nobody compiles, or two compilers that disagree
@@ -97,6 +98,10 @@ class Conflict(StoreError):
 
 class StoreUnavailable(StoreError):
     """The store's file or server cannot be used; the text says why and what to do."""
+
+
+class NoStore(StoreUnavailable):
+    """No store was ever made there."""
 
 
 _STORE_CHECK: Final = "`netorch store check` tells the operator how to repair it"

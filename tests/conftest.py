@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.rig.etcd.cluster import Cluster, running_cluster
 
 # A shell lets its background jobs ignore Ctrl-C, and programs inherit that; tests that send it expect to be heard.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -20,3 +24,10 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("netorch")
+
+
+@pytest.fixture(scope="session")
+def etcd() -> Iterator[Cluster]:
+    """One cluster for all tests that leave its members alive. Each test gives its store a name of its own."""
+    with running_cluster() as cluster:
+        yield cluster

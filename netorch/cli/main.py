@@ -96,7 +96,7 @@ def _complete_lab(context: click.Context, parameter: click.Parameter, incomplete
     "--store",
     metavar="URL",
     default=default_of("store"),
-    help="The store: a path or sqlite:///PATH.  [default: /var/lib/netorch/netorch.db]",
+    help="The store: a path, sqlite:///PATH or etcd://HOST:PORT,.../NAME.  [default: /var/lib/netorch/netorch.db]",
 )
 @click.option("--owner", metavar="NAME", callback=_check_owner, help="Act as this customer. Default: lists show all customers.")
 @click.option("--lab", metavar="NAME", shell_complete=_complete_lab, help="Run the command inside a running lab.")

@@ -93,7 +93,8 @@ class Watch(Protocol):
     def poll(self) -> tuple[Event, ...]:
         """Return what happened since the last call, without waiting: whole revisions in order, each event once.
 
-        A long history comes in several calls; the descriptor stays readable until all of it has come.
+        A long history comes in several calls; the descriptor stays readable until all of it has come. What a server tells comes
+        later than what is read: `revision` says how far the watch is. Within a revision events of several prefixes have no order.
 
         Raises:
           Compacted: history between the last call and now is gone; list again. The watch is of no further use.
@@ -148,7 +149,7 @@ class Store(Protocol):
         """Do all `ops` in one revision if every compare holds, else nothing; durable when it returns.
 
         Raises:
-          StoreError: more than 128 operations or compares, more than 1.5 MiB, a key twice, a lease that is gone.
+          StoreError: more than 126 operations or compares, more than 1.25 MiB, a key twice, a lease that is gone.
         """
         ...
 

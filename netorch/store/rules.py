@@ -10,8 +10,8 @@ from typing import Final
 from netorch.errors import Compacted, FutureRevision, OtherHistory, StoreError
 from netorch.store.base import KEEP_MARK_EVERY, Compare, Delete, Put
 
-MAX_OPS: Final = 128  # etcd's --max-txn-ops; it counts compares and operations apart
-MAX_TXN_BYTES: Final = 1_572_864  # etcd's --max-request-bytes
+MAX_OPS: Final = 126  # etcd's --max-txn-ops is 128, compares and operations apart; two of each are EtcdStore's own
+MAX_TXN_BYTES: Final = 5 << 18  # etcd's --max-request-bytes is 6 << 18, with all that is around keys and values
 KEEP_REVISIONS: Final = 100_000  # history a store keeps by itself
 FIRST_REVISION: Final = 1  # of an empty store, as etcd's
 

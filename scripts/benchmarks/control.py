@@ -22,7 +22,7 @@ from netorch.model.cloud import Cloud, SubnetDecl
 from netorch.records.caller import Caller
 from netorch.spec import load_cloud
 from netorch.store.rules import MAX_OPS
-from netorch.store.sqlite import SqliteStore
+from netorch.store.sqlite.store import SqliteStore
 
 ROUNDS = 5
 SIZES = (10, 100, 2_000)

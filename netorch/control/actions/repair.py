@@ -5,7 +5,6 @@ The store remembers what stood at a key before; a record of which others may dep
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from typing import Final
 
@@ -31,6 +30,7 @@ from netorch.records.public import wrong_addresses
 from netorch.records.valid.devices import wrong_devices
 from netorch.records.valid.ports import wrong_ports
 from netorch.store.base import Compare, Delete, KeyValue, Put, Store
+from netorch.store.replay import history
 
 # Nothing refers to what is stored below these.
 _ALONE: Final = (
@@ -117,8 +117,7 @@ def _changed_at(store: Store, key: str) -> int:
     if known is not None:
         return known.mod_revision
     try:
-        with contextlib.closing(store.watch([key], 1)) as history:
-            events = [event for event in history.poll() if event.key == key]
+        events = [event for event in history(store, [key], 1) if event.key == key]
     except Compacted:
         return 0
     return events[-1].mod_revision if events else 0

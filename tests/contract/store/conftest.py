@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import select
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from netorch.store.base import Event, Put, Store, Watch
+from netorch.store.etcd.address import Address, parse_address
+from netorch.store.etcd.store import EtcdStore
 from netorch.store.memory import MemoryStore
-from netorch.store.sqlite import SqliteStore
+from netorch.store.replay import events_until
+from netorch.store.sqlite.store import SqliteStore
 
 
 class Clock:
@@ -28,19 +32,37 @@ def clock() -> Clock:
     return Clock()
 
 
-BACK_ENDS: dict[str, Callable[[Path, Clock, int], Store]] = {
+class LeaselessEtcd(EtcdStore):
+    """Takes its leases along when it is closed: one that expired later would raise the revision under another test."""
+
+    def __init__(self, address: Address) -> None:
+        self._leases: list[int] = []
+        super().__init__(address, create=True)
+
+    def grant(self, ttl_s: int) -> int:
+        self._leases.append(super().grant(ttl_s))
+        return self._leases[-1]
+
+    def close(self) -> None:
+        for lease in self._leases:
+            self.revoke(lease)
+        super().close()
+
+
+# Back ends in this process: they forget by themselves, and tests move their clock.
+EMBEDDED: dict[str, Callable[[Path, Clock, int], Store]] = {
     "memory": lambda path, clock, keep: MemoryStore(clock=clock, keep_revisions=keep),
     "sqlite": lambda path, clock, keep: SqliteStore(path / "store.db", clock=clock, keep_revisions=keep),
 }
 
 
-@pytest.fixture(params=BACK_ENDS)
-def make(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Callable[[int], Store]]:
+@pytest.fixture(params=EMBEDDED)
+def make_embedded(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Callable[[int], Store]]:
     """Make the back end under test with a number of revisions to keep."""
     made: list[Store] = []
 
     def make_one(keep: int) -> Store:
-        made.append(BACK_ENDS[request.param](tmp_path, clock, keep))
+        made.append(EMBEDDED[request.param](tmp_path, clock, keep))
         return made[-1]
 
     yield make_one
@@ -49,8 +71,19 @@ def make(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterat
 
 
 @pytest.fixture
-def store(make: Callable[[int], Store]) -> Store:
-    return make(100_000)
+def embedded(make_embedded: Callable[[int], Store]) -> Store:
+    return make_embedded(100_000)
+
+
+@pytest.fixture(params=[*EMBEDDED, "etcd"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Store]:
+    """Each back end in turn."""
+    if request.param == "etcd":
+        made: Store = LeaselessEtcd(parse_address(request.getfixturevalue("etcd").url(secrets.token_hex(4))))
+    else:
+        made = EMBEDDED[request.param](tmp_path, clock, 100_000)
+    yield made
+    made.close()
 
 
 def put(store: Store, *keys: str, value: bytes = b"x", lease: int = 0) -> int:
@@ -63,6 +96,11 @@ def readable(watch: Watch, timeout_s: float = 5.0) -> bool:
     poller = select.poll()
     poller.register(watch.fileno(), select.POLLIN)
     return bool(poller.poll(timeout_s * 1000))
+
+
+def arrived(store: Store, watch: Watch) -> tuple[Event, ...]:
+    """Return what a watch delivers until it is where the store is; what of a revision is of several prefixes, by key."""
+    return tuple(sorted(events_until(watch, store.revision()), key=lambda event: (event.mod_revision, event.key)))
 
 
 def keys(events: tuple[Event, ...]) -> list[tuple[int, str]]:

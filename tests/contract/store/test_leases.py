@@ -10,47 +10,47 @@ from tests.contract.store.conftest import Clock, keys, put
 
 
 class TestLeases:
-    def test_keys_live_as_long_as_their_lease(self, store: Store, clock: Clock) -> None:
-        lease = store.grant(10)
-        put(store, "live/b", "live/a", lease=lease)
-        put(store, "stays")
+    def test_keys_live_as_long_as_their_lease(self, embedded: Store, clock: Clock) -> None:
+        lease = embedded.grant(10)
+        put(embedded, "live/b", "live/a", lease=lease)
+        put(embedded, "stays")
         clock.now += 9.9
-        assert store.keep_alive(lease) == 10
+        assert embedded.keep_alive(lease) == 10
         clock.now += 9.9
-        assert len(store.list("live/").kvs) == 2
+        assert len(embedded.list("live/").kvs) == 2
         clock.now += 0.1
-        assert store.list("live/").kvs == ()
-        assert store.keep_alive(lease) == 0
-        assert store.get("stays") is not None
+        assert embedded.list("live/").kvs == ()
+        assert embedded.keep_alive(lease) == 0
+        assert embedded.get("stays") is not None
 
-    def test_expiry_is_one_revision_and_is_watched(self, store: Store, clock: Clock) -> None:
-        lease = store.grant(10)
-        put(store, "live/b", "live/a", lease=lease)
-        watch = store.watch(["live/"], 3)
+    def test_expiry_is_one_revision_and_is_watched(self, embedded: Store, clock: Clock) -> None:
+        lease = embedded.grant(10)
+        put(embedded, "live/b", "live/a", lease=lease)
+        watch = embedded.watch(["live/"], 3)
         clock.now += 10
         assert watch.poll() == (Event("live/a", None, 3, 0), Event("live/b", None, 3, 0))
-        assert store.revision() == 3
+        assert embedded.revision() == 3
         watch.close()
 
-    def test_expiry_is_noticed_by_whoever_writes(self, store: Store, clock: Clock) -> None:
-        put(store, "live", lease=store.grant(10))
+    def test_expiry_is_noticed_by_whoever_writes(self, embedded: Store, clock: Clock) -> None:
+        put(embedded, "live", lease=embedded.grant(10))
         clock.now += 10
-        assert store.txn([Compare("live", 2)], []) == TxnResult(False, 3)
-        assert store.txn([Compare("live", 0)], [Put("live", b"")]) == TxnResult(True, 4)
+        assert embedded.txn([Compare("live", 2)], []) == TxnResult(False, 3)
+        assert embedded.txn([Compare("live", 0)], [Put("live", b"")]) == TxnResult(True, 4)
 
-    def test_a_key_put_without_its_lease_outlives_it(self, store: Store, clock: Clock) -> None:
-        lease = store.grant(10)
-        put(store, "a", "b", lease=lease)
-        put(store, "a")
-        store.txn([], [Delete("b")])
-        put(store, "b")
+    def test_a_key_put_without_its_lease_outlives_it(self, embedded: Store, clock: Clock) -> None:
+        lease = embedded.grant(10)
+        put(embedded, "a", "b", lease=lease)
+        put(embedded, "a")
+        embedded.txn([], [Delete("b")])
+        put(embedded, "b")
         clock.now += 10
-        assert [kv.key for kv in store.list("").kvs] == ["a", "b"]
+        assert [kv.key for kv in embedded.list("").kvs] == ["a", "b"]
 
-    def test_a_lease_without_keys_ends_without_a_revision(self, store: Store, clock: Clock) -> None:
-        store.grant(10)
+    def test_a_lease_without_keys_ends_without_a_revision(self, embedded: Store, clock: Clock) -> None:
+        embedded.grant(10)
         clock.now += 10
-        assert store.revision() == 1
+        assert embedded.revision() == 1
 
     def test_revoking_deletes_at_once_and_twice_is_no_error(self, store: Store) -> None:
         lease = store.grant(10)
@@ -66,20 +66,20 @@ class TestLeases:
         store.revoke(0)
         assert store.get("a") is not None
 
-    def test_leases_end_in_the_order_of_their_times(self, store: Store, clock: Clock) -> None:
-        put(store, "late", lease=store.grant(20))
-        put(store, "early", lease=store.grant(10))
-        watch = store.watch([""], 4)
+    def test_leases_end_in_the_order_of_their_times(self, embedded: Store, clock: Clock) -> None:
+        put(embedded, "late", lease=embedded.grant(20))
+        put(embedded, "early", lease=embedded.grant(10))
+        watch = embedded.watch([""], 4)
         clock.now += 30
         assert keys(watch.poll()) == [(4, "early"), (5, "late")]
         watch.close()
 
-    def test_a_put_with_an_ended_lease_is_refused(self, store: Store, clock: Clock) -> None:
-        lease = store.grant(10)
+    def test_a_put_with_an_ended_lease_is_refused(self, embedded: Store, clock: Clock) -> None:
+        lease = embedded.grant(10)
         clock.now += 10
         with pytest.raises(StoreError, match=f"lease {lease}"):
-            put(store, "a", lease=lease)
-        assert store.get("a") is None
+            put(embedded, "a", lease=lease)
+        assert embedded.get("a") is None
 
     def test_a_lease_needs_a_time(self, store: Store) -> None:
         with pytest.raises(StoreError, match="0 s"):

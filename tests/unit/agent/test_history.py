@@ -19,7 +19,7 @@ from netorch.records.caller import Caller
 from netorch.state.op import Delete
 from netorch.store import open_store
 from netorch.store.base import Put
-from netorch.store.sqlite import SqliteStore
+from netorch.store.sqlite.store import SqliteStore
 from tests.unit.store.processes import start
 
 OPERATOR = Caller(operator=True)

@@ -17,7 +17,7 @@ from netorch.cli.main import cli
 from netorch.errors import NetorchError
 from netorch.records import keys
 from netorch.store.base import Put
-from netorch.store.sqlite import SqliteStore
+from netorch.store.sqlite.store import SqliteStore
 from tests.rig.seats import let_run
 from tests.unit.cli.whole_tree import tree
 from tests.unit.sealing import publish_keys

@@ -15,7 +15,7 @@ import yaml
 from netorch.model.status import AgentStatus
 from netorch.records import keys
 from netorch.store.base import Put
-from netorch.store.sqlite import SqliteStore
+from netorch.store.sqlite.store import SqliteStore
 from tests.unit.cli.conftest import CLOUD, Run
 
 

@@ -14,7 +14,7 @@ import yaml
 
 from netorch.records import keys
 from netorch.store.base import Delete, Put
-from netorch.store.sqlite import SqliteStore
+from netorch.store.sqlite.store import SqliteStore
 from tests.unit.cli.conftest import Run
 
 

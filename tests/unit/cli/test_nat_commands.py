@@ -13,7 +13,7 @@ from netorch.model.status import NatUse
 from netorch.records import keys
 from netorch.records.codec import encode
 from netorch.store.base import Put
-from netorch.store.sqlite import SqliteStore
+from netorch.store.sqlite.store import SqliteStore
 from tests.unit.cli.conftest import Run
 
 UPLINK = "eth2,198.18.0.{0}/24,198.18.0.254"

@@ -13,7 +13,7 @@ import pytest
 from netorch.cli.context import names_of
 from netorch.records import keys
 from netorch.store.base import Delete, Put
-from netorch.store.sqlite import SqliteStore
+from netorch.store.sqlite.store import SqliteStore
 from tests.rig.seats import let_run
 from tests.unit.cli.conftest import Run
 

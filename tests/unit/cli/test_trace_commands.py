@@ -13,7 +13,7 @@ import pytest
 from netorch.model.status import AgentStatus
 from netorch.records import keys
 from netorch.store.base import Put
-from netorch.store.sqlite import SqliteStore
+from netorch.store.sqlite.store import SqliteStore
 from tests.unit.cli.conftest import Run
 
 CLOUD = """

@@ -13,7 +13,7 @@ from netorch.errors import ApiError
 from netorch.records.caller import Caller
 from netorch.store.base import Store
 from netorch.store.memory import MemoryStore
-from netorch.store.sqlite import SqliteStore
+from netorch.store.sqlite.store import SqliteStore
 
 
 class Clock:

@@ -16,8 +16,8 @@ import pytest
 from netorch.errors import StoreError, StoreUnavailable
 from netorch.store import open_store, open_to_create, open_to_read
 from netorch.store.base import Compare, Put
-from netorch.store.readonly import StoreCopy
-from netorch.store.sqlite import SqliteStore
+from netorch.store.sqlite.readonly import StoreCopy
+from netorch.store.sqlite.store import SqliteStore
 from tests.unit.store.processes import in_user_namespace, run, user_namespaces_work
 
 

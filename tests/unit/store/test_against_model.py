@@ -14,7 +14,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from netorch.errors import Compacted, FutureRevision
 from netorch.store.base import Compare, Delete, Event, KeyValue, Put, Store, Watch
 from netorch.store.memory import MemoryStore
-from netorch.store.sqlite import SqliteStore
+from netorch.store.sqlite.store import SqliteStore
 
 KEYS = st.sampled_from(["a", "a/1", "a/2", "a/\U0010ffff", "b/1", "b/2"])
 PREFIXES = st.sampled_from(["", "a", "a/", "a/\U0010ffff", "b/", "c"])

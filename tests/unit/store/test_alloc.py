@@ -119,8 +119,8 @@ class TestVnis:
                 return super().list(prefix, revision)
 
         store = Crowded()
-        for start in range(VNI_FIRST, VNI_FIRST + 12_800, 128):
-            store.txn([], [Put(vni_key(vni), b'{"holder":"x"}') for vni in range(start, start + 128)])
+        for start in range(VNI_FIRST, VNI_FIRST + 12_800, 100):
+            store.txn([], [Put(vni_key(vni), b'{"holder":"x"}') for vni in range(start, start + 100)])
         begin_at(store, VNI_FIRST + 12_800)
         take_vnis(store, 1)
         assert store.listings <= 2

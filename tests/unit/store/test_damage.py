@@ -11,7 +11,7 @@ import pytest
 from netorch.control.actions.repair import damaged, discard, put_back
 from netorch.errors import StoreError
 from netorch.store.base import DAMAGED, Delete, Put
-from netorch.store.sqlite import SqliteStore
+from netorch.store.sqlite.store import SqliteStore
 from tests.unit.store.test_sqlite import scribble
 
 KEY = "misc/001001/zz/one"

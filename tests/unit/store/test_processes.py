@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from netorch.store.base import Event, Put
-from netorch.store.sqlite import SqliteStore, SqliteWatch
+from netorch.store.sqlite.store import SqliteStore, SqliteWatch
 from tests.unit.store.processes import in_user_namespace, run, start, user_namespaces_work
 
 pytestmark = pytest.mark.slow
@@ -20,7 +20,7 @@ COUNTER = """
     import sys
     from pathlib import Path
     from netorch.store.base import Put
-    from netorch.store.sqlite import SqliteStore
+    from netorch.store.sqlite.store import SqliteStore
     from netorch.store.transact import retry
 
     def attempt(snapshot):
@@ -37,7 +37,7 @@ ACKNOWLEDGED = """
     import sys
     from pathlib import Path
     from netorch.store.base import Put
-    from netorch.store.sqlite import SqliteStore
+    from netorch.store.sqlite.store import SqliteStore
 
     store = SqliteStore(Path(sys.argv[1]), keep_revisions=200)
     value = 0
@@ -140,7 +140,7 @@ def test_without_inotify_instances_a_watch_polls(path: Path, store: SqliteStore)
         """
         import select, sys, time
         from pathlib import Path
-        from netorch.store.sqlite import SqliteStore
+        from netorch.store.sqlite.store import SqliteStore
 
         store = SqliteStore(Path(sys.argv[1]))
         watch = store.watch(["k"], 1)

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from netorch.errors import FutureRevision, StoreUnavailable
-from netorch.store import sqlite as sqlite_module
 from netorch.store.base import Compare, Put
-from netorch.store.sqlite import SqliteStore
+from netorch.store.sqlite import store as sqlite_module
+from netorch.store.sqlite.store import SqliteStore
 from tests.unit.store.processes import in_user_namespace, run, user_namespaces_work
 
 needs_user_namespaces = pytest.mark.skipif(not user_namespaces_work(), reason="this user may not make user namespaces")
@@ -152,7 +152,7 @@ OPEN_AND_FILL = """
     from pathlib import Path
     from netorch.errors import StoreUnavailable
     from netorch.store.base import Put
-    from netorch.store.sqlite import SqliteStore
+    from netorch.store.sqlite.store import SqliteStore
 
     path = Path(sys.argv[1])
     ballast = path.with_name("ballast")

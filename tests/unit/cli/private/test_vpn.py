@@ -13,7 +13,7 @@ from netorch.model.status import TunnelStatus, VpnStatus
 from netorch.records import keys
 from netorch.records.codec import encode
 from netorch.store.base import Put
-from netorch.store.sqlite import SqliteStore
+from netorch.store.sqlite.store import SqliteStore
 from tests.unit.cli.conftest import Run
 from tests.unit.sealing import publish_keys
 from tests.unit.spec.vpn_config.test_imported import TEXT

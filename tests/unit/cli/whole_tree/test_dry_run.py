@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from netorch.store.sqlite import SqliteStore
+from netorch.store.sqlite.store import SqliteStore
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.whole_tree.tree import ACTIONS, OTHERS, READERS, leaves
 

@@ -21,7 +21,7 @@ from netorch.records.kinds import of_vpc
 from netorch.records.names import vnis_of
 from netorch.records.part import read_part
 from netorch.store.base import Delete, Put, Range
-from netorch.store.sqlite import SqliteStore
+from netorch.store.sqlite.store import SqliteStore
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.whole_tree.tree import ACTIONS, READERS, leaves
 

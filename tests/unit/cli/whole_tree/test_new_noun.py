@@ -29,7 +29,7 @@ from netorch.records.caller import Caller
 from netorch.records.kind import Kind
 from netorch.records.read import read, read_all, read_vpc
 from netorch.store.base import Put, Store
-from netorch.store.sqlite import SqliteStore
+from netorch.store.sqlite.store import SqliteStore
 from tests.unit.cli.conftest import Run
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from netorch.records import keys
 from netorch.store.base import Put
-from netorch.store.sqlite import SqliteStore
+from netorch.store.sqlite.store import SqliteStore
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.whole_tree.test_names import NAMING
 from tests.unit.cli.whole_tree.tree import ACTIONS, READERS

@@ -18,7 +18,7 @@ from netorch.records.codec import encode
 from netorch.records.inventory import read_inventory
 from netorch.records.vpc import VpcRecords
 from netorch.store.base import Delete, Put
-from netorch.store.sqlite import SqliteStore
+from netorch.store.sqlite.store import SqliteStore
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.conftest import quick as quick
 from tests.unit.diagnose.conftest import HOSTS

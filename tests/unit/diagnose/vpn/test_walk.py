@@ -13,7 +13,7 @@ from netorch.model.ids import port_name
 from netorch.model.packet import Packet, echo
 from netorch.records.inventory import read_inventory
 from netorch.state.names import tunnel_name
-from netorch.store.sqlite import SqliteStore
+from netorch.store.sqlite.store import SqliteStore
 from netorch.trace.codes import Code
 from netorch.trace.host_model import HostModel
 from netorch.trace.walk import walk

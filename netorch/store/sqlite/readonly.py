@@ -13,8 +13,8 @@ from typing import Final, NoReturn
 from netorch.errors import StoreUnavailable
 from netorch.store.base import Compare, Delete, Put, TxnResult
 from netorch.store.leaseless import Leaseless
-from netorch.store.schema import check_exists
-from netorch.store.sqlite import SqliteStore, SqliteWatch
+from netorch.store.sqlite.schema import check_exists
+from netorch.store.sqlite.store import SqliteStore, SqliteWatch
 
 _TRIES: Final = 50
 _PAUSE_S: Final = 0.02

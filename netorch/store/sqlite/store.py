@@ -18,9 +18,6 @@ import msgspec
 
 from netorch.errors import Compacted, FutureRevision, StoreError, StoreUnavailable
 from netorch.store.base import Compare, Delete, Event, KeyValue, Put, Range, TxnResult
-from netorch.store.history import COLUMNS, forget_bite, mark_of, rows_of
-from netorch.store.index_lock import SQLITE_WAITS_S, await_index
-from netorch.store.rows import Row, checksum, event, key_value, revision_of
 from netorch.store.rules import (
     FIRST_REVISION,
     KEEP_REVISIONS,
@@ -33,8 +30,11 @@ from netorch.store.rules import (
     check_txn,
     new_mark,
 )
-from netorch.store.schema import check_not_emptied, open_database, translated
-from netorch.store.wakeup import LOCK_TIMEOUT_S, Wakeup
+from netorch.store.sqlite.history import COLUMNS, forget_bite, mark_of, rows_of
+from netorch.store.sqlite.index_lock import SQLITE_WAITS_S, await_index
+from netorch.store.sqlite.rows import Row, checksum, event, key_value, revision_of
+from netorch.store.sqlite.schema import check_not_emptied, open_database, translated
+from netorch.store.sqlite.wakeup import LOCK_TIMEOUT_S, Wakeup
 
 POLL_EVENTS: Final = 20_000  # about as many come from one poll: a long history is taken in bites
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")

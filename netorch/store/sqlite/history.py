@@ -6,8 +6,8 @@ import sqlite3
 from typing import Final
 
 from netorch.store.base import KEEP_MARK_EVERY
-from netorch.store.rows import Row
 from netorch.store.rules import prefix_end
+from netorch.store.sqlite.rows import Row
 
 COLUMNS: Final = "key, value, create_rev, mod_rev, lease, sum"
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Final
 
 from netorch.errors import StoreUnavailable
-from netorch.store.index_lock import SQLITE_WAITS_S, await_index
 from netorch.store.modes import FILE_MODE, PRIVATE_MODE, give_to_group, tighten
-from netorch.store.rows import checksum_of, text
 from netorch.store.rules import FIRST_REVISION, first_marks
-from netorch.store.wakeup import RevisionFile
+from netorch.store.sqlite.index_lock import SQLITE_WAITS_S, await_index
+from netorch.store.sqlite.rows import checksum_of, text
+from netorch.store.sqlite.wakeup import RevisionFile
 
 APPLICATION_ID: Final = 0x6E65746F  # "neto"; sqlite.org/pragma.html#pragma_application_id
 VERSION: Final = 2

@@ -1,0 +1,194 @@
+"""Calls to an etcd cluster: each goes to one member, and to the next one if that does not answer.
+
+gRPC could choose among members by itself. It does not notice a member that is stopped or cut off from the others, and takes no
+list of host names, so the choice is made here.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import grpc
+
+from netorch.errors import StoreUnavailable
+from netorch.store.etcd.address import Address
+from netorch.store.etcd.messages import KEEP_ALIVE, Message, Method
+
+LEAST_PATIENCE_S: Final = 2.0  # an election takes one to two seconds, and every member may have to be asked
+_TRY_S: Final = 3.0  # at most, for one member
+_PAUSE_S: Final = 0.05  # after every member was asked; doubles, up to 16 of them
+# A member that has lost the others refuses a call with this, instead of keeping it. etcd: api/v3rpc/rpctypes/metadatafields.go
+HAS_LEADER: Final = (("hasleader", "true"),)
+_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.enable_retries", 0),  # what a lost answer means is decided in commit.py
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.keepalive_time_ms", 6000),  # etcd closes connections that ask more often than every 5 s
+    ("grpc.keepalive_timeout_ms", 3000),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+# What may mean that the call was done all the same. Everything else is the cluster's answer.
+_UNANSWERED: Final = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.INTERNAL,
+    }
+)
+_FULL: Final = "database space exceeded"
+
+
+class Unanswered(Exception):
+    """A member did not answer, so nobody knows whether the call was done."""
+
+
+class Refused(Exception):
+    """The cluster answered that it does not do this; `code` is gRPC's, the text etcd's."""
+
+    def __init__(self, code: grpc.StatusCode, text: str) -> None:
+        self.code = code
+        super().__init__(text)
+
+
+class Client:
+    """Connections to the members of a cluster. Threads may share it. Not for use in a child after fork.
+
+    A call gives up after `patience_s`, but not before LEAST_PATIENCE_S.
+    """
+
+    def __init__(self, address: Address, patience_s: float) -> None:
+        self.address = address
+        self.patience_s = max(patience_s, LEAST_PATIENCE_S)
+        self._try_s = min(_TRY_S, self.patience_s / len(address.members))
+        self._lock = threading.Lock()
+        self._channels: list[grpc.Channel | None] = [None] * len(address.members)
+        self._at = random.randrange(len(address.members))  # so that each member has its share of all clients
+        self._closed = False
+
+    def call(self, method: Method, request: Message) -> Message:
+        """Return the answer to a call that may be made twice.
+
+        Raises:
+          Refused: the cluster does not do it.
+          StoreUnavailable: no member answered in time.
+        """
+        give_up, pause = time.monotonic() + self.patience_s, _PAUSE_S
+        while True:
+            for _ in self.address.members:
+                try:
+                    return self.once(method, request)
+                except Unanswered as error:
+                    last = error
+                if time.monotonic() >= give_up:
+                    break
+            if time.monotonic() + pause >= give_up:
+                raise self.unavailable(last) from last
+            time.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(pause * 2, 16 * _PAUSE_S)
+
+    def once(self, method: Method, request: Message) -> Message:
+        """Return the answer to a call that is made once.
+
+        Raises:
+          Unanswered: it may be done or not.
+          Refused, StoreUnavailable: it is not done, and will not be.
+        """
+        at, channel = self.channel()
+        path, response = method
+        try:
+            if method is KEEP_ALIVE:  # a stream, of which one answer is enough
+                stream = channel.stream_stream(path, type(request).SerializeToString, response.FromString)
+                return next(stream(iter([request]), timeout=self._try_s, metadata=HAS_LEADER))
+            unary = channel.unary_unary(path, type(request).SerializeToString, response.FromString)
+            return unary(request, timeout=self._try_s, metadata=HAS_LEADER)
+        except grpc.RpcError as error:
+            raise self.understood(at, error) from error
+        except (StopIteration, ValueError) as error:  # the stream ended, or another thread closed the channel
+            self.leave(at)
+            raise Unanswered(f"{self.address.members[at]} closed the connection") from error
+
+    def channel(self) -> tuple[int, grpc.Channel]:
+        """Return the member that is asked now, and the connection to it.
+
+        Raises:
+          StoreUnavailable: the store is closed, or its files cannot be read.
+        """
+        with self._lock:
+            if self._closed:
+                raise StoreUnavailable(f"store: {self.address.text()}: the store is closed; connect again")
+            at = self._at
+            channel = self._channels[at]
+            if channel is None:
+                channel = self._channels[at] = self._connect(self.address.members[at])
+            return at, channel
+
+    def leave(self, at: int, *, reconnect: bool = False) -> None:
+        """Ask the next member from now on, if `at` is the one that is asked.
+
+        `reconnect` makes a new connection to it when its turn comes: files of certificates may have changed.
+        """
+        with self._lock:
+            if self._at == at:
+                self._at = (at + 1) % len(self._channels)
+            channel = self._channels[at]
+            if reconnect and channel is not None and not self._closed:
+                self._channels[at] = None
+                channel.close()
+
+    def understood(self, at: int, error: grpc.RpcError) -> Unanswered | Refused | StoreUnavailable:
+        """Return what an error of the member `at` means, and ask the next one if it did not answer."""
+        code, text = error.code(), str(error.details() or error.code().name)
+        if code in _UNANSWERED or (code is grpc.StatusCode.RESOURCE_EXHAUSTED and _FULL not in text):
+            self.leave(at, reconnect=code is grpc.StatusCode.UNAVAILABLE and "etcdserver" not in text)
+            return Unanswered(f"{self.address.members[at]}: {text}")
+        if code in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED) or _FULL in text:
+            return StoreUnavailable(f"store: {self.address.text()}: {text}; {_advice(text)}")
+        return Refused(code, text)
+
+    def unavailable(self, error: Exception) -> StoreUnavailable:
+        """Return that no member answers, with what the last one said."""
+        return StoreUnavailable(
+            f"store: {self.address.text()}: no member of the cluster answers ({error}); "
+            "see whether a majority of them runs and can be reached"
+        )
+
+    def close(self) -> None:
+        """Give the connections back; calls that are under way fail."""
+        with self._lock:
+            self._closed = True
+            for channel in self._channels:
+                if channel is not None:
+                    channel.close()
+
+    def _connect(self, member: str) -> grpc.Channel:
+        if self.address.ca is None:
+            return grpc.insecure_channel(member, _OPTIONS)
+        content: Callable[[Any], bytes | None] = lambda path: path.read_bytes() if path is not None else None  # noqa: E731
+        try:
+            credentials = grpc.ssl_channel_credentials(
+                root_certificates=content(self.address.ca),
+                private_key=content(self.address.key),
+                certificate_chain=content(self.address.cert),
+            )
+        except OSError as error:
+            raise StoreUnavailable(
+                f"store: {error.filename}: {error.strerror}; give a PEM file that this user may read"
+            ) from error
+        return grpc.secure_channel(member, credentials, _OPTIONS)
+
+
+def _advice(text: str) -> str:
+    if _FULL in text:
+        return "compact and defragment the cluster, disarm the alarm, and raise --quota-backend-bytes"
+    return "let the certificate's user read and write the store's keys"
