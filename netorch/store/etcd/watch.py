@@ -17,7 +17,7 @@ from typing import Final
 from netorch.errors import Compacted, FutureRevision, StoreError, StoreUnavailable
 from netorch.store.base import Event
 from netorch.store.etcd.client import Client, Refused, Unanswered
-from netorch.store.etcd.frontier import Frontier
+from netorch.store.etcd.frontier import EVERY_WATCH, Frontier
 from netorch.store.etcd.keyspace import Keyspace
 from netorch.store.etcd.stream import Stream
 from netorch.store.rules import check_mark
@@ -25,6 +25,7 @@ from netorch.store.rules import check_mark
 WAITING_EVENTS: Final = 20_000  # about so many wait for their reader at most; the rest waits in the cluster
 _TICK_S: Final = 0.5
 _ASK_EVERY_S: Final = 10.0  # for progress, so that a watch of what seldom changes can be resumed after compaction
+_ASK_AGAIN_S: Final = 0.5
 _ANSWER_S: Final = 5.0  # a member that has not told its progress for so long is left
 _PAUSE_S: Final = 0.05
 
@@ -169,19 +170,23 @@ class EtcdWatch:
             if self._stopped:
                 stream.close()
         frontier = Frontier(self._keys, len(self._ranges), self._followed)
-        asked_at, next_ask = 0.0, time.monotonic() + _ASK_EVERY_S
+        asked_at, ask_at = 0.0, 0.0  # asked since when, 0: not; when to ask
+        heard_at = time.monotonic()
         try:
             while not self._stopped:
                 for answer in stream.answers(_TICK_S):
-                    asked_at, self._heard = 0.0, True
+                    heard_at, self._heard = time.monotonic(), True
+                    if answer.watch_id == EVERY_WATCH:
+                        asked_at, ask_at = 0.0, heard_at + _ASK_EVERY_S
                     frontier.add(answer)
-                now = time.monotonic()
                 if frontier.whole() > self._followed:
                     self._deliver(*frontier.take())
-                if stream.can_ask and not asked_at and (frontier.waits() or now >= next_ask):
-                    stream.ask_progress()
-                    asked_at, next_ask = now, now + _ASK_EVERY_S
-                if asked_at and now - asked_at > _ANSWER_S:
+                    heard_at = time.monotonic()
+                now = time.monotonic()
+                if stream.can_ask and (now >= ask_at or (not asked_at and frontier.waits())):
+                    stream.ask_progress()  # a member that has not caught up says nothing, so it is asked again
+                    asked_at, ask_at = asked_at or now, now + _ASK_AGAIN_S
+                if asked_at and now - max(asked_at, heard_at) > _ANSWER_S:
                     raise Unanswered("a member is silent")
         finally:
             stream.close()
