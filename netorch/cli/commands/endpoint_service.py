@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 COLUMNS = Columns(
     ("name", "vpc", "id", "ports", "targets", "principals", "acceptance_required"),
-    ("subnets", "connections", "private_dns_name", "pair", "edges", "tags"),
+    ("subnets", "connections", "private_dns_name", "proxy_protocol", "pair", "edges", "tags"),
 )
 CONNECTION_COLUMNS = Columns(
     ("id", "endpoint", "owner", "service_name", "state", "address"), ("vpc", "service", "eni", "created", "tags")
@@ -79,6 +79,7 @@ add_common(command, NOUN, "Delete services without connections.\n\nThose that we
 
 _port_help = "PROTOCOL/PORT, or PROTOCOL/PORT:PORT-OF-TARGETS, e.g. tcp/443:8443; repeatable."
 _target_help = "An instance or interface behind it; repeatable. Each connection gets one of them."
+_proxy_protocol_help = "Whether targets are told who a TCP connection is of, and by which endpoint: PROXY protocol, version 2."
 _principal_help = "An owner who may use it, or '*' for everybody; repeatable."
 
 
@@ -98,6 +99,7 @@ _principal_help = "An owner who may use it, or '*' for everybody; repeatable."
 @click.option("--principal", "principals", multiple=True, help=_principal_help)
 @click.option("--acceptance-required/--no-acceptance-required", default=True, help="Whether somebody accepts each connection.")
 @click.option("--private-dns-name", default="", help="A name that consumers may let lead to their endpoints.")
+@click.option("--proxy-protocol/--no-proxy-protocol", default=False, help=_proxy_protocol_help)
 @tag_option
 @output_option
 @action
@@ -111,6 +113,7 @@ def create(
     principals: tuple[str, ...],
     acceptance_required: bool,
     private_dns_name: str,
+    proxy_protocol: bool,
     tags: dict[str, str],
     output: str,
 ) -> None:
@@ -131,6 +134,7 @@ def create(
         acceptance_required=acceptance_required,
         principals=principals,
         private_dns_name=private_dns_name,
+        proxy_protocol=proxy_protocol,
         tags=tags,
     )
     NOUN.show(session, made.id, output)
@@ -154,6 +158,7 @@ def _target_ids(session: Session, targets: tuple[str, ...]) -> list[str]:
     shell_complete=complete("i"),
 )
 @click.option("--acceptance-required/--no-acceptance-required", default=None, help="Whether somebody accepts each connection.")
+@click.option("--proxy-protocol/--no-proxy-protocol", default=None, help=_proxy_protocol_help)
 @click.option("--add-principal", "more", multiple=True, help=_principal_help)
 @click.option("--remove-principal", "less", multiple=True, help="One who may ask for no more connections; repeatable.")
 @output_option
@@ -164,11 +169,15 @@ def modify(
     ports: tuple[ServicePort, ...],
     targets: tuple[str, ...],
     acceptance_required: bool | None,
+    proxy_protocol: bool | None,
     more: tuple[str, ...],
     less: tuple[str, ...],
     output: str,
 ) -> None:
-    """Change a service. Connections that there are stay."""
+    """Change a service.
+
+    Connections that there are stay, but for a change of --proxy-protocol: TCP connections begin again.
+    """
     from netorch.control.actions.endpoints.offered import modify_endpoint_service
 
     changed = modify_endpoint_service(
@@ -176,6 +185,7 @@ def modify(
         session.caller,
         session.id_of("vpce-svc", resource),
         acceptance_required=acceptance_required,
+        proxy_protocol=proxy_protocol,
         add_principals=more,
         remove_principals=less,
         targets=_target_ids(session, targets) if targets else None,

@@ -47,6 +47,7 @@ class EndpointService(Record, frozen=True, kw_only=True, omit_defaults=True):
     acceptance_required: bool = True
     principals: tuple[str, ...] = ()  # owners that may ask for connections beside the provider, sorted; or EVERYBODY
     private_dns_name: str = ""
+    proxy_protocol: bool = False  # whether targets are told of each TCP connection who its consumer is: PROXY protocol, version 2
     tags: Tags = {}
 
     def admits(self, owner: str) -> bool:

@@ -63,6 +63,7 @@ def create_endpoint_service(
     acceptance_required: bool = True,
     principals: Iterable[str] = (),
     private_dns_name: str = "",
+    proxy_protocol: bool = False,
     tags: Tags | None = None,
 ) -> EndpointService:
     """Return a new service of a VPC: `ports` of `targets`, ids of instances or interfaces.
@@ -88,6 +89,7 @@ def create_endpoint_service(
             acceptance_required=acceptance_required,
             principals=_principals(where, principals),
             private_dns_name=_dns_name(where, private_dns_name),
+            proxy_protocol=proxy_protocol,
             tags=checks.tags(where, tags),
         )
         if not wanted.subnets:
@@ -159,8 +161,11 @@ def modify_endpoint_service(
     remove_principals: Iterable[str] = (),
     targets: Sequence[str] | None = None,
     ports: Sequence[ServicePort] | None = None,
+    proxy_protocol: bool | None = None,
 ) -> EndpointService:
     """Return a service with other terms; None leaves what it has. Connections that there are stay, as in EC2.
+
+    Another `proxy_protocol` ends the TCP connections that run through the endpoints.
 
     Raises:
       ApiError: InvalidVpcEndpointServiceId.NotFound, as `create_endpoint_service`.
@@ -176,6 +181,7 @@ def modify_endpoint_service(
             principals=_principals(where, principals),
             targets=before.targets if targets is None else _targets(store, caller, where, vpc.record, targets),
             ports=before.ports if ports is None else _ports(where, ports),
+            proxy_protocol=before.proxy_protocol if proxy_protocol is None else proxy_protocol,
         )
         writes = Writes()
         modify_writes(writes, stored, changed)
