@@ -20,7 +20,7 @@ HANDLERS: Final[Mapping[str, Sequence[str]]] = {
         "netorch.services.dhcp.handler:Dhcp",
         "netorch.services.metadata.handler:Metadata",
     ),
-    OUTSIDE: ("netorch.services.proxy.handler:Proxy",),
+    OUTSIDE: ("netorch.services.proxy.handler:Proxy", "netorch.services.relay.handler:Relay"),
 }
 
 

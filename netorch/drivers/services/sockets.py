@@ -66,6 +66,10 @@ def _tcp(wanted: ServiceSocket, _netns: int) -> socket.socket:
     return sock
 
 
+def _stream(_wanted: ServiceSocket, _netns: int) -> socket.socket:
+    return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+
+
 def _logged(wanted: ServiceSocket, netns_fd: int) -> socket.socket:
     return listening(netns_fd, wanted.port, LOGGED_BYTES, together=1)
 
@@ -77,6 +81,7 @@ def _frames(_wanted: ServiceSocket, _netns: int) -> socket.socket:
 _OPEN: Final[Mapping[SocketType, Callable[[ServiceSocket, int], socket.socket]]] = {
     SocketType.UDP: _udp,
     SocketType.TCP: _tcp,
+    SocketType.STREAM: _stream,
     SocketType.LOGGED: _logged,
     SocketType.FRAMES: _frames,
 }

@@ -12,12 +12,12 @@ import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from netorch.services import proxy_protocol
 from netorch.services.proxy import limits
 from netorch.services.proxy.crowd import Client, reset
 from netorch.services.proxy.journal.line import Line, seconds_since, time_of
 from netorch.services.proxy.journal.log import AccessLog
 from netorch.services.proxy.policies import Policies
-from netorch.services.proxy.tls import proxy_protocol
 from netorch.services.proxy.tls.hello import NoHello, server_name
 from netorch.state.daemons.services.proxy import ProxyEndpoint
 

@@ -22,6 +22,7 @@ class SocketType(Enum):
 
     UDP = "udp"
     TCP = "tcp"  # listens
+    STREAM = "stream"  # TCP, neither bound nor connected
     LOGGED = "logged"  # packets that nftables logs to the group of that number, of all devices
     FRAMES = "frames"  # nothing comes by it; it sends Ethernet frames by any device
 

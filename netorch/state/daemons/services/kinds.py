@@ -10,6 +10,7 @@ from netorch.state.daemons.services.dhcp import DhcpEar, DhcpLease
 from netorch.state.daemons.services.metadata import InstanceMetadata, MetadataListener
 from netorch.state.daemons.services.names import NameListener, NameRecord, NameView, NameZone
 from netorch.state.daemons.services.proxy import ProxyBucket, ProxyEndpoint, ProxyListener
+from netorch.state.daemons.services.relay import RelayListener, RelayTargets
 
 _ALL: Final[tuple[type[ServiceObject], ...]] = (
     NameListener,
@@ -23,5 +24,7 @@ _ALL: Final[tuple[type[ServiceObject], ...]] = (
     ProxyListener,
     ProxyEndpoint,
     ProxyBucket,
+    RelayListener,
+    RelayTargets,
 )
 KINDS: Final[Mapping[str, type[ServiceObject]]] = {cls.kind: cls for cls in _ALL}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netorch.services.proxy.tls.proxy_protocol import header
+from netorch.services.proxy_protocol import header
 
 
 def test_the_header_names_both_ends_and_the_endpoint() -> None:

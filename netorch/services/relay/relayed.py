@@ -1,0 +1,154 @@
+"""A connection that is relayed: what comes by one end goes to the other one, which is no faster than whoever reads there.
+
+Whatever is read is written at once. What the other end does not take is kept, and nothing more is read until it has gone. So an
+idle connection holds no memory here but its sockets, and a slow reader slows down who writes, by TCP's own window.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from netorch.services.relay import limits
+
+_RESET: Final = struct.pack("ii", 1, 0)  # struct linger: close(2) resets the connection, and the kernel keeps nothing of it
+
+
+class Keeper(Protocol):
+    """Who keeps account of connections."""
+
+    def moved(self, connection: Relayed) -> float:
+        """Note that something has moved in one; return when, in seconds."""
+        ...
+
+    def ended(self, connection: Relayed) -> None:
+        """Note the end of one."""
+        ...
+
+
+class _Way:
+    """One direction."""
+
+    def __init__(self, source: socket.socket, sink: socket.socket, first: bytes, owner: Relayed) -> None:
+        self._source = source
+        self._sink = sink
+        self._left = memoryview(first)  # what the sink has not taken yet
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        self._waits = False  # for the sink
+        self._ends = False  # whether nothing more comes
+        self.ended = False  # and the sink knows
+
+    def begin(self) -> None:
+        """Move what there is from now on."""
+        self._loop.add_reader(self._source, self._read)
+        self._write()
+
+    def _read(self) -> None:
+        for _ in range(limits.CHUNKS):
+            try:
+                data = self._source.recv(limits.CHUNK)
+            except BlockingIOError:
+                return
+            except OSError:
+                self._owner.cut()
+                return
+            self._owner.touch()
+            self._ends, self._left = not data, memoryview(data)
+            self._write()
+            if self._ends or self._left:
+                return
+
+    def _write(self) -> None:
+        """Write what is left. Then read on, or wait for the sink to take more."""
+        try:
+            while self._left:
+                self._left = self._left[self._sink.send(self._left) :]
+        except BlockingIOError:
+            if not self._waits:
+                self._waits = True
+                self._loop.remove_reader(self._source)
+                self._loop.add_writer(self._sink, self._write_on)
+            return
+        except OSError:
+            self._owner.cut()
+            return
+        if self._waits:
+            self._waits = False
+            self._loop.remove_writer(self._sink)
+            self._loop.add_reader(self._source, self._read)
+        if self._ends:
+            self._loop.remove_reader(self._source)
+            self._end()
+
+    def _write_on(self) -> None:
+        self._owner.touch()
+        self._write()
+
+    def _end(self) -> None:
+        try:
+            self._sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._owner.cut()
+            return
+        self.ended = True
+        self._owner.half_ended()
+
+
+class Relayed:
+    """A consumer's connection, and from `lead` on one with a target. Its sockets are its own to close."""
+
+    def __init__(self, vni: int, client: socket.socket, now: float, keeper: Keeper) -> None:
+        """Take the consumer's VPC and socket, the time in seconds, and who is told what becomes of it."""
+        self.vni = vni
+        self.client = client
+        self.moved = now
+        self._keeper = keeper
+        self._is_over = False
+        self._target: socket.socket | None = None
+        self._ways: tuple[_Way, ...] = ()
+
+    def lead(self, target: socket.socket, first: bytes) -> None:
+        """Lead to a target, which gets some bytes first."""
+        if self._is_over:
+            reset(target)
+            return
+        self._target = target
+        self._ways = (_Way(self.client, target, first, self), _Way(target, self.client, b"", self))
+        for way in self._ways:
+            if not self._is_over:
+                way.begin()
+
+    def touch(self) -> None:
+        """Note that something has moved."""
+        self.moved = self._keeper.moved(self)
+
+    def half_ended(self) -> None:
+        """Close both ends once both directions have ended."""
+        if all(way.ended for way in self._ways):
+            self._close(lambda sock: sock.close())
+
+    def cut(self) -> None:
+        """Reset both ends: neither takes half for the whole."""
+        self._close(reset)
+
+    def _close(self, how: Callable[[socket.socket], None]) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        loop = asyncio.get_running_loop()
+        for sock in (self.client, self._target):
+            if sock is not None:
+                loop.remove_reader(sock)
+                loop.remove_writer(sock)
+                how(sock)
+        self._keeper.ended(self)
+
+
+def reset(sock: socket.socket) -> None:
+    """Close a socket at once: its other end sees a reset."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    sock.close()
