@@ -35,6 +35,7 @@ from netorch.agent.tasks.probes import Probes
 from netorch.agent.tasks.public_use import PublicUses
 from netorch.agent.tasks.readiness import Readiness
 from netorch.agent.tasks.status import Status
+from netorch.agent.tasks.target_checks import TargetChecks
 from netorch.compiler.base import Compiler
 from netorch.drivers.base import Kernel, Underlay
 from netorch.errors import KernelError
@@ -85,6 +86,7 @@ class Agent:
             host_name, kernel, self.reconciler, self.publisher, allowances, self.records.seats, self.readiness, self._trouble
         )
         self.private_gateways = PrivateGateways(self.records, self.reconciler, kernel, self.publisher, clock)
+        self.target_checks = TargetChecks(self.records, self.reconciler, kernel, self.publisher)
         self.tasks: list[Task] = [
             self.connections,
             *allowances,
@@ -97,6 +99,7 @@ class Agent:
             NatUses(host_name, kernel, self.publisher),
             PublicUses(self.records, self.reconciler, kernel, self.publisher),
             self.private_gateways,
+            self.target_checks,
             self.status,  # last, so that it says what the others have done
         ]
         self._clock, self._snapshot = clock, snapshot
@@ -114,6 +117,7 @@ class Agent:
         self._follow(now)
         self.probes.recall()
         self.private_gateways.recall()
+        self.target_checks.recall()
         self.records.dirty.host |= self.follower.in_sync  # so that a host that the store does not know is reported at once
         self.turn()
 

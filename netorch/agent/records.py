@@ -42,6 +42,7 @@ from netorch.records import keys
 from netorch.records.codec import decode_value
 from netorch.records.flows import HandedOver
 from netorch.records.mirror import Mirror, RecordChange, WatchedVpc
+from netorch.state.daemons.services.relay import Target
 
 _NAMED: Final = 3  # in a sentence
 
@@ -73,6 +74,7 @@ class Records(Mirror):
         self.services = Services()
         self.statuses: dict[str, EniStatus] = {}  # key below hoststat/ -> status
         self.handed_over: dict[str, HandedOver] = {}  # interface on its way to this host -> its connections where it was
+        self.ailing: dict[str, frozenset[Target]] = {}  # connection with an endpoint service -> targets that do not answer it
         self.logged: set[int] = set()  # VPCs with flow logs
         self.dirty = Dirty()
         self._carried: set[int] = set()

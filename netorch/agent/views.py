@@ -240,7 +240,7 @@ class Views:
         for found in _by_id(records, EndpointConnection):
             provider = self._records.vpcs.get(found.provider)
             if found.id in seated and provider is not None:
-                yield from backend(provider, found)
+                yield from backend(provider, found, self._records.ailing.get(found.id, frozenset()))
 
     def egress_only(self, vni: int, phases: Phases) -> Iterable[EgressOnly]:
         """Yield the egress-only internet gateway of a VPC, if it has a seat here. Raises MissingRecord."""

@@ -16,10 +16,12 @@ from netorch.compiler.base import Gateway, HostView, LocalTable, VpcPart, VpcVie
 from netorch.compiler.nat import ways_to
 from netorch.model.endpoints.endpoint_service import ServicePort
 from netorch.model.ids import port_name
-from netorch.model.security import NetworkAcl
+from netorch.model.security import TCP, NetworkAcl
 from netorch.model.vpc import Subnet, Vpc
 from netorch.state.base import KernelObject
+from netorch.state.daemons.services.relay import Target
 
+AILING: Final = "ailing"  # the set of targets that do not answer a connection; by it an agent that starts knows them
 FRONT: Final = "eth0"  # the end of the consumer's cable in the namespace
 BACK: Final = "eth1"  # that of the provider's
 
@@ -33,8 +35,13 @@ class EndpointEnd(msgspec.Struct, frozen=True, kw_only=True):
     eni: str  # that the port has its name from
     mac: str  # of the end in the namespace
     addresses: tuple[str, ...]
-    subnet: Subnet
+    subnets: tuple[Subnet, ...]  # of the addresses, in the same order
     groups: tuple[str, ...] = ()  # of an endpoint
+
+    @property
+    def subnet(self) -> Subnet:
+        """Return the first one, by whose route table its packets go."""
+        return self.subnets[0]
 
     @property
     def port(self) -> str:
@@ -46,6 +53,7 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     """What is behind an endpoint: what its edges need to know of the provider's VPC."""
 
     connection: str
+    endpoint: str  # vpce-...
     port: str  # the name of the end of the provider's cable in the overlay
     mac: str  # of the end in the namespace
     address: str  # in whose name packets come
@@ -53,6 +61,18 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     acl: NetworkAcl
     ports: tuple[ServicePort, ...]
     targets: tuple[str, ...]  # addresses
+    ailing: frozenset[Target] = frozenset()  # those that do not answer this connection
+    proxy_protocol: bool = False
+
+    def relays(self, port: ServicePort) -> bool:
+        """Return whether connections with a port are relayed, and so not translated."""
+        return self.proxy_protocol and port.protocol == TCP
+
+    def healthy(self, port: ServicePort) -> tuple[Target, ...]:
+        """Return the targets that new connections with a port go to: those that answer, or all if none does, as in EC2."""
+        every = tuple((address, port.target_port) for address in self.targets)
+        well = tuple(target for target in every if port.protocol != TCP or target not in self.ailing)
+        return well or every
 
 
 def _ways(view: VpcView) -> Iterator[KernelObject]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from enum import Enum
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -196,6 +196,36 @@ class ConnectionTracker(SharedTable, Protocol):
         ...
 
 
+class Knock(NamedTuple):
+    """A question whether a target answers: in a namespace, from an address there, by a device."""
+
+    netns: str  # label
+    source: str
+    ifname: str
+    address: str
+    port: int  # of TCP
+
+
+class Knocks(Protocol):
+    """Attempts to connect to targets, each of which is given up once it is answered."""
+
+    def begin(self, knocks: Iterable[Knock]) -> None:
+        """Knock once at each; those that have not answered so far do not count any more."""
+        ...
+
+    def answered(self) -> set[Knock]:
+        """Return who has answered since the last call; never blocks."""
+        ...
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when somebody has answered, or has refused."""
+        ...
+
+    def close(self) -> None:
+        """Let go of all."""
+        ...
+
+
 class Echoes(Protocol):
     """ICMP echoes to other hosts, from an address of this one."""
 
@@ -250,6 +280,10 @@ class Kernel(Protocol):
 
     def echoes(self, source: str) -> Echoes:
         """Return a socket for echoes in the underlay namespace. Raises KernelError, e.g. when no device has the address."""
+        ...
+
+    def knocks(self) -> Knocks:
+        """Return what knocks at targets from gateways' namespaces."""
         ...
 
     def fileno(self) -> int:

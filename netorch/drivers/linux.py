@@ -20,6 +20,7 @@ from netorch.drivers.namespaces import Namespaces
 from netorch.drivers.nft.overlay import OverlayNft
 from netorch.drivers.nft.tables import Nft
 from netorch.drivers.probe.echoes import RawEchoes
+from netorch.drivers.probe.knocks import TcpKnocks
 from netorch.drivers.rtnl.driver import Rtnl
 from netorch.drivers.rtnl.underlay import UnderlayDevice
 from netorch.drivers.services.driver import Services, services_directory
@@ -81,6 +82,10 @@ class LinuxKernel(Composition):
     def echoes(self, source: str) -> RawEchoes:
         """Return a socket for echoes in the underlay namespace. Raises KernelError."""
         return RawEchoes(self._spaces.fds[UNDERLAY], source)
+
+    def knocks(self) -> TcpKnocks:
+        """Return what knocks at targets from gateways' namespaces."""
+        return TcpKnocks(self._spaces.fds)
 
     def counters(self) -> dict[str, int]:
         """Return the packets counted by our named nft counters, and those that the kernel had no room for."""

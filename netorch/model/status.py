@@ -55,6 +55,14 @@ class NatUse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     dropped: dict[str, int] = {}  # packets by reason
 
 
+class ConnectionUse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an edge says of a connection with a service. Stored at `hoststat/<host>/<vpce-con id>` while it is in use there."""
+
+    active: int = 0  # connections that the kernel tracks for it; what is relayed counts twice
+    ailing: tuple[str, ...] = ()  # ADDRESS:PORT of targets that do not answer it, sorted
+    dropped: dict[str, int] = {}  # packets by reason
+
+
 class PublicUse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What an edge has translated for an elastic IP. Stored at `hoststat/<host>/eip-<address>`. Bytes are those of IP."""
 

@@ -206,6 +206,11 @@ def nat_use(host: str, nat_id: str) -> str:
     return f"hoststat/{host}/{nat_id}"
 
 
+def connection_use(host: str, connection_id: str) -> str:
+    """Return the key of what an edge says of a connection with an endpoint service."""
+    return f"hoststat/{host}/{connection_id}"
+
+
 def handover_prefix(host: str) -> str:
     """Return the prefix of what an edge says to the other one of its pair when gateways move: that one follows it."""
     return f"hoststat/{host}/handover/"

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 import pytest
 
-from edges.interface_endpoint import InterfaceEndpoints
+from edges.interface_endpoint.parts import InterfaceEndpoints
 from netorch.compiler.base import Gateway, HostView, LocalTable, VpcView
 from netorch.compiler.interface_endpoint import BACK, FRONT, Backend, EndpointEnd
 from netorch.compiler.overlay import OverlayCompiler
@@ -56,10 +56,20 @@ def subnet(vni: int) -> Subnet:
     return Subnet(id=make_id("subnet", vni, 1), vni=vni, name="link", cidr="10.0.9.0/24")
 
 
+def beside(vni: int) -> Subnet:
+    """Return the endpoint's other subnet, with an ACL of its own."""
+    return Subnet(id=make_id("subnet", vni, 2), vni=vni, name="beside", cidr="10.0.10.0/24", acl=make_id("acl", vni, 2))
+
+
 def acl(vni: int) -> NetworkAcl:
     """Return the default ACL: the provider's lets little in."""
     ingress = OPEN if vni == CONSUMER else NARROW
     return NetworkAcl(id=make_id("acl", vni, 1), vni=vni, name="default", ingress=ingress, egress=OPEN)
+
+
+def narrow(vni: int) -> NetworkAcl:
+    """Return the ACL of the endpoint's other subnet."""
+    return NetworkAcl(id=make_id("acl", vni, 2), vni=vni, name="narrow", ingress=NARROW, egress=NARROW)
 
 
 def end(vni: int) -> EndpointEnd:
@@ -72,17 +82,18 @@ def end(vni: int) -> EndpointEnd:
         eni=make_id("eni", vni, 0xC0D0E0F01),
         mac=f"02:00:00:00:00:{vni & 255:02x}",
         addresses=("10.0.9.4", "10.0.10.4") if vni == CONSUMER else ("10.0.9.4",),
-        subnet=subnet(vni),
+        subnets=(subnet(vni), beside(vni)) if vni == CONSUMER else (subnet(vni),),
         groups=(GROUP,) if vni == CONSUMER else (),
     )
 
 
-def backend() -> Backend:
-    """Return two targets, one of which has the address of an instance of the consumer's."""
+def backend(*, relays: bool) -> Backend:
+    """Return two targets, one of which has the address of an instance of the consumer's; the other one does not answer."""
     found = end(PROVIDER)
     ports = (ServicePort(protocol=TCP, port=443, target_port=8443), ServicePort(protocol=UDP, port=53, target_port=53))
     return Backend(
         connection=CONNECTION,
+        endpoint=make_id("vpce", CONSUMER, 0xA0B0C0D0E),
         port=port_name(found.eni),
         mac=found.mac,
         address=found.addresses[0],
@@ -90,6 +101,8 @@ def backend() -> Backend:
         acl=acl(PROVIDER),
         ports=ports,
         targets=("10.0.1.5", "10.0.1.6"),
+        ailing=frozenset({("10.0.1.6", 8443)}) if relays else frozenset(),
+        proxy_protocol=relays,
     )
 
 
@@ -106,8 +119,8 @@ def view(name: str, vni: int) -> VpcView:
         tables=(LocalTable(id="", number=0), LocalTable(id=make_id("rtb", vni, 1), number=255, is_main=True)),
         groups=groups if vni == CONSUMER else (),
         identities=[(CLIENTS,)] if vni == CONSUMER else (),
-        acls=[acl(vni)],
-        endpoints=[end(vni), *([backend()] if vni == CONSUMER and name != "hv1" else [])],
+        acls=[acl(vni), *([narrow(vni)] if vni == CONSUMER else [])],
+        endpoints=[end(vni), *([backend(relays=name == "e2")] if vni == CONSUMER and name != "hv1" else [])],
     )
 
 
@@ -126,7 +139,7 @@ def story() -> Iterator[str]:
             objects = compile_slice(compilers, view(name, vni), mappings(vni))
             shown = {key: obj for key, obj in objects.items() if not isinstance(obj, Sysctl)}
             yield f"=== {name}: VPC {vni} ===\n{explain_state(shown)}"
-            if (name, vni) == ("e1", CONSUMER):
+            if name in ("e1", "e2") and vni == CONSUMER:
                 tables = (obj for obj in objects.values() if isinstance(obj, NftTable) and obj.netns == CONNECTION)
                 yield from (f"=== {name}: table of {CONNECTION} ===\n{table.body}\n" for table in tables)
 
@@ -141,7 +154,7 @@ def test_what_hosts_hold_is_as_written() -> None:
 @pytest.mark.parametrize("missing", ["backend", "targets"])
 def test_without_a_service_nothing_begins(missing: str) -> None:
     found = view("e1", CONSUMER)
-    backends = () if missing == "backend" else (msgspec.structs.replace(backend(), targets=()),)
+    backends = () if missing == "backend" else (msgspec.structs.replace(backend(relays=missing == "targets"), targets=()),)
     found = msgspec.structs.replace(found, inputs={**found.inputs, Backend: backends})
     objects = compile_slice((InterfaceEndpoints(),), found, [])
     bodies = [obj.body for obj in objects.values() if isinstance(obj, NftTable)]

@@ -15,6 +15,7 @@ from netorch.model.outside.gateway import NatGateway
 from netorch.model.security import NetworkAcl
 from netorch.model.vpc import Subnet
 from netorch.records.vpc import MissingRecord, VpcRecords
+from netorch.state.daemons.services.relay import Target
 
 T = TypeVar("T")
 # On which of a provider's records what is behind its consumers' endpoints depends.
@@ -42,7 +43,7 @@ def endpoint_ends(records: VpcRecords, connection: EndpointConnection, carried: 
         eni=enis[0].id,
         mac=enis[0].mac,
         addresses=tuple(eni.address for eni in enis),
-        subnet=needed(records, Subnet, enis[0].subnet),
+        subnets=tuple(needed(records, Subnet, eni.subnet) for eni in enis),
         groups=enis[0].groups,
     )
 
@@ -70,7 +71,7 @@ def consumers_of(provider: VpcRecords, changed: type | None) -> Iterator[int]:
             yield connection.consumer
 
 
-def backend(provider: VpcRecords, connection: EndpointConnection) -> Iterator[Backend]:
+def backend(provider: VpcRecords, connection: EndpointConnection, ailing: frozenset[Target]) -> Iterator[Backend]:
     """Yield what is behind a connection, as far as the provider's records are here: a target that is gone gets nothing."""
     service, eni = provider.one(EndpointService, connection.service), provider.one(NetworkInterface, connection.eni)
     subnet = provider.one(Subnet, eni.subnet) if eni is not None else None
@@ -80,6 +81,7 @@ def backend(provider: VpcRecords, connection: EndpointConnection) -> Iterator[Ba
     targets = (provider.one(NetworkInterface, target) for target in service.targets)
     yield Backend(
         connection=connection.id,
+        endpoint=connection.endpoint,
         port=port_name(eni.id),
         mac=eni.mac,
         address=eni.address,
@@ -87,6 +89,8 @@ def backend(provider: VpcRecords, connection: EndpointConnection) -> Iterator[Ba
         acl=acl,
         ports=service.ports,
         targets=tuple(target.address for target in targets if target is not None and target.instance),
+        ailing=ailing,
+        proxy_protocol=service.proxy_protocol,
     )
 
 

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 COLUMNS = Columns(
     ("name", "vpc", "id", "ports", "targets", "principals", "acceptance_required"),
-    ("subnets", "connections", "private_dns_name", "proxy_protocol", "pair", "edges", "tags"),
+    ("subnets", "connections", "private_dns_name", "proxy_protocol", "ailing_targets", "pair", "edges", "tags"),
 )
 CONNECTION_COLUMNS = Columns(
-    ("id", "endpoint", "owner", "service_name", "state", "address"), ("vpc", "service", "eni", "created", "tags")
+    ("id", "endpoint", "owner", "service_name", "state", "address"),
+    ("vpc", "service", "eni", "active", "dropped", "ailing_targets", "created", "tags"),
 )
 _NAMES = {number: word for word, number in PROTOCOLS.items()}
 
@@ -61,6 +62,7 @@ def row(info: ServiceInfo) -> dict[str, Any]:
         "connections": [connection.id for connection in info.connections],
         "pair": info.pair,
         "edges": list(info.edges),
+        "ailing_targets": list(info.ailing),
     }
 
 
@@ -202,10 +204,13 @@ def connections() -> None:
 def connection_row(info: ConnectionInfo) -> dict[str, Any]:
     """Return a connection as it is shown: to the consumer without what is of the provider's VPC."""
     found = msgspec.structs.asdict(info.connection)
+    use = {"active": info.use.active, "dropped": info.use.dropped, "ailing_targets": list(info.use.ailing)}
     if info.connection.vni == info.connection.consumer:
         found |= {"eni": "", "address": ""}
+        use["ailing_targets"] = []
     return {
         **found,
+        **use,
         "name": info.name,
         "state": info.connection.state.value,
         "vpc": f"{info.vpc.owner}/{info.vpc.name}",

@@ -31,6 +31,7 @@ from netorch.drivers.composition import Composition
 from netorch.drivers.fake.bird import FakeBird
 from netorch.drivers.fake.echoes import FakeEchoes
 from netorch.drivers.fake.host import FakeDriver, FakeHost
+from netorch.drivers.fake.knocks import FakeKnocks
 from netorch.drivers.fake.namespaces import FakeNamespaces
 from netorch.drivers.fake.nft import FakeNft
 from netorch.drivers.fake.rtnl import FakeRtnl, FakeSysctls
@@ -66,6 +67,7 @@ class FakeKernel(Composition):
         self.host = host = FakeHost(objects)
         self.tracker = tracker = FakeTracker(host)
         self.silent: set[str] = set()  # VTEPs that do not answer echoes
+        self.muted: set[tuple[str, int]] = set()  # addresses and ports of targets that do not answer
         self.unready: set[str] = set()  # VTEPs that answer echoes and do not say that they are ready
         self.other: Callable[[str], FakeKernel | None] = lambda vtep: None  # who answers at a VTEP; None: an active host
         self.isolated = False  # whether nobody's echoes come here
@@ -136,6 +138,10 @@ class FakeKernel(Composition):
         """Return whether an uplink is there, up, and not in `unplugged`."""
         wanted = {link_key(ifname, OUTSIDE), up_key(ifname, OUTSIDE)}
         return wanted <= self.objects.keys() and ifname not in self.unplugged
+
+    def knocks(self) -> FakeKnocks:
+        """Return knocks that everybody answers who is not `muted`."""
+        return FakeKnocks(self.muted)
 
     def echoes(self, source: str) -> FakeEchoes:
         """Return echoes that everybody answers who is not `silent`. Raises KernelError when no device has the address."""

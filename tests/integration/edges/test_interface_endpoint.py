@@ -3,123 +3,28 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
 import pytest
 
 from netorch.compiler.base import router_mac
-from netorch.control.actions.endpoints import connections, interface, offered
-from netorch.model.endpoints.endpoint import EndpointState, VpcEndpoint
-from netorch.model.endpoints.endpoint_service import EndpointConnection, EndpointService, ServicePort, connection_of
-from netorch.model.eni import NetworkInterface
-from netorch.model.security import TCP, UDP, SecurityGroup
-from netorch.model.vpc import Subnet
+from netorch.model.endpoints.endpoint import EndpointState
+from netorch.model.endpoints.endpoint_service import connection_of
 from netorch.records import keys
-from netorch.records.read import get
+from netorch.services import proxy_protocol
+from netorch.state.daemons.services.relay import RELAY_ADDRESS
 from netorch.state.owner import netns_name
 from netorch.store.base import Delete
+from tests.integration.edges.linked import CONSUMERS, Linked
 from tests.rig.outskirts import EDGES, Outskirts, connected, listening, udp_socket
 from tests.rig.packets import ETH_P_IP, PacketListener, ethernet, send_vxlan, udp, vxlan
 from tests.rig.world import wait_for
 
 pytestmark = pytest.mark.root
-
-VPC = """
-- name: {name}
-  cidrs: [10.0.0.0/16]
-  subnets:
-  - {{name: app, cidr: 10.0.1.0/24}}
-  - {{name: front, cidr: 10.0.9.0/24}}
-  security_groups:
-  - {{name: open, ingress: [{{protocol: all, source: 0.0.0.0/0}}]}}
-  - {{name: clients, ingress: [{{protocol: all, source: 0.0.0.0/0}}]}}
-  - {{name: front, ingress: [{{protocol: tcp, ports: 443, source: sg-clients}}, {{protocol: tcp, ports: 444, source: sg-clients}},
-     {{protocol: udp, ports: 5353, source: 10.0.1.5/32}}]}}
-  instances:
-  - {{name: one, host: hv1, subnet: app, address: 10.0.1.5, security_groups: [{group}]}}
-  - {{name: two, host: hv2, subnet: app, address: 10.0.1.6, security_groups: [open]}}
-  - {{name: three, host: hv2, subnet: app, address: 10.0.1.7, security_groups: [{group}]}}
-"""
-# Three VPCs; the connections have, in the provider's, just the addresses that the endpoints have.
-CONSUMERS = ("a", "b")
-PORTS = (
-    ServicePort(protocol=TCP, port=443, target_port=8443),
-    ServicePort(protocol=TCP, port=444, target_port=9),
-    ServicePort(protocol=UDP, port=5353, target_port=53),
-)
-
-
-class Linked:
-    """A provider, two consumers, and the edges between them."""
-
-    def __init__(self, outskirts: Outskirts) -> None:
-        self.outskirts = outskirts
-        self.world = outskirts.world
-        outskirts.pair_up()
-        self.world.start_agents()
-        groups = {"p": "open", "a": "clients", "b": "clients"}
-        self.world.apply("vpcs:" + "".join(VPC.format(name=name, group=group) for name, group in groups.items()))
-        self.service = self._offer()
-        self.endpoints = {name: self._ask(name) for name in CONSUMERS}
-
-    def _offer(self) -> EndpointService:
-        records = self.world.vpc("p")
-        front = self._of("p", Subnet, "front")
-        targets = [self.world.instance(f"p/{name}").id for name in ("one", "two")]
-        vpc_id = records.vpc.record.id
-        return offered.create_endpoint_service(
-            self.world.store, self.world.caller, vpc_id, name="db", subnets=[front], ports=PORTS, targets=targets
-        )
-
-    def _ask(self, name: str) -> VpcEndpoint:
-        vpc_id = self.world.vpc(name).vpc.record.id
-        subnets, groups = [self._of(name, Subnet, "front")], [self._of(name, SecurityGroup, "front")]
-        return interface.create_interface_endpoint(
-            self.world.store, self.world.caller, vpc_id, self.service.id, subnets=subnets, groups=groups, name="db"
-        )
-
-    def _of(self, vpc: str, kind: type[Subnet] | type[SecurityGroup], name: str) -> str:
-        return next(each.id for each in self.world.vpc(vpc).each(kind) if each.name == name)
-
-    def accept(self, name: str) -> EndpointConnection:
-        """Accept a consumer's endpoint; return the connection."""
-        made = connections.accept_connection(self.world.store, self.world.caller, connection_of(self.endpoints[name].id))
-        self.outskirts.settle()
-        return made
-
-    def reject(self, name: str) -> None:
-        """Reject a consumer's endpoint."""
-        connections.reject_connection(self.world.store, self.world.caller, connection_of(self.endpoints[name].id))
-        self.outskirts.settle()
-
-    def front(self, name: str) -> str:
-        """Return the address of a consumer's endpoint."""
-        eni = get(self.world.store, keys.resource(self.endpoints[name].interfaces[0]), NetworkInterface)
-        assert eni is not None
-        return eni.record.address
-
-    def back(self, name: str) -> str:
-        """Return the address of its connection in the provider's VPC."""
-        key = keys.member(self.service.vni, connection_of(self.endpoints[name].id))
-        found = get(self.world.store, key, EndpointConnection)
-        assert found is not None
-        return found.record.address
-
-    def place(self, name: str) -> str:
-        """Return the namespace of an instance."""
-        return self.outskirts.place(name)
-
-    def cannot(self, source: str, to: tuple[str, int]) -> bool:
-        """Return whether an instance hears nothing from there when it opens a connection, unless its router says something."""
-        try:
-            connected(self.place(source), to, timeout_s=0.6).close()
-        except ConnectionRefusedError:
-            return False
-        except OSError:
-            return True
-        return False
 
 
 @pytest.fixture(scope="module")
@@ -234,6 +139,71 @@ def test_what_is_forged_in_its_name_is_dropped(linked: Linked) -> None:
         with PacketListener(linked.place(f"{name}/one")) as listener:
             send_vxlan("hv2", hv2, hv1, vxlan(world.vpc(name).vni, frame))
             assert not listener.hears(needle)
+
+
+def test_targets_are_told_who_connects_and_by_which_endpoint(linked: Linked) -> None:
+    """Both consumers have one address, and use one port."""
+    linked.modify(proxy_protocol=True)
+    with ExitStack() as stack:
+        servers = [stack.enter_context(listening(linked.place(f"p/{name}"), 8443)) for name in ("one", "two")]
+        clients = {
+            name: stack.enter_context(connected(linked.place(f"{name}/one"), (linked.front(name), 443), 41000))
+            for name in CONSUMERS
+        }
+        taken = [stack.enter_context(found) for found, _ in _taken(servers, len(clients))]
+        by_name = {}
+        for connection in taken:
+            connection.settimeout(10)
+            peer = connection.getpeername()[0]
+            name = next(each for each in CONSUMERS if linked.back(each) == peer)
+            header = proxy_protocol.header(("10.0.1.5", 41000), (linked.front(name), 443), linked.endpoints[name].id)
+            assert _exactly(connection, len(header)) == header
+            by_name[name] = connection
+        assert by_name.keys() == set(CONSUMERS)
+        for name, client in clients.items():
+            _whole(client, by_name[name], name.encode() * 3_000_000)
+            client.shutdown(socket.SHUT_WR)
+            assert by_name[name].recv(1) == b""
+            _whole(by_name[name], client, name.encode() * 1_000_000)  # the other direction goes on
+    for place, to in (("p/one", linked.back("a")), ("p/one", RELAY_ADDRESS), ("a/one", RELAY_ADDRESS)):
+        assert linked.cannot(place, (to, 443))
+    assert linked.cannot("a/two", (linked.front("a"), 443))  # the endpoint's groups hold as without
+    with ExitStack() as stack:  # datagrams are translated all the same
+        behind = [stack.enter_context(udp_socket(linked.place(f"p/{name}"), ("0.0.0.0", 53))) for name in ("one", "two")]
+        client = stack.enter_context(udp_socket(linked.place("a/one")))
+        client.connect((linked.front("a"), 5353))
+        client.send(b"hello")
+        assert _either(behind)[0] == b"hello"
+
+
+def _whole(sender: socket.socket, receiver: socket.socket, data: bytes) -> None:
+    """Send more than all buffers hold: the other end reads only now."""
+    thread = threading.Thread(target=sender.sendall, args=(data,), daemon=True)
+    thread.start()
+    assert _exactly(receiver, len(data)) == data
+    thread.join(10)
+
+
+def _exactly(receiver: socket.socket, count: int) -> bytes:
+    found = bytearray()
+    while len(found) < count and (data := receiver.recv(count - len(found))):
+        found += data
+    return bytes(found)
+
+
+def test_a_killed_relay_resets_its_connections_and_comes_back(linked: Linked) -> None:
+    front = linked.front("a")
+    with ExitStack() as stack:
+        for name in ("one", "two"):
+            stack.enter_context(listening(linked.place(f"p/{name}"), 8443))
+        client = stack.enter_context(connected(linked.place("a/one"), (front, 443)))
+        os.kill(linked.daemon("e1"), signal.SIGKILL)
+        with pytest.raises(ConnectionResetError):
+            client.recv(16)
+        wait_for(lambda: not linked.cannot("a/one", (front, 443)), "the next relay", 60)
+    linked.modify(proxy_protocol=False)
+    with pytest.raises(ConnectionRefusedError):  # nobody stands between them any more: the target itself refuses
+        connected(linked.place("a/one"), (front, 443))
 
 
 def test_the_other_edge_takes_over_and_gives_connections_back(linked: Linked) -> None:

@@ -13,6 +13,7 @@ from netorch.state.daemons.services.dhcp import DhcpEar, DhcpLease
 from netorch.state.daemons.services.metadata import InstanceMetadata, MetadataListener
 from netorch.state.daemons.services.names import NameListener, NameRecord, NameView, NameZone
 from netorch.state.daemons.services.proxy import ProxyBucket, ProxyEndpoint, ProxyListener
+from netorch.state.daemons.services.relay import RelayListener, RelayTargets
 from netorch.state.foreign import Foreign, ForeignTable
 from netorch.state.link import AdminUp, CableEnd, IncompleteLink, Settings, Uplink
 from netorch.state.netns import Namespace
@@ -89,6 +90,14 @@ OBJECTS: tuple[KernelObject, ...] = (
         upstream="http://192.0.2.80:9000",
     ),
     ProxyBucket(service="s3", bucket="xxx", policy="{}"),
+    RelayListener(vni=5000, connection="vpce-con-0013880000000000a", ifname="eth0", ports=(443,)),
+    RelayTargets(
+        vni=5000,
+        connection="vpce-con-0013880000000000a",
+        endpoint="vpce-0013880000000000a",
+        ifname="eth1",
+        targets=((443, (("10.0.1.5", 8443),)),),
+    ),
     Xfrm(vni=5000, ifname="x-0013880000001", if_id=1, mtu=1446, vrf="vrf5000"),
     Vlan(vni=5000, ifname="d-0013880000001", lower="dx0", vlan=101, mtu=1500, vrf="vrf5000"),
     StrangeFilter(vni=5000, ifname="vx5000", hook=INGRESS, pref=1, handle=1, what="bpf"),

@@ -5,6 +5,8 @@ An accepted one has an interface in a subnet of the provider's, and the edges of
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 
 import msgspec
@@ -12,7 +14,7 @@ import msgspec
 from netorch.control.actions import enis
 from netorch.control.base.addresses import open_pool
 from netorch.control.base.logged import logs_of
-from netorch.control.base.pairs import expect_staying, free_places, places
+from netorch.control.base.pairs import carried_by, expect_staying, free_places, places
 from netorch.control.base.public import publics_of
 from netorch.control.base.writes import ABSENT, Writes, attempt, guard_structure
 from netorch.errors import ApiError, UnreadableRecord
@@ -21,6 +23,7 @@ from netorch.model.endpoints.endpoint_service import EndpointConnection, Endpoin
 from netorch.model.eni import NetworkInterface, Placement
 from netorch.model.ids import vni_of
 from netorch.model.mapping import GatewayMapping
+from netorch.model.status import ConnectionUse
 from netorch.model.vpc import Subnet, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -38,6 +41,7 @@ class ConnectionInfo(msgspec.Struct, frozen=True, kw_only=True):
     vpc: Vpc  # that one
     service_name: str  # the service's, where the caller sees that
     name: str  # the endpoint's, to its own VPC
+    use: ConnectionUse
 
 
 class Link:
@@ -265,7 +269,19 @@ def _info(store: Store, caller: Caller, vpc: Vpc, connection: EndpointConnection
         name = read(store, caller, EndpointService, connection.service)[1].record.name
     endpoint = get(store, keys.resource(connection.endpoint), VpcEndpoint) if vpc.vni == connection.consumer else None
     own = endpoint.record.name if endpoint is not None else ""
-    return ConnectionInfo(connection=connection, vpc=vpc, service_name=name, name=own)
+    edges = carried_by(store, connection.provider, connection.service)
+    return ConnectionInfo(connection=connection, vpc=vpc, service_name=name, name=own, use=use_of(store, edges, connection))
+
+
+def use_of(store: Store, edges: Iterable[str], connection: EndpointConnection) -> ConnectionUse:
+    """Return what the edges of a service say of a connection: the one in use does, the other one has said something before."""
+    found = [get(store, keys.connection_use(edge, connection.id), ConnectionUse) for edge in edges]
+    said = [use.record for use in found if use is not None]
+    return ConnectionUse(
+        active=sum(use.active for use in said),
+        ailing=tuple(sorted({target for use in said for target in use.ailing})),
+        dropped=dict(sum((Counter(use.dropped) for use in said), Counter())),
+    )
 
 
 def connections_with(store: Store, service: EndpointService) -> list[EndpointConnection]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from netorch.control.actions.endpoints.connections import connections_with
+from netorch.control.actions.endpoints.connections import connections_with, use_of
 from netorch.control.actions.enis import target_ids
 from netorch.control.actions.outside.gateways import delete_gateway, fresh_gateway_id
 from netorch.control.base import checks
@@ -49,6 +49,7 @@ class ServiceInfo(msgspec.Struct, frozen=True, kw_only=True):
     connections: tuple[EndpointConnection, ...]
     pair: str
     edges: tuple[str, ...]
+    ailing: tuple[str, ...]  # targets that do not answer, ADDRESS:PORT, as one of the connections at least finds them
 
 
 def create_endpoint_service(
@@ -246,4 +247,7 @@ def describe_endpoint_service(store: Store, caller: Caller, service_id: str) -> 
 def _info(store: Store, vpc: Vpc, service: EndpointService) -> ServiceInfo:
     edges = carried_by(store, vpc.vni, service.id)
     connections = tuple(sorted(connections_with(store, service), key=lambda each: each.id))
-    return ServiceInfo(service=service, vpc=vpc, connections=connections, pair=shown_pair(store, edges), edges=edges)
+    said = (use_of(store, edges, connection) for connection in connections)
+    ailing = tuple(sorted({target for use in said for target in use.ailing}))
+    pair = shown_pair(store, edges)
+    return ServiceInfo(service=service, vpc=vpc, connections=connections, pair=pair, edges=edges, ailing=ailing)

@@ -1,0 +1,175 @@
+"""Targets of endpoint services: which of them answer, as each connection that is in use at this edge finds them.
+
+    knocks    -> Records: a new connection goes to a target that answers, or to any if none does
+    counters  -> `hoststat/<edge>/<vpce-con id>`: what the provider is shown
+
+Each connection knocks for itself, because targets' groups may permit one and not another. A target is asked every EVERY_S; where
+there are more than MOST in a second to ask, less often. The other edge of the pair gets no answers, so it takes all for healthy
+until it is the one in use.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from typing import Final, Generic, TypeVar
+
+from netorch.agent.reconcile import Reconciler
+from netorch.agent.records import Records
+from netorch.agent.report import StatusPublisher
+from netorch.agent.tasks.base import Task, Turn
+from netorch.compiler.interface_endpoint import AILING, BACK, FRONT, Backend, EndpointEnd
+from netorch.drivers.base import Kernel, Knock
+from netorch.errors import KernelError
+from netorch.model.security import TCP
+from netorch.model.status import ConnectionUse
+from netorch.records import keys
+from netorch.state.daemons.services.relay import RELAY_ADDRESS
+from netorch.state.names import vni_of_netns
+from netorch.state.nft import NftElement
+
+log = logging.getLogger(__name__)
+
+TURN_S: Final = 1.0  # after which a knock counts as not answered
+EVERY_S: Final = 5.0
+MOST: Final = 200  # knocks in a turn
+IN_A_ROW: Final = 2  # answers of the other kind: no lost packet takes a target out of service, as in EC2's health checks
+
+T = TypeVar("T")
+
+
+class Health(Generic[T]):
+    """The targets that do not answer, and how many answers of the other kind each has had in a row."""
+
+    def __init__(self) -> None:
+        self.ailing: set[T] = set()
+        self._contrary: dict[T, int] = {}
+
+    def note(self, target: T, *, well: bool) -> None:
+        """Take note of a knock that was answered, or was not."""
+        if well == (target not in self.ailing):
+            self._contrary.pop(target, None)
+            return
+        count = self._contrary.get(target, 0) + 1
+        self._contrary[target] = count
+        if count >= IN_A_ROW:
+            self.ailing ^= {target}
+            del self._contrary[target]
+
+    def keep(self, known: set[T]) -> None:
+        """Forget all others: they begin as healthy ones."""
+        self.ailing &= known
+        for gone in self._contrary.keys() - known:
+            del self._contrary[gone]
+
+
+class TargetChecks(Task):
+    """Of all connections with endpoint services that are in use at this host."""
+
+    def __init__(self, records: Records, reconciler: Reconciler, kernel: Kernel, publisher: StatusPublisher) -> None:
+        self._records = records
+        self._reconciler = reconciler
+        self._kernel = kernel
+        self._publisher = publisher
+        self._knocks = kernel.knocks()
+        self._health = Health[Knock]()
+        self._answered: set[Knock] = set()
+        self._asked: set[Knock] = set()
+        self._waiting: list[Knock] = []  # what this round has not asked yet
+        self._turn_at = self._round_at = 0.0
+        self._published: set[str] = set()
+
+    def recall(self) -> None:
+        """Take for ailing whom the kernel passes over: an earlier run of the agent had found them so."""
+        slices = (self._reconciler.slices.get(vni) for vni in {vni_of_netns(label) for label in self._connections()})
+        objects = (obj for known in slices if known is not None for obj in known.actual.values())
+        found = [obj for obj in objects if isinstance(obj, NftElement) and obj.set == AILING]
+        self._health.ailing = {Knock(obj.netns, RELAY_ADDRESS, BACK, obj.items[0], int(obj.items[1], 0)) for obj in found}
+        self._tell()
+
+    def fileno(self) -> int | None:
+        """Return a descriptor that is readable when a target has answered: it is let go before it hears more."""
+        return self._knocks.fileno()
+
+    def wake_at(self, now: float) -> float | None:
+        """Return when the next targets are to be asked, if there are any."""
+        return self._turn_at if self._asked or self._published or self._connections() else None
+
+    def turn(self, turn: Turn) -> None:
+        """Take in answers; once a second judge those that were asked, and ask the next ones."""
+        self._answered |= self._knocks.answered()
+        if turn.now < self._turn_at:
+            return
+        self._turn_at = turn.now + TURN_S
+        for knock in self._asked:
+            self._health.note(knock, well=knock in self._answered)
+        if turn.now >= self._round_at and not self._waiting:
+            self._round_at = turn.now + EVERY_S
+            self._waiting = sorted(self._all())
+            self._health.keep(set(self._waiting))
+            self._publish()
+        self._tell()
+        count = min(MOST, -(-len(self._waiting) // max(1, round((self._round_at - turn.now) / TURN_S))))
+        asked, self._waiting = self._waiting[:count], self._waiting[count:]
+        self._asked, self._answered = set(asked), set()
+        self._knocks.begin(asked)
+
+    def close(self) -> None:
+        """Let go of all knocks."""
+        self._knocks.close()
+
+    def _all(self) -> Iterator[Knock]:
+        """Yield all targets of connections that are in use here. Cost: O(connections here)."""
+        for back in self._backends():
+            for port in dict.fromkeys(port.target_port for port in back.ports if port.protocol == TCP):
+                yield from (Knock(back.connection, RELAY_ADDRESS, BACK, target, port) for target in back.targets)
+
+    def _backends(self) -> Iterator[Backend]:
+        here = self._connections()
+        for vni in {vni_of_netns(label) for label in here}:
+            view = self._reconciler.view(vni)
+            ends = view.of(EndpointEnd) if view is not None else ()
+            used = {end.connection for end in ends if end.inside == FRONT and end.gateway.seat.host == self._records.host_name}
+            for back in view.of(Backend) if view is not None else ():
+                if back.connection in used & here:
+                    yield back
+
+    def _connections(self) -> set[str]:
+        """Return the connections that have a namespace here."""
+        return {label for label in self._kernel.trackers if label.startswith("vpce-con-")}
+
+    def _tell(self) -> None:
+        """Note who is ailing where that has changed: their connections are compiled next."""
+        found: dict[str, set[tuple[str, int]]] = {}
+        for knock in self._health.ailing:
+            found.setdefault(knock.netns, set()).add((knock.address, knock.port))
+        known = self._records.ailing
+        for connection in [one for one in found.keys() | known.keys() if found.get(one, set()) != known.get(one, set())]:
+            log.info("targets that do not answer connection=%s targets=%s", connection, sorted(found.get(connection, ())))
+            self._records.dirty.mark(vni_of_netns(connection), Backend)
+        self._records.ailing = {connection: frozenset(targets) for connection, targets in found.items()}
+
+    def _publish(self) -> None:
+        here = sorted({back.connection for back in self._backends()})
+        for gone in self._published - set(here):
+            self._publisher.publish(keys.connection_use(self._records.host_name, gone), None)
+        self._published = set(here)
+        for connection in here:
+            try:
+                use = self._use_of(connection)
+            except (KeyError, KernelError) as error:  # it may have gone meanwhile
+                log.warning("use not read connection=%s reason=%r", connection, str(error))
+                continue
+            self._publisher.publish(keys.connection_use(self._records.host_name, connection), use)
+
+    def _use_of(self, connection: str) -> ConnectionUse:
+        counts = self._kernel.gateway_counters(connection)
+        return ConnectionUse(
+            active=self._kernel.trackers[connection].use().held,
+            ailing=_texts(self._records.ailing.get(connection, ())),
+            dropped={name: count.packets for name, count in sorted(counts.items()) if count.packets},
+        )
+
+
+def _texts(targets: Iterable[tuple[str, int]]) -> tuple[str, ...]:
+    return tuple(f"{address}:{port}" for address, port in sorted(targets))
