@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 
 import pytest
@@ -43,14 +43,14 @@ def linked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Linked]:
 def test_consumers_with_the_providers_addresses_reach_the_service_at_once(linked: Linked) -> None:
     assert {linked.front(name) for name in CONSUMERS} & {linked.back(name) for name in CONSUMERS}
     with ExitStack() as stack:
-        servers = [stack.enter_context(listening(linked.place(f"p/{name}"), 8443)) for name in ("one", "two")]
-        for server in servers:
-            server.settimeout(0.05)
+        servers = [stack.enter_context(_impatient(linked.place(f"p/{name}"))) for name in ("one", "two")]
         seen = set()
         for port in (40000, 40001, 40002, 40003):
             places = [(linked.place(f"{name}/one"), (linked.front(name), 443)) for name in CONSUMERS]
             clients = [stack.enter_context(connected(*place, port)) for place in places]
-            taken = [stack.enter_context(found) for found, _ in _taken(servers, len(clients))]
+            for client in clients:
+                client.sendall(b"?")
+            taken = [stack.enter_context(found) for found in _taken(servers, len(clients))]
             peers = {connection.getpeername()[0] for connection in taken}
             assert peers == {linked.back(name) for name in CONSUMERS}
             seen |= {connection.getsockname()[0] for connection in taken}
@@ -61,15 +61,24 @@ def test_consumers_with_the_providers_addresses_reach_the_service_at_once(linked
         assert seen == {"10.0.1.5", "10.0.1.6"}  # both targets have had some
 
 
-def _taken(servers: list[socket.socket], count: int) -> list[tuple[socket.socket, object]]:
-    found: list[tuple[socket.socket, object]] = []
+def _impatient(place: str) -> socket.socket:
+    """Return a target's server, which waits a moment only."""
+    server = listening(place, 8443)
+    server.settimeout(0.05)
+    return server
+
+
+def _taken(servers: Sequence[socket.socket], count: int) -> list[socket.socket]:
+    """Return the connections that some clients have begun, who speak first: whoever only knocks says nothing."""
+    found: list[socket.socket] = []
 
     def all_there() -> bool:
         for server in servers:
-            try:
-                found.append(server.accept())
-            except (TimeoutError, BlockingIOError):
-                continue
+            with suppress(TimeoutError, BlockingIOError, ConnectionResetError):
+                connection, _ = server.accept()
+                connection.settimeout(10)
+                if connection.recv(1, socket.MSG_PEEK):
+                    found.append(connection)
         return len(found) == count
 
     wait_for(all_there, f"{count} connections")
@@ -145,15 +154,14 @@ def test_targets_are_told_who_connects_and_by_which_endpoint(linked: Linked) -> 
     """Both consumers have one address, and use one port."""
     linked.modify(proxy_protocol=True)
     with ExitStack() as stack:
-        servers = [stack.enter_context(listening(linked.place(f"p/{name}"), 8443)) for name in ("one", "two")]
+        servers = [stack.enter_context(_impatient(linked.place(f"p/{name}"))) for name in ("one", "two")]
         clients = {
             name: stack.enter_context(connected(linked.place(f"{name}/one"), (linked.front(name), 443), 41000))
             for name in CONSUMERS
         }
-        taken = [stack.enter_context(found) for found, _ in _taken(servers, len(clients))]
+        taken = [stack.enter_context(found) for found in _taken(servers, len(clients))]
         by_name = {}
         for connection in taken:
-            connection.settimeout(10)
             peer = connection.getpeername()[0]
             name = next(each for each in CONSUMERS if linked.back(each) == peer)
             header = proxy_protocol.header(("10.0.1.5", 41000), (linked.front(name), 443), linked.endpoints[name].id)
@@ -212,7 +220,7 @@ def test_the_other_edge_takes_over_and_gives_connections_back(linked: Linked) ->
     first, second = (world.hosts[edge].vtep for edge in EDGES)
     seats = [world.agent(host).records.seats for host in world.hosts]
     with ExitStack() as stack:
-        servers = [stack.enter_context(listening(linked.place(f"p/{name}"), 8443)) for name in ("one", "two")]
+        servers = [stack.enter_context(_impatient(linked.place(f"p/{name}"))) for name in ("one", "two")]
         client = stack.enter_context(connected(linked.place("a/one"), (front, 443)))
         spine = stack.enter_context(linked.outskirts.rtnl("spine"))
         spine.route("replace", dst=f"{first}/32", type="blackhole")
@@ -226,14 +234,14 @@ def test_the_other_edge_takes_over_and_gives_connections_back(linked: Linked) ->
             spine.route("replace", dst=f"{first}/32", oif=spine.link_lookup(ifname="to-e1")[0], scope=253)
         wait_for(lambda: not any(known.silent for known in seats), "all to hear the first edge", 30)
         for server in servers:
-            server.setblocking(False)
             _emptied(server)
         other = stack.enter_context(connected(linked.place("a/one"), (front, 443)))
-        ((taken, _),) = _taken(servers, 1)
+        other.sendall(b"?")
+        (taken,) = _taken(servers, 1)
+        assert taken.recv(1) == b"?"
         stack.enter_context(taken)
         linked.outskirts.put(keys.host_drained("e2"), b"e2")
         wait_for(lambda: all(second in known.silent for known in seats[:2]), "all to leave the second edge", 60)
-        taken.settimeout(10)
         for sender, receiver in ((other, taken), (taken, other)):
             sender.sendall(b"still here")
             assert receiver.recv(16) == b"still here"
@@ -241,7 +249,7 @@ def test_the_other_edge_takes_over_and_gives_connections_back(linked: Linked) ->
 
 
 def _emptied(server: socket.socket) -> None:
-    with suppress(BlockingIOError):
+    with suppress(TimeoutError):
         while True:
             server.accept()[0].close()
 
