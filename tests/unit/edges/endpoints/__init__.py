@@ -1,0 +1,1 @@
+"""Interface endpoints on edges in memory."""
