@@ -86,7 +86,6 @@ class Agent:
             host_name, kernel, self.reconciler, self.publisher, allowances, self.records.seats, self.readiness, self._trouble
         )
         self.private_gateways = PrivateGateways(self.records, self.reconciler, kernel, self.publisher, clock)
-        self.target_checks = TargetChecks(self.records, self.reconciler, kernel, self.publisher)
         self.tasks: list[Task] = [
             self.connections,
             *allowances,
@@ -99,13 +98,12 @@ class Agent:
             NatUses(host_name, kernel, self.publisher),
             PublicUses(self.records, self.reconciler, kernel, self.publisher),
             self.private_gateways,
-            self.target_checks,
+            TargetChecks(self.records, self.reconciler, kernel, self.publisher),
             self.status,  # last, so that it says what the others have done
         ]
-        self._clock, self._snapshot = clock, snapshot
+        self._clock, self._snapshot, self._kernel_trouble = clock, snapshot, ""
         self._saved_changes = self._saved_revision = -1
         self._save_at = self._audit_at = 0.0
-        self._kernel_trouble = ""
         self._followed: frozenset[str] = frozenset()
         self._followed_at: tuple[int, set[str]] = (-1, set())  # what `_followed` was made from
 
@@ -117,7 +115,6 @@ class Agent:
         self._follow(now)
         self.probes.recall()
         self.private_gateways.recall()
-        self.target_checks.recall()
         self.records.dirty.host |= self.follower.in_sync  # so that a host that the store does not know is reported at once
         self.turn()
 

@@ -11,7 +11,7 @@ until it is the one in use.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Generic, TypeVar
 
 from netorch.agent.reconcile import Reconciler
@@ -19,7 +19,7 @@ from netorch.agent.records import Records
 from netorch.agent.report import StatusPublisher
 from netorch.agent.tasks.base import Task, Turn
 from netorch.compiler.interface_endpoint import AILING, BACK, FRONT, Backend, EndpointEnd
-from netorch.drivers.base import Kernel, Knock
+from netorch.drivers.base import Kernel, KernelEvent, Knock
 from netorch.errors import KernelError
 from netorch.model.security import TCP
 from netorch.model.status import ConnectionUse
@@ -78,9 +78,13 @@ class TargetChecks(Task):
         self._waiting: list[Knock] = []  # what this round has not asked yet
         self._turn_at = self._round_at = 0.0
         self._published: set[str] = set()
+        self._has_begun = False
 
-    def recall(self) -> None:
-        """Take for ailing whom the kernel passes over: an earlier run of the agent had found them so."""
+    def on_kernel(self, events: Sequence[KernelEvent]) -> None:
+        """Take for ailing, when the agent starts, whom the kernel passes over: an earlier run had found them so."""
+        if self._has_begun:
+            return
+        self._has_begun = True
         slices = (self._reconciler.slices.get(vni) for vni in {vni_of_netns(label) for label in self._connections()})
         objects = (obj for known in slices if known is not None for obj in known.actual.values())
         found = [obj for obj in objects if isinstance(obj, NftElement) and obj.set == AILING]
