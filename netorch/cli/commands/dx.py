@@ -241,7 +241,7 @@ def create_vif(session: Session, vpc: str, key_file: str | None, mtu: str, outpu
 
 def _secret(key_file: str | None) -> Secret | None:
     """Return the key that stands in a file. Raises SpecError."""
-    from netorch.control.apply.key_files import secret_of
+    from netorch.control.apply.base.key_files import secret_of
     from netorch.spec.load import read_file
 
     return secret_of(read_file(key_file)) if key_file is not None else None

@@ -16,30 +16,29 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from netorch.control.actions.outside.drains import admit
-from netorch.control.actions.vpcs import room_for_ranges
-from netorch.control.apply.builder import Path, PlanBuilder, delete_vpc, route_count, vpc_deletion
+from netorch.control.apply.base.ends import delete_vpc, route_count, vpc_deletion
+from netorch.control.apply.base.key_files import KeyFiles, ReadFile, no_files
+from netorch.control.apply.base.room import check_quotas
+from netorch.control.apply.base.vnis import choose_vnis
+from netorch.control.apply.builder import Path, PlanBuilder
 from netorch.control.apply.changes import Action, CloudPlan, Difference, Left, Stuck, differences
 from netorch.control.apply.default_vpc import made_here, with_default_instances
 from netorch.control.apply.direct_connect.connections import plan_connections, settle_connections
 from netorch.control.apply.hosts import plan_hosts
-from netorch.control.apply.key_files import KeyFiles, ReadFile, no_files
 from netorch.control.apply.outside.addresses import left_elastic_ips, of_vpcs, own_elastic_ips, plan_addresses, together
 from netorch.control.apply.outside.pools import plan_pools, pool_notes
 from netorch.control.apply.peerings import plan_peerings
 from netorch.control.apply.private.devices import plan_devices, settle_devices
 from netorch.control.apply.services.dhcp_options import plan_sets, settle_sets
 from netorch.control.apply.sources import IsThere, Source, refuse_others, source_of
-from netorch.control.apply.vnis import choose_vnis
 from netorch.control.apply.vpc import plan_vpc
-from netorch.control.base.quotas import check_growth, check_room
 from netorch.control.base.writes import ABSENT, Writes
 from netorch.control.views.describe import resolve
 from netorch.control.views.mtus import sharing_after, too_small, unequal
 from netorch.errors import ApiError, Conflict, NetorchError, UnreadableRecord
-from netorch.model.cloud import DEFAULT_VPC_NAME, Cloud, VpcDecl, main_name
-from netorch.model.eni import Instance, NetworkInterface
-from netorch.model.outside.gateway import NatGateway
-from netorch.model.vpc import DEFAULT_OWNER, RouteTable, Subnet, Vpc
+from netorch.model.cloud import DEFAULT_VPC_NAME, Cloud, VpcDecl
+from netorch.model.eni import Instance
+from netorch.model.vpc import DEFAULT_OWNER
 from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory, read_inventory
 from netorch.records.valid.needs import SOURCE_TAG
@@ -247,7 +246,7 @@ class _Planner:
         for decl in decls:
             new = (decl.owner, decl.name) not in stored
             try:
-                _check_quotas(self._builder, decl, stored.get((decl.owner, decl.name)), totals[decl.owner])
+                check_quotas(self._builder, decl, stored.get((decl.owner, decl.name)), totals[decl.owner])
             except (ApiError, UnreadableRecord) as error:
                 refused[decl.owner, decl.name] = error
             else:
@@ -301,24 +300,6 @@ class _Planner:
 
 def _names(records: VpcRecords) -> set[str]:
     return {stored.record.name for stored in records.of(Instance).values()}
-
-
-def _check_quotas(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords | None, vpcs: int) -> None:
-    """Refuse a VPC that is one more than its owner's `vpcs` may be, or grows to more than it may have. Raises ApiError."""
-    limits = builder.quotas_of(decl.owner)
-    where = f"VPC {decl.owner}/{decl.name}"
-    if records is None:
-        check_room(limits, "VpcLimitExceeded", f"owner {decl.owner}", vpcs + 1)
-        records = VpcRecords(0, {})
-    tables = {main_name(decl.route_tables), *(table.name for table in decl.route_tables)}
-    for code, kind, count in (
-        ("SubnetLimitExceeded", Subnet, len(decl.subnets)),
-        ("RouteTableLimitExceeded", RouteTable, len(tables)),
-        ("NatGatewayLimitExceeded", NatGateway, len(decl.nat_gateways)),
-        ("NetworkInterfaceLimitExceeded", NetworkInterface, len(decl.instances) + len(decl.nat_gateways)),
-    ):
-        check_growth(limits, code, where, len(records.of(kind)), count)
-    room_for_ranges(where, decl.cidrs, decl.ipv6_cidrs, limits, next(records.each(Vpc), None))
 
 
 def apply_cloud(

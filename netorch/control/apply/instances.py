@@ -11,18 +11,11 @@ from netorch.control.actions.hosts import choose_host, place_on
 from netorch.control.actions.instances import make_instance, make_interface, run_writes, wants_public
 from netorch.control.actions.memberships import change_groups
 from netorch.control.actions.moves import move_writes
-from netorch.control.apply.builder import (
-    PlanBuilder,
-    delete_instance,
-    enis_by_instance,
-    instance_hosts,
-    of_source,
-    own_tags,
-    visible_tags,
-)
+from netorch.control.apply.base.ends import delete_instance, enis_by_instance
+from netorch.control.apply.base.subnet_pools import SubnetPools
+from netorch.control.apply.builder import PlanBuilder, instance_hosts, of_source, own_tags, visible_tags
 from netorch.control.apply.changes import Action, Change, Difference, differences, member_differences
 from netorch.control.apply.policy import PolicyPlanner
-from netorch.control.apply.subnet_pools import SubnetPools
 from netorch.control.base.addresses import AddressPool
 from netorch.control.base.namespaces import check_right
 from netorch.control.base.writes import ABSENT, Writes

@@ -15,7 +15,8 @@ from netorch.control.actions.acls import EntryRequest, entries_of, make_entry, r
 from netorch.control.actions.groups import peer_names, refuse_users, room_for_memberships
 from netorch.control.actions.permissions import Peers, Permission, change_rules, rules_of, where_of, words_of
 from netorch.control.actions.prefix_lists import make_entries, renewed, same_version, size
-from netorch.control.apply.builder import PlanBuilder, carriers, delete_filters
+from netorch.control.apply.base.ends import delete_filters
+from netorch.control.apply.builder import PlanBuilder, carriers
 from netorch.control.apply.changes import Action, Change, Difference, differences, member_differences
 from netorch.control.base.named import add_name
 from netorch.control.base.quotas import check_growth

@@ -14,7 +14,7 @@ import msgspec
 from netorch.control.actions.route_tables import exchange_main, free_number
 from netorch.control.apply.builder import PlanBuilder, carriers
 from netorch.control.apply.changes import Action, Change, Difference, differences, member_differences
-from netorch.control.apply.outside.endpoints import EndpointPlanner
+from netorch.control.apply.endpoints.gateway import EndpointPlanner
 from netorch.control.base.named import add_name
 from netorch.control.base.routes import (
     Surroundings,

@@ -10,9 +10,9 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from netorch.control.apply.base.key_files import ReadFile, no_files
 from netorch.control.apply.changes import Change, CloudPlan
 from netorch.control.apply.cloud import plan_cloud
-from netorch.control.apply.key_files import ReadFile, no_files
 from netorch.control.apply.sources import IsThere
 from netorch.errors import ApiError
 from netorch.model.cloud import Cloud

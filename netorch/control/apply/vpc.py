@@ -10,12 +10,14 @@ import msgspec
 from netorch.control.actions.direct_connect.making import refuse_range
 from netorch.control.actions.outside.ranges import give_back, refuse_pooled
 from netorch.control.actions.vpcs import create_writes
-from netorch.control.apply.builder import PlanBuilder, canonical, carriers, delete_subnet, of_source, own_tags, visible_tags
+from netorch.control.apply.base.ends import delete_subnet
+from netorch.control.apply.base.subnet_pools import SubnetPools
+from netorch.control.apply.builder import PlanBuilder, canonical, carriers, of_source, own_tags, visible_tags
 from netorch.control.apply.changes import Action, Change, differences
 from netorch.control.apply.direct_connect.interfaces import VIF_KEYS, VifPlanner
+from netorch.control.apply.endpoints.gateway import ENDPOINT_KEYS, EndpointPlanner
 from netorch.control.apply.flow_logs import FlowLogPlanner
 from netorch.control.apply.instances import InstancePlanner
-from netorch.control.apply.outside.endpoints import ENDPOINT_KEYS, EndpointPlanner
 from netorch.control.apply.outside.gateways import GATEWAY_KEYS, GatewayPlanner
 from netorch.control.apply.outside.nats import NatPlanner
 from netorch.control.apply.outside.ranges import Ranges, find_ranges
@@ -23,7 +25,6 @@ from netorch.control.apply.policy import PolicyPlanner
 from netorch.control.apply.private.connections import VPN_KEYS, VpnPlanner
 from netorch.control.apply.route_tables import RouteTablePlanner
 from netorch.control.apply.services.dhcp_options import associate, associated, spoken
-from netorch.control.apply.subnet_pools import SubnetPools
 from netorch.control.base.endpoints.gateway import refuse_service_range
 from netorch.control.base.named import add_name
 from netorch.control.base.peers import refuse_ranges

@@ -18,7 +18,8 @@ from netorch.control.actions.direct_connect.making import (
     static_routes,
 )
 from netorch.control.actions.direct_connect.users import seen_by
-from netorch.control.apply.builder import PlanBuilder, carriers, delete_vif
+from netorch.control.apply.base.ends import delete_vif
+from netorch.control.apply.builder import PlanBuilder, carriers
 from netorch.control.apply.changes import Action, Change, Difference, differences, member_differences
 from netorch.control.base.writes import ABSENT, Writes
 from netorch.model.cloud import VirtualInterfaceDecl, VpcDecl

@@ -10,10 +10,10 @@ import msgspec
 from netorch.control.actions.enis import targets_in
 from netorch.control.actions.outside.nat_addresses import add_addresses, check_count, remove_addresses
 from netorch.control.actions.outside.nats import create_writes, delete_writes, new_gateway
+from netorch.control.apply.base.subnet_pools import SubnetPools
 from netorch.control.apply.builder import PlanBuilder, carriers
 from netorch.control.apply.changes import Action, Change, Difference, differences, member_differences
 from netorch.control.apply.outside.gateways import pair_named
-from netorch.control.apply.subnet_pools import SubnetPools
 from netorch.control.base.writes import ABSENT, guard_structure
 from netorch.errors import ApiError
 from netorch.model.cloud import NatGatewayDecl, VpcDecl

@@ -27,7 +27,8 @@ from netorch.control.actions.private.connections import (
     taken_networks,
 )
 from netorch.control.actions.private.wishes import TunnelWish, checked_wish
-from netorch.control.apply.builder import PlanBuilder, carriers, delete_vpn
+from netorch.control.apply.base.ends import delete_vpn
+from netorch.control.apply.builder import PlanBuilder, carriers
 from netorch.control.apply.changes import Action, Change, Difference, MadeKeys, differences, member_differences
 from netorch.control.base.uses import use_key
 from netorch.control.base.writes import ABSENT, Writes

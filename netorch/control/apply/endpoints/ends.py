@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
 
 from netorch.control.actions import enis as interfaces
 from netorch.control.actions.outside.gateways import delete_gateway
+from netorch.control.apply.builder import PlanBuilder
 from netorch.control.base.named import drop_name
 from netorch.control.base.writes import Writes
 from netorch.model.endpoints.endpoint import EndpointState, EndpointType, VpcEndpoint
@@ -18,9 +17,6 @@ from netorch.model.mapping import GatewayMapping
 from netorch.records import keys
 from netorch.records.kinds import keys_of
 from netorch.records.vpc import VpcRecords
-
-if TYPE_CHECKING:
-    from netorch.control.apply.builder import PlanBuilder
 
 
 def delete_endpoint_parts(builder: PlanBuilder, records: VpcRecords) -> None:

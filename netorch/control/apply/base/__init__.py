@@ -1,0 +1,1 @@
+"""What planners share: room, free numbers and addresses, files of keys, the order in which things end."""

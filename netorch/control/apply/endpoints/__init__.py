@@ -1,0 +1,1 @@
+"""What makes endpoints, and what they lead to, as declared."""
