@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from netorch.model.endpoints.declared import GatewayEndpointDecl
+from netorch.model.endpoints.declared import BucketDecl, GatewayEndpointDecl, GatewayServiceDecl
 from netorch.model.eni import Attachment, Role, Uplink
 from netorch.model.flow_log import INTERVAL_LAST_S, Traffic
 from netorch.model.outside.vpn import AMAZON_ASN, ANY_CIDR, CUSTOMER_ASN, TunnelOptions
@@ -375,6 +375,8 @@ class Cloud(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     hosts: list[HostDecl] = []
     address_pools: list[AddressPoolDecl] = []
     connections: list[ConnectionDecl] = []
+    gateway_services: list[GatewayServiceDecl] = []
+    buckets: list[BucketDecl] = []
     elastic_ips: list[ElasticIpDecl] = []
     customer_gateways: list[CustomerGatewayDecl] = []
     dhcp_options: list[DhcpOptionsDecl] = []

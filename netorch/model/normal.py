@@ -40,8 +40,9 @@ from netorch.model.cloud import (
     VpnConnectionDecl,
     main_name,
 )
-from netorch.model.endpoints.declared import GatewayEndpointDecl
+from netorch.model.endpoints.declared import BucketDecl, GatewayEndpointDecl, GatewayServiceDecl
 from netorch.model.endpoints.endpoint import SERVICE_PREFIX
+from netorch.model.endpoints.endpoint_rules import own_names
 from netorch.model.outside.vpn import ANY_CIDR
 from netorch.model.routing.target import LOCAL
 from netorch.model.routing.text import RouteWords, destination_order, parse_route
@@ -86,6 +87,19 @@ def normal_dhcp_options(decl: DhcpOptionsDecl) -> DhcpOptionsDecl:
     told = told_by(decl)
     servers = list(told.domain_name_servers)
     return msgspec.structs.replace(decl, owner=_owner(decl.owner), domain_name=told.domain_name, domain_name_servers=servers)
+
+
+def normal_service(decl: GatewayServiceDecl) -> GatewayServiceDecl:
+    """Return a service of the operator's in the one way to write it."""
+    prefixes = [str(prefix) for prefix in sorted(map(parse_prefix, decl.prefixes))]
+    return msgspec.structs.replace(decl, prefixes=prefixes, hosts=sorted(own_names(decl.name, decl.hosts)))
+
+
+def normal_bucket(decl: BucketDecl) -> BucketDecl:
+    """Return a bucket in the one way to write it."""
+    policy = decl.policy.strip() if isinstance(decl.policy, str) else decl.policy
+    service = decl.service.removeprefix(SERVICE_PREFIX)
+    return msgspec.structs.replace(decl, owner=_owner(decl.owner), service=service, policy=policy)
 
 
 def told_by(decl: DhcpOptionsDecl) -> DhcpOptions:

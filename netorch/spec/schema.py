@@ -365,6 +365,8 @@ _FIELDS: Final[dict[type, dict[str, Schema]]] = {
         "hosts": {"description": "The machines; may be left out when they are known already."},
         "address_pools": {"description": "Public addresses that arrive at edges; may be left out when they are known already."},
         "connections": {"description": "Ports of edges for Direct Connect; may be left out when they are known already."},
+        "gateway_services": {"description": "Services that gateway endpoints lead to; may be left out when known already."},
+        "buckets": {"description": "Buckets of these services: whose they are, and their policies."},
         "elastic_ips": {"description": "Public addresses that owners hold, whatever becomes of their VPCs."},
         "customer_gateways": {"description": "Owners' own VPN devices."},
         "dhcp_options": {"description": "What instances are told by DHCP besides their addresses."},

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from netorch.model.endpoints.declared import GatewayEndpointDecl
+from netorch.model.endpoints.declared import BucketDecl, GatewayEndpointDecl, GatewayServiceDecl
+from netorch.model.endpoints.endpoint_rules import MAX_PREFIXES, SERVICE_PATTERN
 from netorch.model.services.declared import DhcpOptionsDecl, MetadataOptionsDecl
 from netorch.model.services.dhcp_options import MAX_SERVERS, NODE_TYPES, PROVIDED_DNS
 from netorch.model.services.metadata import HOPS_MOST
 from netorch.spec.schema_words import IPV4, NAME, TAGS, Schema
+
+UPSTREAM: Final = rf"^http://{IPV4}:[0-9]{{1,5}}$"
 
 
 def _servers(what: str, words: str = "") -> Schema:
@@ -31,6 +34,31 @@ _DHCP_OPTIONS: Final[dict[str, Schema]] = {
 
 # By type and field, as in `schema`.
 SERVICES: Final[dict[type, dict[str, Schema]]] = {
+    GatewayServiceDecl: {
+        "name": {"description": "Its name; endpoints write com.netorch. and this.", "pattern": SERVICE_PATTERN},
+        "prefixes": {
+            "description": "At any address of which VPCs reach it.",
+            "items": {"type": "string", "pattern": f"^{IPV4}/[0-9]{{1,2}}$", "examples": ["198.19.0.0/24"]},
+            "minItems": 1,
+            "maxItems": MAX_PREFIXES,
+        },
+        "upstream": {"description": "Where the edges reach it.", "pattern": UPSTREAM, "examples": ["http://192.0.2.80:9000"]},
+        "tls": {
+            "description": "To which address and port TLS is passed on as it is; no TLS when left out.",
+            "pattern": f"^({IPV4}:[0-9]{{1,5}})?$",
+        },
+        "hosts": {"description": "The names by which VPCs know it; NAME.netorch.internal when left out."},
+        "tags": TAGS,
+    },
+    BucketDecl: {
+        "name": {"description": "The bucket's name."},
+        "service": {"description": "The operator's service that has it, e.g. s3.", **NAME},
+        "owner": {"description": "Whose it is; the operator says so.", **NAME},
+        "policy": {
+            "description": "Who may use it, as an IAM policy in JSON; nothing permits all, and left out it stays as it is."
+        },
+        "tags": TAGS,
+    },
     GatewayEndpointDecl: {
         "name": {"description": "Its name, unique in the VPC.", **NAME},
         "service": {"description": "The operator's service that it leads to, e.g. com.netorch.s3.", **NAME},

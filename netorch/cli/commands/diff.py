@@ -14,17 +14,20 @@ from netorch.cli.context import Session, pass_session
 from netorch.cli.planning import file_option, make_plan, read_cloud
 from netorch.model.cloud import TunnelDecl
 from netorch.model.normal import (
+    normal_bucket,
     normal_connection,
     normal_customer_gateway,
     normal_dhcp_options,
     normal_elastic_ip,
     normal_pool,
+    normal_service,
     normal_vpc,
 )
 from netorch.model.outside.vif_rules import other_end
 
 if TYPE_CHECKING:
     from netorch.model.cloud import Cloud, ElasticIpDecl, InstanceDecl, VirtualInterfaceDecl, VpcDecl, VpnConnectionDecl
+    from netorch.model.endpoints.declared import BucketDecl
 
 
 @click.command()
@@ -66,6 +69,9 @@ def _comparable(stored: Cloud, wanted: Cloud) -> tuple[Cloud, Cloud]:
     devices = {(decl.owner, decl.name) for decl in wanted.customer_gateways}
     sets = {(decl.owner, decl.name) for decl in wanted.dhcp_options}
     ports = {decl.name for decl in wanted.connections}
+    services = {decl.name for decl in wanted.gateway_services}
+    policies = {decl.name: decl.policy for decl in stored.buckets}
+    buckets = {decl.name: _with_policy(decl, policies) for decl in wanted.buckets}
     known = {(decl.owner, decl.name): decl for decl in stored.elastic_ips}
     elastic = {key: _held(decl, known.get(key)) for decl in wanted.elastic_ips for key in ((decl.owner, decl.name),)}
     named = [vpcs[key] for key in sorted((vpc.owner, vpc.name) for vpc in wanted.vpcs) if key in vpcs]
@@ -75,6 +81,8 @@ def _comparable(stored: Cloud, wanted: Cloud) -> tuple[Cloud, Cloud]:
         hosts=[host for host in stored.hosts if host.name in hosts],
         address_pools=[normal_pool(pool) for pool in stored.address_pools if pool.name in pools],
         connections=[normal_connection(decl) for decl in stored.connections if decl.name in ports],
+        gateway_services=[normal_service(decl) for decl in stored.gateway_services if decl.name in services],
+        buckets=[normal_bucket(decl) for decl in stored.buckets if decl.name in buckets],
         customer_gateways=[
             normal_customer_gateway(decl) for decl in stored.customer_gateways if (decl.owner, decl.name) in devices
         ],
@@ -88,6 +96,8 @@ def _comparable(stored: Cloud, wanted: Cloud) -> tuple[Cloud, Cloud]:
         hosts=sorted(wanted.hosts, key=lambda host: host.name),
         address_pools=sorted(map(normal_pool, wanted.address_pools), key=lambda pool: pool.name),
         connections=sorted(map(normal_connection, wanted.connections), key=lambda decl: decl.name),
+        gateway_services=sorted(map(normal_service, wanted.gateway_services), key=lambda decl: decl.name),
+        buckets=sorted(map(normal_bucket, buckets.values()), key=lambda decl: decl.name),
         customer_gateways=sorted(
             map(normal_customer_gateway, wanted.customer_gateways), key=lambda decl: (decl.owner, decl.name)
         ),
@@ -96,6 +106,12 @@ def _comparable(stored: Cloud, wanted: Cloud) -> tuple[Cloud, Cloud]:
         vpcs=sorted((normal_vpc(vpc) for vpc in chosen), key=lambda vpc: (vpc.owner, vpc.name)),
     )
     return found, ordered
+
+
+def _with_policy(decl: BucketDecl, policies: dict[str, str | msgspec.UnsetType]) -> BucketDecl:
+    """Return a declared bucket with the policy that it has, if the file leaves that to its owner."""
+    stays = decl.policy is msgspec.UNSET
+    return msgspec.structs.replace(decl, policy=policies.get(decl.name, msgspec.UNSET)) if stays else decl
 
 
 def _chosen(vpc: VpcDecl, stored: VpcDecl | None) -> VpcDecl:

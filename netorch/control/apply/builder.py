@@ -62,6 +62,7 @@ class PlanBuilder:
         self.hosts = {name: msgspec.structs.replace(state) for name, state in inventory.hosts.items()}
         self.pools = dict(inventory.pools)  # likewise
         self.connections = dict(inventory.connections)  # likewise
+        self.services = dict(inventory.services)  # of the operator's, likewise
         self.vlans = vlans_in(inventory.raw.values())  # of connections, as they will be: (outer VLAN, VLAN) -> who has it
         self.devices = dict(inventory.customer_gateways)  # by id, as they will be
         self.dhcp_options = dict(inventory.dhcp_options)  # likewise

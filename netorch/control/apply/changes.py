@@ -154,6 +154,11 @@ def differences(**fields: tuple[object, object]) -> tuple[Difference, ...]:
     return tuple(Difference(name, _text(before), _text(after)) for name, (before, after) in fields.items() if before != after)
 
 
+def sides(before: str, after: str) -> tuple[str, str]:
+    """Return what people read of two different values that are too long, or too secret, to be shown: what each amounts to."""
+    return before, after if before != after or not after else f"{after}, others"
+
+
 def member_differences(field: str, before: Iterable[str], after: Iterable[str]) -> list[Difference]:
     """Return which members of a field go and which come, each as a text."""
     old, new = dict.fromkeys(before), dict.fromkeys(after)

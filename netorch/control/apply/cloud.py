@@ -24,6 +24,8 @@ from netorch.control.apply.builder import Path, PlanBuilder
 from netorch.control.apply.changes import Action, CloudPlan, Difference, Left, Stuck, differences
 from netorch.control.apply.default_vpc import made_here, with_default_instances
 from netorch.control.apply.direct_connect.connections import plan_connections, settle_connections
+from netorch.control.apply.endpoints.buckets import plan_buckets
+from netorch.control.apply.endpoints.services import plan_services
 from netorch.control.apply.hosts import plan_hosts
 from netorch.control.apply.outside.addresses import left_elastic_ips, of_vpcs, own_elastic_ips, plan_addresses, together
 from netorch.control.apply.outside.pools import plan_pools, pool_notes
@@ -47,7 +49,8 @@ from netorch.store.base import Store
 
 TRIES: Final = 16  # plans, one after the other, until none is overtaken
 
-_OPERATORS: Final = frozenset({"host", "address-pool", "connection"})  # the kinds of changes that are no customer's
+# The kinds of changes that are no customer's.
+_OPERATORS: Final = frozenset({"host", "address-pool", "connection", "gateway-service"})
 
 Progress = Callable[[int, int], None]  # steps done, steps in all
 Refused = dict[Path, NetorchError]
@@ -128,6 +131,8 @@ class _Planner:
         plan_hosts(builder, self._cloud.hosts)
         plan_pools(builder, self._cloud.address_pools)
         plan_connections(builder, self._cloud.connections)
+        plan_services(builder, self._cloud.gateway_services, list(stored.values()))
+        plan_buckets(builder, self._cloud.buckets)
         plan_devices(builder, self._cloud.customer_gateways)
         plan_sets(builder, self._cloud.dhcp_options)
         self._decls = with_default_instances(builder, self._cloud, stored.get((DEFAULT_OWNER, DEFAULT_VPC_NAME)))

@@ -14,7 +14,7 @@ from netorch.control.actions.moves import move_writes
 from netorch.control.apply.base.ends import delete_instance, enis_by_instance
 from netorch.control.apply.base.subnet_pools import SubnetPools
 from netorch.control.apply.builder import PlanBuilder, instance_hosts, of_source, own_tags, visible_tags
-from netorch.control.apply.changes import Action, Change, Difference, differences, member_differences
+from netorch.control.apply.changes import Action, Change, Difference, differences, member_differences, sides
 from netorch.control.apply.policy import PolicyPlanner
 from netorch.control.base.addresses import AddressPool
 from netorch.control.base.namespaces import check_right
@@ -292,10 +292,10 @@ class InstancePlanner:
         hosts = {host}
         mac = ""
         fields = ("address", "ipv6_address", "mac", "host", "security_groups", "source_dest_check", "public_address")
-        sides = dict.fromkeys((*fields, "elastic_ip", "user_data", "metadata_options", "source"), "")
+        were = dict.fromkeys((*fields, "elastic_ip", "user_data", "metadata_options", "source"), "")
         if before is not None:
             hosts |= set(instance_hosts(self._records, self._enis.get(before.record.id, ())))
-            sides = self._sides(before.record)
+            were = self._sides(before.record)
             mac = decl.mac.lower() or "a new one"  # by chance: another time it is another one
         now = {"address": eni.address, "ipv6_address": eni.ipv6_address, "mac": mac, "host": host}
         now |= _told_words(instance)
@@ -307,7 +307,7 @@ class InstancePlanner:
             "source": instance.tags.get(SOURCE_TAG, "") if before is not None else "",
         }
         told = {item.field for item in why}
-        effects = differences(**{field: (sides[field], now[field]) for field in sides if field not in told})
+        effects = differences(**{field: (were[field], now[field]) for field in were if field not in told})
         change = Change(
             action=Action.ADD if before is None else Action.REPLACE,
             kind="instance",
@@ -350,8 +350,8 @@ def _told_words(instance: Instance) -> dict[str, str]:
 
 def _user_data_sides(before: str, after: str) -> tuple[str, str]:
     """Return what people read of user data that become others: how long they are, because they may be secret."""
-    sides = [f"{len(base64.b64decode(text))} bytes" if text else "" for text in (before, after)]
-    return sides[0], sides[1] if sides[0] != sides[1] else f"{sides[1]}, others"
+    sizes = [f"{len(base64.b64decode(text))} bytes" if text else "" for text in (before, after)]
+    return sides(sizes[0], sizes[1])
 
 
 def _check_text(eni: NetworkInterface) -> str:

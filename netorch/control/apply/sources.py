@@ -53,6 +53,7 @@ def refuse_others(caller: Caller, cloud: Cloud) -> None:
     named += [("elastic IP address", decl.owner, decl.name) for decl in cloud.elastic_ips]
     named += [("customer gateway", decl.owner, decl.name) for decl in cloud.customer_gateways]
     named += [("DHCP options set", decl.owner, decl.name) for decl in cloud.dhcp_options]
+    named += [("bucket", decl.owner, decl.name) for decl in cloud.buckets]
     for noun, owner, name in named:
         if not caller.sees(owner):
             fix = f"write `owner: {caller.owner}` if it is to be, or leave it out"

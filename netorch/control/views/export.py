@@ -10,9 +10,10 @@ import msgspec
 from netorch.control.actions.acls import entries_of
 from netorch.control.actions.groups import peer_names
 from netorch.control.apply.builder import visible_tags
-from netorch.control.base.endpoints.gateway import is_endpoints, tables_of
+from netorch.control.base.endpoints.gateway import is_endpoints
 from netorch.control.base.routes import route_names, route_text
 from netorch.control.views.peerings import declared_peerings
+from netorch.control.views.services import declared_bucket, declared_endpoint, declared_options_set, declared_service
 from netorch.model.cloud import (
     AclAction,
     AclEntryDecl,
@@ -42,7 +43,6 @@ from netorch.model.cloud import (
     VpnConnectionDecl,
     VpnGatewayDecl,
 )
-from netorch.model.endpoints.declared import GatewayEndpointDecl
 from netorch.model.endpoints.endpoint import VpcEndpoint
 from netorch.model.eni import Host, Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog, format_text
@@ -74,8 +74,7 @@ from netorch.model.security import (
     SecurityGroup,
     SecurityGroupRule,
 )
-from netorch.model.services.declared import DhcpOptionsDecl, declared_options, declared_user_data
-from netorch.model.services.dhcp_options import DhcpOptionsSet
+from netorch.model.services.declared import declared_options, declared_user_data
 from netorch.model.vpc import RouteTable, Subnet
 from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory, read_inventory
@@ -101,6 +100,8 @@ def export_inventory(inventory: Inventory, caller: Caller) -> Cloud:
     hosts = [_host(inventory.hosts[name].host) for name in sorted(inventory.hosts) if caller.operator]
     pools = [_pool(inventory.pools[name].record) for name in sorted(inventory.pools) if caller.operator]
     ports = [_connection(inventory.connections[name].record) for name in sorted(inventory.connections) if caller.operator]
+    services = [declared_service(inventory.services[name].record) for name in sorted(inventory.services) if caller.operator]
+    buckets = [found.record for found in inventory.buckets.values() if caller.sees(found.record.owner)]
     held = (found.record for found in inventory.elastic_ips.values())
     named = (elastic for elastic in held if elastic.name and caller.sees(elastic.owner))
     elastic = [_elastic_ip(found) for found in sorted(named, key=lambda elastic: (elastic.owner, elastic.name))]
@@ -110,7 +111,7 @@ def export_inventory(inventory: Inventory, caller: Caller) -> Cloud:
     devices = [_device(found) for found in described if found.name and caller.sees(found.owner)]
     sets = [found.record for found in inventory.dhcp_options.values()]
     names |= {found.id: found.name for found in sets if found.name}
-    options = [_dhcp_options(found) for found in sets if found.name and caller.sees(found.owner)]
+    options = [declared_options_set(found) for found in sets if found.name and caller.sees(found.owner)]
     seen = [vpc for vpc in inventory.vpcs.values() if caller.sees(vpc.vpc.record.owner)]
     records = sorted(seen, key=lambda records: (records.vpc.record.owner, records.vpc.record.name))
     paths = {vpc.vpc.record.id: f"{vpc.vpc.record.owner}/{vpc.vpc.record.name}" for vpc in records}
@@ -118,6 +119,8 @@ def export_inventory(inventory: Inventory, caller: Caller) -> Cloud:
         hosts=hosts,
         address_pools=pools,
         connections=ports,
+        gateway_services=services,
+        buckets=[declared_bucket(bucket) for bucket in sorted(buckets, key=lambda bucket: bucket.name)],
         elastic_ips=elastic,
         customer_gateways=sorted(devices, key=lambda decl: (decl.owner, decl.name)),
         dhcp_options=sorted(options, key=lambda decl: (decl.owner, decl.name)),
@@ -205,7 +208,7 @@ def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str], elasti
         flow_logs=_flow_logs(records, vpc.id),
         subnets=[_subnet(records, subnet) for subnet in subnets],
         nat_gateways=normal_nat_gateways(nats),
-        gateway_endpoints=normal_endpoints(_endpoint(records, one) for one in records.each(VpcEndpoint) if one.number),
+        gateway_endpoints=normal_endpoints(declared_endpoint(records, one) for one in records.each(VpcEndpoint) if one.number),
         virtual_interfaces=normal_virtual_interfaces(_virtual_interface(vif) for vif in vifs if vif.confirmed),
         instances=[_instance(records, instance, public.get(primary_eni_id(instance.id)), elastic) for instance in instances],
     )
@@ -229,12 +232,6 @@ def _device(device: CustomerGateway) -> CustomerGatewayDecl:
         identity=device.identity,
         tags=visible_tags(device.tags),
     )
-
-
-def _dhcp_options(found: DhcpOptionsSet) -> DhcpOptionsDecl:
-    told = msgspec.structs.asdict(found.options)
-    lists = {field: list(value) for field, value in told.items() if isinstance(value, tuple)}
-    return DhcpOptionsDecl(name=found.name, owner=found.owner, tags=visible_tags(found.tags), **{**told, **lists})
 
 
 def _vpn(vpn: VpnConnection, names: Mapping[str, str]) -> VpnConnectionDecl:
@@ -262,17 +259,6 @@ def _nat_gateway(records: VpcRecords, nat: NatGateway, elastic: Mapping[str, str
         elastic_ips=list(filter(None, names)),
         address=eni.address,
         tags=nat.tags,
-    )
-
-
-def _endpoint(records: VpcRecords, endpoint: VpcEndpoint) -> GatewayEndpointDecl:
-    leading = tables_of(endpoint.id, records.each(RouteTable))
-    return GatewayEndpointDecl(
-        name=endpoint.name or endpoint.id,
-        service=endpoint.service,
-        route_tables=[records.of(RouteTable)[table].record.name for table in leading],
-        policy=endpoint.policy,
-        tags=endpoint.tags,
     )
 
 

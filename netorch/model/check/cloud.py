@@ -13,7 +13,7 @@ from netorch.model import rules
 from netorch.model.addr import Prefix, first_overlaps
 from netorch.model.check.addresses import AddressChecker, Subnets
 from netorch.model.check.direct_connect import check_connections, check_virtual_interfaces, check_vlans
-from netorch.model.check.endpoints import check_endpoints
+from netorch.model.check.endpoints import check_buckets, check_endpoints, check_services
 from netorch.model.check.flow_logs import check_flow_logs
 from netorch.model.check.instances import InstanceChecker
 from netorch.model.check.nats import check_nat_gateways
@@ -85,6 +85,8 @@ def check_cloud(cloud: Cloud, hosts: Mapping[str, KnownHost] | None = None) -> l
     check_peerings(checker, cloud)
     check_elastic_ips(checker, cloud)
     check_dhcp_options(checker, cloud)
+    check_services(checker, cloud)
+    check_buckets(checker, cloud)
     check_vpns(checker, cloud)
     check_vlans(checker, cloud)
     return checker.problems

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from netorch.model.addr import AddressError, Prefix, parse_prefix, version_of
@@ -24,7 +25,8 @@ _UNUSABLE: Final = tuple(
         ("240.0.0.0/4", "netorch's own"),
     )
 )
-_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?\Z")
+SERVICE_PATTERN: Final = "^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$"
+_NAME: Final = re.compile(SERVICE_PATTERN[1:-1] + r"\Z")
 # S3's: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 _BUCKET: Final = re.compile(r"(?!\d+\.\d+\.\d+\.\d+\Z)(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
 _HOST: Final = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
@@ -46,6 +48,11 @@ def bucket_name(text: str) -> Violation | None:
     return Violation(f"{shown(text)} is not the name of a bucket", fix)
 
 
+def own_names(name: str, hosts: Iterable[str]) -> tuple[str, ...]:
+    """Return the names by which VPCs know a service for which these were asked."""
+    return tuple(hosts) or (f"{name}.{DOMAIN}",)
+
+
 def service_prefix(text: str) -> Prefix | Violation:
     """Return a prefix of a gateway service, or what is wrong with it."""
     try:
@@ -64,7 +71,7 @@ def service_prefix(text: str) -> Prefix | Violation:
     return found
 
 
-def host_name(text: str) -> Violation | None:
+def known_name(text: str) -> Violation | None:
     """Return what is wrong with a name by which VPCs know a service."""
     if _HOST.match(text):
         return None
@@ -93,4 +100,4 @@ def policy_size(text: str) -> Violation | None:
     """Return what is wrong with the size of a policy."""
     if len(text) <= MAX_POLICY:
         return None
-    return Violation(f"the policy has {len(text)} characters", f"write it with at most {MAX_POLICY}")
+    return Violation(f"the policy has {len(text)} characters", f"use at most {MAX_POLICY:,}")

@@ -14,6 +14,7 @@ from typing import Final
 
 from netorch.errors import Problem
 from netorch.model.check.notes import Where, path_of
+from netorch.model.endpoints.endpoint_rules import policy_size
 from netorch.model.iam.actions import ACTIONS
 from netorch.model.iam.conditions import IF_EXISTS, OPERATORS, Condition, ConditionKey, Kind, Value
 from netorch.model.iam.glob import Glob, glob
@@ -22,7 +23,6 @@ from netorch.model.iam.s3.uri import ARN
 from netorch.model.iam.values import read_value, variables_problem
 from netorch.model.rules import Violation, shown
 
-MOST_CHARACTERS: Final = 20_480  # EC2's, of an endpoint's policy, and S3's, of a bucket's
 VERSIONS: Final = ("2012-10-17", "2008-10-17")
 _EXAMPLE: Final = (
     '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}]}'
@@ -92,8 +92,8 @@ class _Reader:
         return Policy(tuple(self._statements(document.get("Statement"))))
 
     def _document(self, text: str) -> dict[str, object] | None:
-        if len(text) > MOST_CHARACTERS:
-            self._add(f"the policy has {len(text)} characters", f"use at most {MOST_CHARACTERS:,}")
+        if violation := policy_size(text):
+            self._add(violation.what, violation.fix)
             return None
         try:
             found = json.loads(text, object_pairs_hook=_object)

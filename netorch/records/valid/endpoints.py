@@ -32,7 +32,7 @@ def check_service(key: str, service: GatewayService) -> None:
     if service.tls:
         need("tls", endpoint_rules.socket_address(service.tls))
     for host in service.hosts:
-        need("hosts", endpoint_rules.host_name(host))
+        need("hosts", endpoint_rules.known_name(host))
     need_single("hosts", service.hosts)
     need_labels(service)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from netorch.control.base import checks
-from netorch.control.base.endpoints.gateway import check_policy, need, read_service, service_mark
+from netorch.control.base.endpoints.gateway import check_policy, need, read_service, use_service
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
 from netorch.model.endpoints import endpoint_rules
@@ -52,9 +52,7 @@ def put_bucket_policy(
             text = f"{where}: nobody has said whose it is; name its owner and its service: --for OWNER --service s3"
             raise ApiError("MissingParameter", text)
         if service:
-            found = read_service(store, service)
-            writes.expect(keys.service(found.record.name), found.mod_revision)
-            writes.put(service_mark(found.record.name), True)
+            use_service(writes, read_service(store, service))
         writes.change(keys.bucket(name), known.mod_revision if known is not None else 0, changed)
         return writes, changed
 

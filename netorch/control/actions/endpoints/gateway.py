@@ -15,8 +15,8 @@ from netorch.control.base.endpoints.gateway import (
     list_of,
     read_service,
     refuse_own_ranges,
-    service_mark,
     tables_of,
+    use_service,
     with_endpoint,
     without_endpoint,
 )
@@ -124,8 +124,7 @@ def endpoint_writes(
     number = free_number(vpc.record.id, others)
     wanted = msgspec.structs.replace(wanted, number=number, prefix_list=listed.record.id)
     made = gateway_writes(writes, store, caller, vpc.record, wanted)
-    writes.expect(keys.service(service.record.name), service.mod_revision)
-    writes.put(service_mark(service.record.name), True)
+    use_service(writes, service)
     writes.put(keys.service_uses(service.record.name, made.id), True)
     _add_list(writes, vpc.record, listed)
     for table_id in sorted(set(route_tables)):

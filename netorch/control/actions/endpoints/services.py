@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 import msgspec
@@ -28,7 +28,7 @@ from netorch.model.vpc import Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.errors import in_use, invalid
-from netorch.records.read import get, listed, read_all
+from netorch.records.read import Stored, get, listed, read_all
 from netorch.store.base import Store
 
 
@@ -69,7 +69,7 @@ def create_service(
     def decide() -> tuple[Writes, GatewayService]:
         if store.get(keys.service(name)) is not None:
             raise invalid(where, "there is one of that name", "choose another name, or change that one")
-        names = tuple(hosts) or (f"{name}.{endpoint_rules.DOMAIN}",)
+        names = endpoint_rules.own_names(name, hosts)
         made = GatewayService(name=name, prefixes=(), upstream=upstream, tls=tls, hosts=names, tags=checks.tags(where, tags))
         _check(where, made)
         writes = Writes()
@@ -86,7 +86,7 @@ def _check(where: str, service: GatewayService) -> None:
     if service.tls:
         need(where, endpoint_rules.socket_address(service.tls))
     for host in service.hosts:
-        need(where, endpoint_rules.host_name(host))
+        need(where, endpoint_rules.known_name(host))
 
 
 def _new_prefixes(writes: Writes, store: Store, where: str, name: str, texts: Sequence[str]) -> tuple[str, ...]:
@@ -150,13 +150,27 @@ def modify_service(
 def _renew(store: Store, where: str, vni: int, service: GatewayService) -> tuple[Writes, None]:
     """Return what gives a VPC's list of a service the service's prefixes as they are now. Raises ApiError."""
     writes, vpc = Writes(), get(store, keys.vpc(vni), Vpc)
-    for stored in read_all(store, PrefixList, vni).values() if vpc is not None else ():
-        renewed = with_prefixes(stored.record, service)
-        if vpc is not None and stored.record.service == service.name and renewed != stored.record:
-            refuse_own_ranges(where, vpc.record, service.prefixes)
-            writes.expect(keys.vpc(vni), vpc.mod_revision)
-            writes.change(keys.resource(stored.record.id), stored.mod_revision, renewed)
+    if vpc is not None:
+        renew_writes(writes, where, vpc, read_all(store, PrefixList, vni).values(), service)
     return writes, None
+
+
+def renew_writes(
+    writes: Writes, where: str, vpc: Stored[Vpc], lists: Iterable[Stored[PrefixList]], service: GatewayService
+) -> PrefixList | None:
+    """Add what gives a VPC's list of a service the service's prefixes as they are now, and return it; None: it has them.
+
+    Raises:
+      ApiError: InvalidParameterValue for a prefix that overlaps a range of the VPC.
+    """
+    for stored in lists:
+        renewed = with_prefixes(stored.record, service)
+        if stored.record.service == service.name and renewed != stored.record:
+            refuse_own_ranges(where, vpc.record, service.prefixes)
+            writes.expect(keys.vpc(vpc.record.vni), vpc.mod_revision)
+            writes.change(keys.resource(renewed.id), stored.mod_revision, renewed)
+            return renewed
+    return None
 
 
 def _users(store: Store, name: str) -> list[int]:

@@ -12,13 +12,14 @@ from netorch.control.actions.enis import targets_in
 from netorch.control.actions.outside.gateways import put_on
 from netorch.control.apply.builder import PlanBuilder, carriers
 from netorch.control.apply.changes import Action, Change, Difference, differences, member_differences
+from netorch.control.apply.endpoints.policies import policy_sides
 from netorch.control.apply.outside.gateways import pair_for, pair_named
 from netorch.control.base.endpoints.gateway import (
     free_number,
     list_of,
     refuse_own_ranges,
-    service_mark,
     tables_of,
+    use_service,
     with_endpoint,
 )
 from netorch.control.base.named import add_name
@@ -71,7 +72,7 @@ class EndpointPlanner:
                 self._plan_kept(stored, decl)
 
     def _service(self, decl: GatewayEndpointDecl) -> Stored[GatewayService]:
-        stored = self._builder.inventory.services.get(_service_name(decl))
+        stored = self._builder.services.get(_service_name(decl))
         if stored is None:
             raise not_found("gwsvc", decl.service)
         return stored
@@ -96,8 +97,7 @@ class EndpointPlanner:
             tags=decl.tags,
         )
         made, mapping = put_on(writes, builder.caller, vpc, pair, targets_in(records), wanted)
-        writes.expect(keys.service(service.record.name), service.mod_revision)
-        writes.put(service_mark(service.record.name), True)
+        use_service(writes, service)
         writes.put(keys.service_uses(service.record.name, made.id), True)
         if listed.record.id not in records.of(PrefixList):
             writes.put(keys.resource(listed.record.id), listed.record)
@@ -118,7 +118,7 @@ class EndpointPlanner:
             self._records.of(VpcEndpoint)[endpoint.id] = Stored(changed, ABSENT)
         before = self._names(self._tables_before[endpoint.id])
         tables = member_differences("route_tables", before, decl.route_tables)
-        fields = differences(policy=(endpoint.policy, changed.policy), tags=(endpoint.tags, changed.tags))
+        fields = differences(policy=policy_sides(endpoint.policy, changed.policy), tags=(endpoint.tags, changed.tags))
         if fields or tables:
             self._note(Action.CHANGE, changed, (*fields, *tables))
 
@@ -184,4 +184,4 @@ def _service_name(decl: GatewayEndpointDecl) -> str:
 
 def _is_same(endpoint: VpcEndpoint, decl: GatewayEndpointDecl) -> bool:
     """Return whether an endpoint is the declared one; one of another service is another one."""
-    return endpoint.name == decl.name and endpoint.service == _service_name(decl)
+    return (endpoint.name or endpoint.id) == decl.name and endpoint.service == _service_name(decl)

@@ -79,7 +79,7 @@ def _widen(builder: PlanBuilder, writes: Writes, decl: AddressPoolDecl) -> None:
     pool = stored.record if stored is not None else AddressPool(name=decl.name, pair=decl.pair, cidrs=())
     pools = [found.record for found in builder.pools.values()]
     hosts = [state.host for state in builder.hosts.values()]
-    services = [found.record for found in builder.inventory.services.values()]
+    services = [found.record for found in builder.services.values()]
     asked = [text for text in decl.cidrs if text not in pool.cidrs]
     new = new_ranges(f"address pool {decl.name!r}", asked, pools, hosts, services)
     if new:

@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Mapping
 import msgspec
 
 from netorch.control.base.uses import use_key
+from netorch.control.base.writes import Writes
 from netorch.errors import ApiError, Problem
 from netorch.model.addr import Prefix, first_overlaps, parse_prefix
 from netorch.model.endpoints import endpoint_rules
@@ -41,6 +42,12 @@ def need(where: str, violation: Violation | None) -> None:
 def service_mark(name: str) -> str:
     """Return the key of a service's mark."""
     return use_key(f"gwsvc/{name}")
+
+
+def use_service(writes: Writes, service: Stored[GatewayService]) -> None:
+    """Add that something comes to use a service, so that whoever deletes or changes the service sees it."""
+    writes.expect(keys.service(service.record.name), service.mod_revision)
+    writes.put(service_mark(service.record.name), True)
 
 
 def read_service(store: Store, text: str) -> Stored[GatewayService]:

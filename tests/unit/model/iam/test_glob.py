@@ -7,9 +7,10 @@ from collections.abc import Mapping
 
 import pytest
 
+from netorch.model.endpoints.endpoint_rules import MAX_POLICY
 from netorch.model.iam import glob as module
 from netorch.model.iam.glob import glob
-from netorch.model.iam.parse import MOST_CHARACTERS, read_policy
+from netorch.model.iam.parse import read_policy
 from netorch.model.iam.policy import Policy
 
 TEXT = "arn:aws:s3:::buc/" + "a" * 1_024
@@ -49,7 +50,7 @@ def test_a_whole_policy_takes_as_many_steps_as_it_has_characters() -> None:
     text = json.dumps({"Statement": {"Effect": "Allow", "Principal": "*", "Action": "s3:*", "Resource": resources}})
     policy = read_policy(text)
     assert isinstance(policy, Policy)
-    assert policy.effort < len(text) < MOST_CHARACTERS
+    assert policy.effort < len(text) < MAX_POLICY
     assert not any(pattern.matches(TEXT) for pattern in policy.statements[0].resources)
     assert Counted.asked <= policy.effort
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from netorch.model.iam.parse import MOST_CHARACTERS, read_policy
+from netorch.model.endpoints.endpoint_rules import MAX_POLICY
+from netorch.model.iam.parse import read_policy
 from netorch.model.iam.policy import Policy
 
 GOOD: dict[str, Any] = {"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}
@@ -126,7 +127,7 @@ def test_an_unknown_operator_is_told_which_there_are() -> None:
         ),
         ("[" * 20000, "$: the nesting is too deep"),
         ('{"Id": 1, "Statement": []}', "$.Id: 1 is not a text"),
-        (" " * (MOST_CHARACTERS + 1), f"$: the policy has {MOST_CHARACTERS + 1} characters; use at most 20,480"),
+        (" " * (MAX_POLICY + 1), f"$: the policy has {MAX_POLICY + 1} characters; use at most 20,480"),
     ],
 )
 def test_a_text_that_is_no_policy(text: str, expected: str) -> None:
