@@ -13,12 +13,13 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl.ifaddrmsg import IFA_F_NODAD
 
 from netorch.control.actions.endpoints.gateway import create_gateway_endpoint
@@ -38,6 +39,7 @@ from netorch.records.codec import encode
 from netorch.state.base import OUTSIDE
 from netorch.state.owner import netns_name
 from netorch.store.base import Delete, Put
+from tests.rig.hosts import end_bird, end_charon
 from tests.rig.seats import egress_only_of, gateway_of, nat_of, seat_egress_only, seat_gateway, seat_nat
 from tests.rig.world import World, wait_for
 
@@ -129,6 +131,21 @@ class Outskirts:
         world.settle()
         assert world.agent(edge).reconciler.writes == 0
         assert world.agent(edge).reconciler.problems == {}
+
+    def lose_power(self, edge: str) -> None:
+        """Let an edge be as a machine that boots: nothing is there but its underlay and its uplink, and no agent runs."""
+        outside, overlay = netns_name(edge, OUTSIDE), self.world.hosts[edge].overlay
+        self.world.stop_agent(edge)
+        end_bird(edge)
+        end_charon(edge)
+        subprocess.run(["ip", "-n", outside, "link", "set", UPLINKS[edge].device, "netns", edge], check=True)
+        for name in (outside, overlay):
+            with self.rtnl(name) as ipr:  # the namespace may outlive its name, and is emptied first
+                for link in ipr.get_links():
+                    with suppress(NetlinkError):  # loopback; the other end of a cable that went
+                        ipr.link("del", index=link["index"])
+            netns.remove(name)
+        subprocess.run(["ip", "netns", "exec", edge, "nft", "flush", "ruleset"], check=True)
 
     def pair_up(self) -> None:
         """Give both edges their places in the pair, as control does: what it makes on a pair is seated there."""

@@ -13,7 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from netorch.agent.service.restore import restore
+from netorch.agent.snapshot import SnapshotFile
+from netorch.compiler.registry import load_compilers
+from netorch.drivers import netns
 from netorch.drivers.charon.driver import RUN
+from netorch.drivers.daemons.sealing import EdgeKey
+from netorch.drivers.linux import LinuxKernel
 from netorch.model.outside.vpn import VpnConnection
 from netorch.records import keys
 from netorch.state.base import OUTSIDE
@@ -122,6 +128,22 @@ def begin_again(stage: Stage) -> None:
     """Let a's tunnels be up again; b's are nobody's affair here."""
     stage.sites["a"].device.begin_again()
     stage.wait_up("a")
+
+
+def test_nothing_leaves_in_plain_text_while_edges_boot(stage: Stage) -> None:
+    """Both lose their power; then netorch-restore.service and the agent do their parts, a while apart."""
+    world = stage.outskirts.world
+    with nothing_plain(stage) as wait_for_more:
+        for edge in EDGES:
+            stage.outskirts.lose_power(edge)
+        for edge in EDGES:
+            with netns.inside(world.hosts[edge].fd):
+                kernel = LinuxKernel(edge, EdgeKey(world.directory / f"{edge}.key"))
+            assert restore(edge, kernel, SnapshotFile(world.directory / f"{edge}.snapshot"), load_compilers()) == {}
+            kernel.close()
+        wait_for_more()
+        world.start_agents(*EDGES)
+    begin_again(stage)
 
 
 def test_nothing_leaves_in_plain_text_when_a_connection_is_deleted(stage: Stage) -> None:
