@@ -27,10 +27,10 @@ from netorch.compiler.base import (
 )
 from netorch.compiler.egress import EgressOnly
 from netorch.compiler.interface_endpoint import Backend, EndpointEnd
-from netorch.compiler.metadata import GroupName
 from netorch.compiler.nat import Nat
 from netorch.compiler.private import LocalTunnel, LocalVif
 from netorch.compiler.registry import Objects, compile_mapping_part, compile_slice, parts_of
+from netorch.compiler.services.metadata import GroupName
 from netorch.model.endpoints.endpoint import VpcEndpoint
 from netorch.model.mapping import Mapping as EniMapping
 from netorch.model.mapping import PublicMapping, Reach

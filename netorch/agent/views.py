@@ -33,9 +33,9 @@ from netorch.compiler.base import (
 )
 from netorch.compiler.egress import EgressOnly, egress_subnets
 from netorch.compiler.interface_endpoint import Backend, EndpointEnd
-from netorch.compiler.metadata import GroupName
 from netorch.compiler.nat import Nat
 from netorch.compiler.private import LocalTunnel, LocalVif, local_tunnels, local_vifs
+from netorch.compiler.services.metadata import GroupName
 from netorch.compiler.tables import local_tables, routes_to_peers, subnets_apart, table_routes
 from netorch.errors import CompileError
 from netorch.model.endpoints.endpoint import VpcEndpoint

@@ -19,6 +19,7 @@ from netorch.model.outside.vpn import AMAZON_ASN, ANY_CIDR, CUSTOMER_ASN, Tunnel
 from netorch.model.routing.target import TargetKind
 from netorch.model.security import DEFAULT_ACL_NUMBER, DEFAULT_NAME
 from netorch.model.services.declared import DhcpOptionsDecl, MetadataOptionsDecl
+from netorch.model.services.declared_zones import PrivateZoneDecl
 from netorch.model.vpc import DEFAULT_OWNER, Tags
 
 MAIN_ROUTE_TABLE = "main"  # the name of the route table that comes with a VPC
@@ -335,6 +336,7 @@ class VpcDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ipv6_cidrs: list[str] = []
     vni: int | None = None  # a request, e.g. for a lab that is to look the same each time
     enable_dns_support: bool = True  # whether names are answered in it
+    enable_dns_hostnames: bool | msgspec.UnsetType = msgspec.UNSET  # those of instances, zones and endpoints; see `has_hostnames`
     dhcp_options: str = ""  # the name of one of the owner's sets, or its id; the default one when left out
     tags: Tags = {}
     internet_gateway: InternetGatewayDecl | msgspec.UnsetType = msgspec.UNSET
@@ -352,6 +354,11 @@ class VpcDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     gateway_endpoints: list[GatewayEndpointDecl] = []
     virtual_interfaces: list[VirtualInterfaceDecl] = []
     instances: list[InstanceDecl] = []
+
+    @property
+    def has_hostnames(self) -> bool:
+        """Return whether it asks for names of instances; when left out the default VPC alone has them, as in EC2."""
+        return self.enable_dns_hostnames is True or (self.enable_dns_hostnames is msgspec.UNSET and self.name == DEFAULT_VPC_NAME)
 
 
 # The fields of a VPC in which gateways are declared that it has one of at most.
@@ -380,5 +387,6 @@ class Cloud(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     elastic_ips: list[ElasticIpDecl] = []
     customer_gateways: list[CustomerGatewayDecl] = []
     dhcp_options: list[DhcpOptionsDecl] = []
+    private_zones: list[PrivateZoneDecl] = []
     vpcs: list[VpcDecl] = []
     instances: list[InstanceDecl] = []

@@ -17,6 +17,7 @@ from netorch.model.cloud import (
     ALL_OUTBOUND,
     DEFAULT_ACL,
     DEFAULT_GROUP,
+    DEFAULT_VPC_NAME,
     MAIN_ROUTE_TABLE,
     AclEntryDecl,
     AddressPoolDecl,
@@ -47,9 +48,12 @@ from netorch.model.outside.vpn import ANY_CIDR
 from netorch.model.routing.target import LOCAL
 from netorch.model.routing.text import RouteWords, destination_order, parse_route
 from netorch.model.rule_text import ports_text, protocol_text
+from netorch.model.rules import Violation
 from netorch.model.security import DEFAULT_DESCRIPTION, DEFAULT_NAME
 from netorch.model.services.declared import DhcpOptionsDecl, MetadataOptionsDecl, declared_user_data, user_data
+from netorch.model.services.declared_zones import PrivateZoneDecl, RecordSetDecl
 from netorch.model.services.dhcp_options import DEFAULT_SET, DhcpOptions, normal
+from netorch.model.services.zones import APEX, checked_values, plain, relative_name
 from netorch.model.vpc import DEFAULT_OWNER
 
 Rule = TypeVar("Rule", IngressDecl, EgressDecl)
@@ -59,7 +63,9 @@ def normal_vpc(vpc: VpcDecl) -> VpcDecl:
     """Return a VPC in the one way to write it, so that two texts of it differ only where the VPCs do."""
     options = "" if vpc.dhcp_options == DEFAULT_SET else vpc.dhcp_options
     fields = {field: write(vpc) for field, write in NORMAL.items()}
-    return msgspec.structs.replace(vpc, owner=_owner(vpc.owner), dhcp_options=options, **fields)
+    usual = vpc.has_hostnames == (vpc.name == DEFAULT_VPC_NAME)
+    named = msgspec.UNSET if usual else vpc.has_hostnames
+    return msgspec.structs.replace(vpc, owner=_owner(vpc.owner), dhcp_options=options, enable_dns_hostnames=named, **fields)
 
 
 def normal_pool(decl: AddressPoolDecl) -> AddressPoolDecl:
@@ -100,6 +106,25 @@ def normal_bucket(decl: BucketDecl) -> BucketDecl:
     policy = decl.policy.strip() if isinstance(decl.policy, str) else decl.policy
     service = decl.service.removeprefix(SERVICE_PREFIX)
     return msgspec.structs.replace(decl, owner=_owner(decl.owner), service=service, policy=policy)
+
+
+def normal_zone(decl: PrivateZoneDecl) -> PrivateZoneDecl:
+    """Return a private zone in the one way to write it."""
+    domain = plain(decl.domain or decl.name)
+    records = (_record_set(record, domain) for record in decl.records)
+    return msgspec.structs.replace(
+        decl,
+        owner=_owner(decl.owner),
+        domain="" if domain == plain(decl.name) else domain,
+        vpcs=sorted(set(decl.vpcs)),
+        records=sorted(records, key=lambda record: (record.name != APEX, record.name, record.type.value)),
+    )
+
+
+def _record_set(decl: RecordSetDecl, domain: str) -> RecordSetDecl:
+    values = checked_values(decl.type, decl.values)
+    found = decl.values if isinstance(values, Violation) else list(values)
+    return msgspec.structs.replace(decl, name=relative_name(decl.name, domain), values=found)
 
 
 def told_by(decl: DhcpOptionsDecl) -> DhcpOptions:

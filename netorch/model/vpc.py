@@ -17,10 +17,11 @@ TABLE_NUMBER_LAST: Final = 200  # EC2's quota of route tables; a host's VRF devi
 class Vpc(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A customer's private network: one VRF and one VXLAN network identifier.
 
-    Schema 2 added `ipv6_pools`, schema 3 `dhcp_options` and `dhcp`, schema 4 `enable_dns_support`.
+    Schema 2 added `ipv6_pools`, schema 3 `dhcp_options` and `dhcp`, schema 4 `enable_dns_support`,
+    schema 5 `enable_dns_hostnames`.
     """
 
-    SCHEMA: ClassVar[int] = 4
+    SCHEMA: ClassVar[int] = 5
 
     id: str
     vni: int
@@ -35,7 +36,13 @@ class Vpc(Record, frozen=True, kw_only=True, omit_defaults=True):
     dhcp_options: str = ""  # dopt-...; nothing: the default set
     dhcp: DhcpOptions = DEFAULT_OPTIONS  # what that set says; sets never change
     enable_dns_support: bool = True  # whether names are answered in it
+    enable_dns_hostnames: bool = False  # whether these may be of instances, private zones and endpoints: `has_hostnames`
     tags: Tags = {}
+
+    @property
+    def has_hostnames(self) -> bool:
+        """Return whether instances, private zones and endpoints have names in it: both attributes say so. EC2's rule."""
+        return self.enable_dns_support and self.enable_dns_hostnames
 
 
 class Subnet(Record, frozen=True, kw_only=True, omit_defaults=True):

@@ -14,9 +14,10 @@ import msgspec
 
 from netorch.errors import NewerRecord, UnreadableRecord
 from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping, Reach
+from netorch.model.services.zones import VpcZone
 from netorch.model.status import HostMtu, Sealed, SealingKey
 from netorch.records.kinds import BY_TYPE
-from netorch.records.valid import members, outside, vpn
+from netorch.records.valid import members, outside, services, vpn
 from netorch.records.valid.needs import Invalid
 from netorch.store.base import DAMAGED, KeyValue
 
@@ -30,6 +31,7 @@ _CHECKS: Final[dict[type, Callable[[str, Any], None]]] = {
     GatewayMapping: outside.check_gateway_mapping,
     PublicMapping: outside.check_public_mapping,
     Reach: vpn.check_reach,
+    VpcZone: services.check_vpc_zone,
     HostMtu: members.check_host_mtu,
     SealingKey: vpn.check_sealing_key,
     Sealed: vpn.check_sealed,

@@ -21,6 +21,7 @@ from netorch.model.outside.direct_connect import Connection
 from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.model.outside.vpn import CustomerGateway
 from netorch.model.services.dhcp_options import DhcpOptionsSet
+from netorch.model.services.zones import PrivateZone
 from netorch.model.status import AgentStatus, HostMtu, NatUse, VifStatus, VpnStatus
 from netorch.model.vpc import Vpc
 from netorch.records import keys
@@ -83,6 +84,7 @@ class Inventory:
         self.elastic_ips: dict[str, Stored[ElasticIp]] = {}  # by id
         self.customer_gateways: dict[str, Stored[CustomerGateway]] = {}  # by id
         self.dhcp_options: dict[str, Stored[DhcpOptionsSet]] = {}  # by id
+        self.zones: dict[str, Stored[PrivateZone]] = {}  # by id
         self.mtus: dict[str, int] = {}  # of the hosts' underlays, as far as they have said
         self.raw: dict[str, KeyValue] = {}
         self.isolated: dict[int, IsolatedVpc] = {}
@@ -135,6 +137,8 @@ def decoded(kvs: Sequence[KeyValue], revision: int) -> Inventory:
                 inventory.customer_gateways[what] = stored(kv, CustomerGateway)
             elif root == "dopt":
                 inventory.dhcp_options[what] = stored(kv, DhcpOptionsSet)
+            elif root == "zone":
+                inventory.zones[what] = stored(kv, PrivateZone)
             else:
                 inventory.raw[kv.key] = kv
         except UnreadableRecord as error:

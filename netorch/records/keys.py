@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 PUBLIC: Final = "eip/"  # what the keys of public addresses begin with among a VPC's mappings
 REACH: Final = "reach/"  # what those of prefixes begin with that edges reach
+ZONE: Final = "zone/"  # what those of private zones begin with
 
 
 def vpc_prefix(vni: int) -> str:
@@ -58,6 +59,16 @@ def public_mapping(vni: int, address: str) -> str:
 def reach(vni: int, gateway_id: str, edge: str) -> str:
     """Return the key of what an edge reaches through a gateway."""
     return mapping(vni, f"{REACH}{gateway_id}/{edge}")
+
+
+def vpc_zone(vni: int, zone_id: str) -> str:
+    """Return the key of what a private zone says in a VPC."""
+    return mapping(vni, f"{ZONE}{zone_id}")
+
+
+def zone_use(owner: str, zone_id: str, vpc_id: str = "") -> str:
+    """Return the key that says that a VPC is associated with a private zone, or the prefix of a zone's."""
+    return f"alloc/zone/{owner}/{zone_id}/{vpc_id}"
 
 
 def secret_prefix(edge: str) -> str:

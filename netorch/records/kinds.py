@@ -22,6 +22,7 @@ from netorch.model.outside.vpn import CustomerGateway, VirtualPrivateGateway, Vp
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.services.dhcp_options import DhcpOptionsSet
+from netorch.model.services.zones import PrivateZone, VpcZone
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records import keys
 from netorch.records.kind import Kind, Scope
@@ -269,6 +270,19 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         unique_names=False,
     ),
     Kind(
+        type=PrivateZone,
+        prefix="zone",
+        noun="private zone",
+        command="zone",
+        not_found="NoSuchHostedZone",  # Route 53's, as those below are
+        limit="TooManyHostedZones",
+        duplicate="HostedZoneAlreadyExists",
+        check=services.check_zone,
+        scope=Scope.OWNER,
+        root="zone",
+        unique_names=False,
+    ),
+    Kind(
         type=Connection,
         prefix="dxcon",
         noun="connection",
@@ -362,15 +376,17 @@ def of_vpc() -> Iterator[Kind[Any]]:
     return (kind for kind in BY_PREFIX.values() if kind.scope is Scope.VPC and kind.type is not Vpc)
 
 
-MAPPINGS: Final = (Mapping, GatewayMapping, PublicMapping, Reach)
+MAPPINGS: Final = (Mapping, GatewayMapping, PublicMapping, Reach, VpcZone)
 
 
-def mapped(name: str) -> type[Mapping] | type[GatewayMapping] | type[PublicMapping] | type[Reach]:
+def mapped(name: str) -> type[Mapping] | type[GatewayMapping] | type[PublicMapping] | type[Reach] | type[VpcZone]:
     """Return which kind of mapping stands at `map/<vni>/<name>`."""
     if name.startswith(keys.PUBLIC):
         return PublicMapping
     if name.startswith(keys.REACH):
         return Reach
+    if name.startswith(keys.ZONE):
+        return VpcZone
     return GatewayMapping if is_id(name) else Mapping
 
 

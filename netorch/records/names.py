@@ -14,6 +14,7 @@ from netorch.model.ids import is_id, vni_of
 from netorch.model.outside.public import ElasticIp
 from netorch.model.outside.vpn import CustomerGateway
 from netorch.model.services.dhcp_options import DhcpOptionsSet
+from netorch.model.services.zones import PrivateZone
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.kind import Kind, Scope
@@ -95,9 +96,11 @@ def wrong_names(inventory: Inventory) -> Iterator[UnreadableRecord]:
             if kind.scope is Scope.VPC:
                 wanted.update({key_of(owner, record): record.id for record in records.each(kind.type)})
     wanted.pop("", None)
-    owned: list[ElasticIp | CustomerGateway | DhcpOptionsSet] = [stored.record for stored in inventory.elastic_ips.values()]
+    owned: list[ElasticIp | CustomerGateway | DhcpOptionsSet | PrivateZone] = []
+    owned += [stored.record for stored in inventory.elastic_ips.values()]
     owned += [stored.record for stored in inventory.customer_gateways.values()]
     owned += [stored.record for stored in inventory.dhcp_options.values()]
+    owned += [stored.record for stored in inventory.zones.values()]
     wanted |= {key: record.id for record in owned for key in names_of_owned(record)}
     damaged = {error.key.rpartition("/")[2] for error in inventory.unreadable}
     known = {key for key in inventory.raw if key.startswith("named/")}

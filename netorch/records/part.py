@@ -8,6 +8,7 @@ from typing import Any
 
 from netorch.errors import UnreadableRecord
 from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping, Reach
+from netorch.model.services.zones import VpcZone
 from netorch.records import keys
 from netorch.records.codec import decode
 from netorch.records.inventory import Inventory, decoded
@@ -63,7 +64,7 @@ def _beside(kvs: Iterable[KeyValue]) -> set[str]:
     return wanted
 
 
-def _hosts(mapping: Mapping | GatewayMapping | PublicMapping | Reach) -> Iterator[str]:
+def _hosts(mapping: Mapping | GatewayMapping | PublicMapping | Reach | VpcZone) -> Iterator[str]:
     match mapping:
         case Mapping():
             yield mapping.host

@@ -333,6 +333,9 @@ _FIELDS: Final[dict[type, dict[str, Schema]]] = {
         },
         "vni": {"description": "The requested VXLAN network identifier; a free one when left out."},
         "enable_dns_support": {"description": "Whether names are answered in it, e.g. at 169.254.169.253."},
+        "enable_dns_hostnames": {
+            "description": "Whether instances, zones and endpoints have names there; when left out, in the default VPC only."
+        },
         "dhcp_options": {"description": "The name of one of the owner's dhcp_options, or its id; the default set when left out."},
         "tags": TAGS,
         "internet_gateway": {"description": "Its way to the internet, and back; {} will do. Routes lead there: via igw."},
@@ -370,6 +373,7 @@ _FIELDS: Final[dict[type, dict[str, Schema]]] = {
         "elastic_ips": {"description": "Public addresses that owners hold, whatever becomes of their VPCs."},
         "customer_gateways": {"description": "Owners' own VPN devices."},
         "dhcp_options": {"description": "What instances are told by DHCP besides their addresses."},
+        "private_zones": {"description": "Names that are answered in the VPCs that owners choose."},
         "vpcs": {"description": "The VPCs with all that is in them."},
         "instances": {"description": "Instances in the default VPC."},
     },

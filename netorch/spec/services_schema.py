@@ -7,8 +7,10 @@ from typing import Final
 from netorch.model.endpoints.declared import BucketDecl, GatewayEndpointDecl, GatewayServiceDecl
 from netorch.model.endpoints.endpoint_rules import MAX_PREFIXES, SERVICE_PATTERN
 from netorch.model.services.declared import DhcpOptionsDecl, MetadataOptionsDecl
+from netorch.model.services.declared_zones import PrivateZoneDecl, RecordSetDecl
 from netorch.model.services.dhcp_options import MAX_SERVERS, NODE_TYPES, PROVIDED_DNS
 from netorch.model.services.metadata import HOPS_MOST
+from netorch.model.services.zones import MAX_TTL
 from netorch.spec.schema_words import IPV4, NAME, TAGS, Schema
 
 UPSTREAM: Final = rf"^http://{IPV4}:[0-9]{{1,5}}$"
@@ -33,6 +35,25 @@ _DHCP_OPTIONS: Final[dict[str, Schema]] = {
 }
 
 # By type and field, as in `schema`.
+_RECORD_SET: Final[dict[str, Schema]] = {
+    "name": {"description": "In front of the zone's domain; @ is the domain itself, * all names that have no record set."},
+    "type": {"description": "The type of its values."},
+    "ttl": {"description": "For how many seconds an answer may be remembered.", "minimum": 0, "maximum": MAX_TTL},
+    "values": {
+        "description": "Addresses, or as in master files; texts have no quotes.",
+        "items": {"type": "string"},
+        "minItems": 1,
+        "examples": [["10.44.12.4"], ["10 mail.corp.example"], ["0 5 5432 db.corp.example"]],
+    },
+}
+_PRIVATE_ZONE: Final[dict[str, Schema]] = {
+    "name": {"description": "Its name, unique for its owner.", **NAME},
+    "owner": {"description": "Whose it is.", **NAME},
+    "domain": {"description": "What its names end with; its name when left out.", "examples": ["corp.example"]},
+    "vpcs": {"description": "The owner's VPCs that answer for it.", "items": {"type": "string", **NAME}, "minItems": 1},
+    "records": {"description": "Its record sets, one for each name and type."},
+    "tags": TAGS,
+}
 SERVICES: Final[dict[type, dict[str, Schema]]] = {
     GatewayServiceDecl: {
         "name": {"description": "Its name; endpoints write com.netorch. and this.", "pattern": SERVICE_PATTERN},
@@ -80,4 +101,6 @@ SERVICES: Final[dict[type, dict[str, Schema]]] = {
         },
         "instance_metadata_tags": {"description": "Whether its tags are among them."},
     },
+    RecordSetDecl: _RECORD_SET,
+    PrivateZoneDecl: _PRIVATE_ZONE,
 }

@@ -22,6 +22,7 @@ from netorch.model.normal import (
     normal_pool,
     normal_service,
     normal_vpc,
+    normal_zone,
 )
 from netorch.model.outside.vif_rules import other_end
 
@@ -68,6 +69,7 @@ def _comparable(stored: Cloud, wanted: Cloud) -> tuple[Cloud, Cloud]:
     hosts, pools = {host.name for host in wanted.hosts}, {pool.name for pool in wanted.address_pools}
     devices = {(decl.owner, decl.name) for decl in wanted.customer_gateways}
     sets = {(decl.owner, decl.name) for decl in wanted.dhcp_options}
+    zones = {(decl.owner, decl.name) for decl in wanted.private_zones}
     ports = {decl.name for decl in wanted.connections}
     services = {decl.name for decl in wanted.gateway_services}
     policies = {decl.name: decl.policy for decl in stored.buckets}
@@ -87,6 +89,7 @@ def _comparable(stored: Cloud, wanted: Cloud) -> tuple[Cloud, Cloud]:
             normal_customer_gateway(decl) for decl in stored.customer_gateways if (decl.owner, decl.name) in devices
         ],
         dhcp_options=[normal_dhcp_options(decl) for decl in stored.dhcp_options if (decl.owner, decl.name) in sets],
+        private_zones=[decl for decl in stored.private_zones if (decl.owner, decl.name) in zones],
         elastic_ips=[normal_elastic_ip(decl) for decl in stored.elastic_ips if (decl.owner, decl.name) in elastic],
         vpcs=[normal_vpc(vpc) for vpc in named],
         instances=[],
@@ -102,6 +105,7 @@ def _comparable(stored: Cloud, wanted: Cloud) -> tuple[Cloud, Cloud]:
             map(normal_customer_gateway, wanted.customer_gateways), key=lambda decl: (decl.owner, decl.name)
         ),
         dhcp_options=sorted(map(normal_dhcp_options, wanted.dhcp_options), key=lambda decl: (decl.owner, decl.name)),
+        private_zones=sorted(map(normal_zone, wanted.private_zones), key=lambda decl: (decl.owner, decl.name)),
         elastic_ips=sorted(map(normal_elastic_ip, elastic.values()), key=lambda decl: (decl.owner, decl.name)),
         vpcs=sorted((normal_vpc(vpc) for vpc in chosen), key=lambda vpc: (vpc.owner, vpc.name)),
     )

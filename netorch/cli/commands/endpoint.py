@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 COLUMNS = Columns(
     ("name", "vpc", "type", "service_name", "route_tables", "addresses", "state"),
-    ("prefixes", "subnets", "security_groups", "pair", "edges", "tags", "id"),
+    ("prefixes", "subnets", "security_groups", "dns_name", "private_dns_name", "pair", "edges", "tags", "id"),
 )
 SERVICE_COLUMNS = Columns(("name", "service_name", "prefixes", "hosts", "endpoints"), ("upstream", "tls", "tags"))
 BUCKET_COLUMNS = Columns(("name", "service", "for", "policy"), ("tags",))
@@ -59,7 +59,7 @@ def row(info: EndpointInfo | InterfaceEndpointInfo) -> dict[str, Any]:
         own = {"service_name": info.service_name, "prefixes": info.prefixes, "route_tables": info.route_tables, "pair": info.pair}
     else:
         addresses = {"addresses": info.addresses, "subnets": info.subnets, "security_groups": info.groups}
-        own = {"service_name": info.endpoint.service, **addresses}
+        own = {"service_name": info.endpoint.service, "dns_name": info.dns_name, **addresses}
     return found | {name: list(value) if isinstance(value, tuple) else value for name, value in own.items()}
 
 

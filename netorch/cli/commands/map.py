@@ -17,6 +17,7 @@ from netorch.cli.stdout import reader_left
 if TYPE_CHECKING:
     from netorch.control.views.mappings import OfOutside
     from netorch.model.mapping import Mapping
+    from netorch.model.services.zones import VpcZone
     from netorch.store.base import Event
 
 COLUMNS = Columns(("vpc", "address", "private_address", "host", "vtep", "generation", "move"), ("vni", "mac", "eni"))
@@ -124,9 +125,10 @@ def _print(event: Event, output: str) -> None:
         click.echo("  ".join(f"{field}={cell(value)}" for field, value in fact.items()))
 
 
-def _facts(found: Mapping | OfOutside | None) -> dict[str, Any]:
+def _facts(found: Mapping | OfOutside | VpcZone | None) -> dict[str, Any]:
     """Return what a mapping of any kind says; no host: there is none any more."""
     from netorch.model.mapping import GatewayMapping, PublicMapping, Reach
+    from netorch.model.services.zones import VpcZone
 
     if found is None:
         return {"host": None}
@@ -136,5 +138,7 @@ def _facts(found: Mapping | OfOutside | None) -> dict[str, Any]:
         return {"private_address": found.private_address}
     if isinstance(found, Reach):
         return {"gateway": found.gateway, "prefixes": [reached.prefix for reached in found.prefixes]}
+    if isinstance(found, VpcZone):
+        return {"domain": found.domain, "record_sets": len(found.records)}
     move = {"move": f"{found.move.direction.value} {found.move.host}"} if found.move is not None else {}
     return {"host": found.host, **move}

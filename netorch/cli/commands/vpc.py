@@ -13,7 +13,9 @@ from netorch.cli.nouns import Delete, add_delete, add_list, add_show, add_taggin
 from netorch.cli.output import Columns, output_option, show_record, show_records
 from netorch.model.vpc import Vpc
 
-COLUMNS = Columns(("name", "owner", "vni", "cidrs", "ipv6_cidrs"), ("ipv6_pools", "enable_dns_support", "tags", "id"))
+COLUMNS = Columns(
+    ("name", "owner", "vni", "cidrs", "ipv6_cidrs"), ("ipv6_pools", "enable_dns_support", "enable_dns_hostnames", "tags", "id")
+)
 
 
 @click.group()
@@ -119,17 +121,22 @@ def create_default(session: Session, output: str) -> None:
 
 @command.command()
 @click.argument("vpc", shell_complete=complete("vpc"))
-@click.option("--dns-support/--no-dns-support", required=True, help="Whether names are answered in it.")
+@click.option("--dns-support/--no-dns-support", default=None, help="Whether names are answered in it.")
+@click.option("--dns-hostnames/--no-dns-hostnames", default=None, help="Whether instances, zones and endpoints have names there.")
 @output_option
 @action
-def modify(session: Session, vpc: str, dns_support: bool, output: str) -> None:
+def modify(session: Session, vpc: str, dns_support: bool | None, dns_hostnames: bool | None, output: str) -> None:
     """Change attributes of a VPC.
 
-    With DNS support, instances ask for names at 169.254.169.253 and at the primary range's address .2.
+    With DNS support, instances ask for names at 169.254.169.253 and at the primary range's address .2. With DNS host names, too,
+    the VPC answers for private zones, for endpoints, and for instances by their ids and public addresses.
     """
     from netorch.control.actions.services.attributes import modify_vpc
 
-    changed = modify_vpc(session.store, session.caller, session.id_of("vpc", vpc), enable_dns_support=dns_support)
+    vpc_id = session.id_of("vpc", vpc)
+    changed = modify_vpc(
+        session.store, session.caller, vpc_id, enable_dns_support=dns_support, enable_dns_hostnames=dns_hostnames
+    )
     show_record(row(changed), output)
 
 

@@ -18,6 +18,7 @@ from netorch.model.outside.direct_connect import Connection
 from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.model.outside.vpn import CustomerGateway
 from netorch.model.services.dhcp_options import DhcpOptionsSet
+from netorch.model.services.zones import PrivateZone
 from netorch.model.status import AgentStatus, HostMtu, NatUse, PublicUse, Sealed, SealingKey, VifStatus, VpnStatus
 from netorch.records import keys
 from netorch.records.codec import check_sound, decode
@@ -49,6 +50,7 @@ _WHOLE: Final[dict[str, type]] = {  # root -> all that stands below it
     "gwsvc": GatewayService,
     "bucket": BucketPolicy,
     "dopt": DhcpOptionsSet,
+    "zone": PrivateZone,
     "secret": Sealed,
 }
 _OTHERS: Final = ("host", "name", "alloc")  # roots below which not only records stand

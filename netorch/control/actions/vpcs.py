@@ -1,8 +1,7 @@
 """VPCs and their address ranges.
 
-Whatever changes the structure of a VPC (its CIDRs, subnets, route tables, ACLs; which security groups and prefix
-lists it has) rewrites the VPC's own record, so that of two such
-changes at the same time one fails and decides again.
+Whatever changes the structure of a VPC (its CIDRs, subnets, route tables, ACLs; which security groups and prefix lists it has)
+rewrites the VPC's own record, so that of two such changes at the same time one fails and decides again.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from netorch.control.actions.direct_connect.making import refuse_range
 from netorch.control.actions.outside.gateways import put_on
 from netorch.control.actions.outside.ranges import Provided, give_back, kept_pools, provide, refuse_pooled
 from netorch.control.actions.services.dhcp_options import forget_writes
+from netorch.control.actions.services.zones import part_writes, zones_in
 from netorch.control.base import checks
 from netorch.control.base.endpoints.gateway import refuse_service_range
 from netorch.control.base.named import add_name, drop_name
@@ -43,6 +43,7 @@ from netorch.model.outside.direct_connect import VirtualInterface
 from netorch.model.outside.gateway import InternetGateway
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
+from netorch.model.services.zones import VpcZone
 from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc, VpcRoute
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -165,6 +166,7 @@ def _create(
         cidrs=ranges,
         ipv6_cidrs=ipv6_ranges,
         is_default=name == DEFAULT_VPC_NAME,
+        enable_dns_hostnames=name == DEFAULT_VPC_NAME,
         tags=checks.tags(where, tags),
     )
     writes.claim(free.take(vpc.id))
@@ -271,12 +273,16 @@ def delete_vpc(store: Store, caller: Caller, vpc_id: str) -> None:
 
 
 def _what_goes_along(store: Store, vpc: Vpc) -> list[Any]:
-    """Return the records of what is deleted together with a VPC. Raises ApiError: DependencyViolation while it has more."""
+    """Return the records of what is deleted together with a VPC, and what zones say in it.
+
+    Raises:
+      ApiError: DependencyViolation while it has more.
+    """
     had = {kind: read_all(store, kind.type, vpc.vni) for kind in of_vpc()}
     for kind, found in had.items():
         if own := sum(not kind.goes_along(stored.record) for stored in found.values()):
             raise in_use("vpc", vpc.id, f"{own} {kind.noun}(s)", f"delete its {kind.noun}s first")
-    return [stored.record for found in had.values() for stored in found.values()]
+    return [*(stored.record for found in had.values() for stored in found.values()), *zones_in(store, vpc.vni)]
 
 
 def delete_writes(
@@ -291,6 +297,9 @@ def delete_writes(
     writes.delete(keys.vpc(record.vni), vpc.mod_revision)
     drop_name(writes, record, record)
     for part in along:
+        if isinstance(part, VpcZone):
+            part_writes(writes, record.owner, part.zone, record.id)
+            continue
         for key in keys_of(part):
             writes.drop(key)
         drop_name(writes, record, part)

@@ -15,6 +15,7 @@ from netorch.model.outside.public import ElasticIp
 from netorch.model.outside.secrets import Secret
 from netorch.model.outside.vpn import CustomerGateway
 from netorch.model.services.dhcp_options import DhcpOptionsSet
+from netorch.model.services.zones import PrivateZone
 
 MASS: Final = 10  # a plan that ends more than half of at least so many needs to be allowed
 
@@ -133,7 +134,7 @@ class CloudPlan(msgspec.Struct, kw_only=True):
 def change_of_owned(
     action: Action,
     kind: str,
-    record: CustomerGateway | DhcpOptionsSet | ElasticIp,
+    record: CustomerGateway | DhcpOptionsSet | ElasticIp | PrivateZone,
     changed: tuple[Difference, ...],
     breaks: str = "",
 ) -> Change:

@@ -32,6 +32,7 @@ from netorch.control.apply.outside.pools import plan_pools, pool_notes
 from netorch.control.apply.peerings import plan_peerings
 from netorch.control.apply.private.devices import plan_devices, settle_devices
 from netorch.control.apply.services.dhcp_options import plan_sets, settle_sets
+from netorch.control.apply.services.zones import plan_zones
 from netorch.control.apply.sources import IsThere, Source, refuse_others, source_of
 from netorch.control.apply.vpc import plan_vpc
 from netorch.control.base.writes import ABSENT, Writes
@@ -164,6 +165,7 @@ class _Planner:
             refused |= plan_addresses(builder, [decl for decl in decls if (decl.owner, decl.name) not in refused])
         except ApiError as error:  # nothing of the file is done: all its mistakes are said
             raise together(error, *of_vpcs(refused)) from error
+        plan_zones(builder, self._cloud.private_zones, without.keys() | refused.keys())
         settle_connections(builder, self._cloud.connections)
         settle_devices(builder, self._cloud.customer_gateways)
         settle_sets(builder, self._cloud.dhcp_options)
@@ -201,8 +203,7 @@ class _Planner:
         named = self._named()
         found: Refused = {}
         for isolated in self._inventory.isolated.values():
-            path = (isolated.owner, isolated.name)
-            rest = isolated.rest
+            path, rest = (isolated.owner, isolated.name), isolated.rest
             own = rest is not None and (self._source.owns(rest.vpc.record.tags) or bool(made_here(self._builder, rest)))
             if (path in named or own) and path not in without and isolated.is_known_to(self._caller):
                 found[path] = isolated.error

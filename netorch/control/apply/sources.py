@@ -54,6 +54,7 @@ def refuse_others(caller: Caller, cloud: Cloud) -> None:
     named += [("customer gateway", decl.owner, decl.name) for decl in cloud.customer_gateways]
     named += [("DHCP options set", decl.owner, decl.name) for decl in cloud.dhcp_options]
     named += [("bucket", decl.owner, decl.name) for decl in cloud.buckets]
+    named += [("private zone", decl.owner, decl.name) for decl in cloud.private_zones]
     for noun, owner, name in named:
         if not caller.sees(owner):
             fix = f"write `owner: {caller.owner}` if it is to be, or leave it out"

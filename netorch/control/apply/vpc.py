@@ -100,6 +100,7 @@ def _to_be(builder: PlanBuilder, decl: VpcDecl) -> VpcRecords:
         cidrs=tuple(decl.cidrs),
         is_default=decl.name == DEFAULT_VPC_NAME,
         enable_dns_support=decl.enable_dns_support,
+        enable_dns_hostnames=decl.has_hostnames,
         tags=of_source(decl.tags, mark),
     )
     return VpcRecords(vni, {Vpc: {vpc.id: Stored(associated(builder, decl, vpc), UNKNOWN)}})
@@ -228,6 +229,7 @@ class _Structure:
             ipv6_cidrs=ranges.ipv6_cidrs,
             ipv6_pools=ranges.pools,
             enable_dns_support=self._decl.enable_dns_support,
+            enable_dns_hostnames=self._decl.has_hostnames,
             tags=own_tags(self._decl.tags, vpc.tags),
         )
         if wanted == vpc:
@@ -256,6 +258,7 @@ class _Structure:
                 cidrs=(vpc.cidrs, wanted.cidrs),
                 ipv6_cidrs=(vpc.ipv6_cidrs, tuple(map(ranges.said, wanted.ipv6_cidrs))),
                 enable_dns_support=(vpc.enable_dns_support, wanted.enable_dns_support),
+                enable_dns_hostnames=(vpc.enable_dns_hostnames, wanted.enable_dns_hostnames),
                 dhcp_options=(spoken(self._builder, vpc.dhcp_options), spoken(self._builder, wanted.dhcp_options)),
                 tags=(visible_tags(vpc.tags), self._decl.tags),
             ),

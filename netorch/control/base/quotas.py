@@ -50,6 +50,9 @@ class Quotas(Record, frozen=True, kw_only=True, omit_defaults=True):
     customer_gateways: int = 50  # EC2's, of a region
     vpn_connections: int = 50  # EC2's, of a region
     dhcp_options: int = 100  # EC2's, of a region
+    private_zones: int = 500  # Route 53's
+    vpcs_per_zone: int = 20  # Route 53 has 300; one transaction writes a copy for each
+    record_sets_per_zone: int = 1_000  # Route 53 has 10,000
     vpn_connections_per_gateway: int = MAX_CONNECTIONS  # EC2's
     owner: str = ""  # whose they are; the key says it in the store
 
@@ -70,6 +73,7 @@ HIGHEST: Final = {
     "peerings_per_vpc": 50,
     "routes_per_table": 1000,  # EC2's
     "vpn_connections_per_gateway": NUMBER_LAST,
+    "vpcs_per_zone": 20,
     "gateway_endpoints_per_vpc": endpoint.NUMBER_LAST - endpoint.NUMBER_FIRST + 1,
 }
 _ROOM: Final = {  # limit -> what makes room; others: delete one. An address that is given back counts for another hour
@@ -96,6 +100,7 @@ _OF_CODE: Final = {  # EC2's code -> the limit that it is about, and what is cou
     "VpcEndpointServiceLimitExceeded": ("endpoint_services_per_vpc", "endpoint services"),
     "VpcEndpointLimitExceeded": ("gateway_endpoints_per_vpc", "gateway endpoints"),
     "DhcpOptionsLimitExceeded": ("dhcp_options", "DHCP options sets"),
+    "TooManyHostedZones": ("private_zones", "private zones"),
     "NatGatewayLimitExceeded": ("nat_gateways_per_vpc", "NAT gateways"),
     "ActiveVpcPeeringConnectionPerVpcLimitExceeded": ("peerings_per_vpc", "active peering connections"),
     "OutstandingVpcPeeringConnectionLimitExceeded": ("peering_requests_per_vpc", "requests for peering connections"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from collections.abc import Mapping as Dictionary
 from enum import Enum
 from typing import Any
@@ -245,7 +245,7 @@ def names_by_id(inventory: Inventory, caller: Caller) -> dict[str, str]:
     """Return the names of all resources that the caller sees and that have one. Cost: O(cloud)."""
     gateways = (stored.record for stored in inventory.customer_gateways.values())
     names = {found.id: found.name for found in gateways if found.name and caller.sees(found.owner)}
-    sets = (stored.record for stored in inventory.dhcp_options.values())
+    sets = (stored.record for owned in (inventory.dhcp_options, inventory.zones) for stored in owned.values())
     names |= {found.id: found.name for found in sets if found.name and caller.sees(found.owner)}
     for records in _seen(inventory, caller):
         names[records.vpc.record.id] = records.vpc.record.name
@@ -270,9 +270,13 @@ def resource_names(inventory: Inventory, caller: Caller, kind: str) -> list[str]
     if kind == "eipalloc":
         elastic = (stored.record for stored in inventory.elastic_ips.values())
         return sorted(found.address for found in elastic if caller.sees(found.owner))
-    if kind in ("cgw", "dopt"):
-        owned = inventory.customer_gateways if kind == "cgw" else inventory.dhcp_options
-        return sorted(stored.record.name or stored.record.id for stored in owned.values() if caller.sees(stored.record.owner))
+    owners: dict[str, Iterable[Stored[Any]]] = {
+        "cgw": inventory.customer_gateways.values(),
+        "dopt": inventory.dhcp_options.values(),
+        "zone": inventory.zones.values(),
+    }
+    if kind in owners:
+        return sorted(one.record.name or one.record.id for one in owners[kind] if caller.sees(one.record.owner))
     names = []
     for records in _seen(inventory, caller):
         vpc = records.vpc.record

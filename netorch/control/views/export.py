@@ -14,6 +14,7 @@ from netorch.control.base.endpoints.gateway import is_endpoints
 from netorch.control.base.routes import route_names, route_text
 from netorch.control.views.peerings import declared_peerings
 from netorch.control.views.services import declared_bucket, declared_endpoint, declared_options_set, declared_service
+from netorch.control.views.zones import private_zones
 from netorch.model.cloud import (
     AclAction,
     AclEntryDecl,
@@ -124,6 +125,7 @@ def export_inventory(inventory: Inventory, caller: Caller) -> Cloud:
         elastic_ips=elastic,
         customer_gateways=sorted(devices, key=lambda decl: (decl.owner, decl.name)),
         dhcp_options=sorted(options, key=lambda decl: (decl.owner, decl.name)),
+        private_zones=private_zones(inventory, caller),
         vpcs=[relative(export_vpc(vpc, caller.now(), paths, names), vpc.vpc.record.ipv6_pools) for vpc in records],
     )
 
@@ -194,6 +196,7 @@ def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str], elasti
         ipv6_cidrs=list(vpc.ipv6_cidrs),
         vni=vpc.vni,
         enable_dns_support=vpc.enable_dns_support,
+        enable_dns_hostnames=msgspec.UNSET if vpc.enable_dns_hostnames == vpc.is_default else vpc.enable_dns_hostnames,
         dhcp_options=elastic.get(vpc.dhcp_options, vpc.dhcp_options),
         tags=visible_tags(vpc.tags),
         internet_gateway=_gateway(records, InternetGateway, InternetGatewayDecl),

@@ -191,7 +191,7 @@ def _takes_routes(ended: Address) -> bool:
     """Return whether the end of this address, which is our own doing, may have taken routes along.
 
     With a device's last IPv4 address the kernel flushes its IPv4 routes, and without a word. A VRF that has routes of ours to
-    itself has a router's address as well (netorch.compiler.services), so we never end its last one.
+    itself has a router's address as well (netorch.compiler.services.near), so we never end its last one.
     """
     return ":" not in ended.address and not ended.ifname.startswith("vrf")
 

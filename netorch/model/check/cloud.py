@@ -25,6 +25,7 @@ from netorch.model.check.routes import Surroundings, check_routes, check_table_n
 from netorch.model.check.security import Names, Policies, check_policies, no_such
 from netorch.model.check.services import check_dhcp_options
 from netorch.model.check.vpn import check_vpns
+from netorch.model.check.zones import check_zones
 from netorch.model.cloud import (
     DEFAULT_SUBNET_CIDR,
     DEFAULT_SUBNET_NAME,
@@ -87,6 +88,7 @@ def check_cloud(cloud: Cloud, hosts: Mapping[str, KnownHost] | None = None) -> l
     check_dhcp_options(checker, cloud)
     check_services(checker, cloud)
     check_buckets(checker, cloud)
+    check_zones(checker, cloud)
     check_vpns(checker, cloud)
     check_vlans(checker, cloud)
     return checker.problems

@@ -12,7 +12,7 @@ goes with the endpoint, and such a list with the VPC's first and last endpoint o
 from __future__ import annotations
 
 from enum import Enum
-from typing import Final
+from typing import ClassVar, Final
 
 from netorch.model.record import Record
 from netorch.model.vpc import Tags
@@ -73,8 +73,10 @@ class VpcEndpoint(Record, frozen=True, kw_only=True, omit_defaults=True):
     """An endpoint. Stored at `vpc/<vni>/vpce/<id>`; the VPC is the consumer's.
 
     One of type Gateway is a gateway as others are (`netorch.model.mapping.GatewayMapping`). One of type Interface has an
-    interface in each of some subnets.
+    interface in each of some subnets. Schema 2 added `private_dns_name`.
     """
+
+    SCHEMA: ClassVar[int] = 2
 
     id: str
     vni: int
@@ -87,4 +89,10 @@ class VpcEndpoint(Record, frozen=True, kw_only=True, omit_defaults=True):
     prefix_list: str = ""  # pl-..., of a gateway's: the service's prefixes
     interfaces: tuple[str, ...] = ()  # eni-...: of an interface endpoint
     private_dns: bool = False
+    private_dns_name: str = ""  # with private DNS: the service's, as it was when that was switched on
     tags: Tags = {}
+
+    @property
+    def is_named(self) -> bool:
+        """Return whether it is reached by the service's private DNS name."""
+        return bool(self.private_dns_name) and self.state is EndpointState.AVAILABLE

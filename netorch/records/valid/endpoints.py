@@ -5,6 +5,7 @@ from __future__ import annotations
 from netorch.model.addr import first_overlaps
 from netorch.model.endpoints import endpoint_rules
 from netorch.model.endpoints.endpoint import NUMBER_FIRST, NUMBER_LAST, BucketPolicy, EndpointType, GatewayService, VpcEndpoint
+from netorch.model.services.zones import domain_violation
 from netorch.records import keys
 from netorch.records.valid.needs import (
     Invalid,
@@ -64,6 +65,8 @@ def check_endpoint(key: str, endpoint: VpcEndpoint) -> None:
         need_id("service", endpoint.service, "vpce-svc")
         if not endpoint.interfaces:
             raise Invalid("interfaces: there is none")
+        if endpoint.private_dns_name:
+            need("private_dns_name", domain_violation(endpoint.private_dns_name))
 
 
 def _check_gateway(endpoint: VpcEndpoint) -> None:

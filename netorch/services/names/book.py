@@ -20,7 +20,7 @@ import msgspec
 from dns.rdatatype import RdataType
 
 from netorch.model.services import private_names
-from netorch.model.services.private_names import PREFIX, host_name
+from netorch.model.services.private_names import PREFIX, TTL_S, host_name
 from netorch.services.base import RefusedObject
 from netorch.services.names.labels import Labels, labels_of, upward
 from netorch.services.names.withheld import ROOT, zone_above
@@ -28,7 +28,6 @@ from netorch.state.daemons.services.base import ServiceObject
 from netorch.state.daemons.services.names import NameRecord, NameView, NameZone
 
 DOMAIN: Final = dns.name.from_text(private_names.DOMAIN)
-TTL_S: Final = 60
 NEGATIVE_TTL_S: Final = 60
 LARGEST_SET: Final = 16_384  # bytes of a record set in an answer, at most
 _OF_RECORD: Final = 28  # bytes of a record beside those of its text, at most
@@ -144,15 +143,17 @@ class Book:
             zone = next((above for above in upward(labels) if above in zones), None) if zones else None
             origin = dns.name.Name(zone) if zone is not None else name
             if records and labels in records:
-                return records[labels], origin
-            if zone is not None:
+                return (records[labels] if labels != zone else {RdataType.SOA: soa_of(name), **records[labels]}), origin
+            if zone is not None and not name.is_subdomain(DOMAIN):  # no zone of a VPC's own is within that
                 return self._of_zone(vni, name, labels, zone), origin
         return self._of_addresses(vni, name)
 
     def _of_zone(self, vni: int, name: Name, labels: Labels, zone: Labels) -> Sets | None:
         """Return the record sets of a name that has none of its own; None: it does not exist."""
         names, above = self._records.get(vni, {}), self._above.get(vni, Counter())
-        if labels == zone or labels in above:  # a name above others exists. RFC 8020
+        if labels == zone:
+            return {RdataType.SOA: soa_of(dns.name.Name(zone))}
+        if labels in above:  # a name above others exists. RFC 8020
             return {}
         for encloser in upward(labels[1:]):  # RFC 4592: the closest one that exists has the wildcard that counts
             if wild := names.get((b"*", *encloser)):

@@ -1,10 +1,12 @@
 """Whom a host asks for names that are no VPC's own: files of the host say so, as they do to its other programs.
 
     /etc/resolv.conf        `nameserver ADDRESS`: for all names that are not withheld. Source: resolv.conf(5)
+    /run/systemd/resolve/resolv.conf    the same, if /etc/resolv.conf names none but this host's own: then systemd-resolved asks
+                            the servers that it names there. Source: systemd-resolved.service(8)
     /etc/netorch/forward    `DOMAIN ADDRESS ...`: for the names of a domain; `.` is that of all names
 
 A server of /etc/resolv.conf on the host itself (127.0.0.53) is left out: it is the host's, and answers what the host may know.
-Both are read again within seconds after they have changed. A line that cannot be understood is logged, and counts as not there.
+All are read again within seconds after they have changed. A line that cannot be understood is logged, and counts as not there.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from netorch.services.names.withheld import ROOT
 log = logging.getLogger(__name__)
 
 RESOLV_CONF: Final = Path("/etc/resolv.conf")
+RESOLVED_CONF: Final = Path("/run/systemd/resolve/resolv.conf")
 FORWARD: Final = Path("/etc/netorch/forward")
 LOOK_EVERY_S: Final = 2.0
 
@@ -31,10 +34,10 @@ Servers = Mapping[Labels, tuple[str, ...]]
 
 
 class Others:
-    """The two files."""
+    """The files."""
 
-    def __init__(self, resolv_conf: Path = RESOLV_CONF, forward: Path = FORWARD) -> None:
-        self._files = (resolv_conf, forward)
+    def __init__(self, resolv_conf: Path = RESOLV_CONF, forward: Path = FORWARD, resolved_conf: Path = RESOLVED_CONF) -> None:
+        self._files = (resolv_conf, forward, resolved_conf)
         self._stamps: list[tuple[int, ...]] | None = None
 
     def changed(self) -> Servers | None:
@@ -43,11 +46,24 @@ class Others:
         if stamps == self._stamps:
             return None
         self._stamps = stamps
-        resolv_conf, forward = self._files
+        resolv_conf, forward, resolved_conf = self._files
         found = dict(_lines(forward, _forward))
-        if servers := tuple(_lines(resolv_conf, _nameserver)):
-            found.setdefault(ROOT, servers)
+        servers = tuple(_lines(resolv_conf, _nameserver))
+        others = tuple(server for server in servers if not _is_own(server))
+        if servers and not others:  # the host's own is all that is named
+            others = tuple(server for server in _lines(resolved_conf, _nameserver) if not _is_own(server))
+            if not others and ROOT not in found:
+                log.warning("%s: a server of this host is not asked; name another in %s: `. ADDRESS`", resolv_conf, FORWARD)
+        if others:
+            found.setdefault(ROOT, others)
         return found
+
+
+def _is_own(server: str) -> bool:
+    """Return whether a server is the host itself, which answers what the host may know, e.g. its /etc/hosts."""
+    address = ipaddress.ip_address(server)
+    plain = getattr(address, "ipv4_mapped", None) or address
+    return bool(plain.is_loopback or plain.is_unspecified)  # the latter is the loopback, too
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
@@ -77,11 +93,7 @@ def _lines(path: Path, read: Callable[[list[str]], T | None]) -> Iterator[T]:
 def _nameserver(words: list[str]) -> str | None:
     if words[0] != "nameserver" or len(words) < 2:
         return None
-    address = ipaddress.ip_address(words[1])
-    plain = getattr(address, "ipv4_mapped", None) or address
-    if plain.is_loopback or plain.is_unspecified:  # the latter is the loopback, too
-        raise ValueError(f"a server of this host is not asked; name another in {FORWARD}: `. ADDRESS`")
-    return str(address)
+    return str(ipaddress.ip_address(words[1]))
 
 
 def _forward(words: list[str]) -> tuple[Labels, tuple[str, ...]]:

@@ -14,24 +14,41 @@ import dns.query
 import dns.rcode
 import pytest
 
+from netorch.control.actions.services.attributes import modify_vpc
+from netorch.control.actions.services.zones import describe_zones, put_record
 from netorch.drivers import netns
 from netorch.drivers.services.control import Control
 from netorch.drivers.services.driver import services_directory
 from netorch.model.services.near import METADATA, PACKETS_PER_S, RESOLVER
+from netorch.model.services.zones import RecordSet, RecordType
+from netorch.records.caller import Caller
 from netorch.state.base import UNDERLAY
 from tests.rig.world import World, wait_for
 
 pytestmark = pytest.mark.root
 
 CIDR2 = "10.0.0.2"
+OPERATOR = Caller(operator=True)
 VPC = """
 - name: {name}
   cidrs: [10.0.0.0/16]
+  enable_dns_hostnames: true
   subnets: [{{name: app, cidr: 10.0.1.0/24}}]
   instances:
   - {{name: a, host: hv1, address: 10.0.1.5}}
   - {{name: b, host: hv1, address: 10.0.1.6, source_dest_check: false}}
   - {{name: c, host: hv2, address: 10.0.1.7}}
+"""
+ZONES = """
+private_zones:
+- name: corp
+  domain: corp.example
+  vpcs: [acme]
+  records:
+  - {name: db, type: A, values: [10.0.1.7]}
+  - {name: www, type: CNAME, values: [db.corp.example]}
+  - {name: "*.apps", type: TXT, values: [it's here]}
+- {name: blues, domain: corp.example, vpcs: [blue], records: [{name: db, type: A, values: [10.0.1.6]}]}
 """
 
 
@@ -40,7 +57,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     world = World(tmp_path_factory.mktemp("names"), ("hv1", "hv2"), serves=True)
     try:
         world.start_agents()
-        world.apply("vpcs:" + VPC.format(name="acme") + VPC.format(name="blue"))
+        world.apply("vpcs:" + VPC.format(name="acme") + VPC.format(name="blue") + ZONES)
         yield world
     finally:
         world.close()
@@ -103,6 +120,27 @@ def test_instances_of_both_vpcs_are_answered(cloud: World, at: str, tcp: bool) -
         assert ask(cloud, f"{vpc}/a", NAME, at=at, tcp=tcp) == "NOERROR 10.0.1.7"
         assert ask(cloud, f"{vpc}/b", "7.1.0.10.in-addr.arpa", "PTR", at=at, tcp=tcp) == f"NOERROR {NAME}."
         assert ask(cloud, f"{vpc}/c", "ip-10-1-0-7.compute.internal", at=at, tcp=tcp) == "NXDOMAIN"
+
+
+def test_each_vpc_has_its_own_zones_and_instances(cloud: World) -> None:
+    instance = cloud.instance("acme/c").id
+    for vpc, wanted in (("acme", "10.0.1.7"), ("blue", "10.0.1.6")):
+        assert ask(cloud, f"{vpc}/a", "DB.corp.example") == f"NOERROR {wanted}"
+    assert ask(cloud, "acme/a", "www.corp.example") == "NOERROR db.corp.example. 10.0.1.7"
+    assert ask(cloud, "acme/a", "x.apps.corp.example", "TXT") == 'NOERROR "it\'s here"'
+    assert ask(cloud, "acme/a", f"{instance}.compute.internal") == "NOERROR 10.0.1.7"
+    for name in ("www.corp.example", "x.apps.corp.example", f"{instance}.compute.internal"):
+        assert ask(cloud, "blue/a", name) == "NXDOMAIN"
+
+
+def test_a_changed_zone_is_answered_at_once_and_one_that_ends_is_nobodys(cloud: World) -> None:
+    zone = next(info.found for info in describe_zones(cloud.store, OPERATOR) if info.found.name == "blues")
+    put_record(cloud.store, OPERATOR, zone.id, RecordSet(name="new", type=RecordType.A, values=("10.0.1.9",)))
+    wait_for(lambda: ask(cloud, "blue/a", "new.corp.example") == "NOERROR 10.0.1.9", "the new record")
+    assert ask(cloud, "acme/a", "new.corp.example") == "NXDOMAIN"
+    modify_vpc(cloud.store, OPERATOR, cloud.vpc("blue").vpc.record.id, enable_dns_hostnames=False)
+    wait_for(lambda: ask(cloud, "blue/a", "db.corp.example") == "SERVFAIL", "the zone to be gone")  # nobody else is to be asked
+    assert ask(cloud, "acme/a", "db.corp.example") == "NOERROR 10.0.1.7"
 
 
 def test_who_asks_as_another_or_elsewhere_is_not_answered(cloud: World) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-import netorch.compiler.metadata
+import netorch.compiler.services.metadata
 from netorch.model.ids import make_id
 from netorch.model.security import SecurityGroup, SecurityGroupRule
 from netorch.model.services.metadata import InstanceFacts, tree
@@ -32,7 +32,7 @@ def test_a_groups_rules_cost_metadata_nothing_and_its_name_is_told(tmp_path: Pat
         made.append(facts.id)
         return tree(facts)
 
-    monkeypatch.setattr(netorch.compiler.metadata, "tree", counted)
+    monkeypatch.setattr(netorch.compiler.services.metadata, "tree", counted)
     with a_world(tmp_path) as world:
         vpc, subnet = world.vpc("a")
         world.run(subnet, "hv1")

@@ -6,7 +6,7 @@ import msgspec
 
 from netorch.compiler.base import HostView, LocalEni, LocalTable, VpcPart, VpcView
 from netorch.compiler.registry import compile_vpc_part
-from netorch.compiler.services import ServicesCompiler
+from netorch.compiler.services.near import ServicesCompiler
 from netorch.model.eni import Role
 from netorch.model.vpc import Vpc
 from netorch.state.base import link_key

@@ -11,6 +11,7 @@ import msgspec
 from netorch.control.actions import enis
 from netorch.control.actions.endpoints.connections import Link, activate
 from netorch.control.actions.groups import choose_groups, join
+from netorch.control.actions.services.zones import endpoints_in, zone_of, zones_in
 from netorch.control.base import checks
 from netorch.control.base.addresses import open_pool
 from netorch.control.base.logged import logs_of
@@ -26,6 +27,8 @@ from netorch.model.endpoints.endpoint_service import EndpointConnection, Endpoin
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import is_id
 from netorch.model.security import SecurityGroup
+from netorch.model.services.private_names import endpoint_name
+from netorch.model.services.zones import domain_violation
 from netorch.model.vpc import Subnet, Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -45,6 +48,11 @@ class InterfaceEndpointInfo(msgspec.Struct, frozen=True, kw_only=True):
     subnets: tuple[str, ...]  # ids
     groups: tuple[str, ...]
     edges: tuple[str, ...]
+
+    @property
+    def dns_name(self) -> str:
+        """Return by which name instances of its VPC reach it, if that has DNS host names."""
+        return endpoint_name(self.endpoint.id, self.endpoint.service)
 
 
 def create_interface_endpoint(
@@ -66,7 +74,7 @@ def create_interface_endpoint(
     Raises:
       ApiError: InvalidVpcID.NotFound, InvalidServiceName for a service that is not there or not offered to the VPC's owner,
         InvalidSubnetID.NotFound, InvalidGroup.NotFound, VpcEndpointLimitExceeded, InsufficientFreeAddressesInSubnet,
-        InvalidParameterValue for a bad or taken name, a service of the same VPC, or something of another VPC.
+        InvalidParameterValue for a bad or taken name, a service of this VPC, something of another, or private DNS that cannot be.
     """
     where = f"endpoint {name!r}" if name else "endpoint"
 
@@ -79,7 +87,6 @@ def create_interface_endpoint(
             guard_structure(writes, each)
         join(writes, chosen)
         endpoint_id = caller.new_id("vpce", vpc.record.vni)
-        made = _interfaces(writes, store, caller, where, vpc, endpoint_id, subnets, chosen)
         connection = _connect(writes, store, caller, vpc.record, provider, service, endpoint_id)
         endpoint = VpcEndpoint(
             id=endpoint_id,
@@ -88,8 +95,9 @@ def create_interface_endpoint(
             service=service_id,
             name=name,
             state=connection.state,
-            interfaces=made,
+            interfaces=_interfaces(writes, store, caller, where, vpc, endpoint_id, subnets, chosen),
             private_dns=private_dns,
+            private_dns_name=_private_name(store, where, vpc.record, service.record) if private_dns else "",
             tags=checks.tags(where, tags),
         )
         writes.create(keys.resource(endpoint.id), endpoint)
@@ -97,6 +105,20 @@ def create_interface_endpoint(
         return writes, endpoint
 
     return attempt(store, decide)
+
+
+def _private_name(store: Store, where: str, vpc: Vpc, service: EndpointService) -> str:
+    """Return the name by which a VPC's instances are to reach a service. Raises ApiError."""
+    if not service.private_dns_name:
+        raise invalid(where, f"{service.id} has no private DNS name", "leave private DNS out")
+    if not vpc.has_hostnames:
+        fix = f"netorch vpc modify {vpc.owner}/{vpc.name} --dns-support --dns-hostnames"
+        raise invalid(where, f"private DNS needs DNS support and DNS host names, which {vpc.id} has not", fix)
+    if violation := domain_violation(service.private_dns_name):
+        raise invalid(where, violation.what, "leave private DNS out")
+    if known := zone_of(service.private_dns_name, zones_in(store, vpc.vni), endpoints_in(store, vpc.vni)):
+        raise invalid(where, f"{known} has the domain {service.private_dns_name} in {vpc.id} already", "leave private DNS out")
+    return service.private_dns_name
 
 
 def _connect(

@@ -31,6 +31,7 @@ from netorch.model.outside.gateway import ONLY_GATEWAYS, NatGateway
 from netorch.model.outside.vpn import VpnConnection
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup, referred
+from netorch.model.services.zones import VpcZone
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records import keys
 from netorch.records.kinds import of_vpc
@@ -103,7 +104,7 @@ def delete_vpc(builder: PlanBuilder, records: VpcRecords) -> None:
         delete_logs(builder.step(), records.vpc.record, logs, resource)  # of what had gone before they went with it
     writes = builder.step()
     kinds = [kind for kind in of_vpc() if kind.type not in (FlowLog, PeeringConnection)]  # those have gone by then
-    along = [stored.record for kind in kinds for stored in records.of(kind.type).values() if kind.goes_along(stored.record)]
+    along = [found for kind in kinds for found in records.each(kind.type) if kind.goes_along(found)] + [*records.each(VpcZone)]
     vpcs.delete_writes(writes, builder.caller, records.vpc, along, builder.inventory.raw.get(vni_key(records.vni)), builder.claim)
     delete_logs(writes, records.vpc.record, logs, records.vpc.record.id)
 

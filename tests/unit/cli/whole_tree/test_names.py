@@ -29,7 +29,16 @@ FEW, MANY = 10, 1000
 # Commands about all of the cloud, or that plan what becomes of it.
 EVERYTHING = {"apply", "plan", "diff", "export", "status", "store check", "store put", "store delete", "destroy", "address audit"}
 # Commands that look at all VPCs of an owner, whose number is limited, and name no VPC.
-OWNERS = {"vpc create", "vpc create-default", "vpc list", "host list", "address list", "cgw list", "dhcp-options list"}
+OWNERS = {
+    "vpc create",
+    "vpc create-default",
+    "vpc list",
+    "host list",
+    "address list",
+    "cgw list",
+    "dhcp-options list",
+    "zone list",
+}
 LISTS = {words for words in READERS if words.endswith(" list") and words.count(" ") == 1} - OWNERS
 NAMING = {
     **{words: arguments for words, arguments in (ACTIONS | READERS).items() if words not in EVERYTHING | OWNERS},

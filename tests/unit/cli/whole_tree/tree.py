@@ -8,9 +8,11 @@ import click
 
 from netorch.cli.main import cli
 from netorch.cli.words import COMMANDS
+from tests.unit.cli.whole_tree import served
 
 # Actions, each with arguments that succeed in the cloud below.
 ACTIONS = {
+    **served.ACTIONS,
     "apply": "-f changed.yaml --yes --no-wait",
     "destroy": "acme/acme --yes",
     "vpc create": "new --cidr 10.9.0.0/16",
@@ -157,12 +159,6 @@ ACTIONS = {
     "cgw set-tags": "acme/office env=prod",
     "cgw tag": "acme/office env=prod",
     "cgw untag": "acme/office colour",
-    "dhcp-options create": "new --domain-name corp.example",
-    "dhcp-options associate": "globex/spare-options globex/third",
-    "dhcp-options delete": "globex/spare-options",
-    "dhcp-options set-tags": "acme/corp env=prod",
-    "dhcp-options tag": "acme/corp env=prod",
-    "dhcp-options untag": "acme/corp colour",
     "instance modify-metadata-options": "acme/acme/web-1 --http-tokens optional",
     "vpn create": "new --vpc globex/gated --customer-gateway globex/idle",
     "vpn delete": "acme/acme/home",
@@ -208,13 +204,14 @@ ACTIONS = {
 }
 # Commands that only read the store, each with arguments.
 READERS = {
+    **served.READERS,
     **{f"{kind} list": "" for kind in ("vpc", "subnet", "route-table", "sg", "nacl", "prefix-list", "eni", "instance")},
     **{f"{kind} list": "" for kind in ("host", "map", "flow-log", "peering", "igw", "eigw", "nat", "address", "address pool")},
     "dx connection list": "",
     **{f"{kind} list": "" for kind in ("endpoint", "endpoint-service", "endpoint service", "endpoint bucket-policy")},
     "dx vif list": "",
     "endpoint-service connection list": "",
-    **{f"{kind} list": "" for kind in ("vgw", "cgw", "vpn", "dhcp-options")},
+    **{f"{kind} list": "" for kind in ("vgw", "cgw", "vpn")},
     "plan": "",
     "diff": "",
     "export": "",
@@ -242,7 +239,6 @@ READERS = {
     "nat show": "acme/acme/nat",
     "vgw show": "acme/acme/home",
     "cgw show": "acme/office",
-    "dhcp-options show": "acme/corp",
     "endpoint show": "acme/acme/s3",
     "endpoint-service show": "acme/acme/db",
     "endpoint-service connection show": "globex/gated/db",
@@ -308,6 +304,7 @@ vpcs:
 - {name: gated, owner: globex, cidrs: [10.60.0.0/16], subnets: [{name: inner, cidr: 10.60.1.0/24}]}
 """
 TAGGED = {
+    **served.TAGGED,
     "vpc": "acme/acme",
     "subnet": "acme/acme/app",
     "route-table": "acme/acme/other",
@@ -324,7 +321,6 @@ TAGGED = {
     "nat": "acme/acme/nat",
     "vgw": "acme/acme/home",
     "cgw": "acme/office",
-    "dhcp-options": "acme/corp",
     "endpoint": "acme/acme/s3",
     "endpoint-service": "acme/acme/db",
     "endpoint-service connection": "globex/gated/db",
@@ -374,11 +370,9 @@ SETUP = (
     "endpoint bucket-policy put xxx --for acme --service s3",
     "--owner acme cgw create office --address 203.0.113.1",
     "--owner globex cgw create idle --address 203.0.113.2",
-    "--owner acme dhcp-options create corp --domain-name corp.example --domain-name-servers 192.0.2.53",
-    "--owner globex dhcp-options create spare-options --domain-name-servers AmazonProvidedDNS",
-    "dhcp-options associate acme/corp acme/acme",
     "vpn create home --vpc acme/acme --customer-gateway acme/office --static --route 192.168.1.0/24",
     "dx vif create dc --vpc acme/acme --connection port --vlan 101 --asn 65010",
+    *served.SETUP,
     *(f"{kind} tag {name} colour=red" for kind, name in TAGGED.items()),
 )
 

@@ -9,8 +9,11 @@ import pytest
 
 from netorch.control.actions import enis, subnets, vpcs
 from netorch.control.actions.endpoints import both, connections, interface, offered
+from netorch.control.actions.services.attributes import modify_vpc
+from netorch.control.actions.services.zones import create_zone, delete_zone
 from netorch.control.apply.cloud import apply_cloud, plan_destruction
 from netorch.control.base.quotas import set_quotas
+from netorch.errors import ApiError
 from netorch.model.endpoints.endpoint import EndpointState, VpcEndpoint
 from netorch.model.endpoints.endpoint_service import EndpointConnection, EndpointService, ServicePort, connection_of
 from netorch.model.eni import Host, NetworkInterface
@@ -19,8 +22,9 @@ from netorch.model.security import TCP
 from netorch.model.vpc import Subnet, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
+from netorch.records.codec import encode
 from netorch.records.read import get, read_all
-from netorch.store.base import Store
+from netorch.store.base import Put, Store
 from tests.unit.control.conftest import refused
 from tests.unit.control.outside.conftest import clean
 
@@ -162,3 +166,61 @@ def test_a_vpc_that_is_destroyed_takes_its_side_along(
     else:
         offered.delete_endpoint_service(store, acme, service.id)
     clean(store)
+
+
+@pytest.fixture
+def named(store: Store, acme: Caller, vpc: Vpc, subnet: Subnet, west: list[Host]) -> EndpointService:
+    """A service with a private DNS name."""
+    del west
+    return offered.create_endpoint_service(
+        store,
+        acme,
+        vpc.id,
+        name="db",
+        subnets=[subnet.id],
+        ports=PORTS,
+        principals=["globex"],
+        private_dns_name="db.acme.example",
+    )
+
+
+def ask_named(store: Store, caller: Caller, service: EndpointService, subnet: Subnet) -> VpcEndpoint:
+    vpc_id = vpc_of(store, subnet)
+    return interface.create_interface_endpoint(store, caller, vpc_id, service.id, subnets=[subnet.id], private_dns=True)
+
+
+def test_a_private_name_needs_host_names_and_a_domain_of_its_own(
+    store: Store, acme: Caller, globex: Caller, named: EndpointService, theirs: Subnet
+) -> None:
+    vpc_id = vpc_of(store, theirs)
+    with pytest.raises(ApiError, match="needs DNS support and DNS host names"):
+        ask_named(store, globex, named, theirs)
+    modify_vpc(store, globex, vpc_id, enable_dns_hostnames=True)
+    zone = create_zone(store, globex, vpc_id, name="db.acme.example")
+    with pytest.raises(ApiError, match=f"{zone.id} has the domain"):
+        ask_named(store, globex, named, theirs)
+    other = create_zone(store, globex, vpc_id, name="acme.example")
+    assert other.domain == "acme.example"
+    delete_zone(store, globex, zone.id)
+    endpoint = ask_named(store, globex, named, theirs)
+    assert endpoint.private_dns_name == "db.acme.example"
+    with pytest.raises(ApiError, match="ConflictingDomainExists"):
+        create_zone(store, globex, vpc_id, name="db.acme.example")
+    connections.accept_connection(store, acme, connection_of(endpoint.id))
+    stored = get(store, keys.resource(endpoint.id), VpcEndpoint)
+    assert stored is not None
+    assert stored.record.is_named
+    clean(store)
+    both.delete_endpoint(store, globex, endpoint.id)
+    create_zone(store, globex, vpc_id, name="db.acme.example")
+
+
+def test_a_service_without_a_private_name_and_one_within_netorchs_domains_give_none(
+    store: Store, globex: Caller, named: EndpointService, theirs: Subnet
+) -> None:
+    modify_vpc(store, globex, vpc_of(store, theirs), enable_dns_hostnames=True)
+    for name, said in (("", "has no private DNS name"), ("a.compute.internal", "whose names netorch makes")):
+        changed = msgspec.structs.replace(named, private_dns_name=name)
+        store.txn([], [Put(keys.resource(changed.id), encode(changed))])
+        with pytest.raises(ApiError, match=said):
+            ask_named(store, globex, named, theirs)

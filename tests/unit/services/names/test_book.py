@@ -62,6 +62,7 @@ def find(book: Book, vni: int, name: str, rdtype: str = "A") -> str:
         ("corp.example", "A", "10.0.1.1"),
         ("db.corp.example", "A", "10.0.1.5 10.0.1.6"),
         ("db.corp.example", "TXT", ""),
+        ("corp.example", "TXT", ""),
         ("no.corp.example", "A", "NXDOMAIN"),
         ("www.corp.example", "A", "10.0.1.5 10.0.1.6 db.corp.example."),
         ("www.corp.example", "CNAME", "db.corp.example."),
@@ -79,6 +80,15 @@ def find(book: Book, vni: int, name: str, rdtype: str = "A") -> str:
 )
 def test_a_vpcs_own_names(book: Book, name: str, rdtype: str, wanted: str) -> None:
     assert find(book, A, name, rdtype) == wanted
+
+
+def test_a_zone_says_who_it_is_and_leaves_netorchs_own_names_alone(book: Book) -> None:
+    for zone in ("internal", "empty.example"):
+        book.put(NameZone(vni=A, origin=zone))
+    for zone in ("corp.example", "empty.example", "internal"):
+        assert find(book, A, zone, "SOA").startswith("ns.compute.internal.")
+    assert find(book, A, "ip-10-0-1-5.compute.internal") == "10.0.1.5"
+    assert find(book, A, "db.internal") == "NXDOMAIN"
 
 
 def test_aliases_that_lead_in_circles_end(book: Book) -> None:

@@ -162,7 +162,7 @@ def test_who_fails_or_is_not_there_is_no_answer() -> None:
 
 def test_files_of_the_host_say_whom_to_ask(tmp_path: Path) -> None:
     resolv_conf, forward = tmp_path / "resolv.conf", tmp_path / "forward"
-    others = Others(resolv_conf, forward)
+    others = Others(resolv_conf, forward, tmp_path / "resolved")
     assert others.changed() == {}
     assert others.changed() is None
     resolv_conf.write_text("search example\nnameserver 192.0.2.53 # first\nnameserver nobody\nnameserver 2001:db8::53\n")
@@ -178,6 +178,19 @@ def test_a_server_on_the_host_itself_is_asked_only_if_a_line_says_so(tmp_path: P
     resolv_conf, forward = tmp_path / "resolv.conf", tmp_path / "forward"
     local = ("127.0.0.53", "::1", "0.0.0.0", "::", "::ffff:127.0.0.1")
     resolv_conf.write_text("".join(f"nameserver {address}\n" for address in local))
-    assert Others(resolv_conf, forward).changed() == {}
+    assert Others(resolv_conf, forward, tmp_path / "resolved").changed() == {}
     forward.write_text(". 127.0.0.1\n")
-    assert Others(resolv_conf, forward).changed() == {labels_of(""): ("127.0.0.1",)}
+    assert Others(resolv_conf, forward, tmp_path / "resolved").changed() == {labels_of(""): ("127.0.0.1",)}
+
+
+def test_the_servers_of_systemd_resolved_are_asked_where_it_is_all_that_resolv_conf_names(tmp_path: Path) -> None:
+    resolv_conf, resolved = tmp_path / "resolv.conf", tmp_path / "resolved"
+    resolv_conf.write_text("nameserver 127.0.0.53\n")
+    resolved.write_text("nameserver 127.0.0.1\nnameserver 192.0.2.53\n")
+    others = Others(resolv_conf, tmp_path / "forward", resolved)
+    assert others.changed() == {labels_of(""): ("192.0.2.53",)}
+    assert others.changed() is None
+    resolved.write_text("nameserver 192.0.2.54\n# longer\n")
+    assert others.changed() == {labels_of(""): ("192.0.2.54",)}
+    resolv_conf.write_text("nameserver 127.0.0.53\nnameserver 192.0.2.99\n")
+    assert others.changed() == {labels_of(""): ("192.0.2.99",)}

@@ -1,0 +1,1 @@
+"""What hypervisors serve to instances: names, DHCP, metadata."""

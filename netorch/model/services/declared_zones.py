@@ -1,0 +1,35 @@
+"""Private zones as vpc.yaml declares them. See netorch.model.cloud."""
+
+from __future__ import annotations
+
+import msgspec
+
+from netorch.model.services.zones import DEFAULT_TTL, RecordSet, RecordType
+from netorch.model.vpc import DEFAULT_OWNER, Tags
+
+
+class RecordSetDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a name of a private zone stands for."""
+
+    name: str  # in front of the zone's domain; `@`: the domain itself
+    type: RecordType
+    ttl: int = DEFAULT_TTL  # seconds
+    values: list[str]
+
+
+class PrivateZoneDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """An owner's private zone. `owner` and `name` together say which one it is; its domain never changes."""
+
+    name: str
+    owner: str = DEFAULT_OWNER
+    domain: str = ""  # the name when left out
+    vpcs: list[str]  # names of the owner's VPCs that are associated with it
+    records: list[RecordSetDecl] = []
+    tags: Tags = {}
+
+
+def declared_records(decl: PrivateZoneDecl) -> tuple[RecordSet, ...]:
+    """Return the record sets that a zone declares, as they are written there."""
+    return tuple(
+        RecordSet(name=record.name, type=record.type, ttl=record.ttl, values=tuple(record.values)) for record in decl.records
+    )

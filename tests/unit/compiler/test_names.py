@@ -1,0 +1,126 @@
+"""The names that a VPC's hosts know beside those of addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from netorch.compiler.base import LocalEni, VpcPart, VpcView
+from netorch.compiler.services.names import NamesCompiler
+from netorch.model.endpoints.endpoint import EndpointState, EndpointType, VpcEndpoint
+from netorch.model.eni import NetworkInterface
+from netorch.model.mapping import PublicMapping
+from netorch.model.services.zones import RecordSet, RecordType, VpcZone
+from netorch.model.vpc import Vpc
+from tests.unit.compiler.test_compilers import settled, view_of
+
+PUBLIC = PublicMapping(
+    vni=5000,
+    address="203.0.113.5",
+    association="eipassoc-00138800000000001",
+    eni="eni-00138800000000001",
+    private_address="10.0.0.5",
+    pool="isp",
+)
+
+
+def view(*, hostnames: bool = True, **inputs: object) -> VpcView:
+    found = view_of(settled("hv1"), "hv1")
+    vpc = msgspec.structs.replace(found.vpc, enable_dns_hostnames=hostnames)
+    enis = tuple(item.eni for item in found.local)
+    named = {
+        "PublicMapping": PublicMapping,
+        "LocalEni": LocalEni,
+        "NetworkInterface": NetworkInterface,
+        "VpcZone": VpcZone,
+        "VpcEndpoint": VpcEndpoint,
+    }
+    more = {NetworkInterface: enis, PublicMapping: (), VpcZone: (), VpcEndpoint: ()} | {
+        named[name]: value for name, value in inputs.items()
+    }
+    return msgspec.structs.replace(found, inputs={**found.inputs, Vpc: (vpc,), **more})
+
+
+def texts(found: VpcView) -> Iterator[str]:
+    for part in NamesCompiler().parts:
+        assert isinstance(part, VpcPart)
+        if part.inputs <= found.inputs.keys():
+            yield from (obj.text() for obj in part.compile(found.only(part.inputs)))
+
+
+def test_instances_have_names_by_their_ids_and_public_addresses_lead_inside() -> None:
+    found = list(texts(view(PublicMapping=(PUBLIC,))))
+    item = view().local[0]
+    assert f"names of vpc 5000 {item.instance.id}.compute.internal 60 A {item.eni.address}" in found
+    assert f"names of vpc 5000 {item.instance.id}.compute.internal 60 AAAA {item.eni.ipv6_address}" in found
+    assert "names of vpc 5000 ec2-203-0-113-5.compute.internal 60 A 10.0.0.5" in found
+
+
+def test_the_longest_domain_above_a_name_decides() -> None:
+    def zone(digits: str, domain: str, *records: RecordSet) -> VpcZone:
+        return VpcZone(vni=5000, zone=f"zone-000000{digits:0>11}", domain=domain, records=records)
+
+    def a(name: str) -> RecordSet:
+        return RecordSet(name=name, type=RecordType.A, values=("10.0.0.9",))
+
+    text = RecordSet(name="@", type=RecordType.TXT, ttl=5, values=("it's here",))
+    zones = (
+        zone("1", "example", a("x.corp"), a("corporate")),
+        zone("2", "corp.example", text),
+        zone("3", "internal", a("i.compute")),
+    )
+    assert list(texts(view(VpcZone=zones, NetworkInterface=()))) == [
+        "names of vpc 5000 zone example",
+        "names of vpc 5000 corporate.example 300 A 10.0.0.9",
+        "names of vpc 5000 zone corp.example",
+        'names of vpc 5000 corp.example 5 TXT "it\'s here"',
+        "names of vpc 5000 zone internal",
+    ]
+    assert list(texts(view(hostnames=False, VpcZone=zones))) == []
+
+
+def test_interfaces_beside_an_instances_own_have_no_such_names() -> None:
+    item = view().local[0]
+    second = msgspec.structs.replace(item.eni, id="eni-001388fffffffffff", address="10.0.0.99")
+    detached = msgspec.structs.replace(item.eni, instance="")
+    assert list(texts(view(NetworkInterface=(second, detached)))) == []
+
+
+def test_a_vpc_without_host_names_and_a_host_without_interfaces_have_none() -> None:
+    assert list(texts(view(hostnames=False, PublicMapping=(PUBLIC,)))) == []
+    assert list(texts(view(LocalEni=(), PublicMapping=(PUBLIC,)))) == []
+
+
+def test_an_endpoint_that_is_available_has_a_name_by_its_ids_and_a_private_one() -> None:
+    item = view().local[0]
+    enis = tuple(
+        msgspec.structs.replace(item.eni, id=f"eni-00138800000000e0{k}", instance="", address=f"10.0.0.{k}") for k in (1, 2)
+    )
+    endpoint = VpcEndpoint(
+        id="vpce-00138800000000001",
+        vni=5000,
+        type=EndpointType.INTERFACE,
+        service="vpce-svc-00177000000000001",
+        interfaces=tuple(eni.id for eni in enis),
+        private_dns=True,
+        private_dns_name="db.acme.example",
+    )
+    zone = VpcZone(
+        vni=5000,
+        zone="zone-00000000000000001",
+        domain="acme.example",
+        records=(RecordSet(name="a.db", type=RecordType.A, values=("10.0.0.9",)),),
+    )
+    found = list(texts(view(NetworkInterface=enis, VpcEndpoint=(endpoint,), VpcZone=(zone,))))
+    assert found == [
+        "names of vpc 5000 vpce-00138800000000001.vpce-svc-00177000000000001.vpce.netorch.internal 60 A 10.0.0.1 10.0.0.2",
+        "names of vpc 5000 zone db.acme.example",
+        "names of vpc 5000 db.acme.example 60 A 10.0.0.1 10.0.0.2",
+        "names of vpc 5000 zone acme.example",
+    ]
+    pending = msgspec.structs.replace(endpoint, state=EndpointState.PENDING_ACCEPTANCE)
+    assert list(texts(view(NetworkInterface=enis, VpcEndpoint=(pending,), VpcZone=(zone,)))) == [
+        "names of vpc 5000 zone acme.example",
+        "names of vpc 5000 a.db.acme.example 300 A 10.0.0.9",
+    ]
