@@ -24,7 +24,7 @@ from netorch.model.vpc import Tags
 APEX: Final = "@"  # the name of the zone itself, as master files write it
 DEFAULT_TTL: Final = 300  # seconds; Route 53's
 MAX_TTL: Final = 2_147_483_647  # RFC 2181 section 8
-MAX_ZONE_BYTES: Final = 65_536  # of its record sets as stored: one transaction writes a copy for each of its VPCs
+MAX_ZONE_BYTES: Final = 57_344  # of its record sets as stored: one transaction writes a copy for each of its VPCs
 _MAX_SET_BYTES: Final = 16_384  # of a record set in an answer
 _OF_RECORD: Final = 28  # bytes of a record in an answer beside those of its text, at most
 _LABEL: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)\Z")
