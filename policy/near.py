@@ -1,7 +1,7 @@
 """The part of OVERLAY_INET for what serves instances on their own host (netorch.model.services.near).
 
-* `served` is asked of what a port's chain has found to come from the interface's own addresses, and names the ports: so nobody
-  gets in from elsewhere, neither other hosts, peers and gateways nor who sends in another's name.
+* `served` (IPv6: `served6`) is asked of what a port's chain has found to come from the interface's own addresses, and names the
+  ports: so nobody gets in from elsewhere, neither other hosts, peers and gateways nor who sends in another's name.
 * Such packets and their answers belong to no connection: they take no room in a table that all VPCs share, and whoever may begin
   no connection more can still ask. No rule of the customer's is asked, as in EC2.
 * Each interface may send as many packets a second as in EC2. What else comes to these addresses is refused and in no flow log.
@@ -17,6 +17,10 @@ _RATE: Final = f"{PACKETS_PER_S}/second burst {PACKETS_PER_S} packets"
 
 NEAR: Final = f"""set served {{
     type ifname . ipv4_addr
+    size 262144
+}}
+set served6 {{
+    type ifname . ipv6_addr
     size 262144
 }}
 set near_packets {{

@@ -130,7 +130,8 @@ def transit(vxlan: str, address: str, vni: int) -> NftElement:
 
 def served(port: str, address: str, vni: int) -> NftElement:
     """Return the element that lets a port ask what serves the instances of this host at an address."""
-    return NftElement(netns=OVERLAY, family="inet", set="served", items=(port, address), vni=vni)
+    name = "served6" if ":" in address else "served"
+    return NftElement(netns=OVERLAY, family="inet", set=name, items=(port, address), vni=vni)
 
 
 def own_vxlan(vrf: str, vxlan: str, vni: int) -> NftElement:

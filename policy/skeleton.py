@@ -66,6 +66,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from netorch.model.services.near import RESOLVER6
 from netorch.state.base import OVERLAY, UNDERLAY
 from netorch.state.link import PEERING_GROUP, VXLAN_GROUP
 from netorch.state.nft import DHCP_GROUP, VERIFIED_TEXT, VPC_DROP_SETS, NftTable
@@ -186,6 +187,7 @@ chain zones {
     meta nfproto ipv6 jump headers
     ip frag-off & 16383 != 0 jump fragments
     meta mark CHECKED iifname . ip daddr @served goto served
+    meta mark CHECKED iifname . ip6 daddr @served6 goto served
     meta mark CHECKED ct zone set iifname map @port_zone accept
     meta priority != VERIFIED jump unproven
     ct zone set iifname map @zone accept
@@ -317,6 +319,7 @@ chain input {
     meta mark CHECKED DHCP goto dhcp
     meta pkttype { broadcast, multicast } drop
     meta mark CHECKED meta nfproto ipv4 ct state untracked goto near
+    meta mark CHECKED ip6 daddr RESOLVER6 ct state untracked goto near
     ct state new ct zone @over_allowance goto drop_allowance
     meta mark CHECKED icmp type echo-request accept
     meta mark CHECKED icmpv6 type echo-request accept
@@ -347,6 +350,7 @@ chain output {
     .replace("DHCP_PER_S", str(DHCP_PER_S))
     .replace("DHCP ", f"{DHCP} ")
     .replace("BEGINS", BEGINS)
+    .replace("RESOLVER6", RESOLVER6)
     .replace("MBYTES", str(FRAGMENT_MBYTES_PER_S))
     .replace("PACKETS", str(FRAGMENTS_PER_S))
 )

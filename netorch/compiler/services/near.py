@@ -16,7 +16,7 @@ from netorch.model.services.near import near_addresses, resolvers
 from netorch.model.vpc import Vpc
 from netorch.state.base import KernelObject
 from netorch.state.daemons.services.names import NameListener, NameView
-from netorch.state.l3 import LOCAL, Route
+from netorch.state.l3 import IPV6_METRIC, LOCAL, Route
 from netorch.state.names import vrf_name, vrf_table
 
 
@@ -26,7 +26,8 @@ def _addresses(view: VpcView) -> Iterator[KernelObject]:
     for table in view.of(LocalTable) if view.local else ():
         ifname, number = vrf_name(view.vni, table.number), vrf_table(view.vni, table.number)
         for address in addresses:
-            yield Route(vni=view.vni, table=number, dst=f"{address}/32", type=LOCAL, ifname=ifname)
+            length, metric = (128, IPV6_METRIC) if ":" in address else (32, 0)
+            yield Route(vni=view.vni, table=number, dst=f"{address}/{length}", type=LOCAL, ifname=ifname, metric=metric)
 
 
 def _names(view: VpcView) -> Iterator[KernelObject]:

@@ -12,15 +12,17 @@ from netorch.model.vpc import Vpc
 
 METADATA: Final = "169.254.169.254"
 RESOLVER: Final = "169.254.169.253"
+RESOLVER6: Final = "fd00:ec2::253"  # of VPCs with IPv6 ranges. Source: VPC User Guide, "Amazon DNS server"
 PACKETS_PER_S: Final = 1024  # of an interface to all of them together. Source: VPC User Guide, "DNS attributes", DNS quotas
 
 
 def resolvers(vpc: Vpc) -> tuple[str, ...]:
-    """Return the addresses at which names are asked for: the one behind the router's in the primary range, and EC2's own."""
+    """Return the addresses at which names are asked for: first the one behind the router's in the primary range, then EC2's."""
     if not vpc.enable_dns_support:
         return ()
     prefix = parse_prefix(vpc.cidrs[0])
-    return (format_ip(prefix.version, prefix.network + 2), RESOLVER)
+    found = (format_ip(prefix.version, prefix.network + 2), RESOLVER)
+    return (*found, RESOLVER6) if vpc.ipv6_cidrs else found
 
 
 def near_addresses(vpc: Vpc) -> tuple[str, ...]:

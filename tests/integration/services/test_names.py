@@ -19,7 +19,7 @@ from netorch.control.actions.services.zones import describe_zones, put_record
 from netorch.drivers import netns
 from netorch.drivers.services.control import Control
 from netorch.drivers.services.driver import services_directory
-from netorch.model.services.near import METADATA, PACKETS_PER_S, RESOLVER
+from netorch.model.services.near import METADATA, PACKETS_PER_S, RESOLVER, RESOLVER6
 from netorch.model.services.zones import RecordSet, RecordType
 from netorch.records.caller import Caller
 from netorch.state.base import UNDERLAY
@@ -32,10 +32,11 @@ OPERATOR = Caller(operator=True)
 VPC = """
 - name: {name}
   cidrs: [10.0.0.0/16]
+  ipv6_cidrs: [2001:db8:5::/56]
   enable_dns_hostnames: true
-  subnets: [{{name: app, cidr: 10.0.1.0/24}}]
+  subnets: [{{name: app, cidr: 10.0.1.0/24, ipv6_cidr: "2001:db8:5::/64"}}]
   instances:
-  - {{name: a, host: hv1, address: 10.0.1.5}}
+  - {{name: a, host: hv1, address: 10.0.1.5, ipv6_address: "2001:db8:5::5"}}
   - {{name: b, host: hv1, address: 10.0.1.6, source_dest_check: false}}
   - {{name: c, host: hv2, address: 10.0.1.7}}
 """
@@ -87,7 +88,7 @@ def silent(world: World, instance: str, name: str, at: str, source: str = "") ->
     """Return whether nobody answers a question."""
     query = dns.message.make_query(name, "A").to_wire()
     with inside(world, instance):
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock = socket.socket(socket.AF_INET6 if ":" in at else socket.AF_INET, socket.SOCK_DGRAM)
     with sock:
         sock.settimeout(0.5)
         if source:
@@ -102,7 +103,8 @@ def silent(world: World, instance: str, name: str, at: str, source: str = "") ->
 
 def take(world: World, instance: str, address: str) -> None:
     """Let an instance have an address that is not its own."""
-    subprocess.run(["ip", "-n", world.instance(instance).id, "addr", "add", f"{address}/32", "dev", "eth0"], check=True)
+    words = f"{address}/128 dev eth0 nodad" if ":" in address else f"{address}/32 dev eth0"
+    subprocess.run(["ip", "-n", world.instance(instance).id, "addr", "replace", *words.split()], check=True)
 
 
 def pid(host: str) -> int:
@@ -113,10 +115,13 @@ def pid(host: str) -> int:
 NAME = "ip-10-0-1-7.compute.internal"
 
 
-@pytest.mark.parametrize("at", [RESOLVER, CIDR2])
+@pytest.mark.parametrize("at", [RESOLVER, CIDR2, RESOLVER6])
 @pytest.mark.parametrize("tcp", [False, True])
 def test_instances_of_both_vpcs_are_answered(cloud: World, at: str, tcp: bool) -> None:
     for vpc in ("acme", "blue"):
+        if at == RESOLVER6:
+            assert ask(cloud, f"{vpc}/a", NAME, at=at, tcp=tcp) == "NOERROR 10.0.1.7"
+            continue
         assert ask(cloud, f"{vpc}/a", NAME, at=at, tcp=tcp) == "NOERROR 10.0.1.7"
         assert ask(cloud, f"{vpc}/b", "7.1.0.10.in-addr.arpa", "PTR", at=at, tcp=tcp) == f"NOERROR {NAME}."
         assert ask(cloud, f"{vpc}/c", "ip-10-1-0-7.compute.internal", at=at, tcp=tcp) == "NXDOMAIN"
@@ -150,6 +155,9 @@ def test_who_asks_as_another_or_elsewhere_is_not_answered(cloud: World) -> None:
         assert silent(cloud, instance, NAME, RESOLVER, source=source)
     assert silent(cloud, "acme/a", NAME, METADATA)
     assert silent(cloud, "acme/a", NAME, "10.0.1.1")
+    for target, source in ((RESOLVER6, "2001:db8:5::6"), ("2001:db8:5::1", "2001:db8:5::5")):
+        take(cloud, "acme/a", source)
+        assert silent(cloud, "acme/a", NAME, target, source=source)
     after = cloud.counters("hv1")
     assert after["spoofed"] > before["spoofed"]
     assert after["to_near"] > before["to_near"]

@@ -38,9 +38,10 @@ def test_each_vrf_of_a_hypervisor_is_served_and_its_ports_may_ask() -> None:
     for vrf, table in (("vrf5000", ""), ("vrf5000.1", f" table {1 << 24 | 5000}")):
         for address in ("10.0.0.2", "169.254.169.253", "169.254.169.254"):
             assert f"route local {address}/32 dev {vrf}{table}" in found
-        assert f"names dev {vrf} at 10.0.0.2,169.254.169.253" in found
+        assert f"route local fd00:ec2::253/128 dev {vrf}{table} metric 1024" in found
+        assert f"names dev {vrf} at 10.0.0.2,169.254.169.253,fd00:ec2::253" in found
     assert "names of vpc 5000 for 10.0.0.0/16,2001:db8::/56" in found
-    assert sum("served" in text for text in found) == 3 * len(view.local)
+    assert sum("served" in text for text in found) == 4 * len(view.local)
 
 
 def test_without_dns_support_only_metadata_are_served() -> None:
@@ -48,7 +49,7 @@ def test_without_dns_support_only_metadata_are_served() -> None:
     off = msgspec.structs.replace(view.vpc, enable_dns_support=False)
     found = texts(changed(view, vpc=(off,)))
     assert found[0] == "route local 169.254.169.254/32 dev vrf5000"
-    assert not any("10.0.0.2" in text or "169.254.169.253" in text for text in found)
+    assert not any("10.0.0.2" in text or "169.254.169.253" in text or "fd00:ec2" in text for text in found)
 
 
 def test_a_host_without_interfaces_of_the_vpc_serves_nobody() -> None:
