@@ -32,11 +32,13 @@ from netorch.compiler.private import LocalTunnel, LocalVif
 from netorch.compiler.registry import Objects, compile_mapping_part, compile_slice, parts_of
 from netorch.compiler.services.metadata import GroupName
 from netorch.model.endpoints.endpoint import VpcEndpoint
+from netorch.model.eni import NetworkInterface
 from netorch.model.mapping import Mapping as EniMapping
 from netorch.model.mapping import PublicMapping, Reach
 from netorch.model.outside.vpn import VirtualPrivateGateway
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
+from netorch.model.services.zones import VpcZone
 from netorch.model.vpc import Subnet, Vpc
 
 MAIN: Final = LocalTable(id="rtb-00138800000000001", number=0, is_main=True)
@@ -89,6 +91,8 @@ def make_view(
             EgressOnly: tuple(egress_only),
             PublicMapping: tuple(public),
             VpcEndpoint: (),
+            VpcZone: (),
+            NetworkInterface: tuple(item.eni for item in here),
             PeeringConnection: tuple(connections),
             **{kind: tuple(found for found in ends if type(found) is kind) for kind in (EndpointEnd, Backend)},
             **{
