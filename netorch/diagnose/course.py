@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from netorch.diagnose import sites
-from netorch.diagnose.crossing import crossing_between, crossing_to, waiting_between
+from netorch.diagnose.crossing import Crossing, crossing_between, crossing_to, waiting_between
 from netorch.diagnose.ends import (
     INTERNET,
     End,
@@ -22,11 +22,12 @@ from netorch.diagnose.ends import (
     source_of,
 )
 from netorch.diagnose.outside import no_gateway, no_public_address, nobodys
+from netorch.diagnose.services import is_endpoint, joined_by_endpoint, not_mapped, provider_behind
 from netorch.diagnose.vpn.ways import leads_to_site, starts_at_site
 from netorch.errors import NetorchError
 from netorch.model.addr import parse_ip, version_of
 from netorch.model.eni import NetworkInterface
-from netorch.model.ids import port_name
+from netorch.model.ids import is_id, port_name
 from netorch.model.outside.gateway import NatGateway
 from netorch.model.packet import Packet
 from netorch.model.routing.effective import ranges_of
@@ -47,7 +48,8 @@ class Course(msgspec.Struct, frozen=True, kw_only=True):
     far: End | None  # who has the address; None: somebody on the internet or at a site, or nobody
     starts: tuple[Start, ...]
     packet: Packet
-    outside: bool = False  # whether it is to pass an edge
+    outside: bool = False  # whether it is to leave the VPC for the internet, a site or a service
+    apart: bool = False  # whether VPCs on its way may have the same addresses, because edges translate between them
     site: bool = False  # whether one end is at a customer's site, behind a virtual private gateway
     anybody: str = ""  # the address that stands for the whole internet, where nobody there was named
     across: Across | None = None
@@ -57,46 +59,67 @@ class Course(msgspec.Struct, frozen=True, kw_only=True):
     def hosts(self) -> list[str]:
         """Return the hosts that it may pass."""
         found = {host for records in self.on_way for host in sites.hosts_of(records)}
-        passed = [records for records in self.on_way if self.outside or any(records.each(NatGateway))]
+        passed = [records for records in self.on_way if self.outside or self.apart or any(records.each(NatGateway))]
         return sorted(found.union(*map(sites.edges_of, passed)))
 
 
 def from_interface(
     store: Store, inventory: Inventory, caller: Caller, source: str, destination: str, service: str
 ) -> tuple[VpcRecords, Course | Explanation]:
-    """Return the course of a packet that an instance or interface sends, or why none can be on its way."""
+    """Return the course of a packet that an instance or interface sends, or why none can be on its way.
+
+    What is another address for the sender than for its owner, by a mapped connection, is sent to as that.
+    """
     near = interface(inventory, caller, source)
     records, eni = near
     if eni.gateway:
-        raise NetorchError(f"trace: {source} is the interface of a NAT gateway, which opens no connection; name an instance")
+        what = "a NAT gateway" if is_id(eni.gateway, "nat") else "an interface endpoint, or of a service behind one"
+        raise NetorchError(f"trace: {source} is the interface of {what}, which opens no connection; name an instance")
     named = None if is_outside(destination) else interface(inventory, caller, destination)
     address = named.eni.address if named is not None else somebody(store, inventory, destination)
     problem = _problem(near, named, source, destination)
     if problem is not None:
         return records, problem
+    joined = crossing_between(records, named.records) if named is not None and named.records.vni != records.vni else None
+    if named is not None and joined is not None and not (address := joined.seen_as(address)):
+        return records, not_mapped(named, joined, destination)
     refuse_own(eni, address, source, destination)
     packet = make_packet(source_of(eni, address), address, service)
-    crossing = (
-        crossing_between(records, named.records) if named is not None else crossing_to(inventory, caller, records, eni, address)
-    )
-    start = Departure(host=records.mappings[eni.address].record.host, ifname=port_name(eni.id), mac=eni.mac)
-    on_way = [records, *([crossing.peer] if crossing is not None else [])]
+    crossing = joined if named is not None else crossing_to(inventory, caller, records, eni, address)
+    anybody = address if destination == INTERNET else ""
+    return records, _from_interface(inventory, caller, near, packet, crossing, anybody)
+
+
+def _from_interface(
+    inventory: Inventory, caller: Caller, near: End, packet: Packet, crossing: Crossing | None, anybody: str
+) -> Course:
+    """Return the course of a packet of an interface, to a peer by a connection or to anything else."""
+    (records, eni), address = near, packet.destination
+    provider = provider_behind(inventory, caller, records, address) if crossing is None else None
     outside = crossing is None and not any(prefix.holds(*parse_ip(address)) for prefix in ranges_of(records.vpc.record))
     site = outside and leads_to_site(records, eni, address)
-    far = None if site else public_end(inventory, caller, address) if outside else holder(on_way, address)
+    joined = [crossing.peer] if crossing is not None else []
+    apart = is_endpoint(records, address) if crossing is None else crossing.mapped is not None
+    if outside:
+        far = public_end(inventory, caller, address) if not site else None
+    elif crossing is not None and crossing.mapped is not None:
+        far = holder(joined, crossing.own(address))
+    else:
+        far = holder([records, *joined], address)
+    on_way = [records, *joined, *([provider] if provider is not None else [])]
     if far is not None and far.records.vni not in {found.vni for found in on_way}:
         on_way.append(far.records)
-    across = crossing.across(records, eni, address) if crossing is not None else None
-    return records, Course(
+    return Course(
         on_way=tuple(on_way),
         near=near,
         far=far,
-        starts=(start,),
+        starts=(Departure(host=records.mappings[eni.address].record.host, ifname=port_name(eni.id), mac=eni.mac),),
         packet=packet,
         outside=outside,
+        apart=apart,
         site=site,
-        anybody=address if destination == INTERNET else "",
-        across=across,
+        anybody=anybody,
+        across=crossing.across(records, eni, address) if crossing is not None else None,
         seen=_seen(inventory, caller),
     )
 
@@ -169,7 +192,8 @@ def _problem(near: End, far: End | None, source: str, destination: str) -> Expla
             return Explanation(code=Code.BAD_STATE, sentence=sentence, fix=f"netorch peering accept {waiting.id}")
         names = near.records.vpc.record.name, far.records.vpc.record.name
         sentence = f"{source} is in VPC {names[0]}, {destination} in {names[1]}: {Code.DIFFERENT_VPCS.text}"
-        return Explanation(code=Code.DIFFERENT_VPCS, sentence=sentence)
+        fix = joined_by_endpoint(near.records, far.records, source)
+        return Explanation(code=Code.DIFFERENT_VPCS, sentence=sentence, fix=fix)
     for end, name in ((near, source), (far, destination)):
         if end is not None and not end.eni.gateway and not end.records.mappings_of(end.eni):
             return _not_attached(end.eni, name)

@@ -15,9 +15,11 @@ from netorch.drivers.probe.echo import Listener
 from netorch.drivers.probe.first_packet import Ears, ProbeResult, send_probe
 from netorch.drivers.probe.injected import inject
 from netorch.errors import KernelError
+from netorch.model.endpoints.endpoint_service import EndpointConnection
 from netorch.model.eni import Attachment, Instance
 from netorch.model.outside.gateway import TRACKING
 from netorch.model.packet import Packet
+from netorch.model.security import TCP
 from netorch.state.base import OUTSIDE, OVERLAY
 from netorch.state.names import is_private_end
 from netorch.state.owner import netns_name
@@ -60,14 +62,16 @@ def live_from_instance(
         return Live(why_not="the source is a virtual machine, which cannot be entered from here")
     if packet.protocol == _DCCP:
         return Live(why_not="the kernel tracks DCCP by its own handshake, which is not imitated")
-    if way.served:
-        return Live(why_not="it ends at the edge itself, whose program answers requests only")
+    if way.served and packet.protocol != TCP:
+        return Live(
+            why_not="not sent: a program of the host itself answers, and only requests; trace a TCP port to have it tried"
+        )
     netns = instance.netns or instance.id
     if not (RUN_NETNS / netns).exists():
         return Live(why_not=f"the namespace of {instance.name} is not here")
     try:
         with (
-            _at_receiver(far) if far is not None else _at_uplinks(host_models, way) as listeners,
+            _listening(far, host_models, way) as listeners,
             _drops(host_models, near, far) as drops,
         ):
             probe = send_probe(netns, packet, Ears(listeners, way.packet), timeout_s)
@@ -104,12 +108,24 @@ def live_from_internet(
 @contextmanager
 def _drops(host_models: dict[str, HostModel], *ends: End | None) -> Iterator[list[tuple[str, str]]]:
     """Find out which drop counters of the hosts here, and of gateways of the ends' VPCs, have risen when the block ends."""
-    gateways = {gateway.id for end in ends if end is not None for kind in TRACKING for gateway in end.records.each(kind)}
+    records = [end.records for end in ends if end is not None]
+    gateways = {gateway.id for found in records for kind in TRACKING for gateway in found.each(kind)}
+    gateways |= {connection.id for found in records for connection in found.each(EndpointConnection)}
     risen: list[tuple[str, str]] = []
     before = sites.drop_counters(host_models, gateways)
     yield risen
     after = sites.drop_counters(host_models, gateways)
     risen += [key for key, count in after.items() if count > before.get(key, 0) and key[1] in OF_COUNTER]
+
+
+@contextmanager
+def _listening(far: End | None, host_models: dict[str, HostModel], way: Walk) -> Iterator[tuple[Listener, ...]]:
+    """Listen where a packet of an instance arrives; nobody can where a host itself is to answer."""
+    if way.served:
+        yield ()
+        return
+    with _at_receiver(far) if far is not None else _at_uplinks(host_models, way) as listeners:
+        yield listeners
 
 
 @contextmanager
@@ -136,7 +152,7 @@ def _at_uplinks(host_models: dict[str, HostModel], way: Walk) -> Iterator[tuple[
     with ExitStack() as stack:
         listeners = []
         for name, found in host_models.items():
-            netns = netns_name(name, OVERLAY if way.to_site else OUTSIDE)
+            netns = netns_name(name, OVERLAY if way.to_site or way.handed_over else OUTSIDE)
             for ifname in _ways_out(found, way) if (RUN_NETNS / netns).exists() else ():
                 listeners.append(Listener(netns, ifname))
                 stack.callback(listeners[-1].close)
@@ -145,6 +161,8 @@ def _at_uplinks(host_models: dict[str, HostModel], way: Walk) -> Iterator[tuple[
 
 def _ways_out(found: HostModel, way: Walk) -> set[str]:
     """Return the devices by which a packet may leave an edge."""
+    if way.handed_over:
+        return {way.arrived_at} if found.name == way.host else set()
     if way.to_site:
         return {ifname for ifname in found.ends if found.link(ifname) is not None}
     here = way.left and found.name == way.host

@@ -8,12 +8,11 @@ from msgspec import structs
 
 from netorch.diagnose.desired import unheard_edges
 from netorch.diagnose.ends import End, public_of
-from netorch.diagnose.sites import edges_of
+from netorch.diagnose.sites import edges_of, gateways_of
 from netorch.model.addr import parse_ip, parse_prefix
 from netorch.model.endpoints.endpoint import VpcEndpoint
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.ids import port_name
-from netorch.model.mapping import GatewayMapping
 from netorch.model.outside.gateway import EgressOnlyInternetGateway, InternetGateway, NatGateway
 from netorch.model.outside.public import ElasticIp
 from netorch.model.routing.target import TargetKind
@@ -63,7 +62,7 @@ def no_gateway(store: Store, end: End) -> Explanation:
 def no_edge_answers(store: Store, end: End) -> Explanation | None:
     """Return what to say where an interface's host hears none of the edges that carry its VPC's gateways, else None."""
     mapping = end.records.mappings.get(end.eni.address)
-    vteps = {seat.vtep for gateway in end.records.each(GatewayMapping) for seat in gateway.seats}
+    vteps = {seat.vtep for gateway in gateways_of(end.records) for seat in gateway.seats}
     if mapping is None or not vteps or not vteps <= unheard_edges(mapping.record.host, store)[0]:
         return None
     sentence = f"on host {mapping.record.host}: {Code.NO_EDGE_ANSWERS.text} ({', '.join(edges_of(end.records))})"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
+from netorch.model.endpoints.endpoint import VpcEndpoint
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.ids import is_id
 from netorch.model.mapping import Reach
@@ -30,6 +31,21 @@ def policy_index_of(*vpcs: VpcRecords) -> PolicyIndex:
         gateways=[eni for records in vpcs for eni in records.each(NetworkInterface) if eni.gateway],
         reaches=[found for records in vpcs for found in records.each(Reach)],
     )
+
+
+class Indexes:
+    """The rules of the VPCs on a packet's way: of native peers together, of others apart, which may have the same addresses."""
+
+    def __init__(self, on_way: Sequence[VpcRecords], *, apart: bool) -> None:
+        groups = [[records] for records in on_way] if apart else [list(on_way)]
+        self._found = [(policy_index_of(*group), group) for group in groups]
+
+    def of(self, vni: int) -> PolicyIndex:
+        """Return the rules of a VPC and of its peers; of no VPC, those of the sender's."""
+        return next((index for index, group in self._found if any(records.vni == vni for records in group)), self._found[0][0])
+
+    def __iter__(self) -> Iterator[PolicyIndex]:
+        return (index for index, _ in self._found)
 
 
 def peers_of(records: VpcRecords, vpcs: Mapping[int, VpcRecords]) -> dict[str, VpcRecords]:
@@ -82,15 +98,17 @@ def is_routed(connection: str, *vpcs: VpcRecords) -> bool:
 def names_of(records: VpcRecords) -> dict[str, str]:
     """Return what people call each interface: its instance's name, with the address for one that was attached later.
 
-    That of a NAT gateway has the gateway's name.
+    That of a NAT gateway has the gateway's name, that of an interface endpoint the endpoint's.
     """
     names = {}
     for stored in records.of(NetworkInterface).values():
         eni = stored.record
-        gateway = records.one(NatGateway, eni.gateway)
+        gateway, endpoint = records.one(NatGateway, eni.gateway), records.one(VpcEndpoint, eni.gateway)
         instance = records.of(Instance).get(eni.instance) if is_id(eni.instance, "i") else None
         if gateway is not None:
             names[eni.id] = f"nat-{gateway.name}"
+        elif endpoint is not None:
+            names[eni.id] = f"vpce-{endpoint.name}" if endpoint.name else endpoint.id
         elif instance is None:
             names[eni.id] = eni.name or eni.id
         elif eni.id[-17:] == eni.instance[-17:]:

@@ -13,6 +13,7 @@ from netorch.drivers.base import Kernel
 from netorch.drivers.netns import RUN_NETNS, find, inside
 from netorch.errors import KernelError, NetorchError
 from netorch.model.mapping import GatewayMapping
+from netorch.model.routing.peering import PeeringConnection
 from netorch.records.vpc import VpcRecords
 from netorch.state.base import HOST_SLICE, OVERLAY, KernelObject, Key
 from netorch.state.l3 import Route
@@ -34,7 +35,14 @@ def hosts_of(records: VpcRecords) -> list[str]:
 
 def edges_of(records: VpcRecords) -> list[str]:
     """Return the edges that carry gateways of a VPC."""
-    return sorted({seat.host for mapping in records.each(GatewayMapping) for seat in mapping.seats})
+    return sorted({seat.host for mapping in gateways_of(records) for seat in mapping.seats})
+
+
+def gateways_of(records: VpcRecords) -> Iterator[GatewayMapping]:
+    """Yield where the gateways of a VPC are, what mapped peering connections are among them."""
+    yield from records.each(GatewayMapping)
+    halves = (half.gateway for half in records.each(PeeringConnection))
+    yield from (found for found in halves if found is not None)
 
 
 def modelled(store: Store, hosts: list[str], on_way: Sequence[VpcRecords]) -> tuple[dict[str, HostModel], dict[str, str]]:

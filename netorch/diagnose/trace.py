@@ -19,10 +19,11 @@ import msgspec
 from netorch.diagnose import sites
 from netorch.diagnose.appliances import not_forwarded
 from netorch.diagnose.course import Course, from_interface, from_internet, holder
-from netorch.diagnose.ends import is_outside
+from netorch.diagnose.ends import End, is_outside
 from netorch.diagnose.live import Live, live_from_instance, live_from_internet
 from netorch.diagnose.outside import is_offered, no_edge_answers, no_port, refined, to_service
-from netorch.diagnose.policy_indexes import names_of, policy_index_of
+from netorch.diagnose.policy_indexes import Indexes, names_of
+from netorch.diagnose.services import refined_at_service
 from netorch.diagnose.vpn.ways import refined_to_site
 from netorch.errors import KernelError, NetorchError, TraceError
 from netorch.model.addr import version_of
@@ -105,22 +106,23 @@ def trace(
             raise NetorchError(problems[start.host])
     ways, kernel_problem = _ways(course, host_models)
     decisive_way = decisive(ways.model, ways.kernel)
+    course = _with_receiver(course, decisive_way.there)
     live = _live(course, ways.start, decisive_way.there, host_models, timeout_s)
-    index = policy_index_of(*course.on_way)
+    indexes = Indexes(course.on_way, apart=course.apart)
     return Report(
         source=source,
         destination=destination,
         vpc=name,
         packet=course.packet,
-        rules=_rules(index, course, ways.model.there),
-        answer_rules=_answer_rules(index, course, ways.model),
-        said_at=said_at(index, [found.there for found in _trips(ways)]),
-        answer_said_at=said_at(index, [back for found in _trips(ways) for back in found.backs], is_answer=True),
+        rules=_rules(indexes, course, ways.model.there),
+        answer_rules=_answer_rules(indexes, course, ways.model),
+        said_at=said_at(indexes, [found.there for found in _trips(ways)]),
+        answer_said_at=said_at(indexes, [back for found in _trips(ways) for back in found.backs], is_answer=True),
         model=ways.model,
         kernel=ways.kernel,
         kernel_problem=kernel_problem,
         live=live,
-        verdict=_verdict(store, inventory, index, course, ways, live),
+        verdict=_verdict(store, inventory, indexes, course, ways, live),
         silent=_silent(inventory, ways.model),
         disagreement=disagreement(course.packet, ways.model, ways.kernel, live),
     )
@@ -150,15 +152,19 @@ def _live(course: Course, start: Start, way: Walk, host_models: dict[str, HostMo
     return live_from_instance(course.near, course.packet, way, course.far, host_models, timeout_s)
 
 
-def _verdict(store: Store, inventory: Inventory, index: PolicyIndex, course: Course, ways: Ways, live: Live) -> Explanation:
+def _verdict(store: Store, inventory: Inventory, indexes: Indexes, course: Course, ways: Ways, live: Live) -> Explanation:
     """Return why the packet, or the answer to it, does not arrive, or that they do."""
     names, records = _names(list(course.on_way)), course.on_way[0]
     found, end = decisive(ways.model, ways.kernel), course.near or course.far
-    said = explain_round_trip(index, records.vpc.record, found, names, across=course.across)
+    last = (found.back if found.there.arrived and found.back is not None and not found.back.arrived else found.there).hops[-1].vni
+    index, at = indexes.of(last), _vpc_at(course, last)
+    said = explain_round_trip(index, at.vpc.record, found, names, across=course.across)
     if course.anybody:  # whoever it is: a rule for one address would be of no use
         said = msgspec.structs.replace(said, fix=said.fix.replace(f"{course.anybody}/32", "0.0.0.0/0"))
     if said.code is not None:
         died = found.there if not found.there.arrived else found.back
+        if died is not None and (refined_said := refined_at_service(said, died, course.on_way)) != said:
+            return refined_said
         if course.site and died is not None and end is not None:
             return refined_to_site(store, said, died, end)
         if not course.outside or died is None or end is None:
@@ -166,7 +172,12 @@ def _verdict(store: Store, inventory: Inventory, index: PolicyIndex, course: Cou
         if said.code is Code.NO_ROUTE_TO_DESTINATION and (fix := to_service(end, died.packet.destination)):
             return msgspec.structs.replace(said, fix=fix)
         return refined(store, said, died, end) if is_offered(store) else said
-    if course.outside and not live.arrived and end is not None and (lost := no_edge_answers(store, end)) is not None:
+    if (
+        (course.outside or course.apart)
+        and not live.arrived
+        and end is not None
+        and (lost := no_edge_answers(store, end)) is not None
+    ):
         return lost
     if live.arrived is not False:
         return said
@@ -176,28 +187,54 @@ def _verdict(store: Store, inventory: Inventory, index: PolicyIndex, course: Cou
     return _unheard(_silent(inventory, ways.model), kept, _advice(course))
 
 
-def _rules(index: PolicyIndex, course: Course, there: Walk) -> dict[str, str]:
+def _with_receiver(course: Course, there: Walk) -> Course:
+    """Return a course with the interface that a packet came to, where only its way says which: a target behind an endpoint."""
+    if course.far is not None or not there.arrived:
+        return course
+    ends = (End(records, eni) for records in course.on_way for eni in records.each(NetworkInterface))
+    return msgspec.structs.replace(course, far=next((end for end in ends if port_name(end.eni.id) == there.arrived_at), None))
+
+
+def _vpc_at(course: Course, vni: int) -> VpcRecords:
+    """Return the VPC on the two sides of an endpoint that has a VNI; for all other ways that of the sender."""
+    here = course.on_way[0]
+    two = course.apart and course.across is None
+    return next((records for records in course.on_way if records.vni == vni), here) if two else here
+
+
+def _rules(indexes: Indexes, course: Course, there: Walk) -> dict[str, str]:
     """Return what the records say at the interfaces at both ends."""
     found = {}
-    if course.near is not None:
-        found[Direction.EGRESS.value] = policy_text(index, course.packet, Direction.EGRESS, port=port_name(course.near.eni.id))
-    if course.far is not None or not course.outside:
-        port = port_name(course.far.eni.id) if course.far is not None else ""
+    if course.near is not None and not there.at_host:
+        near = course.near
+        found[Direction.EGRESS.value] = policy_text(
+            indexes.of(near.records.vni), course.packet, Direction.EGRESS, port=port_name(near.eni.id)
+        )
+    if course.far is not None or not (course.outside or course.apart or there.at_host):
+        index, port = _at_far(indexes, course)
         found[Direction.INGRESS.value] = policy_text(index, there.packet, Direction.INGRESS, port=port)
     return found
 
 
-def _answer_rules(index: PolicyIndex, course: Course, model: RoundTrip) -> dict[str, str]:
+def _answer_rules(indexes: Indexes, course: Course, model: RoundTrip) -> dict[str, str]:
     """Return the same of the answer."""
     packet = model.there.packet.answer()
     found = {}
-    if course.far is not None or not course.outside:
-        port = port_name(course.far.eni.id) if course.far is not None else ""
+    if course.far is not None or not (course.outside or course.apart or model.there.at_host):
+        index, port = _at_far(indexes, course)
         found[Direction.EGRESS.value] = policy_text(index, packet, Direction.EGRESS, port=port, is_answer=True)
-    if course.near is not None:
-        port, back = port_name(course.near.eni.id), course.packet.answer()
-        found[Direction.INGRESS.value] = policy_text(index, back, Direction.INGRESS, port=port, is_answer=True)
+    if course.near is not None and not model.there.at_host:
+        near, back = course.near, course.packet.answer()
+        found[Direction.INGRESS.value] = policy_text(
+            indexes.of(near.records.vni), back, Direction.INGRESS, port=port_name(near.eni.id), is_answer=True
+        )
     return found
+
+
+def _at_far(indexes: Indexes, course: Course) -> tuple[PolicyIndex, str]:
+    """Return the rules of the receiver's VPC, and its port if it is known."""
+    far = course.far
+    return (indexes.of(far.records.vni), port_name(far.eni.id)) if far is not None else (indexes.of(course.on_way[0].vni), "")
 
 
 def _trips(ways: Ways) -> list[RoundTrip]:
@@ -213,7 +250,8 @@ def _silent(inventory: Inventory, model: RoundTrip) -> tuple[str, ...]:
 def disagreement(packet: Packet, model: RoundTrip, kernel: RoundTrip | None, live: Live) -> str:
     """Return in which way model, kernels and the live packet contradict each other; nothing when they agree."""
     kept = live.arrived is False and model.there.through and not live.drops  # by an appliance, which may drop what it likes
-    arrived = None if kept or live.at_limit else live.arrived
+    unheard = model.there.served and model.back is not None and not model.back.arrived  # who answers has no namespace of its own
+    arrived = None if kept or unheard or live.at_limit else live.arrived
     text = _contradiction(model.there, kernel.there if kernel is not None else None, arrived, "reachable", "unreachable")
     if text and live.arrived and not (packet.has_ports or packet.has_type):  # every packet between the two is of one connection
         return f"{text}; a connection of protocol {packet.protocol} that began under other rules may still be tracked"
@@ -261,7 +299,7 @@ def _ping(on_way: list[VpcRecords], near: NetworkInterface, address: str) -> str
 
 def _advice(course: Course) -> str:
     """Return the command to try next with a packet that nobody heard."""
-    if course.near is None or course.outside:
+    if course.near is None or course.outside or course.apart:
         edges = sorted({edge for records in course.on_way for edge in sites.edges_of(records)})
         return f"see whether its edges are well: netorch status ({', '.join(edges)})"
     return f"try it layer by layer: {_ping(list(course.on_way), course.near.eni, course.packet.destination)}"

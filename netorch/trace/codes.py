@@ -35,6 +35,10 @@ class Code(Enum):
         "PCX_REQUIRES_ADDRESS_IN_VPC_CIDR",
         "a peering connection carries packets between addresses of the two VPCs only, each sent by whoever has its source",
     )
+    PCX_REQUIRES_ADDRESS_IN_MAPPED_RANGE = (
+        "PCX_REQUIRES_ADDRESS_IN_MAPPED_RANGE",
+        "a mapped peering connection carries packets between the range of one VPC and the alias of the other's only",
+    )
     IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS = (
         "IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS",
         "no public address is associated with the sender's, so the internet gateway lets nothing of it out",
@@ -80,6 +84,22 @@ class Code(Enum):
     VPCE_SERVES_HTTP_AND_TLS_ONLY = (
         "VPCE_SERVES_HTTP_AND_TLS_ONLY",
         "a gateway endpoint takes TCP to the ports 80 and 443 of its service only",
+    )
+    VPCE_PORT_NOT_SERVED = (
+        "VPCE_PORT_NOT_SERVED",
+        "the service behind the interface endpoint has no such port, or no target that is there",
+    )
+    VPCE_REQUIRES_SOURCE_IN_CONSUMER_VPC = (
+        "VPCE_REQUIRES_SOURCE_IN_CONSUMER_VPC",
+        "an interface endpoint carries connections that its consumers open; the provider only answers them",
+    )
+    VPCE_CONNECTION_NOT_AVAILABLE = (
+        "VPCE_CONNECTION_NOT_AVAILABLE",
+        "the connection of the interface endpoint with its service is not accepted",
+    )
+    SERVICE_NOT_LISTENING = (
+        "SERVICE_NOT_LISTENING",
+        "the packet came to the host that is to answer it, and no program of the host listens there",
     )
     PROTOCOL_RESTRICTION = "PROTOCOL_RESTRICTION", "a NAT gateway carries TCP, UDP and ICMP only"
     NGW_NO_FREE_PORT = (
@@ -166,4 +186,10 @@ OF_COUNTER: Final[dict[str, Code]] = {
     "acl_ingress": Code.SUBNET_ACL_RESTRICTION,
     "sg_egress": Code.ENI_SG_RULES_MISMATCH,
     "sg_ingress": Code.ENI_SG_RULES_MISMATCH,
+}
+# The same in the namespace of an interface endpoint's connection.
+OF_ENDPOINT: Final[dict[str, Code]] = {
+    **OF_COUNTER,
+    "unasked": Code.VPCE_REQUIRES_SOURCE_IN_CONSUMER_VPC,
+    "no_service": Code.VPCE_PORT_NOT_SERVED,
 }

@@ -14,10 +14,11 @@ from typing import Final, NoReturn
 
 from netorch.errors import TraceError
 from netorch.model.addr import parse_ip
+from netorch.model.ids import is_id
 from netorch.model.packet import Packet
 from netorch.model.routing.seats import gateway_kind
 from netorch.model.routing.target import TargetKind
-from netorch.state.base import OUTSIDE
+from netorch.state.base import OUTSIDE, OVERLAY
 from netorch.state.l3 import MAIN_TABLE
 from netorch.state.link import CableEnd, Vxlan
 from netorch.state.names import is_private_end
@@ -45,9 +46,21 @@ class EdgeSteps(Steps):
         """Follow the packet to the host that has a MAC."""
         raise NotImplementedError
 
+    def _to_peer(self, host_model: HostModel, near: CableEnd) -> str:
+        """Follow the packet by the cable of a mapped peering connection."""
+        raise NotImplementedError
+
+    def _endpoint(self, host_model: HostModel, near: CableEnd, lladdr: str) -> str:
+        """Follow the packet through the namespace of an interface endpoint's connection."""
+        raise NotImplementedError
+
     def from_uplink(self, start: Arrival) -> str:
-        """Follow the packet from an edge's uplink on, or from the device to a site."""
+        """Follow the packet from an edge's uplink on, or from the device to a site or to an endpoint's provider."""
         host_model = self._host_models.get(start.host)
+        port = host_model.link(start.ifname) if host_model is not None else None
+        if host_model is not None and isinstance(port, CableEnd) and is_connection(port.peer_netns):
+            inside = host_model.link(port.peer, port.peer_netns)
+            return self._endpoint(host_model, port, inside.lladdr if isinstance(inside, CableEnd) else "")
         if host_model is not None and is_private_end(start.ifname):
             return self._from_site(host_model, start.ifname)
         device = host_model.outside_link(start.ifname) if host_model is not None else None
@@ -79,7 +92,11 @@ class EdgeSteps(Steps):
         return device.ifname
 
     def _leave(self, host_model: HostModel, near: CableEnd, lladdr: str) -> str:
-        """Follow the packet through a cable to another namespace: to the outside, or into a gateway's own one."""
+        """Follow the packet through a cable: to the outside, to a peer, or into the namespace of a gateway or endpoint."""
+        if near.peer_netns == OVERLAY:
+            return self._to_peer(host_model, near)
+        if is_connection(near.peer_netns):
+            return self._endpoint(host_model, near, lladdr)
         if near.peer_netns != OUTSIDE:
             return self._gateway(host_model, near, lladdr)
         self._translate(host_model, near, EGRESS, lladdr)
@@ -101,7 +118,7 @@ class EdgeSteps(Steps):
         came = self._packet
         skb = Skb(packet=came, iifname=far.ifname, oifname=far.ifname)
         known = self._recall(skb, self._tracker(host_model, 0, netns))
-        said = f"{netns}: {_ends(came)}"
+        said = f"{netns}: {ends_of(came)}"
         self._run_hook(host_model, place, table, "prerouting", skb, said, silent=True, devices=ends)
         if known.original is not None:
             self._packet = skb.packet = known.original.answer()
@@ -116,7 +133,7 @@ class EdgeSteps(Steps):
         self._packet = skb.packet
         if known.original is None:
             self.translated[self._tracker(host_model, 0, netns)] = came
-        self._note(name, place, f"{netns}: {_becomes(came, self._packet)}", devices=ends)
+        self._note(name, place, f"{netns}: {becomes(came, self._packet)}", devices=ends)
         return self._enter_by(host_model, near, host_model.neighbour(far.ifname, route.via, netns) or "")
 
     def _enter_by(self, host_model: HostModel, near: CableEnd, lladdr: str) -> str:
@@ -167,8 +184,8 @@ class EdgeSteps(Steps):
         self._translate(host_model, near, INGRESS, near.lladdr)
         return self._through(host_model, near, Skb(packet=self._packet))
 
-    def _translate(self, host_model: HostModel, near: Device, hook: str, lladdr: str) -> None:
-        """Let the filters of a gateway's cable change the packet's address, or drop it."""
+    def _translate(self, host_model: HostModel, near: CableEnd, hook: str, lladdr: str) -> None:
+        """Let the filters of a gateway's cable, or of a mapped peering connection's, change the packet's address, or drop it."""
         found = deciding(host_model.filters(near.ifname, hook), self._packet, lladdr, 0)
         said = f"{near.ifname} {hook}"
         if found is None:
@@ -181,17 +198,25 @@ class EdgeSteps(Steps):
                 words = ("destination", before.destination, self._packet.destination)
                 if hook == EGRESS:
                     words = ("source", before.source, self._packet.source)
-                said = f"{near.ifname}: {words[0]} {words[1]} becomes {words[2]}"
-        self._note(host_model.name, Place.GATEWAY, said)
+                said = f"{near.ifname}: {words[0]} {words[1]} becomes {words[2]}{_by(action)}"
+        self._note(host_model.name, Place.PEERING if near.peer_netns == OVERLAY else Place.GATEWAY, said)
 
-    def _refuse(self, host_model: HostModel, near: Device, hook: str, found: TcFilter) -> NoReturn:
+    def _refuse(self, host_model: HostModel, near: CableEnd, hook: str, found: TcFilter) -> NoReturn:
         """Let the packet end at a gateway's cable, by a filter that drops it."""
+        if near.peer_netns == OVERLAY:
+            said = f"{near.ifname}: {self._packet.source} to {self._packet.destination} is not between a range and an alias"
+            self._die(host_model.name, Place.PEERING, said, Code.PCX_REQUIRES_ADDRESS_IN_MAPPED_RANGE)
         code, said = Code.IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS, f"{self._packet.destination} is associated with nothing"
         if hook == EGRESS:
             code, said = Code.IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS, f"no public address is associated with {self._packet.source}"
         elif isinstance(found.match, Match) and found.match.src:
             code, said = Code.IGW_REJECTS_SPOOFED_TRAFFIC, f"{self._packet.source} is inside {found.match.src}"
         self._die(host_model.name, Place.GATEWAY, f"{near.ifname}: {said}", code)
+
+
+def is_connection(netns: str) -> bool:
+    """Return whether a namespace is that of an interface endpoint's connection."""
+    return is_id(netns, TargetKind.ENDPOINT_CONNECTION.value)
 
 
 def _group(device: OutsideDevice) -> int:
@@ -205,7 +230,13 @@ def _code_outside(packet: Packet) -> Code:
     return next(found, Code.IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS)
 
 
-def _ends(packet: Packet) -> str:
+def _by(action: Nat) -> str:
+    """Return the ranges by which an address is translated; nothing where it is one address for another."""
+    address, _, length = action.old.partition("/")
+    return f" ({address}/{length} is {action.new}/{length})" if length != "32" else ""
+
+
+def ends_of(packet: Packet) -> str:
     """Return the ends of a packet, with ports where it has some."""
     return f"{_end(packet.source, packet.source_port)} to {_end(packet.destination, packet.destination_port)}"
 
@@ -214,12 +245,15 @@ def _end(address: str, port: int) -> str:
     return f"{address}:{port}" if port >= 0 else address
 
 
-def _becomes(before: Packet, after: Packet) -> str:
+def becomes(before: Packet, after: Packet) -> str:
     """Return what a gateway has changed of a packet."""
-    if before == after:
-        return _ends(after)
-    if before.destination != after.destination:
-        old, new = (_end(packet.destination, packet.destination_port) for packet in (before, after))
-        return f"destination {old} becomes {new}"
-    old, new = (_end(packet.source, packet.source_port) for packet in (before, after))
-    return f"source {old} becomes {new}"
+    sources, destinations = (
+        [_end(*ends) for ends in pair]
+        for pair in (
+            [(packet.source, packet.source_port) for packet in (before, after)],
+            [(packet.destination, packet.destination_port) for packet in (before, after)],
+        )
+    )
+    changes = (("source", *sources), ("destination", *destinations))
+    said = ", ".join(f"{word} {old} becomes {new}" for word, old, new in changes if old != new)
+    return said or ends_of(after)

@@ -41,6 +41,8 @@ _ADVICE = {
     Code.NGW_REQUIRES_SOURCE_IN_VPC: "send to an instance that has a public address: netorch address list",
     Code.EIGW_REQUIRES_SOURCE_IN_VPC: "let the subnet's route table lead ::/0 to an internet gateway, which lets others begin",
     Code.VPCE_SERVES_HTTP_AND_TLS_ONLY: "choose tcp/80 or tcp/443",
+    Code.VPCE_REQUIRES_SOURCE_IN_CONSUMER_VPC: "let the consumer open the connection, to its endpoint",
+    Code.PCX_REQUIRES_ADDRESS_IN_MAPPED_RANGE: "see which ranges and aliases the connection has: netorch peering list",
     Code.VGW_REACHES_NO_SUCH_ADDRESS: "see what its edges reach: netorch vpn status; netorch dx vif list",
     Code.VGW_REJECTS_SPOOFED_TRAFFIC: "let the site announce the source by BGP, or make a static route: netorch vpn route add",
     Code.VGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS: "look who has which address: netorch map list",
@@ -64,11 +66,12 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Across(msgspec.Struct, frozen=True, kw_only=True):
-    """A peer that a packet goes to. The pairs are of the subnets of who asks and of who answers."""
+    """A peer that a packet goes to. The pairs are of who asks and of who answers."""
 
     peer: Vpc
     connection: str
-    leads: tuple[bool, bool]  # whether their route tables lead to the active connection
+    leads: tuple[bool, bool]  # whether the route tables of their subnets lead to the active connection
+    ranges: tuple[tuple[str, ...], tuple[str, ...]]  # of the other VPC, as their own VPC sees it
 
 
 def explain(
@@ -131,7 +134,7 @@ def _not_across(index: PolicyIndex, vpc: Vpc, packet: Packet, found: Walk, acros
         return _plain(Code.NO_MAPPING if inside else Code.PCX_REQUIRES_ADDRESS_IN_VPC_CIDR, found, there)
     if code is Code.BAD_STATE_ROUTE:
         return _black_hole(index, here, packet, found) or _plain(code, found, here)
-    cidr = next((cidr for cidr in (*there.cidrs, *there.ipv6_cidrs) if _inside(packet.destination, (cidr,))), "")
+    cidr = next((cidr for cidr in across.ranges[way] if _inside(packet.destination, (cidr,))), "")
     sender = index.holders.get(packet.source)
     table = index.table_of(sender.subnet) if sender is not None else None
     plain = _plain(code, found, here)
@@ -217,6 +220,8 @@ def explain_round_trip(
 
 def _permitted_by(index: PolicyIndex, found: Walk) -> str:
     """Return the rule that lets a packet in at its receiver, or out at its sender if it has left for the internet."""
+    if found.at_host:
+        return ""
     first, last = found.hops[0].packet, found.packet
     for direction, packet, end in ((Direction.INGRESS, last, last.destination), (Direction.EGRESS, first, first.source)):
         eni = index.holders.get(end)
@@ -361,11 +366,12 @@ def policy_text(index: PolicyIndex, packet: Packet, direction: Direction, *, por
     return f"{direction.value}: {border}, group {groups.group.name} {groups.rule.id}"
 
 
-def said_at(index: PolicyIndex, walks: Iterable[Walk], *, is_answer: bool = False) -> dict[tuple[str, str], str]:
+def said_at(indexes: Iterable[PolicyIndex], walks: Iterable[Walk], *, is_answer: bool = False) -> dict[tuple[str, str], str]:
     """Return what the records say of a packet at each port on its way, an appliance's too, by direction and port."""
     hops = [hop for found in walks for hop in found.hops if hop.place is Place.POLICY]
     return {
         (direction.value, port): policy_text(index, hop.packet, direction, port=port, is_answer=is_answer)
+        for index in indexes
         for hop in hops
         for direction, port in zip((Direction.EGRESS, Direction.INGRESS), hop.said.split(" -> "), strict=False)
         if (eni := at_port_of(index, port)) is not None and not eni.gateway

@@ -8,9 +8,12 @@ from functools import cached_property
 import msgspec
 
 from netorch.model.addr import BITS, parse_ip, parse_prefix
+from netorch.model.packet import Packet
+from netorch.model.security import TCP
 from netorch.state.base import OUTSIDE, OVERLAY, UNDERLAY, KernelObject, Key, link_key, up_key
+from netorch.state.daemons.services.base import ServiceListener, SocketType
 from netorch.state.l2 import Fdb
-from netorch.state.l3 import LOCAL, MAIN_TABLE, Address, Neighbour, Route
+from netorch.state.l3 import LOCAL, MAIN_TABLE, Address, Neighbour, Route, Rule
 from netorch.state.link import CableEnd, TapPort, Uplink, VethPort, Vrf, Vxlan
 from netorch.state.names import VPN_GATEWAY_NUMBER, vrf_table
 from netorch.state.rooted import Vlan, Xfrm
@@ -22,6 +25,7 @@ Objects = Mapping[Key, KernelObject]
 ToSite = Xfrm | Vlan
 Device = VethPort | TapPort | Vxlan | CableEnd | ToSite  # that packets come in or leave by
 OutsideDevice = CableEnd | Uplink
+_ANY_ADDRESS = "0.0.0.0"  # whatever the VRF leads to the host itself
 
 
 class SiteEnd(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,6 +187,30 @@ class HostModel:
         """Return whether a VRF leads an address to the host itself."""
         route = self.route(table, address)
         return route is not None and route.type == LOCAL and route.ifname == vrf
+
+    def listener(self, vrf: str, packet: Packet) -> ServiceListener | None:
+        """Return what listens in a VRF for a packet; None: nothing of the host's does."""
+        type_ = SocketType.TCP if packet.protocol == TCP else SocketType.UDP
+        for obj in self._listeners.get(vrf, ()):
+            for socket in obj.sockets:
+                is_meant = socket.address in (packet.destination, _ANY_ADDRESS)
+                if is_meant and (socket.type, socket.port) == (type_, packet.destination_port):
+                    return obj
+        return None
+
+    @cached_property
+    def _listeners(self) -> dict[str, list[ServiceListener]]:
+        found: dict[str, list[ServiceListener]] = {}
+        for obj in self.objects.values():
+            if isinstance(obj, ServiceListener):
+                found.setdefault(obj.ifname, []).append(obj)
+        return found
+
+    def table_by(self, ifname: str, netns: str) -> int:
+        """Return the table by which what comes by a device of a namespace is routed there."""
+        rules = (obj for obj in self.objects.values() if isinstance(obj, Rule) and (obj.netns, obj.iif) == (netns, ifname))
+        first = min(rules, key=lambda rule: rule.priority, default=None)
+        return first.table if first is not None else MAIN_TABLE
 
     def neighbour(self, ifname: str, address: str, netns: str = OVERLAY) -> str | None:
         """Return the MAC of a neighbour."""

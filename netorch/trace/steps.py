@@ -43,6 +43,7 @@ class Steps:
         self._conntrack = conntrack
         self._seen = seen
         self._visited = 0
+        self._vni = 0  # of the VPC that it is in
         self._passed: list[tuple[str, str]] = []  # the hosts and ports of interfaces that have sent the packet on
 
     def _tracker(self, host_model: HostModel, zone: int, netns: str = OVERLAY) -> Tracker:
@@ -68,16 +69,18 @@ class Steps:
         *,
         silent: bool = False,
         devices: tuple[str, str] | None = None,
+        codes: Mapping[str, Code] = OF_COUNTER,
     ) -> None:
         """Let a hook decide; a missing table lets everything pass, as in a kernel.
 
-        `silent`: a pass is not worth a hop. `devices` are those whose rules decide, if not those of the packet.
+        `silent`: a pass is not worth a hop. `devices` are those whose rules decide, if not those of the packet. `codes` say what
+        drop counters mean.
         """
         result = ruleset.run(hook, skb) if ruleset is not None else HookVerdict(accepted=True)
         if not result.accepted:
             asked = devices or (skb.sdifname or skb.iifname, skb.oifname)
             self._note(host_model.name, place, said, result.hits, ok=False, devices=asked)
-            raise Died(OF_COUNTER.get(result.counter, Code.DROPPED), result.counter)
+            raise Died(codes.get(result.counter, Code.DROPPED), result.counter)
         if not silent:
             self._note(host_model.name, place, said, result.hits)
 
@@ -91,7 +94,8 @@ class Steps:
         ok: bool = True,
         devices: tuple[str, str] = ("", ""),
     ) -> None:
-        self.hops.append(Hop(host=host, place=place, said=said, packet=self._packet, ok=ok, hits=hits, devices=devices))
+        hop = Hop(host=host, place=place, said=said, packet=self._packet, ok=ok, hits=hits, devices=devices, vni=self._vni)
+        self.hops.append(hop)
 
     def _die(self, host: str, place: Place, said: str, code: Code, devices: tuple[str, str] = ("", "")) -> NoReturn:
         self._note(host, place, said, ok=False, devices=devices)

@@ -10,8 +10,11 @@
     inlet       on the host of an interface that a route leads to: the filter that takes packets to its MAC, or the cable there
                 ... and again zone, route, policy: the interface's own rules
     delivery    the receiver's port; an interface that is only on the way is taken to send the packet on as it is
+    host        a program of the sender's own host answers: names, metadata
+    service     a program of an edge answers: the proxy of a gateway endpoint
 
-On an edge `netorch.trace.edge` goes on: to the internet or a customer's site and back, and through the namespaces of gateways.
+On an edge `netorch.trace.edge` goes on: to the internet or a customer's site and back, and through the namespaces of gateways;
+`netorch.trace.between` goes on into another VPC, by a mapped peering connection or an interface endpoint.
 
 Nothing is asked of anybody and nothing is changed. What connection tracking knows must be said (`Ct`); without a word a packet
 that can begin a connection begins one, and any other belongs to none. The answer to a packet (`round_trip`) belongs to the
@@ -33,13 +36,14 @@ from netorch.state.link import CableEnd, Vxlan
 from netorch.state.names import VPN_GATEWAY_NUMBER, is_inlet, is_private_end, vni_of_ifname, vni_of_table, vrf_number
 from netorch.state.rooted import Vlan, Xfrm
 from netorch.state.tc import EGRESS, INGRESS, Drop, Match, Receive, Redirect
+from netorch.trace.between import BetweenSteps
 from netorch.trace.codes import Code
-from netorch.trace.edge import EdgeSteps
+from netorch.trace.edge import ends_of
 from netorch.trace.hooks.skb import CT_STATES, Skb, arriving
 from netorch.trace.hooks.tc import deciding
 from netorch.trace.host_model import Device, HostModel
 from netorch.trace.steps import MAX_VISITED, Died
-from netorch.trace.way import Arrival, Ct, Departure, Place, RoundTrip, Start, Tracker, Walk
+from netorch.trace.way import Arrival, Ct, Departure, Place, Reply, RoundTrip, Start, Tracker, Walk
 
 
 def walk(
@@ -56,7 +60,7 @@ def walk(
     """
     walker = _Walker(host_models, packet, conntrack or {}, seen)
     try:
-        arrived_at = walker.from_port(start) if isinstance(start, Departure) else walker.from_uplink(start)
+        arrived_at = walker.from_start(start)
     except Died as end:
         return walker.walked(code=end.code, counter=end.counter)
     return walker.walked(arrived_at=arrived_at)
@@ -99,8 +103,11 @@ def _ends(host_models: Mapping[str, HostModel], there: Walk) -> list[Start]:
         if there.arrived_at == host_models[there.host].uplink:
             return [Arrival(host=name, ifname=found.uplink) for name, found in edges]
         return [Arrival(host=name, ifname=there.arrived_at) for name, found in edges if found.outside_link(there.arrived_at)]
-    if there.served:
-        return []  # what answers is the edge's own, in the VRF that it was asked in
+    if there.handed_over:
+        return [Arrival(host=there.host, ifname=there.arrived_at)]
+    if there.served:  # a hypervisor answers its own instances past all rules
+        is_edge = there.hops[-1].place is Place.SERVICE
+        return [Reply(host=there.host, vrf=there.arrived_at)] if is_edge else []
     lladdr = host_models[there.host].neighbour(there.arrived_at, there.packet.destination) if there.arrived else None
     return [Departure(host=there.host, ifname=there.arrived_at, mac=lladdr)] if lladdr is not None else []
 
@@ -112,7 +119,7 @@ def _unreachable(link: Device) -> Code:
     return Code.VGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS if is_private_end(link.ifname) else Code.NO_ROUTE_TO_DESTINATION
 
 
-class _Walker(EdgeSteps):
+class _Walker(BetweenSteps):
     """One packet under way."""
 
     def walked(self, *, arrived_at: str = "", code: Code | None = None, counter: str = "") -> Walk:
@@ -127,12 +134,39 @@ class _Walker(EdgeSteps):
             translated=self.translated,
         )
 
+    def from_start(self, start: Start) -> str:
+        """Follow the packet from where it begins."""
+        match start:
+            case Departure():
+                return self.from_port(start)
+            case Arrival():
+                return self.from_uplink(start)
+            case Reply():
+                return self._from_service(start)
+
+    def _from_service(self, start: Reply) -> str:
+        """Follow the answer of a program of an edge's: it is routed in the VRF of the endpoint that was asked."""
+        host_model, destination = self._host_models[start.host], self._packet.destination
+        said = f"{self._packet.source} answers {destination} in {start.vrf}"
+        table = host_model.table_of_vrf(start.vrf)
+        route = host_model.route(table, destination) if table is not None else None
+        out = host_model.link(route.ifname) if route is not None else None
+        if route is None or not isinstance(out, Vxlan):
+            self._die(start.host, Place.SERVICE, f"{said}: no route", Code.NO_ROUTE_TO_DESTINATION)
+        self._vni = out.vni
+        skb = Skb(packet=self._packet)
+        for device in (out.vrf, out.ifname):  # Linux has a packet of the host's own pass this hook as one of each
+            skb.oifname = device
+            self._run_hook(host_model, Place.SERVICE, host_model.overlay, "output", skb, said, silent=device == out.vrf)
+        return self._tunnel(host_model, out, route.via)
+
     def from_port(self, start: Departure) -> str:
         """Follow the packet from a port on."""
         host_model = self._host_models.get(start.host)
         link = host_model.link(start.ifname) if host_model is not None else None
         if host_model is None or link is None:
             self._die(start.host, Place.PORT, f"no port {start.ifname} is up", Code.PORT_MISSING)
+        self._vni = vni_of_ifname(start.ifname)
         skb = Skb(packet=self._packet, iifname=start.ifname, ether_source=start.mac)
         self._run_hook(
             host_model, Place.PORT, host_model.ports, start.ifname, skb, f"{start.ifname}: {start.mac} {self._packet.source}"
@@ -148,9 +182,7 @@ class _Walker(EdgeSteps):
             self._run_hook(host_model, Place.ROUTER, host_model.overlay, "input", skb, f"{destination} is the router")
             return link.vrf
         if host_model.is_served(table, link.vrf, destination):
-            place = Place.SERVICE if is_inlet(link.ifname) else Place.ROUTER
-            self._run_hook(host_model, place, host_model.overlay, "input", skb, f"{destination} is served by the host")
-            return link.vrf
+            return self._serve(host_model, link, skb)
         route, out = self._route(host_model, link, table)
         skb.oifname, skb.oifgroup = out.ifname, out.group if isinstance(out, Vxlan | CableEnd) else 0
         skb.next_hop = route.via
@@ -166,12 +198,25 @@ class _Walker(EdgeSteps):
             return self._to_site(host_model, out)
         return self._deliver(host_model, out, route.via)
 
+    def _serve(self, host_model: HostModel, link: Device, skb: Skb) -> str:
+        """Hand the packet to the program of the host that listens in the VRF."""
+        place, said = Place.SERVICE if is_inlet(link.ifname) else Place.HOST, ends_of(self._packet)
+        self._run_hook(host_model, place, host_model.overlay, "input", skb, f"{said}, for the host itself", silent=True)
+        found = host_model.listener(link.vrf, self._packet)
+        if found is None:
+            said = f"nothing of {host_model.name} listens in {link.vrf} for {said}"
+            self._die(host_model.name, place, said, Code.SERVICE_NOT_LISTENING, (link.ifname, ""))
+        judged = ", which asks policies about each request" if place is Place.SERVICE else ""
+        self._note(host_model.name, place, f"answered by the host: {found.text()}{judged}")
+        return link.vrf
+
     def _enter(self, host_model: HostModel, link: Device, skb: Skb) -> int:
         """Say in which zone a host's connection tracking knows the packet; return the routing table."""
         vrf, device = link.vrf, link.ifname
         table = host_model.table_of_vrf(vrf)
         if table is None:
             self._die(host_model.name, Place.ZONE, f"no VRF {vrf or 'of ' + device} is up", Code.PORT_MISSING)
+        self._vni = vni_of_table(table)
         skb.ct_state = CT_STATES["invalid"]  # what nft says of a packet that is in no connection yet
         for iifname in (device, vrf):
             skb.iifname = iifname

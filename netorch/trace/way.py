@@ -50,7 +50,10 @@ class Place(Enum):
     GATEWAY = "gateway"  # the cable between overlay and outside, where public addresses stand for private ones
     OUTSIDE = "outside"
     UPLINK = "uplink"
-    SERVICE = "service"  # what an edge has for the endpoint of a VPC
+    SERVICE = "service"  # what an edge has for the gateway endpoint of a VPC
+    HOST = "host"  # what the sender's own host has for its instances: names, metadata
+    PEERING = "peering"  # the cable of a mapped peering connection, where aliases stand for addresses
+    ENDPOINT = "endpoint"  # the namespace of a connection of an interface endpoint
     SITE = "site"  # the tunnel or VLAN to a customer's site
 
 
@@ -72,13 +75,23 @@ class Departure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Arrival(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a packet comes from outside: an edge, and its uplink, or the device of a tunnel or VLAN to a site."""
+    """Where a packet comes from what is not followed: an edge, and a device there.
+
+    That is its uplink, the device of a tunnel or VLAN to a site, or the port of an endpoint's provider.
+    """
 
     host: str
     ifname: str
 
 
-Start = Departure | Arrival
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an answer comes from a program of an edge's own: in the VRF of a gateway endpoint."""
+
+    host: str
+    vrf: str
+
+
+Start = Departure | Arrival | Reply
 
 
 class Hop(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,10 +104,11 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True):
     ok: bool = True
     hits: tuple[Hit, ...] = ()
     devices: tuple[str, str] = ("", "")  # where it came in, and where it would leave, as far as that was known
+    vni: int = 0  # of the VPC that it was in; 0: of none
 
 
 class Walk(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole way. `arrived_at` is a port, a router, an uplink, the device to a site, or the inlet of an endpoint.
+    """A whole way. `arrived_at` is a port, a VRF of the host's own, an uplink, or the device to a site or an endpoint's provider.
 
     Without it `code` says why the packet died, on the last hop's host.
     """
@@ -124,8 +138,18 @@ class Walk(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def served(self) -> bool:
-        """Return whether it has come to what an edge has for a gateway endpoint."""
-        return self.arrived and self.hops[-1].place is Place.SERVICE
+        """Return whether it has come to a program of a host's own: to what serves a gateway endpoint, names or metadata."""
+        return self.arrived and self.hops[-1].place in (Place.SERVICE, Place.HOST)
+
+    @property
+    def at_host(self) -> bool:
+        """Return whether it came to its sender's own host, which asks no groups and no ACL about it."""
+        return self.hops[-1].place is Place.HOST
+
+    @property
+    def handed_over(self) -> bool:
+        """Return whether it has left by an interface endpoint for a provider whose VPC may not be shown."""
+        return self.arrived and self.hops[-1].place is Place.ENDPOINT
 
     @property
     def host(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from netorch.model import rules
-from netorch.model.addr import AddressError, Prefix, parse_prefix
+from netorch.model.addr import BITS, AddressError, Prefix, format_ip, parse_ip, parse_prefix
 from netorch.model.routing.peering import PeeringConnection, PeerVpc
 from netorch.model.rules import Violation, shown
 
@@ -74,6 +74,24 @@ def range_without(end: PeerVpc, own: Collection[Prefix]) -> Violation | None:
 def aliases_of(connections: Iterable[PeeringConnection]) -> Iterator[Prefix]:
     """Yield what the ranges of others are for a VPC, by mapped connections."""
     return (parse_prefix(connection.peer.alias) for connection in connections if connection.is_mapped)
+
+
+def alias_of(end: PeerVpc, address: str) -> str:
+    """Return what an address of a VPC is for the other VPC of a mapped connection; nothing outside of the range."""
+    return _moved(address, end.range, end.alias)
+
+
+def behind_alias(end: PeerVpc, alias: str) -> str:
+    """Return the address for which an alias stands; nothing for what is none."""
+    return _moved(alias, end.alias, end.range)
+
+
+def _moved(address: str, old: str, new: str) -> str:
+    version, value = parse_ip(address)
+    source, target = parse_prefix(old), parse_prefix(new)
+    if not source.holds(version, value):
+        return ""
+    return format_ip(version, target.network | value & (1 << BITS[version] - source.length) - 1)
 
 
 def active_aliases(connections: Iterable[PeeringConnection]) -> Iterator[Prefix]:

@@ -121,8 +121,11 @@ class _Parser:
             self._tcp_flags()
         elif self.words[:2] == ["tcp", "option"]:  # of what a connection may have, which no look-up asks for
             del self.words[: 7 if self.words[5] == "rt" else 6]
-        elif head == "snat":
+        elif head in ("snat", "dnat"):
             self._translation()
+        elif self.words[:4] == ["ct", "original", "zone", "set"]:
+            del self.words[:4]
+            self._zone()
         elif head == "reject":  # the packet itself ends here
             for word in ("reject", "with", "tcp", "reset"):
                 self._take(word)
@@ -162,13 +165,18 @@ class _Parser:
         self.steps.append(lambda skb, sets: skb.packet.protocol == TCP and skb.packet.flags & mask == wanted)
 
     def _translation(self) -> None:
-        """Take `snat ip to ADDRESS[:PORTS]`."""
-        for word in ("snat", "ip", "to"):
+        """Take `snat ip to ADDRESS[:PORTS]`, or the same of `dnat` with one port."""
+        translate = {"snat": _translated, "dnat": _sent_to}[self._take()]
+        for word in ("ip", "to"):
             self._take(word)
         address, _, ports = self._take().partition(":")
         first, _, last = ports.partition("-")
         span = (int(first), int(last or first)) if ports else None
-        self.steps.append(lambda skb, sets: _translated(skb, address, span))
+        self.steps.append(lambda skb, sets: translate(skb, address, span))
+
+    def _zone(self) -> None:
+        number = int(self._take(), 0)
+        self.steps.append(lambda skb, sets: _assign(skb, "ct_zone", number))
 
     def _assignment(self, target: str) -> None:
         self._take("set")
@@ -219,7 +227,10 @@ class _Parser:
 
         def read(skb: Skb) -> int | None:
             values = _values_of(skb, hashed)
-            return jhash([_number(value) for value in values], modulus, seed) if values is not None else None
+            if values is None:
+                return None
+            words = [_number(value) << field.shift for field, value in zip(hashed, values, strict=True)]
+            return jhash(words, modulus, seed)
 
         return Field(words="jhash", read=read)
 
@@ -313,6 +324,14 @@ def _translated(skb: Skb, address: str, ports: tuple[int, int] | None) -> Verdic
     if ports is not None and not ports[0] <= port <= ports[1]:
         port = ports[0]
     skb.packet = structs.replace(skb.packet, source=address, source_port=port)
+    return Verdict(Word.ACCEPT)
+
+
+def _sent_to(skb: Skb, address: str, ports: tuple[int, int] | None) -> Verdict:
+    """Give a packet another destination."""
+    port = ports[0] if ports is not None else skb.packet.destination_port
+    skb.packet = structs.replace(skb.packet, destination=address, destination_port=port)
+    skb.ct_dnat = True
     return Verdict(Word.ACCEPT)
 
 

@@ -20,8 +20,10 @@ ETHERTYPE: Final = {4: 0x0800, 6: 0x86DD}
 # Source: linux/netfilter/nf_conntrack_common.h, NF_CT_STATE_BIT and IP_CT_NEW ...
 CT_STATES: Final = {"invalid": 1, "established": 2, "related": 4, "new": 8, "untracked": 64}
 _KNOWN: Final = CT_STATES["established"] | CT_STATES["related"]
+_PORT_BITS: Final = 16
 _TTL: Final = 64  # of packets here: none has come over as many routers as others may
 _CONFIRMED: Final = 8  # IPS_CONFIRMED: the packet is not the first of its connection
+_DST_NAT: Final = 32  # IPS_DST_NAT: the connection has another destination
 CT_DIRECTIONS: Final = {"original": 0, "reply": 1}
 
 
@@ -44,6 +46,7 @@ class Skb(msgspec.Struct, kw_only=True):
     ct_direction: int = 0
     ct_mark: int = 0
     ct_zone: int = 0
+    ct_dnat: bool = False  # whether a rule has given the connection another destination
     th: bytes = b""  # from the transport header on, where a rule reads raw bytes
 
     @property
@@ -72,6 +75,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     read: Callable[[Skb], Value | None]
     names: dict[str, int] = {}  # words for numbers
     kind: Kind = Kind.NUMBER
+    shift: int = 0  # of the number in a register of 32 bits, which begins with its highest byte
 
 
 _PROTOCOLS: Final = {"icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "ah": 51, "ipv6-icmp": 58, "icmpv6": 58, "sctp": 132}
@@ -123,6 +127,11 @@ def _flags(skb: Skb) -> int | None:
     return skb.packet.flags & (FIN | SYN | RST | ACK) if skb.packet.protocol == TCP else None
 
 
+def _status(skb: Skb) -> int:
+    """Return what of `enum ip_conntrack_status` rules ask for."""
+    return (_CONFIRMED if skb.ct_state & _KNOWN else 0) | (_DST_NAT if skb.ct_dnat else 0)
+
+
 def _never(skb: Skb) -> None:
     """Return nothing: packets that are followed here are neither ARP nor fragments."""
 
@@ -146,8 +155,9 @@ _FIELDS: Final = (
     Field(words="rt ip6 nexthop", read=_next_hop(6)),
     Field(words="ct state", read=lambda skb: skb.ct_state, names=CT_STATES),
     Field(words="ct direction", read=lambda skb: skb.ct_direction if skb.is_tracked else None, names=CT_DIRECTIONS),
-    Field(words="ct status", read=lambda skb: _CONFIRMED if skb.ct_state & _KNOWN else 0, names={"confirmed": _CONFIRMED}),
+    Field(words="ct status", read=_status, names={"confirmed": _CONFIRMED, "dnat": _DST_NAT}),
     Field(words="ct zone", read=lambda skb: skb.ct_zone),
+    Field(words="ct reply zone", read=lambda skb: 0),  # no rule sets another one
     Field(words="ct mark", read=lambda skb: skb.ct_mark if skb.is_tracked else None),
     Field(words="ether saddr", read=lambda skb: skb.ether_source, kind=Kind.MAC),
     Field(words="arp saddr ether", read=_never, kind=Kind.MAC),
@@ -165,7 +175,8 @@ _FIELDS: Final = (
     Field(words="ip6 daddr", read=_address("destination", 6)),
     Field(words="th sport", read=_ports("source_port", TCP, UDP)),
     Field(words="th dport", read=_ports("destination_port", TCP, UDP)),
-    Field(words="tcp sport", read=_ports("source_port", TCP)),
+    Field(words="tcp sport", read=_ports("source_port", TCP), shift=_PORT_BITS),
+    Field(words="udp sport", read=_ports("source_port", UDP), shift=_PORT_BITS),
     Field(words="tcp dport", read=_ports("destination_port", TCP)),
     Field(words="udp dport", read=_ports("destination_port", UDP)),
     Field(words="@th,104,8 & 0x17", read=_flags),

@@ -168,7 +168,7 @@ def test_each_port_on_the_way_is_told_by_its_own_groups(tmp_path: Path) -> None:
     found.world.settle(3)
     trip = found.walk(found.near, found.far.eni.address)
     assert trip.succeeded
-    texts = said_at(policy_index_of(found.records()), [trip.there])
+    texts = said_at([policy_index_of(found.records())], [trip.there])
     near, box, far = (port_name(placed.eni.id) for placed in (found.near, found.interval, found.far))
     asked = {side: text.partition(", group ")[2].partition(" ")[0] for side, text in texts.items()}
     assert asked == {("egress", near): "default", ("ingress", box): "fw", ("egress", box): "fw", ("ingress", far): "default"}

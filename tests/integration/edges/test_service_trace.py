@@ -1,0 +1,162 @@
+"""Model, kernels and live packets tell the same story of packets to services, and to a peer with the same addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from typing import Final
+
+import pytest
+
+from netorch.control.actions.endpoints import connections, interface, offered
+from netorch.control.actions.endpoints.services import create_service
+from netorch.diagnose.trace import Report, trace
+from netorch.model.endpoints.endpoint_service import EndpointConnection, ServicePort, connection_of
+from netorch.model.eni import NetworkInterface
+from netorch.model.security import TCP, SecurityGroup
+from netorch.model.vpc import Subnet
+from netorch.records.caller import Caller
+from netorch.records.inventory import read_inventory
+from netorch.store import open_store
+from netorch.trace.codes import Code
+from netorch.trace.way import Place
+from tests.rig.outskirts import Outskirts, listening
+from tests.rig.world import wait_for
+
+pytestmark = pytest.mark.root
+
+VPC: Final = """
+- name: {name}
+  owner: {name}
+  cidrs: [10.0.0.0/16]
+  subnets:
+  - {{name: app, cidr: 10.0.1.0/24}}
+  - {{name: lone, cidr: 10.0.2.0/24, route_table: closed}}
+  - {{name: front, cidr: 10.0.9.0/24}}
+  route_tables: [{{name: main, main: true, routes: [{routes}]}}, {{name: closed}}]
+  peerings: [{peerings}]
+  security_groups:
+  - {{name: open, ingress: [{{protocol: tcp, ports: 8000-9000, source: 0.0.0.0/0}}, {{protocol: icmp, source: 0.0.0.0/0}}]}}
+  - {{name: front, ingress: [{{protocol: tcp, ports: 443-444, source: sg-open}}]}}
+  instances:
+  - {{name: one, host: hv1, subnet: app, address: 10.0.1.5, security_groups: [open]}}
+  - {{name: two, host: hv2, subnet: app, address: 10.0.1.6, security_groups: [open]}}
+  - {{name: lone, host: hv1, subnet: lone, address: 10.0.2.5, security_groups: [open]}}
+"""
+MAPS: Final = "map_own: 10.0.0.0/16=100.66.0.0/16, map_peer: 10.0.0.0/16=100.65.0.0/16"
+CLOUD: Final = "vpcs:" + "".join(
+    (
+        VPC.format(name="a", routes="100.65.0.0/16 via pcx-to-b", peerings=f"{{name: to-b, peer: b/b, {MAPS}}}"),
+        VPC.format(name="b", routes="100.66.0.0/16 via pcx-of-a", peerings="{name: of-a, peer: a/a}"),
+        VPC.format(name="p", routes="", peerings=""),
+    )
+)
+S3: Final = "198.18.200.7"
+
+
+class Scene:
+    """A consumer with a gateway endpoint, an interface endpoint and a mapped peer; all VPCs have the same addresses."""
+
+    def __init__(self, outskirts: Outskirts) -> None:
+        self.outskirts, self.world = outskirts, outskirts.world
+        store, caller = self.world.store, self.world.caller
+        outskirts.pair_up()
+        self.world.start_agents()
+        self.world.apply(CLOUD)
+        create_service(store, caller, name="s3", prefixes=["198.18.200.0/24"], upstream="http://203.0.113.10:9000")
+        outskirts.make_endpoint("a", "s3")
+        provider, consumer = (self.world.vpc(name).vpc.record.id for name in "pa")
+        targets = [self.world.instance(f"p/{name}").id for name in ("one", "two")]
+        ports = (ServicePort(protocol=TCP, port=443, target_port=8443),)
+        fronts = {name: [self._of(name, Subnet, "front")] for name in "ap"}
+        service = offered.create_endpoint_service(
+            store, caller, provider, name="db", subnets=fronts["p"], ports=ports, targets=targets, principals=["a"]
+        )
+        groups = [self._of("a", SecurityGroup, "front")]
+        endpoint = interface.create_interface_endpoint(
+            store, caller, consumer, service.id, subnets=fronts["a"], groups=groups, name="db"
+        )
+        connections.accept_connection(store, caller, connection_of(endpoint.id))
+        outskirts.settle()
+        enis = self.world.vpc("a").each(NetworkInterface)
+        self.front = next(eni.address for eni in enis if eni.gateway == endpoint.id)
+        self.back = next(found.address for found in self.world.vpc("p").each(EndpointConnection))
+        wait_for(self._hear_each_other, "all hosts to say that the edges answer", 60.0)
+
+    def _of(self, vpc: str, kind: type[Subnet] | type[SecurityGroup], name: str) -> str:
+        return next(each.id for each in self.world.vpc(vpc).each(kind) if each.name == name)
+
+    def _hear_each_other(self) -> bool:
+        published = self.world.inventory().agents
+        return len(published) == 4 and not any(status.silent or status.standby for status in published.values())
+
+    def traced(self, source: str, destination: str, service: str, owner: str = "") -> Report:
+        """Return what a trace finds out for the operator, or for a customer, while all hosts hear all edges."""
+        caller = Caller(owner=owner) if owner else Caller(operator=True)
+        wait_for(self._hear_each_other, "all hosts to hear all edges, and to say so", 60.0)
+        with closing(open_store(str(self.world.store_path))) as store:
+            return trace(store, read_inventory(store), caller, source, destination, service, timeout_s=2.0)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    outskirts = Outskirts(tmp_path_factory.mktemp("service-trace"))
+    try:
+        yield Scene(outskirts)
+    finally:
+        outskirts.close()
+
+
+def test_model_kernel_and_live_packet_agree(scene: Scene) -> None:
+    with ExitStack() as stack:
+        for name in ("p/one", "p/two", "b/one", "b/two"):
+            stack.enter_context(listening(scene.outskirts.place(name), 8443))
+        for source, destination, service, place in (
+            ("a/one", S3, "tcp/80", Place.SERVICE),
+            ("a/two", S3, "tcp/443", Place.SERVICE),
+            ("a/one", "169.254.169.253", "tcp/53", Place.HOST),
+            ("a/two", "169.254.169.254", "tcp/80", Place.HOST),
+            ("a/one", "100.65.1.6", "tcp/8443", Place.DELIVERY),
+            ("a/two", "b/one", "icmp", Place.DELIVERY),
+            ("b/one", "a/two", "icmp", Place.DELIVERY),
+            ("a/one", scene.front, "tcp/443", Place.DELIVERY),
+            ("a/two", scene.front, "tcp/443", Place.DELIVERY),
+        ):
+            found = scene.traced(source, destination, service)
+            said = (source, destination, service, found.disagreement, found.kernel_problem, found.live.why_not)
+            assert said[3:] == ("", "", ""), said
+            assert (found.verdict.code, found.live.arrived, found.reachable, found.live.answered) == (None, True, True, True), (
+                said
+            )
+            assert found.model is not None
+            assert found.kernel is not None
+            assert found.kernel.there.hops[-1].place is place, said
+
+
+def test_what_is_refused_is_found_by_all_three(scene: Scene) -> None:
+    for source, destination, service, code, counter in (
+        ("a/one", S3, "tcp/22", Code.VPCE_SERVES_HTTP_AND_TLS_ONLY, "endpoint_port"),
+        ("a/lone", S3, "tcp/80", Code.NO_ROUTE_TO_DESTINATION, ""),
+        ("a/one", "169.254.169.254", "tcp/81", Code.NOT_SERVED_THERE, "to_near"),
+        ("a/one", "100.65.1.6", "tcp/22", Code.ENI_SG_RULES_MISMATCH, "sg_ingress"),
+        ("a/one", "100.65.1.99", "icmp", Code.NO_MAPPING, ""),
+        ("a/one", scene.front, "tcp/444", Code.VPCE_PORT_NOT_SERVED, "no_service"),
+        ("a/one", scene.front, "udp/443", Code.ENI_SG_RULES_MISMATCH, "sg_ingress"),
+        ("p/one", scene.back, "tcp/443", Code.VPCE_REQUIRES_SOURCE_IN_CONSUMER_VPC, "unasked"),
+    ):
+        found = scene.traced(source, destination, service)
+        said = (source, destination, service, found.disagreement, found.kernel_problem, found.live.why_not)
+        assert said[3:] == ("", "", ""), said
+        assert (found.verdict.code, found.live.arrived, found.reachable) == (code, False, False), said
+        assert not counter or counter in {name for _, name in found.live.drops}, said
+
+
+def test_a_consumer_hears_its_packet_leave_for_the_provider(scene: Scene) -> None:
+    with ExitStack() as stack:
+        for name in ("p/one", "p/two"):
+            stack.enter_context(listening(scene.outskirts.place(name), 8443))
+        found = scene.traced("a/one", scene.front, "tcp/443", owner="a")
+    assert (found.disagreement, found.kernel_problem, found.live.why_not, found.reachable) == ("", "", "", True)
+    assert found.model is not None
+    assert (found.model.there.hops[-1].place, found.live.arrived) == (Place.ENDPOINT, True)
+    assert "8443" not in " ".join(hop.said for way in found.model.ways for hop in way.hops)
