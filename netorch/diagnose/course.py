@@ -22,7 +22,7 @@ from netorch.diagnose.ends import (
     source_of,
 )
 from netorch.diagnose.outside import no_gateway, no_public_address, nobodys
-from netorch.diagnose.services import is_endpoint, joined_by_endpoint, not_mapped, provider_behind
+from netorch.diagnose.services.ways import is_endpoint, joined_by_endpoint, not_mapped, provider_behind
 from netorch.diagnose.vpn.ways import leads_to_site, starts_at_site
 from netorch.errors import NetorchError
 from netorch.model.addr import parse_ip, version_of

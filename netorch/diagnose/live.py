@@ -23,7 +23,7 @@ from netorch.model.security import TCP
 from netorch.state.base import OUTSIDE, OVERLAY
 from netorch.state.names import is_private_end
 from netorch.state.owner import netns_name
-from netorch.trace.codes import OF_COUNTER, Code
+from netorch.trace.codes import OF_ENDPOINT, Code
 from netorch.trace.host_model import HostModel
 from netorch.trace.way import Arrival, Place, Walk
 
@@ -45,7 +45,7 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def at_limit(self) -> str:
         """Return the host on which a gateway had no port for a packet, or nothing: no walk knows which are in use."""
-        return next((host for host, counter in self.drops if OF_COUNTER[counter] is Code.NGW_NO_FREE_PORT), "")
+        return next((host for host, counter in self.drops if OF_ENDPOINT[counter] is Code.NGW_NO_FREE_PORT), "")
 
     @property
     def answered(self) -> bool:
@@ -115,7 +115,7 @@ def _drops(host_models: dict[str, HostModel], *ends: End | None) -> Iterator[lis
     before = sites.drop_counters(host_models, gateways)
     yield risen
     after = sites.drop_counters(host_models, gateways)
-    risen += [key for key, count in after.items() if count > before.get(key, 0) and key[1] in OF_COUNTER]
+    risen += [key for key, count in after.items() if count > before.get(key, 0) and key[1] in OF_ENDPOINT]
 
 
 @contextmanager

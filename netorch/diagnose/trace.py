@@ -23,7 +23,7 @@ from netorch.diagnose.ends import End, is_outside
 from netorch.diagnose.live import Live, live_from_instance, live_from_internet
 from netorch.diagnose.outside import is_offered, no_edge_answers, no_port, refined, to_service
 from netorch.diagnose.policy_indexes import Indexes, names_of
-from netorch.diagnose.services import refined_at_service
+from netorch.diagnose.services.ways import refined_at_service
 from netorch.diagnose.vpn.ways import refined_to_site
 from netorch.errors import KernelError, NetorchError, TraceError
 from netorch.model.addr import version_of
