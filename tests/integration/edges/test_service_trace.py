@@ -21,6 +21,7 @@ from netorch.store import open_store
 from netorch.trace.codes import Code
 from netorch.trace.way import Place
 from tests.rig.outskirts import Outskirts, listening
+from tests.rig.services.remembered import forget
 from tests.rig.world import wait_for
 
 pytestmark = pytest.mark.root
@@ -61,6 +62,7 @@ class Scene:
         self.outskirts, self.world = outskirts, outskirts.world
         store, caller = self.world.store, self.world.caller
         outskirts.pair_up()
+        forget(("hv1", "hv2"))  # their daemons are asked
         self.world.start_agents()
         self.world.apply(CLOUD)
         create_service(store, caller, name="s3", prefixes=["198.18.200.0/24"], upstream="http://203.0.113.10:9000")
