@@ -33,8 +33,7 @@ class FlowDirection(NamedTuple):
     """One direction of a connection: what packets have when they are dropped, and the legs by which they come and go."""
 
     seen: tuple[Tuple, ...]
-    arrives: Leg
-    leaves: Leg
+    legs: tuple[Leg, ...]
 
 
 class GatewayDrop(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +47,11 @@ class GatewayDrop(msgspec.Struct, frozen=True, kw_only=True):
     def by_acl(self) -> bool:
         """Return whether the ACL of the gateway's subnet denies it; else the gateway does not carry it."""
         return self.reason.startswith("acl_")
+
+    @property
+    def by_rules(self) -> bool:
+        """Return whether rules of a customer deny it: an ACL, or the groups of an endpoint."""
+        return self.by_acl or self.reason.startswith("sg_")
 
     @property
     def leaving(self) -> bool:
@@ -86,21 +90,21 @@ def directions_of(connection: Connection) -> tuple[FlowDirection, FlowDirection]
     else:
         back = original.reversed()
     return (
-        FlowDirection((original,), *_outward(original, here, reply.destination_port)),
-        FlowDirection((reply, back), Leg(reply, egress=False), _inward(back, here)),
+        FlowDirection((original,), _outward(original, here, reply.destination_port)),
+        FlowDirection((reply, back), (Leg(reply, egress=False), _inward(back, here))),
     )
 
 
-def dropped_direction(flow: Tuple, addresses: Sequence[bytes], drop: GatewayDrop) -> FlowDirection:
-    """Return the direction of a packet that was dropped; `addresses` are the gateway's own."""
+def dropped_legs(flow: Tuple, addresses: Sequence[bytes], drop: GatewayDrop) -> tuple[Leg, Leg]:
+    """Return the legs of a packet that was dropped, by which it came and would have gone; `addresses` are the gateway's own."""
     here = addresses[0]
     if drop.reply and drop.leaving:
         leg = _inward(flow, here)
-        return FlowDirection((flow,), leg, leg)
+        return leg, leg
     if flow.destination in addresses:
         leg = Leg(flow, egress=False)
-        return FlowDirection((flow,), leg, leg)
-    return FlowDirection((flow,), *_outward(flow, here, flow.source_port))
+        return leg, leg
+    return _outward(flow, here, flow.source_port)
 
 
 def _outward(flow: Tuple, here: bytes, port: int) -> tuple[Leg, Leg]:

@@ -21,7 +21,8 @@ from typing import Final, TypeVar
 import msgspec
 from msgspec import structs
 
-from netorch.agent.flowlog.gateways import Dropped, GatewayDrop, Leg, directions_of, dropped_direction
+from netorch.agent.flowlog.endpoints import dropped_half, halves_of
+from netorch.agent.flowlog.gateways import Dropped, GatewayDrop, Leg, directions_of, dropped_legs
 from netorch.agent.flowlog.lines import Ends, FlowRecord, Interface, flow_line, status_line
 from netorch.agent.flowlog.unlogged import is_unlogged
 from netorch.drivers.conntrack.attrs import SEEN_REPLY, Connection, Tuple
@@ -191,30 +192,31 @@ class Ledger:
                     self._add(flows, (interface.id, plain, egress, "", None), off)
 
     def accept_translated(self, gateway: str, connection: Connection, now: float) -> None:
-        """Take in what a connection that a NAT gateway translates has counted since it was last read."""
+        """Take in what a connection that a NAT gateway or an endpoint translates has counted since it was last read."""
         counted = (connection.original, connection.original_counts), (connection.reply, connection.reply_counts)
         for flows, interface in self._of_gateways.get(gateway, ()):
             start_s, fresh = max(flows.start_s, connection.started_s), connection.started_s >= flows.start_s
-            for direction, (flow, counts) in zip(directions_of(connection), counted, strict=True):
+            directions = halves_of(connection, interface) if interface.end else directions_of(connection)
+            for direction, (flow, counts) in zip(directions, counted, strict=True):
                 dropped = [flows.dropped.pop(seen) for seen in direction.seen if seen in flows.dropped]
                 flags = _flags_of(connection, flow, fresh=fresh)
-                for leg in (direction.arrives, direction.leaves) if flows.counting and counts.packets else ():
+                for leg in direction.legs if flows.counting and counts.packets else ():
                     off = [found.before(leg) for found in dropped]
                     entry = FlowCounts(counts.packets, counts.bytes, start_s, connection.ended_s or now, flags)
                     entry.off_packets, entry.off_bytes = sum(one.packets for one in off), sum(one.bytes for one in off)
                     self._add(flows, _key_of(interface, leg, ""), entry)
 
     def drop_at_gateway(self, gateway: str, packet: Headers, drop: GatewayDrop, now: float) -> None:
-        """Take in a packet that was dropped in the namespace of a NAT gateway, as it came there or was translated back."""
+        """Take in a packet that was dropped in the namespace of a gateway, as it came there or was translated back."""
         for flows, interface in self._of_gateways.get(gateway, ()):
-            direction = dropped_direction(packet.tuple, interface.addresses, drop)
             seen = FlowCounts(1, packet.length, now, now, _flags_in(packet))
-            if drop.by_acl:
-                self._add(flows, _key_of(interface, direction.leaves if drop.leaving else direction.arrives, drop.reason), seen)
+            refused, accepted = _refused_and_accepted(packet.tuple, interface, drop)
+            if refused is not None:
+                self._add(flows, _key_of(interface, refused, drop.reason), seen)
             if drop.established:
                 self._take_off(flows, interface.id, packet, drop)
-            elif drop.leaving or not drop.by_acl:  # it was let in, and connection tracking has not kept it
-                self._add(flows, _key_of(interface, direction.arrives, ""), structs.replace(seen))
+            elif accepted is not None:  # it was let in, and connection tracking has not kept it
+                self._add(flows, _key_of(interface, accepted, ""), structs.replace(seen))
 
     def _take_off(self, flows: LogFlows, interface: str, packet: Headers, drop: GatewayDrop) -> None:
         """Remember a dropped packet that its connection has counted, until that is read."""
@@ -330,6 +332,15 @@ def _without_icmp_ports(flow: Tuple) -> Tuple:
     if flow.protocol in (ICMP, ICMPV6):
         return Tuple(flow.source, flow.destination, flow.protocol, 0, 0)
     return flow
+
+
+def _refused_and_accepted(flow: Tuple, interface: Interface, drop: GatewayDrop) -> tuple[Leg | None, Leg | None]:
+    """Return the leg on which a packet was refused, if a customer's rules do that, and the one on which it was let in."""
+    if interface.end:
+        return dropped_half(flow, interface, drop)
+    arrives, leaves = dropped_legs(flow, interface.addresses, drop)
+    refused = (leaves if drop.leaving else arrives) if drop.by_acl else None
+    return refused, arrives if drop.leaving or not drop.by_acl else None
 
 
 def _key_of(interface: Interface, leg: Leg, reason: str) -> FlowKey:

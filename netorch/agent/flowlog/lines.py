@@ -26,7 +26,10 @@ class Interface(msgspec.Struct, frozen=True, kw_only=True):
     subnet: str
     instance: str
     addresses: tuple[bytes, ...]
-    gateway: str = ""  # whose it is, which is the label of the namespace where its connections are tracked
+    gateway: str = (
+        ""  # the label of the namespace where its connections are tracked: that of a gateway, or of an endpoint's connection
+    )
+    end: str = ""  # of an endpoint's connection: its device in that namespace
     routes: tuple[Effective, ...] = ()  # that are in force in its subnet, whatever their targets' state
 
 

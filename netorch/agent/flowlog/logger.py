@@ -33,7 +33,7 @@ class FlowLogger:
         self._clock = clock
         self._ledger = Ledger()
         self._vni_of: dict[int, int] = {}  # zone -> VNI
-        self._gateways: dict[str, int] = {}  # gateway -> VNI
+        self._gateways: dict[str, set[int]] = {}  # namespace -> VNIs of the VPCs that log what passes there
         self._listening: frozenset[int | str] = frozenset()  # zones, and gateways
         self._fresh: set[str] = set()  # logs whose connections have counts from before them
         self._walking_for: set[str] = set()
@@ -49,7 +49,9 @@ class FlowLogger:
             self._files.append(finished)
         self._fresh |= {target.log.id for target in new} - resumed
         self._vni_of = {zone: vni for vni, zone in zones.items()}
-        self._gateways = {each.gateway: each.vni for target in wanted for each in target.interfaces if each.gateway}
+        self._gateways = {}
+        for each in (each for target in wanted for each in target.interfaces if each.gateway):
+            self._gateways.setdefault(each.gateway, set()).add(each.vni)
         self._retry_at = 0.0
         self._listen()
 
@@ -138,11 +140,12 @@ class FlowLogger:
             self._absorb_gateway(gateway, found, now)
 
     def _absorb_gateway(self, gateway: str, heard: Heard, now: float) -> None:
-        vni = self._gateways.get(gateway)
-        if vni is None:
+        vnis = self._gateways.get(gateway, ())
+        if not vnis:
             return
         if heard.lost or any(packet.reason == SUPPRESSED for packet in heard.dropped):
-            self._ledger.lose_of(vni)
+            for vni in vnis:
+                self._ledger.lose_of(vni)
         for connection in heard.connections:
             self._ledger.accept_translated(gateway, connection, now)
         for packet in heard.dropped:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Set
+from collections.abc import Container, Iterator, Mapping
+from typing import NamedTuple
 
 from netorch.agent.flowlog.ledger import Target
 from netorch.agent.flowlog.lines import Interface
 from netorch.agent.flowlog.unlogged import service_addresses
 from netorch.agent.records import Records
 from netorch.compiler.base import Phase
+from netorch.compiler.interface_endpoint import BACK, FRONT
 from netorch.model import rules
 from netorch.model.addr import packed
+from netorch.model.endpoints.endpoint import VpcEndpoint
+from netorch.model.endpoints.endpoint_service import EndpointConnection
 from netorch.model.eni import NetworkInterface
 from netorch.model.flow_log import FlowLog
 from netorch.model.mapping import GatewayMapping, Reach
@@ -30,32 +34,52 @@ def targets_of(records: Records, phases: Mapping[int, Mapping[str, Phase]], name
     found: list[Target] = []
     for vni in sorted(records.logged):
         vpc = records.vpcs[vni]
-        found += _of_vpc(vpc, phases.get(vni, {}), {gateway for gateway in _gateways_here(records, vpc) if gateway in namespaces})
+        tracked = {eni: place for eni, place in _tracked_here(records, vpc) if place.netns in namespaces}
+        found += _of_vpc(vpc, phases.get(vni, {}), tracked)
     return found
 
 
-def _gateways_here(records: Records, vpc: VpcRecords) -> Iterator[str]:
-    """Yield the NAT gateways of a VPC that are at this host now: at its other seat nothing passes."""
+class _Place(NamedTuple):
+    """Where the connections of an interface are tracked, if not in the overlay."""
+
+    netns: str  # its label
+    end: str = ""  # of an endpoint's connection: the interface's device there
+
+
+def _tracked_here(records: Records, vpc: VpcRecords) -> Iterator[tuple[str, _Place]]:
+    """Yield the interfaces of a VPC that are of gateways and endpoints used at this host: at another seat nothing passes."""
+    used = {found.gateway for found in vpc.each(GatewayMapping) if records.seats.is_at(records.host_name, found)}
     for nat in vpc.each(NatGateway):
-        mapping = vpc.one(GatewayMapping, nat.id)
-        if mapping is not None and records.seats.is_at(records.host_name, mapping):
-            yield nat.id
+        if nat.id in used:
+            yield nat.eni, _Place(nat.id)
+    for connection in vpc.each(EndpointConnection):
+        is_consumers = connection.vni == connection.consumer
+        if (connection.id if is_consumers else connection.service) not in used:
+            continue
+        endpoint = vpc.one(VpcEndpoint, connection.endpoint)
+        of_endpoint = endpoint.interfaces if endpoint is not None else ()
+        for eni in of_endpoint if is_consumers else (connection.eni,):
+            yield eni, _Place(connection.id, FRONT if is_consumers else BACK)
 
 
-def _of_vpc(records: VpcRecords, phases: Mapping[str, Phase], gateways: Set[str]) -> Iterator[Target]:
+def _of_vpc(records: VpcRecords, phases: Mapping[str, Phase], tracked: Mapping[str, _Place]) -> Iterator[Target]:
     vpc = next(records.each(Vpc), None)
     if vpc is None or rules.name(vpc.owner):  # the owner's name becomes a directory's
         return
     enis = sorted(records.each(NetworkInterface), key=lambda eni: eni.id)
-    here = [eni for eni in enis if eni.gateway in gateways or phases.get(eni.id, Phase.INCOMING) is not Phase.INCOMING]
+    here = [eni for eni in enis if eni.id in tracked or phases.get(eni.id, Phase.INCOMING) is not Phase.INCOMING]
     services = service_addresses(records.each(Subnet))
     for log in sorted(records.each(FlowLog), key=lambda log: log.id):
-        covered = tuple(_interface(records, vpc, eni) for eni in here if log.resource in (vpc.id, eni.subnet, eni.id))
+        covered = tuple(
+            _interface(records, vpc, eni, tracked.get(eni.id, _Place("")))
+            for eni in here
+            if log.resource in (vpc.id, eni.subnet, eni.id)
+        )
         if covered:
             yield Target(log=log, interfaces=covered, services=services)
 
 
-def _interface(records: VpcRecords, vpc: Vpc, eni: NetworkInterface) -> Interface:
+def _interface(records: VpcRecords, vpc: Vpc, eni: NetworkInterface, place: _Place) -> Interface:
     return Interface(
         id=eni.id,
         owner=vpc.owner,
@@ -64,7 +88,8 @@ def _interface(records: VpcRecords, vpc: Vpc, eni: NetworkInterface) -> Interfac
         subnet=eni.subnet,
         instance=eni.instance,
         addresses=tuple(map(packed, eni.addresses)),
-        gateway=eni.gateway,
+        gateway=place.netns,
+        end=place.end,
         routes=_routes(records, vpc, eni),
     )
 

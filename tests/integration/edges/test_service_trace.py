@@ -1,4 +1,7 @@
-"""Model, kernels and live packets tell the same story of packets to services, and to a peer with the same addresses."""
+"""Model, kernels and live packets tell the same story of packets to services, and to a peer with the same addresses.
+
+Flow logs tell it, too: each of two owners what its own interfaces have seen.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,10 @@ from typing import Final
 
 import pytest
 
+from netorch.agent.flowlog.files import log_directory, read_lines
 from netorch.control.actions.endpoints import connections, interface, offered
 from netorch.control.actions.endpoints.services import create_service
+from netorch.control.actions.flow_logs import create_flow_log
 from netorch.diagnose.trace import Report, trace
 from netorch.model.endpoints.endpoint_service import EndpointConnection, ServicePort, connection_of
 from netorch.model.eni import NetworkInterface
@@ -20,7 +25,7 @@ from netorch.records.inventory import read_inventory
 from netorch.store import open_store
 from netorch.trace.codes import Code
 from netorch.trace.way import Place
-from tests.rig.outskirts import Outskirts, listening
+from tests.rig.outskirts import Outskirts, connected, listening
 from tests.rig.services.remembered import forget
 from tests.rig.world import wait_for
 
@@ -162,3 +167,59 @@ def test_a_consumer_hears_its_packet_leave_for_the_provider(scene: Scene) -> Non
     assert found.model is not None
     assert (found.model.there.hops[-1].place, found.live.arrived) == (Place.ENDPOINT, True)
     assert "8443" not in " ".join(hop.said for way in found.model.ways for hop in way.hops)
+
+
+FIELDS: Final = "srcaddr dstaddr srcport dstport pkt-srcaddr pkt-dstaddr action flow-direction traffic-path log-status"
+PATIENCE_S: Final = 60.0  # an interval takes 10 s
+
+
+class Log:
+    """A flow log of a VPC."""
+
+    def __init__(self, scene: Scene, name: str) -> None:
+        world = scene.world
+        vpc = world.vpc(name).vpc.record
+        log = create_flow_log(world.store, world.caller, vpc.id, name="all", interval_s=10, log_format=FIELDS)
+        self._directory = log_directory(world.directory / "flow-logs", vpc.owner, vpc.id, log.id)
+        wait_for(self.lines, f"the first lines of {name}", PATIENCE_S)
+
+    def lines(self) -> list[list[str]]:
+        """Return all lines so far."""
+        return [line.split() for line in read_lines(self._directory)]
+
+    def flows(self) -> set[str]:
+        """Return the flows so far."""
+        return {" ".join(line[:9]) for line in self.lines() if line[-1] == "OK"}
+
+
+def test_each_owner_has_the_lines_of_its_own_half_and_none_of_services_of_the_host(scene: Scene) -> None:
+    consumer, provider = Log(scene, "a"), Log(scene, "p")
+    one, front, back = "10.0.1.5", scene.front, scene.back
+    with ExitStack() as stack:
+        for name in ("p/one", "p/two"):
+            stack.enter_context(listening(scene.outskirts.place(name), 8443))
+        place = scene.outskirts.place("a/one")
+        for to, port in (((front, 443), 40000), ((S3, 80), 40001), (("169.254.169.253", 53), 40002)):
+            connected(place, to, port).close()
+        found = scene.traced("a/lone", front, "tcp/22")  # which no group of the endpoint permits
+        assert found.live.arrived is False
+    wanted = {
+        f"{one} {front} 40000 443 {one} {front} ACCEPT egress 1",  # at the instance
+        f"{front} {one} 443 40000 {front} {one} ACCEPT ingress -",
+        f"{one} {front} 40000 443 {one} {front} ACCEPT ingress -",  # at the endpoint
+        f"{front} {one} 443 40000 {front} {one} ACCEPT egress 1",
+        f"{one} {S3} 40001 80 {one} {S3} ACCEPT egress 7",
+        f"{S3} {one} 80 40001 {S3} {one} ACCEPT ingress -",
+    }
+    wait_for(lambda: wanted <= consumer.flows(), f"the consumer's lines, not {consumer.flows()}", PATIENCE_S)
+    assert not any("169.254." in flow for flow in consumer.flows())
+    refused = [flow for flow in consumer.flows() if flow.startswith(f"10.0.2.5 {front} ") and "REJECT" in flow]
+    assert {flow.split()[3] for flow in refused} == {"22"}
+    wait_for(lambda: len(provider.flows()) >= 4, f"the provider's lines, not {provider.flows()}", PATIENCE_S)
+    for flow in provider.flows():
+        ends = {*flow.split()[:2], *flow.split()[4:6]}
+        assert back in ends, flow
+        assert ends <= {back, "10.0.1.5", "10.0.1.6"}, flow
+        assert "8443" in flow.split(), flow
+    directions = {tuple(flow.split()[6:]) for flow in provider.flows()}
+    assert directions == {("ACCEPT", "egress", "1"), ("ACCEPT", "ingress", "-")}
