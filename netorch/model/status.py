@@ -46,6 +46,8 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     violated_at: float = 0.0  # when a packet was last counted that no host may have sent, seconds since 1970
     border: tuple[BorderSession, ...] = ()  # of an edge that announces its addresses by BGP
     trouble: str = ""  # why the host is not as it should be
+    served: dict[str, int] = {}  # what the proxy of gateway endpoints has counted, of all endpoints together
+    unavailable_at: float = 0.0  # when a server behind a service last did not answer, seconds since 1970
 
 
 class NatUse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

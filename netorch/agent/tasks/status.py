@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -29,6 +30,7 @@ from netorch.store.base import Store
 
 log = logging.getLogger(__name__)
 
+_UNAVAILABLE: Final = "unavailable"  # requests: the server behind a service did not answer them
 FOREIGN_NAMED: Final = 20  # foreign things in our namespace: a status names so many
 
 
@@ -57,6 +59,8 @@ class Status(Task):
         self.count_at = 0.0  # when packets are counted next
         self._counters: dict[str, int] = {}
         self._violated_at = 0.0
+        self._served: Counter[str] | None = None  # nothing was read yet
+        self._unavailable_at = 0.0
         self._started_at = time.time()
         self._connected: Store | None = None
         self._enis_published: dict[int, set[str]] = {}
@@ -101,6 +105,10 @@ class Status(Task):
             if self._counters and any(counters.get(name, 0) > self._counters.get(name, 0) for name in VIOLATIONS):
                 self._violated_at = time.time()
             self._counters = counters
+            served = sum(map(Counter, self._kernel.service_counts().values()), Counter[str]())
+            if self._served is not None and served[_UNAVAILABLE] > self._served[_UNAVAILABLE]:
+                self._unavailable_at = time.time()
+            self._served = served
         except KernelError as error:
             log.warning("packets not counted reason=%r", str(error))
 
@@ -156,4 +164,6 @@ class Status(Task):
             foreign=reconciler.foreign()[:FOREIGN_NAMED],
             border=self._readiness.sessions,
             trouble=self._trouble(),
+            served=dict(self._served or {}),
+            unavailable_at=self._unavailable_at,
         )

@@ -14,6 +14,7 @@ from netorch.model.drop_reason import SUPPRESSED, text_of
 
 COLUMNS = ("host", "underlay", "agent", "vpcs", "interfaces", "mappings", "objects", "writes", "repaired", "dropped")
 
+PROXY_COLUMNS = ("edge", "endpoints", "connections", "requests", "denied", "malformed", "unavailable", "broken", "reset")
 EDGE_COLUMNS = ("edge", "pair", "gateways", "NAT connections", "state", "left by", "uplink", "border")
 
 
@@ -25,6 +26,10 @@ def command(context: click.Context, session: Session, output: str) -> None:
     """Show hosts, agents, edges, dropped packets with their reasons, and problems.
 
     LEFT BY lists the hosts that use the other edge of a pair, because this one is silent or not ready.
+
+    Edges with gateway endpoints show what their proxy has counted since it began: open connections, and requests that have
+    ended; of these the DENIED by policies, the MALFORMED, those for which the server behind was UNAVAILABLE, and the BROKEN,
+    whose client or server has gone. RESET counts connections that the proxy has cut: too many, too slow, or idle.
 
     Objects, writes, repairs and drops are what the agents last published, a few seconds ago at most.
 
@@ -60,7 +65,11 @@ def _show_edges(health: Any) -> None:  # noqa: ANN401 - Health, imported late
     edges = [host for host in health.hosts if host.edge is not None]
     if edges:
         click.echo()
-        print_table(EDGE_COLUMNS, [_edge_row(host) for host in sorted(edges, key=lambda host: (host.edge.pair, host.name))])
+        edges.sort(key=lambda host: (host.edge.pair, host.name))
+        print_table(EDGE_COLUMNS, [_edge_row(host) for host in edges])
+    if proxies := [(host.name, host.edge.proxy) for host in edges if host.edge.proxy is not None]:
+        click.echo()
+        print_table(PROXY_COLUMNS, [_proxy_row(name, proxy) for name, proxy in proxies])
 
 
 def _edge_row(host: Any) -> tuple[str, ...]:  # noqa: ANN401 - HostHealth, imported late
@@ -69,6 +78,11 @@ def _edge_row(host: Any) -> tuple[str, ...]:  # noqa: ANN401 - HostHealth, impor
     edge = host.edge
     nat = f"{edge.connections}" + (f" ({edge.no_port} without a port)" if edge.no_port else "")
     return (host.name, edge.pair or "-", str(edge.gateways), nat, said, cell(edge.left_by), edge.uplink or "-", border or "-")
+
+
+def _proxy_row(name: str, proxy: Any) -> tuple[str, ...]:  # noqa: ANN401 - ProxyHealth, imported late
+    counts = (proxy.requests, proxy.denied, proxy.malformed, proxy.unavailable, proxy.broken, proxy.reset)
+    return (name, str(proxy.endpoints), f"{proxy.connections} of {proxy.limit}", *map(str, counts))
 
 
 def _show_drops(health: Any) -> None:  # noqa: ANN401 - Health, imported late

@@ -10,6 +10,13 @@ import msgspec
 from netorch.control.base.edge_users import users_of
 from netorch.control.views.direct_connect import vif_notes, vif_problems
 from netorch.control.views.mtus import sharing, too_small, unequal
+from netorch.control.views.services_health import (
+    ProxyHealth,
+    proxy_complaints,
+    proxy_health,
+    services_notes,
+    services_problems,
+)
 from netorch.control.views.vpn_health import vpn_notes, vpn_problems
 from netorch.model.drop_reason import VIOLATIONS
 from netorch.model.eni import EniState, Host, Instance, Role
@@ -37,6 +44,7 @@ class EdgeHealth(msgspec.Struct, frozen=True, kw_only=True):
     connections: int  # of its NAT gateways
     no_port: int  # packets of these for which no port was free
     left_by: tuple[str, ...]  # the hosts that hear nothing of it, or that it is not ready, and send to the other edge
+    proxy: ProxyHealth | None = None  # of gateway endpoints, if it carries any
 
 
 class HostHealth(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +97,7 @@ def read_health(store: Store, now: float) -> Health:
             *_on_standby(inventory),
             *vif_notes(inventory),
             *vpn_notes(inventory),
+            *services_notes(inventory),
         ),
     )
 
@@ -114,11 +123,11 @@ def _host(inventory: Inventory, name: str, state: HostState, now: float) -> Host
         dropped=status.counters,
         table_percent=status.table_percent,
         border=status.border,
-        edge=_edge_health(inventory, state) if state.host.role is Role.EDGE else None,
+        edge=_edge_health(inventory, state, status) if state.host.role is Role.EDGE else None,
     )
 
 
-def _edge_health(inventory: Inventory, state: HostState) -> EdgeHealth:
+def _edge_health(inventory: Inventory, state: HostState, status: AgentStatus) -> EdgeHealth:
     host = state.host
     use = total(use.metrics for (name, _), use in inventory.nat_use.items() if name == host.name)
     return EdgeHealth(
@@ -128,6 +137,7 @@ def _edge_health(inventory: Inventory, state: HostState) -> EdgeHealth:
         connections=use[ACTIVE],
         no_port=use[NO_PORT],
         left_by=_left_by(inventory, host),
+        proxy=proxy_health(inventory, host, status),
     )
 
 
@@ -160,7 +170,7 @@ def _problems(inventory: Inventory, now: float) -> list[str]:
     for (host, eni), found in sorted(inventory.eni_status.items()):
         if found.state is EniState.FAILED:
             problems.append(f"host {host}: interface {eni}: {found.reason}")
-    problems += [*vpn_problems(inventory), *vif_problems(inventory)]
+    problems += [*vpn_problems(inventory), *vif_problems(inventory), *services_problems(inventory)]
     problems += too_small(sharing(inventory), inventory.mtus)
     return problems
 
@@ -187,6 +197,7 @@ def _complaints(name: str, status: AgentStatus, now: float) -> Iterator[str]:
             yield f"{said}; see docs/design/bgp.md"
     if status.not_ready:
         yield f"this edge is not ready, so hypervisors send to others of its pair: {status.not_ready}"
+    yield from proxy_complaints(status, now)
     if status.foreign:
         held = f"its namespace {overlay_netns(name)}, which is netorch's alone, holds {', '.join(status.foreign)}"
         yield f"{held}; netorch does not touch it, but it may affect packets: remove it"

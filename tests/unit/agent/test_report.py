@@ -182,6 +182,22 @@ def test_packets_that_no_host_may_send_are_noted_when_they_rise(world: World) ->
     assert world.agents["hv1"].status.of_agent().violated_at > 0.0
 
 
+def test_what_the_proxy_counts_is_added_up_and_an_unavailable_server_is_dated(world: World) -> None:
+    kernel = world.kernels["hv1"]
+    kernel.served = {"vpce-a": {"requests": 4, "unavailable": 1}}
+    world.start("hv1")
+    world.settle(2)
+    status = world.agents["hv1"].status
+    assert (status.of_agent().served, status.of_agent().unavailable_at) == (
+        {"requests": 4, "unavailable": 1},
+        0.0,
+    )  # who knows when
+    kernel.served |= {"vpce-b": {"requests": 2, "unavailable": 1, "connections": 3}}
+    world.settle(2)
+    assert status.of_agent().served == {"requests": 6, "unavailable": 2, "connections": 3}
+    assert status.of_agent().unavailable_at > 0.0
+
+
 def test_what_is_not_ours_is_told_and_stays(world: World) -> None:
     kernel = world.kernels["hv1"]
     rule = Foreign(what="rule pref 500 lookup 77")
