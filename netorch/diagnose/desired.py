@@ -17,10 +17,11 @@ from netorch.drivers.base import Kernel
 from netorch.drivers.fake.kernel import FakeKernel
 from netorch.errors import NetorchError, UnreadableRecord
 from netorch.model.ids import is_id
-from netorch.model.status import AgentStatus, HostMtu, VifStatus, VpnStatus
+from netorch.model.status import AgentStatus, ConnectionUse, HostMtu, VifStatus, VpnStatus
 from netorch.records import keys
 from netorch.records.codec import decode
 from netorch.state.base import HOST_SLICE
+from netorch.state.daemons.services.relay import Target
 from netorch.store.base import Store
 
 
@@ -39,6 +40,7 @@ def compiled_agent(host_name: str, store: Store, kernel: Kernel, *, read_kernel:
     records.set_silent(frozenset(said.silent), frozenset(said.dead))
     records.set_standby(frozenset(said.standby))
     records.set_up(_up(host_name, store), invites=True)
+    records.ailing = _ailing(host_name, store)
     follower = Follower(records, lambda: store, lambda: frozenset(records.prefixes))
     follower.pull(0.0)
     follower.unwatch()  # a user has 128 inotify descriptors; the store is the caller's
@@ -82,6 +84,16 @@ def _up(host_name: str, store: Store) -> frozenset[str]:
             elif is_id(resource_id, "dxvif") and decode(kv, VifStatus).carrier:
                 found.add(resource_id)
     return frozenset(found)
+
+
+def _ailing(host_name: str, store: Store) -> dict[str, frozenset[Target]]:
+    """Return the targets behind endpoints that do not answer an edge, by connection, as its agent last said."""
+    found: dict[str, frozenset[Target]] = {}
+    for kv in store.list(keys.connection_use(host_name, "vpce-con-")).kvs:
+        with suppress(UnreadableRecord):
+            said = (text.rpartition(":") for text in decode(kv, ConnectionUse).ailing)
+            found[kv.key.rpartition("/")[2]] = frozenset((address, int(port)) for address, _, port in said)
+    return found
 
 
 def desired_objects(host_name: str, store: Store, vni: int) -> Objects:

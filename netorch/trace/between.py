@@ -6,6 +6,7 @@ endpoint    the namespace of an interface endpoint's connection: the endpoint's 
 
 from __future__ import annotations
 
+from netorch.model.packet import Packet
 from netorch.state.link import CableEnd
 from netorch.state.names import vni_of_ifname
 from netorch.state.tc import EGRESS, INGRESS
@@ -42,12 +43,17 @@ class BetweenSteps(EdgeSteps):
             self._die(name, Place.ENDPOINT, f"{near.ifname}: {netns} is not there as {lladdr}", Code.NEXT_HOP_MISSING)
         if self._visited >= MAX_VISITED:
             self._die(name, Place.ENDPOINT, "it goes round in circles", Code.ROUTING_LOOP)
-        skb, hidden = Skb(packet=came, iifname=inside.ifname), not self._is_shown(near)
+        # What a program of the namespace's own answers comes by none of its devices.
+        hidden = not self._is_shown(near) or host_model.has_address(netns, came.source)
+        skb = Skb(packet=came, iifname=inside.ifname)
         said = f"{netns}: an answer of the service" if hidden else f"{netns}: {ends_of(came)}"
         known = self._recall(skb, self._tracker(host_model, 0, netns))
+        skb.original = known.original or came
         hooks = [("prerouting", ("", near.ifname))] if not hidden else []
         self._ask(host_model, netns, hooks, skb, said)
         self._packet = skb.packet = known.original.answer() if known.original is not None else skb.packet
+        if host_model.has_address(netns, skb.packet.destination):
+            return self._relayed(host_model, near, skb, came)
         route = host_model.route(host_model.table_by(inside.ifname, netns), skb.packet.destination, netns)
         leaving = host_model.link(route.ifname, netns) if route is not None else None
         far = host_model.link(leaving.peer) if isinstance(leaving, CableEnd) else None
@@ -67,6 +73,14 @@ class BetweenSteps(EdgeSteps):
         changed = f"an answer of the service is from {self._packet.source}" if hidden else becomes(came, self._packet)
         self._note(name, Place.ENDPOINT, f"{netns}: {changed}", devices=(far.ifname, near.ifname))
         return self._enter_by(host_model, far, host_model.neighbour(leaving.ifname, route.via, netns) or "")
+
+    def _relayed(self, host_model: HostModel, near: CableEnd, skb: Skb, came: Packet) -> str:
+        """Let the packet end in the connection's namespace, where a program takes it and connects to a target itself."""
+        netns = near.peer_netns
+        self._ask(host_model, netns, [("input", ("", near.ifname))], skb, f"{netns}: {ends_of(came)}")
+        self.translated[self._tracker(host_model, 0, netns)] = came
+        self._note(host_model.name, Place.ENDPOINT, f"{netns}: {ends_of(came)} is relayed to a target, with a PROXY header")
+        return host_model.other_port(near)
 
     def _ask(self, host_model: HostModel, netns: str, hooks: list[tuple[str, tuple[str, str]]], skb: Skb, said: str) -> None:
         """Let hooks of the connection's namespace decide; each with the ports whose rules of egress and ingress these are."""

@@ -206,6 +206,11 @@ class HostModel:
                 found.setdefault(obj.ifname, []).append(obj)
         return found
 
+    def other_port(self, port: CableEnd) -> str:
+        """Return the port of the other VPC that an endpoint's connection has, or nothing."""
+        ends = (obj for obj in self.objects.values() if isinstance(obj, CableEnd) and obj.netns == port.peer_netns)
+        return next((obj.peer for obj in ends if obj.ifname != port.peer), "")
+
     def table_by(self, ifname: str, netns: str) -> int:
         """Return the table by which what comes by a device of a namespace is routed there."""
         rules = (obj for obj in self.objects.values() if isinstance(obj, Rule) and (obj.netns, obj.iif) == (netns, ifname))

@@ -148,7 +148,7 @@ class Walk(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def handed_over(self) -> bool:
-        """Return whether it has left by an interface endpoint for a provider whose VPC may not be shown."""
+        """Return whether it is followed to an interface endpoint only: it is relayed, or the provider's VPC may not be shown."""
         return self.arrived and self.hops[-1].place is Place.ENDPOINT
 
     @property

@@ -46,6 +46,7 @@ class Skb(msgspec.Struct, kw_only=True):
     ct_direction: int = 0
     ct_mark: int = 0
     ct_zone: int = 0
+    original: Packet | None = None  # that has begun the connection, where this is another one
     ct_dnat: bool = False  # whether a rule has given the connection another destination
     th: bytes = b""  # from the transport header on, where a rule reads raw bytes
 
@@ -127,6 +128,12 @@ def _flags(skb: Skb) -> int | None:
     return skb.packet.flags & (FIN | SYN | RST | ACK) if skb.packet.protocol == TCP else None
 
 
+def _original_destination(skb: Skb) -> int | None:
+    """Return the IPv4 destination of the packet that has begun the connection, before it was translated."""
+    packet = skb.original or skb.packet
+    return number_of(packet.destination) if packet.version == 4 else None
+
+
 def _status(skb: Skb) -> int:
     """Return what of `enum ip_conntrack_status` rules ask for."""
     return (_CONFIRMED if skb.ct_state & _KNOWN else 0) | (_DST_NAT if skb.ct_dnat else 0)
@@ -154,6 +161,7 @@ _FIELDS: Final = (
     Field(words="rt ip nexthop", read=_next_hop(4)),
     Field(words="rt ip6 nexthop", read=_next_hop(6)),
     Field(words="ct state", read=lambda skb: skb.ct_state, names=CT_STATES),
+    Field(words="ct original ip daddr", read=_original_destination),
     Field(words="ct direction", read=lambda skb: skb.ct_direction if skb.is_tracked else None, names=CT_DIRECTIONS),
     Field(words="ct status", read=_status, names={"confirmed": _CONFIRMED, "dnat": _DST_NAT}),
     Field(words="ct zone", read=lambda skb: skb.ct_zone),

@@ -13,7 +13,7 @@ import pytest
 from netorch.model.status import AgentStatus
 from netorch.records import keys
 from netorch.store.base import Delete, Put
-from netorch.store.sqlite import SqliteStore
+from netorch.store.sqlite.store import SqliteStore
 from tests.rig.seats import let_run
 from tests.unit.diagnose.services.conftest import Cloud
 

@@ -8,11 +8,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from netorch.model.status import ConnectionUse
 from netorch.records import keys
-from netorch.store.base import Delete
-from netorch.store.sqlite import SqliteStore
+from netorch.store.base import Delete, Put
+from netorch.store.sqlite.store import SqliteStore
 from tests.unit.diagnose.conftest import traced
 from tests.unit.diagnose.services.conftest import SERVICE, Cloud
 
@@ -222,6 +224,26 @@ def test_a_consumer_sees_nothing_of_the_provider(cloud: Cloud) -> None:
     assert "REACHABLE" in cloud.run("--owner", "acme", "trace", A, cloud.front, "tcp/443").stdout
     said = json.loads(cloud.run("--owner", "acme", "trace", LONE, cloud.front, "tcp/80", "-o", "json", code=2).stdout)
     assert (said["code"], said["fix"]) == ("VPCE_PORT_NOT_SERVED", "ask the provider which ports its service has")
+
+
+def test_what_is_relayed_ends_at_the_endpoint_and_its_answer_comes_back(cloud: Cloud) -> None:
+    cloud.run("endpoint-service", "modify", cloud.service, "--proxy-protocol")
+    said = traced(cloud.run, A, cloud.front)
+    assert said["reachable"]
+    assert hops(said)[-1].endswith(f"10.0.1.5:49152 to {cloud.front}:443 is relayed to a target, with a PROXY header")
+    assert places(said, "answer")[0] == "endpoint"
+    cloud.run(*shlex.split("nacl rule add acme/acme/border egress 5 deny tcp 1024-65535 --cidr 10.0.1.0/24"))
+    repaired(cloud, A, cloud.front, "tcp/443", "SUBNET_ACL_RESTRICTION")
+
+
+def test_a_target_that_does_not_answer_is_passed_over(cloud: Cloud, tmp_path: Path) -> None:
+    for edge in ("e1", "e2"):
+        use = msgspec.json.encode(ConnectionUse(ailing=("10.0.1.5:8443",)))
+        with closing(SqliteStore(tmp_path / "db")) as store:
+            store.txn((), [Put(keys.connection_use(edge, cloud.connection), use)])
+    for sender in ("one", "two"):
+        said = traced(cloud.run, f"acme/acme/{sender}", cloud.front)
+        assert any(text.endswith(" becomes 10.0.1.6:8443") for text in hops(said))
 
 
 def test_vpcs_that_an_endpoint_joins_are_not_peers(cloud: Cloud) -> None:
