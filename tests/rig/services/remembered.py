@@ -5,7 +5,7 @@ It keeps what it was told for as long as its host's namespace lives, whoever dri
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +39,10 @@ class Remembered:
             if not isinstance(op, Delete):
                 self._held[op.obj.key] = op.obj
         return []
+
+    def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """Return nothing."""
+        return {}
 
     def events(self) -> list[KernelEvent]:
         """Return nothing."""
