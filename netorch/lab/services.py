@@ -2,10 +2,14 @@
 
 A server listens in the destination's namespace, a client asks from the source's; the client's question and the server's answer
 carry a token of their own, so nobody else's answer is taken for it. All flows are under way at once.
+
+A flow without a destination is to whatever answers at an address, e.g. a host's names or an endpoint: it is open if a connection
+is accepted there.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import selectors
@@ -20,6 +24,7 @@ import msgspec
 
 from netorch.drivers import netns
 from netorch.errors import KernelError, LabError, Problem
+from netorch.model.addr import AddressError, canonical_ip
 from netorch.model.check.notes import path_of
 
 RESEND_S = 0.25
@@ -37,12 +42,15 @@ class State(Enum):
 class FlowDecl(msgspec.Struct, frozen=True, kw_only=True):
     """One line of `flows`: whether `service`, e.g. tcp/8080, of the destination can be used from the source.
 
-    Both are instances, or one of them is `internet`.
+    Both are instances, or one of them is `internet`. `at` is the address at which the source asks, if that is none of the
+    destination's own: an alias, or an interface endpoint's. Without a destination it is whatever answers there.
     """
 
     source: str
-    destination: str
     service: str
+    destination: str = ""
+    at: str = ""
+    target_port: int = 0  # where the destination listens, if that is another port than the service's
     state: State = State.OPEN
 
     @property
@@ -54,6 +62,11 @@ class FlowDecl(msgspec.Struct, frozen=True, kw_only=True):
     def port(self) -> int:
         """Return the destination port."""
         return int(self.service.partition("/")[2])
+
+    @property
+    def whom(self) -> str:
+        """Return what people call the destination."""
+        return f"{self.destination} at {self.at}" if self.destination and self.at else self.destination or self.at
 
 
 class Place(NamedTuple):
@@ -84,10 +97,24 @@ def check_flows(flows: Sequence[FlowDecl], known: Collection[str]) -> Iterable[P
         if kind not in KINDS or not (port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16):
             path = path_of(("flows", index, "service"))
             yield Problem(path=path, what=f"{flow.service!r} is no service", fix="write tcp/PORT or udp/PORT, e.g. tcp/443")
-        for field, name in (("source", flow.source), ("destination", flow.destination)):
+        if flow.at and not _is_address(flow.at):
+            path = path_of(("flows", index, "at"))
+            yield Problem(path=path, what=f"{flow.at!r} is no IP address", fix="write one, e.g. 169.254.169.253")
+        ends = [("source", flow.source), *([("destination", flow.destination)] if flow.destination else [])]
+        if not flow.destination and (not flow.at or kind != "tcp"):  # a datagram that asks nothing has no answer
+            path, fix = path_of(("flows", index, "destination")), "name an instance; of tcp/PORT an address will do: at: ADDRESS"
+            yield Problem(path=path, what="the flow has no destination", fix=fix)
+        for field, name in ends:
             if name not in known and name != INTERNET:
                 path = path_of(("flows", index, field))
                 yield Problem(path=path, what=f"{name!r} is on no island", fix="name it in islands, by itself if nobody pings it")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return bool(canonical_ip(text))
+    except AddressError:
+        return False
 
 
 def check_internet(flows: Sequence[FlowDecl], is_there: bool) -> Iterable[Problem]:
@@ -103,7 +130,10 @@ def check_internet(flows: Sequence[FlowDecl], is_there: bool) -> Iterable[Proble
 
 
 class _Try:
-    """One flow under way: the sockets of both ends. The server has `address`, and is asked at `target`."""
+    """One flow under way: the sockets of both ends. The server has `address`, and is asked at `target`.
+
+    Without a destination there is no server of ours.
+    """
 
     def __init__(self, flow: FlowDecl, source: str, destination: str, address: str, target: str) -> None:
         self.flow = flow
@@ -111,16 +141,21 @@ class _Try:
         self.token = secrets.token_bytes(16)
         self.answered = False
         self.accepted: list[socket.socket] = []
-        self._family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        self.server = self._in(destination)
-        self.server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # several flows may have one server: any answers
-        try:
-            self.server.bind((address, flow.port))
-        except OSError as error:
-            raise KernelError(f"listen on {address} {flow.service}", error.errno or 0, flow.destination) from error
-        if flow.kind == socket.SOCK_STREAM:
-            self.server.listen()
+        self._family = socket.AF_INET6 if ":" in target else socket.AF_INET
+        self.server = self._listening(destination, address) if destination else None
         self.client = self._in(source)
+
+    def _listening(self, destination: str, address: str) -> socket.socket:
+        """Return the server's socket. Raises KernelError."""
+        server = self._in(destination)
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # several flows may have one server: any answers
+        try:
+            server.bind((address, self.flow.target_port or self.flow.port))
+        except OSError as error:
+            raise KernelError(f"listen on {address} {self.flow.service}", error.errno or 0, self.flow.destination) from error
+        if self.flow.kind == socket.SOCK_STREAM:
+            server.listen()
+        return server
 
     def _in(self, space: str) -> socket.socket:
         descriptor = netns.find(space)
@@ -136,11 +171,16 @@ class _Try:
             if self.flow.kind == socket.SOCK_DGRAM:
                 self.client.sendto(self.token, (self.target, self.flow.port))
             else:
-                self.client.connect_ex((self.target, self.flow.port))
+                said = self.client.connect_ex((self.target, self.flow.port))
+                if self.server is None:
+                    self.answered |= said in (0, errno.EISCONN)
+                    return
                 self.client.send(self.token)
 
     def serve(self) -> socket.socket | None:
         """Let the server answer what has come; return a new connection, which is then to be watched."""
+        if self.server is None:
+            return None
         with suppress(OSError):
             if self.flow.kind == socket.SOCK_DGRAM:
                 question, asker = self.server.recvfrom(64)
@@ -164,7 +204,8 @@ class _Try:
     def close(self) -> None:
         """Close all sockets."""
         for end in (self.server, self.client, *self.accepted):
-            end.close()
+            if end is not None:
+                end.close()
 
 
 def try_services(flows: Sequence[FlowDecl], places: Mapping[str, Place], timeout_s: float, settle_s: float) -> list[Outcome]:
@@ -178,7 +219,11 @@ def try_services(flows: Sequence[FlowDecl], places: Mapping[str, Place], timeout
     tries: list[_Try] = []
     try:
         for flow in flows:
-            source, destination = places[flow.source], places[flow.destination]
+            source = places[flow.source]
+            if not flow.destination:
+                tries.append(_Try(flow, source.netns, "", "", flow.at))
+                continue
+            destination = places[flow.destination]
             for address, target in targets_of(flow, source, destination):
                 tries.append(_Try(flow, source.netns, destination.netns, address, target))
         _run(tries, timeout_s, settle_s)
@@ -190,6 +235,9 @@ def try_services(flows: Sequence[FlowDecl], places: Mapping[str, Place], timeout
 
 def targets_of(flow: FlowDecl, source: Place, destination: Place) -> list[tuple[str, str]]:
     """Return the addresses of a destination that are to be tried, each with that by which the source reaches it."""
+    if flow.at:
+        version6 = ":" in flow.at
+        return [(address, flow.at) for address in destination.addresses if (":" in address) is version6][:1]
     versions = {":" in address for address in source.addresses}
     own = [address for address in destination.addresses if (":" in address) in versions]
     if flow.source != INTERNET:
@@ -205,7 +253,8 @@ def _run(tries: Sequence[_Try], timeout_s: float, settle_s: float) -> None:
     with selectors.DefaultSelector() as selector:
         for one in tries:
             one.ask()
-            selector.register(one.server, selectors.EVENT_READ, one)
+            if one.server is not None:
+                selector.register(one.server, selectors.EVENT_READ, one)
             selector.register(one.client, selectors.EVENT_READ, one)
         begun = time.monotonic()
         end, resend = begun + timeout_s, begun + RESEND_S

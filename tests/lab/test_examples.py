@@ -33,10 +33,8 @@ from tests.rig.world import wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
-# Not of services: they are in no vpc.yaml, because they are the operator's; tests/integration/edges/endpoints has all of it.
-LABS = (file.parent for file in (Path(__file__).parents[2] / "containerlab").glob("*/*.clab.yml"))
-FOLDERS = sorted(folder for folder in LABS if folder.name != "services")
-LONG = ("datacenter", "internet")
+FOLDERS = sorted(file.parent for file in (Path(__file__).parents[2] / "containerlab").glob("*/*.clab.yml"))
+LONG = ("datacenter", "internet", "services")
 PARAMS = [pytest.param(folder, marks=pytest.mark.long) if folder.name in LONG else folder for folder in FOLDERS]
 
 
@@ -101,7 +99,7 @@ def test_packets_go_where_they_are_expected_and_nowhere_else(example: tuple[Path
     finally:
         store.close()
     assert [(v.echo, v.text) for v in verdicts if not v.ok] == []
-    assert [(o.flow, o.address) for o in outcomes if not o.ok] == []
+    assert [(o.flow.source, o.flow.whom, o.flow.service, o.observed) for o in outcomes if not o.ok] == []
     assert {v.observed for v in verdicts} | {o.observed for o in outcomes} == {True, False}
 
 

@@ -83,7 +83,8 @@ def _flow_row(outcome: Outcome) -> dict[str, object]:
 def _show_flow(outcome: Outcome) -> None:
     flow = outcome.flow
     said = "open" if outcome.observed else "closed"
-    text = f"{flow.source} -> {flow.destination} {outcome.address} {flow.service}: {said}"
+    whom = " ".join(filter(None, (flow.destination, outcome.address)))
+    text = f"{flow.source} -> {whom} {flow.service}: {said}"
     click.echo(text if outcome.ok else click.style(f"not as expected: {text}", fg="red"))
 
 

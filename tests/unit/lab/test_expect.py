@@ -77,6 +77,16 @@ def test_somebody_elses_reply_is_not_taken_for_the_destination() -> None:
             "$.flows[0].destination",
             "on no island",
         ),
+        (
+            "islands: {a: [x/y]}\nflows: [{source: x/y, destination: x/y, at: nowhere, service: tcp/1}]",
+            "$.flows[0].at",
+            "169.254.169.253",
+        ),
+        (
+            "islands: {a: [x/y]}\nflows: [{source: x/y, at: 1.2.3.4, service: udp/1}]",
+            "$.flows[0].destination",
+            "no destination",
+        ),
         ("islands: {a: [x/y]}\nflows: [{source: x/y, destination: x/y, service: tcp}]", "$.flows[0].service", "write tcp/PORT"),
         ("islands: {a: [x/y]}\nflows: [{source: x/y, destination: x/y, service: tcp/70000}]", "$.flows[0].service", "no service"),
         ("islands: {a: [x/y]}\nflows: [{source: x/y, destination: x/y}]", "$.flows[0].service", "the field is missing"),
