@@ -40,14 +40,16 @@ from tests.rig.services import remembered
 T = TypeVar("T")
 
 UNDERLAY_MTU = 1550
+SLOWNESS = float(os.environ.get("NETORCH_SLOWNESS", "1"))  # as many times longer is waited; scripts/test --stock says how many
 
 
 def wait_for(condition: Callable[[], T], what: str, timeout_s: float = PATIENCE_S, *, rest: float = 2.0) -> T:
-    """Return the condition's first true value. Fails naming `what` after the time is over.
+    """Return the condition's first true value. Fails naming `what` after the time is over, more of it where SLOWNESS says so.
 
     A condition that takes long is asked less often, because what it waits for needs the same processor: after a rest that is so
     many times as long, up to a fifth of a second. Who measures how long something takes asks without a `rest`.
     """
+    timeout_s *= SLOWNESS
     end = time.monotonic() + timeout_s
     while True:
         asked = time.monotonic()
