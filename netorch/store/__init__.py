@@ -7,10 +7,12 @@ from typing import cast
 
 from netorch.errors import NoStore, StoreError
 from netorch.store.base import Store
+from netorch.store.copy import Unfinished
 from netorch.store.memory import MemoryStore
 from netorch.store.sqlite.readonly import StoreCopy, may_only_be_read
 from netorch.store.sqlite.schema import check_exists
 from netorch.store.sqlite.store import SqliteStore
+from netorch.store.sqlite.unfinished import UnfinishedFile
 from netorch.store.sqlite.wakeup import LOCK_TIMEOUT_S
 from netorch.store.unmade import UnmadeStore
 
@@ -51,6 +53,24 @@ def open_to_create(url: str) -> Store:
         return open_to_read(url)
     check_exists(path, create=True)
     return cast(Store, UnmadeStore(lambda: open_store(url, create=True)))
+
+
+def open_unfinished(url: str, source: str) -> Unfinished:
+    """Return a new store at `url` that nobody can open before it is finished; `source` says for people what goes into it.
+
+    Raises:
+      StoreError: the URL names no back end.
+      StoreUnavailable: there is a store already, or the back end cannot be used.
+    """
+    if url.startswith(_ETCD):
+        from netorch.store.etcd.address import parse_address
+        from netorch.store.etcd.unfinished import UnfinishedCluster
+
+        return UnfinishedCluster(parse_address(url), source)
+    path = _path(url)
+    if path is None:
+        raise StoreError("store: memory: ends with this process; give a path or etcd://HOST:PORT,.../NAME")
+    return UnfinishedFile(path)
 
 
 def _etcd(url: str, create: bool, patience_s: float) -> Store:

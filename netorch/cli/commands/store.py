@@ -1,4 +1,4 @@
-"""`netorch store`: records that cannot be read, and how they are repaired."""
+"""`netorch store`: records that cannot be read, how they are repaired, and copies of all of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ to repair one, with a revision N before the one shown:
 @click.group()
 @pass_session
 def command(session: Session) -> None:
-    """Find unreadable and missing records, and repair them.
+    """Find unreadable and missing records and repair them; copy the store.
 
     A VPC or host with such a record is left alone by all other commands until it is repaired: put back what stood there before,
 
@@ -95,3 +95,27 @@ def delete(session: Session, key: str) -> None:
 
     discard(session.store, key)
     click.echo(f"deleted {key}")
+
+
+@command.command()
+@click.argument("source")
+@click.argument("target")
+def copy(source: str, target: str) -> None:
+    """Copy the store SOURCE to TARGET, where there is none: a move, a backup, or the way back from one.
+
+    The cloud may go on meanwhile: the copy is of one revision. Agents that followed SOURCE refuse the copy, because it is another
+    store: stop each, remove its snapshot file, and start it again with the new `--store`. Instances' traffic goes on. A copy that
+    was interrupted cannot be opened; begin it again.
+
+    \b
+    netorch store copy /var/lib/netorch/netorch.db etcd://10.0.0.1:2379,10.0.0.2:2379,10.0.0.3:2379/netorch
+    netorch store copy etcd://10.0.0.1:2379/netorch /backup/netorch-monday.db
+    """
+    from contextlib import closing
+
+    from netorch.store import open_to_read, open_unfinished
+    from netorch.store.copy import copy_store
+
+    with closing(open_to_read(source)) as opened, closing(open_unfinished(target, source.partition("?")[0])) as unfinished:
+        done = copy_store(opened, unfinished)
+    click.echo(f"copied {done.records} records of revision {done.revision}; every one was read back")

@@ -20,7 +20,7 @@ from netorch.store.etcd.keyspace import PAGE, Keyspace, Meta, decode_meta, encod
 from netorch.store.etcd.messages import Message
 from netorch.store.etcd.stream import compacted_at
 from netorch.store.etcd.watch import EtcdWatch
-from netorch.store.rules import check_from_revision, check_txn, new_mark
+from netorch.store.rules import FIRST_REVISION, check_from_revision, check_txn, first_marks
 
 _TRIES: Final = 3  # of a listing that is overtaken by compaction
 
@@ -28,20 +28,21 @@ _TRIES: Final = 3  # of a listing that is overtaken by compaction
 class EtcdStore:
     """A `Store` in the cluster at `address`. Not for use in a child after fork.
 
-    A call gives up after `patience_s` seconds, but not before every member was asked.
+    A call gives up after `patience_s` seconds, but not before every member was asked. `unfinished` opens a copy that is not
+    complete, to complete it.
 
     Raises:
       StoreUnavailable: there is no such store, it is an unfinished copy, or no member answers.
     """
 
-    def __init__(self, address: Address, *, create: bool = False, patience_s: float = 10.0) -> None:
+    def __init__(self, address: Address, *, create: bool = False, patience_s: float = 10.0, unfinished: bool = False) -> None:
         self._where = address.text()
         self._client = Client(address, patience_s)
         self._watches: list[EtcdWatch] = []
         self._lock = threading.Lock()
         self._seen = 0  # the highest revision of the cluster that an answer has told
         try:
-            self._keys, self._meta = self._open(Keyspace(address.name), create)
+            self._keys, self._meta = self._open(Keyspace(address.name), create, unfinished)
         except BaseException:
             self._client.close()
             raise
@@ -61,7 +62,7 @@ class EtcdStore:
         kept = pb.RangeRequest(key=self._keys.kept(revision))
         past = pb.RangeRequest(key=self._keys.mark, revision=revision + self._keys.base)
         try:
-            return self._mark(self._read(past)[1][0])
+            return self._mark(self._read(past if revision else kept)[1][0])
         except Refused as error:
             if revision % KEEP_MARK_EVERY == 0 and (found := self._read(kept)[1][0].kvs):
                 return bytes(found[0].value).decode()
@@ -120,6 +121,14 @@ class EtcdStore:
             self._client.call(pb.COMPACT, pb.CompactionRequest(revision=revision + self._keys.base))
         except Refused as error:
             raise self._past(error, revision) from error
+
+    def finish(self) -> None:
+        """Let others open a copy, which is complete now."""
+        condition = pb.Compare(target=pb.CREATED_AT, key=self._keys.meta, create_revision=self._keys.base + 1)
+        put = pb.PutRequest(key=self._keys.meta, value=encode_meta(Meta(uid=self.uid)))
+        request = pb.TxnRequest(compare=[condition], success=[pb.RequestOp(request_put=put)])
+        if not self._client.call(pb.TXN, request).succeeded:
+            raise StoreUnavailable(f"store: {self._where} was removed or replaced while in use; begin the copy again")
 
     def close(self) -> None:
         """Give up the connections; watches are of no further use."""
@@ -194,32 +203,35 @@ class EtcdStore:
             return Compacted(compacted_at(self._client, self._keys, revision) or revision)
         return StoreUnavailable(f"store: {self._where}: the cluster refuses to read: {error}; see its log")
 
-    def _open(self, keys: Keyspace, create: bool) -> tuple[Keyspace, Meta]:
+    def _open(self, keys: Keyspace, create: bool, unfinished: bool) -> tuple[Keyspace, Meta]:
         found = self._client.call(pb.RANGE, pb.RangeRequest(key=keys.meta)).kvs
         if not found and create:
-            found = [_make(self._client, keys)]
+            found = [make(self._client, keys)]
         if not found:
             raise NoStore(f"store: {self._where}: there is no store; the first `host create` or `apply` makes one")
         meta = decode_meta(self._where, found[0].value)
-        if meta.copying:
+        if meta.copying and not unfinished:
             raise StoreUnavailable(
                 f"store: {self._where} is a copy of {meta.copying} that is not complete; run `netorch store copy` again"
             )
         return Keyspace(self._client.address.name, found[0].create_revision - 1), meta
 
 
-def _make(client: Client, keys: Keyspace) -> Message:
+def make(client: Client, keys: Keyspace, copying: str = "") -> Message:
     """Return `NAME#meta` of a new store, or of one that somebody else makes at the same moment. Raises StoreUnavailable."""
     first, end = keys.whole()
-    rest = client.call(pb.RANGE, pb.RangeRequest(key=first, range_end=end, limit=1)).kvs
-    if rest and rest[0].key != keys.meta:
+    ranges = (pb.RangeRequest(key=keys.meta), pb.RangeRequest(key=first, range_end=end, limit=1))
+    answer = client.call(pb.TXN, pb.TxnRequest(success=[pb.RequestOp(request_range=item) for item in ranges]))
+    known, rest = (response.response_range.kvs for response in answer.responses)
+    if rest and not known:
         raise StoreUnavailable(
             f"store: {client.address.text()} has keys, but not the one that says which store it is; put back a backup"
         )
-    ops = [
-        pb.RequestOp(request_put=pb.PutRequest(key=keys.meta, value=encode_meta(Meta(uid=secrets.token_hex(16))))),
-        pb.RequestOp(request_put=pb.PutRequest(key=keys.mark, value=new_mark().encode())),
-    ]
+    content = {
+        keys.meta: encode_meta(Meta(uid=secrets.token_hex(16), copying=copying)),
+        **{keys.mark if revision else keys.kept(0): mark.encode() for revision, mark in first_marks(FIRST_REVISION).items()},
+    }
+    ops = [pb.RequestOp(request_put=pb.PutRequest(key=key, value=value)) for key, value in content.items()]
     absent = pb.Compare(target=pb.VERSION, key=keys.meta, version=0)
     client.call(pb.TXN, pb.TxnRequest(compare=[absent], success=ops))
     return client.call(pb.RANGE, pb.RangeRequest(key=keys.meta)).kvs[0]

@@ -17,8 +17,6 @@ import grpc
 import pytest
 
 from netorch.store.etcd import messages as pb
-from netorch.store.etcd.address import parse_address
-from netorch.store.etcd.client import Client
 
 LEADERLESS_S = 30.0
 
@@ -26,11 +24,11 @@ LEADERLESS_S = 30.0
 class Member:
     """One member: its data survive the process."""
 
-    def __init__(self, name: str, directory: Path, options: Sequence[str], files: Sequence[str] = ()) -> None:
+    def __init__(self, name: str, directory: Path, files: Sequence[str]) -> None:
         self.name = name
         self.client_port, self.peer_port = _free_ports(2)
         self.directory = directory / name
-        self._options, self._files = options, files
+        self._files = files
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -47,7 +45,7 @@ class Member:
             "--heartbeat-interval", "50", "--election-timeout", "500",
             # Debian's etcd is too old to be asked for progress (docs/design/store.md), so it tells of it without.
             "--experimental-watch-progress-notify-interval", "40ms",
-            *self._options, *self._files,
+            *self._files,
         ]  # fmt: skip
         environment = {"PATH": os.environ["PATH"], "ETCD_UNSUPPORTED_ARCH": os.uname().machine}
         with open(self.directory.with_suffix(".log"), "ab") as log:
@@ -76,8 +74,8 @@ class Member:
 class Cluster:
     """Members that know each other."""
 
-    def __init__(self, directory: Path, size: int = 3, options: Sequence[str] = ()) -> None:
-        self.members = [Member(f"m{n}", directory, options) for n in range(size)]
+    def __init__(self, directory: Path, size: int, files: Sequence[str]) -> None:
+        self.members = [Member(f"m{n}", directory, files) for n in range(size)]
         self._text = ",".join(f"{member.name}=http://127.0.0.1:{member.peer_port}" for member in self.members)
         for member in self.members:
             member.start(self._text)
@@ -114,22 +112,22 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running_cluster(size: int = 3, options: Sequence[str] = ()) -> Iterator[Cluster]:
-    """Run a cluster; its data are in memory, where the machine has such a directory: what is killed is etcd, not the machine."""
+def running_cluster(size: int = 3, files: Sequence[str] = ()) -> Iterator[Cluster]:
+    """Run a cluster; its data are in memory, where the machine has such a directory: what is killed is etcd, not the machine.
+
+    With `files`, options that name certificates, clients speak TLS.
+    """
     if shutil.which("etcd") is None:
         pytest.fail("there is no etcd; install Debian's package etcd-server, as scripts/test does")
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="netorch-etcd-", dir=memory if os.access(memory, os.W_OK) else None) as directory:
-        cluster = Cluster(Path(directory), size, options)
+        cluster = Cluster(Path(directory), size, files)
         try:
-            cluster.leader()
+            if not files:
+                cluster.leader()
             yield cluster
         finally:
             cluster.close()
-
-
-def client_of(cluster: Cluster, patience_s: float = 10.0) -> Client:
-    return Client(parse_address(cluster.url("x")), patience_s)
 
 
 def _free_ports(count: int) -> list[int]:

@@ -9,7 +9,7 @@ from tests.rig.linear.history import Operation
 # The revision, and (key, value, revision that wrote it), sorted. A revision of -1: it was never told.
 State = tuple[int, tuple[tuple[str, str, int], ...]]
 EMPTY: State = (1, ())
-UNTOLD = -1
+UNKNOWN = -1
 
 
 def step(state: State, operation: Operation) -> State | None:
@@ -20,7 +20,7 @@ def step(state: State, operation: Operation) -> State | None:
         return _listed(revision, known, operation)
     holds = all(_is(known.get(key, ("", 0))[1], wanted) for key, wanted in operation.compares)
     if math.isinf(operation.returned):
-        return _written(revision, known, operation, UNTOLD) if holds else None
+        return _written(revision, known, operation, UNKNOWN) if holds else None
     if operation.succeeded != holds and not (holds and _is_unsure(known, operation)):
         return None
     changes = [key for key, value in operation.puts if value is not None or key in known]
@@ -48,11 +48,11 @@ def _written(revision: int, known: dict[str, tuple[str, int]], operation: Operat
 
 
 def _is(written: int, wanted: int) -> bool:
-    return written == wanted or (written == UNTOLD and wanted > 0)
+    return written == wanted or (written == UNKNOWN and wanted > 0)
 
 
 def _is_unsure(known: dict[str, tuple[str, int]], operation: Operation) -> bool:
-    return any(known.get(key, ("", 0))[1] == UNTOLD for key, _ in operation.compares)
+    return any(known.get(key, ("", 0))[1] == UNKNOWN for key, _ in operation.compares)
 
 
 def _rows(known: dict[str, tuple[str, int]]) -> tuple[tuple[str, str, int], ...]:

@@ -1,0 +1,54 @@
+"""A store in a cluster that says of itself that it is not complete, until all is in it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from netorch.errors import StoreUnavailable
+from netorch.store.etcd import messages as pb
+from netorch.store.etcd.address import Address
+from netorch.store.etcd.client import Client
+from netorch.store.etcd.keyspace import Keyspace, decode_meta
+from netorch.store.etcd.store import EtcdStore, make
+
+_PAGE: Final = 10_000  # keys that are removed at once
+_PATIENCE_S: Final = 10.0
+
+
+class UnfinishedCluster:
+    """A new store at `address`. What an earlier copy left there is removed. `source` says what is copied, for people.
+
+    Raises:
+      StoreUnavailable: there is a store, or no member answers.
+    """
+
+    def __init__(self, address: Address, source: str) -> None:
+        client = Client(address, _PATIENCE_S)
+        try:
+            _clear(client, Keyspace(address.name))
+            make(client, Keyspace(address.name), copying=source)
+        finally:
+            client.close()
+        self.store = EtcdStore(address, unfinished=True)
+
+    def finish(self) -> None:
+        """Let the store be opened."""
+        self.store.finish()
+
+    def close(self) -> None:
+        """Let go of the store."""
+        self.store.close()
+
+
+def _clear(client: Client, keys: Keyspace) -> None:
+    """Remove an unfinished store, its description last; refuse a finished one."""
+    found = client.call(pb.RANGE, pb.RangeRequest(key=keys.meta)).kvs
+    if not found:
+        return
+    where = client.address.text()
+    if not decode_meta(where, found[0].value).copying:
+        raise StoreUnavailable(f"store: {where} exists; give the name of one that does not, such as {where}-2")
+    for first, end in (keys.range(""), keys.whole()):
+        while page := client.call(pb.RANGE, pb.RangeRequest(key=first, range_end=end, limit=_PAGE, keys_only=True)).kvs:
+            remove = pb.DeleteRangeRequest(key=page[0].key, range_end=page[-1].key + b"\0")
+            client.call(pb.TXN, pb.TxnRequest(success=[pb.RequestOp(request_delete_range=remove)]))

@@ -1,0 +1,148 @@
+"""Answers that get lost: a transaction happens once or never, and its writer knows which."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from netorch.errors import StoreError, StoreUnavailable
+from netorch.store.base import Compare, Delete, Put, TxnResult
+from netorch.store.etcd import messages as pb
+from netorch.store.etcd.address import parse_address
+from netorch.store.etcd.client import Client, Unanswered
+from netorch.store.etcd.keyspace import Keyspace
+from netorch.store.etcd.messages import Message, Method
+from netorch.store.etcd.store import EtcdStore
+from netorch.store.replay import history
+from tests.rig.etcd.cluster import Cluster
+
+
+@pytest.fixture
+def url(etcd: Cluster) -> str:
+    return etcd.url(secrets.token_hex(4))
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[EtcdStore]:
+    made = EtcdStore(parse_address(url), create=True)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def other(store: EtcdStore, url: str) -> Iterator[EtcdStore]:
+    made = EtcdStore(parse_address(url))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def lose(store: EtcdStore, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Message], None]], list[Message]]:
+    """Lose the next transaction of the store: it is given to a function, and then its writer has no answer."""
+    lost: list[Message] = []
+    once = Client.once
+
+    def arrange(happens: Callable[[Message], None]) -> list[Message]:
+        def losing(client: Client, method: Method, request: Message) -> Message:
+            is_write = method is pb.TXN and any(op.request_put.key.endswith(b"#mark") for op in request.success)
+            if client is store._client and is_write and not lost:
+                lost.append(request)
+                happens(request)
+                raise Unanswered("the answer was lost")
+            return once(client, method, request)
+
+        monkeypatch.setattr(Client, "once", losing)
+        return lost
+
+    return arrange
+
+
+def send(other: EtcdStore, request: Message) -> Message:
+    return other._client.call(pb.TXN, request)
+
+
+def test_a_transaction_whose_answer_was_lost_is_found(store: EtcdStore, other: EtcdStore, lose: Callable[..., None]) -> None:
+    def happens(request: Message) -> None:
+        send(other, request)
+        for n in range(5):  # others go on writing
+            other.txn([], [Put("other", b"%d" % n)])
+
+    lose(happens)
+    assert store.txn([Compare("k", 0)], [Put("k", b"1")]) == TxnResult(True, 2)
+    found = store.get("k")
+    assert found is not None
+    assert (found.value, found.mod_revision) == (b"1", 2)
+    assert [event.value for event in history(store, ["k"], 1)] == [b"1"]
+
+
+def test_a_transaction_that_did_not_arrive_is_made_again(store: EtcdStore, lose: Callable[..., None]) -> None:
+    lose(lambda request: None)
+    assert store.txn([Compare("k", 0)], [Put("k", b"1")]).succeeded
+    assert [event.value for event in history(store, ["k"], 1)] == [b"1"]
+
+
+def test_a_transaction_that_arrives_after_it_was_given_up_does_not_happen(
+    store: EtcdStore, other: EtcdStore, lose: Callable[..., list[Message]]
+) -> None:
+    lost = lose(lambda request: None)
+    assert store.txn([], [Put("k", b"1")]).succeeded
+    store.txn([], [Put("k", b"2")])
+    assert not send(other, lost[0]).succeeded
+    assert [event.value for event in history(store, ["k"], 1)] == [b"1", b"2"]
+
+
+def test_a_transaction_that_lost_its_race_meanwhile_fails(store: EtcdStore, other: EtcdStore, lose: Callable[..., None]) -> None:
+    lose(lambda request: other.txn([], [Put("k", b"theirs")]) and None)
+    assert not store.txn([Compare("k", 0)], [Put("k", b"mine")]).succeeded
+
+
+def test_deletions_that_may_delete_nothing_are_found_too(store: EtcdStore, other: EtcdStore) -> None:
+    store.txn([], [Put("k", b"1"), Put("l", b"1")])
+    before = store.revision()
+    assert store.txn([Compare("k", before)], [Delete("a"), Delete("b")]) == TxnResult(True, before)
+    assert store.txn([Compare("k", before)], [Delete("a"), Delete("k")]) == TxnResult(True, before + 1)
+    assert store.txn([], [Delete("a"), Delete("l")]) == TxnResult(True, before + 2)
+    assert store.mark(before + 1) != store.mark(before + 2)
+    assert store.list("").kvs == ()
+
+
+class TestAnotherStore:
+    def test_one_that_was_emptied_is_noticed_by_reads_and_writes(self, store: EtcdStore, other: EtcdStore) -> None:
+        first, end = store._keys.whole()
+        remove = pb.DeleteRangeRequest(key=first, range_end=end)
+        send(other, pb.TxnRequest(success=[pb.RequestOp(request_delete_range=remove)]))
+        for ask in (store.revision, lambda: store.list(""), lambda: store.txn([], [Put("k", b"")])):
+            with pytest.raises(StoreUnavailable, match="was removed while in use"):
+                ask()
+
+    def test_one_that_was_made_in_its_place_is_noticed(self, store: EtcdStore, other: EtcdStore, url: str) -> None:
+        store.txn([], [Put("k", b"")])
+        first, end = store._keys.whole()
+        remove = pb.DeleteRangeRequest(key=first, range_end=end)
+        send(other, pb.TxnRequest(success=[pb.RequestOp(request_delete_range=remove)]))
+        new = EtcdStore(parse_address(url), create=True)
+        for ask in (lambda: store.get("k"), lambda: store.txn([], [Put("k", b"")])):
+            with pytest.raises(StoreUnavailable, match="holds another store now"):
+                ask()
+        assert new.get("k") is None
+        assert new.uid != store.uid
+        new.close()
+
+    def test_keys_without_a_description_are_no_store(self, store: EtcdStore, other: EtcdStore, url: str) -> None:
+        store.txn([], [Put("k", b"")])
+        remove = pb.DeleteRangeRequest(key=store._keys.meta)
+        send(other, pb.TxnRequest(success=[pb.RequestOp(request_delete_range=remove)]))
+        with pytest.raises(StoreUnavailable, match="put back a backup"):
+            EtcdStore(parse_address(url), create=True)
+
+    def test_one_that_is_not_there_is_not_made_by_readers(self, url: str) -> None:
+        with pytest.raises(StoreError, match="there is no store"):
+            EtcdStore(parse_address(url))
+
+    def test_a_newer_format_is_refused(self, store: EtcdStore, other: EtcdStore, url: str) -> None:
+        put = pb.PutRequest(key=Keyspace(parse_address(url).name).meta, value=b'{"uid":"x","format":2}')
+        send(other, pb.TxnRequest(success=[pb.RequestOp(request_put=put)]))
+        with pytest.raises(StoreUnavailable, match="upgrade netorch"):
+            EtcdStore(parse_address(url))

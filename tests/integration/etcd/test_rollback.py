@@ -1,0 +1,113 @@
+"""A cluster that was put back from a backup, and one that speaks TLS only."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import shutil
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from netorch.agent.history import History
+from netorch.errors import FutureRevision, OtherHistory, StoreUnavailable
+from netorch.store import open_store
+from netorch.store.base import Put
+from netorch.store.replay import events_until
+from tests.rig.etcd.cluster import running_cluster
+
+
+def test_a_cluster_that_was_put_back_is_refused_by_watches_and_agents(tmp_path: Path) -> None:
+    with running_cluster(1) as cluster:
+        member = cluster.members[0]
+        store = open_store(cluster.url("s"), create=True)
+        store.txn([], [Put("k", b"old")])
+        member.kill()
+        shutil.copytree(member.directory, tmp_path / "backup")
+        cluster.start(member)
+        store.txn([], [Put("k", b"1")])
+        store.txn([], [Put("k", b"2")])
+        end = store.revision()
+        behind = store.watch(["k"], 2)
+        events_until(behind, end)
+        seen = History()
+        seen.saw(store, behind.revision, behind.mark)
+        seen.check(store)
+
+        member.kill()
+        shutil.rmtree(member.directory)
+        shutil.copytree(tmp_path / "backup", member.directory)
+        cluster.start(member)
+        with pytest.raises(FutureRevision, match=f"it was at {end} before"):
+            events_until(behind, end + 1)
+        with pytest.raises(OtherHistory, match="an older store"):
+            seen.check(store)
+        while store.revision() <= end:
+            store.txn([], [Put("k", b"another")])
+        with pytest.raises(OtherHistory, match="a copy that went on by itself"):
+            seen.check(store)
+        resumed = store.watch(["k"], end + 1, seen.mark)
+        with pytest.raises(OtherHistory, match=f"revision {end} did not happen"):
+            resumed.poll()
+        resumed.close()
+        behind.close()
+        store.close()
+
+
+class Authority:
+    """Signs certificates, and writes all that it makes to a directory."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self._directory = directory
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self.file = directory / f"{name}.pem"
+        self.file.write_bytes(self._signed(self._name, self._key, True).public_bytes(serialization.Encoding.PEM))
+
+    def issue(self, name: str) -> tuple[Path, Path]:
+        """Return files of a certificate for this machine, and of its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        certificate, private = self._directory / f"{name}.crt", self._directory / f"{name}.key"
+        certificate.write_bytes(self._signed(subject, key, False).public_bytes(serialization.Encoding.PEM))
+        plain = serialization.NoEncryption()
+        private.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
+        return certificate, private
+
+    def _signed(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, is_authority: bool) -> x509.Certificate:
+        now = datetime.datetime.now(datetime.UTC)
+        address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+        builder = x509.CertificateBuilder(self._name, subject, key.public_key(), x509.random_serial_number())
+        builder = builder.not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=1))
+        builder = builder.add_extension(x509.BasicConstraints(is_authority, None), critical=True)
+        return builder.add_extension(x509.SubjectAlternativeName([address]), critical=False).sign(self._key, hashes.SHA256())
+
+
+def test_members_and_clients_prove_who_they_are(tmp_path: Path) -> None:
+    ours, theirs = Authority(tmp_path, "ours"), Authority(tmp_path, "theirs")
+    certificate, key = ours.issue("member")
+    mine, my_key = ours.issue("client")
+    strange, strange_key = theirs.issue("stranger")
+    files = (f"--cert-file={certificate}", f"--key-file={key}", f"--trusted-ca-file={ours.file}", "--client-cert-auth")
+    with running_cluster(1, files=files) as cluster:
+        place = cluster.url("s")
+        store = open_store(f"{place}?ca={ours.file}&cert={mine}&key={my_key}", create=True)
+        assert store.txn([], [Put("k", b"")]).succeeded
+        watch = store.watch(["k"], 2)
+        assert [event.key for event in events_until(watch, 2)] == ["k"]
+        watch.close()
+        store.close()
+        for wrong in (
+            place,
+            f"{place}?ca={ours.file}",
+            f"{place}?ca={theirs.file}&cert={mine}&key={my_key}",
+            f"{place}?ca={ours.file}&cert={strange}&key={strange_key}",
+        ):
+            with pytest.raises(StoreUnavailable, match="no member of the cluster answers"):
+                open_store(wrong, patience_s=0.1)
+        with pytest.raises(StoreUnavailable, match="No such file"):
+            open_store(f"{place}?ca={tmp_path}/missing.pem")
