@@ -276,6 +276,7 @@ OTHERS = {
         "agent restore",
         "config show",
         "history",
+        "store copy",
     ),
     *(f"lab {verb}" for verb in ("up", "deploy", "down", "destroy", "list", "inspect", "exec", "shell", "restart-agent")),
 }
