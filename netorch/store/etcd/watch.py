@@ -26,7 +26,6 @@ WAITING_EVENTS: Final = 20_000  # about so many wait for their reader at most; t
 _TICK_S: Final = 0.5
 _ASK_EVERY_S: Final = 10.0  # for progress, so that a watch of what seldom changes can be resumed after compaction
 _ASK_AGAIN_S: Final = 0.5
-_ANSWER_S: Final = 5.0  # a member that has not told its progress for so long is left
 _PAUSE_S: Final = 0.05
 
 History = Callable[[int], tuple[int, str]]  # the store's revision now, and the mark of an earlier one
@@ -170,24 +169,21 @@ class EtcdWatch:
             if self._stopped:
                 stream.close()
         frontier = Frontier(self._keys, len(self._ranges), self._followed)
-        asked_at, ask_at = 0.0, 0.0  # asked since when, 0: not; when to ask
-        heard_at = time.monotonic()
+        asked, ask_at, pause = False, 0.0, _ASK_AGAIN_S
         try:
             while not self._stopped:
                 for answer in stream.answers(_TICK_S):
-                    heard_at, self._heard = time.monotonic(), True
+                    self._heard = True
                     if answer.watch_id == EVERY_WATCH:
-                        asked_at, ask_at = 0.0, heard_at + _ASK_EVERY_S
+                        asked, ask_at, pause = False, time.monotonic() + _ASK_EVERY_S, _ASK_AGAIN_S
                     frontier.add(answer)
                 if frontier.whole() > self._followed:
                     self._deliver(*frontier.take())
-                    heard_at = time.monotonic()
                 now = time.monotonic()
-                if stream.can_ask and (now >= ask_at or (not asked_at and frontier.waits())):
-                    stream.ask_progress()  # a member that has not caught up says nothing, so it is asked again
-                    asked_at, ask_at = asked_at or now, now + _ASK_AGAIN_S
-                if asked_at and now - max(asked_at, heard_at) > _ANSWER_S:
-                    raise Unanswered("a member is silent")
+                if stream.can_ask and (now >= ask_at or (not asked and frontier.waits())):
+                    stream.ask_progress()  # a member says nothing before a watch has caught up, or has begun
+                    pause = _ASK_AGAIN_S if frontier.waits() else min(pause * 2, _ASK_EVERY_S)
+                    asked, ask_at = True, now + pause
         finally:
             stream.close()
 

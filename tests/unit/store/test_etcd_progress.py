@@ -1,0 +1,98 @@
+"""A member that answers questions about progress, as etcd 3.5.8 and later: a transaction in two places is delivered at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import pytest
+
+from netorch.store.base import Event
+from netorch.store.etcd import messages as pb
+from netorch.store.etcd.address import parse_address
+from netorch.store.etcd.client import Client
+from netorch.store.etcd.frontier import EVERY_WATCH
+from netorch.store.etcd.keyspace import Keyspace
+from netorch.store.etcd.stream import Stream
+from netorch.store.etcd.watch import EtcdWatch
+from netorch.store.replay import events_until
+
+KEYS = Keyspace("s")
+
+
+class Member:
+    """Tells one of two watches of revision 2, and its progress the second time that it is asked."""
+
+    version = "3.5.33"
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def status(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: ANN401 - messages have no types
+        return pb.STATUS[1](version=self.version)
+
+    def watch(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        made = 0
+        for request in requests:
+            if request.HasField("create_request"):
+                yield pb.WatchResponse(created=True, watch_id=request.create_request.watch_id)
+                made += 1
+                if made == 2:
+                    yield _event("a")
+            else:
+                self.asked += 1
+                if self.asked == 2:
+                    progress = pb.WatchResponse(watch_id=EVERY_WATCH)
+                    progress.header.revision = 2
+                    yield progress
+
+
+def _event(key: str) -> Any:  # noqa: ANN401
+    answer = pb.WatchResponse(watch_id=0)
+    answer.events.add(kv=pb.KeyValue(key=KEYS.key(key), value=b"x", mod_revision=2, create_revision=2))
+    return answer
+
+
+@pytest.fixture
+def member() -> Member:
+    return Member()
+
+
+@pytest.fixture
+def client(member: Member) -> Iterator[Client]:
+    server = grpc.server(ThreadPoolExecutor(4))
+    status = grpc.unary_unary_rpc_method_handler(member.status, pb.StatusRequest.FromString, pb.STATUS[1].SerializeToString)
+    watch = grpc.stream_stream_rpc_method_handler(member.watch, pb.WatchRequest.FromString, pb.WatchResponse.SerializeToString)
+    server.add_generic_rpc_handlers(
+        [
+            grpc.method_handlers_generic_handler("etcdserverpb.Maintenance", {"Status": status}),
+            grpc.method_handlers_generic_handler("etcdserverpb.Watch", {"Watch": watch}),
+        ]
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    made = Client(parse_address(f"etcd://127.0.0.1:{port}"), 5.0)
+    yield made
+    made.close()
+    server.stop(None).wait()
+
+
+def test_progress_is_asked_for_until_it_is_told(client: Client, member: Member) -> None:
+    watch = EtcdWatch(client, KEYS, lambda revision: (2, "mark"), ["a", "b"], 2, "mark")
+    assert events_until(watch, 2) == (Event("a", b"x", 2, 2),)
+    assert member.asked == 2
+    assert watch.mark == "mark"
+    watch.close()
+
+
+@pytest.mark.parametrize(
+    ("version", "asks"),
+    [("3.4.23", False), ("3.4.25", True), ("3.5.0", False), ("3.5.7", False), ("3.5.8", True), ("3.6.0", True), ("4.0.0", True)],
+)
+def test_only_members_that_tell_it_behind_all_events_are_asked(client: Client, member: Member, version: str, asks: bool) -> None:
+    member.version = version
+    stream = Stream(client, [(b"a", b"b")], 2)
+    assert stream.can_ask == asks
+    stream.close()
