@@ -64,8 +64,9 @@ def _contradictions(records: VpcRecords, hosts: Dictionary[str, Host]) -> Iterat
     for kind in of_vpc():
         seen: dict[str, str] = {}
         for found, stored in records.of(kind.type).items() if kind.unique_names else ():
-            if (other := seen.setdefault(stored.record.name, found)) != found:
-                yield keys.resource(found), keys.resource(other), f"both are called {stored.record.name}"
+            name = stored.record.name  # endpoints need none
+            if name and (other := seen.setdefault(name, found)) != found:
+                yield keys.resource(found), keys.resource(other), f"both are called {name}"
     yield from _doubles(records)
     vpc = records.vpc.record
     blocks = [parse_prefix(text) for text in vpc.cidrs + vpc.ipv6_cidrs]

@@ -47,6 +47,7 @@ from netorch.model.routing.seats import is_stateless
 from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.flows import HandedOver, HandoverWord
+from netorch.state.daemons.services.relay import RELAY_ADDRESS
 from netorch.state.flow import Flow, uncounted
 
 log = logging.getLogger(__name__)
@@ -212,7 +213,9 @@ class Handover(Task):
         except KernelError as error:
             log.warning("connections of %s stay behind reason=%r", gateway, str(error))
             return []
-        flows = [uncounted(flow) for flow in known if flow.tcp_state not in _ENDED]
+        # What is relayed ends with the sockets that it has here.
+        moving = (flow for flow in known if RELAY_ADDRESS not in (flow.source, flow.nat_destination))
+        flows = [uncounted(flow) for flow in moving if flow.tcp_state not in _ENDED]
         if len(flows) > MOST:
             log.warning("gateway %s: %d of %d connections stay behind", gateway, len(flows) - MOST, len(flows))
         return sorted(flows, key=lambda flow: (not flow.assured, -flow.timeout_s))[:MOST]

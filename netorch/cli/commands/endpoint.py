@@ -187,6 +187,10 @@ def _text_of(policy: Path | None) -> str:
 )
 @click.option("--policy", type=_policy_file, help="A file with another IAM policy.")
 @click.option("--reset-policy", is_flag=True, help="Permit everything again.")
+@click.option("--add-subnet", "add_subnets", multiple=True, help="In which it gets one more.", shell_complete=complete("subnet"))
+@click.option("--remove-subnet", "remove_subnets", multiple=True, help="That it leaves.", shell_complete=complete("subnet"))
+@click.option("--add-security-group", "add_groups", multiple=True, help="For what comes to it.", shell_complete=complete("sg"))
+@click.option("--remove-security-group", "remove_groups", multiple=True, help="That it leaves.", shell_complete=complete("sg"))
 @output_option
 @action
 def modify(
@@ -196,13 +200,36 @@ def modify(
     less: tuple[str, ...],
     policy: Path | None,
     reset_policy: bool,
+    add_subnets: tuple[str, ...],
+    remove_subnets: tuple[str, ...],
+    add_groups: tuple[str, ...],
+    remove_groups: tuple[str, ...],
     output: str,
 ) -> None:
-    """Change which route tables lead to an endpoint, or its policy."""
+    """Change an endpoint.
+
+    Of one of type Gateway, which route tables lead to it, or its policy. Of one of type Interface, its subnets, or its security
+    groups: connections by a subnet that it leaves end.
+    """
     from netorch.control.actions.endpoints.gateway import modify_gateway_endpoint
+    from netorch.control.actions.endpoints.interface_changes import modify_interface_endpoint
 
     if reset_policy and policy is not None:
         raise click.UsageError("--policy and --reset-policy exclude each other")
+    if any((add_subnets, remove_subnets, add_groups, remove_groups)):
+        if more or less or reset_policy or policy is not None:
+            raise click.UsageError("options of endpoints of type Gateway and of type Interface exclude each other")
+        made = modify_interface_endpoint(
+            session.store,
+            session.caller,
+            session.id_of("vpce", resource),
+            add_groups=session.ids_of("sg", add_groups),
+            remove_groups=session.ids_of("sg", remove_groups),
+            add_subnets=session.ids_of("subnet", add_subnets),
+            remove_subnets=session.ids_of("subnet", remove_subnets),
+        )
+        NOUN.show(session, made.id, output)
+        return
     changed = modify_gateway_endpoint(
         session.store,
         session.caller,

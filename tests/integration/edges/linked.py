@@ -18,11 +18,18 @@ from tests.rig.outskirts import Outskirts, connected
 VPC = """
 - name: {name}
   cidrs: [10.0.0.0/16]
+  network_acls:
+  - name: narrow
+    ingress: [{{rule: 90, action: deny, protocol: all, cidr: 10.0.1.7/32}},
+              {{rule: 100, action: allow, protocol: all, cidr: 0.0.0.0/0}}]
+    egress: [{{rule: 100, action: allow, protocol: all, cidr: 0.0.0.0/0}}]
   subnets:
   - {{name: app, cidr: 10.0.1.0/24}}
   - {{name: front, cidr: 10.0.9.0/24}}
+  - {{name: side, cidr: 10.0.10.0/24, network_acl: narrow}}
   security_groups:
   - {{name: open, ingress: [{{protocol: all, source: 0.0.0.0/0}}]}}
+  - {{name: of-b, ingress: [{{protocol: all, source: 10.0.9.5/32}}]}}
   - {{name: clients, ingress: [{{protocol: all, source: 0.0.0.0/0}}]}}
   - {{name: front, ingress: [{{protocol: tcp, ports: 443, source: sg-clients}}, {{protocol: tcp, ports: 444, source: sg-clients}},
      {{protocol: udp, ports: 5353, source: 10.0.1.5/32}}]}}
@@ -55,7 +62,7 @@ class Linked:
 
     def _offer(self) -> EndpointService:
         records = self.world.vpc("p")
-        front = self._of("p", Subnet, "front")
+        front = self.of("p", Subnet, "front")
         targets = [self.world.instance(f"p/{name}").id for name in ("one", "two")]
         vpc_id = records.vpc.record.id
         return offered.create_endpoint_service(
@@ -64,12 +71,13 @@ class Linked:
 
     def _ask(self, name: str) -> VpcEndpoint:
         vpc_id = self.world.vpc(name).vpc.record.id
-        subnets, groups = [self._of(name, Subnet, "front")], [self._of(name, SecurityGroup, "front")]
+        subnets, groups = [self.of(name, Subnet, each) for each in ("front", "side")], [self.of(name, SecurityGroup, "front")]
         return interface.create_interface_endpoint(
             self.world.store, self.world.caller, vpc_id, self.service.id, subnets=subnets, groups=groups, name="db"
         )
 
-    def _of(self, vpc: str, kind: type[Subnet] | type[SecurityGroup], name: str) -> str:
+    def of(self, vpc: str, kind: type[Subnet] | type[SecurityGroup], name: str) -> str:
+        """Return the id of a subnet or group of a VPC."""
         return next(each.id for each in self.world.vpc(vpc).each(kind) if each.name == name)
 
     def accept(self, name: str) -> EndpointConnection:
@@ -88,14 +96,19 @@ class Linked:
         offered.modify_endpoint_service(self.world.store, self.world.caller, self.service.id, **terms)  # type: ignore[arg-type]
         self.outskirts.settle()
 
+    def ailing(self, name: str) -> set[str]:
+        """Return the targets that a consumer's connection finds ailing."""
+        found = connections.describe_connection(self.world.store, self.world.caller, connection_of(self.endpoints[name].id))
+        return set(found.use.ailing)
+
     def daemon(self, edge: str) -> int:
         """Return the process that relays on an edge."""
         with Control(services_directory(edge, OUTSIDE) / "control", 30.0) as control:
             return control.pid()
 
-    def front(self, name: str) -> str:
-        """Return the address of a consumer's endpoint."""
-        eni = get(self.world.store, keys.resource(self.endpoints[name].interfaces[0]), NetworkInterface)
+    def front(self, name: str, place: int = 0) -> str:
+        """Return the address of a consumer's endpoint in its first subnet, or another one."""
+        eni = get(self.world.store, keys.resource(self.endpoints[name].interfaces[place]), NetworkInterface)
         assert eni is not None
         return eni.record.address
 

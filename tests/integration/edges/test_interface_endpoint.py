@@ -12,13 +12,17 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from netorch.compiler.base import router_mac
+from netorch.control.actions.endpoints.interface_changes import modify_interface_endpoint
+from netorch.control.actions.memberships import modify_instance_groups
 from netorch.model.endpoints.endpoint import EndpointState
 from netorch.model.endpoints.endpoint_service import connection_of
+from netorch.model.eni import NetworkInterface
+from netorch.model.security import SecurityGroup
 from netorch.records import keys
 from netorch.services import proxy_protocol
-from netorch.state.daemons.services.relay import RELAY_ADDRESS
 from netorch.state.owner import netns_name
 from netorch.store.base import Delete
+from tests.integration.edges.closed import nothing_else_passes
 from tests.integration.edges.linked import CONSUMERS, Linked
 from tests.rig.outskirts import EDGES, Outskirts, connected, listening, udp_socket
 from tests.rig.packets import ETH_P_IP, PacketListener, ethernet, send_vxlan, udp, vxlan
@@ -68,17 +72,22 @@ def _impatient(place: str) -> socket.socket:
     return server
 
 
+def _speaks(connection: socket.socket) -> bool:
+    connection.settimeout(10)
+    with suppress(ConnectionResetError):
+        return bool(connection.recv(1, socket.MSG_PEEK))
+    return False
+
+
 def _taken(servers: Sequence[socket.socket], count: int) -> list[socket.socket]:
     """Return the connections that some clients have begun, who speak first: whoever only knocks says nothing."""
     found: list[socket.socket] = []
 
     def all_there() -> bool:
         for server in servers:
-            with suppress(TimeoutError, BlockingIOError, ConnectionResetError):
+            with suppress(TimeoutError):
                 connection, _ = server.accept()
-                connection.settimeout(10)
-                if connection.recv(1, socket.MSG_PEEK):
-                    found.append(connection)
+                (found.append if _speaks(connection) else socket.socket.close)(connection)
         return len(found) == count
 
     wait_for(all_there, f"{count} connections")
@@ -150,6 +159,53 @@ def test_what_is_forged_in_its_name_is_dropped(linked: Linked) -> None:
             assert not listener.hears(needle)
 
 
+def test_nothing_but_the_service_is_open_either_way(linked: Linked) -> None:
+    """The endpoint's groups permit everything, so the service's ports alone are between them."""
+    world, endpoint = linked.world, linked.endpoints["a"].id
+    opened, front = (linked.of("a", SecurityGroup, name) for name in ("open", "front"))
+    modify_interface_endpoint(world.store, world.caller, endpoint, add_groups=[opened])
+    for relays in (False, True):
+        linked.modify(proxy_protocol=relays)
+        nothing_else_passes(linked)
+    linked.modify(proxy_protocol=False)
+    modify_interface_endpoint(world.store, world.caller, endpoint, remove_groups=[opened])
+    linked.outskirts.settle()
+    assert front in {group for eni in world.vpc("a").each(NetworkInterface) if eni.gateway == endpoint for group in eni.groups}
+    assert linked.cannot("a/two", (linked.front("a"), 443))
+
+
+def test_an_address_in_each_subnet_behind_its_acl(linked: Linked) -> None:
+    """10.0.1.7 may not speak to the endpoint's second subnet, nor hear from it."""
+    with ExitStack() as stack:
+        for name in ("one", "two"):
+            stack.enter_context(listening(linked.place(f"p/{name}"), 8443))
+        for place in (0, 1):
+            connected(linked.place("a/one"), (linked.front("a", place), 443)).close()
+        connected(linked.place("a/three"), (linked.front("a"), 443)).close()
+        assert linked.cannot("a/three", (linked.front("a", 1), 443))
+
+
+def test_the_providers_groups_see_the_connections_address_and_who_refuses_it_gets_none_of_its(linked: Linked) -> None:
+    """From here on one of the targets takes connections in the name of b's address only."""
+    assert linked.back("b") == "10.0.9.5"
+    world = linked.world
+    modify_instance_groups(world.store, world.caller, world.instance("p/two").id, [linked.of("p", SecurityGroup, "of-b")])
+    linked.outskirts.settle()
+    with ExitStack() as stack:
+        servers = [stack.enter_context(_impatient(linked.place(f"p/{name}"))) for name in ("one", "two")]
+        wait_for(lambda: "10.0.1.6:8443" in linked.ailing("a") and "10.0.1.5:8443" not in linked.ailing("a"), "a to know it", 60)
+        assert "10.0.1.6:8443" not in linked.ailing("b")
+        linked.outskirts.settle()
+        seen: dict[str, set[str]] = {}
+        for name in CONSUMERS:
+            for port in range(42000, 42006):
+                client = stack.enter_context(connected(linked.place(f"{name}/one"), (linked.front(name), 443), port))
+                client.sendall(b"?")
+                (taken,) = _taken(servers, 1)
+                seen.setdefault(name, set()).add(stack.enter_context(taken).getsockname()[0])
+        assert seen == {"a": {"10.0.1.5"}, "b": {"10.0.1.5", "10.0.1.6"}}
+
+
 def test_targets_are_told_who_connects_and_by_which_endpoint(linked: Linked) -> None:
     """Both consumers have one address, and use one port."""
     linked.modify(proxy_protocol=True)
@@ -173,8 +229,6 @@ def test_targets_are_told_who_connects_and_by_which_endpoint(linked: Linked) -> 
             client.shutdown(socket.SHUT_WR)
             assert by_name[name].recv(1) == b""
             _whole(by_name[name], client, name.encode() * 1_000_000)  # the other direction goes on
-    for place, to in (("p/one", linked.back("a")), ("p/one", RELAY_ADDRESS), ("a/one", RELAY_ADDRESS)):
-        assert linked.cannot(place, (to, 443))
     assert linked.cannot("a/two", (linked.front("a"), 443))  # the endpoint's groups hold as without
     with ExitStack() as stack:  # datagrams are translated all the same
         behind = [stack.enter_context(udp_socket(linked.place(f"p/{name}"), ("0.0.0.0", 53))) for name in ("one", "two")]

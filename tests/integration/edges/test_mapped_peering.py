@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +18,8 @@ from tests.rig.packets import ETH_P_IP, PacketListener, ethernet, send_vxlan, ud
 from tests.rig.world import wait_for
 
 pytestmark = pytest.mark.root
+
+_RECVERR = 11  # source: linux/in.h; what it tells is a struct sock_extended_err, and behind it who says so
 
 VPC = """
 - name: {name}
@@ -91,9 +94,24 @@ def test_errors_come_back_to_who_caused_them(mapped: Outskirts) -> None:
             sock.send(b"nobody waits for this")
             with pytest.raises(ConnectionRefusedError):
                 sock.recv(16)
+        assert expired(mapped, source, ALIASES[target]) == "192.0.0.8"
     answer = mapped.ping("a/one", "100.65.9.9")
     assert not answer.ok
     assert "unreachable, says 192.0.0.8" in answer.error
+
+
+def expired(mapped: Outskirts, source: str, address: str) -> str:
+    """Return who says to a socket that the TTL of what it has sent was over on the edge, behind its own host."""
+    with udp_socket(mapped.place(source)) as sock:
+        sock.setsockopt(socket.IPPROTO_IP, _RECVERR, 1)
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 2)
+        sock.connect((address, 9999))  # the kernel hands the error to the socket whose packet it quotes
+        sock.send(b"not so far")
+        with pytest.raises(OSError, match="No route to host"):
+            sock.recv(16)
+        _, ((_, _, error),), _, peer = sock.recvmsg(64, 256, socket.MSG_ERRQUEUE)
+        assert (error[4:7], peer) == (bytes((2, 11, 0)), (address, 9999))
+        return socket.inet_ntoa(error[20:24])
 
 
 def test_a_narrow_path_behind_the_edge_is_learnt(mapped: Outskirts) -> None:

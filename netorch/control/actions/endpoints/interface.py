@@ -95,7 +95,7 @@ def create_interface_endpoint(
             service=service_id,
             name=name,
             state=connection.state,
-            interfaces=_interfaces(writes, store, caller, where, vpc, endpoint_id, subnets, chosen),
+            interfaces=interface_writes(writes, store, caller, where, vpc, endpoint_id, subnets, chosen),
             private_dns=private_dns,
             private_dns_name=_private_name(store, where, vpc.record, service.record) if private_dns else "",
             tags=checks.tags(where, tags),
@@ -173,7 +173,7 @@ def _check_room(store: Store, where: str, vpc: Vpc, name: str) -> None:
     check_limit(quotas_of(store, vpc.owner), limit, "VpcEndpointLimitExceeded", f"VPC {vpc.id}", count, noun)
 
 
-def _interfaces(
+def interface_writes(
     writes: Writes,
     store: Store,
     caller: Caller,

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from netorch.control.actions import enis, subnets, vpcs
+from netorch.control.actions import enis, groups, subnets, vpcs
 from netorch.control.actions.endpoints import both, connections, interface, offered
+from netorch.control.actions.endpoints.interface_changes import modify_interface_endpoint
 from netorch.control.actions.services.attributes import modify_vpc
 from netorch.control.actions.services.zones import create_zone, delete_zone
 from netorch.control.apply.cloud import apply_cloud, plan_destruction
@@ -224,3 +225,65 @@ def test_a_service_without_a_private_name_and_one_within_netorchs_domains_give_n
         store.txn([], [Put(keys.resource(changed.id), encode(changed))])
         with pytest.raises(ApiError, match=said):
             ask_named(store, globex, named, theirs)
+
+
+def test_another_subnet_and_other_groups(
+    store: Store, acme: Caller, globex: Caller, service: EndpointService, theirs: Subnet
+) -> None:
+    offered.modify_endpoint_service(store, acme, service.id, acceptance_required=False)
+    endpoint, vpc_id = ask(store, globex, service, theirs), vpc_of(store, theirs)
+    beside = subnets.create_subnet(store, globex, vpc_id, name="beside", cidr="10.0.1.0/24")
+    group = groups.create_security_group(store, globex, vpc_id, name="clients", description="d")
+
+    def modify(**changes: list[str]) -> list[NetworkInterface]:
+        made = modify_interface_endpoint(store, globex, endpoint.id, **changes)
+        clean(store)
+        found = [get(store, keys.resource(eni_id), NetworkInterface) for eni_id in made.interfaces]
+        return [eni.record for eni in found if eni is not None]
+
+    (before,) = modify(remove_subnets=[])
+    first, second = modify(add_subnets=[beside.id], add_groups=[group.id], remove_groups=list(before.groups))
+    assert (first.address, first.mac, first.groups) == (before.address, before.mac, (group.id,))
+    assert (second.subnet, second.groups, second.gateway) == (beside.id, (group.id,), endpoint.id)
+    assert modify(remove_subnets=[theirs.id]) == [second]
+    subnets.delete_subnet(store, globex, theirs.id)
+    for code, changes in (
+        ("InvalidParameterValue", {"remove_subnets": [beside.id]}),
+        ("InvalidParameterValue", {"add_subnets": [beside.id]}),
+        ("InvalidParameterValue", {"remove_groups": list(before.groups)}),
+        ("InvalidSubnetID.NotFound", {"add_subnets": [service.subnets[0]]}),
+        ("MissingParameter", {"remove_groups": [group.id]}),
+    ):
+        with refused(code):
+            modify(**changes)
+    with refused("InvalidVpcEndpointId.NotFound"):
+        modify_interface_endpoint(store, acme, endpoint.id, add_subnets=[])
+
+
+def test_who_is_no_principal_any_more_keeps_what_it_has(
+    store: Store, acme: Caller, globex: Caller, service: EndpointService, theirs: Subnet
+) -> None:
+    available, pending = ask(store, globex, service, theirs), ask(store, globex, service, theirs)
+    connections.accept_connection(store, acme, connection_of(available.id))
+    offered.modify_endpoint_service(store, acme, service.id, remove_principals=["globex"])
+    assert states(store, available, service) == {EndpointState.AVAILABLE}
+    assert states(store, pending, service) == {EndpointState.PENDING_ACCEPTANCE}
+    refuses("InvalidServiceName", ask, store, globex, service, theirs)
+    connections.accept_connection(store, acme, connection_of(pending.id))
+    assert states(store, pending, service) == {EndpointState.AVAILABLE}
+    clean(store)
+
+
+def test_a_service_goes_when_all_its_connections_were_rejected_and_their_endpoints_stay(
+    store: Store, acme: Caller, globex: Caller, service: EndpointService, theirs: Subnet
+) -> None:
+    endpoint = ask(store, globex, service, theirs)
+    refuses("ExistingVpcEndpointConnections", offered.delete_endpoint_service, store, acme, service.id)
+    connections.reject_connection(store, acme, connection_of(endpoint.id))
+    offered.delete_endpoint_service(store, acme, service.id)
+    own = both.describe_endpoint(store, globex, endpoint.id).endpoint
+    assert own.state is EndpointState.REJECTED
+    assert read_all(store, EndpointConnection, endpoint.vni) == {}
+    refuses("InvalidVpcEndpointId.NotFound", connections.accept_connection, store, acme, connection_of(endpoint.id))
+    both.delete_endpoint(store, globex, endpoint.id)
+    clean(store)
