@@ -15,7 +15,7 @@ from netorch.services import proxy_protocol
 from netorch.services.relay import limits
 from netorch.services.relay.mill import Mill
 from netorch.services.relay.places import Places
-from netorch.services.relay.relayed import Relayed, reset
+from netorch.services.relay.relayed import Relayed, bound_buffers, reset
 from netorch.state.daemons.services.relay import RELAY_ADDRESS, RelayListener, RelayTargets, Target
 
 log = logging.getLogger(__name__)
@@ -84,6 +84,7 @@ class Front:
                     return
                 continue  # it has gone before it was taken
             client.setblocking(False)
+            bound_buffers(client)
             connection = Relayed(self._vni, client, time.monotonic(), self)
             if not self._places.admit(connection, time.monotonic()):
                 connection.cut()
@@ -135,6 +136,7 @@ class Front:
     async def _connected(self, target: Target) -> socket.socket:
         sock = await self._mill.make()
         try:
+            bound_buffers(sock)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, self.targets.ifname.encode())
             sock.setsockopt(socket.IPPROTO_IP, _NO_PORT, 1)
             sock.bind((RELAY_ADDRESS, 0))

@@ -152,3 +152,9 @@ def reset(sock: socket.socket) -> None:
     """Close a socket at once: its other end sees a reset."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     sock.close()
+
+
+def bound_buffers(sock: socket.socket) -> None:
+    """Let the kernel hold no more of a socket's bytes than it may."""
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        sock.setsockopt(socket.SOL_SOCKET, option, limits.BUFFER)
