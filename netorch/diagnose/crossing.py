@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from netorch.diagnose.policy_indexes import is_routed, paths_between, peers_of
+from netorch.diagnose.policy_indexes import is_routed, mapped_peers_of, paths_between, peers_of
 from netorch.errors import NetorchError
 from netorch.model.eni import NetworkInterface
 from netorch.model.routing.mapped import alias_of, behind_alias
@@ -78,9 +78,7 @@ def crossing_to(
 def _crossings(records: VpcRecords, vpcs: Mapping[int, VpcRecords]) -> Iterator[Crossing]:
     """Yield a VPC's active connections to some VPCs, mapped ones last."""
     yield from (Crossing(connection, peer) for connection, peer in peers_of(records, vpcs).items())
-    for half in records.each(PeeringConnection):
-        if half.gateway is not None and half.peer_vni in vpcs:
-            yield Crossing(half.id, vpcs[half.peer_vni], half)
+    yield from (Crossing(half.id, peer, half) for half, peer in mapped_peers_of(records, vpcs))
 
 
 def waiting_between(records: VpcRecords, far: VpcRecords, now: float) -> PeeringConnection | None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import msgspec
+
 from netorch.model.endpoints.endpoint import VpcEndpoint
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.ids import is_id
 from netorch.model.mapping import Reach
 from netorch.model.outside.gateway import NatGateway
 from netorch.model.routing.effective import effective, overrides, ranges_of, ranges_of_subnet
+from netorch.model.routing.mapped import alias_of
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.reach import learned
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
@@ -19,11 +22,15 @@ from netorch.trace.paths import Paths
 from netorch.trace.policy_index import PolicyIndex
 
 
-def policy_index_of(*vpcs: VpcRecords) -> PolicyIndex:
-    """Return the rules of a VPC, or of peers, with the attached interfaces: only these have addresses that are mapped."""
+def policy_index_of(*vpcs: VpcRecords, mapped: PeeringConnection | None = None) -> PolicyIndex:
+    """Return the rules of a VPC, or of peers, with the attached interfaces: only these have addresses that are mapped.
+
+    By a connection that maps addresses each of two VPCs sees the other one's interfaces at their aliases, and only those have
+    any that are inside of the range.
+    """
     return PolicyIndex(
         subnets=[found for records in vpcs for found in records.each(Subnet)],
-        interfaces=[found for records in vpcs for found in _attached(records)],
+        interfaces=[found for records in vpcs for found in _attached(records, mapped)],
         groups=[found for records in vpcs for found in records.each(SecurityGroup)],
         acls=[found for records in vpcs for found in records.each(NetworkAcl)],
         prefix_lists=[found for records in vpcs for found in records.each(PrefixList)],
@@ -54,8 +61,20 @@ def peers_of(records: VpcRecords, vpcs: Mapping[int, VpcRecords]) -> dict[str, V
     return {half.id: vpcs[half.peer_vni] for half in active if half.peer_vni in vpcs}
 
 
-def _attached(records: VpcRecords) -> list[NetworkInterface]:
-    return [eni for eni in records.each(NetworkInterface) if records.mappings_of(eni)]
+def mapped_peers_of(records: VpcRecords, vpcs: Mapping[int, VpcRecords]) -> Iterator[tuple[PeeringConnection, VpcRecords]]:
+    """Yield a VPC's active mapped connections to some VPCs."""
+    for half in records.each(PeeringConnection):
+        if half.gateway is not None and half.peer_vni in vpcs:
+            yield half, vpcs[half.peer_vni]
+
+
+def _attached(records: VpcRecords, mapped: PeeringConnection | None = None) -> list[NetworkInterface]:
+    found = [eni for eni in records.each(NetworkInterface) if records.mappings_of(eni)]
+    if mapped is None:
+        return found
+    end = mapped.own if records.vni == mapped.vni else mapped.peer
+    aliases = [(eni, alias_of(end, eni.address)) for eni in found]
+    return [msgspec.structs.replace(eni, address=alias, ipv6_address="") for eni, alias in aliases if alias]
 
 
 def paths_of(records: VpcRecords) -> Paths:
@@ -74,9 +93,9 @@ def paths_of(records: VpcRecords) -> Paths:
     return Paths(routes, interfaces)
 
 
-def paths_between(connection: str, *vpcs: VpcRecords) -> Paths:
+def paths_between(connection: str, *vpcs: VpcRecords, mapped: PeeringConnection | None = None) -> Paths:
     """Return the paths that packets take by an active connection between two VPCs."""
-    interfaces = [eni for records in vpcs for eni in _attached(records)]
+    interfaces = [eni for records in vpcs for eni in _attached(records, mapped)]
     available = {connection, *(eni.id for eni in interfaces)}
     routes = {}
     for records in vpcs:

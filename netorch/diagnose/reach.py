@@ -8,11 +8,21 @@ from itertools import zip_longest
 import msgspec
 
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
-from netorch.diagnose.policy_indexes import is_routed, names_of, paths_between, paths_of, peers_of, policy_index_of
+from netorch.diagnose.policy_indexes import (
+    is_routed,
+    mapped_peers_of,
+    names_of,
+    paths_between,
+    paths_of,
+    peers_of,
+    policy_index_of,
+)
 from netorch.diagnose.reach_outside import Beyond, Outside, joint
+from netorch.diagnose.services.reach import Endpoints
 from netorch.diagnose.vpn.reach_sites import Sites
 from netorch.model.addr import Prefix
 from netorch.model.cloud import Cloud
+from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import Direction
 from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory, read_inventory
@@ -52,13 +62,19 @@ Scope = tuple[str, ...]  # the owner/name of a VPC, or of two peers
 class _Flows:
     """The flows within a VPC, or between two peers, with the names of interfaces; what is not there has none."""
 
-    def __init__(self, vpcs: Sequence[VpcRecords], also: Iterable[int] = ()) -> None:
+    def __init__(
+        self, vpcs: Sequence[VpcRecords], also: Iterable[int] = (), around: Mapping[int, VpcRecords] | None = None
+    ) -> None:
+        """Index a VPC, or two peers. `around` are VPCs that may be seen, of which some have services for this one."""
         self.of_peers = len(vpcs) > 1
-        self.reach = Reach(policy_index_of(*vpcs), also, _paths(vpcs))
+        mapped = _mapped(vpcs)
+        self.reach = Reach(policy_index_of(*vpcs, mapped=mapped), also, _paths(vpcs, mapped))
         self.names = {eni_id: name for records in vpcs for eni_id, name in _names(records, self.of_peers).items()}
         self.classes: dict[tuple[str, int], EquivalenceClass] = {}  # by an interface's name and IP version
         outside = Outside(vpcs[0], self.reach) if len(vpcs) == 1 else None
-        self.beyond: tuple[Beyond, ...] = (outside, Sites(vpcs[0], self.reach)) if outside is not None else ()
+        self.beyond: tuple[Beyond, ...] = ()
+        if outside is not None:
+            self.beyond = (outside, Sites(vpcs[0], self.reach), Endpoints(vpcs[0], self.reach, around or {}))
         self.public: set[tuple[str, int]] = set()  # the names of interfaces that the internet may reach, with an IP version
         for found, members in self.reach.members.items():
             for eni in members:
@@ -88,11 +104,20 @@ class _Flows:
         return self.reach.path(source, destination) if source is not None and destination is not None else DIRECT
 
 
-def _paths(vpcs: Sequence[VpcRecords]) -> Paths:
+def _mapped(vpcs: Sequence[VpcRecords]) -> PeeringConnection | None:
+    """Return the connection of two VPCs, as the first one has it, if it maps addresses."""
+    if len(vpcs) < 2 or peers_of(vpcs[0], {vpcs[1].vni: vpcs[1]}):
+        return None
+    return next((half for half, _ in mapped_peers_of(vpcs[0], {vpcs[1].vni: vpcs[1]})), None)
+
+
+def _paths(vpcs: Sequence[VpcRecords], mapped: PeeringConnection | None) -> Paths:
     if not vpcs:
         return ALL_DIRECT
     if len(vpcs) == 1:
         return paths_of(vpcs[0])
+    if mapped is not None:
+        return paths_between(mapped.id, *vpcs, mapped=mapped)
     (connection,) = peers_of(vpcs[0], {vpcs[1].vni: vpcs[1]})
     return paths_between(connection, *vpcs)
 
@@ -115,8 +140,10 @@ def matrix(inventory: Inventory, caller: Caller) -> Iterator[Flows]:
     addresses, in VPCs with a gateway, and of those that a route leads to a NAT gateway. Those with sites are of interfaces that a
     route leads to a virtual private gateway.
     """
-    for scope, vpcs in _visible(inventory, caller).items():
-        found = _Flows(vpcs)
+    visible = _visible(inventory, caller)
+    around = _around(visible)
+    for scope, vpcs in visible.items():
+        found = _Flows(vpcs, around=around)
         reach, names = found.reach, found.names
         for source, destination, permitted in reach.pairs(of_peers=found.of_peers):
             sources, destinations = (tuple(sorted(names[eni.id] for eni in reach.members[end])) for end in (source, destination))
@@ -187,8 +214,8 @@ def differences(old_state: Inventory, new_state: Inventory, caller: Caller) -> l
     changes: list[FlowChange] = []
     for scope in sorted(before.keys() | after.keys()):
         new = _Flows(after.get(scope, ()))
-        old = _Flows(before.get(scope, ()), new.reach.protocols)
-        new = _Flows(after.get(scope, ()), old.reach.protocols)
+        old = _Flows(before.get(scope, ()), new.reach.protocols, _around(before))
+        new = _Flows(after.get(scope, ()), old.reach.protocols, _around(after))
         changes += [*_changes(scope, old, new), *_outside_changes(scope, old, new)]
     return changes
 
@@ -245,6 +272,11 @@ def _beyond_changes(
                     yield FlowChange(opened=opened, flows=flows)
 
 
+def _around(visible: Mapping[Scope, tuple[VpcRecords, ...]]) -> dict[int, VpcRecords]:
+    """Return the VPCs that may be seen."""
+    return {records.vni: records for vpcs in visible.values() for records in vpcs}
+
+
 def _visible(inventory: Inventory, caller: Caller) -> dict[Scope, tuple[VpcRecords, ...]]:
     """Return the VPCs that the caller sees, and the active peers of which the caller sees both."""
     seen = {vni: records for vni, records in sorted(inventory.vpcs.items()) if caller.sees(records.vpc.record.owner)}
@@ -253,4 +285,7 @@ def _visible(inventory: Inventory, caller: Caller) -> dict[Scope, tuple[VpcRecor
         for connection, peer in peers_of(records, seen).items():
             if records.vni < peer.vni and is_routed(connection, records, peer):
                 found[_path(records), _path(peer)] = (records, peer)
+        for half, peer in mapped_peers_of(records, seen):
+            if records.vni < peer.vni and is_routed(half.id, records, peer):
+                found.setdefault((_path(records), _path(peer)), (records, peer))
     return found

@@ -157,6 +157,38 @@ class Reach:
         found = self._combine(there, back, region.version)
         return {protocol: open_part for protocol, open_part in found.items() if protocol in _TRANSLATED}
 
+    def seen_at(self, address: str, groups: tuple[str, ...] = (), subnet: str = "") -> EquivalenceClass:
+        """Return what rules can tell of an address that no interface here has: an endpoint's, or one of its service's."""
+        return EquivalenceClass(4, groups, subnet, self._cidrs_around(address))
+
+    def to_endpoint(self, source: EquivalenceClass, endpoint: EquivalenceClass) -> Flows:
+        """Return what rules permit from members of a class to an interface endpoint, by its own groups and ACL too."""
+        groups = [
+            self._by_groups(source.groups, Direction.EGRESS, endpoint),
+            self._by_groups(endpoint.groups, Direction.INGRESS, source),
+        ]
+        there, back = self._across(source, endpoint)
+        return self._combine([*groups, *there], back, source.version)
+
+    def from_endpoint(self, connection: EquivalenceClass, target: EquivalenceClass) -> Flows:
+        """Return what rules permit from the address of a service's connection, which has no groups, to members of a class."""
+        there, back = self._across(connection, target)
+        return self._combine([self._by_groups(target.groups, Direction.INGRESS, connection), *there], back, target.version)
+
+    def _across(self, source: EquivalenceClass, destination: EquivalenceClass) -> tuple[list[Services], list[Services]]:
+        """Return what the ACLs of two subnets let there and back; all inside of one."""
+        if source.subnet == destination.subnet:
+            return [], []
+        there = [
+            self._by_acl(source.subnet, Direction.EGRESS, destination),
+            self._by_acl(destination.subnet, Direction.INGRESS, source),
+        ]
+        back = [
+            self._by_acl(destination.subnet, Direction.EGRESS, source),
+            self._by_acl(source.subnet, Direction.INGRESS, destination),
+        ]
+        return there, back
+
     def opens(self, source: EquivalenceClass, destination: EquivalenceClass, protocol: int, number: int) -> bool:
         """Return whether one service is open."""
         named = protocol if protocol in self.protocols else ALL_PROTOCOLS

@@ -41,7 +41,8 @@ def command(context: click.Context, session: Session, whole: bool, differs: bool
     In a VPC with an internet gateway, `internet` is an end too, for interfaces with public addresses: the whole of it, or a
     range that rules or routes single out. Flows through NAT and egress-only gateways are outbound only. Networks at
     customers' sites are ends for interfaces whose routes lead to the virtual private gateway: `on-prem 10.44.0.0/16 via
-    vgw-...`.
+    vgw-...`. Endpoints are ends as well: `s3 198.19.0.0/24 via vpce-s3`, `vpce-db 10.0.9.9`; so are, for the provider of a
+    service, its consumers: `acme by db 10.0.8.20`. What policies of endpoints and buckets permit is not asked.
 
     Exit codes of --matrix: 0 complete, 2 something unreadable is left out; of --diff: 0 the file changes no flow, 2 it opens
     or closes one, even if only for some answer ports.
