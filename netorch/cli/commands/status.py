@@ -14,7 +14,7 @@ from netorch.model.drop_reason import SUPPRESSED, text_of
 
 COLUMNS = ("host", "underlay", "agent", "vpcs", "interfaces", "mappings", "objects", "writes", "repaired", "dropped")
 
-PROXY_COLUMNS = ("edge", "endpoints", "connections", "requests", "denied", "malformed", "unavailable", "broken", "reset")
+PROXY_COLUMNS = ("proxy on", "endpoints", "connections", "requests", "denied", "malformed", "unavailable", "broken", "reset")
 EDGE_COLUMNS = ("edge", "pair", "gateways", "NAT connections", "state", "left by", "uplink", "border")
 
 

@@ -46,7 +46,8 @@ def command(
 
     If the packet arrives, its answer is traced back in the same way: from the internet by each edge, from a site by each
     tunnel or VLAN. Reachable means that all of them pass. A NAT or egress-only gateway is one hop; behind a NAT gateway the
-    packet has another source.
+    packet has another source. An interface endpoint is one hop, too; behind it the packet is in the provider's VPC, whose
+    insides only who may see them is shown. Names, metadata and gateway endpoints are answered by a host itself.
 
     \b
     netorch trace shop/web-1 internet tcp/443
