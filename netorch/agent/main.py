@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from netorch.agent.flowlog.files import LogFiles
 from netorch.agent.flowlog.logger import FlowLogger
 from netorch.agent.loop import STORE_PATIENCE_S, Agent
+from netorch.agent.service.exporter import OFF, Exporter, exposition
+from netorch.agent.service.metrics import Seen, metrics_of
 from netorch.agent.service.notify import ServiceManager
 from netorch.agent.service.restore import restore
 from netorch.agent.snapshot import SnapshotFile
@@ -22,6 +24,7 @@ from netorch.compiler.base import Compiler
 from netorch.compiler.registry import check_coverage, load_compilers
 from netorch.errors import NetorchError
 from netorch.records.kinds import compiled
+from netorch.state.base import HOST_SLICE
 from netorch.state.owner import overlay_netns
 from netorch.store import open_store
 from netorch.store.modes import make_directory, tighten
@@ -32,8 +35,8 @@ if TYPE_CHECKING:
 TURN_S = 30.0
 
 
-def run_agent(host_name: str, store_url: str, state_dir: Path, flow_log_dir: Path) -> None:
-    """Run the agent of `host_name` until a signal ends it.
+def run_agent(host_name: str, store_url: str, state_dir: Path, flow_log_dir: Path, metrics: str = OFF) -> None:
+    """Run the agent of `host_name` until a signal ends it; `metrics` is the address that serves them.
 
     Raises:
       NetorchError: no compiler reads a kind of resource, another agent of this host runs, or the state directory cannot be used.
@@ -53,6 +56,8 @@ def run_agent(host_name: str, store_url: str, state_dir: Path, flow_log_dir: Pat
             compilers,
             flow_logger=FlowLogger(KernelFlows(host_name), LogFiles(flow_log_dir, host_name)),
         )
+        if metrics != OFF:
+            agent.tasks.append(Exporter(metrics, lambda: exposition(metrics_of(_seen(agent)))))
         agent.start()
         manager.ready()
         while not _readable(stop_fd):
@@ -60,6 +65,18 @@ def run_agent(host_name: str, store_url: str, state_dir: Path, flow_log_dir: Pat
             agent.step(min(TURN_S, manager.every_s), stop_fd)
         manager.stopping()
         agent.close()
+
+
+def _seen(agent: Agent) -> Seen:
+    return Seen(
+        host=agent.host_name,
+        status=agent.status.of_agent(),
+        in_sync=agent.follower.in_sync,
+        revision=agent.follower.history.revision,
+        degraded=sum(slice_id > HOST_SLICE for slice_id in agent.reconciler.problems),
+        mappings={vni: len(records.mappings) for vni, records in agent.records.vpcs.items()},
+        published=agent.publisher.records(),
+    )
 
 
 def restore_host(host_name: str, state_dir: Path) -> dict[int, str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -59,6 +59,10 @@ class StatusPublisher:
     def published(self) -> set[str]:
         """Return the keys that have, or wait for, a record."""
         return set(self._wanted)
+
+    def records(self) -> Mapping[str, bytes]:
+        """Return the records that are there or wait, by key."""
+        return self._wanted
 
     def flush(self, store: Store) -> None:
         """Write what is different. Raises StoreError; what was not written stays to be written."""

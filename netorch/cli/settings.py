@@ -54,6 +54,7 @@ SETTINGS: Final[dict[str, Setting]] = {
         Setting("state_dir", _text("/var/lib/netorch"), "Directory of the agent's lock, snapshot and key."),
         Setting("flow_log_dir", _text("/var/log/netorch/flow-logs"), "Directory of flow logs, one subdirectory per owner."),
         Setting("log_format", _text("text"), "How the agent logs: lines for people, or JSON.", ("text", "json")),
+        Setting("metrics", _text("127.0.0.1:9469"), "Where the agent serves Prometheus metrics: HOST:PORT, unix:PATH, or off."),
     )
 }
 

@@ -47,6 +47,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "reach": ("reach", "Show who reaches whom, and what a file would open or close."),
     "check": ("check", "Compare who reaches whom with a file of expectations."),
     "doctor": ("doctor", "Show what this machine lacks, and how to fix it."),
+    "bugreport": ("bugreport", "Write a file for who looks for a fault, without secrets."),
     "store": ("store", "Find records that cannot be read and repair them; copy the store."),
     "agent": ("agent", "Run this host's agent."),
     "config": ("config", "Show the settings of this machine, and where each comes from."),

@@ -39,9 +39,17 @@ def command() -> None:
 @state_option
 @flow_log_option
 @log_option
+@click.option(
+    "--metrics",
+    envvar="NETORCH_METRICS",
+    show_envvar=True,
+    default=default_of("metrics"),
+    show_default="127.0.0.1:9469",
+    help="Serve Prometheus metrics at this HOST:PORT or unix:PATH; off: do not.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Log each operation.")
 @pass_session
-def run(session: Session, host: str, state_dir: Path, flow_log_dir: Path, log_format: str, verbose: bool) -> None:
+def run(session: Session, host: str, state_dir: Path, flow_log_dir: Path, log_format: str, metrics: str, verbose: bool) -> None:
     """Keep this host's kernel in the state that the store declares, until SIGTERM.
 
     Runs in the network namespace of the underlay address. When the agent ends, the kernel keeps everything. It tells systemd when
@@ -51,7 +59,7 @@ def run(session: Session, host: str, state_dir: Path, flow_log_dir: Path, log_fo
     from netorch.agent.service.logs import log_as
 
     log_as(log_format, verbose=verbose)
-    run_agent(host, session.store_url, state_dir, flow_log_dir)
+    run_agent(host, session.store_url, state_dir, flow_log_dir, metrics)
 
 
 @command.command()

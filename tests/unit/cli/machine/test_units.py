@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from netorch.cli.main import cli
+from netorch.drivers.charon.settings import settings
+from tests.rig.agents import restricted
 
 UNITS = sorted((Path(__file__).parents[4] / "systemd").glob("*.service"))
 # What makes systemd give a service a mount namespace: systemd.exec(5), and exec_needs_mount_namespace() of its source.
@@ -64,3 +67,33 @@ def test_systemd_understands_the_units(tmp_path: Path) -> None:
     command = ["systemd-analyze", "verify", "--man=no", *(str(tmp_path / unit.name) for unit in UNITS)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+DAEMONS = """
+ip link set lo up
+cd {directory}
+{rights} bird -f -u bird -g bird -c bird.conf -s bird.ctl & bird=$!
+STRONGSWAN_CONF=charon.conf {rights} /usr/sbin/charon-systemd & charon=$!
+for _ in $(seq 600); do [ -S bird.ctl ] && [ -S charon.vici ] && break; sleep 0.1; done
+birdc -s bird.ctl show status | tail -1
+ip route show proto bird
+swanctl --stats --uri unix://{directory}/charon.vici | grep -c 'loaded plugins'
+kill $bird $charon
+wait
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("birdc") is None, reason="needs root, and bird")
+@pytest.mark.skipif(not Path("/usr/sbin/charon-systemd").exists(), reason="charon-systemd is not installed here")
+def test_bird_and_charon_work_with_the_capabilities_that_the_agent_may_give_them(tmp_path: Path) -> None:
+    (tmp_path / "bird.conf").write_text(
+        "router id 192.0.2.1; protocol device {} protocol kernel { ipv4 { export all; }; }"
+        "protocol static { ipv4; route 203.0.113.0/24 blackhole; }"
+    )
+    (tmp_path / "charon.conf").write_text(settings(tmp_path, 1))
+    for directory in (tmp_path, *tmp_path.parents[:2]):
+        directory.chmod(0o755)
+    shutil.chown(tmp_path, "bird", "bird")
+    script = DAEMONS.format(directory=tmp_path, rights=" ".join(restricted()))
+    done = subprocess.run(["unshare", "--net", "sh", "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.splitlines() == ["Daemon is up and running", "blackhole 203.0.113.0/24 metric 32 ", "1"], done.stderr

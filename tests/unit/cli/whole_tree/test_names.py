@@ -54,7 +54,7 @@ NAMING = {
 }
 CODES = {"ping": 2, "flows": 1, "instance exec": 1, "vpn status": 2, "vpn doctor": 2}  # nothing of it is on this machine
 # The first finds its VPC as all do and waits, the second as `vpn create` does and reads a file; the others take a host only.
-UNMEASURED = {"map watch", "vpn import", "drift", "agent run", "agent restore"}
+UNMEASURED = {"map watch", "vpn import", "drift", "agent run", "agent restore", "bugreport"}
 BARE = {
     "vpc show": "acme",
     "subnet show": "empty",

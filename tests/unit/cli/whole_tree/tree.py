@@ -272,12 +272,9 @@ OTHERS = {
         "doctor",
         "schema",
         "completion",
-        "agent run",
-        "agent restore",
-        "config show",
-        "history",
         "store copy",
     ),
+    *("agent run", "agent restore", "config show", "history", "bugreport"),
     *(f"lab {verb}" for verb in ("up", "deploy", "down", "destroy", "list", "inspect", "exec", "shell", "restart-agent")),
 }
 

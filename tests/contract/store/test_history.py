@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import cast
@@ -24,12 +23,6 @@ OPERATOR = Caller(operator=True)
 
 def signed(store: Store, command: str, by: str = "ann@desk") -> Store:
     return cast(Store, SignedStore(store, Signature(by=by, command=command, at=1.0)))
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    with closing(open_store("memory:" if request.param == "memory" else str(tmp_path / "db"), create=True)) as made:
-        yield made
 
 
 def test_each_change_says_who_made_it_by_which_command_and_of_what(store: Store) -> None:

@@ -1,0 +1,152 @@
+"""Serves an agent's metrics to Prometheus: text exposition format 0.0.4 by HTTP, on a TCP address or a Unix socket.
+
+A thread speaks HTTP, one client at a time, so a client that is slow or says nothing holds up nobody but the next client. It asks
+the agent's own thread for the text, at most once a second, and the agent answers in its next turn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Callable, Sequence
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Final
+
+from netorch.agent.service.metrics import Metric
+from netorch.agent.tasks.base import Task, Turn
+
+log = logging.getLogger(__name__)
+
+UNIX: Final = "unix:"
+OFF: Final = "off"
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+ANSWER_S: Final = 10.0  # a turn may take seconds; Prometheus gives up after ten
+CLIENT_S: Final = 5.0  # for a client to send its request and take the answer
+FRESH_S: Final = 1.0
+
+
+def exposition(metrics: Sequence[Metric]) -> str:
+    """Return metrics as text. Source: prometheus.io/docs/instrumenting/exposition_formats."""
+    lines = []
+    for metric in metrics:
+        lines += [f"# HELP {metric.name} {_escaped(metric.help, quotes=False)}", f"# TYPE {metric.name} {metric.type}"]
+        for labels, value in metric.values:
+            pairs = ",".join(f'{name}="{_escaped(text, quotes=True)}"' for name, text in labels.items())
+            lines.append(f"{metric.name}{f'{{{pairs}}}' if pairs else ''} {value:.17g}")
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str, *, quotes: bool) -> str:
+    text = text.replace("\\", "\\\\").replace("\n", "\\n")
+    return text.replace('"', '\\"') if quotes else text
+
+
+class Exporter(Task):
+    """The task that serves; `describe` is called by the agent's thread."""
+
+    def __init__(self, address: str, describe: Callable[[], str]) -> None:
+        """Serve at HOST:PORT or unix:PATH; where that cannot be done the agent goes on without."""
+        self._describe = describe
+        self._questions: queue.SimpleQueue[queue.SimpleQueue[str]] = queue.SimpleQueue()
+        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._text, self._text_at = "", float("-inf")
+        self._server: socketserver.BaseServer | None = None
+        try:
+            self._server = _server(address, self._ask)
+        except (OSError, ValueError) as error:
+            log.warning("no metrics are served address=%s reason=%r", address, str(error))
+        else:
+            threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
+
+    def fileno(self) -> int | None:
+        """Return a descriptor that is readable when somebody asks."""
+        return self._reader
+
+    def turn(self, turn: Turn) -> None:
+        """Answer who has asked."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._reader, 4096)
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._questions.get_nowait().put(self._describe())
+
+    def close(self) -> None:
+        """End the thread."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+        os.close(self._reader)
+        os.close(self._writer)
+
+    def _ask(self) -> str:
+        """Return the text, by the agent's thread. Raises queue.Empty: it is busy."""
+        if time.monotonic() - self._text_at > FRESH_S:
+            answer: queue.SimpleQueue[str] = queue.SimpleQueue()
+            self._questions.put(answer)
+            os.write(self._writer, b"?")
+            self._text, self._text_at = answer.get(timeout=ANSWER_S), time.monotonic()
+        return self._text
+
+
+class _UnixServer(socketserver.UnixStreamServer):
+    request_queue_size = 16
+
+    def server_bind(self) -> None:
+        path = Path(str(self.server_address))
+        path.unlink(missing_ok=True)  # of an agent that was killed
+        super().server_bind()
+        path.chmod(0o660)
+
+
+class _TcpServer(socketserver.TCPServer):
+    allow_reuse_address = True
+    request_queue_size = 16
+
+
+class _TcpServer6(_TcpServer):
+    address_family = socket.AF_INET6
+
+
+def _server(address: str, ask: Callable[[], str]) -> socketserver.BaseServer:
+    """Return a server that listens. Raises OSError, and ValueError for what is no address."""
+    handler = type("Handler", (_Handler,), {"ask": staticmethod(ask)})
+    if address.startswith(UNIX):
+        return _UnixServer(address.removeprefix(UNIX), handler)
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise ValueError(f"{address!r} is neither HOST:PORT nor unix:PATH")
+    of = _TcpServer6 if ":" in host else _TcpServer
+    return of((host.strip("[]"), int(port)), handler)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers GET /metrics."""
+
+    timeout = CLIENT_S
+    ask: Callable[[], str]
+
+    def do_GET(self) -> None:
+        """Send the metrics."""
+        if self.path.partition("?")[0] != "/metrics":
+            self.send_error(404, "only /metrics is here")
+            return
+        try:
+            body = self.ask().encode()
+        except queue.Empty:
+            self.send_error(503, "the agent is busy; try again")
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", CONTENT_TYPE)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Log nothing: a scrape is no change of state."""

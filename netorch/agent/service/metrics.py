@@ -1,0 +1,114 @@
+"""What an agent measures, in Prometheus's terms: each metric with its name, what it is, and its values now. Pure.
+
+docs/design/metrics.md lists them. A metric keeps its name and meaning: dashboards and alerts of others depend on it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+
+import msgspec
+
+from netorch.model.drop_reason import VIOLATIONS
+from netorch.model.outside.nat_metrics import ACTIVE, METRICS
+from netorch.model.status import ESTABLISHED, AgentStatus, NatUse, TunnelStatus, VpnStatus
+from netorch.records import keys
+from netorch.records.codec import decode_value
+
+Labels = Mapping[str, str]
+_WORD = re.compile(r"(?<!^)(?=[A-Z])")
+
+
+class Metric(msgspec.Struct, frozen=True):
+    """A metric, and its value for each set of labels; one whose name ends in _total only grows."""
+
+    name: str
+    help: str
+    values: tuple[tuple[Labels, float], ...]
+
+    @property
+    def type(self) -> str:
+        """Return its type, as Prometheus calls it."""
+        return "counter" if self.name.endswith("_total") else "gauge"
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """What an agent knows at one moment."""
+
+    host: str
+    status: AgentStatus
+    in_sync: bool  # whether it follows the store
+    revision: int  # of the store, up to which it has followed
+    degraded: int  # VPCs that are not as they should be here
+    mappings: Mapping[int, int]  # by VNI, how many it holds
+    published: Mapping[str, bytes]  # the records that it has, or wants to have, in the store
+
+
+def metrics_of(seen: Seen) -> list[Metric]:
+    """Return all metrics of a host."""
+    status = seen.status
+    dropped = tuple(({"reason": reason}, float(count)) for reason, count in sorted(status.counters.items()))
+    violations = sum(status.counters.get(name, 0) for name in VIOLATIONS)
+    return [
+        _one("netorch_agent_info", "The agent's version.", 1, {"host": seen.host, "version": status.version}),
+        _one("netorch_agent_start_time_seconds", "When the agent started, seconds since 1970.", status.started_at),
+        _one("netorch_store_in_sync", "1: the agent follows the store, 0: the store is away.", seen.in_sync),
+        _one("netorch_store_revision", "The revision of the store that the agent has followed.", seen.revision),
+        _one("netorch_kernel_objects", "Kernel objects that are netorch's.", status.objects),
+        _one("netorch_kernel_writes_total", "Operations on the kernel since the agent started.", status.writes),
+        _one("netorch_drift_repaired_total", "Objects that somebody else had changed, repaired since.", status.repaired),
+        _one("netorch_drift_foreign_objects", "Things in netorch's own namespace that are not netorch's.", len(status.foreign)),
+        _one("netorch_vpcs", "VPCs that the host carries.", len(seen.mappings)),
+        _one("netorch_vpcs_degraded", "VPCs that are not as they should be on the host.", seen.degraded),
+        _one("netorch_host_trouble", "1: something is wrong with the whole host: netorch status.", bool(status.trouble)),
+        Metric(
+            "netorch_map_cache_entries",
+            "Mappings of a VPC that the host holds.",
+            tuple(({"vni": str(vni)}, float(count)) for vni, count in sorted(seen.mappings.items())),
+        ),
+        _one("netorch_map_violations_total", "VXLAN packets that their sender may not have sent.", violations),
+        Metric("netorch_dropped_packets_total", "Packets that were dropped, by reason.", dropped),
+        _one("netorch_connection_table_percent", "How full the connection table is, from half on.", status.table_percent),
+        _one("netorch_vpcs_refused", "VPCs that hold too many connections to open new ones.", len(status.refused)),
+        *_of_edge(status),
+        *_of_nat_gateways(seen),
+        *_of_tunnels(seen),
+    ]
+
+
+def _one(name: str, text: str, value: float, labels: Labels | None = None) -> Metric:
+    return Metric(name, text, ((labels or {}, float(value)),))
+
+
+def _of_edge(status: AgentStatus) -> Iterator[Metric]:
+    yield _one("netorch_edge_ready", "1: the host, if it is an edge, is fit to carry packets.", not status.not_ready)
+    sessions = tuple(({"router": each.router}, float(each.state == ESTABLISHED)) for each in status.border)
+    yield Metric("netorch_bgp_session_up", "1: the session with the border router is established.", sessions)
+    yield _one("netorch_edges_silent", "Edges of the host's VPCs that do not say that they are ready.", len(status.silent))
+
+
+def _of_nat_gateways(seen: Seen) -> Iterator[Metric]:
+    """Yield EC2's metrics of NAT gateways; one that EC2 calls PacketsDropCount is netorch_nat_packets_drop_count_total."""
+    uses = {key.rpartition("/")[2]: decode_value(key, value, NatUse) for key, value in seen.published.items() if "/nat-" in key}
+    for metric in METRICS:
+        name = f"netorch_nat_{_WORD.sub('_', metric).lower()}{'' if metric == ACTIVE else '_total'}"
+        values = tuple(({"gateway": gateway}, float(use.metrics.get(metric, 0))) for gateway, use in sorted(uses.items()))
+        yield Metric(name, f"{metric} of a NAT gateway on this edge, as EC2 defines it.", values)
+
+
+def _of_tunnels(seen: Seen) -> Iterator[Metric]:
+    prefix = keys.tunnel_status(seen.host, "vpn-")
+    found = sorted((key, decode_value(key, value, VpnStatus)) for key, value in seen.published.items() if key.startswith(prefix))
+    tunnels = [
+        ({"vpn": key.rpartition("/")[2], "tunnel": str(number)}, tunnel)
+        for key, status in found
+        for number, tunnel in sorted(status.tunnels.items())
+    ]
+
+    def of_each(value: Callable[[TunnelStatus], float]) -> tuple[tuple[Labels, float], ...]:
+        return tuple((labels, float(value(tunnel))) for labels, tunnel in tunnels)
+
+    yield Metric("netorch_vpn_tunnel_up", "1: the tunnel carries packets.", of_each(lambda tunnel: tunnel.is_up))
+    yield Metric("netorch_vpn_tunnel_in_bytes_total", "Bytes that came by the SA.", of_each(lambda tunnel: tunnel.bytes_in))
+    yield Metric("netorch_vpn_tunnel_out_bytes_total", "Bytes that left by the SA.", of_each(lambda tunnel: tunnel.bytes_out))

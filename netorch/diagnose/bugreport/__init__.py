@@ -1,0 +1,1 @@
+"""What somebody needs who looks for a fault from afar: one file, without secrets."""

@@ -1,0 +1,133 @@
+"""Collects a report: this machine, its kernel and its agent, and what the store says of the host and the VPCs that it carries.
+
+A piece that cannot be had is a line in `missing.txt`, not the end of the report: reports are made where something is broken.
+Nothing here can hold a key in the clear: keys of tunnels are sealed, and neither they, nor configurations of bird and charon, nor
+SAs are collected. What else looks like a secret is hidden all the same (`redact.py`).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import tarfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from netorch import __version__
+from netorch.control.actions.repair import damaged
+from netorch.control.history.read import read_history
+from netorch.control.views.health import read_health
+from netorch.diagnose.bugreport.redact import redacted
+from netorch.errors import NetorchError
+from netorch.model.ids import vni_of
+from netorch.records import keys
+from netorch.state.owner import overlay_netns
+from netorch.store.base import Store
+
+MOST_BYTES: Final = 16 << 20  # of one piece
+MOST_VPCS: Final = 100  # whose records are collected
+COMMAND_S: Final = 30.0
+CHANGES: Final = 200
+_FILES: Final = ("/etc/os-release", "/proc/cmdline", "/proc/sys/kernel/tainted", "/proc/loadavg", "/proc/meminfo")
+
+Piece = tuple[str, Callable[[], str]]
+
+
+def pieces(host: str, settings: Mapping[str, str], open_store: Callable[[], Store]) -> Iterator[Piece]:
+    """Yield the pieces of a report by name, each with what makes it."""
+    yield "netorch.txt", lambda: f"netorch {__version__}\n" + "".join(f"{name} = {value}\n" for name, value in settings.items())
+    for path in _FILES:
+        yield f"machine{path}", Path(path).read_text
+    for name, command in _commands(overlay_netns(host)).items():
+        yield name, lambda command=command: _output(command)  # type: ignore[misc]
+    yield "store/status.json", lambda: _json(read_health(open_store(), time.time()))
+    yield "store/history.json", lambda: _json(read_history(open_store(), None, CHANGES))
+    yield "store/damaged.json", lambda: _json({key: (at, error.what) for key, (at, error) in damaged(open_store()).items()})
+    yield "store/records.txt", lambda: _records(open_store(), host)
+
+
+def write(target: Path, folder: str, found: Iterator[Piece]) -> list[str]:
+    """Write a report, which only its owner may read; return what is missing in it. Raises OSError."""
+    missing: list[str] = []
+    with open(target, "xb", opener=_private) as file, tarfile.open(fileobj=file, mode="w:gz") as archive:
+        for name, make in found:
+            try:
+                text = make()
+            except (NetorchError, OSError, ValueError, subprocess.SubprocessError) as error:
+                missing.append(f"{name}: {error}")
+                continue
+            _add(archive, f"{folder}/{name}", text)
+        _add(archive, f"{folder}/missing.txt", "".join(f"{line}\n" for line in missing))
+    return missing
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
+def _add(archive: tarfile.TarFile, name: str, text: str) -> None:
+    body = redacted(text[-MOST_BYTES:]).encode(errors="backslashreplace")  # the end of a log is what counts
+    member = tarfile.TarInfo(name)
+    member.size, member.mode, member.mtime = len(body), 0o600, int(time.time())
+    archive.addfile(member, io.BytesIO(body))
+
+
+def _commands(overlay: str) -> dict[str, list[str]]:
+    """Return what the kernel and the logs are asked, by the name of the piece. `ip xfrm state` would show keys."""
+    found = {
+        "machine/uname": ["uname", "-a"],
+        "machine/modules": ["lsmod"],
+        "machine/processes": ["ps", "-eo", "pid,ppid,user,etime,rss,stat,comm"],
+        "underlay/nft": ["nft", "list", "table", "ip", "netorch"],
+        "overlay/nft": ["ip", "netns", "exec", overlay, "nft", "list", "ruleset"],
+        "overlay/fdb": ["bridge", "-n", overlay, "fdb"],
+        "overlay/rules": ["ip", "-n", overlay, "rule"],
+        "namespaces": ["ip", "netns"],
+        "agent.log": [
+            "journalctl",
+            "--no-pager",
+            "--lines",
+            "5000",
+            "-o",
+            "short-iso",
+            "-u",
+            "netorch-agent",
+            "-u",
+            "netorch-restore",
+        ],
+    }
+    for name, options in {"underlay": [], "overlay": ["-n", overlay]}.items():
+        found[f"{name}/links"] = ["ip", *options, "-d", "-s", "link"]
+        found[f"{name}/addresses"] = ["ip", *options, "address"]
+        found[f"{name}/routes"] = ["ip", *options, "route", "show", "table", "all"]
+        found[f"{name}/routes6"] = ["ip", *options, "-6", "route", "show", "table", "all"]
+        found[f"{name}/neighbours"] = ["ip", *options, "neighbour"]
+    return found
+
+
+def _output(command: list[str]) -> str:
+    done = subprocess.run(
+        command, capture_output=True, text=True, errors="replace", timeout=COMMAND_S, stdin=subprocess.DEVNULL, check=False
+    )
+    if done.returncode:
+        raise ValueError(f"{' '.join(command)}: {done.stderr.strip() or f'exit status {done.returncode}'}")
+    return done.stdout
+
+
+def _json(value: object) -> str:
+    return msgspec.json.format(msgspec.json.encode(value)).decode()
+
+
+def _records(store: Store, host: str) -> str:
+    """Return the records of a host and of the VPCs that it carries, one a line: revision, key, value."""
+    own = [kv.key.rpartition("/")[2] for kv in store.list(keys.placement(host, "")).kvs]
+    vnis = sorted({vni_of(resource_id) for resource_id in own if resource_id.count("-") > 0})[:MOST_VPCS]
+    prefixes = ["host/", f"hoststat/{host}/", keys.mtu_prefix(), keys.pool_prefix()]
+    prefixes += [prefix for vni in vnis for prefix in (keys.vpc_prefix(vni), keys.map_prefix(vni))]
+    found = (kv for prefix in prefixes for kv in store.list(prefix).kvs)
+    return "".join(f"{kv.mod_revision} {kv.key} {kv.value.decode(errors='backslashreplace')}\n" for kv in found)

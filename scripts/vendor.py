@@ -1,0 +1,46 @@
+"""Copy what netorch needs of Python into a directory: `python scripts/vendor.py SITE_PACKAGES`.
+
+It takes the packages as they are installed here from requirements.lock, whose hashes pip has checked: netorch's dependencies and
+theirs, and nothing of what only tests use.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from importlib.metadata import Distribution, distribution
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+
+def needed(name: str) -> dict[str, Distribution]:
+    """Return the distributions that one needs, itself included, by name."""
+    found: dict[str, Distribution] = {}
+    waiting = [Requirement(name)]
+    while waiting:
+        wanted = waiting.pop()
+        of_extras = [{"extra": extra} for extra in ("", *wanted.extras)]
+        known = found.setdefault(wanted.name.lower(), distribution(wanted.name))
+        for text in known.requires or ():
+            requirement = Requirement(text)
+            applies = requirement.marker is None or any(requirement.marker.evaluate(extra) for extra in of_extras)
+            if applies and requirement.name.lower() not in found:
+                waiting.append(requirement)
+    return found
+
+
+def copy(found: Distribution, target: Path) -> None:
+    """Copy the files of a distribution, without programs and bytecode."""
+    for file in found.files or ():
+        if ".." in file.parts or "__pycache__" in file.parts:
+            continue
+        destination = target / file
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file.locate(), destination)
+
+
+if __name__ == "__main__":
+    for name, found in sorted(needed("netorch").items()):
+        if name != "netorch":  # installed from its source
+            copy(found, Path(sys.argv[1]))
