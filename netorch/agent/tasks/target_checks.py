@@ -18,6 +18,7 @@ from netorch.agent.reconcile import Reconciler
 from netorch.agent.records import Records
 from netorch.agent.report import StatusPublisher
 from netorch.agent.tasks.base import Task, Turn
+from netorch.agent.tasks.rounds import Rounds
 from netorch.compiler.interface_endpoint import AILING, BACK, FRONT, Backend, EndpointEnd
 from netorch.drivers.base import Kernel, KernelEvent, Knock
 from netorch.errors import KernelError
@@ -77,6 +78,7 @@ class TargetChecks(Task):
         self._asked: set[Knock] = set()
         self._waiting: list[Knock] = []  # what this round has not asked yet
         self._turn_at = self._round_at = 0.0
+        self._rounds = Rounds[str]()
         self._published: set[str] = set()
         self._has_begun = False
 
@@ -111,8 +113,8 @@ class TargetChecks(Task):
             self._round_at = turn.now + EVERY_S
             self._waiting = sorted(self._all())
             self._health.keep(set(self._waiting))
-            self._publish()
         self._tell()
+        self._publish(turn.now)
         count = min(MOST, -(-len(self._waiting) // max(1, round((self._round_at - turn.now) / TURN_S))))
         asked, self._waiting = self._waiting[:count], self._waiting[count:]
         self._asked, self._answered = set(asked), set()
@@ -153,18 +155,22 @@ class TargetChecks(Task):
             self._records.dirty.mark(vni_of_netns(connection), Backend)
         self._records.ailing = {connection: frozenset(targets) for connection, targets in found.items()}
 
-    def _publish(self) -> None:
+    def _publish(self, now: float) -> None:
+        """Say how a few connections are used, and nothing any more of those that are not in use here."""
+        if not self._rounds.is_due(now):
+            return
         here = sorted({back.connection for back in self._backends()})
         for gone in self._published - set(here):
             self._publisher.publish(keys.connection_use(self._records.host_name, gone), None)
-        self._published = set(here)
-        for connection in here:
+        self._published &= set(here)
+        for connection in self._rounds.few(here):
             try:
                 use = self._use_of(connection)
-            except (KeyError, KernelError) as error:  # it may have gone meanwhile
+            except (KeyError, KernelError) as error:  # it may have gone since the round began
                 log.warning("use not read connection=%s reason=%r", connection, str(error))
                 continue
             self._publisher.publish(keys.connection_use(self._records.host_name, connection), use)
+            self._published.add(connection)
 
     def _use_of(self, connection: str) -> ConnectionUse:
         counts = self._kernel.gateway_counters(connection)

@@ -16,7 +16,7 @@ from netorch.state.nft import NftTable
 from tests.unit.edges.pair import EDGES, Pair
 
 PORTS = (ServicePort(protocol=TCP, port=443, target_port=8443), ServicePort(protocol=UDP, port=53, target_port=53))
-LONG_S = 20.0  # after which a target that does not answer has been asked twice at least
+LONG_S = 30.0  # after which a target that does not answer has been asked twice, and the provider told
 
 
 class Shop:
