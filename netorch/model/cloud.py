@@ -12,7 +12,13 @@ from typing import Final
 
 import msgspec
 
-from netorch.model.endpoints.declared import BucketDecl, GatewayEndpointDecl, GatewayServiceDecl
+from netorch.model.endpoints.declared import (
+    BucketDecl,
+    EndpointServiceDecl,
+    GatewayEndpointDecl,
+    GatewayServiceDecl,
+    InterfaceEndpointDecl,
+)
 from netorch.model.eni import Attachment, Role, Uplink
 from netorch.model.flow_log import INTERVAL_LAST_S, Traffic
 from netorch.model.outside.vpn import AMAZON_ASN, ANY_CIDR, CUSTOMER_ASN, TunnelOptions
@@ -352,6 +358,8 @@ class VpcDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     subnets: list[SubnetDecl] = []
     nat_gateways: list[NatGatewayDecl] = []
     gateway_endpoints: list[GatewayEndpointDecl] = []
+    interface_endpoints: list[InterfaceEndpointDecl] = []
+    endpoint_services: list[EndpointServiceDecl] = []
     virtual_interfaces: list[VirtualInterfaceDecl] = []
     instances: list[InstanceDecl] = []
 

@@ -41,9 +41,17 @@ from netorch.model.cloud import (
     VpnConnectionDecl,
     main_name,
 )
-from netorch.model.endpoints.declared import BucketDecl, GatewayEndpointDecl, GatewayServiceDecl
+from netorch.model.endpoints.declared import (
+    BucketDecl,
+    EndpointServiceDecl,
+    GatewayEndpointDecl,
+    GatewayServiceDecl,
+    InterfaceEndpointDecl,
+    service_path,
+)
 from netorch.model.endpoints.endpoint import SERVICE_PREFIX
 from netorch.model.endpoints.endpoint_rules import own_names
+from netorch.model.endpoints.endpoint_service import ServicePort, port_text, read_port
 from netorch.model.outside.vpn import ANY_CIDR
 from netorch.model.routing.target import LOCAL
 from netorch.model.routing.text import RouteWords, destination_order, parse_route
@@ -210,6 +218,28 @@ def normal_endpoints(decls: Iterable[GatewayEndpointDecl]) -> list[GatewayEndpoi
     return sorted(found, key=lambda decl: decl.name)
 
 
+def normal_interface_endpoints(owner: str, decls: Iterable[InterfaceEndpointDecl]) -> list[InterfaceEndpointDecl]:
+    """Return interface endpoints of an owner's VPC in the one way to write them: services by OWNER/VPC/NAME, or by id."""
+    found = []
+    for decl in decls:
+        path = service_path(owner, decl.service)
+        service = decl.service if path is None else "/".join(path)
+        groups = normal_memberships(decl.security_groups)
+        found.append(msgspec.structs.replace(decl, service=service, subnets=sorted(decl.subnets), security_groups=groups))
+    return sorted(found, key=lambda decl: decl.name)
+
+
+def normal_endpoint_services(decls: Iterable[EndpointServiceDecl]) -> list[EndpointServiceDecl]:
+    """Return endpoint services in the one way to write them; the order of subnets and of targets means something."""
+    return sorted(map(_endpoint_service, decls), key=lambda decl: decl.name)
+
+
+def _endpoint_service(decl: EndpointServiceDecl) -> EndpointServiceDecl:
+    ports = [port_text(port) for port in sorted(port for port in map(read_port, decl.ports) if isinstance(port, ServicePort))]
+    accept = decl.accept if isinstance(decl.accept, msgspec.UnsetType) else sorted(decl.accept)
+    return msgspec.structs.replace(decl, ports=ports, principals=sorted(decl.principals), accept=accept)
+
+
 def normal_virtual_interfaces(decls: Iterable[VirtualInterfaceDecl]) -> list[VirtualInterfaceDecl]:
     """Return virtual interfaces in the one way to write them."""
     found = (msgspec.structs.replace(decl, routes=list(map(str, sorted(map(parse_prefix, decl.routes))))) for decl in decls)
@@ -347,6 +377,8 @@ NORMAL: Final[Mapping[str, Callable[[VpcDecl], list[Any]]]] = {
     "subnets": _subnets,
     "vpn_connections": lambda vpc: normal_vpns(vpc.vpn_connections),
     "gateway_endpoints": lambda vpc: normal_endpoints(vpc.gateway_endpoints),
+    "interface_endpoints": lambda vpc: normal_interface_endpoints(vpc.owner, vpc.interface_endpoints),
+    "endpoint_services": lambda vpc: normal_endpoint_services(vpc.endpoint_services),
     "nat_gateways": lambda vpc: normal_nat_gateways(vpc.nat_gateways),
     "virtual_interfaces": lambda vpc: normal_virtual_interfaces(vpc.virtual_interfaces),
     "instances": _instances,

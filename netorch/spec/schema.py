@@ -357,6 +357,8 @@ _FIELDS: Final[dict[type, dict[str, Schema]]] = {
             "description": "Ways to the internet for instances without public addresses. Routes lead there: via nat-NAME."
         },
         "gateway_endpoints": {"description": "Ways to the operator's services, such as S3, without an internet gateway."},
+        "interface_endpoints": {"description": "Ways to services of other VPCs, at addresses in the VPC's own subnets."},
+        "endpoint_services": {"description": "What the VPC offers to interface endpoints of other VPCs."},
         "virtual_interfaces": {"description": "VLANs of connections that lead into the VPC; it needs a virtual private gateway."},
         "instances": {"description": "The instances in the VPC."},
     },

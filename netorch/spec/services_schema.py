@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from netorch.model.endpoints.declared import BucketDecl, GatewayEndpointDecl, GatewayServiceDecl
+from netorch.model.endpoints.declared import (
+    BucketDecl,
+    EndpointServiceDecl,
+    GatewayEndpointDecl,
+    GatewayServiceDecl,
+    InterfaceEndpointDecl,
+)
 from netorch.model.endpoints.endpoint_rules import MAX_PREFIXES, SERVICE_PATTERN
+from netorch.model.endpoints.endpoint_service import MOST_PORTS, MOST_SUBNETS, MOST_TARGETS
 from netorch.model.services.declared import DhcpOptionsDecl, MetadataOptionsDecl
 from netorch.model.services.declared_zones import PrivateZoneDecl, RecordSetDecl
 from netorch.model.services.dhcp_options import MAX_SERVERS, NODE_TYPES, PROVIDED_DNS
 from netorch.model.services.metadata import HOPS_MOST
 from netorch.model.services.zones import MAX_TTL
-from netorch.spec.schema_words import IPV4, NAME, TAGS, Schema
+from netorch.spec.schema_words import IPV4, NAME, PART, TAGS, Schema
 
 UPSTREAM: Final = rf"^http://{IPV4}:[0-9]{{1,5}}$"
 
@@ -88,6 +95,54 @@ SERVICES: Final[dict[type, dict[str, Schema]]] = {
             "items": {"type": "string", **NAME},
         },
         "policy": {"description": "What may be done by it, as an IAM policy in JSON; everything when left out."},
+        "tags": TAGS,
+    },
+    InterfaceEndpointDecl: {
+        "name": {"description": "Its name, unique in the VPC among all endpoints.", **NAME},
+        "service": {
+            "description": "The service: VPC/SERVICE, OWNER/VPC/SERVICE, or its id.",
+            "pattern": rf"{PART}(/{PART[1:]}){{0,2}}$",
+            "examples": ["data/db", "globex/data/db", "vpce-svc-00138800000000001"],
+        },
+        "subnets": {
+            "description": "The names of the subnets in which it has an address.",
+            "items": {"type": "string", **NAME},
+            "minItems": 1,
+            "maxItems": MOST_SUBNETS,
+            "uniqueItems": True,
+        },
+        "security_groups": {
+            "description": "The names of its security groups; the default one when left out.",
+            "items": {"type": "string", **NAME},
+        },
+        "private_dns": {"description": "Whether the service's private name leads to it."},
+        "tags": TAGS,
+    },
+    EndpointServiceDecl: {
+        "name": {"description": "Its name, unique in the VPC.", **NAME},
+        "subnets": {
+            "description": "The names of the subnets in which connections get their addresses.",
+            "items": {"type": "string", **NAME},
+            "minItems": 1,
+            "uniqueItems": True,
+        },
+        "ports": {
+            "description": "Ports that endpoints have, and after a colon those of the targets where they are others.",
+            "items": {"type": "string", "pattern": "^(tcp|udp)/[0-9]{1,5}(:[0-9]{1,5})?$"},
+            "minItems": 1,
+            "maxItems": MOST_PORTS,
+            "examples": [["tcp/443:8443"]],
+        },
+        "targets": {
+            "description": "The names of instances of the VPC, or the ids of interfaces.",
+            "items": {"type": "string", **NAME},
+            "maxItems": MOST_TARGETS,
+        },
+        "acceptance_required": {"description": "Whether somebody accepts each connection."},
+        "principals": {"description": "Owners who may ask for connections beside the VPC's own, or * for everybody."},
+        "accept": {"description": "The connections that are accepted: OWNER/VPC/ENDPOINT, or ids; left out, commands decide."},
+        "private_dns_name": {"description": "A name that consumers may let lead to their endpoints."},
+        "proxy_protocol": {"description": "Whether targets are told whose each TCP connection is: PROXY protocol, version 2."},
         "tags": TAGS,
     },
     DhcpOptionsDecl: _DHCP_OPTIONS,

@@ -28,7 +28,7 @@ from netorch.model.outside.vif_rules import other_end
 
 if TYPE_CHECKING:
     from netorch.model.cloud import Cloud, ElasticIpDecl, InstanceDecl, VirtualInterfaceDecl, VpcDecl, VpnConnectionDecl
-    from netorch.model.endpoints.declared import BucketDecl
+    from netorch.model.endpoints.declared import BucketDecl, EndpointServiceDecl
 
 
 @click.command()
@@ -126,7 +126,15 @@ def _chosen(vpc: VpcDecl, stored: VpcDecl | None) -> VpcDecl:
     vifs = [_drawn(vif, found.get(vif.name)) for vif in vpc.virtual_interfaces]
     told = {vpn.name: vpn for vpn in stored.vpn_connections} if stored is not None else {}
     vpns = [_numbered(vpn, told.get(vpn.name)) for vpn in vpc.vpn_connections]
-    return msgspec.structs.replace(vpc, instances=instances, virtual_interfaces=vifs, vpn_connections=vpns, vni=vni)
+    accepted = {one.name: one.accept for one in stored.endpoint_services} if stored is not None else {}
+    services = [_accepting(one, accepted.get(one.name, msgspec.UNSET)) for one in vpc.endpoint_services]
+    chosen = msgspec.structs.replace(vpc, instances=instances, virtual_interfaces=vifs, vpn_connections=vpns, vni=vni)
+    return msgspec.structs.replace(chosen, endpoint_services=services)
+
+
+def _accepting(decl: EndpointServiceDecl, accepted: list[str] | msgspec.UnsetType) -> EndpointServiceDecl:
+    """Return a declared service with the connections that commands have accepted, if the file leaves that to them."""
+    return msgspec.structs.replace(decl, accept=accepted) if decl.accept is msgspec.UNSET else decl
 
 
 def _numbered(vpn: VpnConnectionDecl, stored: VpnConnectionDecl | None) -> VpnConnectionDecl:

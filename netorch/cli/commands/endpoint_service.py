@@ -11,7 +11,7 @@ from netorch.cli.context import Session, action, complete, tag_option
 from netorch.cli.nouns import Actions, Noun, add_common, add_list, add_show, add_tagging, each_once, resource_argument
 from netorch.cli.output import Columns, output_option
 from netorch.model.endpoints.endpoint import EndpointState
-from netorch.model.endpoints.endpoint_service import PROTOCOLS, ServicePort
+from netorch.model.endpoints.endpoint_service import ServicePort, port_text, read_port
 
 if TYPE_CHECKING:
     from netorch.control.actions.endpoints.connections import ConnectionInfo
@@ -25,18 +25,11 @@ CONNECTION_COLUMNS = Columns(
     ("id", "endpoint", "owner", "service_name", "state", "address"),
     ("vpc", "service", "eni", "active", "dropped", "ailing_targets", "created", "tags"),
 )
-_NAMES = {number: word for word, number in PROTOCOLS.items()}
 
 
 @click.group()
 def command() -> None:
     """Services that a VPC offers to other VPCs, whatever addresses these have: they use it by interface endpoints."""
-
-
-def port_text(port: ServicePort) -> str:
-    """Return a port as people write it: tcp/443, or tcp/443:8443 where targets have another one."""
-    to = f":{port.target_port}" if port.target_port != port.port else ""
-    return f"{_NAMES[port.protocol]}/{port.port}{to}"
 
 
 def parse_port(_context: click.Context, _param: click.Parameter, texts: tuple[str, ...]) -> tuple[ServicePort, ...]:
@@ -45,12 +38,10 @@ def parse_port(_context: click.Context, _param: click.Parameter, texts: tuple[st
 
 
 def _parsed(text: str) -> ServicePort:
-    word, _, numbers = text.partition("/")
-    port, _, target = numbers.partition(":")
-    found = [int(number) if number.isascii() and number.isdigit() else 0 for number in (port, target or port)]
-    if word not in PROTOCOLS or not all(0 < number < 65536 for number in found):
-        raise click.BadParameter(f"{text!r} is not a port; write e.g. tcp/443, or tcp/443:8443 if targets have another one")
-    return ServicePort(protocol=PROTOCOLS[word], port=found[0], target_port=found[1])
+    found = read_port(text)
+    if isinstance(found, ServicePort):
+        return found
+    raise click.BadParameter(f"{found.what}; {found.fix}")
 
 
 def row(info: ServiceInfo) -> dict[str, Any]:

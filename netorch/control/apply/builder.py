@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from typing import Any
 
 import msgspec
 
 from netorch.control.actions.direct_connect.users import vlans_in
 from netorch.control.actions.enis import hosts_of
 from netorch.control.apply.base.key_files import KeyFiles
+from netorch.control.apply.base.subnet_pools import SubnetPools
 from netorch.control.apply.changes import Change, MadeKeys
 from netorch.control.apply.sources import Source
 from netorch.control.base.edge_users import unheard_in
@@ -28,7 +30,7 @@ from netorch.model.flow_log import FlowLog
 from netorch.model.mapping import GatewayMapping, PublicMapping
 from netorch.model.outside.public import ElasticIp
 from netorch.model.routing.peering import PeeringConnection
-from netorch.model.security import PrefixList
+from netorch.model.security import PrefixList, SecurityGroup
 from netorch.model.vpc import DEFAULT_OWNER, Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -39,6 +41,9 @@ from netorch.records.vpc import VpcRecords
 from netorch.store.alloc import FreeVni
 from netorch.store.base import KeyValue
 
+GroupsOf = Callable[
+    [Sequence[str], int], dict[str, Stored[SecurityGroup]]
+]  # the groups of an interface: `PolicyPlanner.groups_of`
 Path = tuple[str, str]  # a VPC's owner and name
 
 
@@ -78,7 +83,13 @@ class PlanBuilder:
         self._elastic = {(found.record.owner, found.record.name): found for found in inventory.elastic_ips.values()}
         self.default_instances: set[str] = set()  # instances of the file's top level, by name
         self.has_default_instances = False  # the default VPC is declared for them only
-        self.planned: dict[Path, VpcRecords] = {}  # as they will be
+        self.vpcs = {vni: records.copied() for vni, records in inventory.vpcs.items()}  # all, by VNI, as they will be
+        self.planned: dict[Path, VpcRecords] = {}  # those of the file, likewise
+        self.subnet_pools: dict[int, SubnetPools] = {}  # by VNI
+        # Interface endpoints that have ended and are to be made again, by VNI and name: their ids, and what people read of them.
+        self.replaced_endpoints: dict[tuple[int, str], tuple[str, dict[str, Any]]] = {}
+        self.groups_of: dict[int, GroupsOf] = {}  # by VNI of planned VPCs
+        self.notes: list[str] = []  # for people
         self.deleted: set[int] = set()  # VNIs of VPCs that end, even if they are to be recreated
         self.replaced: dict[Path, Change] = {}  # VPCs that have ended and are to be recreated
         self.changes: list[Change] = []
@@ -87,12 +98,16 @@ class PlanBuilder:
         self._publics: dict[int, Publics] = {}  # likewise
         self._ephemeral: dict[int, Ephemeral] = {}  # likewise
         self.freed: dict[str, KeyValue] = {}  # the keys of public addresses that the plan gives back, as they will be
-        requests = [decl.address for decl in elastic_ips if decl.address]
-        listed = cache(lambda owner: tuple(listed_for(inventory.raw.values(), owner)))
-        owners = Owners(addresses=listed, quotas=self.quotas_of)
-        unheard = unheard_in(inventory)
-        self.addresses = Addresses(self.pools, self.claim, inventory.raw.values, caller, unheard, owners, requests)
+        self.addresses = self._free_addresses(elastic_ips)
         self.namespaces = NamespacePlan(inventory.raw, _placed(inventory))
+
+    def _free_addresses(self, elastic_ips: Sequence[ElasticIpDecl]) -> Addresses:
+        """Return the public addresses that the plan may give; those that are asked for are given to nobody else."""
+        requests = [decl.address for decl in elastic_ips if decl.address]
+        listed = cache(lambda owner: tuple(listed_for(self.inventory.raw.values(), owner)))
+        owners = Owners(addresses=listed, quotas=self.quotas_of)
+        unheard = unheard_in(self.inventory)
+        return Addresses(self.pools, self.claim, self.inventory.raw.values, self.caller, unheard, owners, requests)
 
     def default_instances_only(self, owner: str, name: str) -> bool:
         """Return whether a VPC is there for instances of the file's top level only: it is everybody's, not this file's."""

@@ -12,7 +12,8 @@ it is, and the rest of the file goes on.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Final
 
 from netorch.control.actions.outside.drains import admit
@@ -25,6 +26,8 @@ from netorch.control.apply.changes import Action, CloudPlan, Difference, Left, S
 from netorch.control.apply.default_vpc import made_here, with_default_instances
 from netorch.control.apply.direct_connect.connections import plan_connections, settle_connections
 from netorch.control.apply.endpoints.buckets import plan_buckets
+from netorch.control.apply.endpoints.interface import add_endpoints, delete_endpoints
+from netorch.control.apply.endpoints.offered import delete_services, plan_accepted
 from netorch.control.apply.endpoints.services import plan_services
 from netorch.control.apply.hosts import plan_hosts
 from netorch.control.apply.outside.addresses import left_elastic_ips, of_vpcs, own_elastic_ips, plan_addresses, together
@@ -99,7 +102,7 @@ def plan_destruction(store: Store, caller: Caller, vpc_ids: Sequence[str]) -> Cl
     for vpc_id in dict.fromkeys(vpc_ids):
         records, _ = resolve(inventory, caller, "vpc", vpc_id)
         builder.changes.append(vpc_deletion(records))
-        delete_vpc(builder, records)
+        delete_vpc(builder, builder.vpcs[records.vni])
     list(builder.namespaces.settle(builder.steps))  # nothing is taken, so nobody is refused
     existing = {"vpc": len(inventory.vpcs)}
     return CloudPlan(revision=inventory.revision, changes=tuple(builder.changes), steps=tuple(builder.steps), existing=existing)
@@ -126,9 +129,7 @@ class _Planner:
     def plan(self, without: Refused) -> Refused:
         """Plan everything but some VPCs; return which others cannot be done, and why."""
         builder = self._builder = self._begin()
-        stored = {
-            (records.vpc.record.owner, records.vpc.record.name): records.copied() for records in self._inventory.vpcs.values()
-        }
+        stored = {(records.vpc.record.owner, records.vpc.record.name): records for records in builder.vpcs.values()}
         plan_hosts(builder, self._cloud.hosts)
         plan_pools(builder, self._cloud.address_pools)
         plan_connections(builder, self._cloud.connections)
@@ -145,22 +146,7 @@ class _Planner:
         freed |= self._plan_replaced(decls, stored)
         new = [decl for decl in decls if (decl.owner, decl.name) not in stored]
         refused |= choose_vnis(builder, self._store, new, freed)
-        rest: dict[Path, Callable[[], None]] = {}
-        for decl in decls:
-            path = (decl.owner, decl.name)
-            if path in refused:
-                continue
-            try:
-                rest[path] = plan_vpc(builder, decl, stored.get(path))
-            except (ApiError, UnreadableRecord) as error:
-                refused[path] = error
-        refused |= plan_peerings(builder, [decl for decl in decls if (decl.owner, decl.name) not in refused])
-        for path, plan_rest in rest.items():
-            try:
-                if path not in refused:
-                    plan_rest()
-            except (ApiError, UnreadableRecord) as error:
-                refused[path] = error
+        self._plan_vpcs({(decl.owner, decl.name): decl for decl in decls}, stored, refused)
         try:
             refused |= plan_addresses(builder, [decl for decl in decls if (decl.owner, decl.name) not in refused])
         except ApiError as error:  # nothing of the file is done: all its mistakes are said
@@ -173,6 +159,23 @@ class _Planner:
             path = next(path for path, records in builder.planned.items() if records.vni == vni)
             refused.setdefault(path, taken)
         return refused
+
+    def _plan_vpcs(self, decls: dict[Path, VpcDecl], stored: dict[Path, VpcRecords], refused: Refused) -> None:
+        """Add what makes VPCs as declared, and what leads from one to another; note which cannot be made so, and why."""
+        builder = self._builder
+        for delete in (delete_endpoints, delete_services):
+            known = (path for path in decls if path in stored)
+            _each(((path, partial(delete, builder, decls[path], stored[path])) for path in known), refused)
+        rest: dict[Path, Callable[[], None]] = {}
+
+        def plan(path: Path) -> None:
+            rest[path] = plan_vpc(builder, decls[path], stored.get(path))
+
+        _each(((path, partial(plan, path)) for path in decls), refused)
+        refused |= plan_peerings(builder, [decl for path, decl in decls.items() if path not in refused])
+        _each(rest.items(), refused)
+        for add in (add_endpoints, plan_accepted):
+            _each(((path, partial(add, builder, decls[path], builder.planned[path])) for path in rest), refused)
 
     def result(self, refused: Refused) -> CloudPlan:
         """Return what was planned last."""
@@ -190,7 +193,7 @@ class _Planner:
             own=self._own(),
             source=self._source.label,
             made_keys=builder.made_keys,
-            notes=(*unequal(after, inventory.mtus), *too_small(after, inventory.mtus), *pool_notes(builder)),
+            notes=(*unequal(after, inventory.mtus), *too_small(after, inventory.mtus), *pool_notes(builder), *builder.notes),
             stuck=tuple(Stuck(path="/".join(path), error=error) for path, error in refused.items()),
             left=tuple(self._left()),
         )
@@ -302,6 +305,16 @@ class _Planner:
 
     def _left_one(self, kind: str, path: str, mark: str, *, declared: bool) -> Left:
         return Left(kind=kind, path=path, source=mark, lost=self._source.is_lost(mark), declared=declared)
+
+
+def _each(steps: Iterable[tuple[Path, Callable[[], None]]], refused: Refused) -> None:
+    """Plan something of each VPC that can be made so far; note which cannot, and why."""
+    for path, plan in steps:
+        try:
+            if path not in refused:
+                plan()
+        except (ApiError, UnreadableRecord) as error:
+            refused[path] = error
 
 
 def _names(records: VpcRecords) -> set[str]:

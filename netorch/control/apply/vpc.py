@@ -11,11 +11,13 @@ from netorch.control.actions.direct_connect.making import refuse_range
 from netorch.control.actions.outside.ranges import give_back, refuse_pooled
 from netorch.control.actions.vpcs import create_writes
 from netorch.control.apply.base.ends import delete_subnet
-from netorch.control.apply.base.subnet_pools import SubnetPools
 from netorch.control.apply.builder import PlanBuilder, canonical, carriers, of_source, own_tags, visible_tags
 from netorch.control.apply.changes import Action, Change, differences
 from netorch.control.apply.direct_connect.interfaces import VIF_KEYS, VifPlanner
 from netorch.control.apply.endpoints.gateway import ENDPOINT_KEYS, EndpointPlanner
+from netorch.control.apply.endpoints.interface import change_endpoints
+from netorch.control.apply.endpoints.links import pools_of
+from netorch.control.apply.endpoints.offered import OFFERED_KEYS, OfferedPlanner
 from netorch.control.apply.flow_logs import FlowLogPlanner
 from netorch.control.apply.instances import InstancePlanner
 from netorch.control.apply.outside.gateways import GATEWAY_KEYS, GatewayPlanner
@@ -59,7 +61,7 @@ def plan_vpc(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords | None) ->
     ranges = find_ranges(builder, decl, planned)
     if new:
         _new_vpc(builder, ranges, planned)
-    builder.planned[path] = planned
+    builder.planned[path] = builder.vpcs[planned.vni] = planned
     rest = _Structure(builder, ranges, planned, new=new).plan()
     if not new and not builder.default_instances_only(*path):
         _pass_over(builder, planned, first)
@@ -172,11 +174,11 @@ class _Structure:
             self._plan_subnet(decl, tables, policy.acl_ids)
         tables.plan_deletions()
         policy.plan_acl_deletions()
-        pools = SubnetPools(self._builder.inventory.raw, self._records)
+        pools = pools_of(self._builder, self._records)
         nats.request_addresses(self._by_name, pools)
         instances.plan_additions(self._by_name, pools, policy)
         nats.plan_additions(self._by_name, pools)
-        self._builder.interfaces[self._decl.owner, self._decl.name] = instances.interfaces
+        self._plan_links(instances.interfaces, policy)
 
         def routes() -> None:
             tables.plan_routes(self._by_name, instances.interfaces)
@@ -191,6 +193,14 @@ class _Structure:
         policy.plan_deletions()
         FlowLogPlanner(self._builder, self._decl, self._records).plan(self._by_name, instances.interfaces)
         return routes if tables.names_peers else _nothing
+
+    def _plan_links(self, interfaces: dict[str, str], policy: PolicyPlanner) -> None:
+        """Add services for other VPCs, and changes of endpoints; new endpoints come when all VPCs are planned."""
+        self._builder.interfaces[self._decl.owner, self._decl.name] = interfaces
+        offered = OfferedPlanner(self._builder, self._decl, self._records, partial(self._guard, OFFERED_KEYS))
+        offered.plan(self._by_name, interfaces)
+        change_endpoints(self._builder, self._decl, self._records, policy.groups_of)
+        self._builder.groups_of[self._records.vni] = policy.groups_of
 
     def _guard(self, keys_of_one: int = 2) -> Writes:
         """Return the next step; it rewrites the VPC's record, or is the one that makes the VPC, if a few keys more fit in there.

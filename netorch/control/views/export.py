@@ -13,7 +13,15 @@ from netorch.control.apply.builder import visible_tags
 from netorch.control.base.endpoints.gateway import is_endpoints
 from netorch.control.base.routes import route_names, route_text
 from netorch.control.views.peerings import declared_peerings
-from netorch.control.views.services import declared_bucket, declared_endpoint, declared_options_set, declared_service
+from netorch.control.views.services import (
+    called_across,
+    declared_bucket,
+    declared_endpoint,
+    declared_endpoint_services,
+    declared_interface_endpoints,
+    declared_options_set,
+    declared_service,
+)
 from netorch.control.views.zones import private_zones
 from netorch.model.cloud import (
     AclAction,
@@ -113,6 +121,7 @@ def export_inventory(inventory: Inventory, caller: Caller) -> Cloud:
     sets = [found.record for found in inventory.dhcp_options.values()]
     names |= {found.id: found.name for found in sets if found.name}
     options = [declared_options_set(found) for found in sets if found.name and caller.sees(found.owner)]
+    names |= called_across(inventory, caller)
     seen = [vpc for vpc in inventory.vpcs.values() if caller.sees(vpc.vpc.record.owner)]
     records = sorted(seen, key=lambda records: (records.vpc.record.owner, records.vpc.record.name))
     paths = {vpc.vpc.record.id: f"{vpc.vpc.record.owner}/{vpc.vpc.record.name}" for vpc in records}
@@ -176,8 +185,8 @@ def _elastic_ip(elastic: ElasticIp) -> ElasticIpDecl:
 def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str], elastic: Mapping[str, str]) -> VpcDecl:
     """Return the declaration of one VPC as of `now`, with the prefixes of all its ranges.
 
-    `paths` has the owner and name of VPCs by id, `elastic` the names of elastic IPs, customer gateways and DHCP options sets,
-    likewise.
+    `paths` has the owner and name of VPCs by id, `elastic` the names of elastic IPs, customer gateways, DHCP options
+    sets, and of services and endpoints of other VPCs, likewise.
     """
     vpc = records.vpc.record
     subnets = sorted(records.each(Subnet), key=lambda subnet: subnet.name)
@@ -211,6 +220,8 @@ def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str], elasti
         flow_logs=_flow_logs(records, vpc.id),
         subnets=[_subnet(records, subnet) for subnet in subnets],
         nat_gateways=normal_nat_gateways(nats),
+        interface_endpoints=declared_interface_endpoints(records, elastic),
+        endpoint_services=declared_endpoint_services(records, elastic),
         gateway_endpoints=normal_endpoints(declared_endpoint(records, one) for one in records.each(VpcEndpoint) if one.number),
         virtual_interfaces=normal_virtual_interfaces(_virtual_interface(vif) for vif in vifs if vif.confirmed),
         instances=[_instance(records, instance, public.get(primary_eni_id(instance.id)), elastic) for instance in instances],

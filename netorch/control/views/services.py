@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from netorch.control.apply.builder import visible_tags
 from netorch.control.base.endpoints.gateway import tables_of
-from netorch.model.endpoints.declared import BucketDecl, GatewayEndpointDecl, GatewayServiceDecl
-from netorch.model.endpoints.endpoint import BucketPolicy, GatewayService, VpcEndpoint
+from netorch.model.endpoints.declared import (
+    BucketDecl,
+    EndpointServiceDecl,
+    GatewayEndpointDecl,
+    GatewayServiceDecl,
+    InterfaceEndpointDecl,
+)
+from netorch.model.endpoints.endpoint import BucketPolicy, EndpointState, EndpointType, GatewayService, VpcEndpoint
+from netorch.model.endpoints.endpoint_service import EndpointConnection, EndpointService, connection_of, port_text
+from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
+from netorch.model.normal import normal_endpoint_services, normal_interface_endpoints
+from netorch.model.security import SecurityGroup
 from netorch.model.services.declared import DhcpOptionsDecl
 from netorch.model.services.dhcp_options import DhcpOptionsSet
-from netorch.model.vpc import RouteTable
+from netorch.model.vpc import RouteTable, Subnet
+from netorch.records.caller import Caller
+from netorch.records.inventory import Inventory
 from netorch.records.vpc import VpcRecords
 
 
@@ -48,3 +62,71 @@ def declared_options_set(found: DhcpOptionsSet) -> DhcpOptionsDecl:
     told = msgspec.structs.asdict(found.options)
     lists = {field: list(value) for field, value in told.items() if isinstance(value, tuple)}
     return DhcpOptionsDecl(name=found.name, owner=found.owner, tags=visible_tags(found.tags), **{**told, **lists})
+
+
+def called_across(inventory: Inventory, caller: Caller) -> dict[str, str]:
+    """Return what VPCs call services and endpoints of others by their ids: OWNER/VPC/NAME, where the caller may know it.
+
+    Endpoints go by the ids of their connections.
+    """
+    found: dict[str, str] = {}
+    for records in inventory.vpcs.values():
+        vpc = records.vpc.record
+        if caller.sees(vpc.owner):
+            path = f"{vpc.owner}/{vpc.name}"
+            found |= {service.id: f"{path}/{service.name}" for service in records.each(EndpointService)}
+            named = (endpoint for endpoint in records.each(VpcEndpoint) if endpoint.name)
+            found |= {connection_of(endpoint.id): f"{path}/{endpoint.name}" for endpoint in named}
+    return found
+
+
+def declared_interface_endpoints(records: VpcRecords, names: Mapping[str, str]) -> list[InterfaceEndpointDecl]:
+    """Return the declaration of a VPC's interface endpoints; `names` has what to call services by their ids."""
+    found = []
+    for endpoint in records.each(VpcEndpoint):
+        if endpoint.type is not EndpointType.INTERFACE:
+            continue
+        held = [eni for eni_id in endpoint.interfaces if (eni := records.one(NetworkInterface, eni_id)) is not None]
+        groups = sorted({group for eni in held for group in eni.groups})
+        decl = InterfaceEndpointDecl(
+            name=endpoint.name or endpoint.id,
+            service=names.get(endpoint.service, endpoint.service),
+            subnets=[records.of(Subnet)[eni.subnet].record.name for eni in held],
+            security_groups=[records.of(SecurityGroup)[group].record.name for group in groups],
+            private_dns=endpoint.private_dns,
+            tags=endpoint.tags,
+        )
+        found.append(decl)
+    return normal_interface_endpoints(records.vpc.record.owner, found)
+
+
+def declared_endpoint_services(records: VpcRecords, names: Mapping[str, str]) -> list[EndpointServiceDecl]:
+    """Return the declaration of a VPC's services; `names` has what to call the endpoints of connections by their ids."""
+    return normal_endpoint_services(_offered(records, service, names) for service in records.each(EndpointService))
+
+
+def _offered(records: VpcRecords, service: EndpointService, names: Mapping[str, str]) -> EndpointServiceDecl:
+    accepted = [
+        names.get(connection.id, connection.id)
+        for connection in records.each(EndpointConnection)
+        if connection.service == service.id and connection.state is EndpointState.AVAILABLE
+    ]
+    return EndpointServiceDecl(
+        name=service.name,
+        subnets=[records.of(Subnet)[subnet].record.name for subnet in service.subnets if subnet in records.of(Subnet)],
+        ports=list(map(port_text, service.ports)),
+        targets=[_target(records, target) for target in service.targets],
+        acceptance_required=service.acceptance_required,
+        principals=list(service.principals),
+        accept=accepted if service.acceptance_required else msgspec.UNSET,
+        private_dns_name=service.private_dns_name,
+        proxy_protocol=service.proxy_protocol,
+        tags=service.tags,
+    )
+
+
+def _target(records: VpcRecords, eni_id: str) -> str:
+    """Return what a file calls a target: the instance with which it came, else its id."""
+    eni = records.one(NetworkInterface, eni_id)
+    instance = records.one(Instance, eni.instance) if eni is not None and eni.instance else None
+    return instance.name if instance is not None and primary_eni_id(instance.id) == eni_id else eni_id

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 
 from netorch.model import rules
 from netorch.model.addr import parse_prefix
-from netorch.model.endpoints.endpoint import EndpointType, VpcEndpoint
-from netorch.model.endpoints.endpoint_service import EndpointService
 from netorch.model.outside.direct_connect import BgpAuthentication, VirtualInterface
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import RouteTable
@@ -26,7 +24,6 @@ def unsaid(inventory: Inventory, caller: Caller) -> Iterator[str]:
     provided = {parse_prefix(text).network for records in seen for text in records.vpc.record.ipv6_pools}
     for records in seen:
         yield from _of_virtual_interfaces(records)
-        yield from _of_endpoints(records)
     for records in seen if provided else ():
         if fixed := sorted({text for text in _destinations(records) if _range_of(text) in provided}):
             vpc = records.vpc.record
@@ -43,16 +40,6 @@ def _of_virtual_interfaces(records: VpcRecords) -> Iterator[str]:
     if signed := [vif.name for vif in vifs if vif.confirmed and vif.authentication is not BgpAuthentication.NONE]:
         what = "keys of virtual interfaces cannot be read; write them into the files that key_file names"
         yield f"{path}: {what}: {', '.join(signed)}"
-
-
-def _of_endpoints(records: VpcRecords) -> Iterator[str]:
-    """Yield which endpoint services and interface endpoints of a VPC a file does not say."""
-    path = f"VPC {records.vpc.record.owner}/{records.vpc.record.name}"
-    if services := sorted(service.name for service in records.each(EndpointService)):
-        yield f"{path}: endpoint services are left out: {', '.join(services)}"
-    found = (endpoint for endpoint in records.each(VpcEndpoint) if endpoint.type is EndpointType.INTERFACE)
-    if endpoints := sorted(endpoint.name or endpoint.id for endpoint in found):
-        yield f"{path}: interface endpoints are left out: {', '.join(endpoints)}"
 
 
 def _destinations(records: VpcRecords) -> Iterator[str]:

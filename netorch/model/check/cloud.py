@@ -13,7 +13,14 @@ from netorch.model import rules
 from netorch.model.addr import Prefix, first_overlaps
 from netorch.model.check.addresses import AddressChecker, Subnets
 from netorch.model.check.direct_connect import check_connections, check_virtual_interfaces, check_vlans
-from netorch.model.check.endpoints import check_buckets, check_endpoints, check_services
+from netorch.model.check.endpoints import (
+    Around,
+    check_buckets,
+    check_endpoint_services,
+    check_endpoints,
+    check_interface_endpoints,
+    check_services,
+)
 from netorch.model.check.flow_logs import check_flow_logs
 from netorch.model.check.instances import InstanceChecker
 from netorch.model.check.nats import check_nat_gateways
@@ -168,6 +175,14 @@ class _Checker(Notes):
             around = self._surroundings(vpc, default_instances, blocks, blocks6, subnets, policies, nats)
             check_routes(self, vpc, where, around)
         check_endpoints(self, vpc, where, tables)
+        if vpc.interface_endpoints or vpc.endpoint_services:
+            known = Around(
+                subnets={**subnets.by_name} if subnets.all_named else None,
+                groups=policies.groups,
+                instances={instance.name for instance in (*vpc.instances, *default_instances)},
+            )
+            check_interface_endpoints(self, vpc, where, known)
+            check_endpoint_services(self, vpc, where, known)
         check_gateways(self, vpc, where)
         check_virtual_interfaces(self, vpc, where, blocks)
         check_flow_logs(self, vpc, where, default_instances)

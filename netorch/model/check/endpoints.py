@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
+import msgspec
+
+from netorch.model import rules
 from netorch.model.addr import Prefix, first_overlaps
 from netorch.model.check.notes import Notes, Where
+from netorch.model.check.security import Names, no_such
 from netorch.model.cloud import Cloud, VpcDecl, main_name
 from netorch.model.endpoints import endpoint_rules
-from netorch.model.endpoints.declared import GatewayServiceDecl
+from netorch.model.endpoints.declared import EndpointServiceDecl, GatewayServiceDecl, service_path
 from netorch.model.endpoints.endpoint import SERVICE_PREFIX
+from netorch.model.endpoints.endpoint_service import EVERYBODY, MOST_PORTS, MOST_SUBNETS, MOST_TARGETS, read_port
 from netorch.model.iam.parse import read_policy
+from netorch.model.ids import is_id
 from netorch.model.rules import Violation, shown
 
 
-def service_lists(vpc: VpcDecl) -> set[str]:
-    """Return the names of the prefix lists that come with a VPC's declared endpoints."""
-    return {f"{SERVICE_PREFIX}{decl.service.removeprefix(SERVICE_PREFIX)}" for decl in vpc.gateway_endpoints}
+class Around(msgspec.Struct, frozen=True, kw_only=True):
+    """What endpoints and services of one VPC may name; None where that is not known, because something of it is wrong itself."""
+
+    subnets: Names | None
+    groups: Names | None
+    instances: Collection[str] | None
 
 
 def check_services(notes: Notes, cloud: Cloud) -> None:
@@ -117,3 +126,108 @@ def check_endpoints(notes: Notes, vpc: VpcDecl, where: Where, tables: Collection
         _check_policy(notes, decl.policy, here)
         if decl.tags:
             notes.tags(decl.tags, here)
+
+
+def check_interface_endpoints(notes: Notes, vpc: VpcDecl, where: Where, around: Around) -> None:
+    """Report what is wrong with interface endpoints; services of other VPCs are not looked up."""
+    names = {decl.name: f"gateway_endpoints[{j}]" for j, decl in enumerate(vpc.gateway_endpoints)}
+    for j, decl in enumerate(vpc.interface_endpoints):
+        here: Where = (*where, "interface_endpoints", j)
+        _check_name(notes, decl.name, names, f"interface_endpoints[{j}]", here)
+        path = service_path(vpc.owner, decl.service)
+        if not is_id(decl.service, "vpce-svc"):
+            if path is None or any(notes.names[part] for part in path):
+                fix = "write VPC/SERVICE, OWNER/VPC/SERVICE, or its id: vpce-svc-..."
+                notes.add(Violation(f"{shown(decl.service)} is not an endpoint service", fix), here, ("service",))
+            elif path[:2] == (vpc.owner, vpc.name):
+                what, fix = f"{shown(decl.service)} is a service of the same VPC", "reach its targets by their own addresses"
+                notes.add(Violation(what, fix), here, ("service",))
+        _check_some(notes, "subnets", decl.subnets, MOST_SUBNETS, here)
+        _check_known(notes, "subnet", "subnets", decl.subnets, around.subnets, here)
+        _check_known(notes, "security group", "security_groups", decl.security_groups, around.groups, here)
+        if decl.tags:
+            notes.tags(decl.tags, here)
+
+
+def check_endpoint_services(notes: Notes, vpc: VpcDecl, where: Where, around: Around) -> None:
+    """Report what is wrong with the services that a VPC offers."""
+    names: dict[str, str] = {}
+    for j, decl in enumerate(vpc.endpoint_services):
+        here: Where = (*where, "endpoint_services", j)
+        _check_name(notes, decl.name, names, f"endpoint_services[{j}]", here)
+        _check_some(notes, "subnets", decl.subnets, None, here)
+        _check_known(notes, "subnet", "subnets", decl.subnets, around.subnets, here)
+        _check_some(notes, "ports", decl.ports, MOST_PORTS, here)
+        _check_ports(notes, decl.ports, here)
+        if len(decl.targets) > MOST_TARGETS:
+            notes.add(Violation(f"there are {len(decl.targets)} targets", f"keep at most {MOST_TARGETS}"), here, ("targets",))
+        _check_targets(notes, decl.targets, around.instances, here)
+        for k, owner in enumerate(decl.principals):
+            if owner != EVERYBODY and (violation := notes.names[owner]):
+                notes.add(Violation(violation.what, f"write an owner, or '{EVERYBODY}' for everybody"), here, ("principals", k))
+            elif owner in decl.principals[:k]:
+                notes.add(Violation(f"{shown(owner)} stands here twice", "remove one"), here, ("principals", k))
+        _check_accepted(notes, decl, here)
+        if decl.private_dns_name and (violation := rules.dns_name(decl.private_dns_name)):
+            notes.add(violation, here, ("private_dns_name",))
+        if decl.tags:
+            notes.tags(decl.tags, here)
+
+
+def _check_name(notes: Notes, name: str, names: dict[str, str], place: str, where: Where) -> None:
+    if violation := notes.names[name]:
+        notes.add(violation, where, ("name",))
+    elif (other := names.setdefault(name, place)) != place:
+        notes.add(Violation(f"{shown(name)} is also the name of {other}", "rename one"), where, ("name",))
+
+
+def _check_some(notes: Notes, field: str, found: Collection[str], most: int | None, where: Where) -> None:
+    """Report a list of which there is nothing, or too much."""
+    if not found:
+        notes.add(Violation(f"there are no {field}", "name at least one"), where, (field,))
+    elif most is not None and len(found) > most:
+        notes.add(Violation(f"there are {len(found)} {field}", f"keep at most {most}"), where, (field,))
+
+
+def _check_known(notes: Notes, noun: str, field: str, found: list[str], known: Names | None, where: Where) -> None:
+    """Report names that nothing of the VPC has, and those that stand there twice."""
+    for k, name in enumerate(found):
+        if name in found[:k]:
+            notes.add(Violation(f"{shown(name)} stands here twice", "remove one"), where, (field, k))
+        elif known is not None and name not in known:
+            notes.add(no_such(noun, name, known, field), where, (field, k))
+
+
+def _check_ports(notes: Notes, texts: Iterable[str], where: Where) -> None:
+    seen: dict[tuple[int, int], int] = {}
+    for k, text in enumerate(texts):
+        port = read_port(text)
+        if isinstance(port, Violation):
+            notes.add(port, where, ("ports", k))
+        elif (other := seen.setdefault((port.protocol, port.port), k)) != k:
+            notes.add(Violation(f"{text} is the same port as ports[{other}]", "remove one"), where, ("ports", k))
+
+
+def _check_targets(notes: Notes, targets: list[str], instances: Collection[str] | None, where: Where) -> None:
+    for k, name in enumerate(targets):
+        if name in targets[:k]:
+            notes.add(Violation(f"{shown(name)} stands here twice", "remove one"), where, ("targets", k))
+        elif not is_id(name, "eni") and instances is not None and name not in instances:
+            fix = "write the name of one of the VPC's instances, or the id of an interface"
+            notes.add(Violation(f"there is no instance {shown(name)}", fix), where, ("targets", k))
+
+
+def _check_accepted(notes: Notes, decl: EndpointServiceDecl, where: Where) -> None:
+    """Report what is wrong with the connections that a service accepts."""
+    if isinstance(decl.accept, msgspec.UnsetType):
+        return
+    if not decl.acceptance_required:
+        what = "nobody has to accept a connection, because acceptance_required is false"
+        notes.add(Violation(what, "remove one of the two"), where, ("accept",))
+    for k, text in enumerate(decl.accept):
+        parts = text.split("/")
+        if not is_id(text, "vpce-con") and (len(parts) != 3 or any(notes.names[part] for part in parts)):
+            fix = "write OWNER/VPC/ENDPOINT, or the id of a connection: vpce-con-..."
+            notes.add(Violation(f"{shown(text)} is not an endpoint", fix), where, ("accept", k))
+        elif text in decl.accept[:k]:
+            notes.add(Violation(f"{shown(text)} stands here twice", "remove one"), where, ("accept", k))

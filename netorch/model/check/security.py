@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from netorch.model import permission, rules
 from netorch.model.addr import Prefix
-from netorch.model.check.endpoints import service_lists
 from netorch.model.check.notes import Notes, Where, path_of
 from netorch.model.cloud import AclEntryDecl, EgressDecl, IngressDecl, NetworkAclDecl, PrefixListDecl, SecurityGroupDecl, VpcDecl
+from netorch.model.endpoints.endpoint import SERVICE_PREFIX
 from netorch.model.ids import is_id
 from netorch.model.permission import GROUP_PREFIX, LIST_PREFIX, Words
 from netorch.model.rules import Violation, shown
@@ -25,6 +25,11 @@ class Policies:
         self.acls: Names | None = {DEFAULT_NAME: -1}
         self.lists: Names | None = {}
         self.versions: dict[str, int] = {}  # of the prefix lists
+
+
+def service_lists(vpc: VpcDecl) -> set[str]:
+    """Return the names of the prefix lists that come with a VPC's declared endpoints."""
+    return {f"{SERVICE_PREFIX}{decl.service.removeprefix(SERVICE_PREFIX)}" for decl in vpc.gateway_endpoints}
 
 
 def check_policies(notes: Notes, vpc: VpcDecl, where: Where) -> Policies:

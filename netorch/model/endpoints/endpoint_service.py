@@ -18,6 +18,7 @@ from typing import Final
 from netorch.model.endpoints.endpoint import EndpointState
 from netorch.model.ids import vni_of
 from netorch.model.record import Part, Record
+from netorch.model.rules import Violation, shown
 from netorch.model.security import TCP, UDP
 from netorch.model.vpc import Tags
 
@@ -25,6 +26,7 @@ EVERYBODY: Final = "*"  # among a service's principals
 PROTOCOLS: Final = {"tcp": TCP, "udp": UDP}  # those that a service may have
 MOST_PORTS: Final = 50  # of one service: EC2's listeners of a network load balancer
 MOST_TARGETS: Final = 100  # of one service; EC2 has 500 of a load balancer in one zone
+MOST_SUBNETS: Final = 6  # of one endpoint; EC2 has one in each zone
 
 
 class ServicePort(Part, frozen=True, kw_only=True, order=True):
@@ -87,6 +89,24 @@ class EndpointConnection(Record, frozen=True, kw_only=True, omit_defaults=True):
     def other(self) -> int:
         """Return the VNI of the VPC that has the other record."""
         return self.provider if self.vni == self.consumer else self.consumer
+
+
+def port_text(port: ServicePort) -> str:
+    """Return a port as people write it: tcp/443, or tcp/443:8443 where targets have another one."""
+    word = next(word for word, number in PROTOCOLS.items() if number == port.protocol)
+    to = f":{port.target_port}" if port.target_port != port.port else ""
+    return f"{word}/{port.port}{to}"
+
+
+def read_port(text: str) -> ServicePort | Violation:
+    """Return the port that such a text means, or what is wrong with it."""
+    word, _, numbers = text.partition("/")
+    port, _, target = numbers.partition(":")
+    found = [int(number) if number.isascii() and number.isdigit() else 0 for number in (port, target or port)]
+    if word not in PROTOCOLS or not all(0 < number < 65536 for number in found):
+        fix = "write e.g. tcp/443, or tcp/443:8443 if targets have another one"
+        return Violation(f"{shown(text)} is not a port", fix)
+    return ServicePort(protocol=PROTOCOLS[word], port=found[0], target_port=found[1])
 
 
 def connection_of(endpoint_id: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final
 
 import msgspec
 
@@ -23,7 +22,7 @@ from netorch.control.base.structure import delete_part
 from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError, UnreadableRecord
 from netorch.model.endpoints.endpoint import EndpointState, EndpointType, VpcEndpoint
-from netorch.model.endpoints.endpoint_service import EndpointConnection, EndpointService, connection_of
+from netorch.model.endpoints.endpoint_service import MOST_SUBNETS, EndpointConnection, EndpointService, connection_of
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import is_id
 from netorch.model.security import SecurityGroup
@@ -35,8 +34,6 @@ from netorch.records.caller import Caller
 from netorch.records.errors import duplicate_name, invalid, not_found
 from netorch.records.read import Stored, get, read, read_all, read_vpc
 from netorch.store.base import Store
-
-MOST_SUBNETS: Final = 6  # of one endpoint; EC2 has one in each zone
 
 
 class InterfaceEndpointInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,11 +151,16 @@ def _offered(store: Store, caller: Caller, where: str, vpc: Vpc, service_id: str
         with suppress(ApiError, UnreadableRecord):
             found = read(store, msgspec.structs.replace(caller, operator=True), EndpointService, service_id)
     if found is None or not (found[0].record.owner == vpc.owner or found[1].record.admits(vpc.owner)):
-        text = f"{where}: the endpoint service {service_id!r} does not exist, or is not offered to {vpc.owner}"
-        raise ApiError("InvalidServiceName", f"{text}; ask its provider: netorch endpoint-service permit")
+        raise not_offered(where, service_id, vpc.owner)
     if found[0].record.vni == vpc.vni:
         raise invalid(where, f"{service_id} is a service of the same VPC", "reach its targets by their own addresses")
     return found
+
+
+def not_offered(where: str, service: str, owner: str) -> ApiError:
+    """Return the error for a service that an owner may not use, or that is not there: the two look alike."""
+    text = f"{where}: the endpoint service {service!r} does not exist, or is not offered to {owner}"
+    return ApiError("InvalidServiceName", f"{text}; ask its provider to name {owner} among its principals")
 
 
 def _check_room(store: Store, where: str, vpc: Vpc, name: str) -> None:

@@ -221,14 +221,21 @@ def delete_writes(
     connections: Iterable[EndpointConnection],
 ) -> None:
     """Add the end of a service and of its rejected connections. Raises ApiError: ExistingVpcEndpointConnections."""
+    known = list(connections)
+    refuse_live(service.record, known)
+    for connection in known:
+        for key in keys_of(connection):
+            writes.drop(key)
+    delete_gateway(writes, vpc, service, get(store, keys.gateway_mapping(service.record.vni, service.record.id), GatewayMapping))
+
+
+def refuse_live(service: EndpointService, connections: Iterable[EndpointConnection]) -> None:
+    """Refuse to end a service while connections are available or pending. Raises ApiError: ExistingVpcEndpointConnections."""
     for connection in connections:
         if connection.state is not EndpointState.REJECTED:
             what = f"{connection.endpoint} of {connection.owner} is {connection.state.value}"
             fix = f"reject it first: netorch endpoint-service connection reject {connection.id}"
-            raise ApiError("ExistingVpcEndpointConnections", f"endpoint service {service.record.id}: {what}; {fix}")
-        for key in keys_of(connection):
-            writes.drop(key)
-    delete_gateway(writes, vpc, service, get(store, keys.gateway_mapping(service.record.vni, service.record.id), GatewayMapping))
+            raise ApiError("ExistingVpcEndpointConnections", f"endpoint service {service.id}: {what}; {fix}")
 
 
 def describe_endpoint_services(store: Store, caller: Caller, vpc_id: str) -> list[ServiceInfo]:

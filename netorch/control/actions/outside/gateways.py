@@ -33,7 +33,7 @@ from netorch.records.read import Stored, get, read, read_all, read_vpc
 from netorch.store.base import Store
 
 G = TypeVar("G", bound=GatewayRecord | EndpointService)
-Placed = TypeVar("Placed", bound=OnlyGateway | VpcEndpoint)
+Placed = TypeVar("Placed", bound=OnlyGateway | VpcEndpoint | EndpointService)
 
 
 class OnlyGatewayInfo(msgspec.Struct, frozen=True, kw_only=True):

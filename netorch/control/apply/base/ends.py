@@ -107,6 +107,7 @@ def delete_vpc(builder: PlanBuilder, records: VpcRecords) -> None:
     along = [found for kind in kinds for found in records.each(kind.type) if kind.goes_along(found)] + [*records.each(VpcZone)]
     vpcs.delete_writes(writes, builder.caller, records.vpc, along, builder.inventory.raw.get(vni_key(records.vni)), builder.claim)
     delete_logs(writes, records.vpc.record, logs, records.vpc.record.id)
+    builder.vpcs.pop(records.vni, None)
 
 
 def _delete_policies(builder: PlanBuilder, records: VpcRecords) -> None:

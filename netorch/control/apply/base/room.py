@@ -20,11 +20,12 @@ def check_quotas(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords | None
         check_room(limits, "VpcLimitExceeded", f"owner {decl.owner}", vpcs + 1)
         records = VpcRecords(0, {})
     tables = {main_name(decl.route_tables), *(table.name for table in decl.route_tables)}
+    ends = sum(len(endpoint.subnets) for endpoint in decl.interface_endpoints)
     for code, kind, count in (
         ("SubnetLimitExceeded", Subnet, len(decl.subnets)),
         ("RouteTableLimitExceeded", RouteTable, len(tables)),
         ("NatGatewayLimitExceeded", NatGateway, len(decl.nat_gateways)),
-        ("NetworkInterfaceLimitExceeded", NetworkInterface, len(decl.instances) + len(decl.nat_gateways)),
+        ("NetworkInterfaceLimitExceeded", NetworkInterface, len(decl.instances) + len(decl.nat_gateways) + ends),
     ):
         check_growth(limits, code, where, len(records.of(kind)), count)
     room_for_ranges(where, decl.cidrs, decl.ipv6_cidrs, limits, next(records.each(Vpc), None))
