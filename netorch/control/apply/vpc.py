@@ -295,7 +295,10 @@ class _Structure:
             own = eni.record.instance and eni.record.id == primary_eni_id(eni.record.instance)
             of_nat = eni.record.gateway and not is_of_endpoint(eni.record)
             if eni.record.subnet == subnet.id and not own and not of_nat:
-                raise in_use("subnet", f"{subnet.name} ({subnet.id})", f"interface {eni.record.id}", "delete that first")
+                by, fix = f"interface {eni.record.id}", "delete that first"
+                if is_of_endpoint(eni.record):
+                    by, fix = f"the address {eni.record.address} of a connection with a service", "reject that connection first"
+                raise in_use("subnet", f"{subnet.name} ({subnet.id})", by, fix)
 
     def _plan_subnet(self, decl: SubnetDecl, planned: RouteTablePlanner, acl_ids: dict[str, str]) -> None:
         stored = self._subnets.get(decl.name)

@@ -15,17 +15,16 @@ from netorch.control.views.export import export_cloud, export_inventory
 from netorch.errors import SpecError
 from netorch.model.endpoints.endpoint import EndpointState, VpcEndpoint
 from netorch.model.endpoints.endpoint_service import EndpointConnection, EndpointService
-from netorch.model.eni import NetworkInterface, Role, is_of_endpoint
-from netorch.model.mapping import GatewayMapping
+from netorch.model.eni import Role
 from netorch.model.vpc import Subnet
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
-from netorch.records.names import wrong_names
 from netorch.records.vpc import VpcRecords
 from netorch.spec import load_cloud, to_yaml
 from netorch.store.base import Store
 from tests.unit.control.apply.clouds import contents, records, summary
+from tests.unit.control.apply.services.linked import sound
 from tests.unit.control.conftest import refused
 
 PROVIDER = """
@@ -76,24 +75,6 @@ def applied(store: Store, caller: Caller, text: str, source: str = "/vpc.yaml") 
     assert store.revision() == revision
     sound(store)
     return plan
-
-
-def sound(store: Store) -> None:
-    """Check that everything can be read, and that both VPCs, the edges and the addresses agree."""
-    inventory = read_inventory(store)
-    assert [str(error) for error in inventory.unreadable] == []
-    assert list(map(str, wrong_names(inventory))) == []
-    halves = [half for vpc in inventory.vpcs.values() for half in vpc.each(EndpointConnection)]
-    available = {half.id for half in halves if half.state is EndpointState.AVAILABLE}
-    services = {one.id for vpc in inventory.vpcs.values() for one in vpc.each(EndpointService)}
-    seats = {one.gateway for vpc in inventory.vpcs.values() for one in vpc.each(GatewayMapping)}
-    assert seats == available | services
-    for edge in ("e21", "e22")[: 1 if inventory.hosts["e22"].drained else 2]:
-        assert {kv.key.rpartition("/")[2] for kv in store.list(f"host/{edge}/placement/").kvs} == seats
-    held = [eni for vpc in inventory.vpcs.values() for eni in vpc.each(NetworkInterface) if is_of_endpoint(eni)]
-    assert {kv.key for kv in store.list("alloc/ip/").kvs} == {f"alloc/ip/{eni.vni:06x}/{eni.address}" for eni in held}
-    ends = {eni for vpc in inventory.vpcs.values() for one in vpc.each(VpcEndpoint) for eni in one.interfaces}
-    assert {eni.id for eni in held} == ends | {half.eni for half in halves if half.eni}
 
 
 def web(store: Store) -> VpcRecords:
@@ -262,6 +243,13 @@ def test_a_service_whose_subnets_are_full_accepts_nothing_more(store: Store, ope
     applied(store, operator, small.replace("subnets: [link], ports", "subnets: [link, more], ports"))
     (half,) = web(store).each(EndpointConnection)
     assert half.address.startswith("10.0.8.")
+
+
+def test_a_subnet_in_which_a_connection_has_its_address_stays(store: Store, operator: Caller) -> None:
+    applied(store, operator, FILE)
+    without = FILE.replace("{name: link, cidr: 10.0.9.0/28}, ", "").replace("subnet: link", "subnet: more")
+    with refused("DependencyViolation", "of a connection with a service; reject that connection first"):
+        planned(store, operator, without.replace("[link], ports", "[more], ports"))
 
 
 SERVICE = {"name": "db", "subnets": "[link]", "ports": "[tcp/443]"}
