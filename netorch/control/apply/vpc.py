@@ -15,7 +15,7 @@ from netorch.control.apply.builder import PlanBuilder, canonical, carriers, of_s
 from netorch.control.apply.changes import Action, Change, differences
 from netorch.control.apply.direct_connect.interfaces import VIF_KEYS, VifPlanner
 from netorch.control.apply.endpoints.gateway import ENDPOINT_KEYS, EndpointPlanner
-from netorch.control.apply.endpoints.interface import change_endpoints
+from netorch.control.apply.endpoints.interface import change_groups_of
 from netorch.control.apply.endpoints.links import pools_of
 from netorch.control.apply.endpoints.offered import OFFERED_KEYS, OfferedPlanner
 from netorch.control.apply.flow_logs import FlowLogPlanner
@@ -199,7 +199,7 @@ class _Structure:
         self._builder.interfaces[self._decl.owner, self._decl.name] = interfaces
         offered = OfferedPlanner(self._builder, self._decl, self._records, partial(self._guard, OFFERED_KEYS))
         offered.plan(self._by_name, interfaces)
-        change_endpoints(self._builder, self._decl, self._records, policy.groups_of)
+        change_groups_of(self._builder, self._decl, self._records, policy.groups_of)
         self._builder.groups_of[self._records.vni] = policy.groups_of
 
     def _guard(self, keys_of_one: int = 2) -> Writes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -27,7 +27,7 @@ from netorch.model.eni import NetworkInterface
 from netorch.model.ids import is_id
 from netorch.model.security import SecurityGroup
 from netorch.model.services.private_names import endpoint_name
-from netorch.model.services.zones import domain_violation
+from netorch.model.services.zones import VpcZone, domain_violation
 from netorch.model.vpc import Subnet, Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -105,7 +105,13 @@ def create_interface_endpoint(
 
 
 def _private_name(store: Store, where: str, vpc: Vpc, service: EndpointService) -> str:
-    """Return the name by which a VPC's instances are to reach a service. Raises ApiError."""
+    return private_name(where, vpc, service, zones_in(store, vpc.vni), endpoints_in(store, vpc.vni))
+
+
+def private_name(
+    where: str, vpc: Vpc, service: EndpointService, zones: Iterable[VpcZone], endpoints: Iterable[VpcEndpoint]
+) -> str:
+    """Return the name by which a VPC's instances are to reach a service, beside its zones and endpoints. Raises ApiError."""
     if not service.private_dns_name:
         raise invalid(where, f"{service.id} has no private DNS name", "leave private DNS out")
     if not vpc.has_hostnames:
@@ -113,7 +119,7 @@ def _private_name(store: Store, where: str, vpc: Vpc, service: EndpointService) 
         raise invalid(where, f"private DNS needs DNS support and DNS host names, which {vpc.id} has not", fix)
     if violation := domain_violation(service.private_dns_name):
         raise invalid(where, violation.what, "leave private DNS out")
-    if known := zone_of(service.private_dns_name, zones_in(store, vpc.vni), endpoints_in(store, vpc.vni)):
+    if known := zone_of(service.private_dns_name, zones, endpoints):
         raise invalid(where, f"{known} has the domain {service.private_dns_name} in {vpc.id} already", "leave private DNS out")
     return service.private_dns_name
 

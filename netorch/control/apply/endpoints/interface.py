@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from netorch.control.actions.endpoints.interface import not_offered
+from netorch.control.actions.endpoints.interface import not_offered, private_name
 from netorch.control.actions.groups import join
 from netorch.control.actions.memberships import change_groups
 from netorch.control.apply.builder import GroupsOf, PlanBuilder, carriers
@@ -27,7 +27,8 @@ from netorch.model.endpoints.endpoint import EndpointType, VpcEndpoint
 from netorch.model.endpoints.endpoint_service import EndpointConnection, EndpointService, connection_of
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import is_id, vni_of
-from netorch.model.security import SecurityGroup
+from netorch.model.security import DEFAULT_NAME, SecurityGroup
+from netorch.model.services.zones import VpcZone
 from netorch.model.vpc import Subnet
 from netorch.records import keys
 from netorch.records.errors import invalid
@@ -94,8 +95,8 @@ def _delete(builder: PlanBuilder, records: VpcRecords, stored: Stored[VpcEndpoin
     records.of(VpcEndpoint).pop(endpoint.id)
 
 
-def change_endpoints(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords, groups_of: GroupsOf) -> None:
-    """Add the changes of endpoints that stay: their groups, tags, and whether the service's private name leads to them."""
+def change_groups_of(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords, groups_of: GroupsOf) -> None:
+    """Add the changes of the groups of endpoints that stay, before groups end."""
     declared = {one.name: one for one in decl.interface_endpoints}
     for stored in _stored(records):
         one, endpoint = declared[_called(stored.record)], stored.record
@@ -106,17 +107,48 @@ def change_endpoints(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords, g
             if eni.record.groups != tuple(groups):
                 changed = change_groups(builder.step(), eni, {}, groups)
                 records.of(NetworkInterface)[eni_id] = Stored(changed, ABSENT)
-        after = msgspec.structs.replace(endpoint, private_dns=one.private_dns, tags=one.tags)
-        if after != endpoint:
-            builder.step().change(keys.resource(endpoint.id), stored.mod_revision, after)
-            records.of(VpcEndpoint)[endpoint.id] = Stored(after, ABSENT)
-        now = {**_words(builder, records, after), "security_groups": tuple(sorted(one.security_groups) or ("default",))}
-        if found := _changed(was, now):
-            _note(builder, Action.CHANGE, records, after, found, "")
+        if found := _changed(was, {**was, "security_groups": _groups(one)}):
+            _note(builder, Action.CHANGE, records, endpoint, found, "")
+
+
+def _groups(one: InterfaceEndpointDecl) -> tuple[str, ...]:
+    return tuple(sorted(one.security_groups) or (DEFAULT_NAME,))
+
+
+def _change(builder: PlanBuilder, records: VpcRecords, stored: Stored[VpcEndpoint], one: InterfaceEndpointDecl) -> None:
+    """Add the changes of an endpoint's tags, and of whether the service's private name leads to it. Raises ApiError."""
+    endpoint = stored.record
+    private = endpoint.private_dns_name if endpoint.private_dns else ""
+    if one.private_dns is not endpoint.private_dns:
+        private = _private_name(builder, records, one, endpoint.service, endpoint.id)
+    after = msgspec.structs.replace(endpoint, private_dns=one.private_dns, private_dns_name=private, tags=one.tags)
+    if after != endpoint:
+        builder.step().change(keys.resource(endpoint.id), stored.mod_revision, after)
+        records.of(VpcEndpoint)[endpoint.id] = Stored(after, ABSENT)
+        found = _changed(_words(builder, records, endpoint), _words(builder, records, after))
+        _note(builder, Action.CHANGE, records, after, found, "")
+
+
+def _private_name(
+    builder: PlanBuilder, records: VpcRecords, one: InterfaceEndpointDecl, service_id: str, endpoint_id: str = ""
+) -> str:
+    """Return the name by which the VPC's instances are to reach a service; none is asked for without private DNS."""
+    if not one.private_dns:
+        return ""
+    where = f"endpoint {one.name!r}"
+    provider = builder.vpcs.get(vni_of(service_id))
+    service = provider.one(EndpointService, service_id) if provider is not None else None
+    if service is None:
+        raise not_offered(where, one.service, records.vpc.record.owner)
+    others = (found for found in records.each(VpcEndpoint) if found.id != endpoint_id)
+    return private_name(where, records.vpc.record, service, records.each(VpcZone), others)
 
 
 def add_endpoints(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords) -> None:
-    """Add the endpoints that a VPC declares and has not. Raises ApiError: as the action."""
+    """Add the endpoints that a VPC declares and has not, and changes of others. Raises ApiError: as the action."""
+    declared = {one.name: one for one in decl.interface_endpoints}
+    for stored in _stored(records):
+        _change(builder, records, stored, declared[_called(stored.record)])
     known = {_called(stored.record) for stored in _stored(records)}
     new = [one for one in decl.interface_endpoints if one.name not in known]
     if new:
@@ -149,13 +181,13 @@ def _add(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords, one: Interfac
         state=connection.state,
         interfaces=tuple(eni.id for eni in made),
         private_dns=one.private_dns,
+        private_dns_name=_private_name(builder, records, one, service.record.id),
         tags=one.tags,
     )
     writes.create(keys.resource(endpoint.id), endpoint)
     add_name(writes, vpc, endpoint)
     records.of(VpcEndpoint)[endpoint.id] = Stored(endpoint, ABSENT)
-    now = {**_words(builder, records, endpoint), "security_groups": tuple(sorted(one.security_groups) or ("default",))}
-    _note_new(builder, records, endpoint, now)
+    _note_new(builder, records, endpoint, {**_words(builder, records, endpoint), "security_groups": _groups(one)})
 
 
 def _connect(

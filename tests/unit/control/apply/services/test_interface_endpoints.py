@@ -126,14 +126,20 @@ def test_what_changes_in_place_and_what_makes_another_endpoint(store: Store, ope
     applied(store, operator, FILE)
     first = endpoint(store)
     changed = FILE.replace("[clients]}", "[others], private_dns: true, tags: {a: b}}")
+    with refused("InvalidParameterValue", "has no private DNS name; leave private DNS out"):
+        planned(store, operator, changed)
+    changed = changed.replace("principals", "private_dns_name: db.example.com, principals")
+    (stuck,) = planned(store, operator, changed).stuck
+    assert "private DNS needs DNS support and DNS host names" in str(stuck.error)
+    changed = changed.replace("- name: web\n", "- name: web\n  enable_dns_hostnames: true\n")
     plan = applied(store, operator, changed)
     assert lines(plan, "endpoint") == [
-        ("private_dns", "", "true"),
-        ("tags", "", "a=b"),
         ("security_groups", "clients", ""),
         ("security_groups", "", "others"),
+        ("private_dns", "", "true"),
+        ("tags", "", "a=b"),
     ]
-    assert endpoint(store).id == first.id
+    assert (endpoint(store).id, endpoint(store).private_dns_name) == (first.id, "db.example.com")
     plan = applied(store, operator, changed.replace("subnets: [a]", "subnets: [a, b]"))
     (change,) = [one for one in plan.changes if one.kind == "endpoint"]
     assert (change.action.value, change.resource_id) == ("replace", first.id)
