@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from netorch.control.actions import enis
-from netorch.control.actions.endpoints.interface import MOST_SUBNETS, interface_writes, read_interface
+from netorch.control.actions.endpoints.interface import interface_writes, read_interface
 from netorch.control.actions.groups import choose_groups, join
 from netorch.control.base.logged import logs_of
 from netorch.control.base.public import publics_of
 from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError
 from netorch.model.endpoints.endpoint import VpcEndpoint
+from netorch.model.endpoints.endpoint_service import MOST_SUBNETS
 from netorch.model.eni import NetworkInterface
 from netorch.model.security import SecurityGroup
 from netorch.model.vpc import Vpc

@@ -57,13 +57,13 @@ def some_file(rng: random.Random) -> Cloud:
     vpcs = []
     for path in paths:
         offered = [_accepting(rng, one, asked.get(f"{path[0]}/{path[1]}/{one.name}", [])) for one in services[path]]
-        subnets = [msgspec.structs.replace(SUBNETS[0], cidr=rng.choice(["10.0.1.0/26", "10.0.3.0/26"])), SUBNETS[1]]
+        first = msgspec.structs.replace(SUBNETS[0], cidr=rng.choice(["10.0.1.0/26", "10.0.3.0/26"]))
         vpc = VpcDecl(
             name=path[1],
             owner=path[0],
             cidrs=["10.0.0.0/16"],
             security_groups=[SecurityGroupDecl(name="g"), SecurityGroupDecl(name="h")],
-            subnets=subnets,
+            subnets=[first, SUBNETS[1]],
             instances=[InstanceDecl(name=name, subnet="t") for name in ("i", "j")],
             endpoint_services=offered,
             interface_endpoints=endpoints.get(path, []),
