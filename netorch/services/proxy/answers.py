@@ -1,19 +1,35 @@
-"""The proxy's own answers, as S3 words them: an XML document with a code that SDKs know."""
+"""Heads of answers, and the proxy's own answers, as S3 words them: an XML document with a code that SDKs know."""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
+from email.utils import formatdate
+from http import HTTPStatus
 from typing import Final
 from xml.sax.saxutils import escape
 
-from aiohttp import web
-
-SERVER: Final = "netorch"
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_SERVER: Final = b"netorch"
 _UNPRINTABLE: Final = dict.fromkeys((*range(32), 127), "?")
 
 
-def error(status: int, code: str, message: str, *, ends: bool) -> web.Response:
-    """Return an error; with `ends` the connection ends behind it.
+def head(status: int, reason: str, headers: Iterable[tuple[bytes, bytes]], *, ends: bool) -> bytes:
+    """Return the head of an answer, with what each has (RFC 9110, section 6.6.1); with `ends` the connection ends behind it."""
+    kept = list(headers)
+    names = {name.lower() for name, _ in kept}
+    if b"server" not in names:
+        kept.append((b"Server", _SERVER))
+    if b"date" not in names:
+        kept.append((b"Date", formatdate(usegmt=True).encode()))
+    if ends:
+        kept.append((b"Connection", b"close"))
+    lines = b"".join(b"%b: %b\r\n" % header for header in kept)
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason.encode(errors="surrogateescape"), lines)
+
+
+def error(status: int, code: str, message: str, *, ends: bool, has_body: bool = True) -> bytes:
+    """Return an error, without its body where the answer may have none (HEAD).
 
     Source: Amazon S3 API Reference, "Error responses".
     """
@@ -22,9 +38,10 @@ def error(status: int, code: str, message: str, *, ends: bool) -> web.Response:
     body = (
         f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{text}</Message>'
         f"<RequestId>{request_id}</RequestId></Error>"
+    ).encode(errors="replace")
+    headers = (
+        (b"x-amz-request-id", request_id.encode()),
+        (b"Content-Type", b"application/xml"),
+        (b"Content-Length", b"%d" % len(body)),
     )
-    headers = {"x-amz-request-id": request_id, "Server": SERVER}
-    answer = web.Response(status=status, text=body, content_type="application/xml", headers=headers)
-    if ends:
-        answer.force_close()
-    return answer
+    return head(status, HTTPStatus(status).phrase, headers, ends=ends) + (body if has_body else b"")

@@ -8,9 +8,6 @@ loses the one in which nothing has moved for the longest. So no VPC keeps anothe
 
 from __future__ import annotations
 
-import asyncio
-import socket
-import struct
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from enum import Enum
@@ -21,7 +18,6 @@ from netorch.services.proxy import limits
 from netorch.services.proxy.journal.counts import CONNECTIONS, RESET
 
 _NEVER: Final = float("inf")
-_RESET: Final = struct.pack("ii", 1, 0)  # struct linger: close(2) resets the connection, and the kernel keeps nothing of it
 T = TypeVar("T")
 
 
@@ -33,59 +29,31 @@ class Use(Enum):
     TUNNEL = "tunnel"  # at work only while something moves
 
 
-class Client(asyncio.Protocol):
-    """A client's connection: what comes by it goes to `inner`, and it has a deadline by which the client must do something."""
+class Client:
+    """A client's connection: what it is at, and by when the client must do something."""
 
-    __slots__ = ("_admitted", "_allowance", "_crowd", "_inner", "_inside", "_transport", "deadline", "endpoint", "moved", "use")
+    __slots__ = ("_allowance", "_crowd", "_cut", "_since", "deadline", "endpoint", "moved", "use")
 
-    def __init__(self, crowd: Crowd, endpoint: str, inner: asyncio.Protocol) -> None:
+    def __init__(self, crowd: Crowd, endpoint: str, cut: Callable[[], None]) -> None:
+        """Take what resets the connection."""
         self._crowd = crowd
-        self._inner = inner
-        self._transport: asyncio.Transport | None = None
-        self._admitted = False
-        self._inside = False  # whether a head has begun to come
+        self._cut = cut
         self._allowance = limits.GRACE_S
+        self._since = _NEVER  # since when the client lets the proxy wait
         self.endpoint = endpoint
         self.use = Use.WAITING
         self.moved = crowd.now()  # when something last did
         self.deadline = self.moved + limits.IDLE_S
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._admitted = self._crowd.admit(self)
-        if self._admitted:
-            self._inner.connection_made(transport)
-        else:
-            self.cut()
-
-    def data_received(self, data: bytes) -> None:
-        if not self._admitted:
-            return
-        if self.use is Use.WAITING and not self._inside:
-            self._inside = True
-            self.deadline = self._crowd.now() + limits.HEAD_S
-        self._inner.data_received(data)
-
-    def eof_received(self) -> bool | None:
-        return self._inner.eof_received()
-
-    def pause_writing(self) -> None:
-        self._inner.pause_writing()
-
-    def resume_writing(self) -> None:
-        self._inner.resume_writing()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._crowd.leave(self)
-        if self._admitted:
-            self._inner.connection_lost(exc)
+    def head_begins(self) -> None:
+        """Note that the first bytes of a head have come."""
+        self.deadline = self._crowd.now() + limits.HEAD_S
 
     def begin(self) -> None:
-        """Note that a request is being answered: from now on only `awaited` makes the client hurry."""
+        """Note that a request is being answered: from now on only `hurry` makes the client hurry."""
         self._crowd.seen(self, Use.WORKING)
         self._allowance = limits.GRACE_S
-        self.deadline = _NEVER
+        self.rest()
 
     def tunnelled(self) -> None:
         """Note that something has moved in what is a tunnel from now on, which is cut when nothing does for too long."""
@@ -94,32 +62,43 @@ class Client(asyncio.Protocol):
 
     def end(self) -> None:
         """Note that the request was answered."""
-        self._inside = False
         self._crowd.seen(self, Use.WAITING)
+        self._since = _NEVER
         self.deadline = self.moved + limits.IDLE_S
 
+    def hurry(self) -> None:
+        """Wait for the client from now on, which is cut off when that takes too long."""
+        self._since = self._crowd.now()
+        self.deadline = self._since + self._allowance
+
+    def earn(self, size: int) -> None:
+        """Note that so many bytes have moved, for which the client may let the proxy wait again."""
+        self._crowd.seen(self, self.use)
+        waited = max(self.moved - self._since, 0.0)
+        self._allowance = min(limits.GRACE_S, self._allowance - waited + size / limits.RATE)
+        if self._since is not _NEVER:
+            self._since = self.moved
+            self.deadline = self.moved + self._allowance
+
+    def rest(self) -> None:
+        """Wait for somebody else than the client."""
+        if self._since is not _NEVER:
+            self._allowance -= self._crowd.now() - self._since
+        self._since = self.deadline = _NEVER
+
     async def awaited(self, done: Awaitable[T], size: Callable[[T], int]) -> T:
-        """Wait for the client, which is cut off when that takes too long; `size` tells how many bytes have moved meanwhile."""
-        began = self._crowd.now()
-        self.deadline = began + self._allowance
+        """Wait for the client; `size` tells how many bytes have moved meanwhile."""
+        self.hurry()
         try:
             result = await done
+            self.earn(size(result))
         finally:
-            self.deadline = _NEVER
-        self._crowd.seen(self, self.use)
-        earned = size(result) / limits.RATE
-        self._allowance = min(limits.GRACE_S, self._allowance - (self._crowd.now() - began) + earned)
+            self.rest()
         return result
-
-    @property
-    def is_gone(self) -> bool:
-        """Return whether the connection has ended, or was turned away."""
-        return self._transport is None or self._transport.is_closing()
 
     def cut(self) -> None:
         """Reset the connection."""
-        if self._transport is not None:
-            reset(self._transport)
+        self._cut()
 
 
 class _Share:
@@ -244,14 +223,6 @@ class Crowd:
             return max(idle, key=len).idle(now)
         largest = max(shares, key=len)
         return largest.slowest() if len(own) < fair < len(largest) else None
-
-
-def reset(transport: asyncio.Transport) -> None:
-    """End a connection at once; the other end sees a reset, and takes no half for a whole."""
-    sock = transport.get_extra_info("socket")
-    if sock is not None and not transport.is_closing():
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-    transport.abort()
 
 
 def _moved(client: Client) -> float:

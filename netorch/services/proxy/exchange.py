@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-import aiohttp
-from aiohttp import web
-from multidict import CIMultiDict
-
 from netorch.model.iam.s3.deletion import MOST_BODY_BYTES, read_deletion
 from netorch.model.iam.s3.request import Asked
-from netorch.services.proxy import answers
+from netorch.services.proxy import answers, limits
 from netorch.services.proxy.bodies import Bodies
 from netorch.services.proxy.crowd import Client
 from netorch.services.proxy.deletions import no_deletion, pieces
-from netorch.services.proxy.head import CONNECTION, Head, Header, Refusal, read_head
+from netorch.services.proxy.head import Head, Header, Refusal, read_head
 from netorch.services.proxy.journal.line import Line, seconds_since, time_of
 from netorch.services.proxy.policies import Policies, Verdict, understood
-from netorch.services.proxy.upstream import Upstream
+from netorch.services.proxy.relay import BrokenAnswer, ClientEnd, send
+from netorch.services.proxy.upstream import Upstream, connect, read_answer
+from netorch.services.proxy.wire.chunks import NoChunks
+from netorch.services.proxy.wire.heads import AnswerHead, NoHead, RequestHead
+from netorch.services.proxy.wire.stream import Stream
 from netorch.state.daemons.services.proxy import ProxyEndpoint
 
 _FORBIDDEN: Final = 403  # a request that was understood: others may come behind it
-_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-_NOT_PASSED_ON: Final = CONNECTION | {"transfer-encoding"}
 _UNAVAILABLE: Final = "The service behind the endpoint does not answer. Please try again."
 _INCOMPLETE: Final = "The request body is no body, or ends too early."
 _SECRET: Final = re.compile(r"(?<=[?&])(X-Amz-Signature|X-Amz-Security-Token|Signature)=[^&]*", re.IGNORECASE)
@@ -45,44 +42,39 @@ class Place(NamedTuple):
 class Exchange:
     """A request of one client at one endpoint."""
 
-    def __init__(self, place: Place, request: web.BaseRequest, client: Client, source: str) -> None:
+    def __init__(self, place: Place, came: RequestHead, client: Client, stream: Stream, source: str) -> None:
         """Take the address of the client, as its connection tells."""
         self._place = place
-        self._request = request
-        self._client = client
+        self._came = came
+        self._end = ClientEnd(client, stream)
         self._source = source
         self._began = datetime.now(UTC)
         self._asked: Asked | None = None
-        self._broken = False  # whether the client's body breaks off, or is none
-        self._received = self._sent = self._status = 0
+        self._status = 0
         self._kept = 0  # bytes of a body that was read to judge the request
         self._reason = "the client has gone"
         self._error = ""
 
-    async def run(self) -> web.StreamResponse:
-        """Return the answer, which has been sent if it came from the server behind."""
+    async def run(self) -> bool:
+        """Answer, and return whether the client may ask for more by this connection.
+
+        Raises:
+          ConnectionError: the client has gone, or its connection cannot go on.
+        """
         head = None
         try:
-            head = read_head(self._request.method, self._request.raw_path, self._request.raw_headers)
+            head = read_head(self._came.method, self._came.target, self._came.headers)
             asked, body = await self._understand(head)
             verdict = await self._judge(asked, body)
-            reason = verdict.reason
             if verdict.refusal is not None:
                 raise verdict.refusal
-            response = await self._send(head, body)
-            try:
-                answer = await self._relay(response)
-            finally:
-                response.close()
+            goes_on = await self._pass_on(head, body, verdict.reason)
         except Refusal as refusal:
-            self._reason = refusal.reason or refusal.message
-            self._status, self._error = refusal.status, refusal.code
-            ends = refusal.status != _FORBIDDEN or head is None or head.has_body
-            return answers.error(refusal.status, refusal.code, refusal.message, ends=ends)
+            goes_on = refusal.status == _FORBIDDEN and head is not None and not (head.has_body or self._came.closes)
+            await self._refuse(refusal, goes_on)
         finally:
             self._place.bodies.forget(self._place.endpoint.vpc, self._kept)
-        self._reason = reason
-        return answer
+        return goes_on
 
     def line(self) -> Line:
         """Return what the access log says."""
@@ -95,17 +87,23 @@ class Exchange:
             status=self._status,
             reason=self._reason,
             error=self._error,
-            method=self._request.method,
-            host=self._request.headers.get("Host", ""),
-            target=_SECRET.sub(r"\1=...", self._request.raw_path),
+            method=self._came.method,
+            host=next((value.decode(errors="replace") for name, value in self._came.headers if name.lower() == b"host"), ""),
+            target=_SECRET.sub(r"\1=...", self._came.target),
             action=asked.needs[0].action if asked is not None and asked.needs else "",
             resource=asked.place.arn if asked is not None else "",
-            received=self._received,
-            sent=self._sent,
+            received=self._end.received,
+            sent=self._end.sent,
             seconds=seconds_since(self._began),
         )
 
-    async def _understand(self, head: Head) -> tuple[Asked, bytearray | None]:
+    async def _refuse(self, refusal: Refusal, goes_on: bool) -> None:
+        self._reason = refusal.reason or refusal.message
+        self._status, self._error = refusal.status, refusal.code
+        has_body = self._came.method != "HEAD"
+        await self._end.say(answers.error(refusal.status, refusal.code, refusal.message, ends=not goes_on, has_body=has_body))
+
+    async def _understand(self, head: Head) -> tuple[Asked, bytes | None]:
         """Return what a request asks for, and its body if that had to be read for it."""
         self._asked = asked = self._place.policies.asked(head, self._place.endpoint)
         if not asked.names_keys:
@@ -113,26 +111,28 @@ class Exchange:
         if (refusal := no_deletion(self._place.policies.both(asked, self._place.endpoint))) is not None:
             raise refusal
         body = await self._collect(head)
-        self._asked = asked = understood(read_deletion(asked, bytes(body)))
+        self._asked = asked = understood(read_deletion(asked, body))
         return asked, body
 
-    async def _collect(self, head: Head) -> bytearray:
+    async def _collect(self, head: Head) -> bytes:
         """Return the body of a list of keys, or the beginning of one that is too long."""
         if (head.length or 0) > MOST_BODY_BYTES:
             raise Refusal(400, "MalformedXML", f"The body has more than {MOST_BODY_BYTES} bytes.")
         body = bytearray()
+        if head.waits:
+            await self._end.say(answers.CONTINUE)
         try:
-            async for chunk in self._body(head):
-                self._place.bodies.keep(self._place.endpoint.vpc, len(chunk))
-                self._kept += len(chunk)
-                body += chunk
+            async for piece in self._end.body(head):
+                self._place.bodies.keep(self._place.endpoint.vpc, len(piece))
+                self._kept += len(piece)
+                body += piece
                 if len(body) > MOST_BODY_BYTES:
                     break
-        except web.RequestPayloadError as error:
-            raise Refusal(400, "IncompleteBody", _INCOMPLETE) from error
-        return body
+        except NoChunks as error:
+            raise Refusal(400, "IncompleteBody", _INCOMPLETE, str(error)) from error
+        return bytes(body)
 
-    async def _judge(self, asked: Asked, body: bytearray | None) -> Verdict:
+    async def _judge(self, asked: Asked, body: bytes | None) -> Verdict:
         """Return what policies say; about a list of keys piece by piece, so that nobody else waits for its end."""
         policies, endpoint = self._place.policies, self._place.endpoint
         if body is None:
@@ -147,59 +147,60 @@ class Exchange:
                 verdict = verdict or found
         return verdict or policies.verdict(asked, endpoint, self._source)
 
-    async def _send(self, head: Head, read: bytearray | None) -> aiohttp.ClientResponse:
-        """Send a request to the server behind, with its body: one that was read, or while it comes."""
+    async def _pass_on(self, head: Head, read: bytes | None, reason: str) -> bool:
+        """Let the server behind answer, and return whether the client may go on."""
+        if read is None and head.has_body and not head.waits:
+            read = self._end.whole_body(head)
+        complete = True
+        try:
+            if read is None and head.has_body:
+                server, answer, complete = await self._upload(head)
+            else:
+                raw = head.raw(self._added(), len(read) if read is not None else None)
+                server, answer = await self._place.upstream.send(self._place.endpoint.upstream, head, raw + (read or b""))
+        except NoChunks as error:
+            raise Refusal(400, "IncompleteBody", _INCOMPLETE, str(error)) from error
+        except (OSError, NoHead) as error:
+            if self._end.is_gone:
+                raise
+            why = f"the server behind does not answer: {error or type(error).__name__}"
+            raise Refusal(503, "ServiceUnavailable", _UNAVAILABLE, why) from error
+        self._status = answer.status
+        return await self._relay(head, server, answer, complete, reason)
+
+    async def _relay(self, head: Head, server: Stream, answer: AnswerHead, complete: bool, reason: str) -> bool:
+        """Pass an answer on; return whether the client may go on. `complete`: whether the server has the whole body."""
+        ends = self._came.closes or not complete
+        try:
+            may_be_kept = await self._end.pass_on(answer, server, is_bare=head.method == "HEAD", ends=ends)
+        except BrokenAnswer as error:
+            self._reason = f"the server behind broke off: {error}"
+            raise
+        self._reason = reason
+        if may_be_kept and complete:
+            self._place.upstream.keep(self._place.endpoint.upstream, server)
+        else:
+            server.close()
+        return not ends
+
+    async def _upload(self, head: Head) -> tuple[Stream, AnswerHead, bool]:
+        """Send a request while its body comes. Return also whether all of it went: a server may answer before."""
+        server = await connect(self._place.endpoint.upstream)
+        try:
+            await send(server, head.raw(self._added(), None))
+            if head.waits:
+                await self._end.say(answers.CONTINUE)
+            complete = await self._end.pass_body(head, server)
+            async with asyncio.timeout(limits.SERVER_S):
+                return server, await read_answer(server), complete
+        except BaseException:
+            server.reset()
+            raise
+
+    def _added(self) -> tuple[Header, ...]:
         endpoint = self._place.endpoint
-        added: tuple[Header, ...] = (
+        return (
             ("x-netorch-source-vpc", endpoint.vpc),
             ("x-netorch-source-vpce", endpoint.id),
             ("x-netorch-source-ip", self._source),
         )
-        body = self._body(head) if read is None and head.has_body else read
-        try:
-            return await self._place.upstream.send(endpoint.upstream, head, added, body)
-        except (aiohttp.ClientError, TimeoutError) as error:
-            if self._broken:
-                raise Refusal(400, "IncompleteBody", _INCOMPLETE) from error
-            reason = f"the server behind does not answer: {error or type(error).__name__}"
-            raise Refusal(503, "ServiceUnavailable", _UNAVAILABLE, reason) from error
-
-    async def _body(self, head: Head) -> AsyncIterator[bytes]:
-        try:
-            if head.waits:
-                await self._request.writer.write(_CONTINUE)
-                self._request.writer.output_size = 0  # what was written is no answer yet
-            while chunk := await self._client.awaited(self._request.content.readany(), len):
-                self._received += len(chunk)
-                yield chunk
-        except (web.RequestPayloadError, ConnectionError):
-            self._broken = True
-            raise
-
-    async def _relay(self, response: aiohttp.ClientResponse) -> web.StreamResponse:
-        """Pass an answer on while it comes; one that is there already as a whole costs one write."""
-        self._status = response.status
-        headers = CIMultiDict((name, value) for name, value in response.headers.items() if name.lower() not in _NOT_PASSED_ON)
-        headers.setdefault("Server", answers.SERVER)
-        if response.content.is_eof() and response.method != "HEAD":
-            body = response.content.read_nowait()
-            self._sent = len(body)
-            return web.Response(status=response.status, reason=response.reason, headers=headers, body=body or None)
-        answer = web.StreamResponse(status=response.status, reason=response.reason, headers=headers)
-        await answer.prepare(self._request)
-        try:
-            async for chunk in response.content.iter_any():
-                await self._client.awaited(_written(answer, chunk), int)
-                self._sent += len(chunk)
-        except (aiohttp.ClientError, TimeoutError) as error:
-            self._reason = f"the server behind broke off: {error or type(error).__name__}"
-            self._client.cut()
-            raise ConnectionResetError(self._reason) from error
-        await answer.write_eof()
-        return answer
-
-
-async def _written(answer: web.StreamResponse, chunk: bytes) -> int:
-    """Write a piece, and return how long it is once the client is not too far behind."""
-    await answer.write(chunk)
-    return len(chunk)

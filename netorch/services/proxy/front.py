@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
-from aiohttp import web
-
+from netorch.services.proxy import answers
 from netorch.services.proxy.bodies import Bodies
-from netorch.services.proxy.crowd import Client, Crowd
+from netorch.services.proxy.crowd import Client, Crowd, Use
 from netorch.services.proxy.exchange import Exchange, Place
 from netorch.services.proxy.journal.line import Line, time_of
 from netorch.services.proxy.journal.log import AccessLog
 from netorch.services.proxy.policies import Policies
-from netorch.services.proxy.server import Server
 from netorch.services.proxy.tls.tunnel import Tunnel
 from netorch.services.proxy.upstream import Upstream
+from netorch.services.proxy.wire.heads import NoHead, RequestHead, RequestHeads
+from netorch.services.proxy.wire.stream import Stream
 from netorch.state.daemons.services.proxy import ProxyEndpoint
 
-_BACKLOG: Final = 128
+_ACCEPTED: Final = 32  # connections at once, before other sockets have their turn
+_PAUSE_S: Final = 1.0  # while no further connection can be opened
 _END_S: Final = 60.0  # for requests that are under way when the process ends
+_NOT_HTTP: Final = "The request is not HTTP/1.1 to the letter."
+_log = logging.getLogger(__name__)
+
+Serve = Callable[[Stream, Client, tuple[str, int]], Awaitable[None]]
 
 
 class Front:
@@ -31,68 +40,156 @@ class Front:
         self._place = Place(endpoint, policies, Upstream(), bodies, asyncio.Lock())
         self._crowd = crowd
         self._log = log
-        self._servers: list[asyncio.Server] = []
-        self._web = Server(self._answer, self._refused)
+        self._listening: list[socket.socket] = []
+        self._clients: dict[asyncio.Task[None], tuple[Client, Stream]] = {}
+        self._ends = False
 
-    async def listen(self, plain: socket.socket, tls: socket.socket) -> None:
+    def listen(self, plain: socket.socket, tls: socket.socket) -> None:
         """Take connections from two sockets that listen."""
-        loop = asyncio.get_running_loop()
-        for make, sock in ((self._plain, plain), (self._tls, tls)):
-            self._servers.append(await loop.create_server(make, sock=sock, backlog=_BACKLOG))
+        for serve, sock in ((self._serve, plain), (self._tunnel, tls)):
+            self._listening.append(sock)
+            self._watch(sock, serve)
 
     def changed(self, endpoint: ProxyEndpoint) -> None:
         """Answer further requests by this, if it is the same endpoint."""
         if endpoint.id == self._place.endpoint.id:
             self._place = self._place._replace(endpoint=endpoint)
 
-    async def close(self) -> None:
+    def tidy(self, now: float) -> None:
+        """Close connections to the server behind that nobody uses; `now` is in seconds, as time.monotonic tells them."""
+        self._place.upstream.tidy(now)
+
+    def close(self) -> None:
         """Close everything at once."""
         self._stop()
         self._crowd.cut(self._place.endpoint.id)
-        await self._place.upstream.close()
+        self._place.upstream.close()
 
     async def end(self) -> None:
         """Take no further connections, and return when the requests that are under way have ended, within some time."""
         self._stop()
-        self._web.pre_shutdown()  # ends those that are idle
-        await self._web.shutdown(_END_S)
-        await self.close()
+        self._ends = True
+        for client, stream in self._clients.values():
+            if client.use is Use.WAITING:
+                stream.close()
+        working = [task for task, (client, _) in self._clients.items() if client.use is not Use.TUNNEL]
+        if working:
+            await asyncio.wait(working, timeout=_END_S)
+        self.close()
 
     def _stop(self) -> None:
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+        for sock in self._listening:
+            if sock.fileno() >= 0:
+                asyncio.get_running_loop().remove_reader(sock)
+                sock.close()
+        self._listening.clear()
 
-    def _plain(self) -> Client:
-        return Client(self._crowd, self._place.endpoint.id, self._web())
+    def _watch(self, sock: socket.socket, serve: Serve) -> None:
+        if sock.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(sock, self._accept, sock, serve)
 
-    def _tls(self) -> Client:
-        return Client(self._crowd, self._place.endpoint.id, Tunnel(self._place.endpoint, self._place.policies, self._log))
+    def _accept(self, sock: socket.socket, serve: Serve) -> None:
+        for _ in range(_ACCEPTED):
+            try:
+                accepted, peer = sock.accept()
+                accepted.setblocking(False)
+                stream = Stream(accepted)
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                continue
+            except OSError as error:
+                _log.warning("%s: no further connection for %g s: %s", self._place.endpoint.id, _PAUSE_S, error)
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(sock)
+                loop.call_later(_PAUSE_S, self._watch, sock, serve)
+                return
+            self._admit(stream, peer, serve)
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        transport = request.transport
-        if transport is None:
-            raise ConnectionResetError("the client has gone")
-        client = transport.get_protocol()
-        assert isinstance(client, Client)
-        exchange = Exchange(self._place, request, client, transport.get_extra_info("peername")[0])
+    def _admit(self, stream: Stream, peer: tuple[str, int], serve: Serve) -> None:
+        client = Client(self._crowd, self._place.endpoint.id, stream.reset)
+        if not self._crowd.admit(client):
+            stream.reset()
+            return
+        task = asyncio.get_running_loop().create_task(self._run(stream, client, peer, serve))
+        self._clients[task] = client, stream
+        task.add_done_callback(self._clients.pop)
+        stream.on_reset = task.cancel
+
+    async def _run(self, stream: Stream, client: Client, peer: tuple[str, int], serve: Serve) -> None:
+        try:
+            with suppress(ConnectionError):
+                await serve(stream, client, peer)
+        except asyncio.CancelledError:
+            if not stream.ended:
+                raise
+        except Exception as error:  # where, and not what: its text may have a client's bytes
+            trace = error.__traceback__
+            while trace is not None and trace.tb_next is not None:
+                trace = trace.tb_next
+            where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "an unknown place"
+            _log.error("a connection ended: %s at %s", type(error).__name__, where)
+        finally:
+            self._crowd.leave(client)
+            stream.on_reset = None
+            stream.reset()
+
+    async def _serve(self, stream: Stream, client: Client, peer: tuple[str, int]) -> None:
+        """Answer the requests that come by a connection, one after the other."""
+        goes_on = True
+        while goes_on and not self._ends:
+            try:
+                came = await _head(stream, client)
+            except NoHead:
+                self._log.write(self._refused(peer[0]))
+                stream.send(answers.error(400, "BadRequest", _NOT_HTTP, ends=True))
+                break
+            goes_on = await self._answer(came, stream, client, peer[0])
+        await stream.finish()
+
+    async def _answer(self, came: RequestHead, stream: Stream, client: Client, source: str) -> bool:
+        exchange = Exchange(self._place, came, client, stream, source)
+        task = asyncio.current_task()
+        assert task is not None
         client.begin()
+        stream.alert = partial(_leave, stream, task)
         try:
             return await exchange.run()
         finally:
+            stream.alert = None
             client.end()
             self._log.write(exchange.line())
 
-    def _refused(self, request: web.BaseRequest, status: int) -> None:
-        """Note a request of which nothing is known but that it is none."""
-        peer = request.transport.get_extra_info("peername") if request.transport is not None else None
-        line = Line(
+    async def _tunnel(self, stream: Stream, client: Client, peer: tuple[str, int]) -> None:
+        await Tunnel(self._place.endpoint, self._place.policies, self._log, client, stream, peer).run()
+
+    def _refused(self, source: str) -> Line:
+        """Return what is noted of a request of which nothing is known but that it is none."""
+        return Line(
             time=time_of(datetime.now(UTC)),
             vpc=self._place.endpoint.vpc,
             endpoint=self._place.endpoint.id,
-            source=peer[0] if peer else "",
-            status=status,
+            source=source,
+            status=400,
             reason="the request is not HTTP/1.1 to the letter",
             error="BadRequest",
         )
-        self._log.write(line)
+
+
+async def _head(stream: Stream, client: Client) -> RequestHead:
+    """Return the head of the next request. Raises NoHead, ConnectionError."""
+    heads, begun = RequestHeads(), False
+    while True:
+        if stream.buffer:
+            if (found := heads.next(stream.buffer)) is not None:
+                return found
+            if not begun:
+                begun = True
+                client.head_begins()
+        await stream.more()
+
+
+def _leave(stream: Stream, task: asyncio.Task[None]) -> None:
+    """End the answer to a client that has gone."""
+    if stream.ended:
+        task.cancel()

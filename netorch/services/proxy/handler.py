@@ -54,7 +54,7 @@ class Proxy:
                 endpoint = self._endpoints.get(obj.endpoint)
                 if endpoint is None:
                     raise RefusedObject(f"{obj.text()}: nothing is known of this endpoint")
-                await self._listen(obj.ifname, endpoint, sockets)
+                self._listen(obj.ifname, endpoint, sockets)
 
     async def delete(self, obj: ServiceObject) -> None:
         """Serve an object no longer. Connections of a listener are reset: it goes with its VRF."""
@@ -70,7 +70,7 @@ class Proxy:
             case ProxyListener():
                 front = self._fronts.pop(obj.ifname, None)
                 if front is not None:
-                    await front.close()
+                    front.close()
 
     def counts(self) -> Mapping[str, Mapping[str, int]]:
         """Return what each endpoint has been used for since the process began, by id."""
@@ -84,12 +84,13 @@ class Proxy:
         """Take no further connections, and return when the requests that are under way have ended."""
         await asyncio.gather(*(front.end() for front in self._fronts.values()))
         self._fronts.clear()
+        self._log.let_go()
         if self._broom is not None:
             self._broom.cancel()
 
-    async def _listen(self, ifname: str, endpoint: ProxyEndpoint, sockets: Sequence[socket.socket]) -> None:
+    def _listen(self, ifname: str, endpoint: ProxyEndpoint, sockets: Sequence[socket.socket]) -> None:
         front = Front(endpoint, self._policies, self._crowd, self._bodies, self._log)
-        await front.listen(*sockets)
+        front.listen(*sockets)
         self._fronts[ifname] = front
         if self._broom is None:
             self._broom = asyncio.get_running_loop().create_task(self._sweep())
@@ -102,6 +103,9 @@ class Proxy:
         tidied = 0.0
         while True:
             self._crowd.sweep()
+            self._log.let_go()
+            for front in self._fronts.values():
+                front.tidy(time.monotonic())
             if time.monotonic() > tidied:
                 self._log.tidy(time.time(), self._endpoints.keys())
                 tidied = time.monotonic() + _TIDY_S

@@ -34,6 +34,7 @@ _TARGET: Final = re.compile(
 _DOTS: Final = re.compile(r"(?:\.|%2e){1,2}\Z", re.IGNORECASE)
 _SLASH: Final = re.compile(r"/|%2f|%5c", re.IGNORECASE)
 _NUL: Final = "%00"
+_LENGTH: Final = re.compile(r"[0-9]{1,15}\Z")
 _HOST: Final = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::([0-9]{1,5}))?\Z")
 
 
@@ -61,6 +62,17 @@ class Head(NamedTuple):
     def has_body(self) -> bool:
         """Return whether there is a body that is not empty, as far as can be told."""
         return self.chunked or bool(self.length)
+
+    def raw(self, added: Sequence[Header], length: int | None) -> bytes:
+        """Return the bytes that the server behind is sent, with more headers; `length` is that of a body that is there whole."""
+        lines = [f"{self.method} {self.target} HTTP/1.1"]
+        whole = length is not None and self.chunked
+        lines += [f"{name}: {value}" for name, value in (*self.headers, *added)]
+        if self.chunked and not whole:
+            lines.append("Transfer-Encoding: chunked")
+        elif whole or (self.length is None and self.method in _WITH_BODY):
+            lines.append(f"Content-Length: {length or 0}")
+        return "\r\n".join((*lines, "", "")).encode()
 
     def values(self, name: str) -> tuple[str, ...]:
         """Return the values of a header, by its name in small letters."""
@@ -134,6 +146,8 @@ def _read_length(method: str, found: dict[str, str]) -> tuple[int | None, bool]:
     if coding is not None and coding.lower() != "chunked":
         raise Refusal(501, "NotImplemented", "A transfer encoding other than chunked is not implemented.")
     text = found.get("content-length")
+    if text is not None and _LENGTH.match(text) is None:
+        raise _bad("the header Content-Length is no number of bytes")
     length = int(text) if text is not None else None
     if method not in _WITH_BODY and (coding is not None or length):
         raise _bad(f"a request of the method {method} has no body")

@@ -1,7 +1,7 @@
 """What one client, one VPC and all of them may take of the proxy. One place, because memory is their product.
 
-A connection holds at most some 400 KiB here: what was read ahead and not yet passed on (twice READ_AHEAD), what is to be written
-(64 KiB each way, asyncio's), and its head. So all of them hold 1.6 GiB at the very worst, and a VPC a quarter of that.
+A connection holds at most some 300 KiB here: what was read ahead and not yet passed on (twice READ_AHEAD), and its head. So all of
+them hold 1.2 GiB at the very worst, and a VPC a quarter of that. The kernel holds a PIPE of each body that is under way.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from typing import Final
 
 CONNECTIONS: Final = 4_000  # of all VPCs
 CONNECTIONS_OF_VPC: Final = 1_000  # most VPCs have one endpoint; more give no more
-READ_AHEAD: Final = 1 << 17  # bytes of a body, from a client or from the server behind
+READ_AHEAD: Final = 1 << 17  # bytes that have come, from a client or from the server behind, and nobody has taken
+PIPE: Final = 1 << 18  # bytes of a body on the way from one to the other
 
 LINE: Final = 8_190  # bytes of a request line, which holds a presigned URL
 FIELD: Final = 8_190  # bytes of a header
 FIELDS: Final = 100  # headers
+HEAD: Final = 1 << 16  # bytes of all of them together
 HELLO: Final = 16_384  # bytes of a ClientHello
 LISTS: Final = 32 << 20  # bytes of all bodies together that must be read to know what they ask for: lists of keys
 LISTS_OF_VPC: Final = 8 << 20  # of one VPC's clients

@@ -1,76 +1,114 @@
 """Connections to the server behind, of one endpoint: no other endpoint's request ever goes by them, nor does its answer.
 
-They are opened from the process's own namespace, to the address that the operator has declared. A request with a body gets a
-connection of its own. A kept one may be closed by the server at the moment in which it is used again, and a body that has been
-streamed cannot be sent a second time; a request without a body is sent again by aiohttp.
+They are opened from the process's own namespace, to the address that the operator has declared. A kept one may be closed by the
+server at the moment in which it is used again. So it is for requests that can be sent a second time: their method is idempotent
+(RFC 9112, section 9.3.1), and their body is there as a whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import socket
+import time
 from contextlib import suppress
 from typing import Final
-
-import aiohttp
-from multidict import CIMultiDict
-from yarl import URL
+from urllib.parse import urlsplit
 
 from netorch.services.proxy import limits
-from netorch.services.proxy.head import Head, Header
+from netorch.services.proxy.head import Head
+from netorch.services.proxy.wire.heads import AnswerHead, AnswerHeads, NoHead
+from netorch.services.proxy.wire.stream import Stream
 
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=limits.CONNECT_S, sock_read=limits.SERVER_S)
-_NOTHING_ADDED: Final = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
+_HTTP_PORT: Final = 80
+_SWITCHING: Final = 101
+_FINAL: Final = 200  # answers of a lower status are none yet
+_IDEMPOTENT: Final = frozenset(("GET", "HEAD", "PUT", "DELETE", "OPTIONS"))
 
 
 class Upstream:
     """The connections of one endpoint to the server behind; there are none before the first request."""
 
     def __init__(self) -> None:
-        self._kept: aiohttp.ClientSession | None = None
-        self._single: aiohttp.ClientSession | None = None
+        self._kept: dict[Stream, tuple[str, float]] = {}  # to which server, and since when it is unused; the latest comes last
 
-    async def send(
-        self, server: str, head: Head, added: tuple[Header, ...], body: AsyncIterator[bytes] | bytearray | None
-    ) -> aiohttp.ClientResponse:
-        """Send a request on and return the beginning of the answer, which is to be closed or read to its end.
+    async def send(self, server: str, head: Head, raw: bytes) -> tuple[Stream, AnswerHead]:
+        """Send a request that is there as a whole, and return the connection and the head of the answer.
 
         Raises:
-          aiohttp.ClientError, TimeoutError: the server cannot be reached, or ends too early.
+          OSError, NoHead: the server cannot be reached, ends too early, or answers what is no HTTP.
         """
-        headers = CIMultiDict((*head.headers, *added))
-        return await self._session(body is not None).request(
-            head.method,
-            URL(f"{server}{head.target}", encoded=True),
-            headers=headers,
-            data=body,
-            allow_redirects=False,
-            skip_auto_headers=_NOTHING_ADDED,
-        )
+        if head.method in _IDEMPOTENT and (kept := self._taken(server)) is not None:
+            with suppress(ConnectionError):
+                return kept, await _asked(kept, raw)
+        fresh = await connect(server)
+        return fresh, await _asked(fresh, raw)
 
-    async def close(self) -> None:
-        """Close all connections."""
-        for session in (self._kept, self._single):
-            if session is not None:
-                with suppress(OSError):
-                    await session.close()
-        self._kept = self._single = None
+    def keep(self, server: str, stream: Stream) -> None:
+        """Keep a connection whose last answer was read to its end."""
+        if stream.ended or stream.buffer:
+            stream.close()
+            return
+        stream.alert = lambda: self._drop(stream)  # whatever comes now is no answer
+        stream.watch()
+        self._kept[stream] = server, time.monotonic()
 
-    def _session(self, with_body: bool) -> aiohttp.ClientSession:
-        if with_body:
-            self._single = self._single or _session(aiohttp.TCPConnector(limit=0, force_close=True))
-            return self._single
-        self._kept = self._kept or _session(aiohttp.TCPConnector(limit=0, keepalive_timeout=limits.POOLED_S))
-        return self._kept
+    def tidy(self, now: float) -> None:
+        """Close what has not been used for some time."""
+        for stream in [stream for stream, (_, since) in self._kept.items() if since < now - limits.POOLED_S]:
+            self._drop(stream)
+
+    def close(self) -> None:
+        """Close all connections that are kept."""
+        for stream in [*self._kept]:
+            self._drop(stream)
+
+    def _taken(self, server: str) -> Stream | None:
+        while self._kept:
+            stream, (of, _) = self._kept.popitem()
+            if of == server:
+                stream.alert = None
+                return stream
+            stream.close()
+        return None
+
+    def _drop(self, stream: Stream) -> None:
+        self._kept.pop(stream, None)
+        stream.close()
 
 
-def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        connector=connector,
-        timeout=_TIMEOUT,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        trust_env=False,
-        read_bufsize=limits.READ_AHEAD,
-        max_line_size=limits.LINE,
-        max_field_size=limits.FIELD,
-    )
+async def _asked(stream: Stream, raw: bytes) -> AnswerHead:
+    try:
+        async with asyncio.timeout(limits.SERVER_S):
+            if left := stream.send(raw):
+                await stream.flush(left)
+            return await read_answer(stream)
+    except BaseException:
+        stream.reset()
+        raise
+
+
+async def connect(server: str) -> Stream:
+    """Return a connection to the server at a URL, or at ADDRESS:PORT. Raises OSError."""
+    found = urlsplit(server if "//" in server else f"//{server}")
+    host = found.hostname or ""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        async with asyncio.timeout(limits.CONNECT_S):
+            await asyncio.get_running_loop().sock_connect(sock, (host, found.port or _HTTP_PORT))
+        return Stream(sock)
+    except BaseException:
+        sock.close()
+        raise
+
+
+async def read_answer(stream: Stream) -> AnswerHead:
+    """Return the head of the next answer that is one, however long that takes. Raises OSError, NoHead."""
+    while True:
+        heads = AnswerHeads()
+        while (found := heads.next(stream.buffer) if stream.buffer else None) is None:
+            await stream.more()
+        if found.status >= _FINAL:
+            return found
+        if found.status == _SWITCHING:
+            raise NoHead("it speaks another protocol now")

@@ -24,6 +24,7 @@ ALL_BYTES: Final = 128 << 20  # /run is memory
 KEPT_S: Final = 30 * 86_400
 GONE_KEPT_S: Final = 86_400
 _MODE: Final = 0o640
+_OPEN: Final = 256  # files at once
 _log = logging.getLogger(__name__)
 
 
@@ -39,12 +40,14 @@ class AccessLog:
         self._written = 0  # bytes since `_size` was found
         self._size = most_of_all  # so the first line looks
         self._full = False
+        self._open: dict[str, _Open] = {}  # by endpoint
 
     def tidy(self, now: float, living: Container[str]) -> None:
         """Remove the files of endpoints that have said nothing for long; `now` is in seconds of the epoch.
 
         That is KEPT_S for one that lives, and GONE_KEPT_S for one that does not.
         """
+        self.let_go()
         for file in self._files():
             if file.written < now - (KEPT_S if file.endpoint in living else GONE_KEPT_S):
                 _remove(file.path)
@@ -52,24 +55,37 @@ class AccessLog:
     def write(self, line: Line) -> None:
         """Write a line."""
         self.counts.add(line)
-        path = self._directory / f"{line.endpoint}.log"
         try:
             text = _encoded(line)
             self._make_room(len(text))
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, _MODE)
-            try:
-                os.write(fd, text)
-                large = os.fstat(fd).st_size > self._most
-            finally:
-                os.close(fd)
-            if large:
-                path.replace(path.with_suffix(".log.1"))
+            self._append(line.endpoint, text)
         except (OSError, ValueError) as error:
             if not self._full:
-                _log.warning("%s: %s; requests are answered and not logged", path, error)
+                _log.warning("%s: %s; requests are answered and not logged", self._directory, error)
             self._full = True
         else:
             self._full = False
+
+    def let_go(self) -> None:
+        """Close all files. Who is called each second keeps those open that are in use, and writes into none that is gone."""
+        for file in self._open.values():
+            os.close(file.fd)
+        self._open.clear()
+
+    def _append(self, endpoint: str, text: bytes) -> None:
+        file = self._open.get(endpoint)
+        if file is None:
+            if len(self._open) >= _OPEN:
+                self.let_go()
+            fd = os.open(self._path(endpoint), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, _MODE)
+            file = self._open[endpoint] = _Open(fd, os.fstat(fd).st_size)
+        file.size += os.write(file.fd, text)
+        if file.size > self._most:
+            self.let_go()
+            self._path(endpoint).replace(self._path(endpoint).with_suffix(".log.1"))
+
+    def _path(self, endpoint: str) -> Path:
+        return self._directory / f"{endpoint}.log"
 
     def _make_room(self, size: int) -> None:
         """Remove files if there are too many bytes: the oldest first, and second files of endpoints before first ones.
@@ -79,6 +95,7 @@ class AccessLog:
         self._written += size
         if self._size + self._written <= self._most_of_all:
             return
+        self.let_go()
         files = sorted(self._files(), key=lambda file: (file.is_first, file.written))
         self._size, self._written = sum(file.size for file in files), size
         if self._size + size <= self._most_of_all * 7 // 8:
@@ -94,6 +111,14 @@ class AccessLog:
             with suppress(OSError):
                 found = path.stat()
                 yield _File(path, path.name.partition(".")[0], path.suffix == ".log", found.st_mtime, found.st_size)
+
+
+class _Open:
+    """A file that lines are written to."""
+
+    def __init__(self, fd: int, size: int) -> None:
+        self.fd = fd
+        self.size = size
 
 
 class _File(NamedTuple):

@@ -8,168 +8,144 @@ told the endpoint (PROXY protocol).
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Final
 
 from netorch.services import proxy_protocol
-from netorch.services.proxy import limits
-from netorch.services.proxy.crowd import Client, reset
+from netorch.services.proxy.crowd import Client
+from netorch.services.proxy.head import Refusal
 from netorch.services.proxy.journal.line import Line, seconds_since, time_of
 from netorch.services.proxy.journal.log import AccessLog
 from netorch.services.proxy.policies import Policies
 from netorch.services.proxy.tls.hello import NoHello, server_name
+from netorch.services.proxy.upstream import connect
+from netorch.services.proxy.wire.pump import Pump
+from netorch.services.proxy.wire.stream import Ended, Stream
 from netorch.state.daemons.services.proxy import ProxyEndpoint
 
-_log = logging.getLogger(__name__)
+_ENDLESS: Final = 1 << 62  # bytes
 
 
-class _End(asyncio.Protocol):
-    """One end of a tunnel. What comes by it goes to the other end, which is no faster than whoever reads there."""
+class Tunnel:
+    """A client's connection, and the one to the server behind."""
 
-    def __init__(self, moved: Callable[[], None]) -> None:
-        self.transport: asyncio.Transport | None = None
-        self.other: _End | None = None
-        self.count = 0  # bytes that have come
-        self.ended = False  # whether no more will come
-        self._moved = moved
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        self.count += len(data)
-        self._moved()
-        if self.other is not None and self.other.transport is not None:
-            self.other.transport.write(data)
-
-    def eof_received(self) -> bool | None:
-        if self.other is None or self.other.transport is None:
-            return False
-        self.ended = True
-        self.other.transport.write_eof()
-        if self.other.ended:
-            self.other.transport.close()
-        return not self.other.ended  # while the other direction goes on, so does the connection
-
-    def pause_writing(self) -> None:
-        if self.other is not None and self.other.transport is not None:
-            self.other.transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        if self.other is not None and self.other.transport is not None:
-            self.other.transport.resume_reading()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.transport = None
-        if self.other is not None and self.other.transport is not None:
-            if exc is None:
-                self.other.transport.close()
-            else:
-                reset(self.other.transport)
-
-
-class Tunnel(_End):
-    """A client's end: it waits for the ClientHello, and makes the other end."""
-
-    def __init__(self, endpoint: ProxyEndpoint, policies: Policies, log: AccessLog) -> None:
-        super().__init__(self._touch)
+    def __init__(
+        self,
+        endpoint: ProxyEndpoint,
+        policies: Policies,
+        log: AccessLog,
+        client: Client,
+        stream: Stream,
+        source: tuple[str, int],
+    ) -> None:
+        """Take the address and port of the client, as its connection tells."""
         self._endpoint = endpoint
         self._policies = policies
         self._log = log
-        self._hello = b""
+        self._client = client
+        self._stream = stream
+        self._source = source
         self._host = ""
         self._reason = "the client has gone"
         self._error = ""
         self._status = 0
+        self._received = self._sent = 0
         self._began = datetime.now(UTC)
-        self._opening: asyncio.Task[None] | None = None
-        self._source = ("", 0)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self._source = transport.get_extra_info("peername")
-
-    def data_received(self, data: bytes) -> None:
-        if self.other is not None:
-            super().data_received(data)
-            return
-        self._hello += data
+    async def run(self) -> None:
+        """Wait for the ClientHello, and pass everything on from there. Raises ConnectionError."""
+        server = None
         try:
-            host = server_name(self._hello)
-        except NoHello as error:
-            self._refuse(str(error), "BadRequest", 400)
-            return
-        if host is None or self.transport is None or self._opening is not None:
-            return
-        self._host = host
-        verdict = self._policies.tunnel(host, self._endpoint)
-        if verdict.refusal is not None:
-            self._refuse(verdict.reason, verdict.refusal.code, verdict.refusal.status)
-            return
-        self._reason = verdict.reason
-        self.transport.pause_reading()
-        self._touch()
-        self._opening = asyncio.get_running_loop().create_task(self._open(self.transport))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._opening is not None:
-            self._opening.cancel()
-        sent = self.other.count if self.other is not None else 0
-        if self.other is not None and (now := self._policies.tunnel(self._host, self._endpoint)).refusal is not None:
-            self._reason = now.reason  # it was cut because of this
-        super().connection_lost(exc)
-        self._log.write(
-            Line(
-                time=time_of(self._began),
-                vpc=self._endpoint.vpc,
-                endpoint=self._endpoint.id,
-                source=self._source[0],
-                status=self._status,
-                reason=self._reason,
-                error=self._error,
-                method="TLS",
-                host=self._host,
-                received=self.count,
-                sent=sent,
-                seconds=seconds_since(self._began),
-            )
-        )
-
-    async def _open(self, transport: asyncio.Transport) -> None:
-        """Make the other end, and send what has come so far."""
-        address, _, port = self._endpoint.tls.rpartition(":")
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(limits.CONNECT_S):
-                _, other = await loop.create_connection(lambda: _End(self._touch), address, int(port))
-        except (OSError, TimeoutError) as error:
-            self._refuse(f"the server behind does not answer: {error or type(error).__name__}", "ServiceUnavailable", 503)
-            return
-        assert other.transport is not None
-        self._status = 200
-        self.other, other.other = other, self
-        self.count = len(self._hello)
-        other.transport.write(
-            proxy_protocol.header(self._source, transport.get_extra_info("sockname"), self._endpoint.id) + self._hello
-        )
-        self._hello = b""
-        transport.resume_reading()
-        self._touch()
-
-    @property
-    def _client(self) -> Client:
-        assert self.transport is not None
-        client = self.transport.get_protocol()
-        assert isinstance(client, Client)
-        return client
-
-    def _touch(self) -> None:
-        if self.transport is not None:
+            self._host = await self._hello()
+            verdict = self._policies.tunnel(self._host, self._endpoint)
+            self._reason = verdict.reason
+            if verdict.refusal is not None:
+                raise verdict.refusal
             self._client.tunnelled()
+            server = await self._connected()
+            self._status = 200
+            await self._pass_on(server)
+            if self._stream.ended and server.ended:
+                self._stream.close()
+        except Refusal as refusal:
+            self._reason, self._error, self._status = refusal.reason or refusal.message, refusal.code, refusal.status
+        finally:
+            if server is not None:
+                server.reset()
+                if (now := self._policies.tunnel(self._host, self._endpoint)).refusal is not None:
+                    self._reason = now.reason  # it was cut because of this
+            self._log.write(self._line())
 
-    def _refuse(self, reason: str, error: str, status: int) -> None:
-        self._reason, self._error, self._status = reason, error, status
-        if self.transport is not None:
-            reset(self.transport)
+    async def _hello(self) -> str:
+        """Return the host that the client asks for. Raises Refusal, ConnectionError."""
+        begun = False
+        while True:
+            try:
+                host = server_name(bytes(self._stream.buffer))
+            except NoHello as error:
+                raise Refusal(400, "BadRequest", str(error)) from error
+            if host is not None:
+                return host
+            if self._stream.buffer and not begun:
+                begun = True
+                self._client.head_begins()
+            await self._stream.more()
+
+    async def _connected(self) -> Stream:
+        try:
+            return await connect(self._endpoint.tls)
+        except OSError as error:
+            why = f"the server behind does not answer: {error or type(error).__name__}"
+            raise Refusal(503, "ServiceUnavailable", why) from error
+
+    async def _pass_on(self, server: Stream) -> None:
+        """Pass on what both say until both have ended. Raises ConnectionError."""
+        stream = self._stream
+        hello = stream.taken(len(stream.buffer))
+        self._took(len(hello))
+        told = proxy_protocol.header(self._source, stream.local(), self._endpoint.id)
+        await server.flush(server.send(told + hello))
+        back = asyncio.get_running_loop().create_task(self._one_way(server, stream, self._gave))
+        try:
+            await self._one_way(stream, server, self._took)
+            await back
+        finally:
+            back.cancel()
+
+    async def _one_way(self, source: Stream, target: Stream, moved: Callable[[int], None]) -> None:
+        try:
+            if source.buffer:
+                first = source.taken(len(source.buffer))
+                await target.flush(target.send(first))
+                moved(len(first))
+            await Pump(source, target, _ENDLESS, moved).run()
+        except Ended:
+            if not source.ended or source.broken:
+                target.reset()
+                raise
+            target.end_writing()
+
+    def _took(self, count: int) -> None:
+        self._received += count
+        self._client.tunnelled()
+
+    def _gave(self, count: int) -> None:
+        self._sent += count
+        self._client.tunnelled()
+
+    def _line(self) -> Line:
+        return Line(
+            time=time_of(self._began),
+            vpc=self._endpoint.vpc,
+            endpoint=self._endpoint.id,
+            source=self._source[0],
+            status=self._status,
+            reason=self._reason,
+            error=self._error,
+            method="TLS",
+            host=self._host,
+            received=self._received,
+            sent=self._sent,
+            seconds=seconds_since(self._began),
+        )

@@ -7,14 +7,14 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
 from netorch.services.proxy import limits
 from tests.integration.services.proxy.stand import ENDPOINTS, ProxyStand, document, everything
 from tests.rig.services.process import service_process
-from tests.rig.services.upstreams import OK, Recorder, read_body
+from tests.rig.services.upstreams import OK, Recorder, plain, read_body
 from tests.rig.world import wait_for
 
 HOST = b"Host: s3.amazonaws.com\r\n"
@@ -156,8 +156,9 @@ def test_who_leaves_in_the_middle_leaves_nothing_behind(stand: ProxyStand, behin
     ended = threading.Event()
 
     def answer(connection: socket.socket, head: bytes) -> None:
-        while connection.recv(1 << 16):
-            pass
+        with suppress(ConnectionResetError):  # by which the server is told that the body is no whole one
+            while connection.recv(1 << 16):
+                pass
         ended.set()
 
     behind.answer = answer
@@ -248,3 +249,33 @@ def test_what_each_endpoint_is_used_for_is_counted(own: ProxyStand, behind: Reco
         ENDPOINTS["a"]: {"requests": 2, "malformed": 1, "unavailable": 1},
         ENDPOINTS["b"]: {"requests": 4, "denied": 2, "broken": 1, "received": 4, "sent": 2},
     }
+
+
+def test_a_server_may_answer_before_the_body_has_come_and_the_connection_ends(stand: ProxyStand, behind: Recorder) -> None:
+    behind.answer = lambda connection, _: connection.sendall(OK.replace(b"200 OK", b"507 Full"))
+    with stand.connect() as connection:
+        connection.sendall(put(LARGE).replace(b"Connection: close\r\n", b"") + PIECE)
+        assert everything(connection).endswith(b"\r\nConnection: close\r\n\r\nok")
+    assert stand.line("a", "PUT", 507).error == ""
+
+
+def test_a_kept_connection_that_the_server_closes_when_it_is_used_costs_no_request_and_no_second_one(
+    stand: ProxyStand, behind: Recorder
+) -> None:
+    def once(connection: socket.socket, head: bytes) -> None:
+        read_body(connection, head)
+        behind.answer = closes
+        connection.sendall(OK)
+
+    def closes(connection: socket.socket, head: bytes) -> None:
+        connection.shutdown(socket.SHUT_RDWR)
+        behind.answer = plain
+
+    for start, expected in ((b"GET /bbb/k", b"200"), (b"PUT /bbb/k", b"200"), (b"POST /bbb/k?uploads", b"503")):
+        behind.answer = once
+        assert stand.ask(GET).endswith(b"ok")
+        before = len(behind.heads)
+        body = b"abc" if start[:3] != b"GET" else b""
+        raw = start + b" HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body
+        assert stand.ask(raw).split()[1] == expected
+        assert len(behind.heads) == before + (2 if expected == b"200" else 1)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable
-from types import SimpleNamespace
-from typing import cast
+import socket
 
 import pytest
-from aiohttp import web
 from msgspec.structs import replace
 
 from netorch.model.iam.s3.deletion import read_deletion
@@ -17,11 +14,14 @@ from netorch.model.iam.s3.request import Asked, S3Request, read_request
 from netorch.model.iam.s3.uri import Service
 from netorch.services.proxy import deletions, limits
 from netorch.services.proxy.bodies import Bodies
-from netorch.services.proxy.crowd import Client
+from netorch.services.proxy.crowd import Client, Crowd
 from netorch.services.proxy.exchange import Exchange, Place
 from netorch.services.proxy.head import Refusal
 from netorch.services.proxy.policies import Policies
 from netorch.services.proxy.upstream import Upstream
+from netorch.services.proxy.wire.chunks import LAST, chunk
+from netorch.services.proxy.wire.heads import RequestHead
+from netorch.services.proxy.wire.stream import Stream
 from netorch.state.daemons.services.proxy import ProxyBucket, ProxyEndpoint
 
 ENDPOINT = ProxyEndpoint(id="vpce-1", vpc="vpc-1", service="s3", hosts=("s3.internal",), prefixes=(), upstream="http://192.0.2.1")
@@ -109,57 +109,71 @@ def test_a_list_is_not_read_if_no_key_could_be_permitted(endpoint: object, bucke
         assert (refusal.status, refusal.code) == (403, "AccessDenied")
 
 
-class Content:
-    """A client's body, and its connection: both give one piece after the other."""
+class Asking:
+    """A client that sends a body in chunks, piece by piece, and the exchange that answers it."""
 
-    def __init__(self, *pieces: bytes) -> None:
-        self._pieces = [*pieces, b""]
-        self.kept: list[int] = []
+    def __init__(self, known: Policies) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            self._end = socket.create_connection(listening.getsockname())
+            served, _ = listening.accept()
+        served.setblocking(False)
+        self._stream = Stream(served)
         self.bodies = Bodies(most=100, of_vpc=60)
+        place = Place(ENDPOINT, known, Upstream(), self.bodies, asyncio.Lock())
+        crowd = Crowd(lambda: 0.0, lambda endpoint: endpoint)
+        headers = ((b"Host", b"s3.internal"), (b"Transfer-Encoding", b"chunked"))
+        came = RequestHead(method="POST", target="/buc?delete", headers=headers, closes=False)
+        self.exchange = Exchange(place, came, Client(crowd, ENDPOINT.id, self._stream.reset), self._stream, "10.0.0.5")
 
-    async def readany(self) -> bytes:
-        self.kept.append(self.bodies.count)
-        return self._pieces.pop(0)
+    def __enter__(self) -> Asking:
+        return self
 
-    async def awaited(self, done: Awaitable[bytes], _size: object) -> bytes:
-        return await done
+    def __exit__(self, *_error: object) -> None:
+        self._stream.close()
+        self._end.close()
 
-
-def exchange(content: Content, known: Policies) -> Exchange:
-    """Return a request to delete what a body names."""
-    request = SimpleNamespace(
-        method="POST",
-        raw_path="/buc?delete",
-        raw_headers=((b"Host", b"s3.internal"), (b"Transfer-Encoding", b"chunked")),
-        content=content,
-    )
-    place = Place(ENDPOINT, known, Upstream(), content.bodies, asyncio.Lock())
-    return Exchange(place, cast(web.BaseRequest, request), cast(Client, content), "10.0.0.5")
+    async def answered(self, *pieces: bytes) -> tuple[list[int], int]:
+        """Send pieces while the exchange runs; return how many bytes are kept behind each, and the answer's status."""
+        running, kept = asyncio.create_task(self.exchange.run()), []
+        for piece in pieces:
+            await asyncio.sleep(0)
+            before = self.bodies.count
+            self._end.sendall(piece)
+            while self.bodies.count == before and not running.done():
+                await asyncio.sleep(0)
+            kept.append(self.bodies.count)
+        await running
+        return kept, int(self._end.recv(1 << 16).split()[1])
 
 
 @pytest.mark.parametrize(
-    ("pieces", "kept", "status"), [((b"x" * 40, b"x" * 40), [0, 40], 503), ((b"x" * 20, b"x" * 20), [0, 20, 40], 400)]
+    ("pieces", "kept", "status"), [((40, 40), [40, 0], 503), ((20, 20, 0), [20, 40, 0], 400)], ids=["too many", "no list"]
 )
-def test_a_body_counts_as_long_as_it_is_kept(pieces: tuple[bytes, ...], kept: list[int], status: int) -> None:
-    content = Content(*pieces)
-    answer = asyncio.run(exchange(content, policies()).run())
-    assert (answer.status, content.kept, content.bodies.count) == (status, kept, 0)
+def test_a_body_counts_as_long_as_it_is_kept(pieces: tuple[int, ...], kept: list[int], status: int) -> None:
+    async def run() -> tuple[list[int], int]:
+        with Asking(policies()) as asking:
+            return await asking.answered(*(chunk(b"x" * size) if size else LAST for size in pieces))
+
+    assert asyncio.run(run()) == (kept, status)
 
 
 def test_a_body_that_cannot_be_permitted_is_not_read() -> None:
-    content = Content(b"x")
-    answer = asyncio.run(exchange(content, policies(statement("*", "s3:Get*"))).run())
-    assert (answer.status, content.kept) == (403, [])
+    async def run() -> tuple[list[int], int]:
+        with Asking(policies(statement("*", "s3:Get*"))) as asking:
+            return await asking.answered()
+
+    assert asyncio.run(run()) == ([], 403)
 
 
 def test_others_have_their_turns_while_a_long_list_is_judged() -> None:
     async def count() -> int:
-        judging = asyncio.create_task(exchange(Content(), policies(statement("*")))._judge(deletion(), bytearray()))
-        turns = 0
-        while not judging.done():
-            await asyncio.sleep(0)
-            turns += 1
-        assert judging.result().refusal is None
-        return turns
+        with Asking(policies(statement("*"))) as asking:
+            judging = asyncio.create_task(asking.exchange._judge(deletion(), b""))
+            turns = 0
+            while not judging.done():
+                await asyncio.sleep(0)
+                turns += 1
+            assert judging.result().refusal is None
+            return turns
 
     assert asyncio.run(count()) >= KEYS // limits.KEYS_AT_ONCE

@@ -10,33 +10,18 @@ from netorch.services.proxy import limits
 from netorch.services.proxy.crowd import Client, Crowd
 
 
-class Transport(asyncio.Transport):
-    """A transport that is cut at once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.client: Client | None = None
-
-    def is_closing(self) -> bool:
-        return self.client is None
-
-    def abort(self) -> None:
-        client, self.client = self.client, None
-        if client is not None:
-            client.connection_lost(None)
-
-
 class Room:
     """A crowd, and its clock."""
 
     def __init__(self, most: int = 6, of_vpc: int = 3) -> None:
         self.time = 0.0
+        self._gone: set[Client] = set()
         self.crowd = Crowd(lambda: self.time, lambda endpoint: endpoint[0], most, of_vpc)
 
     def enter(self, endpoint: str, busy: bool = False, tunnel: bool = False) -> Client:
-        transport = Transport()
-        transport.client = client = Client(self.crowd, endpoint, asyncio.Protocol())
-        client.connection_made(transport)
+        client = Client(self.crowd, endpoint, lambda: self._cut(client))
+        if not self.crowd.admit(client):
+            client.cut()
         if busy:
             client.begin()
         if tunnel:
@@ -47,7 +32,11 @@ class Room:
         return [self.crowd.count(vpc) for vpc in vpcs]
 
     def gone(self, *clients: Client) -> list[bool]:
-        return [client.is_gone for client in clients]
+        return [client in self._gone for client in clients]
+
+    def _cut(self, client: Client) -> None:
+        self._gone.add(client)
+        self.crowd.leave(client)
 
     def after(self, seconds: float) -> None:
         self.time += seconds
@@ -183,11 +172,9 @@ def test_who_says_nothing_is_cut_off() -> None:
 def test_a_head_that_comes_byte_by_byte_has_a_deadline_of_its_own() -> None:
     room = Room()
     client = room.enter("a")
-    for _ in range(int(limits.HEAD_S)):
-        client.data_received(b"G")
-        room.after(1.0)
+    client.head_begins()
+    room.after(limits.HEAD_S)
     assert room.gone(client) == [False]
-    client.data_received(b"G")
     room.after(1.0)
     assert room.gone(client) == [True]
 
