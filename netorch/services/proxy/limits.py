@@ -1,7 +1,7 @@
 """What one client, one VPC and all of them may take of the proxy. One place, because memory is their product.
 
-A connection holds at most some 300 KiB here: what was read ahead and not yet passed on (twice READ_AHEAD), and its head. So all of
-them hold 1.2 GiB at the very worst, and a VPC a quarter of that. The kernel holds a PIPE of each body that is under way.
+A connection holds at most some 300 KiB here: what was read ahead and not yet passed on (twice READ_AHEAD), and its head. So all
+of them hold 1.2 GiB at the very worst, and a VPC a quarter of that. The kernel holds a PIPE of each body that is under way.
 """
 
 from __future__ import annotations
