@@ -37,20 +37,22 @@ class ProxyStand:
     def serve(self, **policies: str) -> None:
         """Let both endpoints be served, with policies by their letters."""
         for letter in "ab":
-            self.daemon.put(
-                ProxyEndpoint(
-                    id=ENDPOINTS[letter],
-                    vpc=VPCS[letter],
-                    service=SERVICE,
-                    hosts=HOSTS,
-                    prefixes=("127.0.0.1/32",),
-                    upstream=self._upstream,
-                    tls=self._tls,
-                    policy=policies.get(letter, ""),
-                )
-            )
+            self.daemon.put(self.endpoint(letter, policies.get(letter, "")))
             if f"vrf-{letter}" not in self.daemon.ports:
                 self.listen(letter)
+
+    def endpoint(self, letter: str, policy: str = "") -> ProxyEndpoint:
+        """Return an endpoint as it is served."""
+        return ProxyEndpoint(
+            id=ENDPOINTS[letter],
+            vpc=VPCS[letter],
+            service=SERVICE,
+            hosts=HOSTS,
+            prefixes=("127.0.0.1/32",),
+            upstream=self._upstream,
+            tls=self._tls,
+            policy=policy,
+        )
 
     def listen(self, letter: str) -> None:
         """Open the sockets of an endpoint."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import resource
 import signal
 import socket
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 
 import pytest
 
-from netorch.services.proxy import limits
 from tests.integration.services.proxy.stand import ENDPOINTS, ProxyStand, document, everything
 from tests.rig.services.process import service_process
 from tests.rig.services.upstreams import OK, Recorder, plain, read_body
@@ -216,16 +214,6 @@ def test_a_proxy_that_is_to_end_ends_what_is_under_way_while_its_successor_begin
         halves.go_on.set()
         assert everything(connection) == b"cd"
     assert ending.wait(30.0) == 0
-
-
-def test_idle_connections_of_one_vpc_take_nothing_from_another(own: ProxyStand) -> None:
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    with ExitStack() as stack:
-        idle = [stack.enter_context(own.connect("a")) for _ in range(limits.CONNECTIONS_OF_VPC + 500)]
-        for letter in "ab":
-            assert own.ask(GET, letter).endswith(b"ok")
-        assert everything(idle[0]) == b""
 
 
 def test_what_each_endpoint_is_used_for_is_counted(own: ProxyStand, behind: Recorder) -> None:
