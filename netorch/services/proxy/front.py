@@ -92,8 +92,6 @@ class Front:
         for _ in range(_ACCEPTED):
             try:
                 accepted, peer = sock.accept()
-                accepted.setblocking(False)
-                stream = Stream(accepted)
             except BlockingIOError:
                 return
             except ConnectionError:
@@ -104,7 +102,8 @@ class Front:
                 loop.remove_reader(sock)
                 loop.call_later(_PAUSE_S, self._watch, sock, serve)
                 return
-            self._admit(stream, peer, serve)
+            accepted.setblocking(False)
+            self._admit(Stream(accepted), peer, serve)
 
     def _admit(self, stream: Stream, peer: tuple[str, int], serve: Serve) -> None:
         client = Client(self._crowd, self._place.endpoint.id, stream.reset)

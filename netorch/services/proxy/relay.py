@@ -40,8 +40,12 @@ class ClientEnd:
     async def say(self, data: bytes) -> None:
         """Send bytes, at the client's pace. Raises ConnectionError."""
         left = self._stream.send(data)
-        if left:
-            await self._client.awaited(self._stream.flush(left), int)
+        while left:
+            self._client.hurry()
+            rest = await self._stream.send_some(left)
+            self._client.earn(len(left) - len(rest))
+            left = rest
+        self._client.rest()
 
     def whole_body(self, head: Head) -> bytes | None:
         """Take a body that is here as a whole, which many small ones are; None: it is not."""

@@ -45,7 +45,7 @@ class Upstream:
 
     def keep(self, server: str, stream: Stream) -> None:
         """Keep a connection whose last answer was read to its end."""
-        if stream.ended or stream.buffer:
+        if stream.ended or stream.buffer or len(self._kept) >= limits.POOLED:
             stream.close()
             return
         stream.alert = lambda: self._drop(stream)  # whatever comes now is no answer

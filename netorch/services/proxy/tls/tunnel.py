@@ -66,8 +66,8 @@ class Tunnel:
             server = await self._connected()
             self._status = 200
             await self._pass_on(server)
-            if self._stream.ended and server.ended:
-                self._stream.close()
+            self._stream.close()
+            server.close()
         except Refusal as refusal:
             self._reason, self._error, self._status = refusal.reason or refusal.message, refusal.code, refusal.status
         finally:

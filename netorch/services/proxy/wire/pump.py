@@ -134,7 +134,8 @@ class Pump:
             self._source.rest()
             loop.add_writer(self._target.fd, self._drain)
         else:
-            loop.remove_writer(self._target.fd)
+            if self._target.fd >= 0:
+                loop.remove_writer(self._target.fd)
             self._source.watch(self._fill if self._left else None)
         self.on_blocked(blocked)
 

@@ -104,30 +104,24 @@ class Stream:
         except OSError as error:
             raise Ended(str(error)) from error
 
-    async def flush(self, left: memoryview) -> int:
-        """Send what is left, and return how much that was. Raises ConnectionError."""
-        count = len(left)
+    async def flush(self, left: memoryview) -> None:
+        """Send all that is left. Raises ConnectionError."""
         while left:
-            await self.writable()
-            left = self.send(left)
-        return count
+            left = await self.send_some(left)
 
-    async def writable(self) -> None:
-        """Wait until something can be sent. Raises Ended."""
+    async def send_some(self, left: memoryview) -> memoryview:
+        """Wait until something of it can be sent, and return what is left then. Raises ConnectionError."""
         if self.fd < 0:
             raise Ended("the connection is closed")
         self._writer = self._loop.create_future()
-        self._loop.add_writer(self.fd, self.wake)
+        self._loop.add_writer(self.fd, self._writable)
         try:
             await self._writer
         finally:
             self._writer = None
             if self.fd >= 0:
                 self._loop.remove_writer(self.fd)
-
-    def wake(self) -> None:
-        """Let who waits for room go on."""
-        _wake(self._writer)
+        return self.send(left)
 
     async def finish(self) -> None:
         """Close the connection once the other end has read what it was sent, or some time is over.
@@ -161,8 +155,7 @@ class Stream:
         if self.fd < 0:
             return
         self.rest()
-        if self._writer is not None:
-            self._loop.remove_writer(self.fd)
+        self._loop.remove_writer(self.fd)  # whoever has added it: its number may be another connection's in a moment
         self._sock.close()
         self.fd, self.ended = -1, True
         _wake(self._waiter)
@@ -180,6 +173,9 @@ class Stream:
 
     def _readable(self) -> None:
         self._taker()
+
+    def _writable(self) -> None:
+        _wake(self._writer)
 
     def _take(self) -> None:
         try:

@@ -256,8 +256,8 @@ def test_a_kept_connection_that_the_server_closes_when_it_is_used_costs_no_reque
         connection.sendall(OK)
 
     def closes(connection: socket.socket, head: bytes) -> None:
-        connection.shutdown(socket.SHUT_RDWR)
         behind.answer = plain
+        connection.shutdown(socket.SHUT_RDWR)
 
     for start, expected in ((b"GET /bbb/k", b"200"), (b"PUT /bbb/k", b"200"), (b"POST /bbb/k?uploads", b"503")):
         behind.answer = once
