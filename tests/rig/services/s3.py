@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -81,3 +82,32 @@ def client(url: str, style: str = "path", attempts: int = 1) -> S3:
     return boto3.client(
         "s3", endpoint_url=url, region_name=REGION, aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY, config=config
     )
+
+
+class Interrupting(io.BytesIO):
+    """An object that has something happen, once, when half of it has been sent, or received.
+
+    Clients also read it to sign it, before they have a connection: `ready` tells when it is sent.
+    """
+
+    def __init__(self, happens: Callable[[], None], ready: Callable[[], bool], half: int, content: bytes = b"") -> None:
+        super().__init__(content)
+        self._happens = happens
+        self._ready = ready
+        self._half = half
+        self.happened = False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return the next bytes."""
+        self._look()
+        return super().read(size)
+
+    def write(self, data: Any, /) -> int:  # noqa: ANN401 - whatever has bytes
+        """Take bytes."""
+        self._look()
+        return super().write(data)
+
+    def _look(self) -> None:
+        if not self.happened and self.tell() >= self._half and self._ready():
+            self.happened = True
+            self._happens()

@@ -14,8 +14,8 @@ from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
 from tests.integration.services.proxy.stand import ENDPOINTS, VPCS, ProxyStand, document
-from tests.rig.services.process import LOOPBACK, ServiceProcess
-from tests.rig.services.s3 import HOSTS, S3, aws, client, names_at, s3_server
+from tests.rig.services.process import LOOPBACK, ServiceProcess, service_process
+from tests.rig.services.s3 import HOSTS, S3, Interrupting, aws, client, names_at, s3_server
 
 KEY = "a b/c+d%é/..x"
 ARN = "arn:aws:s3:::"
@@ -193,3 +193,34 @@ def test_each_request_has_a_line_in_its_endpoints_log(s3: ProxyStand) -> None:
         pass
     assert "X-Amz-Signature=" in url
     assert "X-Amz-Signature=..." in s3.line("a", "HEAD", 200).target
+
+
+def test_a_proxy_that_is_killed_under_a_transfer_leaves_no_half_and_a_retry_gets_the_whole(direct: str) -> None:
+    large = os.urandom(4 << 20)
+    with service_process() as process:
+        stand, server = ProxyStand(process, direct), client(direct)
+        stand.serve()
+        server.create_bucket(Bucket="halves")
+        at = client(stand.url(), attempts=5)
+        half = len(large) // 2
+
+        def kill() -> None:
+            before = server.list_objects_v2(Bucket="halves").get("KeyCount")
+            process.kill()
+            assert server.list_objects_v2(Bucket="halves").get("KeyCount") == before
+            process.restart()
+            stand.serve()
+            stand.listen("a")
+
+        def is_used() -> bool:
+            return process.counts()[ENDPOINTS["a"]].get("connections", 0) > 0
+
+        sent = Interrupting(kill, is_used, half, large)
+        at.put_object(Bucket="halves", Key="k", Body=sent)
+        assert server.get_object(Bucket="halves", Key="k")["Body"].read() == large
+        got = Interrupting(kill, is_used, half)
+        at.download_fileobj("halves", "k", got, Config=TransferConfig(use_threads=False))
+        assert got.getvalue() == large
+        assert (sent.happened, got.happened) == (True, True)
+        server.delete_object(Bucket="halves", Key="k")
+        server.delete_bucket(Bucket="halves")
