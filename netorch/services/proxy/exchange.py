@@ -17,7 +17,7 @@ from netorch.services.proxy.head import Head, Header, Refusal, read_head
 from netorch.services.proxy.journal.line import Line, seconds_since, time_of
 from netorch.services.proxy.policies import Policies, Verdict, understood
 from netorch.services.proxy.relay import BrokenAnswer, ClientEnd, send
-from netorch.services.proxy.upstream import Upstream, connect, read_answer
+from netorch.services.proxy.upstream import Upstream, read_answer
 from netorch.services.proxy.wire.chunks import NoChunks
 from netorch.services.proxy.wire.heads import AnswerHead, NoHead, RequestHead
 from netorch.services.proxy.wire.stream import Stream
@@ -185,7 +185,7 @@ class Exchange:
 
     async def _upload(self, head: Head) -> tuple[Stream, AnswerHead, bool]:
         """Send a request while its body comes. Return also whether all of it went: a server may answer before."""
-        server = await connect(self._place.endpoint.upstream)
+        server = await self._place.upstream.open(self._place.endpoint.upstream)
         try:
             await send(server, head.raw(self._added(), None))
             if head.waits:

@@ -35,3 +35,4 @@ CONNECT_S: Final = 5.0  # for the server behind to take a connection
 SERVER_S: Final = 120.0  # for it to say something
 POOLED: Final = 64  # unused connections to it that an endpoint keeps
 POOLED_S: Final = 15.0  # how long an unused connection to it is kept
+FRESH_S: Final = 2.0  # how long it is used for what cannot be sent twice: no server closes connections that soon

@@ -2,7 +2,7 @@
 
 They are opened from the process's own namespace, to the address that the operator has declared. A kept one may be closed by the
 server at the moment in which it is used again. So it is for requests that can be sent a second time: their method is idempotent
-(RFC 9112, section 9.3.1), and their body is there as a whole.
+(RFC 9112, section 9.3.1), and their body is there as a whole. Other requests get one that was used a moment ago, or a new one.
 """
 
 from __future__ import annotations
@@ -37,11 +37,18 @@ class Upstream:
         Raises:
           OSError, NoHead: the server cannot be reached, ends too early, or answers what is no HTTP.
         """
-        if head.method in _IDEMPOTENT and (kept := self._taken(server)) is not None:
+        if head.method not in _IDEMPOTENT:
+            stream = await self.open(server)
+            return stream, await _asked(stream, raw)
+        if (kept := self._taken(server, limits.POOLED_S)) is not None:
             with suppress(ConnectionError):
                 return kept, await _asked(kept, raw)
         fresh = await connect(server)
         return fresh, await _asked(fresh, raw)
+
+    async def open(self, server: str) -> Stream:
+        """Return a connection that the server does not close just now: used a moment ago, or a new one. Raises OSError."""
+        return self._taken(server, limits.FRESH_S) or await connect(server)
 
     def keep(self, server: str, stream: Stream) -> None:
         """Keep a connection whose last answer was read to its end."""
@@ -62,13 +69,14 @@ class Upstream:
         for stream in [*self._kept]:
             self._drop(stream)
 
-    def _taken(self, server: str) -> Stream | None:
-        while self._kept:
-            stream, (of, _) = self._kept.popitem()
-            if of == server:
-                stream.alert = None
-                return stream
-            stream.close()
+    def _taken(self, server: str, within_s: float) -> Stream | None:
+        """Return the kept connection that was used last, if that was within so many seconds."""
+        for stream, (of, since) in reversed(self._kept.items()):
+            if of != server or since < time.monotonic() - within_s:
+                break
+            del self._kept[stream]
+            stream.alert = None
+            return stream
         return None
 
     def _drop(self, stream: Stream) -> None:
