@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.rig.etcd.cluster import Cluster, running_cluster
+if TYPE_CHECKING:
+    from tests.rig.etcd.cluster import Cluster
 
 # A shell lets its background jobs ignore Ctrl-C, and programs inherit that; tests that send it expect to be heard.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -28,6 +30,8 @@ settings.load_profile("netorch")
 
 @pytest.fixture(scope="session")
 def etcd() -> Iterator[Cluster]:
-    """One cluster for all tests that leave its members alive. Each test gives its store a name of its own."""
-    with running_cluster() as cluster:
+    """A cluster of one member for all tests that leave it alive. Each test gives its store a name of its own."""
+    from tests.rig.etcd.cluster import running_cluster  # grpc is for those tests only
+
+    with running_cluster(1) as cluster:
         yield cluster

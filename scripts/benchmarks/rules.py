@@ -135,7 +135,7 @@ def site(kind: str, wanted: Cloud) -> Iterator[tuple[Store, AgentProcess]]:
         underlay = lab_underlay("hv1", HOSTS["hv1"]) if kind == "linux" else ""
         store = open_store(str(path), create=True)
         apply_cloud(store, plan_cloud(store, OPERATOR, wanted))
-        agent = AgentProcess(kind, path, underlay)
+        agent = AgentProcess(kind, str(path), path.parent, underlay)
         yield store, agent
         agent.end()
         store.close()

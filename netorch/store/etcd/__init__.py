@@ -4,3 +4,7 @@
 revisions, `commit` makes a transaction happen exactly once, `store` keeps the contract, and `frontier`, `stream` and `watch`
 follow what happens.
 """
+
+import os
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's core would write to stderr what every failed call tells, too

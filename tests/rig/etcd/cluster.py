@@ -24,11 +24,11 @@ LEADERLESS_S = 30.0
 class Member:
     """One member: its data survive the process."""
 
-    def __init__(self, name: str, directory: Path, files: Sequence[str]) -> None:
+    def __init__(self, name: str, directory: Path, files: Sequence[str], progress_ms: int) -> None:
         self.name = name
         self.client_port, self.peer_port = _free_ports(2)
         self.directory = directory / name
-        self._files = files
+        self._files, self._progress_ms = files, progress_ms
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -44,7 +44,7 @@ class Member:
             "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
             "--heartbeat-interval", "50", "--election-timeout", "500",
             # Debian's etcd is too old to be asked for progress (docs/design/store.md), so it tells of it without.
-            "--experimental-watch-progress-notify-interval", "40ms",
+            "--experimental-watch-progress-notify-interval", f"{self._progress_ms}ms",
             *self._files,
         ]  # fmt: skip
         environment = {"PATH": os.environ["PATH"], "ETCD_UNSUPPORTED_ARCH": os.uname().machine}
@@ -74,8 +74,8 @@ class Member:
 class Cluster:
     """Members that know each other."""
 
-    def __init__(self, directory: Path, size: int, files: Sequence[str]) -> None:
-        self.members = [Member(f"m{n}", directory, files) for n in range(size)]
+    def __init__(self, directory: Path, size: int, files: Sequence[str], progress_ms: int) -> None:
+        self.members = [Member(f"m{n}", directory, files, progress_ms) for n in range(size)]
         self._text = ",".join(f"{member.name}=http://127.0.0.1:{member.peer_port}" for member in self.members)
         for member in self.members:
             member.start(self._text)
@@ -112,7 +112,7 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running_cluster(size: int = 3, files: Sequence[str] = ()) -> Iterator[Cluster]:
+def running_cluster(size: int = 3, files: Sequence[str] = (), progress_ms: int = 40) -> Iterator[Cluster]:
     """Run a cluster; its data are in memory, where the machine has such a directory: what is killed is etcd, not the machine.
 
     With `files`, options that name certificates, clients speak TLS.
@@ -121,7 +121,7 @@ def running_cluster(size: int = 3, files: Sequence[str] = ()) -> Iterator[Cluste
         pytest.fail("there is no etcd; install Debian's package etcd-server, as scripts/test does")
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="netorch-etcd-", dir=memory if os.access(memory, os.W_OK) else None) as directory:
-        cluster = Cluster(Path(directory), size, files)
+        cluster = Cluster(Path(directory), size, files, progress_ms)
         try:
             if not files:
                 cluster.leader()
