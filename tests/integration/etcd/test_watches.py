@@ -1,0 +1,64 @@
+"""Watches of a real cluster that have much to tell, or nobody who reads them."""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from netorch.store import open_store
+from netorch.store.base import Put, Store
+from netorch.store.etcd import watch as watch_module
+from netorch.store.etcd.address import parse_address
+from netorch.store.etcd.store import EtcdStore
+from netorch.store.replay import events_until
+from tests.rig.etcd.cluster import Cluster, running_cluster
+
+
+@pytest.fixture
+def store(etcd: Cluster) -> Iterator[Store]:
+    made = open_store(etcd.url(secrets.token_hex(4)), create=True)
+    yield made
+    made.close()
+
+
+def test_revisions_larger_than_a_message_come_whole(store: Store) -> None:
+    values = [bytes([n]) * (400 << 10) for n in range(3)]
+    for n in range(6):
+        store.txn([], [Put(f"{n}/{m}", value) for m, value in enumerate(values)])
+    watch = store.watch([""], 2)
+    events = events_until(watch, store.revision())
+    assert [(event.mod_revision, event.key) for event in events] == [(n + 2, f"{n}/{m}") for n in range(6) for m in range(3)]
+    assert all(event.value == values[int(event.key[2:])] for event in events)
+    watch.close()
+
+
+def test_what_is_not_read_waits_in_the_cluster(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch_module, "WAITING_EVENTS", 20)
+    watch = store.watch(["k/"], 2)
+    for n in range(30):
+        store.txn([], [Put(f"k/{m}", b"%d" % n) for m in range(10)])
+    end = store.revision()
+    time.sleep(0.5)  # long enough to take all, if anything did
+    first = watch.poll()
+    assert len(first) <= 30 * 10
+    events = [*first, *events_until(watch, end)]
+    assert [event.mod_revision for event in events] == [n + 2 for n in range(30) for _ in range(10)]
+    watch.close()
+
+
+@pytest.mark.slow
+def test_a_watch_leaves_a_member_that_stands_still() -> None:
+    with running_cluster() as cluster:
+        store = EtcdStore(parse_address(cluster.url("s")), create=True)
+        watch = store.watch(["k"], 2)
+        events_until(watch, store.txn([], [Put("k", b"1")]).revision)
+        asked, _ = store._client.channel()
+        cluster.members[asked].signal(signal.SIGSTOP)
+        events = events_until(watch, store.txn([], [Put("k", b"2")]).revision)
+        assert [event.value for event in events] == [b"2"]
+        watch.close()
+        store.close()
