@@ -12,7 +12,7 @@ from netorch.model.eni import Instance, NetworkInterface, Role, primary_eni_id
 from netorch.model.mapping import PublicMapping
 from netorch.model.security import SecurityGroup
 from netorch.model.services.metadata import InstanceFacts, InterfaceFacts, tree
-from netorch.model.services.private_names import DOMAIN, host_name
+from netorch.model.services.private_names import DOMAIN, host_name, public_name
 from netorch.model.vpc import Subnet, Vpc
 from netorch.state.base import KernelObject
 from netorch.state.daemons.services.metadata import InstanceMetadata, MetadataListener
@@ -54,7 +54,7 @@ def _instance(view: VpcView, items: Sequence[LocalEni], names: dict[str, str], p
         vpc=vpc.id,
         cidrs=vpc.cidrs,
         ipv6_cidrs=vpc.ipv6_cidrs,
-        interfaces=[_interface(item, names, public, vpc.dhcp.domain_name or DOMAIN) for item in ordered],
+        interfaces=[_interface(item, names, public, vpc) for item in ordered],
         tags=tuple(_tags(instance)) if options.instance_metadata_tags else (),
     )
     return InstanceMetadata(
@@ -76,8 +76,9 @@ def _tags(instance: Instance) -> Iterator[tuple[str, str]]:
             yield key, value
 
 
-def _interface(item: LocalEni, names: dict[str, str], public: dict[str, str], domain: str) -> InterfaceFacts:
+def _interface(item: LocalEni, names: dict[str, str], public: dict[str, str], vpc: Vpc) -> InterfaceFacts:
     eni, subnet = item.eni, item.subnet
+    public_address = public.get(eni.id, "")
     groups = sorted(((group, names[group]) for group in eni.groups if group in names), key=lambda pair: pair[1])
     return InterfaceFacts(
         id=eni.id,
@@ -87,8 +88,9 @@ def _interface(item: LocalEni, names: dict[str, str], public: dict[str, str], do
         subnet=subnet.id,
         subnet_cidr=subnet.cidr,
         subnet_ipv6_cidr=subnet.ipv6_cidr,
-        hostname=f"{host_name(eni.address)}.{domain}",
-        public_address=public.get(eni.id, ""),
+        hostname=f"{host_name(eni.address)}.{vpc.dhcp.domain_name or DOMAIN}",
+        public_address=public_address,
+        public_hostname=public_name(public_address) if public_address and vpc.has_hostnames else "",
         groups=tuple(groups),
     )
 

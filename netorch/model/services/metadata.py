@@ -68,6 +68,7 @@ class InterfaceFacts(msgspec.Struct, frozen=True, kw_only=True):
     ipv6_address: str = ""
     subnet_ipv6_cidr: str = ""
     public_address: str = ""
+    public_hostname: str = ""
     groups: tuple[tuple[str, str], ...] = ()  # id and name of its security groups, by name
 
 
@@ -111,6 +112,7 @@ def _own(facts: InstanceFacts, own: InterfaceFacts) -> Iterator[tuple[str, str]]
     yield "mac", own.mac
     yield "placement/availability-zone", ZONE
     yield "placement/region", REGION
+    yield "public-hostname", own.public_hostname
     yield "public-ipv4", own.public_address
     yield "security-groups", "\n".join(name for _, name in own.groups)
     yield "services/domain", "netorch.internal"
@@ -127,6 +129,7 @@ def _interface(facts: InstanceFacts, interface: InterfaceFacts, number: int) -> 
     yield "local-ipv4s", interface.address
     yield "mac", interface.mac
     yield "owner-id", facts.owner
+    yield "public-hostname", interface.public_hostname
     yield "public-ipv4s", interface.public_address
     if interface.public_address:
         yield f"ipv4-associations/{interface.public_address}", interface.address

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 import msgspec
 
 from netorch.compiler.base import LocalEni, VpcPart, VpcView
+from netorch.compiler.services.metadata import MetadataCompiler
 from netorch.compiler.services.names import NamesCompiler
 from netorch.model.endpoints.endpoint import EndpointState, EndpointType, VpcEndpoint
 from netorch.model.eni import NetworkInterface
 from netorch.model.mapping import PublicMapping
 from netorch.model.services.zones import RecordSet, RecordType, VpcZone
 from netorch.model.vpc import Vpc
+from netorch.state.daemons.services.metadata import InstanceMetadata
 from tests.unit.compiler.test_compilers import settled, view_of
 
 PUBLIC = PublicMapping(
@@ -124,3 +126,15 @@ def test_an_endpoint_that_is_available_has_a_name_by_its_ids_and_a_private_one()
         "names of vpc 5000 zone acme.example",
         "names of vpc 5000 a.db.acme.example 300 A 10.0.0.9",
     ]
+
+
+def test_metadata_tell_the_public_name_where_there_are_host_names() -> None:
+    (part,) = [part for part in MetadataCompiler().parts if part.id == "metadata"]
+    assert isinstance(part, VpcPart)
+    item = view().local[0]
+    for hostnames, wanted in ((True, "ec2-203-0-113-5.compute.internal"), (False, None)):
+        found = view(hostnames=hostnames, PublicMapping=(msgspec.structs.replace(PUBLIC, eni=item.eni.id),))
+        trees = [dict(obj.tree) for obj in part.compile(found.only(part.inputs)) if isinstance(obj, InstanceMetadata)]
+        (own,) = [tree for tree in trees if tree["meta-data/instance-id"] == item.instance.id]
+        assert own.get("meta-data/public-hostname") == wanted
+        assert own["meta-data/public-ipv4"] == "203.0.113.5"
