@@ -30,6 +30,8 @@ def halves_of(connection: Connection, interface: Interface) -> tuple[FlowDirecti
     original, reply = connection.original, connection.reply
     to_target = Tuple(original.source, reply.source, original.protocol, original.source_port, reply.source_port)
     seen = (original, to_target), (reply, original.reversed())
+    if interface.end != FRONT and reply.destination not in interface.addresses:  # a consumer's, which is relayed here
+        return FlowDirection(seen[0], ()), FlowDirection(seen[1], ())
     if interface.end != FRONT:
         return FlowDirection(seen[0], (Leg(reply.reversed(), True),)), FlowDirection(seen[1], (Leg(reply, False),))
     if original.destination not in interface.addresses:  # it came to the endpoint's interface in another subnet

@@ -5,8 +5,10 @@ Flow logs tell it, too: each of two owners what its own interfaces have seen.
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing, suppress
 from typing import Final
 
 import pytest
@@ -85,24 +87,51 @@ class Scene:
         )
         connections.accept_connection(store, caller, connection_of(endpoint.id))
         outskirts.settle()
+        for name in ("p/one", "p/two", "b/one", "b/two"):
+            threading.Thread(target=_serve, args=(listening(outskirts.place(name), 8443),), daemon=True).start()
         enis = self.world.vpc("a").each(NetworkInterface)
         self.front = next(eni.address for eni in enis if eni.gateway == endpoint.id)
         self.back = next(found.address for found in self.world.vpc("p").each(EndpointConnection))
-        wait_for(self._hear_each_other, "all hosts to say that the edges answer", 60.0)
+        wait_for(self._is_calm, "all hosts to say that the edges answer, and edges that the targets do", 60.0)
 
     def _of(self, vpc: str, kind: type[Subnet] | type[SecurityGroup], name: str) -> str:
         return next(each.id for each in self.world.vpc(vpc).each(kind) if each.name == name)
 
-    def _hear_each_other(self) -> bool:
-        published = self.world.inventory().agents
-        return len(published) == 4 and not any(status.silent or status.standby for status in published.values())
+    def _is_calm(self) -> bool:
+        """Return whether all hosts hear all edges, these find that all targets answer, and all have published that."""
+        published, agents = self.world.inventory().agents, [self.world.agent(name) for name in self.world.agents]
+        if len(published) < 4 or any(status.silent or status.standby for status in published.values()):
+            return False
+        if any(any(agent.records.ailing.values()) for agent in agents):
+            return False
+        said = self.world.store.list("hoststat/").kvs
+        return not any(b"ailing" in kv.value for kv in said if "/vpce-con-" in kv.key)
+
+    def _writes(self) -> list[int]:
+        return [self.world.agent(name).reconciler.writes for name in self.world.agents]
 
     def traced(self, source: str, destination: str, service: str, owner: str = "") -> Report:
         """Return what a trace finds out for the operator, or for a customer, while all hosts hear all edges."""
         caller = Caller(owner=owner) if owner else Caller(operator=True)
-        wait_for(self._hear_each_other, "all hosts to hear all edges, and to say so", 60.0)
-        with closing(open_store(str(self.world.store_path))) as store:
-            return trace(store, read_inventory(store), caller, source, destination, service, timeout_s=2.0)
+
+        def undisturbed() -> Report | None:
+            wait_for(self._is_calm, "all hosts to hear all edges, and to say so", 60.0)
+            before = self._writes()
+            with closing(open_store(str(self.world.store_path))) as store:
+                found = trace(store, read_inventory(store), caller, source, destination, service, timeout_s=2.0)
+            return found if self._writes() == before else None
+
+        found = wait_for(undisturbed, "a trace while no host changes anything", 200.0)
+        assert found is not None
+        return found
+
+
+def _serve(server: socket.socket) -> None:
+    """Take connections, and end them: those of edges that look whether a target answers, too."""
+    server.settimeout(None)
+    with suppress(OSError):
+        while True:
+            server.accept()[0].close()
 
 
 @pytest.fixture(scope="module")
@@ -115,29 +144,24 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 
 
 def test_model_kernel_and_live_packet_agree(scene: Scene) -> None:
-    with ExitStack() as stack:
-        for name in ("p/one", "p/two", "b/one", "b/two"):
-            stack.enter_context(listening(scene.outskirts.place(name), 8443))
-        for source, destination, service, place in (
-            ("a/one", S3, "tcp/80", Place.SERVICE),
-            ("a/two", S3, "tcp/443", Place.SERVICE),
-            ("a/one", "169.254.169.253", "tcp/53", Place.HOST),
-            ("a/two", "169.254.169.254", "tcp/80", Place.HOST),
-            ("a/one", "100.65.1.6", "tcp/8443", Place.DELIVERY),
-            ("a/two", "b/one", "icmp", Place.DELIVERY),
-            ("b/one", "a/two", "icmp", Place.DELIVERY),
-            ("a/one", scene.front, "tcp/443", Place.DELIVERY),
-            ("a/two", scene.front, "tcp/443", Place.DELIVERY),
-        ):
-            found = scene.traced(source, destination, service)
-            said = (source, destination, service, found.disagreement, found.kernel_problem, found.live.why_not)
-            assert said[3:] == ("", "", ""), said
-            assert (found.verdict.code, found.live.arrived, found.reachable, found.live.answered) == (None, True, True, True), (
-                said
-            )
-            assert found.model is not None
-            assert found.kernel is not None
-            assert found.kernel.there.hops[-1].place is place, said
+    for source, destination, service, place in (
+        ("a/one", S3, "tcp/80", Place.SERVICE),
+        ("a/two", S3, "tcp/443", Place.SERVICE),
+        ("a/one", "169.254.169.253", "tcp/53", Place.HOST),
+        ("a/two", "169.254.169.254", "tcp/80", Place.HOST),
+        ("a/one", "100.65.1.6", "tcp/8443", Place.DELIVERY),
+        ("a/two", "b/one", "icmp", Place.DELIVERY),
+        ("b/one", "a/two", "icmp", Place.DELIVERY),
+        ("a/one", scene.front, "tcp/443", Place.DELIVERY),
+        ("a/two", scene.front, "tcp/443", Place.DELIVERY),
+    ):
+        found = scene.traced(source, destination, service)
+        said = (source, destination, service, found.disagreement, found.kernel_problem, found.live.why_not)
+        assert said[3:] == ("", "", ""), said
+        assert (found.verdict.code, found.live.arrived, found.reachable, found.live.answered) == (None, True, True, True), said
+        assert found.model is not None
+        assert found.kernel is not None
+        assert found.kernel.there.hops[-1].place is place, said
 
 
 def test_what_is_refused_is_found_by_all_three(scene: Scene) -> None:
@@ -159,10 +183,7 @@ def test_what_is_refused_is_found_by_all_three(scene: Scene) -> None:
 
 
 def test_a_consumer_hears_its_packet_leave_for_the_provider(scene: Scene) -> None:
-    with ExitStack() as stack:
-        for name in ("p/one", "p/two"):
-            stack.enter_context(listening(scene.outskirts.place(name), 8443))
-        found = scene.traced("a/one", scene.front, "tcp/443", owner="a")
+    found = scene.traced("a/one", scene.front, "tcp/443", owner="a")
     assert (found.disagreement, found.kernel_problem, found.live.why_not, found.reachable) == ("", "", "", True)
     assert found.model is not None
     assert (found.model.there.hops[-1].place, found.live.arrived) == (Place.ENDPOINT, True)
@@ -195,14 +216,11 @@ class Log:
 def test_each_owner_has_the_lines_of_its_own_half_and_none_of_services_of_the_host(scene: Scene) -> None:
     consumer, provider = Log(scene, "a"), Log(scene, "p")
     one, front, back = "10.0.1.5", scene.front, scene.back
-    with ExitStack() as stack:
-        for name in ("p/one", "p/two"):
-            stack.enter_context(listening(scene.outskirts.place(name), 8443))
-        place = scene.outskirts.place("a/one")
-        for to, port in (((front, 443), 40000), ((S3, 80), 40001), (("169.254.169.253", 53), 40002)):
-            connected(place, to, port).close()
-        found = scene.traced("a/lone", front, "tcp/22")  # which no group of the endpoint permits
-        assert found.live.arrived is False
+    place = scene.outskirts.place("a/one")
+    for to, port in (((front, 443), 40000), ((S3, 80), 40001), (("169.254.169.253", 53), 40002)):
+        connected(place, to, port).close()
+    found = scene.traced("a/lone", front, "tcp/22")  # which no group of the endpoint permits
+    assert found.live.arrived is False
     wanted = {
         f"{one} {front} 40000 443 {one} {front} ACCEPT egress 1",  # at the instance
         f"{front} {one} 443 40000 {front} {one} ACCEPT ingress -",

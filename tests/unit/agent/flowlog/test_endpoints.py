@@ -55,6 +55,17 @@ def test_each_end_has_the_lines_of_its_own_vpc(ledger: Ledger) -> None:
     assert lines(ledger) == {"front": AT_ENDPOINT, "other": set(), "back": AT_BACK}
 
 
+def test_a_relayed_connection_is_two_and_neither_end_sees_the_other_one(ledger: Ledger) -> None:
+    relay = "192.0.0.2"
+    taken = msgspec.structs.replace(
+        connection(SENT, (5, 500), (4, 4000)), reply=Tuple(packed(relay), packed(ONE), TCP, 443, 40000)
+    )
+    ledger.accept_translated(NETNS, taken, 630.0)
+    knock = flow(relay, TARGET, 8443, source_port=40001)
+    ledger.accept_translated(NETNS, msgspec.structs.replace(connection(knock, (5, 500), (4, 4000)), reply=ANSWERED), 630.0)
+    assert lines(ledger) == {"front": AT_ENDPOINT, "other": set(), "back": AT_BACK}
+
+
 @pytest.mark.parametrize(
     ("reason", "reply", "dropped", "front", "back"),
     [
