@@ -1,8 +1,8 @@
-"""What the agent needs of a host's kernel, and what a part of it, a driver, has to offer.
+"""Protocols between the agent and a host's kernel, and between the kernel and its drivers.
 
-A driver is one conversation about some kinds of objects in one namespace: it dumps them, carries out operations, and reports
-changes that others made. A kernel is a list of drivers (netorch.drivers.composition). Connections are not objects, because
-nobody declares them, so tracking them has a protocol of its own.
+A driver handles some kinds of objects in one namespace: it dumps them, applies operations, and reports changes made by
+others. A kernel is a list of drivers (netorch.drivers.composition). Connections are not declared, so they are not objects:
+connection tracking has its own protocol.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from netorch.state.op import Failure, Op
 
 
 class Underlay(msgspec.Struct, frozen=True, kw_only=True):
-    """What the compilers must know of the host's own network: the device that holds the VTEP address."""
+    """The device that holds the VTEP address: what the compilers must know of the host's own network."""
 
     ifname: str
     mtu: int
-    carries: bool = True  # whether it is up and connected to something
+    carries: bool = True  # up and connected to something
 
 
 class TableUse(msgspec.Struct, frozen=True, kw_only=True):
-    """How many connections a namespace's table holds, and how many it may hold at most; 0: as many as there are."""
+    """Connections in a namespace's conntrack table, and the table's limit; 0 means no limit."""
 
     held: int
     most: int
 
 
 class Answer(Enum):
-    """What an edge says of itself when it answers an echo."""
+    """The state that an edge reports when it answers an echo."""
 
     NOT_READY = "not ready"
-    STANDBY = "standby"  # it is ready, and gateways that keep state are used at another edge
-    ACTIVE = "active"  # it is ready
+    STANDBY = "standby"  # ready, but gateways that keep state use another edge
+    ACTIVE = "active"  # ready
 
 
 class Count(msgspec.Struct, frozen=True, kw_only=True):
-    """What a filter of tc, or a rule of nftables, has counted since it was made. Of a filter at egress with Ethernet headers."""
+    """Counters of a tc filter or an nftables rule since it was created. Bytes at tc egress include Ethernet headers."""
 
     packets: int
     bytes: int = 0
@@ -56,30 +56,30 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 class Gone(msgspec.Struct, frozen=True):
-    """The kernel no longer holds the object of this key, which belonged to this VPC."""
+    """The kernel no longer holds the object with this key, which belonged to this VPC."""
 
     key: Key
     vni: int = HOST_SLICE
 
 
 class Lost(msgspec.Struct, frozen=True):
-    """Notifications were lost, or something changed that they do not describe: these kinds must be dumped again, or all."""
+    """Notifications were lost, or a change is not described by them: dump these kinds again; None means all kinds."""
 
     kinds: frozenset[str] | None = None
 
 
 class UnderlayChanged(msgspec.Struct, frozen=True):
-    """The VTEP address, or its device's carrier, came or went, or its MTU changed: ask `underlay` again, no dump shows it."""
+    """The VTEP address, its device's carrier or its MTU changed. Call `underlay` again: no dump shows this."""
 
 
 class TunnelsChanged(msgspec.Struct, frozen=True):
-    """The SAs of tunnels came or went, or something is known of why they do not: ask `tunnels` again, a dump shows no SAs."""
+    """SAs of tunnels came or went, or the reason why a tunnel is down changed. Call `tunnels` again: no dump shows SAs."""
 
 
 class LearnedChanged(msgspec.Struct, frozen=True):
-    """What customers' routers announce has changed the routes of this routing table: ask `learned`, a dump does not show them.
+    """Routes announced by customers' routers changed in this routing table. Call `learned`: no dump shows these routes.
 
-    Nothing is said of routes that go with a device which `apply` takes down.
+    Not reported for routes that vanish because `apply` takes their device down.
     """
 
     table: int
@@ -89,57 +89,57 @@ KernelEvent = Seen | Gone | Lost | UnderlayChanged | TunnelsChanged | LearnedCha
 
 
 class LearnedRoute(msgspec.Struct, frozen=True):
-    """A route that a customer's router has announced. `metric` is its session's, plus the length of the AS path."""
+    """A route announced by a customer's router. `metric` is that of the BGP session plus the length of the AS path."""
 
     prefix: str  # canonical
     metric: int
-    ifname: str  # the device that it leads to
+    ifname: str  # outgoing device
 
 
 class CustomerSession(msgspec.Struct, frozen=True, kw_only=True):
-    """How a BGP session is. `state` is BGP's (RFC 4271 section 8.2.2), or Down without a daemon."""
+    """The state of a BGP session: a state of RFC 4271 section 8.2.2, or Down when the daemon does not run."""
 
     state: str
-    reason: str = ""  # what is known of why it is not established
+    reason: str = ""  # why the session is not established, if known
     accepted: int = 0  # prefixes
 
 
 class Driver(Protocol):
-    """One conversation: a protocol of the kernel, or a daemon, in one of the host's namespaces."""
+    """A conversation with one kernel protocol or one daemon, in one of the host's namespaces."""
 
     @property
     def netns(self) -> str:
-        """Return the namespace whose objects it applies."""
+        """Return the namespace of the driver's objects."""
         ...
 
     @property
     def kinds(self) -> frozenset[str]:
-        """Return the kinds of objects that it applies; no other driver of the namespace has one of them."""
+        """Return the kinds of objects that the driver applies. No two drivers of a namespace share a kind."""
         ...
 
     def dump(self) -> dict[Key, KernelObject]:
-        """Return what is there of ours. Raises KernelError."""
+        """Return netorch's objects of these kinds as they are now. Raises KernelError."""
         ...
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
-        """Carry out operations on objects of its kinds in order; return those refused, which do not stop the others."""
+        """Apply operations on objects of the driver's kinds in order. Return the refused ones; they do not stop the others."""
         ...
 
     def events(self) -> list[KernelEvent]:
-        """Return what changed since the last call, other than by `apply`; never blocks. Raises KernelError."""
+        """Return changes since the last call that `apply` did not make; never blocks. Raises KernelError."""
         ...
 
     def fileno(self) -> int | None:
-        """Return a descriptor that is readable when `events` has something, or None if there is none."""
+        """Return a descriptor that is readable when `events` has something to return, or None."""
         ...
 
     def close(self) -> None:
-        """Let go of sockets; everything in the kernel stays."""
+        """Close sockets; everything in the kernel stays."""
         ...
 
 
 class Watcher:
-    """What drivers have in common that own no objects, and only watch."""
+    """Base class of drivers that only watch and own no objects."""
 
     kinds: Final[frozenset[str]] = frozenset()
 
@@ -153,22 +153,22 @@ class Watcher:
 
 
 class SharedTable(Protocol):
-    """A connection table that VPCs share, each of which has zones of its own in it."""
+    """A conntrack table that VPCs share. Each VPC has its own zones in it."""
 
     def use(self) -> TableUse:
         """Return how full the table is. Raises KernelError."""
         ...
 
     def sample(self, size: int) -> dict[int, int]:
-        """Return how many of at least `size` connections, drawn by lot, each zone has; of all that live if there are fewer."""
+        """Sample at least `size` random connections, or all if there are fewer. Return their number by zone."""
         ...
 
     def refused(self) -> frozenset[int]:
-        """Return the zones that may begin no connection now."""
+        """Return the zones that cannot open new connections at present."""
         ...
 
     def refuse(self, zones: Set[int]) -> None:
-        """Let these zones, and no others, begin no connection for some seconds from now on."""
+        """Block new connections in exactly these zones for the next few seconds."""
         ...
 
 
@@ -176,69 +176,69 @@ class ConnectionTracker(SharedTable, Protocol):
     """Connection tracking of one namespace."""
 
     def flows(self, zone: int, addresses: Collection[str] | None = None) -> tuple[Flow, ...]:
-        """Return the tracked connections of a zone that one of these addresses is an end of; all when none are named."""
+        """Return the tracked connections of a zone with one of these addresses as an end; None means all connections."""
         ...
 
     def forget(self, flows: Iterable[Flow]) -> None:
-        """Let the kernel forget connections; one that is gone already is fine."""
+        """Delete connections from the kernel's table; connections that are already gone are ignored."""
         ...
 
     def restore(self, flows: Iterable[Flow]) -> None:
-        """Let the kernel know connections that began elsewhere; of those that it knows it learns who tracks them."""
+        """Add connections that began elsewhere to the kernel's table. For those already there, update who tracks them."""
         ...
 
     def hand_over(self, zones: Set[int]) -> None:
-        """Let these zones, and no others, begin no connection for some seconds, as `refuse`, which it leaves as it is."""
+        """Block new connections in exactly these zones for some seconds, independently of `refuse`."""
         ...
 
     def answered_at(self, addresses: Collection[str]) -> set[str]:
-        """Return those of some IPv4 addresses that answers of connections come to: translated ones have such an address."""
+        """Return those of the IPv4 addresses that replies are sent to: the translated addresses of connections."""
         ...
 
 
 class Knock(NamedTuple):
-    """A question whether a target answers: in a namespace, from an address there, by a device."""
+    """A probe of a target: from an address and device in a namespace, to a TCP port."""
 
     netns: str  # label
     source: str
     ifname: str
     address: str
-    port: int  # of TCP
+    port: int
 
 
 class Knocks(Protocol):
-    """Attempts to connect to targets, each of which is given up once it is answered."""
+    """Connection attempts to targets. Each attempt is closed once it is answered."""
 
     def begin(self, knocks: Iterable[Knock]) -> None:
-        """Knock once at each; those that have not answered so far do not count any more."""
+        """Probe each target once. Unanswered earlier probes are abandoned."""
         ...
 
     def answered(self) -> set[Knock]:
-        """Return who has answered since the last call; never blocks."""
+        """Return the probes answered since the last call; never blocks."""
         ...
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable when somebody has answered, or has refused."""
+        """Return a descriptor that is readable when a target has accepted or refused."""
         ...
 
     def close(self) -> None:
-        """Let go of all."""
+        """Close all sockets."""
         ...
 
 
 class Echoes(Protocol):
-    """ICMP echoes to other hosts, from an address of this one."""
+    """ICMP echoes from an address of this host to other hosts."""
 
     def send(self, vteps: Iterable[str]) -> None:
-        """Send an echo to each. One that cannot be sent, e.g. for want of a route, stays without an answer."""
+        """Send an echo to each VTEP. An echo that cannot be sent, e.g. without a route, simply gets no answer."""
         ...
 
     def heard(self) -> dict[str, Answer]:
-        """Return what everybody has answered last since the last call, as far as answers have come; never blocks."""
+        """Return each host's latest answer since the last call; never blocks."""
         ...
 
     def asked(self) -> bool:
-        """Return whether an echo of somebody has come to this host since the last call."""
+        """Return whether another host has sent an echo to this host since the last call."""
         ...
 
     def close(self) -> None:
@@ -247,112 +247,113 @@ class Echoes(Protocol):
 
 
 class Kernel(Protocol):
-    """One host's kernel: its underlay namespace, its overlay namespace, which is made when absent, and those asked for."""
+    """One host's kernel: its underlay namespace, its overlay namespace (created if absent), and requested further ones."""
 
     @property
     def identity(self) -> str:
-        """Return which kernel this is: equal only for agents that would manage the same namespace."""
+        """Return the identity of this kernel: equal only for agents that would manage the same namespace."""
         ...
 
     @property
     def trackers(self) -> Mapping[str, ConnectionTracker]:
-        """Return connection tracking by label of the namespace: of the overlay, and of the gateways that are there now."""
+        """Return the connection trackers by label of their namespace: the overlay's, and those of present gateways."""
         ...
 
     def dump(self, kinds: frozenset[str] | None = None) -> dict[Key, KernelObject]:
-        """Return every object that is ours, read from the kernel; of these kinds only, if some are named."""
+        """Return every object of netorch as read from the kernel, or only objects of the given kinds."""
         ...
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
-        """Carry out the operations in order. A refused one does not stop the others.
+        """Apply the operations in order. A refusal does not stop the others.
 
-        An empty list means that everything was done.
+        An empty list means that all operations succeeded.
         """
         ...
 
     def underlay(self, vtep: str) -> Underlay | None:
-        """Return the device that holds the VTEP address, or None while there is none."""
+        """Return the device that holds the VTEP address, or None if there is none."""
         ...
 
     def has_carrier(self, ifname: str) -> bool:
-        """Return whether a device in the outside is there, up, and connected to something. Raises KernelError."""
+        """Return whether a device in the outside namespace exists, is up, and is connected to something. Raises KernelError."""
         ...
 
     def echoes(self, source: str) -> Echoes:
-        """Return a socket for echoes in the underlay namespace. Raises KernelError, e.g. when no device has the address."""
+        """Return a socket for echoes in the underlay namespace. Raises KernelError, e.g. if no device has the address."""
         ...
 
     def knocks(self) -> Knocks:
-        """Return what knocks at targets from gateways' namespaces."""
+        """Return an object that probes targets from gateways' namespaces."""
         ...
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable when `events` has something."""
+        """Return a descriptor that is readable when `events` has something to return."""
         ...
 
     def events(self) -> list[KernelEvent]:
-        """Return what changed since the last call, other than by `apply`; never blocks."""
+        """Return changes since the last call that `apply` did not make; never blocks."""
         ...
 
     def counters(self) -> dict[str, int]:
-        """Return the packets counted by our named nft counters, e.g. {"unverified": 3, "spoofed": 0}.
+        """Return the packet counts of netorch's named nft counters, e.g. {"unverified": 3, "spoofed": 0}.
 
-        Beside them those that the kernel had no room for: "table_full", which the connection tracker could not take up, and
-        "fragments_lost", which IPv4 could not put together.
+        Two more count what the kernel had no room for: "table_full", packets whose connections did not fit into the conntrack
+        table, and "fragments_lost", failed reassemblies of IPv4 packets.
         """
         ...
 
     def filter_counts(self, ifname: str) -> dict[Key, Count]:
-        """Return what each tc filter of a device in the overlay has taken; nothing if there is none such. Raises KernelError."""
+        """Return the counters of each tc filter on a device of the overlay; empty if there are none. Raises KernelError."""
         ...
 
     def gateway_counters(self, netns: str) -> dict[str, Count]:
-        """Return what was counted in the namespace of a gateway; nothing where it is not there. Raises KernelError.
+        """Return the counters of a gateway's namespace; empty if the namespace does not exist. Raises KernelError.
 
-        Beside the counters of its table "table_full", and "no_port": packets for which no port was free; and "idle": TCP
-        connections that have ended because nothing was sent, since this kernel was opened.
+        Beside its table's counters: "table_full"; "no_port", packets for which no port was free; and "idle", TCP connections
+        that ended for inactivity since this kernel was opened.
         """
         ...
 
     def service_counts(self) -> Mapping[str, Mapping[str, int]]:
-        """Return what netorch's own daemons have counted since they began, by the id of the thing and by name.
+        """Return the counters of netorch's own daemons since they started, by resource id and counter name.
 
-        Of a gateway endpoint (netorch.services.proxy.journal.counts says what each means): `connections`, `requests`, `denied`,
-        `malformed`, `unavailable`, `broken`, `reset`, `received`, `sent`. What is 0 is left out.
+        A gateway endpoint (netorch.services.proxy.journal.counts defines each) has `connections`, `requests`, `denied`,
+        `malformed`, `unavailable`, `broken`, `reset`, `received`, `sent`. Zero counters are left out.
         """
         ...
 
     def border_sessions(self) -> tuple[BorderSession, ...]:
-        """Return how an edge's sessions with the border router are; none if it has none."""
+        """Return the states of an edge's BGP sessions with the border router; empty if it has none."""
         ...
 
     def tunnels(self) -> Mapping[str, TunnelStatus]:
-        """Return how each IKE connection of an edge is, by its name, without what BGP says; none if it has none.
+        """Return the state of each IKE connection of an edge by name, without its BGP state; empty if there are none.
 
-        To be asked each second: this also tells a daemon that hangs, and begins tunnels that this side is to begin.
+        Call this every second: the call also detects a hanging daemon, and initiates the tunnels that this side must
+        initiate.
         """
         ...
 
     def customer_sessions(self) -> Mapping[str, CustomerSession]:
-        """Return how the BGP sessions with customers' routers are, by the names of their objects; none if there are none.
+        """Return the states of the BGP sessions with customers' routers, by object name; empty if there are none.
 
-        To be asked each second: this also tells a daemon that hangs.
+        Call this every second: the call also detects a hanging daemon.
         """
         ...
 
     def learned(self, table: int) -> tuple[LearnedRoute, ...]:
-        """Return what customers' routers have announced into a routing table of the overlay. Raises KernelError."""
+        """Return the routes that customers' routers announced into a routing table of the overlay. Raises KernelError."""
         ...
 
     @property
     def public_key(self) -> str:
-        """Return the key with which secrets are sealed for this host, base64; nothing: it can open none."""
+        """Return the base64 public key to which this host's secrets are sealed; empty if the host cannot decrypt any."""
         ...
 
     def left_alone(self, ifname: str) -> str:
-        """Return what was in an instance's namespace when its port was plugged, and was left alone, or nothing."""
+        """Return what was found in an instance's namespace and kept when its port was plugged; empty if nothing."""
         ...
 
     def close(self) -> None:
-        """Let go of sockets; everything in the kernel stays."""
+        """Close sockets; everything in the kernel stays."""
         ...

@@ -1,7 +1,7 @@
-"""The namespaces that instances live in: whether one may be, by what it is and never by its name; the end of one that we made.
+"""Namespaces of instances: checks, by what a namespace is and never by its name, and deletion of those that netorch made.
 
-A namespace is opened once. Everything is asked of that descriptor and done through it, so that a name, a link or a mount that
-comes to lead elsewhere in between changes nothing.
+A namespace is opened once, and only that descriptor is used from then on. So a name, link or mount that changes in between
+has no effect.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _NFPROTO_INET, _NFPROTO_IPV4 = 1, 2
 def channel(fd: int, what: str) -> Iterator[Channel]:
     """Open a route netlink socket in a namespace.
 
-    An error inside concerns that namespace only: root there may change devices while we look at them.
+    An error in the block concerns that namespace only: its root user may change devices while the block reads them.
 
     Raises:
-      KernelError: it cannot be opened, or the kernel refused what was asked in the block, or a device there is gone.
+      KernelError: the socket cannot be opened, the kernel refused a request in the block, or a device is gone.
     """
     try:
         with closing(Channel(fd)) as found:
@@ -49,17 +49,17 @@ def channel(fd: int, what: str) -> Iterator[Channel]:
 
 
 def identity(fd: int) -> str:
-    """Return the device and inode of a namespace: the same for two descriptors of one, and for no other while that one lives."""
+    """Return a namespace's device and inode: equal for all its descriptors, and unique while it exists."""
     found = os.fstat(fd)
     return f"{found.st_dev:x}:{found.st_ino}"
 
 
 def check(port: VethPort, fd: int, inside: Channel, underlay_fd: int, overlay_fd: int) -> None:
-    """Refuse a namespace that is not the instance's to have. `inside` is a channel in the namespace of `fd`.
+    """Refuse a namespace that an instance must not use. `inside` is a channel in the namespace of `fd`.
 
     Raises:
-      KernelError: EPERM, with what the namespace is.
-    Cost: the devices in the namespace, a thousand at most; for one that we did not make, the names in /run/netns.
+      KernelError: EPERM, with the reason.
+    Cost: reads the namespace's devices, at most a thousand; for one that netorch did not make, also the names in /run/netns.
     """
     reason = _of_the_host(fd, underlay_fd) or ("" if port.make_netns else _of_netorch(fd))
     reason = reason or _of_another(port, inside, number_of(overlay_fd, inside))
@@ -69,7 +69,7 @@ def check(port: VethPort, fd: int, inside: Channel, underlay_fd: int, overlay_fd
 
 
 def other_end(dev: devices.Device, inside: Channel) -> devices.Device | None:
-    """Return the other end of a veth, in whatever namespace it is, or None when it is in the same one.
+    """Return the other end of a veth pair in any namespace, or None if it is in the same one.
 
     Raises:
       KernelError: the kernel does not show it.
@@ -78,7 +78,7 @@ def other_end(dev: devices.Device, inside: Channel) -> devices.Device | None:
 
 
 def linked(dev: devices.Device, inside: Channel) -> devices.Device | None:
-    """Return the device that one leads to, in whatever namespace it is, or None when it is in the same one.
+    """Return the device that a device is linked to in any namespace, or None if it is in the same one.
 
     Raises:
       KernelError: the kernel does not show it.
@@ -98,7 +98,7 @@ def linked(dev: devices.Device, inside: Channel) -> devices.Device | None:
 
 
 def overlay_of(dev: devices.Device, inside: Channel) -> str | None:
-    """Return the name of the overlay namespace that holds the other end of an instance's veth."""
+    """Return the name of the overlay namespace that holds the other end of an instance's veth pair."""
     if dev.kind != "veth" or dev.netnsid is None:
         return None
     for path in netns.RUN_NETNS.glob(f"{NETNS_PREFIX}*"):
@@ -107,7 +107,7 @@ def overlay_of(dev: devices.Device, inside: Channel) -> str | None:
         try:
             fd = netns.find(path.name)
         except KernelError:
-            continue  # on its way in or out
+            continue  # being created or deleted
         try:
             if number_of(fd, inside) == dev.netnsid:
                 return path.name
@@ -117,9 +117,9 @@ def overlay_of(dev: devices.Device, inside: Channel) -> str | None:
 
 
 def displaced(dev: devices.Device, port: VethPort, overlay: Channel) -> bool:
-    """Return whether the name of the namespace that a port was plugged into means another one now.
+    """Return whether the name of the namespace that a port was plugged into now refers to another namespace.
 
-    Not where it means none, nor of a path: the process that it goes by may have ended, and its number be another's.
+    False if the name refers to none. False for paths too: the process in the path may have ended and its PID been reused.
     """
     if dev.netnsid is None or not port.instance_netns or "/" in port.instance_netns:
         return False
@@ -134,17 +134,17 @@ def displaced(dev: devices.Device, port: VethPort, overlay: Channel) -> bool:
 
 
 def number_of(fd: int, seen_from: Channel) -> int | None:
-    """Return the number by which the channel's namespace knows the namespace of `fd`, or None when it has none."""
+    """Return the nsid of `fd`'s namespace as seen from the channel's namespace, or None if it has none."""
     answer = seen_from.get(RTM.GETNSID, bytes(4) + attr_u32(NETNSA.FD, fd))
     number = struct.unpack("=i", attrs(answer, 4).get(NETNSA.NSID, b"\xff\xff\xff\xff"))[0] if answer is not None else -1
     return number if number >= 0 else None
 
 
 def release(name: str, made: str) -> None:
-    """Take away the namespace that we made for an instance, unless one of its ports lives on in some host's overlay.
+    """Delete the namespace that netorch made for an instance, unless one of its ports still exists in any host's overlay.
 
-    `made` is the identity of the one that we made; if the name means another one now, that one stays. Empty: not known, since
-    the port whose label said it is gone.
+    `made` is the identity of the namespace that netorch made; if the name now refers to another one, that one stays. Empty
+    means unknown, because the port whose label held the identity is gone.
 
     Raises:
       KernelError: the kernel refused.
@@ -170,10 +170,10 @@ def release(name: str, made: str) -> None:
 
 
 def _of_the_host(fd: int, underlay_fd: int) -> str:
-    """Return which of the host's own namespaces this is, or nothing."""
+    """Return which of the host's own namespaces this is, or an empty string."""
     if _same(fd, os.fstat(underlay_fd)):
         return "it is the host's own namespace"
-    with suppress(OSError):  # not shown to us, so that it cannot be what we have opened
+    with suppress(OSError):  # not accessible, so it cannot be the opened one
         if _same(fd, _ROOT.stat()):
             return "it is the machine's own namespace"
     for path in netns.RUN_NETNS.glob(f"{NETNS_PREFIX}*"):
@@ -183,7 +183,7 @@ def _of_the_host(fd: int, underlay_fd: int) -> str:
 
 
 def _of_netorch(fd: int) -> str:
-    """Return which instance's or other host's namespace this is, or nothing."""
+    """Return which instance's or which other host's namespace this is, or an empty string."""
     for path in netns.RUN_NETNS.iterdir():
         if is_id(path.name, "i") and _leads_to(path, fd):
             return f"it is that of instance {path.name}"
@@ -200,10 +200,10 @@ def _of_netorch(fd: int) -> str:
 
 
 def _of_another(port: VethPort, inside: Channel, overlay: int | None) -> str:
-    """Return which other instance is plugged into the namespace, or nothing. An instance may have several interfaces in it.
+    """Return which other instance is plugged into the namespace, or an empty string. An instance may have several ENIs in it.
 
-    A label that somebody changed is not believed of the very port, nor a missing one of any port of this overlay: both are
-    written again.
+    Two labels are not trusted, because the agent rewrites both: the label of this port itself, and a missing label of any
+    port of this overlay.
     """
     for dev in _veths(inside):
         other = other_end(dev, inside)
@@ -225,7 +225,7 @@ def _veths(inside: Channel) -> list[devices.Device]:
 def _leads_to(path: Path, fd: int) -> bool:
     try:
         return _same(fd, path.stat())
-    except OSError:  # on its way in or out
+    except OSError:  # being created or deleted
         return False
 
 

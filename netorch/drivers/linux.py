@@ -1,4 +1,4 @@
-"""The kernel of a real host: its underlay namespace, which is the creating thread's own, its overlay, and those of edges."""
+"""The kernel of a real host: its underlay namespace (that of the creating thread), its overlay, and those of edges."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from netorch.state.owner import overlay_netns
 
 
 class LinuxKernel(Composition):
-    """Implements `netorch.drivers.base.Kernel`. One thread at a time may use it; which one does not matter."""
+    """Implements `netorch.drivers.base.Kernel`. Only one thread at a time may use it, but any thread may."""
 
     def __init__(self, host: str, key: EdgeKey | None = None) -> None:
-        """Open the host, and make its overlay namespace when it is absent. Without a key nothing that is sealed can be opened.
+        """Open the host, and create its overlay namespace if absent. Without a key, sealed secrets cannot be decrypted.
 
         Raises:
-          KernelError: CAP_SYS_ADMIN or CAP_NET_ADMIN is missing, or so is a part of the kernel.
+          KernelError: CAP_SYS_ADMIN or CAP_NET_ADMIN is missing, or the kernel lacks a feature.
         """
         name = overlay_netns(host)
         underlay, overlay = netns.current(), netns.make(name)
@@ -57,7 +57,7 @@ class LinuxKernel(Composition):
             sysctls = Sysctls(OVERLAY, overlay, self._rtnl.skip)
             self._tc = Tc(OVERLAY, overlay, self._rtnl.names)
             self._further = FurtherNamespaces(host, spaces, names, self._trackers, key)
-            # The namespaces come first: to read a cable is to know where its other end is.
+            # Namespaces come first: reading a veth pair requires its other end's namespace to be open.
             namespaces = Namespaces(self._further, self.join, self.leave)
             passwords = SealedPasswords(key)
             self._bird = Bird(OVERLAY, overlay, customers_directory(host), Customers, passwords, self._rtnl.remove_learned)
@@ -68,15 +68,15 @@ class LinuxKernel(Composition):
             raise KernelError(f"open namespace {name}", error.errno or 0, str(error)) from error
         self.identity = netns.identity(overlay)
         self.public_key = key.public if key is not None else ""
-        self.claim = partial(netns.claim, overlay)  # how to be its one agent, as long as what it returns is held
-        self.trackers: Mapping[str, ConnectionTracker] = self._trackers  # those of gateways come and go
+        self.claim = partial(netns.claim, overlay)  # claims the namespace for the only agent while the returned socket is open
+        self.trackers: Mapping[str, ConnectionTracker] = self._trackers  # trackers of gateways come and go
 
     def underlay(self, vtep: str) -> Underlay | None:
-        """Return the device that holds the VTEP address, or None; from now on changes of it are events."""
+        """Return the device that holds the VTEP address, or None; from now on its changes are reported as events."""
         return self._underlay.find(vtep)
 
     def has_carrier(self, ifname: str) -> bool:
-        """Return whether a device in the outside is there, up, and connected to something. Raises KernelError."""
+        """Return whether a device in the outside namespace exists, is up, and is connected to something. Raises KernelError."""
         return self._further.has_carrier(ifname)
 
     def echoes(self, source: str) -> RawEchoes:
@@ -84,50 +84,50 @@ class LinuxKernel(Composition):
         return RawEchoes(self._spaces.fds[UNDERLAY], source)
 
     def knocks(self) -> TcpKnocks:
-        """Return what knocks at targets from gateways' namespaces."""
+        """Return an object that probes targets from gateways' namespaces."""
         return TcpKnocks(self._spaces.fds)
 
     def counters(self) -> dict[str, int]:
-        """Return the packets counted by our named nft counters, and those that the kernel had no room for."""
+        """Return the packet counts of netorch's named nft counters, and of packets that the kernel had no room for."""
         found = self._trackers[OVERLAY].counters()
         for tables in (*self._nft, *self._further.shared_tables()):
             found |= tables.counters()
         return found
 
     def filter_counts(self, ifname: str) -> dict[Key, Count]:
-        """Return what each tc filter of a device in the overlay has taken."""
+        """Return the counters of each tc filter on a device of the overlay."""
         return self._tc.counts(ifname)
 
     def gateway_counters(self, netns: str) -> dict[str, Count]:
-        """Return the packets counted in the namespace of a gateway. Raises KernelError."""
+        """Return the packet counts of a gateway's namespace. Raises KernelError."""
         return self._further.gateway_counters(netns)
 
     def service_counts(self) -> Mapping[str, Mapping[str, int]]:
-        """Return what the daemons that serve instances have counted."""
+        """Return the counters of the daemons that serve instances."""
         return {**self._services.counts(), **self._further.service_counts()}
 
     def left_alone(self, ifname: str) -> str:
-        """Return what was in an instance's namespace when its port was plugged, and was left alone, or nothing."""
+        """Return what was found in an instance's namespace and kept when its port was plugged; empty if nothing."""
         return self._rtnl.left_alone(ifname)
 
     def border_sessions(self) -> tuple[BorderSession, ...]:
-        """Return how the sessions with the border router are."""
+        """Return the states of the BGP sessions with the border router."""
         return self._further.border_sessions()
 
     def tunnels(self) -> Mapping[str, TunnelStatus]:
-        """Return how the tunnels are."""
+        """Return the states of the tunnels."""
         return self._further.tunnels()
 
     def customer_sessions(self) -> Mapping[str, CustomerSession]:
-        """Return how the sessions with customers' routers are."""
+        """Return the states of the BGP sessions with customers' routers."""
         return {peer.name: found for peer, found in self._bird.sessions() if isinstance(peer, CustomerPeer)}
 
     def learned(self, table: int) -> tuple[LearnedRoute, ...]:
-        """Return what customers' routers have announced into a routing table. Raises KernelError."""
+        """Return the routes that customers' routers announced into a routing table. Raises KernelError."""
         return self._rtnl.learned(table)
 
     def close(self) -> None:
-        """Let go of sockets; everything in the kernel stays."""
+        """Close sockets; everything in the kernel stays."""
         for tracker in self._trackers.values():
             tracker.close()
         super().close()

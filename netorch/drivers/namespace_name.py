@@ -1,4 +1,4 @@
-"""The names of our namespaces in /run/netns: bound again when somebody deletes or takes one."""
+"""The names of netorch's namespaces in /run/netns: bound again when others delete or replace them."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ class NamespaceNames(Watcher):
         self._directory = _watch_directory()
 
     def keep(self, name: str, fd: int) -> None:
-        """Let a name mean the namespace of `fd` from now on, as it does now. The descriptor must stay open."""
+        """Keep a name bound to the namespace of `fd`. The name must be bound already, and the descriptor must stay open."""
         self._fds[name] = fd
 
     def remove(self, name: str) -> None:
-        """Take a name away, with which its namespace goes, unless somebody holds that. Raises OSError."""
+        """Remove a name. Its namespace goes too, unless something else holds it. Raises OSError."""
         self._fds.pop(name, None)
         netns.remove(name)
 
     def dump(self) -> dict[Key, KernelObject]:
-        """Bind the names that mean something else."""
+        """Bind names again that refer to something else."""
         self._bind()
         return {}
 
     def events(self) -> list[KernelEvent]:
-        """Bind the names again that somebody has deleted or taken."""
+        """Bind names again that others have deleted or replaced."""
         with suppress(BlockingIOError):
             os.read(self._directory, _READ_BYTES)
             self._bind()
         return []
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable when a name in /run/netns comes or goes."""
+        """Return a descriptor that is readable when a name in /run/netns is created or deleted."""
         return self._directory
 
     def close(self) -> None:
@@ -64,7 +64,7 @@ class NamespaceNames(Watcher):
 
 
 def _watch_directory() -> int:
-    """Return an inotify descriptor that tells when a name in /run/netns comes or goes."""
+    """Return an inotify descriptor that reports names created, deleted or moved in /run/netns."""
     fd = int(_libc.inotify_init1(_IN_NONBLOCK))
     if fd < 0 or _libc.inotify_add_watch(fd, bytes(netns.RUN_NETNS), _IN_CREATE | _IN_DELETE | _IN_MOVED) < 0:
         number = ctypes.get_errno()

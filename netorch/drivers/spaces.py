@@ -1,4 +1,4 @@
-"""The namespaces of a host that are open, and which of them holds what a device in another leads to."""
+"""The open namespaces of a host, and lookups of devices' peers in other namespaces."""
 
 from __future__ import annotations
 
@@ -12,59 +12,59 @@ from netorch.state.base import OVERLAY, UNDERLAY
 
 
 class Spaces:
-    """Descriptors by label, shared by all drivers of a host; who opens or closes a namespace says so here."""
+    """Descriptors by label, shared by all drivers of a host. Code that opens or closes a namespace must register it here."""
 
     def __init__(self, underlay: int, overlay: int) -> None:
         self.fds: dict[str, int] = {}
-        self.births: dict[str, int] = {}  # a label's number is another one when the label means another namespace
+        self.births: dict[str, int] = {}  # by label; the number changes when the label refers to another namespace
         self._count = 0
         self.add(UNDERLAY, underlay)
         self.add(OVERLAY, overlay)
 
     def add(self, label: str, fd: int) -> None:
-        """Take in a namespace that was opened."""
+        """Register an opened namespace."""
         self._count += 1
         self.fds[label], self.births[label] = fd, self._count
 
     def remove(self, label: str) -> None:
-        """Let go of a namespace."""
+        """Close a namespace."""
         del self.births[label]
         os.close(self.fds.pop(label))
 
     def close(self) -> None:
-        """Let go of all namespaces."""
+        """Close all namespaces."""
         for label in tuple(self.fds):
             self.remove(label)
 
 
 class FarEnds:
-    """Finds what devices lead to as one namespace sees it: the kernel gives others' namespaces numbers of its own.
+    """Finds peers of devices in one namespace. The kernel identifies other namespaces by nsids local to this one.
 
-    That is the other end of a veth pair, and the device below a VLAN device.
+    A peer is the other end of a veth pair, or the parent of a VLAN device.
     """
 
     def __init__(self, spaces: Spaces, channel: Channel) -> None:
         self._spaces = spaces
         self._channel = channel
-        self._births: dict[str, int] = {}  # of the labels whose number is known
-        self._labels: dict[int, str] = {}  # by number
+        self._births: dict[str, int] = {}  # of labels with a known nsid
+        self._labels: dict[int, str] = {}  # by nsid
 
     def find(self, dev: Device) -> End | None:
-        """Return where a device leads to, if that is in another namespace of ours.
+        """Return a device's peer if it is in another namespace of netorch.
 
-        Cost: one question, and one more for each namespace that had no number so far.
+        Cost: one request, and one more for each namespace without a known nsid.
         """
         label = self.label_of(dev.netnsid) if dev.netnsid is not None else None
         if label is None:
             return None
         try:
             other = home.linked(dev, self._channel)
-        except KernelError:  # it has just gone
+        except KernelError:  # the peer has just gone
             return None
         return End(label, other.ifname, other.lladdr) if other is not None else None
 
     def label_of(self, number: int) -> str | None:
-        """Return what we call the namespace that the kernel gives this number here, if it is one of ours."""
+        """Return the label of the namespace with this nsid, if netorch has that namespace open."""
         label = self._labels.get(number)
         if label is not None and self._is_known(label):
             return label
@@ -79,5 +79,5 @@ class FarEnds:
         return None
 
     def _is_known(self, label: str) -> bool:
-        """Return whether the number that was found for a label is that of the namespace that it means now."""
+        """Return whether the nsid found for a label belongs to the namespace that the label refers to now."""
         return self._births.get(label) == self._spaces.births.get(label, 0)

@@ -1,4 +1,4 @@
-"""Sysctls of a network namespace: files below /proc/sys/net, which show the reader's own namespace."""
+"""Sysctls of a network namespace: files below /proc/sys/net, which show the namespace of the reading thread."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _NET: Final = "/proc/sys/net/"
 
 
 def apply(fd: int, ops: Iterable[Op]) -> list[Failure]:
-    """Write the values in the namespace of `fd` and return what the kernel refused.
+    """Write the values in the namespace of `fd` and return the refused operations.
 
-    A deletion does nothing, except that a device which should no longer have IPv6 enabled has it disabled.
+    A deletion does nothing, with one exception: deleting a device's disable_ipv6 sets it to 1.
     """
     failures: list[Failure] = []
     with netns.inside(fd):
@@ -59,7 +59,7 @@ def write(fd: int, values: Iterable[tuple[str, str]]) -> None:
 
 
 def read(fd: int, label: str) -> list[Sysctl]:
-    """Return the namespace's own sysctls; one that this kernel lacks is left out, or as it should be where it may lack it.
+    """Return the namespace's own sysctls. One that this kernel lacks is left out, or reported as wanted if it may be missing.
 
     Cost: three system calls each.
     """
@@ -77,9 +77,9 @@ def read(fd: int, label: str) -> list[Sysctl]:
 
 
 class Sysctls:
-    """The driver of a namespace's sysctls. Those of devices are dumped by route netlink, and written here.
+    """The driver of a namespace's sysctls. Sysctls of devices are dumped by route netlink and written by this driver.
 
-    The namespace's own are looked at every so many seconds, since the kernel tells of few. A look costs what `read` does.
+    The namespace's own sysctls are polled, since the kernel notifies of few of them. A poll costs as much as `read`.
     """
 
     kinds: Final = frozenset({Sysctl.kind})
@@ -87,21 +87,21 @@ class Sysctls:
     def __init__(self, label: str, fd: int, skip: Callable[[Collection[Key]], None], look_every_s: float = LOOK_EVERY_S) -> None:
         """Take the label and a descriptor of the namespace, which must stay open.
 
-        `skip` gets the keys of what was written: route netlink notifies of some of it, without saying who wrote it.
+        `skip` gets the keys of written sysctls: route netlink notifies of some of them without naming the writer.
         """
         self.netns = label
         self._fd = fd
         self._skip = skip
         self._known: dict[str, str] = {}
         self._look_every_s = look_every_s
-        self._look_at = look_every_s  # of the clock: at once, or never
+        self._look_at = look_every_s  # on the monotonic clock: poll at once, or never
 
     def dump(self) -> dict[Key, KernelObject]:
-        """Return the namespace's own. Raises KernelError."""
+        """Return the namespace's own sysctls. Raises KernelError."""
         return {obj.key: obj for obj in self._read()}
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
-        """Write values, of devices too, and return what the kernel refused."""
+        """Write values, including those of devices, and return the refused operations."""
         failures = apply(self._fd, ops)
         failed = {failure.op.obj.key for failure in failures}
         self._skip([op.obj.key for op in ops if op.obj.key not in failed])
@@ -110,10 +110,10 @@ class Sysctls:
         return failures
 
     def events(self) -> list[KernelEvent]:
-        """Return those that somebody has changed since they were last read; nothing when it is not yet time to look.
+        """Return the sysctls that others have changed since the last read; empty if the next poll is not due.
 
         Raises:
-          KernelError: they cannot be read.
+          KernelError: a sysctl cannot be read.
         """
         now = time.monotonic()
         if now < self._look_at or not self._known:
@@ -123,7 +123,7 @@ class Sysctls:
         return [Seen(obj) for obj in self._read() if obj.value != before.get(obj.path)]
 
     def fileno(self) -> None:
-        """Return None: the kernel says nothing."""
+        """Return None: the kernel sends no notifications."""
 
     def close(self) -> None:
         """Do nothing: nothing is open."""
