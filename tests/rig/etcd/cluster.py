@@ -19,6 +19,8 @@ import pytest
 from netorch.store.etcd import messages as pb
 
 LEADERLESS_S = 30.0
+ROOM_BYTES = 1 << 30  # a member reserves 128 MiB for its log
+_MEMORY = Path("/dev/shm")
 
 
 class Member:
@@ -113,14 +115,14 @@ class Cluster:
 
 @contextlib.contextmanager
 def running_cluster(size: int = 3, files: Sequence[str] = (), progress_ms: int = 40) -> Iterator[Cluster]:
-    """Run a cluster; its data are in memory, where the machine has such a directory: what is killed is etcd, not the machine.
+    """Run a cluster; its data are in memory, where the machine has room for them there: what is killed is etcd, not the machine.
 
     With `files`, options that name certificates, clients speak TLS.
     """
     if shutil.which("etcd") is None:
         pytest.fail("there is no etcd; install Debian's package etcd-server, as scripts/test does")
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(prefix="netorch-etcd-", dir=memory if os.access(memory, os.W_OK) else None) as directory:
+    has_room = _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > ROOM_BYTES
+    with tempfile.TemporaryDirectory(prefix="netorch-etcd-", dir=_MEMORY if has_room else None) as directory:
         cluster = Cluster(Path(directory), size, files, progress_ms)
         try:
             if not files:
