@@ -184,9 +184,11 @@ _BROKEN: dict[str, list[Any]] = {
 
 
 def _broken(path: str, key: str) -> list[Any]:
-    """Return values that a field cannot have; an entry of a network ACL may name any CIDR without host bits."""
+    """Return values that a field cannot have; an ACL's entry may name any CIDR without host bits, an elastic IP any address."""
     if path.endswith(".tags"):
         return []
+    if key == "address" and ".elastic_ips[" in path:
+        return ["::1", "10.0.0", True]
     if key == "cidr" and ".network_acls[" in path:
         return ["10.0.0.1/24", "", 10]
     return _BROKEN.get(key, [])
