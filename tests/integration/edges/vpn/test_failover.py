@@ -54,6 +54,7 @@ def all_used(stage: Stage) -> bool:
     return established and all(sessions) and not stage.outskirts.world.agent("hv1").records.seats.silent
 
 
+@pytest.mark.timeout(600 + 60 * KILLS)
 def test_the_other_tunnel_carries_on_when_an_edge_dies(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     pauses = []
     for number in range(KILLS):
