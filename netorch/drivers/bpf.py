@@ -1,4 +1,4 @@
-"""Classic BPF: programs by which the kernel chooses what a socket queues. Source: socket(7), linux/filter.h."""
+"""Classic BPF: programs that select what the kernel queues for a socket. Source: socket(7), linux/filter.h."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
-Instruction = tuple[int, int, int, int]  # code, how far to jump if true and if false, operand
+Instruction = tuple[int, int, int, int]  # code, jump offsets if true and if false, operand
 
-# Loads are big-endian, while netlink's numbers have the machine's own order.
+# Loads are big-endian, but netlink's numbers are in host order.
 LOAD_WORD: Final = 0x20
 LOAD_HALF: Final = 0x28
 JUMP_IF_EQUAL: Final = 0x15
@@ -22,7 +22,7 @@ _SO_ATTACH_FILTER: Final = 26
 
 
 def attach(sock: socket.socket, program: Sequence[Instruction]) -> None:
-    """Let the kernel queue for a socket only what the program lets pass. Raises OSError."""
+    """Queue for the socket only what the program passes. Raises OSError."""
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
     buffer = ctypes.create_string_buffer(code, len(code))
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program), ctypes.addressof(buffer)))

@@ -1,6 +1,6 @@
-"""A list of drivers as one kernel: dumps, operations and events go through them in the order of the list.
+"""A list of drivers as one kernel: dumps, operations and events go through them in list order.
 
-Drivers of a namespace that is made and removed come and go with it (netorch.drivers.namespaces).
+Drivers of namespaces that are created and deleted join and leave the list (netorch.drivers.namespaces).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Composition:
             self._epoll.register(fd, select.EPOLLIN)
 
     def leave(self, driver: Driver) -> None:
-        """Take a driver from the list, and close it."""
+        """Remove a driver from the list and close it."""
         self._drivers.remove(driver)
         for kind in driver.kinds:
             del self._driver_of[driver.netns, kind]
@@ -44,15 +44,15 @@ class Composition:
         driver.close()
 
     def dump(self, kinds: frozenset[str] | None = None) -> dict[Key, KernelObject]:
-        """Return every object that is ours, or those of some kinds. Raises KernelError."""
+        """Return all objects of netorch, or those of some kinds. Raises KernelError."""
         found: dict[Key, KernelObject] = {}
-        for driver in self._drivers:  # those that join meanwhile, too
+        for driver in self._drivers:  # includes drivers that join during the loop
             if kinds is None or not kinds.isdisjoint(driver.kinds):
                 found |= driver.dump()
         return found
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
-        """Carry out the operations in order, neighbouring ones of one driver together; return the refused ones."""
+        """Apply the operations in order, consecutive ones of one driver together. Return the refused ones."""
         failures: list[Failure] = []
         start = 0
         while start < len(ops):
@@ -60,7 +60,7 @@ class Composition:
             while end < len(ops) and self._driver_for(ops[end]) is driver:
                 end += 1
             batch = list(ops[start:end])
-            # What comes next may be for a driver that joins only by this.
+            # Look up the next driver only after this call: the batch may make it join.
             failures += self._apply_by(driver, batch) if driver is not None else self._refuse(batch)
             start = end
         return failures
@@ -72,21 +72,21 @@ class Composition:
         return driver.apply(ops)
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable when `events` has something."""
+        """Return a descriptor that is readable when `events` has something to return."""
         return self._epoll.fileno()
 
     def events(self) -> list[KernelEvent]:
-        """Return what changed since the last call, other than by `apply`; never blocks."""
+        """Return changes since the last call that `apply` did not make; never blocks."""
         return [event for driver in tuple(self._drivers) for event in driver.events()]
 
     def close(self) -> None:
-        """Let go of sockets; everything in the kernel stays."""
+        """Close sockets; everything in the kernel stays."""
         for driver in self._drivers:
             driver.close()
         self._epoll.close()
 
     def _refuse(self, ops: Sequence[Op]) -> list[Failure]:
-        """Refuse operations that there is no driver for, but for deletions in a namespace that is gone: they are done."""
+        """Refuse operations without a driver, except deletions in a namespace that is gone: these have succeeded."""
         failures: list[Failure] = []
         for op in ops:
             netns = op.obj.netns

@@ -1,4 +1,4 @@
-"""Generic receive offload of devices: ethtool's ioctls, since route netlink cannot set a device's features."""
+"""Generic receive offload (GRO) of devices through ethtool's ioctls: route netlink cannot set a device's features."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _VALUE = struct.Struct("=II")  # command, data
 
 
 def apply(fd: int, ops: Iterable[Op]) -> list[Failure]:
-    """Switch GRO of devices in the namespace of `fd` and return what the kernel refused. A deletion does nothing."""
+    """Set GRO of devices in the namespace of `fd` and return the refused operations. A deletion does nothing."""
     failures: list[Failure] = []
     with _socket(fd) as sock:
         for op in ops:
@@ -41,7 +41,7 @@ def apply(fd: int, ops: Iterable[Op]) -> list[Failure]:
 
 
 def read(fd: int, ifnames: Iterable[str]) -> Iterator[Gro]:
-    """Yield whether these devices gather packets; a device that has gone meanwhile is left out. Cost: an ioctl each.
+    """Yield the GRO setting of these devices; devices that have disappeared are skipped. Cost: one ioctl each.
 
     Raises:
       OSError: the kernel refused.

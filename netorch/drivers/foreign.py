@@ -1,7 +1,7 @@
-"""What is not netorch's in its own namespace, found in netlink messages and named. Pure, but for the list of old tables.
+"""Foreign objects in netorch's namespaces, named from netlink messages. Pure, except for the list of old tables.
 
-Left out is what the kernel makes by itself: its rules and routes, devices that are down (tunnel modules put one into every
-namespace).
+Objects that the kernel creates itself are left out: its rules and routes, and devices that are down (tunnel modules create
+one in every namespace).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from netorch.state.base import OUTSIDE
 from netorch.state.foreign import Foreign, ForeignTable
 from netorch.state.owner import NFT_TABLE, PROTOCOL
 
-_EXPECTED: Final = (RTPROT.KERNEL, RTPROT.BIRD)  # the latter of netorch.drivers.bird.customers
+_EXPECTED: Final = (RTPROT.KERNEL, RTPROT.BIRD)  # BIRD: routes of netorch.drivers.bird.customers
 _ROUTE_TYPES: Final = {
     RTN.BLACKHOLE: "blackhole ",
     RTN.UNREACHABLE: "unreachable ",
@@ -34,11 +34,11 @@ _RULE_ACTIONS: Final = {
 }
 # Source: linux/netfilter.h NFPROTO_*
 _NFT_FAMILIES: Final = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
-_OURS: Final = frozenset({1, 2, 3, 5})  # families that a table of our name is read in
+_OURS: Final = frozenset({1, 2, 3, 5})  # families in which netorch reads the table of its name
 
 
 def device(ifname: str, netns: str) -> Foreign:
-    """Return a device that is not ours."""
+    """Return a device that is not netorch's."""
     return Foreign(netns=netns, what=f"device {ifname}")
 
 
@@ -48,9 +48,9 @@ def program(ifname: str, netns: str) -> Foreign:
 
 
 def route(body: bytes, netns: str) -> Foreign | None:
-    """Return somebody's route, or None when it is ours or the kernel's, or learned. None of ours is for one type of service.
+    """Return a foreign route; None if the route is netorch's, the kernel's, or learned. netorch has no routes with a TOS.
 
-    None, too, in the outside namespace: routing daemons make routes there.
+    Always None in the outside namespace: routing daemons add routes there.
     """
     if netns == OUTSIDE:
         return None
@@ -67,7 +67,7 @@ def route(body: bytes, netns: str) -> Foreign | None:
 
 
 def rule(body: bytes, netns: str) -> Foreign | None:
-    """Return a rule, or None when it is the kernel's. The caller knows that it is not ours."""
+    """Return a foreign rule; None if it is the kernel's. The caller has checked that it is not netorch's."""
     found = attrs(body, RULEHDR.SIZE)
     if found.get(FRA.PROTOCOL) == bytes((RTPROT.KERNEL,)):
         return None
@@ -77,7 +77,7 @@ def rule(body: bytes, netns: str) -> Foreign | None:
 
 
 def nft_table(body: bytes, netns: str) -> ForeignTable | None:
-    """Return a table of nftables that is not ours. The body begins with nfgenmsg."""
+    """Return an nftables table that is not netorch's. The body begins with nfgenmsg."""
     name = attrs(body, 4).get(1, b"").rstrip(b"\0").decode(errors="replace")
     if name == NFT_TABLE and body[0] in _OURS:
         return None
@@ -85,7 +85,7 @@ def nft_table(body: bytes, netns: str) -> ForeignTable | None:
 
 
 def old_tables(fd: int, label: str) -> Iterator[Foreign]:
-    """Yield the tables of iptables, ip6tables and arptables in the namespace of `fd`, as far as they are not kept in nftables."""
+    """Yield the legacy (not nftables-backed) tables of iptables, ip6tables and arptables in the namespace of `fd`."""
     for tool in ("ip", "ip6", "arp"):
         with netns.inside(fd), suppress(FileNotFoundError), open(f"/proc/thread-self/net/{tool}_tables_names") as file:
             yield from (Foreign(netns=label, what=f"{tool}tables table {name}") for name in file.read().split())

@@ -1,4 +1,4 @@
-"""The namespaces that a host has beside underlay and overlay, and the drivers of each."""
+"""The namespaces of a host beside underlay and overlay, and their drivers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class FurtherNamespaces:
     def __init__(
         self, host: str, spaces: Spaces, names: NamespaceNames, trackers: dict[str, Tracker], key: EdgeKey | None
     ) -> None:
-        """Take the host's open namespaces, their names, its connection trackers, which those of gateways join, and its key."""
+        """Take the host's open namespaces, their names, its trackers (those of gateways are added to them), and its key."""
         self._host = host
         self._key = key
         self._spaces = spaces
@@ -44,17 +44,17 @@ class FurtherNamespaces:
         self._trackers = trackers
         self._rtnl: dict[str, Rtnl] = {}  # by label
         self._nft: dict[str, Nft] = {}
-        self._bird: Bird[Border] | None = None  # of the outside
-        self._charon: Charon | None = None  # likewise
-        self._services: Services | None = None  # likewise
+        self._bird: Bird[Border] | None = None  # in the outside namespace
+        self._charon: Charon | None = None  # in the outside namespace
+        self._services: Services | None = None  # in the outside namespace
 
     def labels(self) -> set[str]:
-        """Return the labels in the names in /run/netns that are this host's."""
+        """Return the labels of this host's namespaces in /run/netns."""
         labels = {label_of(name, self._host): name for name in os.listdir(netns.RUN_NETNS)}
         return {label for label, name in labels.items() if label and netns.exists(name)}
 
     def make(self, label: str) -> None:
-        """Make a namespace if it is absent."""
+        """Create a namespace if absent."""
         os.close(netns.make(netns_name(self._host, label)))
 
     def open(self, label: str) -> Sequence[Driver]:
@@ -74,7 +74,7 @@ class FurtherNamespaces:
         return drivers
 
     def empty(self, label: str) -> None:
-        """Give back the uplinks in a namespace, delete the cables that lead out of it, and end the daemons."""
+        """Return the uplinks in a namespace to the host, delete veth pairs that lead out of it, and stop its daemons."""
         try:
             if label == OUTSIDE:
                 for daemon in (self._bird, self._charon, self._services):
@@ -86,7 +86,7 @@ class FurtherNamespaces:
             raise KernelError(f"empty namespace {netns_name(self._host, label)}", error.errno or 0, str(error)) from error
 
     def remove(self, label: str) -> None:
-        """Remove a namespace: its name, and what we hold of it."""
+        """Remove a namespace: its name, and everything opened in it."""
         name = netns_name(self._host, label)
         del self._rtnl[label], self._nft[label]
         if label in self._trackers:
@@ -98,33 +98,33 @@ class FurtherNamespaces:
             raise KernelError(f"remove namespace {name}", error.errno or 0, str(error)) from error
 
     def shared_tables(self) -> Iterator[Nft]:
-        """Yield the nftables of namespaces that VPCs share."""
+        """Yield the nftables drivers of namespaces that VPCs share."""
         return (nft for label, nft in self._nft.items() if not _is_gateway(label))
 
     def gateway_counters(self, label: str) -> dict[str, Count]:
-        """Return what was counted in the namespace of a gateway; nothing where it is not there. Raises KernelError."""
+        """Return the counters of a gateway's namespace; empty if the namespace does not exist. Raises KernelError."""
         tracker = self._trackers.get(label)
         if not isinstance(tracker, GatewayTracker) or label not in self._nft:
             return {}
         return {**tracker.gateway_counters(), **self._nft[label].counts()}
 
     def border_sessions(self) -> tuple[BorderSession, ...]:
-        """Return how the sessions of the outside's routing daemon are."""
+        """Return the states of the BGP sessions of the outside's routing daemon."""
         return tuple(
             BorderSession(router=peer.remote, asn=peer.remote_asn, state=found.state, reason=found.reason)
             for peer, found in (self._bird.sessions() if self._bird is not None else ())
         )
 
     def tunnels(self) -> Mapping[str, TunnelStatus]:
-        """Return how the tunnels of the outside's IKE daemon are."""
+        """Return the states of the tunnels of the outside's IKE daemon."""
         return self._charon.tunnels() if self._charon is not None else {}
 
     def service_counts(self) -> Mapping[str, Mapping[str, int]]:
-        """Return what the outside's daemon has counted of endpoints."""
+        """Return the endpoint counters of the outside's daemon."""
         return self._services.counts() if self._services is not None else {}
 
     def has_carrier(self, ifname: str) -> bool:
-        """Return whether a device in the outside is there, up, and connected to something. Raises KernelError."""
+        """Return whether a device in the outside namespace exists, is up, and is connected to something. Raises KernelError."""
         return OUTSIDE in self._rtnl and self._rtnl[OUTSIDE].has_carrier(ifname)
 
     def _drivers(self, label: str, fd: int) -> Sequence[Driver]:
@@ -132,7 +132,7 @@ class FurtherNamespaces:
         nft = self._nft[label] = Nft(label, fd)
         if _is_gateway(label):
             self._trackers[label] = GatewayTracker(fd, Conntrack(fd), nft.commit)
-        # Only root of the host can set a gateway's sysctls, and there may be many gateways: each dump reads them.
+        # Only the host's root can set a gateway's sysctls, and there may be many gateways: dumps read them, polls do not.
         look_every_s = math.inf if _is_gateway(label) else LOOK_EVERY_S
         drivers = (Sysctls(label, fd, rtnl.skip, look_every_s), rtnl, Tc(label, fd, rtnl.names), nft)
         if label != OUTSIDE:

@@ -1,6 +1,6 @@
-"""What a namespace's IPv4 has counted by itself, beside nftables: fragments that it had no memory for, echoes that have come.
+"""IPv4 counters of a namespace that nftables does not have: failed reassemblies, and received echoes.
 
-IPv6 fragments lie in a memory of connection tracking's own, which nothing shows. Source: RFC 4293 (ipSystemStatsReasmFails),
+IPv6 fragments use conntrack's own memory, and no counter shows them. Source: RFC 4293 (ipSystemStatsReasmFails),
 net/ipv4/ip_fragment.c, net/ipv4/proc.c.
 """
 
@@ -17,19 +17,19 @@ class IpCounters:
     """Reads /proc/net/snmp of one namespace."""
 
     def __init__(self, netns_fd: int) -> None:
-        """Open; afterwards the namespace of the caller does not matter. Raises OSError."""
+        """Open the file in the given namespace; later reads work from any namespace. Raises OSError."""
         with netns.inside(netns_fd):
             self._fd = os.open(Path("/proc/thread-self/net/snmp"), os.O_RDONLY | os.O_CLOEXEC)
 
     def fragments_lost(self) -> int:
-        """Return how often a packet could not be put together for another reason than time. Raises KernelError."""
+        """Return the number of failed reassemblies that were not timeouts. Raises KernelError."""
         try:
             return lost_in(os.pread(self._fd, 1 << 16, 0).decode())
         except OSError as error:
             raise KernelError("read what IPv4 has counted", error.errno or 0, str(error)) from error
 
     def echoes(self) -> int:
-        """Return how many ICMP echoes have come to the namespace. Raises KernelError."""
+        """Return the number of ICMP echoes that the namespace has received. Raises KernelError."""
         try:
             return echoes_in(os.pread(self._fd, 1 << 16, 0).decode())
         except OSError as error:
@@ -41,13 +41,13 @@ class IpCounters:
 
 
 def lost_in(text: str) -> int:
-    """Return the failures of reassembly that /proc/net/snmp shows, without those for which the time was over."""
+    """Return the reassembly failures in /proc/net/snmp, without timeouts."""
     found = _counts(text, "Ip")
     return max(0, found["ReasmFails"] - found["ReasmTimeout"])
 
 
 def echoes_in(text: str) -> int:
-    """Return the ICMP echo requests that /proc/net/snmp shows as received."""
+    """Return the received ICMP echo requests in /proc/net/snmp."""
     return _counts(text, "Icmp")["InEchos"]
 
 

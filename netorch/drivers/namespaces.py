@@ -1,6 +1,7 @@
-"""The driver of namespaces that are made and removed: each brings drivers of its own into the list, and takes them along.
+"""The driver of namespaces that are created and deleted. A namespace's own drivers join and leave the list with it.
 
-Of a namespace whose name somebody deletes nothing is lost while an agent runs: the agent holds it, and binds the name again.
+If someone deletes a namespace's name while an agent runs, nothing is lost: the agent holds the namespace, and binds the name
+again.
 """
 
 from __future__ import annotations
@@ -18,22 +19,22 @@ from netorch.state.op import Create, Delete, Failure, Op
 
 
 class Furnisher(Protocol):
-    """Makes and removes the namespaces themselves. All methods raise KernelError."""
+    """Creates and deletes the namespaces themselves. All methods raise KernelError."""
 
     def labels(self) -> set[str]:
-        """Return the labels of the namespaces that are there."""
+        """Return the labels of existing namespaces."""
         ...
 
     def make(self, label: str) -> None:
-        """Make a namespace if it is absent."""
+        """Create a namespace if absent."""
         ...
 
     def open(self, label: str) -> Sequence[Driver]:
-        """Return drivers of a namespace that is there."""
+        """Return drivers for an existing namespace."""
         ...
 
     def empty(self, label: str) -> None:
-        """Give back the uplinks in a namespace, delete the cables that lead out of it, and end the daemons."""
+        """Return the uplinks in a namespace to the host, delete veth pairs that lead out of it, and stop its daemons."""
         ...
 
     def remove(self, label: str) -> None:
@@ -48,7 +49,7 @@ class Namespaces:
     kinds: Final = frozenset({Namespace.kind})
 
     def __init__(self, furnisher: Furnisher, join: Callable[[Driver], None], leave: Callable[[Driver], None]) -> None:
-        """Take who makes namespaces, and how their drivers join and leave the host's list."""
+        """Take the furnisher of namespaces, and the functions that add drivers to the host's list and remove them."""
         self._furnisher = furnisher
         self._join = join
         self._leave = leave
@@ -56,19 +57,19 @@ class Namespaces:
         self._events: list[KernelEvent] = []
 
     def dump(self) -> dict[Key, KernelObject]:
-        """Return the namespaces that are there; their drivers join if they have not. Raises KernelError."""
+        """Return the existing namespaces; drivers of newly found ones join. Raises KernelError."""
         self._events = []
         for label in sorted(self._furnisher.labels() - self._drivers.keys()):
             try:
                 self._open(label)
             except KernelError as error:
-                if error.errno != errno.ENOENT:  # who looks beside the agent may see one go
+                if error.errno != errno.ENOENT:  # a reader beside the agent may see a namespace disappear
                     raise
         found = (Namespace(vni=vni_of_netns(label), label=label) for label in self._drivers)
         return {obj.key: obj for obj in found}
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
-        """Make or remove namespaces, one by one."""
+        """Create or delete namespaces, one by one."""
         failures: list[Failure] = []
         for op in ops:
             assert isinstance(op.obj, Namespace)
@@ -83,12 +84,12 @@ class Namespaces:
         return failures
 
     def events(self) -> list[KernelEvent]:
-        """Return what went with a removed namespace and belongs to another VPC than that."""
+        """Return the objects of other VPCs that went with a deleted namespace."""
         events, self._events = self._events, []
         return events
 
     def fileno(self) -> None:
-        """Return None: the events follow from what we do."""
+        """Return None: events arise only from this driver's own deletions."""
 
     def close(self) -> None:
         """Do nothing: the drivers of namespaces are in the host's list."""
@@ -102,7 +103,7 @@ class Namespaces:
         drivers = self._drivers.get(namespace.label)
         if drivers is None:
             return
-        # Who asks for the removal knows what of the same VPC goes with it; the others are told.
+        # The caller knows which objects of the same VPC go with the namespace; objects of other VPCs become events.
         others = [obj for driver in drivers for obj in driver.dump().values() if obj.vni != namespace.vni]
         self._furnisher.empty(namespace.label)
         for driver in drivers:

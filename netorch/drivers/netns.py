@@ -1,7 +1,7 @@
 """Network namespaces by name, without forks: unshare, setns and bind mounts in the calling thread.
 
-A namespace belongs to a thread, and only while `inside` is open; a socket opened there stays there for life. So nothing here
-needs a thread of its own: the caller steps in, opens or writes what it needs, and steps back before anything else can run.
+Only the calling thread changes its namespace, and only while `inside` is open; a socket opened there stays there for life. So
+no separate thread is needed: the caller enters, opens or writes what it needs, and leaves before any other code can run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from netorch.errors import KernelError
 RUN_NETNS: Final = Path("/run/netns")
 _OWN: Final = "/proc/thread-self/ns/net"
 
-_AGENT: Final = "\0netorch-agent"  # an abstract name: it ends with the socket
+_AGENT: Final = "\0netorch-agent"  # abstract: the name is freed when the socket closes
 
 _CLONE_NEWNET: Final = 0x40000000
 _MS_BIND: Final = 0x1000
@@ -31,14 +31,14 @@ _MNT_DETACH: Final = 2
 _UMOUNT_NOFOLLOW: Final = 8
 _NS_GET_NSTYPE: Final = 0xB703  # source: linux/nsfs.h
 
-# What os.setns and os.unshare are from Python 3.12 on; mount(2) has no wrapper at all.
+# Python 3.12 adds os.setns and os.unshare; mount(2) has no wrapper at all.
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_void_p]
 
 
 @contextmanager
 def inside(fd: int) -> Iterator[None]:
-    """Let the calling thread be in another namespace. Code in the block must not yield to an event loop.
+    """Run the block in another namespace. Code in the block must not yield to an event loop.
 
     Raises:
       OSError: `fd` is no network namespace, or CAP_SYS_ADMIN is missing.
@@ -60,12 +60,12 @@ def current() -> int:
 
 
 def make(name: str) -> int:
-    """Return a descriptor of the namespace of that name in /run/netns, which is made when absent.
+    """Return a descriptor of the namespace with this name in /run/netns; it is created if absent.
 
-    A file without a mount, as a process leaves that was killed between the two, is completed. A link is not followed.
+    A file without a mount, left by a process killed between the two steps, is completed. Symbolic links are not followed.
 
     Raises:
-      KernelError: the kernel refused, most likely for want of CAP_SYS_ADMIN.
+      KernelError: the kernel refused, most likely because CAP_SYS_ADMIN is missing.
     """
     path = RUN_NETNS / name
     try:
@@ -83,9 +83,9 @@ def find(name_or_path: str, *, follow: bool = True) -> int:
     """Return a descriptor of an existing namespace: a name in /run/netns, or an absolute path such as /proc/4711/ns/net.
 
     Raises:
-      KernelError: there is no such namespace (any more); or it is a link, if these are not to be followed.
+      KernelError: the namespace does not exist; or the path is a symbolic link and `follow` is false.
     """
-    path = RUN_NETNS / name_or_path  # an absolute path replaces the directory
+    path = RUN_NETNS / name_or_path
     try:
         return _open(path, follow=follow)
     except OSError as error:
@@ -93,17 +93,17 @@ def find(name_or_path: str, *, follow: bool = True) -> int:
 
 
 def identity(fd: int) -> str:
-    """Return a text that no other namespace has, on this machine or another, nor on this one after it is booted again."""
+    """Return an identity unique to this namespace across machines and reboots."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     stat = os.fstat(fd)
     return f"{boot} {stat.st_dev}:{stat.st_ino}"
 
 
 def claim(fd: int) -> socket.socket:
-    """Return a socket that makes its holder the one agent of a namespace: a name in it, which nobody outside can take.
+    """Return a socket that marks its holder as a namespace's only agent: an abstract name that cannot be taken from outside.
 
     Raises:
-      KernelError: somebody holds it.
+      KernelError: another process holds it.
     """
     with inside(fd):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
@@ -118,12 +118,12 @@ def claim(fd: int) -> socket.socket:
 
 
 def exists(name: str) -> bool:
-    """Return whether a name in /run/netns means a namespace, not a file that a process left which was killed too early."""
+    """Return whether a name in /run/netns refers to a namespace, not to a plain file left by a process killed too early."""
     return _is_netns(RUN_NETNS / name)
 
 
 def holds_name(fd: int, name: str) -> bool:
-    """Return whether the name in /run/netns still means the namespace of `fd`."""
+    """Return whether the name in /run/netns still refers to the namespace of `fd`."""
     try:
         return os.path.samestat(os.stat(RUN_NETNS / name), os.fstat(fd))
     except FileNotFoundError:
@@ -131,7 +131,7 @@ def holds_name(fd: int, name: str) -> bool:
 
 
 def give_name(fd: int, name: str) -> None:
-    """Let a name in /run/netns mean the namespace of `fd`, whatever it meant before.
+    """Bind a name in /run/netns to the namespace of `fd`, replacing any earlier binding.
 
     Raises:
       KernelError: the kernel refused.
@@ -145,10 +145,10 @@ def give_name(fd: int, name: str) -> None:
 
 
 def remove(name: str) -> None:
-    """Take the name away; the namespace dies with its last process, socket or descriptor. Absence is fine."""
+    """Remove the name; absence is fine. The namespace is destroyed with its last process, socket or descriptor."""
     path = RUN_NETNS / name
     while _is_netns(path) and _libc.umount2(bytes(path), _MNT_DETACH | _UMOUNT_NOFOLLOW) == 0:
-        pass  # several mounts may lie on top of each other
+        pass  # several mounts may be stacked
     with suppress(FileNotFoundError):
         path.unlink()
 
@@ -166,7 +166,7 @@ def _unnamed() -> int:
 
 
 def _share_directory() -> None:
-    """Make /run/netns a shared mount as `ip netns add` does, so that names reach processes in other mount namespaces."""
+    """Make /run/netns a shared mount like `ip netns add`, so that names propagate to other mount namespaces."""
     RUN_NETNS.mkdir(mode=0o755, parents=True, exist_ok=True)
     path = bytes(RUN_NETNS)
     if _libc.mount(b"", path, b"none", _MS_SHARED | _MS_REC, None) == 0:
@@ -181,7 +181,7 @@ def _bind(fd: int, path: Path) -> None:
 
 
 def _is_netns(path: Path) -> bool:
-    """Return whether a namespace is mounted there (a plain file has the directory's device number)."""
+    """Return whether a namespace is mounted at the path (a plain file has the directory's device number)."""
     try:
         return path.lstat().st_dev == Path(_OWN).stat().st_dev
     except FileNotFoundError:
@@ -189,9 +189,9 @@ def _is_netns(path: Path) -> bool:
 
 
 def _open(path: Path, *, follow: bool) -> int:
-    """Return a descriptor of the namespace at a path, which is looked up once.
+    """Return a descriptor of the namespace at a path, which is resolved once.
 
-    What is no namespace is not opened: a FIFO would not return, and a device would act.
+    Anything but a namespace is never opened: opening a FIFO would block, and opening a device could have effects.
     """
     place = os.open(path, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
     try:
@@ -217,7 +217,7 @@ def _check(result: int) -> None:
 
 
 def exec_inside(name_or_path: str, argv: Sequence[str]) -> NoReturn:
-    """Become another program inside a namespace.
+    """Execute another program in a namespace.
 
     Raises:
       KernelError: there is no such namespace, or no such program.

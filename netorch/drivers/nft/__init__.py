@@ -1,1 +1,1 @@
-"""nftables: whole tables through libnftables, what stands in them through nf_tables netlink."""
+"""nftables: whole tables through libnftables, their contents through nf_tables netlink."""

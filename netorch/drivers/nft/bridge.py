@@ -1,10 +1,11 @@
-"""What a chain permits while members of its VPC change to other identities: what it did before, and what it will.
+"""The intermediate state of a chain while members change identity: it permits what the old and the new state permit.
 
-A packet looks up the class of the other end's address, and then the class among those that are permitted. Another processor may
-carry out a transaction between the two: the packet has then found a class that the rules do not know yet, or no longer. So chains
-know a class before an address gets it, and after the last address has lost it until no packet is left that may have found it.
+A packet looks up the class of the other end's address, then looks up that class among the permitted ones. A transaction on
+another CPU can commit between the two lookups, so that the packet has a class that the rules do not know yet, or no longer.
+So chains know a class before any address gets it. They forget it after the last address lost it, once no packet that may have
+found it is left.
 
-That widens nothing: a class that has no members yet, or none any more, is no packet's.
+This permits nothing more: no packet has a class without members.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ import msgspec
 
 from netorch.state.nft import ChainSet, NftChain
 
-_IDENTITY: Final = "mark"  # the type of an identity's number in the key of a set
-_OF_IDENTITIES: Final = "meta mark"  # is in every rule about identities, and in no other that one of two chains lacks
+_IDENTITY: Final = "mark"  # the type of an identity's number in a set's key
+_OF_IDENTITIES: Final = "meta mark"  # in every rule about identities, and in no other rule that only one of two chains has
 
 
 def bridge(old: NftChain, new: NftChain) -> NftChain | None:
-    """Return the chain that permits what either permits; None when they differ in more than identities that come or go."""
+    """Return the chain that permits what either permits; None if they differ in more than added or removed identities."""
     before, after = _by_identity(old), _by_identity(new)
     if _unclassed(old) != _unclassed(new) or any(before[number] != after[number] for number in before.keys() & after.keys()):
         return None
@@ -34,7 +35,7 @@ def bridge(old: NftChain, new: NftChain) -> NftChain | None:
 
 
 def _joined(rules: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the rules of both; the last one of each is the refusal, and those before it that differ may stand in any order."""
+    """Return the rules of both. The last rule of each is the refusal; differing rules before it may be in any order."""
     return (*rules[:-1], *(rule for rule in others if rule not in rules), *rules[-1:])
 
 
@@ -45,7 +46,7 @@ def _unclassed(chain: NftChain) -> tuple[list[str], list[ChainSet]]:
 
 
 def _by_identity(chain: NftChain) -> dict[str, set[tuple[str, str]]]:
-    """Return what each class is permitted: sets with elements."""
+    """Return what each class is permitted, as sets with elements."""
     found: dict[str, set[tuple[str, str]]] = {}
     for number, name, element in _by_number(chain):
         found.setdefault(number, set()).add((name, element))

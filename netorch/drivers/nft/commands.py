@@ -1,6 +1,6 @@
-"""Operations on what stands in our tables, as steps, and these as nft's text; and which operations are about elements alone.
+"""Operations on the contents of netorch's tables as steps, steps as nft text, and which operations only change elements.
 
-Steps are carried out by hand-packed messages (nft.wire.encode), or as text where one is of a kind that is not packed.
+Steps are sent as hand-packed messages (nft.wire.encode), or as text if one of them is of a kind that is not packed.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ _VALUE: Final = re.compile(r"[A-Za-z0-9_.:-]+( [A-Za-z0-9_.-]+)?")
 
 
 class ElementChange(NamedTuple):
-    """One element that is to be added or deleted."""
+    """One element to add or delete."""
 
     add: bool
     family: str
     set: str
-    spec: str  # of the set, when the operation tells it
+    spec: str  # of the set, if the operation has it
     key: str  # e.g. "6 . 80-443 . 10.0.0.0/8"
-    value: str  # e.g. "goto egress-001388-0000beef"; nothing in a set
+    value: str  # e.g. "goto egress-001388-0000beef"; empty in a set
 
 
 class Step(NamedTuple):
-    """What becomes of one chain, set or map as a whole, or a rule at the end of a chain."""
+    """A change of a whole chain, set or map, or a rule to append to a chain."""
 
-    verb: str  # add, create (it must not be there yet), flush, delete
+    verb: str  # add, create (fails if it exists), flush, delete
     kind: str  # chain, rule, set, map
     family: str
     name: str  # of the chain, set or map
@@ -49,7 +49,7 @@ Steps = list[Step | ElementChange]
 
 
 def of_elements(op: Op) -> bool:
-    """Return whether an operation is carried out by adding and deleting elements, and nothing else."""
+    """Return whether an operation only changes elements; a change of a chain must only add or only delete them."""
     match op:
         case Replace(NftChain() as old, NftChain() as new):
             alike = old.rules == new.rules and _same_sets(old, new)
@@ -59,7 +59,7 @@ def of_elements(op: Op) -> bool:
 
 
 def element_changes(op: Op) -> list[ElementChange]:
-    """Return the elements that an operation `of_elements` is about."""
+    """Return the element changes of an operation that is `of_elements`."""
     match op:
         case Replace(NftElement() as old, NftElement() as new):
             return [_of_element(old, add=False), _of_element(new, add=True)]
@@ -74,31 +74,31 @@ def element_changes(op: Op) -> list[ElementChange]:
 
 
 def preparations(ops: Iterable[Op], *, create: bool = True) -> Steps:
-    """Return what makes and fills the sets of chains. It is to be committed before `steps`, by which the chains read them.
+    """Return the steps that create and fill the sets of chains. Commit them before `steps`, whose rules read the sets.
 
     Args:
-      create: Make sets with what they are to hold, and nothing else. Otherwise make those that are not there, and empty them
-        first: an agent that ended between two transactions may have left some. Linux looks for a set among all those of its
-        table with each message, so that costs a third more.
+      create: Create the sets with their elements, and nothing else. Otherwise create missing ones, and flush all first: an
+        agent that stopped between two transactions may have left some. Linux searches all sets of the table for each
+        message, so flushing costs a third more.
     """
     return list(chain.from_iterable(_preparation(op, "create" if create else "add") for op in ops))
 
 
 def withdrawal(op: Op) -> Steps:
-    """Return what takes away the sets that were made for an operation whose steps were refused."""
+    """Return the steps that delete the sets prepared for an operation whose own steps were refused."""
     return list(_delete_sets(op.obj.sets)) if isinstance(op, Create | Replace) and isinstance(op.obj, NftChain) else []
 
 
 def steps(ops: Iterable[Op]) -> Steps:
-    """Return the steps of operations, one after the other.
+    """Return the steps of operations in order.
 
-    No element of a chain's set is ever deleted by name: libnftables 1.0.6 looks for marks in the wrong order of bytes there.
+    Elements of a chain's set are never deleted one by one: libnftables 1.0.6 looks up marks in the wrong byte order there.
     """
     return list(chain.from_iterable(map(_steps, ops)))
 
 
 def as_text(found: Iterable[Step | ElementChange]) -> str:
-    """Return steps as nft commands, neighbouring elements of one set in one command."""
+    """Return steps as nft commands; consecutive elements of one set share a command."""
     return "".join(
         "".join(map(_command, group)) if not verb else f"{verb} {{ {', '.join(map(_element, group))} }}\n"  # type: ignore[arg-type]
         for verb, group in groupby(found, key=_verb)
@@ -106,7 +106,7 @@ def as_text(found: Iterable[Step | ElementChange]) -> str:
 
 
 def is_deletable(obj: KernelObject) -> bool:
-    """Return whether an object can be named, whatever is in it: an operator may have put anything into a chain."""
+    """Return whether an object's names are valid, whatever it contains: an operator may have put anything into a chain."""
     match obj:
         case PortChain():
             return bool(_NAME.fullmatch(obj.ifname))
@@ -119,7 +119,7 @@ def is_deletable(obj: KernelObject) -> bool:
 
 
 def is_words(obj: KernelObject) -> bool:
-    """Return whether an object is nothing but words of its place: no text of a customer may become syntax."""
+    """Return whether an object consists only of valid words, so that no text from a customer can become syntax."""
     match obj:
         case PortChain():
             return bool(_NAME.fullmatch(obj.ifname)) and all(map(_RULE.fullmatch, obj.rules))
@@ -144,7 +144,7 @@ def _steps(op: Op) -> Iterator[Step | ElementChange]:
         case Create(PortChain() as port):
             yield from _make_port(port)
         case Replace(PortChain() as old_port, PortChain() as port):
-            # In place: an old chain would be at the hook a little longer than its rules. What is read without rules may be at
+            # In place: a deleted chain stays hooked a little longer than its rules. A chain read without rules may be at
             # another hook.
             yield from () if old_port.rules else _delete_port(old_port)
             yield from _make_port(port)
@@ -166,7 +166,7 @@ def _steps(op: Op) -> Iterator[Step | ElementChange]:
 
 
 def _chain(family: str, name: str, rules: Iterable[str], device: str = "") -> Iterator[Step]:
-    """Yield what makes a chain, or gives an existing one these rules."""
+    """Yield the steps that create a chain, or replace an existing chain's rules."""
     yield Step("add", "chain", family, name, device)
     yield Step("flush", "chain", family, name)
     yield from (Step("add", "rule", family, name, rule) for rule in rules)
@@ -184,7 +184,7 @@ def _delete_port(port: PortChain) -> Iterator[Step]:
 def _preparation(op: Op, verb: str) -> Iterator[Step | ElementChange]:
     match op:
         case Replace(NftChain() as old, NftChain() as new):
-            # What bears such a name already was left by an agent that ended between the two transactions.
+            # A set with a new name that exists already was left by an agent that stopped between the two transactions.
             left = [held for held in old.sets if held not in _apart(old, new)]
             yield from _delete_sets(left)
             yield from _make_sets(new, verb)
@@ -213,7 +213,7 @@ def _delete_sets(sets: Iterable[ChainSet]) -> Iterator[Step]:
 
 
 def _command(step: Step) -> str:
-    """Return a step as a command of its own."""
+    """Return a step as one command."""
     name = f"{step.verb} {step.kind} {step.family} {NFT_TABLE} {step.name}"
     if not step.text:
         return f"{name}\n"
@@ -224,7 +224,7 @@ def _command(step: Step) -> str:
 
 
 def _verb(step: Step | ElementChange) -> str:
-    """Return the beginning of a command that several elements share, `add element inet netorch zone`; nothing for a whole one."""
+    """Return the shared start of commands on elements, e.g. `add element inet netorch zone`; empty for a Step."""
     if isinstance(step, Step):
         return ""
     return f"{'add' if step.add else 'delete'} element {step.family} {NFT_TABLE} {step.set}"
@@ -243,7 +243,7 @@ def _of_element(element: NftElement, *, add: bool) -> ElementChange:
 
 
 def _changes(old: NftChain, new: NftChain, *, add: bool) -> Iterator[ElementChange]:
-    """Yield the elements to add to, or to delete from, sets that are the same but for elements."""
+    """Yield the elements to add to, or delete from, sets that differ only in elements."""
     for before, after in zip(old.sets, new.sets, strict=True):
         kept, told = (before, after) if add else (after, before)
         known = set(kept.elements)

@@ -1,4 +1,4 @@
-"""The named counters of our nftables tables, asked of the kernel itself: libnftables reads every element of a table first."""
+"""The named counters of netorch's nftables tables, read by netlink: libnftables would read every element of a table first."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CounterReader:
         self._socket.settimeout(_TIMEOUT_S)
 
     def read(self) -> dict[str, Count]:
-        """Return what each counter in our tables of all families says. Raises OSError. Cost: one dump of a few messages."""
+        """Return every counter in netorch's tables of all families. Raises OSError. Cost: one dump of a few messages."""
         body = _NFGENMSG + _attribute(_TABLE, NFT_TABLE.encode() + b"\0") + _attribute(_TYPE, struct.pack(">I", _COUNTER_TYPE))
         self._socket.send(HEADER.pack(HEADER.size + len(body), _GET_OBJECT, _REQUEST_DUMP, 0, 0) + body)
         counts: dict[str, Count] = {}

@@ -1,8 +1,8 @@
 """libnftables in one namespace, opened for each command that needs it: whole tables as text.
 
-It waits for the kernel with select(2), which knows descriptors below 1024 only, and ends the process over a higher one. An edge's
-agent has more open than that, some for each gateway. So the library gets a low one, which is kept free for it, for as long as a
-command takes.
+libnftables waits for the kernel with select(2), which only supports descriptors below 1024; a higher one ends the process. An
+edge's agent has more open descriptors than that, some for each gateway. So one low descriptor is reserved, and freed for the
+library while a command runs.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _FD_SETSIZE: Final = 1024
 _SIOCGSKNS: Final = 0x894C  # the namespace of a socket. Source: linux/sockios.h
 _NO_PORT: Final = 0
 _TRIES: Final = 10
-_one_at_a_time: Final = threading.Lock()  # a process may have several agents: tests do
-_kept: list[int] = []  # the low descriptor, while the library is not open
+_one_at_a_time: Final = threading.Lock()  # a process may run several agents, as tests do
+_kept: list[int] = []  # the reserved low descriptor, while the library is not open
 
-Answer = tuple[int, str, str]  # a code, 0 when all was done; what was listed; the library's complaint
+Answer = tuple[int, str, str]  # code (0 on success), listing, the library's error text
 
 
 class Library:
-    """One thread at a time may use it."""
+    """Only one thread at a time may use it."""
 
     def __init__(self, netns_of: int, announce: Callable[[int], None]) -> None:
-        """Take the descriptor of a socket in the namespace, and whom to tell the netlink port of each command; 0 after it.
+        """Take a socket in the namespace, and a callback for the netlink port of each command; it gets 0 after the command.
 
         Raises:
           OSError: libnftables is not installed.
@@ -46,7 +46,7 @@ class Library:
         self._announce = announce
 
     def run(self, command: str) -> Answer:
-        """Carry out commands in one transaction. Raises OSError when the library cannot be opened."""
+        """Run commands in one transaction. Raises OSError when the library cannot be opened."""
         fd = fcntl.ioctl(self._netns_of, _SIOCGSKNS)
         try:
             with _one_at_a_time, inside(fd), _low_descriptor_kept():
@@ -55,7 +55,7 @@ class Library:
                 try:
                     code, listed, complaint = library.cmd(command)
                 finally:
-                    del library  # with its socket
+                    del library  # closes its socket
                     self._announce(_NO_PORT)
         finally:
             os.close(fd)
@@ -64,7 +64,7 @@ class Library:
 
 @contextmanager
 def _low_descriptor_kept() -> Iterator[None]:
-    """Leave the lowest descriptor that is free to the block, and keep it again afterwards."""
+    """Free the reserved descriptor, the lowest free one, for the block, and reserve it again afterwards."""
     if _kept:
         os.close(_kept.pop())
     try:
@@ -78,7 +78,7 @@ def _taken() -> int:
 
 
 def _opened() -> tuple[Any, int]:
-    """Return libnftables' context and its netlink port; tries again if another thread has its descriptor. Raises OSError."""
+    """Return libnftables' context and netlink port; retries if another thread took the descriptor. Raises OSError."""
     for _ in range(_TRIES):
         low = _taken()
         os.close(low)
@@ -88,17 +88,17 @@ def _opened() -> tuple[Any, int]:
 
 
 def _open(low: int) -> tuple[Any, int]:
-    """Return libnftables' context, which keeps the namespace it was made in, and its netlink port. Raises OSError."""
+    """Return libnftables' context, which stays in its creation namespace, and its netlink port. Raises OSError."""
     library = nftables.Nftables()
     library.set_numeric_proto_output(True)
     library.set_numeric_prio_output(True)
     library.set_numeric_symbol_output(True)
-    library.set_stateless_output(True)  # no counted packets
+    library.set_stateless_output(True)  # no packet counts
     view = socket.socket(fileno=low)
     try:
         if low >= _FD_SETSIZE or (view.family, view.proto) != (socket.AF_NETLINK, NETLINK_NETFILTER):
             raise OSError(errno.EMFILE, f"libnftables did not get the descriptor {low}, below {_FD_SETSIZE}")
-        view.bind((0, 0))  # as it else would do with its first message
+        view.bind((0, 0))  # otherwise its first message would bind it
         return library, int(view.getsockname()[0])
     finally:
-        view.detach()  # the socket is the library's
+        view.detach()  # the library owns the socket

@@ -1,10 +1,9 @@
-"""What a table holds, as objects: chains, sets and elements of VPCs and ports, and a digest of all the rest.
+"""Table contents as objects: chains, sets and elements of VPCs and ports, and a digest of everything else.
 
-A table is read by nft.reader, and what that has no words for is listed by libnftables: as text with all symbols as numbers. Only
-two kinds of words are put back in place of their numbers, since rules are written with them: the state of a connection, and the
-family of a packet.
+nft.reader reads a table; whatever it has no words for, libnftables lists as text with numeric symbols. Only conntrack states
+and packet families are translated back from numbers, because netorch's rules use these words.
 
-A set of a VPC whose name has a dot belongs to the chain of the name before the dot, be that chain there or not.
+A VPC's set with a dot in its name belongs to the chain named before the dot, whether or not that chain exists.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from netorch.state.base import HOST_SLICE, KernelObject
 from netorch.state.names import is_port, vni_of_chain, vni_of_element
 from netorch.state.nft import HOST_SETS, VPC_TABLE, ChainSet, NftChain, NftElement, NftMap
 
-NO_WORD: Final = "?"  # begins what is shown by the kernel's bytes: no word of nft has it
-FINGERPRINT: Final = "fingerprint"  # the set that holds the digests, as its comment
+NO_WORD: Final = "?"  # starts text that shows the kernel's bytes; no nft word contains it
+FINGERPRINT: Final = "fingerprint"  # the set whose comment holds the digests
 
-_NOISE: Final = re.compile(r'"|(?<=\b0x)0+(?=[0-9a-f])')  # quotes, and zeros in front of a number
+_NOISE: Final = re.compile(r'"|(?<=\b0x)0+(?=[0-9a-f])')  # quotes, and leading zeros of a number
 _REMARK: Final = re.compile(r' comment "[^"]*"')
 _ELEMENTS: Final = "elements = { "
 _NUMBERED: Final = re.compile(r"(?<=\bct state )0x[0-9a-fx,]+|(?<=\bmeta nfproto )\d+")
@@ -42,7 +41,7 @@ _NAMES: Final = {
 
 
 class Block(msgspec.Struct):
-    """A set, map, chain or whatever else a table holds; of kind "" a line of the table itself, e.g. its flags."""
+    """A set, map, chain or other object of a table; kind "" is a line of the table itself, e.g. its flags."""
 
     kind: str
     name: str
@@ -52,7 +51,7 @@ class Block(msgspec.Struct):
 
     @property
     def spec(self) -> str:
-        """Return what is said of a set or map."""
+        """Return the declaration of a set or map."""
         return "; ".join(self.lines)
 
 
@@ -78,8 +77,8 @@ def parse_table(text: str) -> list[Block]:
 
 
 def objects_of(netns: str, family: str, blocks: Iterable[Block]) -> Iterator[KernelObject]:
-    """Yield what is in a table beside its skeleton: all that names a VPC."""
-    shared = (netns, family) != VPC_TABLE[1:]  # no VPC has sets of its own here
+    """Yield the contents of a table beyond its skeleton: everything whose name refers to a VPC."""
+    shared = (netns, family) != VPC_TABLE[1:]  # VPCs have no sets of their own in this table
     rules: dict[str, tuple[str, ...]] = {}
     sets: dict[str, list[ChainSet]] = {}
     for block in blocks:
@@ -105,12 +104,12 @@ def objects_of(netns: str, family: str, blocks: Iterable[Block]) -> Iterator[Ker
 
 
 def swapped_chains(blocks: Iterable[Block]) -> set[str]:
-    """Return the chains that read their sets by the other names."""
+    """Return the chains that read their sets by the alternate names."""
     return {block.name for block in blocks if block.kind == "chain" and is_swapped(block.name, block.lines)}
 
 
 def sealed_text(netns: str, family: str, blocks: Iterable[Block]) -> str:
-    """Return the digest of the text that was loaded, or nothing when the skeleton is not as we left it."""
+    """Return the digest of the loaded text, or an empty string if the skeleton has changed since."""
     for block in blocks:
         if block.kind == "set" and block.name == FINGERPRINT:
             text, _, listed = block.comment.partition(" ")
@@ -119,7 +118,7 @@ def sealed_text(netns: str, family: str, blocks: Iterable[Block]) -> str:
 
 
 def digest(netns: str, family: str, blocks: Iterable[Block]) -> str:
-    """Return a digest of a table's skeleton: of all that names no VPC, elements included unless they expire by themselves."""
+    """Return a digest of a table's skeleton: everything that names no VPC, including elements unless they have a timeout."""
     shared = (netns, family) != VPC_TABLE[1:]
     kept = [
         (block.kind, block.name, block.comment, block.lines, sorted(_lasting(block)))
@@ -135,17 +134,17 @@ def is_of_port(block: Block) -> bool:
 
 
 def is_shared(block: Block) -> bool:
-    """Return whether a block is neither a port's chain nor of a VPC."""
+    """Return whether a block belongs to neither a port nor a VPC."""
     return not is_of_port(block) and not _is_of_vpc(block)
 
 
 def is_strange(block: Block) -> bool:
-    """Return whether a block of a VPC or port holds what the reader has no words for."""
+    """Return whether a block of a VPC or port contains something that the reader has no words for."""
     return not is_shared(block) and any(NO_WORD in text for text in (*block.lines, *block.elements))
 
 
 def in_words(blocks: Iterable[Block], listed: Iterable[Block]) -> list[Block]:
-    """Return blocks with the strange ones as they are listed."""
+    """Return the blocks, strange ones replaced by their listed form."""
     words = {(block.kind, block.name): block for block in listed}
     return [words.get((block.kind, block.name), block) if is_strange(block) else block for block in blocks]
 
@@ -164,7 +163,7 @@ def _elements_of(netns: str, family: str, block: Block) -> Iterator[NftElement]:
 
 
 def _lasting(block: Block) -> Iterable[str]:
-    """Return the elements of the skeleton that stay until somebody removes them."""
+    """Return the skeleton's elements that do not expire."""
     if block.name in HOST_SETS:
         return ()
     expiring = any(line.startswith("timeout ") for line in block.lines)
@@ -176,7 +175,7 @@ def _vni(block: Block, text: str) -> int:
 
 
 def _elements(words: str, lines: Iterator[str]) -> list[str]:
-    """Return the elements that begin on this line, and go on until a line ends in a brace."""
+    """Return the elements that begin on this line and continue up to a line that ends in a brace."""
     parts = [words[len(_ELEMENTS) :]]
     while not parts[-1].endswith(" }"):
         parts.append(next(lines, " }").lstrip())
