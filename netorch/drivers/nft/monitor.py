@@ -1,4 +1,4 @@
-"""Word of what other programs do to our nftables tables: the kernel's notifications, ours sifted out before they are queued."""
+"""Notifications of other programs' changes to netorch's nftables tables. Own changes are filtered before they are queued."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _NFNL_SUBSYS_NFTABLES: Final = 10
 _NEWTABLE, _DELTABLE = 0, 2  # linux/netfilter/nf_tables.h NFT_MSG_*
 _QUEUE_BYTES: Final = 4 << 20
 _HEADER: Final = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
-_FIRST_ATTRIBUTE: Final = _HEADER.size + 4  # behind nfgenmsg; every nftables message but NEWGEN names its table there
+_FIRST_ATTRIBUTE: Final = _HEADER.size + 4  # after nfgenmsg; every nftables message but NEWGEN has its table's name there
 _OUR_NAME: Final = NFT_TABLE.encode() + b"\0"
 
 
 class NftMonitor:
-    """A socket that hears of commits to the namespace's ruleset, other than those sent from our own netlink ports."""
+    """A socket that receives commits to the namespace's ruleset, except those from netorch's own netlink ports."""
 
     def __init__(self, own_port: int, *, all_tables: bool = False) -> None:
-        """Listen in the calling thread's namespace; to what becomes of foreign tables too, if `all_tables`. Raises OSError."""
+        """Listen in the calling thread's namespace; `all_tables`: also for foreign tables coming and going. Raises OSError."""
         self._own_port = own_port
         self._all_tables = all_tables
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_NETFILTER)
@@ -40,11 +40,11 @@ class NftMonitor:
         return self._socket.fileno()
 
     def ignore(self, port: int) -> None:
-        """Hear nothing of commits from this port either, and of no other port but the first one given before; 0: of none."""
+        """Ignore commits from this port too, instead of the one ignored before; 0: ignore only the agent's own port."""
         skip_ports(self._socket, (self._own_port, port) if port else (self._own_port,))
 
     def touched(self) -> bool:
-        """Return whether a table of ours was changed since the last call, or may have been; never blocks."""
+        """Return whether one of netorch's tables may have changed since the last call; never blocks."""
         found = False
         while True:
             try:
@@ -54,7 +54,7 @@ class NftMonitor:
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
-                found = True  # notifications were lost; the socket goes on
+                found = True  # notifications were lost; the socket stays usable
 
     def close(self) -> None:
         """Stop listening."""

@@ -1,4 +1,4 @@
-"""The tables of the overlay, whose map of zones is more than rules: connections go with the zone that a VPC gives back."""
+"""The overlay's tables. Their zone map is more than rules: when a VPC releases its zone, the zone's connections go too."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ class OverlayNft(Nft):
     """The driver of the overlay's tables."""
 
     def __init__(self, netns_fd: int, flush_zone: Callable[[int], None]) -> None:
-        """Open; `flush_zone` forgets all connections of a zone. Raises KernelError."""
+        """Open the tables; `flush_zone` deletes all connections of a zone. Raises KernelError."""
         super().__init__(OVERLAY, netns_fd)
         self._flush_zone = flush_zone
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
-        """Change tables, and forget the connections of each zone that a VPC gives back: the next one must not inherit them.
+        """Change tables, and flush the connections of each released conntrack zone: its next VPC must not inherit them.
 
-        Before the zone is given back, which is the only memory of it, in case this process ends in between; and after, for
-        connections that have begun meanwhile.
+        Zones are flushed before their release, because the map is their only record if this process ends in between; and
+        again afterwards, for connections opened meanwhile.
         """
         failures = self._forget_freed_zones(ops)
         kept = {failure.op.obj.key for failure in failures}

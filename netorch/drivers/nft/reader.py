@@ -1,6 +1,6 @@
-"""Reads a table by nf_tables netlink: one dump for each kind of what is in it, and one for the elements of each set.
+"""Read a table by nf_tables netlink: one dump per kind of object, and one per set for its elements.
 
-libnftables reads the same, but looks for each set among all others, and for each rule among all sets.
+libnftables reads the same, but searches all other sets for each set, and all sets for each rule.
 """
 
 from __future__ import annotations
@@ -33,23 +33,24 @@ _NAMED: Final = attr_text(decode.TABLE, NFT_TABLE)
 
 
 class Reader:
-    """A socket in one namespace. Not for use by two threads at once."""
+    """A socket in one namespace. Two threads must not use it at once."""
 
     def __init__(self, netns_fd: int) -> None:
         """Open the namespace. Raises OSError."""
         self._channel = Channel(netns_fd, NETLINK_NETFILTER)
 
     def tables(self) -> list[bytes]:
-        """Return a message body for each table of the namespace, whoever it belongs to. Raises KernelError."""
+        """Return a message body for each table of the namespace, whoever owns it. Raises KernelError."""
         try:
             return [body for _, _, body in self._channel.dump(GET_TABLE, bytes(decode.NFGENMSG))]
         except OSError as error:
             raise KernelError("read nft tables", error.errno or 0, str(error)) from error
 
     def table(self, family: str) -> list[Block]:
-        """Return what our table of a family holds, nothing when there is none. Raises KernelError.
+        """Return the contents of netorch's table of a family; empty if there is none. Raises KernelError.
 
-        It is read again when somebody has changed the namespace's tables meanwhile; the last of several readings counts.
+        The table is read again if the namespace's ruleset changed during the read; after the last try, that result is
+        returned.
         """
         for swapped in range(_TRIES):
             try:
@@ -58,7 +59,7 @@ class Reader:
                 if self._generation() == before:
                     break
             except OSError as error:
-                if error.errno != errno.ENOENT or swapped == _TRIES - 1:  # a set may go before its elements are asked for
+                if error.errno != errno.ENOENT or swapped == _TRIES - 1:  # a set may go before its elements are requested
                     raise KernelError(f"read nft table {family} {NFT_TABLE}", error.errno or 0, str(error)) from error
         return blocks
 
@@ -91,7 +92,7 @@ class Reader:
         yield from blocks.values()
 
     def _found(self, kind: int, family: str, body: bytes) -> Iterator[dict[int, bytes]]:
-        """Yield the attributes of each message of a dump that is about our table."""
+        """Yield the attributes of each message of a dump that is about netorch's table."""
         head = bytes((FAMILIES[family], 0, 0, 0))
         for _, _, answer in self._channel.stream(kind, head + body):
             found = attrs(answer, decode.NFGENMSG)

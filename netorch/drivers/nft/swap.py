@@ -1,12 +1,12 @@
-"""Chains that change while packets pass: their sets have two names each, and a changed chain comes with the other ones.
+"""Changing chains while packets pass: each set has two alternate names, and a changed chain uses the other one.
 
-The kernel makes rules and deletions visible at once, and the new elements of an interval set a little later: in between, a packet
-on another processor finds neither what was deleted nor what was added in its place (measured: 0.1 ms to 10 ms). So no set takes
-elements in the transaction that takes others away. A chain whose permissions change otherwise is *swapped*: its new sets are made
-beside the old ones, and a second transaction lets its rules read them.
+The kernel makes rules and deletions visible at once, but new elements of an interval set slightly later: in between, a packet
+on another CPU finds neither the deleted nor the added elements (measured: 0.1 ms to 10 ms). So no transaction both adds
+elements to sets and deletes others. A chain whose permissions change otherwise is *swapped*: its new sets are created beside
+the old ones, then a second transaction makes its rules read them.
 
-Outside the drivers a set has one name. A set that an agent left behind, having ended between the two transactions, shows there
-by the name that is not in use.
+Outside the drivers a set has one name. A set left behind by an agent that stopped between the two transactions appears there
+under the name that is not in use.
 Source: net/netfilter/nf_tables_api.c, nf_tables_commit; net/netfilter/nft_set_pipapo.c, nft_pipapo_commit; up to Linux 6.16.
 """
 
@@ -21,11 +21,11 @@ import msgspec
 from netorch.state.nft import ChainSet, NftChain
 from netorch.state.op import Create, Delete, Op, Replace
 
-_READ: Final = re.compile(r"(?<=@)[\w.-]+")  # names of sets in a rule; one expression for all chains, as a host may have many
+_READ: Final = re.compile(r"(?<=@)[\w.-]+")  # set names in a rule; one pattern for all chains, because a host may have many
 
 
 def swapped(chain: NftChain) -> NftChain:
-    """Return a chain with the other names for its sets; swapped twice it is the same."""
+    """Return a chain with the alternate names of its sets; swapping twice restores it."""
     own = f"{chain.name}."
     return msgspec.structs.replace(
         chain,
@@ -37,13 +37,13 @@ def swapped(chain: NftChain) -> NftChain:
 
 
 def is_swapped(name: str, rules: Iterable[str]) -> bool:
-    """Return whether a chain with these rules, as the kernel has them, reads its sets by their other names."""
+    """Return whether a chain with these rules, as read from the kernel, uses the alternate names of its sets."""
     own = f"{name}."
     return any(read.startswith(own) and read.endswith("_") for rule in rules for read in _READ.findall(rule))
 
 
 def present(op: Op, swapped_names: Container[str]) -> Op:
-    """Return an operation on elements with the present names of chains' sets; `swapped_names` are the swapped chains."""
+    """Return an operation on elements with the current names of chains' sets; `swapped_names` are the swapped chains."""
     match op:
         case Replace(NftChain() as old, NftChain() as new) if old.name in swapped_names:
             return Replace(swapped(old), swapped(new))
@@ -52,7 +52,7 @@ def present(op: Op, swapped_names: Container[str]) -> Op:
 
 
 def swapping(op: Op, swapped_names: Container[str]) -> Op:
-    """Return an operation with the present and future names of chains' sets; `swapped_names` are the swapped chains."""
+    """Return an operation with the names of old sets, and the alternate ones for new sets; `swapped_names` are swapped."""
     match op:
         case Replace(NftChain() as old, NftChain() as new):
             return Replace(swapped(old), new) if old.name in swapped_names else Replace(old, swapped(new))

@@ -1,13 +1,15 @@
-"""Our nftables tables: whole ones as libnftables' text, what stands in them by hand (nft.wire), and a table's fingerprint.
+"""netorch's nftables tables: whole tables as libnftables text, contents as packed netlink (nft.wire), and fingerprints.
 
-A table cannot be compared with its text: the kernel keeps expressions, not words. So after loading a table we read it, and leave
-two digests in the table itself, as the comment of an empty set: of the text, and of what was read without what VPCs have in it.
-A later process reads the table again: an equal digest means that nobody touched it since, and that the text was that.
+A table cannot be compared with its text: the kernel keeps expressions, not words. So after loading a table the agent reads it
+back. It stores two digests in the table itself, as the comment of an empty set: one of the text, and one of the contents read
+back without those of VPCs. A later process reads the table again: if the second digest still matches, nobody has changed the
+table, and the first digest identifies its text.
 
-The chains and sets of VPCs and ports are no part of that: they are read back in words and compared as they are (nft.listing).
-What the reader has no words for, because somebody else has put it there, libnftables lists.
+The chains and sets of VPCs and ports are not part of the digest: they are read back as words and compared directly
+(nft.listing). libnftables lists foreign content that the reader has no words for.
 
-Reads nothing but our own tables: foreign ones may be large, and libnftables aborts the process over what it cannot sort.
+Only netorch's own tables are read: foreign ones may be large, and libnftables aborts the process if it cannot sort some
+content.
 """
 
 from __future__ import annotations
@@ -53,15 +55,15 @@ from netorch.state.nft import NFT_KINDS, NftChain, NftMap, NftTable
 from netorch.state.op import Create, Delete, Failure, Op, describe
 from netorch.state.owner import NFT_TABLE
 
-_FAMILIES: Final = ("ip", "inet", "arp", "netdev")  # asked one by one: `list tables` reads every set of the namespace
+_FAMILIES: Final = ("ip", "inet", "arp", "netdev")  # queried one by one: `list tables` reads every set of the namespace
 _COUNTER: Final = re.compile(r"counter (\w+) \{\s*\}")
 _ERRNO: Final = {os.strerror(number): number for number in errno.errorcode}
 
-Transaction = tuple[int, str]  # the errno, 0 when all was done, and libnftables' complaint
+Transaction = tuple[int, str]  # errno (0 on success), libnftables' error text
 
 
 class Nft:
-    """The driver of our tables in one network namespace. One thread at a time may use it; which one does not matter."""
+    """The driver of netorch's tables in one network namespace. Only one thread at a time may use it, but any thread may."""
 
     kinds: Final = NFT_KINDS
 
@@ -73,8 +75,8 @@ class Nft:
         """
         self.netns = netns
         self._lost = False
-        self._specs: dict[tuple[str, str], str] = {}  # of sets that elements are added to, by family and name
-        self._swapped: set[str] = set()  # chains that read their sets by the other names
+        self._specs: dict[tuple[str, str], str] = {}  # of sets with element changes, by family and name
+        self._swapped: set[str] = set()  # chains that read their sets by the alternate names
         try:
             with inside(netns_fd):
                 self._wire = CommitSocket()
@@ -86,7 +88,7 @@ class Nft:
             raise KernelError("open nftables", error.errno or 0, f"{error}; install libnftables1 and run as root") from error
 
     def dump(self) -> dict[Key, KernelObject]:
-        """Return our tables, and what VPCs and ports have in them. Cost: about 5 us an element."""
+        """Return netorch's tables, and what VPCs and ports have in them. Cost: about 5 us an element."""
         found: dict[Key, KernelObject] = {}
         for family in _FAMILIES:
             blocks = self._list(family)
@@ -97,16 +99,16 @@ class Nft:
             found[table.key] = table
             for obj in objects_of(self.netns, family, blocks):
                 found[obj.key] = obj
-        if self.netns != UNDERLAY:  # that one is the host's own, and so are its tables
+        if self.netns != UNDERLAY:  # the underlay belongs to the host, and so do its other tables
             for packed in self._reader.tables():
                 if (other := foreign.nft_table(packed, self.netns)) is not None:
                     found[other.key] = other
         return found
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
-        """Carry out the operations, neighbouring ones (but for tables) in as few transactions as may be; return those refused.
+        """Apply the operations and return the refused ones. Consecutive operations, except on tables, share transactions.
 
-        The sets of chains are made in a transaction before the one that lets chains read them.
+        The sets of chains are created one transaction before the chains read them.
         """
         failures: list[Failure] = []
         for of_tables, group in groupby(ops, key=lambda op: isinstance(op.obj, NftTable)):
@@ -124,34 +126,34 @@ class Nft:
         return failures
 
     def counters(self) -> dict[str, int]:
-        """Return the packets of each named counter. Raises KernelError."""
+        """Return the packet count of each named counter. Raises KernelError."""
         return {name: count.packets for name, count in self.counts().items()}
 
     def counts(self) -> dict[str, Count]:
-        """Return the packets and bytes of each named counter. Raises KernelError."""
+        """Return the packet and byte counts of each named counter. Raises KernelError."""
         try:
             return self._counters.read()
         except OSError as error:
             raise KernelError("read nft counters", error.errno or 0, str(error)) from error
 
     def commit(self, packed: bytes) -> None:
-        """Carry out a packed transaction, which is then no event. Raises KernelError."""
+        """Commit a packed transaction; it causes no event. Raises KernelError."""
         number = self._wire.commit(packed)
         if number:
             raise KernelError("change elements", number)
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable when `events` may have something."""
+        """Return a descriptor that is readable when `events` may have something to return."""
         return self._monitor.fileno()
 
     def events(self) -> list[KernelEvent]:
-        """Return that all must be dumped again when somebody else has changed a table of ours since the last call."""
+        """Return Lost for all kinds if another program has changed one of netorch's tables since the last call."""
         lost = self._monitor.touched() or self._lost
         self._lost = False
         return [Lost(self.kinds)] if lost else []
 
     def close(self) -> None:
-        """Let go of the sockets; the tables stay."""
+        """Close the sockets; the tables stay."""
         self._monitor.close()
         self._counters.close()
         self._reader.close()
@@ -169,10 +171,10 @@ class Nft:
         return _failure(op, number, error) if number else None
 
     def _load(self, table: NftTable) -> Transaction:
-        """Put the new table in the old one's place with all that it holds, in one transaction. Its counters go on.
+        """Replace a table with all its contents in one transaction. Its counters keep their values.
 
-        When its contents do not fit the new text the table comes without them, so that it drops what it does not know, and
-        the agent is told to look.
+        If the contents do not fit the new text, the table is loaded without them. It then drops unknown traffic, and a Lost
+        event makes the agent dump again.
         """
         name = f"{table.family} {NFT_TABLE}"
         body = _counting_on(table.body, self.counts())
@@ -192,9 +194,9 @@ class Nft:
         return self._run(f'add set {table.family} {NFT_TABLE} {FINGERPRINT} {{ type mark; comment "{comment}"; }}')
 
     def _apply_contents(self, ops: Sequence[Op]) -> list[Failure]:
-        """Carry out all in one transaction; if that is refused look for the culprits by halves.
+        """Apply all operations in one transaction; if it is refused, bisect to find the culprits.
 
-        Cost: for n operations with k culprits about k * log2(n) transactions more.
+        Cost: for n operations with k culprits, about k * log2(n) more transactions.
         """
         number, error = self._commit(ops)
         if not number:
@@ -208,7 +210,7 @@ class Nft:
         return self._apply_contents(ops[:half]) + self._apply_contents(ops[half:])
 
     def _commit(self, ops: Sequence[Op]) -> Transaction:
-        """Carry out all or nothing. The sets of chains are made first; a culprit's are taken away again when it is alone."""
+        """Apply all or nothing. Sets of chains are created first; if a single operation fails, its sets are deleted again."""
         if only_elements(ops):
             changes = [change for op in ops for change in element_changes(swap.present(op, self._swapped))]
             with suppress(NotPackable):
@@ -229,7 +231,7 @@ class Nft:
         return number, error
 
     def _carry_out(self, steps: Steps) -> Transaction:
-        """Commit steps: packed by hand, or through libnftables when one of them is of a kind that is not packed."""
+        """Commit steps: hand-packed, or through libnftables if one of them cannot be packed."""
         try:
             packed = messages(steps, self._spec_of)
         except NotPackable:
@@ -252,7 +254,7 @@ class Nft:
                 del self._specs[commands.FAMILY, op.obj.name]
 
     def _list(self, family: str) -> list[Block]:
-        """Return what our table of the family holds, nothing when there is none. Raises KernelError."""
+        """Return the contents of netorch's table of the family; empty if there is none. Raises KernelError."""
         blocks = self._reader.table(family)
         if any(map(is_strange, blocks)):
             blocks = in_words(blocks, parse_table(self._listed(family)))
@@ -262,7 +264,7 @@ class Nft:
         return blocks
 
     def _listed(self, family: str) -> str:
-        """Return our table of the family as libnftables lists it, nothing when there is none. Raises KernelError."""
+        """Return netorch's table of the family as listed by libnftables; empty if there is none. Raises KernelError."""
         command = f"list table {family} {NFT_TABLE}"
         code, output, error = self._command(command)
         number = _errno_of(error) if code else 0
@@ -271,7 +273,7 @@ class Nft:
         return "" if number else output
 
     def _run(self, text: str) -> Transaction:
-        """Commit a transaction of commands."""
+        """Commit a transaction of nft commands."""
         code, _, error = self._command(text)
         return (_errno_of(error), _first_line(error)) if code else (0, "")
 
@@ -283,7 +285,7 @@ class Nft:
 
 
 def _counting_on(body: str, counts: Mapping[str, Count]) -> str:
-    """Return a table's text in which counters begin with what those of the same names have counted."""
+    """Return a table's text in which counters start at the present values of the counters with the same names."""
 
     def kept(found: re.Match[str]) -> str:
         count = counts.get(found[1], Count(packets=0))
@@ -293,10 +295,10 @@ def _counting_on(body: str, counts: Mapping[str, Count]) -> str:
 
 
 def _let_packets_leave() -> None:
-    """Return when no packet is under way any more that was when this was called: the kernel waits so before it frees a socket.
+    """Wait until all packets in flight have left the chains: the kernel does so before it frees a packet socket.
 
-    Source: net/packet/af_packet.c, packet_release: synchronize_net. Cost: milliseconds, nothing with one processor.
-    Who may not have such a socket (CAP_NET_RAW) goes on without waiting: a packet under way may be lost, and none gets further.
+    Source: net/packet/af_packet.c, packet_release: synchronize_net. Cost: milliseconds; nothing with one CPU.
+    Without CAP_NET_RAW the agent does not wait: a packet in flight may be lost, but none gets further than permitted.
     """
     with suppress(OSError):
         socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).close()
@@ -307,7 +309,7 @@ def _first_line(error: str) -> str:
 
 
 def _errno_of(error: str) -> int:
-    """Return the number of the errno whose text libnftables gives; EINVAL for its own complaints, e.g. of syntax."""
+    """Return the errno whose text libnftables reports; EINVAL for its own errors, e.g. syntax errors."""
     return _ERRNO.get(_first_line(error).partition("; did you mean")[0].rpartition(": ")[2], errno.EINVAL)
 
 

@@ -1,11 +1,12 @@
-"""Which operations on what stands in our tables come into force at once.
+"""The grouping of operations on table contents into transactions.
 
-Where a VPC's rules change, all that packets notice of it is one transaction. Where only members change to other identities it is
-three: chains first know the new identities, then the members change, then chains forget the old identities (bridge.py). A
-packet may be on its way through a chain at each of these moments. What it has seen is left as it is until it has gone.
+A change of a VPC's rules is atomic for packets: one transaction. A change of only its members' identities takes three: first
+chains learn the new identities, then the members change, then chains forget the old identities (bridge.py). A packet may be
+in the middle of a chain at each of these moments; what it has already matched stays in place until the packet has left.
 
-Apart are chains and sets that nothing leads to yet, or no longer, and the chains of ports, which check other things. What is left
-is often elements alone, which cost what they count; one VPC's change of more than that makes no other VPC's dearer.
+Chains and sets that nothing refers to yet, or no longer, have their own transactions. So do the chains of ports, which check
+other things. The rest is often elements only, whose cost is their number. A VPC's larger change does not make other VPCs'
+changes more expensive.
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ from netorch.state.names import vni_of_chain
 from netorch.state.nft import NftChain, NftElement, PortChain
 from netorch.state.op import Create, Delete, Op, Replace
 
-MOST: Final = 5000  # operations in a transaction: some 300 kB of text
+MOST: Final = 5000  # operations in a transaction: about 300 kB of text
 
 _MAKING_ROOM, _NEW, _PORTS, _WIDER, _ELEMENTS, _CHANGES, _NARROWER, _OLD = range(8)
 
 
 class Transaction(NamedTuple):
-    """Operations that come into force at once."""
+    """Operations that take effect at once."""
 
     ops: list[Op]
-    waits: bool = False  # until no packet is under way any more that has seen what was there before the last one
+    waits: bool = False  # first wait until no packet in flight has seen the state before the previous transaction
 
 
 def transactions(ops: Sequence[Op]) -> Iterator[Transaction]:
-    """Yield the operations, none of which is about tables, by transaction. A VPC's are divided only where they are too many."""
+    """Yield operations, none of them on tables, by transaction. A VPC's operations are split only if there are too many."""
     made = {op.obj.key for op in ops if isinstance(op, Create)}
     staged: list[tuple[int, Op]] = []
     changing: dict[int, list[Op]] = {}
@@ -59,7 +60,7 @@ def transactions(ops: Sequence[Op]) -> Iterator[Transaction]:
 
 
 def _steps(own: list[Op]) -> Iterator[tuple[int, Op]]:
-    """Yield the changes of one VPC with their stages."""
+    """Yield one VPC's changes with their stages."""
     bridges = _bridges(own)
     if bridges is None:
         stage = _ELEMENTS if only_elements(own) else _CHANGES
@@ -74,7 +75,7 @@ def _steps(own: list[Op]) -> Iterator[tuple[int, Op]]:
 
 
 def _bridges(own: list[Op]) -> list[tuple[NftChain, NftChain, NftChain]] | None:
-    """Return a VPC's changed chains with what they are to be while its members change; None when its rules change, too."""
+    """Return a VPC's changed chains with their intermediate states while members change; None if its rules change as well."""
     found = []
     for op in own:
         match op:
@@ -90,10 +91,10 @@ def _bridges(own: list[Op]) -> list[tuple[NftChain, NftChain, NftChain]] | None:
 
 
 def only_elements(ops: Iterable[Op]) -> bool:
-    """Return whether operations may be carried out by adding and deleting elements alone.
+    """Return whether operations can be applied by adding and deleting elements only.
 
-    They may not where a VPC's chain gains some while others go, of that chain or of a class: packets on other processors would
-    see that before they saw the gain (nft_turn).
+    They cannot if a VPC's chain gains elements while others, of that chain or of a class, are deleted: packets on other CPUs
+    would see the deletion before the addition (nft.swap).
     """
     gaining: set[int] = set()
     losing: set[int] = set()
@@ -116,7 +117,7 @@ def _changes(op: Op) -> bool:
 
 
 def _divided(ops: list[Op]) -> Iterator[list[Op]]:
-    """Yield operations, sorted by VPC, as many at once as a transaction may have."""
+    """Yield the operations, sorted by VPC, in batches as large as a transaction may be."""
     together: list[Op] = []
     for _, of_vpc in groupby(ops, key=lambda op: op.obj.vni):
         own = list(of_vpc)

@@ -1,1 +1,1 @@
-"""nf_tables netlink by hand: what libnftables would take time for that grows with the tables."""
+"""Hand-packed nf_tables netlink for operations that libnftables would slow down as the tables grow."""

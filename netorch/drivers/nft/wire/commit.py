@@ -1,4 +1,4 @@
-"""The socket on which packed transactions are sent."""
+"""The socket that sends packed transactions."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class CommitSocket:
 
     @property
     def port(self) -> int:
-        """Return the number that notifications of our own changes carry."""
+        """Return the port number in notifications of this socket's own changes."""
         return int(self._socket.getsockname()[0])
 
     def commit(self, messages: bytes) -> int:
-        """Carry out a packed transaction and return 0, or the errno of the first refusal: then nothing was done.
+        """Commit a packed transaction and return 0, or the errno of the first refusal: then nothing has changed.
 
-        The kernel answers before `send` returns, with refusals only: acknowledgements of many sets would not fit into the
-        buffer. Refusals that do not fit are read as one, by ENOBUFS, and those that did are still there to be read.
+        The kernel answers before `send` returns, and only with refusals: acknowledgements for many sets would not fit into
+        the buffer. Refusals that do not fit are reported once as ENOBUFS; those that did fit can still be read.
         """
         first = 0
         try:
@@ -63,6 +63,6 @@ class CommitSocket:
         self._socket.close()
 
     def _enlarge(self, size: int) -> None:
-        """Let transactions have so many bytes: the kernel takes each as a whole."""
+        """Allow transactions of `size` bytes: the kernel takes each as a whole."""
         enlarge(self._socket, _SO_SNDBUFFORCE, socket.SO_SNDBUF, size)
         self._room = size // 2

@@ -1,8 +1,8 @@
-"""What a table holds, from the kernel's messages to blocks in nft's words: the inverse of nft.wire.encode.
+"""A table's contents from the kernel's messages as blocks of nft words: the inverse of nft.wire.encode.
 
-Only what VPCs have is put into words, and that by the tables that wrote it. All else is shown by the kernel's own bytes, without
-what changes by itself: handles, counted packets. So is what somebody else has put into a chain or set of a VPC; such a text
-begins with a character that no word of nft has, so that nobody takes it for a command.
+Only contents of VPCs become words, by the tables that nft.wire.encode uses to write them. Everything else is shown as the
+kernel's bytes, without values that change by themselves: handles, packet counts. So are foreign contents of a VPC's chain or
+set; such text starts with a character that no nft word has, so that it cannot be mistaken for a command.
 
 Source: linux/netfilter/nf_tables.h NFTA_TABLE_*, NFTA_CHAIN_*, NFTA_RULE_*, NFTA_OBJ_*, NFTA_FLOWTABLE_*;
 net/netfilter/nf_tables_api.c, nf_tables_fill_*.
@@ -25,32 +25,32 @@ from netorch.state.base import HOST_SLICE
 from netorch.state.names import is_port, vni_of_chain
 from netorch.state.owner import NFT_TABLE
 
-NFGENMSG: Final = 4  # bytes in front of the attributes
-TABLE: Final = 1  # the attribute that names the table, in messages of every kind
+NFGENMSG: Final = 4  # bytes before the attributes
+TABLE: Final = 1  # the table's name, in every kind of message
 _NAME: Final = {"table": 1, "chain": 3, "object": 2, "flowtable": 2}
-# What the kernel counts, or numbers as it likes: handles, users, counters, padding.
+# Counted or freely numbered by the kernel: handles, users, counters, padding.
 _CHANGING: Final = {"table": (3, 4, 5), "chain": (2, 6, 8, 9), "object": (5, 6, 7), "flowtable": (4, 5, 6)}
 _OBJECT_TYPE, _OBJECT_DATA = 3, 4
 _COUNTER, _QUOTA = 1, 2  # NFT_OBJECT_*
 _RULE_CHAIN, _RULE_EXPRESSIONS, _RULE_USER_DATA = 2, 4, 7
 _CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_TYPE = 4, 5, 7
 _HOOK_DEVICES: Final = 4
-_COUNTING: Final = ("counter", "quota", "last")  # expressions with numbers of their own
+_COUNTING: Final = ("counter", "quota", "last")  # expressions with their own counts
 _OUR_TABLE: Final = NFT_TABLE.encode() + b"\0"
 
 
 def is_ours(found: Mapping[int, bytes]) -> bool:
-    """Return whether a message is about our table."""
+    """Return whether a message is about netorch's table."""
     return found.get(TABLE) == _OUR_TABLE
 
 
 def name_in(found: Mapping[int, bytes], kind: int) -> str:
-    """Return a name from an attribute; characters that no name of ours has are replaced."""
+    """Return a name from an attribute; characters that netorch's names never contain are replaced."""
     return found.get(kind, b"")[:-1].decode(errors="replace")
 
 
 def thing(kind: str, found: Mapping[int, bytes]) -> Block:
-    """Return a table, chain, flowtable or named object, shown by the kernel's bytes."""
+    """Return a table, chain, flowtable or named object, shown as the kernel's bytes."""
     kept = {number: value for number, value in found.items() if number not in (TABLE, *_CHANGING[kind])}
     if kind == "object" and int.from_bytes(found.get(_OBJECT_TYPE, b""), "big") in (_COUNTER, _QUOTA):
         del kept[_OBJECT_DATA]
@@ -58,7 +58,7 @@ def thing(kind: str, found: Mapping[int, bytes]) -> Block:
 
 
 def chain(found: Mapping[int, bytes]) -> Block:
-    """Return a chain, as yet without its rules. One of a port begins with a line that says where it hooks in."""
+    """Return a chain without its rules. A port's chain begins with a line for its hook."""
     name = name_in(found, _NAME["chain"])
     if is_port(name):
         return Block("chain", name, [chains.hook(name) if _at_port(name, found) else NO_WORD], [])
@@ -68,7 +68,7 @@ def chain(found: Mapping[int, bytes]) -> Block:
 
 
 def rule(family: str, found: Mapping[int, bytes], shared: Collection[str]) -> tuple[str, str]:
-    """Return the name of a rule's chain, and the rule as a line; `shared` are the chains of no VPC and no port."""
+    """Return the name of a rule's chain, and the rule as a line; `shared` are the chains of neither VPCs nor ports."""
     name, listed = name_in(found, _RULE_CHAIN), found.get(_RULE_EXPRESSIONS, b"")
     if name in shared:
         return name, f"{_steady(listed)} {found.get(_RULE_USER_DATA, b'').hex()}"
@@ -77,10 +77,10 @@ def rule(family: str, found: Mapping[int, bytes], shared: Collection[str]) -> tu
 
 @lru_cache(maxsize=1024)
 def _words(family: str, own: str, listed: bytes) -> str:
-    """Return a rule in words. Remembered, because most rules of a VPC are other VPCs' rules too.
+    """Return a rule in words. Cached, because VPCs share most rules.
 
     Args:
-      own: The chain's name when the rule reads sets that may be its own.
+      own: The chain's name if the rule may read sets of that chain; otherwise empty.
     """
     try:
         return words_of(family, own, tuple(decode(listed)))
@@ -89,14 +89,14 @@ def _words(family: str, own: str, listed: bytes) -> str:
 
 
 def _at_port(name: str, found: Mapping[int, bytes]) -> bool:
-    """Return whether a chain hooks in where that of the port does, and drops by default."""
+    """Return whether a chain has the hook of the port's chain, and policy drop."""
     wanted, devices = attrs(hook(name)), attrs(found.get(_CHAIN_HOOK, b""))
     alike = all(found.get(kind) == wanted[kind] for kind in (_CHAIN_POLICY, _CHAIN_TYPE))
     return alike and {kind: devices[kind] for kind in devices if kind != _HOOK_DEVICES} == attrs(wanted[_CHAIN_HOOK])
 
 
 def _steady(listed: bytes) -> str:
-    """Return expressions without what they have counted."""
+    """Return expressions without their counts."""
     parts = []
     for _, item in each_attr(listed):
         kind = name_in(attrs(item), 1)
