@@ -1,6 +1,6 @@
-"""Network ACLs: the stateless filters at the borders of subnets.
+"""Network ACLs: stateless filters at the borders of subnets.
 
-Like a route table, an ACL is part of its VPC's structure: making, deleting and associating one rewrites the VPC's own record.
+An ACL is part of its VPC's structure, as a route table is: its creation, deletion and association rewrite the VPC's own record.
 A change of its entries does not.
 """
 
@@ -28,7 +28,7 @@ from netorch.store.base import Store
 
 
 class NetworkAclInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A network ACL, with the subnets at whose borders it is in force."""
+    """A network ACL and the subnets that use it."""
 
     acl: NetworkAcl
     vpc: Vpc
@@ -36,7 +36,7 @@ class NetworkAclInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EntryRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of an ACL in words."""
+    """An entry of an ACL as the caller writes it."""
 
     number: int
     allow: bool
@@ -46,7 +46,7 @@ class EntryRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def create_network_acl(store: Store, caller: Caller, vpc_id: str, *, name: str, tags: Tags | None = None) -> NetworkAcl:
-    """Return a new ACL; it denies everything until it has entries.
+    """Create an ACL and return it; it denies everything until it has entries.
 
     Raises:
       ApiError: InvalidVpcID.NotFound, NetworkAclLimitExceeded, InvalidParameterValue for a bad or taken name.
@@ -61,7 +61,7 @@ def create_network_acl(store: Store, caller: Caller, vpc_id: str, *, name: str, 
 
 
 def create_default(writes: Writes, vpc: Vpc) -> NetworkAcl:
-    """Add the ACL that comes with a new VPC, and return it."""
+    """Add the default ACL of a new VPC, and return it."""
     acl = default_acl(default_acl_id(vpc.id), vpc.vni)
     writes.put(keys.resource(acl.id), acl)
     return acl
@@ -95,13 +95,13 @@ def entries_of(acl: NetworkAcl, direction: Direction) -> tuple[AclEntry, ...]:
 
 
 def make_entry(where: str, request: EntryRequest) -> AclEntry:
-    """Return an entry as it is stored. Raises ApiError: InvalidParameterValue."""
+    """Return an entry in its stored form. Raises ApiError: InvalidParameterValue."""
     if not 1 <= request.number <= ACL_NUMBER_LAST:
         raise invalid(where, f"{request.number} is not a rule number", f"choose 1 to {ACL_NUMBER_LAST}")
     protocol = permission.protocol(request.protocol)
     ports = protocol if isinstance(protocol, Violation) else permission.ports(request.ports, protocol)
     try:
-        prefix = parse_prefix(request.cidr, strict=False)  # EC2 cuts host bits off
+        prefix = parse_prefix(request.cidr, strict=False)  # EC2 clears host bits
     except AddressError as error:
         raise invalid(where, str(error), "write e.g. 10.0.0.0/8") from None
     if isinstance(protocol, Violation) or isinstance(ports, Violation):
@@ -122,7 +122,7 @@ def with_entries(acl: NetworkAcl, direction: Direction, entries: Iterable[AclEnt
 
 
 def room_for_entries(acl: NetworkAcl, quotas: Quotas, before: NetworkAcl | None) -> None:
-    """Refuse an ACL with too many entries of a direction and IP version, and with more of them than before.
+    """Refuse an ACL with too many entries of a direction and IP version, if they are more than before.
 
     Raises:
       ApiError: NetworkAclEntryLimitExceeded.
@@ -142,7 +142,7 @@ def _count(acl: NetworkAcl, direction: Direction, version: int) -> int:
 def create_network_acl_entry(
     store: Store, caller: Caller, acl_id: str, direction: Direction, request: EntryRequest
 ) -> NetworkAcl:
-    """Return an ACL with one more entry.
+    """Add an entry to an ACL and return the ACL.
 
     Raises:
       ApiError: InvalidNetworkAclID.NotFound, NetworkAclEntryAlreadyExists, NetworkAclEntryLimitExceeded, InvalidParameterValue.
@@ -165,7 +165,7 @@ def create_network_acl_entry(
 def replace_network_acl_entry(
     store: Store, caller: Caller, acl_id: str, direction: Direction, request: EntryRequest
 ) -> NetworkAcl:
-    """Return an ACL with another entry under a number that it has.
+    """Replace the entry with a number in an ACL and return the ACL.
 
     Raises:
       ApiError: InvalidNetworkAclID.NotFound, InvalidNetworkAclEntry.NotFound, NetworkAclEntryLimitExceeded,
@@ -183,7 +183,7 @@ def replace_network_acl_entry(
 
 
 def delete_network_acl_entry(store: Store, caller: Caller, acl_id: str, direction: Direction, number: int) -> NetworkAcl:
-    """Return an ACL without one of its entries.
+    """Delete an entry of an ACL and return the ACL.
 
     Raises:
       ApiError: InvalidNetworkAclID.NotFound, InvalidNetworkAclEntry.NotFound.

@@ -1,6 +1,6 @@
 """Network interfaces: the holders of addresses and MACs.
 
-An instance's own interface, which comes and goes with it, shares the random part of its id: eni-X belongs to i-X.
+An instance's primary interface is created and deleted with it, and shares the random part of its id: eni-X belongs to i-X.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from netorch.records.vpc import VpcRecords
 from netorch.store.alloc import mac_address
 from netorch.store.base import Store
 
-_TARGETS: Final = (NetworkInterface, PeeringConnection, *GATEWAYS)  # what routes lead to
+_TARGETS: Final = (NetworkInterface, PeeringConnection, *GATEWAYS)  # targets of routes
 
 
 def mac_key(vni: int, mac: str) -> str:
-    """Return the key that makes a MAC unique inside its VPC; in another VPC it may be used again."""
+    """Return the key that makes a MAC unique in its VPC; another VPC may use the same MAC."""
     return f"alloc/mac/{vni:06x}/{mac}"
 
 
@@ -57,12 +57,12 @@ def create_network_interface(
     groups: Sequence[str] = (),
     tags: Tags | None = None,
 ) -> NetworkInterface:
-    """Return a new interface that is not attached; addresses, MAC and security groups are chosen when left out.
+    """Create an interface that is not attached and return it; omitted addresses, MAC and security groups are chosen.
 
     Raises:
       ApiError: InvalidSubnetID.NotFound, InvalidIPAddress.InUse, InsufficientFreeAddressesInSubnet,
         NetworkInterfaceLimitExceeded, InvalidGroup.NotFound, SecurityGroupsPerInterfaceLimitExceeded, InvalidParameterValue for
-        a bad value or a MAC that is taken.
+        a bad value or a taken MAC.
     """
 
     def decide() -> tuple[Writes, NetworkInterface]:
@@ -98,7 +98,7 @@ def _in_subnet(writes: Writes, vpc: Stored[Vpc], subnet: Stored[Subnet]) -> None
 
 
 def room_for_interfaces(store: Store, vpc: Vpc, count: int) -> set[str]:
-    """Return the host names of the interfaces and gateways of a VPC that has room for more interfaces. Cost: O(interfaces).
+    """Check that a VPC has room for more interfaces, and return the host names of its route targets. Cost: O(interfaces).
 
     Raises:
       ApiError: NetworkInterfaceLimitExceeded.
@@ -109,26 +109,26 @@ def room_for_interfaces(store: Store, vpc: Vpc, count: int) -> set[str]:
 
 
 def target_ids(store: Store, vni: int) -> list[str]:
-    """Return the ids of the interfaces, gateways and peering connections of a VPC, which routes may lead to."""
+    """Return the ids of a VPC's route targets: its interfaces, gateways and peering connections."""
     prefixes = (keys.resources(vni, kind_of(kind).prefix) for kind in _TARGETS)
     return [kv.key.rpartition("/")[2] for prefix in prefixes for kv in store.list(prefix).kvs]
 
 
 def targets_in(records: VpcRecords) -> list[str]:
-    """Return the same ids out of a VPC's records, which a plan changes."""
+    """Return the same ids from a VPC's records in a plan."""
     return [found for kind in _TARGETS for found in records.of(kind)]
 
 
 def host_names(target_id: str) -> tuple[str, str]:
-    """Return what an interface, or a gateway, is called on hosts: a port, and the next hop of routes to it."""
+    """Return the names of an interface or gateway on hosts: its port, and the next hop of routes to it."""
     return port_name(target_id), target_hop(target_id, 4)
 
 
 def fresh_id(caller: Caller, kind: str, vni: int, taken: set[str]) -> str:
-    """Return the id of a new interface or of the instance that it comes with, and note its host names in `taken`.
+    """Return the id of a new interface, or of the instance that it belongs to, and add its host names to `taken`.
 
-    Each holds seven of the eleven random digits, too few to be sure that no two of a VPC are equal. Of two targets with one next
-    hop, a host could not tell to which a route leads.
+    Each host name holds seven of the eleven random digits, too few to be unique in a VPC. If two targets had the same next hop,
+    a host could not tell which of them a route leads to.
     """
     while True:
         found = caller.new_id(kind, vni)
@@ -138,12 +138,12 @@ def fresh_id(caller: Caller, kind: str, vni: int, taken: set[str]) -> str:
 
 
 def macs_taken(store: Store, vni: int) -> Callable[[str], bool]:
-    """Return what says whether a MAC is in use in a VPC."""
+    """Return a function that tells whether a MAC is in use in a VPC."""
     return lambda mac: store.get(mac_key(vni, mac)) is not None
 
 
 def choose_mac(taken: Callable[[str], bool], caller: Caller, where: str, request: str) -> str:
-    """Return the MAC asked for, or a random one that the VPC has not. Raises ApiError: InvalidParameterValue."""
+    """Return the requested MAC, or a random one that is free in the VPC. Raises ApiError: InvalidParameterValue."""
     if request:
         mac = checks.mac(request, where)
         if taken(mac):
@@ -156,7 +156,7 @@ def choose_mac(taken: Callable[[str], bool], caller: Caller, where: str, request
 
 
 def create_writes(writes: Writes, vpc: Vpc, eni: NetworkInterface) -> None:
-    """Add an interface's own record and the claim of its MAC."""
+    """Add an interface's record, its name and the claim of its MAC."""
     writes.create(keys.resource(eni.id), eni)
     add_name(writes, vpc, eni)
     writes.create(mac_key(eni.vni, eni.mac), eni.id)
@@ -165,7 +165,7 @@ def create_writes(writes: Writes, vpc: Vpc, eni: NetworkInterface) -> None:
 def delete_writes(
     writes: Writes, vpc: Vpc, eni: Stored[NetworkInterface], mappings: dict[str, Stored[Mapping]], logs: Logs, publics: Publics
 ) -> None:
-    """Add the deletion of an interface, attached or not, with all that it holds, stands for it or records it."""
+    """Add the deletion of an interface, attached or not, with its claims, mappings, public mappings and flow logs."""
     record = eni.record
     writes.delete(keys.resource(record.id), eni.mod_revision)
     drop_name(writes, vpc, record)
@@ -180,13 +180,13 @@ def delete_writes(
 
 
 def hold_addresses(writes: Writes, eni: NetworkInterface) -> None:
-    """Add what holds the addresses of an interface that is not attached."""
+    """Add the claims of the addresses of an interface that is not attached."""
     for address in eni.addresses:
         writes.create(claim_key(eni.vni, address), eni.id)
 
 
 def map_to(writes: Writes, eni: NetworkInterface, host: Host) -> None:
-    """Add the mappings of an interface that nothing maps yet, and the placement on the host."""
+    """Add the mappings of an interface that has none yet, and its placement on the host."""
     for address in eni.addresses:
         mapping = Mapping(
             vni=eni.vni, address=address, eni=eni.id, mac=eni.mac, host=host.name, vtep=host.underlay, groups=eni.groups
@@ -196,7 +196,7 @@ def map_to(writes: Writes, eni: NetworkInterface, host: Host) -> None:
 
 
 def unmap(writes: Writes, eni_id: str, mappings: dict[str, Stored[Mapping]]) -> None:
-    """Add the end of an interface's mappings, and of what every host that knows of it is to carry."""
+    """Add the deletion of an interface's mappings, and of its placements on all hosts that have one."""
     for key, mapping in mappings.items():
         writes.delete(key, mapping.mod_revision)
     for host in hosts_of(mapping.record for mapping in mappings.values()):
@@ -204,7 +204,7 @@ def unmap(writes: Writes, eni_id: str, mappings: dict[str, Stored[Mapping]]) -> 
 
 
 def hosts_of(mappings: Iterable[Mapping]) -> list[str]:
-    """Return the hosts that take part in the place of these addresses: where they live, where they come from or go to."""
+    """Return the hosts that these mappings name: the current hosts, and the hosts that the addresses move to or come from."""
     found = set()
     for mapping in mappings:
         found.add(mapping.host)
@@ -214,11 +214,11 @@ def hosts_of(mappings: Iterable[Mapping]) -> list[str]:
 
 
 def delete_network_interface(store: Store, caller: Caller, eni_id: str) -> None:
-    """Delete an interface that is not attached; an elastic IP that stands for its address stays its owner's.
+    """Delete an interface that is not attached; its owner keeps an elastic IP that maps to its address.
 
     Raises:
-      ApiError: InvalidNetworkInterfaceID.NotFound; InvalidNetworkInterface.InUse while it is attached; OperationNotPermitted for
-        a NAT gateway's.
+      ApiError: InvalidNetworkInterfaceID.NotFound; InvalidNetworkInterface.InUse while it is attached; OperationNotPermitted
+        for an interface of a gateway.
     """
 
     def decide() -> tuple[Writes, None]:
@@ -235,7 +235,7 @@ def delete_network_interface(store: Store, caller: Caller, eni_id: str) -> None:
 
 
 def refuse_managed(eni: NetworkInterface) -> None:
-    """Refuse a change of an interface that belongs to a gateway. Raises ApiError: OperationNotPermitted."""
+    """Refuse to change an interface that belongs to a gateway. Raises ApiError: OperationNotPermitted."""
     if eni.gateway:
         holder = BY_PREFIX[prefix_of(eni.gateway)]
         what = f"belongs to {holder.noun} {eni.gateway}, and changes only with it"
@@ -249,10 +249,10 @@ def _attached(eni: NetworkInterface, fix: str) -> ApiError:
 
 
 def modify_network_interface(store: Store, caller: Caller, eni_id: str, *, source_dest_check: bool) -> NetworkInterface:
-    """Return an interface that may send and receive packets of others' addresses, or only those of its own.
+    """Set whether an interface may only send and receive packets of its own addresses, and return the interface.
 
     Raises:
-      ApiError: InvalidNetworkInterfaceID.NotFound, OperationNotPermitted for a NAT gateway's.
+      ApiError: InvalidNetworkInterfaceID.NotFound, OperationNotPermitted for an interface of a gateway.
     """
 
     def decide() -> tuple[Writes, NetworkInterface]:
@@ -265,7 +265,7 @@ def modify_network_interface(store: Store, caller: Caller, eni_id: str, *, sourc
 
 
 def modify_writes(writes: Writes, eni: Stored[NetworkInterface], *, source_dest_check: bool) -> NetworkInterface:
-    """Add the change of an interface, and return it as it then is; nothing if it is so already."""
+    """Add the change of an interface, and return the changed interface; write nothing if nothing changes."""
     changed = msgspec.structs.replace(eni.record, source_dest_check=source_dest_check)
     if changed != eni.record:
         writes.change(keys.resource(changed.id), eni.mod_revision, changed)
@@ -273,12 +273,12 @@ def modify_writes(writes: Writes, eni: Stored[NetworkInterface], *, source_dest_
 
 
 def attach_network_interface(store: Store, caller: Caller, eni_id: str, instance_id: str) -> NetworkInterface:
-    """Return the interface, attached to an instance of the same VPC and carried by its host.
+    """Attach an interface to an instance of the same VPC, on the instance's host, and return the interface.
 
     Raises:
       ApiError: InvalidNetworkInterfaceID.NotFound, InvalidNetworkInterface.InUse, InvalidInstanceID.NotFound,
-        InvalidParameterValue for another VPC's instance, AttachmentLimitExceeded, IncorrectInstanceState while it moves,
-        OperationNotPermitted for a NAT gateway's.
+        InvalidParameterValue for an instance in another VPC, AttachmentLimitExceeded, IncorrectInstanceState while it moves,
+        OperationNotPermitted for an interface of a gateway.
     """
 
     def decide() -> tuple[Writes, NetworkInterface]:
@@ -316,11 +316,11 @@ def _on_host_of(writes: Writes, store: Store, caller: Caller, instance: Instance
 
 
 def detach_network_interface(store: Store, caller: Caller, eni_id: str) -> NetworkInterface:
-    """Return the interface, no longer attached; it keeps its addresses.
+    """Detach an interface and return it; it keeps its addresses.
 
     Raises:
-      ApiError: InvalidNetworkInterfaceID.NotFound, InvalidAttachmentID.NotFound when it is not attached,
-        OperationNotPermitted for the interface that came with the instance.
+      ApiError: InvalidNetworkInterfaceID.NotFound, InvalidAttachmentID.NotFound if it is not attached, OperationNotPermitted
+        for an instance's primary interface.
     """
 
     def decide() -> tuple[Writes, NetworkInterface]:
@@ -339,7 +339,7 @@ def detach_network_interface(store: Store, caller: Caller, eni_id: str) -> Netwo
 
 
 def detach_writes(writes: Writes, eni: Stored[NetworkInterface], mappings: dict[str, Stored[Mapping]]) -> NetworkInterface:
-    """Add the detachment of an interface, and return it as it then is."""
+    """Add the detachment of an interface, and return the detached interface."""
     detached = msgspec.structs.replace(eni.record, instance="")
     writes.change(keys.resource(detached.id), eni.mod_revision, detached)
     unmap(writes, detached.id, mappings)
@@ -348,6 +348,6 @@ def detach_writes(writes: Writes, eni: Stored[NetworkInterface], mappings: dict[
 
 
 def attached_to(store: Store, instance: Instance) -> list[Stored[NetworkInterface]]:
-    """Return an instance's interfaces, its own first. Cost: O(interfaces of the VPC)."""
+    """Return an instance's interfaces, the primary one first. Cost: O(interfaces of the VPC)."""
     found = [eni for eni in read_all(store, NetworkInterface, instance.vni).values() if eni.record.instance == instance.id]
     return sorted(found, key=lambda eni: (eni.record.id != primary_eni_id(instance.id), eni.record.id))

@@ -1,4 +1,4 @@
-"""Flow logs. One names a VPC, a subnet or an interface, and goes with it; what it has written stays where it is."""
+"""Flow logs. A flow log belongs to a VPC, a subnet or an interface, and is deleted with it; the written lines stay."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def create_flow_log(
     log_format: str = "",
     tags: Tags | None = None,
 ) -> FlowLog:
-    """Return a new flow log of a VPC, subnet or interface; without a format it has EC2's default fields.
+    """Create a flow log of a VPC, subnet or interface and return it; without a format it has EC2's default fields.
 
     Raises:
       ApiError: the NotFound of the resource's kind, FlowLogAlreadyExists for the same traffic in the same format,
@@ -69,7 +69,7 @@ def create_flow_log(
         fits_beside(log, others, quotas_of(store, vpc.owner))
         writes = Writes()
         guard_structure(writes, stored)
-        if is_id(resource, "eni"):  # whoever deletes it must see that it got a flow log meanwhile
+        if is_id(resource, "eni"):  # the interface's deletion must detect the new flow log
             _, eni = read(store, caller, NetworkInterface, resource)
             writes.change(keys.resource(resource), eni.mod_revision, eni.record)
         writes.create(keys.resource(log.id), log)
@@ -80,7 +80,7 @@ def create_flow_log(
 
 
 def _vpc_of(store: Store, caller: Caller, resource: str) -> Stored[Vpc]:
-    """Return the VPC of what is to be logged. Raises ApiError."""
+    """Return the VPC of the resource to log. Raises ApiError."""
     if is_id(resource, "subnet"):
         return read(store, caller, Subnet, resource)[0]
     if is_id(resource, "eni"):
@@ -95,7 +95,7 @@ def _interval(where: str, seconds: int) -> int:
 
 
 def log_fields(where: str, text: str) -> tuple[str, ...]:
-    """Return the fields of a format, EC2's default ones of none. Raises ApiError: InvalidParameterValue."""
+    """Return the fields of a format; without a format EC2's default fields. Raises ApiError: InvalidParameterValue."""
     fields = flow_log.parse_format(text) if text else flow_log.DEFAULT_FORMAT
     if isinstance(fields, Violation):
         raise invalid(where, fields.what, fields.fix)
@@ -103,7 +103,7 @@ def log_fields(where: str, text: str) -> tuple[str, ...]:
 
 
 def fits_beside(log: FlowLog, others: Iterable[FlowLog], quotas: Quotas) -> None:
-    """Refuse a log that says what another one of the same resource says, or that is one too many. Raises ApiError."""
+    """Refuse a log that equals another one of the same resource, or exceeds the quota. Raises ApiError."""
     others = [other for other in others if other.resource == log.resource]
     for other in others:
         if (other.traffic, other.format, other.interval_s) == (log.traffic, log.format, log.interval_s):
@@ -113,7 +113,7 @@ def fits_beside(log: FlowLog, others: Iterable[FlowLog], quotas: Quotas) -> None
 
 
 def delete_flow_log(store: Store, caller: Caller, log_id: str) -> None:
-    """Delete a flow log; its lines stay. Raises ApiError: InvalidFlowLogId.NotFound."""
+    """Delete a flow log; its written lines stay. Raises ApiError: InvalidFlowLogId.NotFound."""
 
     def decide() -> tuple[Writes, None]:
         vpc, log = read(store, caller, FlowLog, log_id)

@@ -1,4 +1,4 @@
-"""Security groups: the firewalls that interfaces name. Their rules are the business of `netorch.control.actions.permissions`."""
+"""Security groups: the firewalls that interfaces name. `netorch.control.actions.permissions` changes their rules."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ from netorch.store.base import Store
 
 
 class SecurityGroupInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A security group, with its members and what its rules call others."""
+    """A security group, with its members and the names that its rules show."""
 
     group: SecurityGroup
     vpc: Vpc
     interfaces: tuple[str, ...]  # ids of its members
-    names: dict[str, str]  # of the VPC's groups and prefix lists, as rules write them: sg-web, pl-offices
+    names: dict[str, str]  # names of the VPC's groups and prefix lists in rules: sg-web, pl-offices
 
 
 def create_security_group(
     store: Store, caller: Caller, vpc_id: str, *, name: str, description: str = "", tags: Tags | None = None
 ) -> SecurityGroup:
-    """Return a new security group: it lets nothing in and everything out.
+    """Create a security group and return it: it lets nothing in and everything out.
 
     Raises:
       ApiError: InvalidVpcID.NotFound, InvalidGroup.Duplicate, InvalidGroup.Reserved for the default group's name,
@@ -71,7 +71,7 @@ def create_security_group(
 
 
 def create_default(writes: Writes, caller: Caller, vpc: Vpc) -> SecurityGroup:
-    """Add the group that comes with a new VPC, and return it."""
+    """Add the default group of a new VPC, and return it."""
     new_rule = [caller.new_id("sgr", vpc.vni) for _ in range(3)]
     group = default_group(default_group_id(vpc.id), vpc.vni, (new_rule[0], new_rule[1], new_rule[2]))
     writes.put(keys.resource(group.id), group)
@@ -102,7 +102,7 @@ def delete_security_group(store: Store, caller: Caller, group_id: str) -> None:
 
 
 def refuse_users(group: SecurityGroup, enis: Iterable[Stored[NetworkInterface]], others: Iterable[Stored[SecurityGroup]]) -> None:
-    """Refuse to delete a group that an interface, or a rule of another one, refers to. Raises ApiError: DependencyViolation."""
+    """Refuse to delete a group that an interface or another group's rule refers to. Raises ApiError: DependencyViolation."""
     where = f"{group.name} ({group.id})"
     members = [eni.record.id for eni in enis if group.id in eni.record.groups]
     if members:
@@ -116,9 +116,9 @@ def refuse_users(group: SecurityGroup, enis: Iterable[Stored[NetworkInterface]],
 def choose_groups(
     store: Store, caller: Caller, vpc: Vpc, request: Sequence[str], had: int = 0
 ) -> dict[str, Stored[SecurityGroup]]:
-    """Return the groups of an interface by id, in the order in which they are stored: those requested, else the default one.
+    """Return the groups of an interface by id, in stored order: the requested ones, else the default group.
 
-    `had` is in how many it was.
+    `had` is the interface's present number of groups.
 
     Raises:
       ApiError: InvalidGroup.NotFound, SecurityGroupsPerInterfaceLimitExceeded, InvalidParameterValue for another VPC's group.
@@ -135,7 +135,7 @@ def choose_groups(
 
 
 def room_for_memberships(where: str, count: int, quotas: Quotas, had: int) -> None:
-    """Refuse an interface with too many groups, and with more than it `had`.
+    """Refuse an interface with too many groups, if they are more than it `had`.
 
     Raises:
       ApiError: SecurityGroupsPerInterfaceLimitExceeded.
@@ -147,7 +147,7 @@ def room_for_memberships(where: str, count: int, quotas: Quotas, had: int) -> No
 
 
 def join(writes: Writes, groups: dict[str, Stored[SecurityGroup]]) -> None:
-    """Add that an interface becomes a member of these groups. They must still be there; the default one is as long as the VPC."""
+    """Add that an interface joins these groups, which must still exist. The default group exists as long as the VPC."""
     for group_id, stored in groups.items():
         if not stored.record.is_default:
             use(writes, keys.resource(group_id), group_id, stored.mod_revision)
@@ -170,7 +170,7 @@ def describe_security_groups(store: Store, caller: Caller, vpc_id: str) -> list[
 
 
 def peer_names(groups: Iterable[SecurityGroup], lists: Iterable[PrefixList]) -> dict[str, str]:
-    """Return how rules write groups and prefix lists, by id."""
+    """Return the names of groups and prefix lists in rules, by id."""
     named = {group.id: GROUP_PREFIX + group.name for group in groups}
     return named | {found.id: LIST_PREFIX + found.name for found in lists}
 

@@ -29,13 +29,13 @@ from netorch.store.base import Store
 
 
 class HostInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A host, with what the store knows of its condition."""
+    """A host with its condition according to the store."""
 
     host: Host
     live: bool  # its agent holds its lease
-    interfaces: int  # how many it is to carry
-    gateways: int  # likewise
-    readiness: str = ""  # of an edge: whether it is fit to carry packets, as its agent said last
+    interfaces: int  # number of interfaces placed on it
+    gateways: int  # number of gateways placed on it
+    readiness: str = ""  # edges: whether it can carry packets, from its agent's last status
 
 
 def create_host(
@@ -51,18 +51,19 @@ def create_host(
     gateway_asn: int = 0,
     tags: Tags | None = None,
 ) -> Host:
-    """Return a new host; an edge carries gateways once it has a pair and an uplink: DEVICE,ADDRESS/LENGTH,GATEWAY.
+    """Create a host and return it; an edge carries gateways once it has a pair and an uplink: DEVICE,ADDRESS/LENGTH,GATEWAY.
 
-    With AS numbers, of the edge and of its gateway, it announces its pair's pools by BGP. An edge that joins another one gets
-    seats of that one's gateways, and is drained until then. If that is interrupted it stays drained: `undrain_host` completes it.
+    With AS numbers, of the edge and of its gateway, the edge announces its pair's pools by BGP. An edge that joins another edge
+    gets seats of its partner's gateways, and is drained until then. If this is interrupted, it stays drained; `undrain_host`
+    completes it.
 
     Raises:
-      ApiError: InvalidParameterValue for a bad or taken name, an underlay address that is not IPv4 or another host's, an address
-        or uplink of a pool's range, an uplink address that another edge has, an underlay address of the uplink's network, a bad
-        uplink or AS number, a pair that has two edges; InvalidParameterCombination for a pair without an uplink, an uplink
-        without a pair, AS numbers without an uplink, or a hypervisor with them.
+      ApiError: InvalidParameterValue for a bad or taken name, an underlay address that is not IPv4 or another host's, an
+        address or uplink in a pool's range, an uplink address that another edge has, an underlay address in the uplink's
+        network, a bad uplink or AS number, a pair that has two edges; InvalidParameterCombination for a pair without an uplink,
+        an uplink without a pair, AS numbers without an uplink, or a hypervisor with any of them.
     """
-    del caller  # hosts have no owner; the CLI lets operators in only
+    del caller  # hosts have no owner; the CLI admits only operators
     read = read_uplink(f"host {name!r}", uplink, asn, gateway_asn)
     host = make_host(name=name, underlay=underlay, role=role, pair=pair, uplink=read, tags=tags)
 
@@ -85,8 +86,8 @@ def create_host(
 
 
 def keep_apart(writes: Writes, store: Store, host: Host) -> None:
-    """Add the guards of what a new or changed host shares with no pool and no other edge. Raises ApiError."""
-    pool_revision, uplink_revision = revision_of(store, keys.pool_ranges()), revision_of(store, keys.uplinks())  # before the look
+    """Add the guards that keep a new or changed host apart from pools and other edges. Raises ApiError."""
+    pool_revision, uplink_revision = revision_of(store, keys.pool_ranges()), revision_of(store, keys.uplinks())  # read first
     add_host(writes, host, (stored.record for stored in read_pools(store).values()), pool_revision)
     edges = (edge for pair in pairs.edges_of(store).values() for edge in pair)
     add_uplink(writes, host, (read_host(store, edge).host for edge in edges), uplink_revision)
@@ -115,7 +116,7 @@ def make_host(
 
 
 def read_uplink(where: str, text: str, asn: int, gateway_asn: int) -> Uplink | None:
-    """Return the uplink that a text describes, None for no text. Raises ApiError."""
+    """Return the uplink that a text describes, None for an empty text. Raises ApiError."""
     if not text:
         if asn or gateway_asn:
             raise ApiError("InvalidParameterCombination", f"{where}: has AS numbers and no uplink; BGP is spoken there")
@@ -127,7 +128,7 @@ def read_uplink(where: str, text: str, asn: int, gateway_asn: int) -> Uplink | N
 
 
 def create_writes(writes: Writes, host: Host) -> None:
-    """Add what stores a new host."""
+    """Add the records of a new host."""
     writes.create(keys.host_spec(host.name), host)
     writes.create(keys.vtep(host.underlay), host.name)
 
@@ -135,11 +136,11 @@ def create_writes(writes: Writes, host: Host) -> None:
 def delete_host(store: Store, caller: Caller, name: str) -> None:
     """Delete a host that carries nothing, or a drained edge, whose partner then carries all gateways alone.
 
-    Nothing can be placed on it from the first transaction on, so nothing slips in between look and deletion.
+    The first transaction stops all placements on the host, so nothing is placed between the checks and the deletion.
 
     Raises:
-      ApiError: InvalidHostID.NotFound; DependencyViolation while the host is to carry interfaces, or gateways and is not
-        drained, or has connections of Direct Connect; IncorrectState while hosts still send to it, or its partner could not take
+      ApiError: InvalidHostID.NotFound; DependencyViolation while interfaces are placed on the host, or gateways and it is not
+        drained, or it has Direct Connect connections; IncorrectState while hosts still send to it, or its partner cannot take
         over.
     """
     del caller
@@ -163,7 +164,7 @@ def delete_host(store: Store, caller: Caller, name: str) -> None:
 
 
 def _forget_status(store: Store, name: str) -> None:
-    """Drop what the host's agent said last; nobody else would."""
+    """Delete the last status of the host's agent; no other code would."""
     left = [keys.host_mtu(name), *(kv.key for kv in store.list(f"hoststat/{name}/").kvs)]
     for start in range(0, len(left), 100):
         writes = Writes()
@@ -173,12 +174,12 @@ def _forget_status(store: Store, name: str) -> None:
 
 
 def describe_hosts(states: dict[str, HostState], agents: Mapping[str, AgentStatus]) -> list[HostInfo]:
-    """Return all hosts by name; `agents` has what their agents have said."""
+    """Return all hosts by name; `agents` holds their agents' status."""
     return [_info(state, agents.get(name)) for name, state in sorted(states.items())]
 
 
 def _info(state: HostState, said: AgentStatus | None) -> HostInfo:
-    is_edge = state.host.role is Role.EDGE  # what an edge carries are gateways
+    is_edge = state.host.role is Role.EDGE  # an edge's placements are gateways
     return HostInfo(
         host=state.host,
         live=state.live,
@@ -196,13 +197,13 @@ def describe_host(store: Store, caller: Caller, name: str) -> HostInfo:
 
 
 def place_on(writes: Writes, state: HostState) -> None:
-    """Add that something is put on a host, which must not be, or be going to be, deleted. Raises ApiError."""
+    """Add a placement on a host that is not in deletion, with this condition. Raises ApiError."""
     pairs.expect_staying(writes, state)
     state.placements += 1
 
 
 def choose_host(hosts: dict[str, HostState], name: str) -> HostState:
-    """Return the hypervisor of that name, or without a name the one that carries least.
+    """Return the hypervisor with a name, or without a name the least loaded one.
 
     Raises:
       ApiError: InvalidHostID.NotFound, InvalidParameterValue for a host that is no hypervisor, InsufficientInstanceCapacity.
@@ -218,10 +219,10 @@ def choose_host(hosts: dict[str, HostState], name: str) -> HostState:
 
 
 def least_loaded(hosts: dict[str, HostState]) -> HostState:
-    """Return the hypervisor that carries least; of equals, one whose agent lives, then the first by name.
+    """Return the hypervisor with the fewest placements; among equals one with a live agent, then the first by name.
 
     Raises:
-      ApiError: InsufficientInstanceCapacity when there is no hypervisor.
+      ApiError: InsufficientInstanceCapacity if there is no hypervisor.
     """
     fit = [state for state in hosts.values() if state.host.role is Role.HYPERVISOR and not state.deleting]
     if not fit:
@@ -232,7 +233,7 @@ def least_loaded(hosts: dict[str, HostState]) -> HostState:
 
 
 def known_hosts(store: Store) -> dict[str, KnownHost]:
-    """Return what each host is for, by name; a damaged one counts as a hypervisor, and is reported when it is used."""
+    """Return each host's role and pair, by name; a damaged host counts as a hypervisor, and is reported when used."""
     names = [kv.key.split("/")[1] for kv in store.list("host/").kvs if kv.key.endswith("/spec")]
     known = {name: KnownHost(state.host.role, state.host.pair) for name, state in read_hosts(store).items()}
     return {name: known.get(name, KnownHost(Role.HYPERVISOR)) for name in names}

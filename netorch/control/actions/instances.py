@@ -1,4 +1,4 @@
-"""Instances: running and terminating them. Where one runs is the business of its interfaces' mappings."""
+"""Instances: running and terminating them. The mappings of its interfaces tell which host an instance runs on."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ from netorch.records.read import Stored, mappings_of, read, read_all, read_vpc
 from netorch.store.alloc import holder_of
 from netorch.store.base import Store
 
-# An instance takes up to six compares, two for a host of its own, and three for a public address of a pool of its own, and all
-# together take up to 16 for their security groups and five for the VPC; the store takes 128.
+# An instance takes up to six compares, two for a host of its own, and three for a public address from a pool of its own. All
+# together take up to 16 for their security groups and five for the VPC. The store takes 128.
 PER_TRANSACTION = 9
 
 
@@ -59,18 +59,18 @@ class Placed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What an instance is to be; what is left out is chosen."""
+    """The properties of a new instance; omitted ones are chosen."""
 
     name: str = ""
-    subnet: str = ""  # an id
-    vpc: str = ""  # an id: its only subnet
+    subnet: str = ""  # id
+    vpc: str = ""  # id; its only subnet is used
     host: str = ""
     address: str = ""
     ipv6_address: str = ""
     mac: str = ""
-    groups: tuple[str, ...] = ()  # ids; the VPC's default group
+    groups: tuple[str, ...] = ()  # ids; default: the VPC's default group
     source_dest_check: bool = True
-    public_address: bool | None = None  # None: as the subnet says
+    public_address: bool | None = None  # None: the subnet decides
     attachment: Attachment = Attachment.NETNS
     netns: str = ""
     user_data: str = ""  # base64
@@ -79,9 +79,9 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run_instance(store: Store, caller: Caller, request: RunRequest) -> Placed:
-    """Return a new instance with one interface, mapped to a host that is to carry it.
+    """Create an instance with one interface, mapped to its host, and return it.
 
-    Nothing said about the place: the owner's default VPC, which is made for the first one.
+    Without a subnet and a VPC it runs in the owner's default VPC, which the first such instance creates.
 
     Raises:
       ApiError: InvalidSubnetID.NotFound, InvalidVpcID.NotFound, InvalidHostID.NotFound, InvalidIPAddress.InUse,
@@ -93,10 +93,10 @@ def run_instance(store: Store, caller: Caller, request: RunRequest) -> Placed:
 
 
 def run_instances(store: Store, caller: Caller, request: RunRequest, count: int) -> list[Placed]:
-    """Return `count` new instances; of several, each name ends in its number, and transactions hold 9 of them each.
+    """Create `count` instances and return them. With several, each name ends in a number; a transaction holds up to 9.
 
     Raises:
-      ApiError: as `run_instance`; then none runs, unless somebody else was faster after the first transaction.
+      ApiError: as `run_instance`; then none runs, unless another writer was faster after the first transaction.
     """
     if count < 1:
         raise invalid("instances", f"{count} were asked for", "ask for 1 or more")
@@ -105,9 +105,9 @@ def run_instances(store: Store, caller: Caller, request: RunRequest, count: int)
         raise ApiError("InvalidParameterCombination", text)
     _check_request(caller, request)
     names = [f"{request.name}-{number}" if request.name and count > 1 else request.name for number in range(count)]
-    first = 1 if _has_no_default_vpc(store, caller, request) else PER_TRANSACTION  # the VPC takes room in the transaction
+    first = 1 if _has_no_default_vpc(store, caller, request) else PER_TRANSACTION  # the VPC takes room in its transaction
     if count > first:
-        _decide(store, caller, request, names)  # all at once, for what is refused: then nothing runs
+        _decide(store, caller, request, names)  # check all at once: if anything is refused, nothing runs
     placed: list[Placed] = []
     while len(placed) < count:
         some = names[len(placed) :][: PER_TRANSACTION if placed else first]
@@ -116,7 +116,7 @@ def run_instances(store: Store, caller: Caller, request: RunRequest, count: int)
 
 
 def _decide(store: Store, caller: Caller, request: RunRequest, names: list[str]) -> tuple[Writes, list[Placed]]:
-    """Return what runs instances; the default VPC is made with the first, if they are to run in it and it is not there."""
+    """Return the writes that run instances; they create the default VPC if the instances need it and it is missing."""
     made = Writes()
     if _has_no_default_vpc(store, caller, request):
         subnet_id = default_vpc_writes(made, store, caller)[1].id
@@ -147,7 +147,7 @@ def _check_request(caller: Caller, request: RunRequest) -> None:
 
 
 def check_told(where: str, user_data: str, options: MetadataOptions) -> None:
-    """Refuse user data and options of metadata that no instance can have. Raises ApiError: InvalidParameterValue."""
+    """Refuse user data and metadata options that no instance can have. Raises ApiError: InvalidParameterValue."""
     found = [told.hop_limit(options.http_put_response_hop_limit), told.user_data(user_data) if user_data else None]
     for violation in filter(None, found):
         raise invalid(where, violation.what, violation.fix)
@@ -215,7 +215,7 @@ def _run(store: Store, caller: Caller, request: RunRequest, subnet_id: str, name
 
 
 def wants_public(asked: bool | None, subnet: Subnet) -> bool:
-    """Return whether a new instance gets an ephemeral public address: what was asked for, else what its subnet says."""
+    """Return whether a new instance gets an ephemeral public address: as requested, else as its subnet decides."""
     return subnet.public_on_launch if asked is None else asked
 
 
@@ -231,7 +231,7 @@ def make_instance(
     user_data: str = "",
     metadata: MetadataOptions | None = None,
 ) -> Instance:
-    """Return a new instance of a VPC whose interfaces have these names on hosts; without a name it is called by its id."""
+    """Return a new instance of a VPC; `host_names` are the taken names on hosts. The default name derives from the id."""
     instance_id = fresh_id(caller, "i", vni, host_names)
     return Instance(
         id=instance_id,
@@ -255,7 +255,7 @@ def make_interface(
     ipv6_address: str,
     source_dest_check: bool,
 ) -> NetworkInterface:
-    """Return the interface that comes with a new instance; addresses that are left out are the subnet's next ones."""
+    """Return a new instance's primary interface; omitted addresses are the subnet's next ones."""
     return NetworkInterface(
         id=primary_eni_id(instance.id),
         vni=instance.vni,
@@ -278,7 +278,7 @@ def run_writes(
     eni: NetworkInterface,
     host: HostState,
 ) -> None:
-    """Add an instance with its interface, which a host is to carry. The namespace and the pool's cursor are the caller's."""
+    """Add an instance with its interface on a host. The caller adds the namespace and the pool's cursor."""
     writes.expect(keys.vpc(vpc.record.vni), vpc.mod_revision)
     writes.expect(keys.resource(subnet.record.id), subnet.mod_revision)
     place_on(writes, host)
@@ -291,7 +291,7 @@ def run_writes(
 
 
 def terminate_instance(store: Store, caller: Caller, instance_id: str) -> None:
-    """End an instance with the interface that came with it; others are detached and stay.
+    """Terminate an instance and delete its primary interface; other interfaces are detached and stay.
 
     Raises:
       ApiError: InvalidInstanceID.NotFound.
@@ -320,7 +320,7 @@ def terminate_writes(
     *,
     whole: bool = False,
 ) -> None:
-    """Add the end of an instance and of its own interface; others, with their mappings, are detached, or with `whole` end too."""
+    """Add the deletion of an instance and its primary interface. Others are detached, or with `whole` deleted too."""
     writes.delete(keys.resource(instance.record.id), instance.mod_revision)
     drop_name(writes, vpc, instance.record)
     writes.drop(keys.name(vpc.id, "i", instance.record.name))

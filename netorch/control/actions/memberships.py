@@ -1,4 +1,4 @@
-"""In which security groups an interface is. Its mappings say so too, because rules that refer to a group mean addresses."""
+"""The security groups of an interface. Its mappings name them too, because a rule that refers to a group means addresses."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from netorch.store.base import Store
 
 
 def modify_interface_groups(store: Store, caller: Caller, eni_id: str, groups: Sequence[str]) -> NetworkInterface:
-    """Return an interface that is in these security groups, and in no others.
+    """Replace the security groups of an interface and return the interface.
 
     Raises:
       ApiError: InvalidNetworkInterfaceID.NotFound, InvalidGroup.NotFound, SecurityGroupsPerInterfaceLimitExceeded,
-        MissingParameter for no group at all, InvalidParameterValue for another VPC's group, OperationNotPermitted for a NAT
-        gateway's interface.
+        MissingParameter for no group at all, InvalidParameterValue for another VPC's group, OperationNotPermitted for an
+        interface of a gateway.
     """
 
     def decide() -> tuple[Writes, NetworkInterface]:
@@ -41,7 +41,7 @@ def modify_interface_groups(store: Store, caller: Caller, eni_id: str, groups: S
 
 
 def modify_instance_groups(store: Store, caller: Caller, instance_id: str, groups: Sequence[str]) -> NetworkInterface:
-    """Return an instance's own interface, which is in these security groups then. Raises ApiError as for an interface."""
+    """Replace the security groups of an instance's primary interface and return it. Raises ApiError as for an interface."""
     read(store, caller, Instance, instance_id)
     return modify_interface_groups(store, caller, primary_eni_id(instance_id), groups)
 
@@ -52,7 +52,7 @@ def change_groups(
     mappings: dict[str, Stored[Mapping]],
     groups: dict[str, Stored[SecurityGroup]],
 ) -> NetworkInterface:
-    """Add the change of an interface's groups and of its mappings', and return it as it then is; nothing if it is so already."""
+    """Add the change of an interface's groups in its record and mappings, and return the interface; write nothing if equal."""
     before = eni.record
     changed = msgspec.structs.replace(before, groups=tuple(groups))
     if changed == before:

@@ -1,6 +1,6 @@
-"""Moving interfaces between hosts: what an operator asks for, and the two steps that the hosts' agents report.
+"""Moves of interfaces between hosts: the operator's request, and the two steps that the hosts' agents report.
 
-The states are those of `netorch.model.mapping`; every step is one transaction over all addresses of an interface.
+The states are those of `netorch.model.mapping`. Every step is one transaction over all addresses of an interface.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from netorch.store.base import Store
 
 
 def move_instance(store: Store, caller: Caller, instance_id: str, to_host: str) -> None:
-    """Ask the agents to move an instance with all its interfaces; its traffic goes on meanwhile.
+    """Ask the agents to move an instance with all its interfaces; its traffic continues during the move.
 
     Raises:
       ApiError: InvalidInstanceID.NotFound, InvalidHostID.NotFound, IncorrectInstanceState while it moves already,
-        InvalidParameterValue for its own host or one that is no hypervisor, UnsupportedOperation for an instance in somebody
-        else's namespace.
+        InvalidParameterValue for its own host or a host that is no hypervisor, UnsupportedOperation for an instance in an
+        existing namespace.
     """
 
     def decide() -> tuple[Writes, None]:
@@ -47,14 +47,14 @@ def move_instance(store: Store, caller: Caller, instance_id: str, to_host: str) 
 
 
 def movable(instance: Instance) -> None:
-    """Refuse an instance whose namespace is not netorch's to recreate elsewhere. Raises ApiError: UnsupportedOperation."""
+    """Refuse an instance in an existing namespace: no other host can recreate it. Raises ApiError: UnsupportedOperation."""
     if instance.attachment is Attachment.EXISTING:
         text = f"instance {instance.name} ({instance.id}): its namespace {instance.netns} is somebody else's; run a new one there"
         raise ApiError("UnsupportedOperation", text)
 
 
 def _clear_dead_relays(writes: Writes, store: Store, eni: NetworkInterface, mappings: dict[str, Stored[Mapping]]) -> None:
-    """Settle addresses whose former host will never say that it has done relaying, because its agent is gone."""
+    """End moves whose former host has no live agent, because no agent will report the end of relaying."""
     for key, mapping in mappings.items():
         move = mapping.record.move
         if move is None or move.direction is not MoveDirection.FROM or store.get(keys.host_live(move.host)) is not None:
@@ -64,7 +64,7 @@ def _clear_dead_relays(writes: Writes, store: Store, eni: NetworkInterface, mapp
 
 
 def move_writes(writes: Writes, eni: NetworkInterface, mappings: dict[str, Stored[Mapping]], target: Host) -> None:
-    """Add the beginning of an interface's move. Raises ApiError."""
+    """Add the start of an interface's move. Raises ApiError."""
     to = Move(direction=MoveDirection.TO, host=target.name, vtep=target.underlay)
     for key, mapping in mappings.items():
         record = mapping.record
@@ -79,10 +79,10 @@ def move_writes(writes: Writes, eni: NetworkInterface, mappings: dict[str, Store
 
 
 def cancel_move(store: Store, caller: Caller, instance_id: str) -> None:
-    """Leave an instance where it is, if it has not yet arrived elsewhere.
+    """Cancel an instance's move, if the instance has not arrived yet.
 
     Raises:
-      ApiError: InvalidInstanceID.NotFound, IncorrectInstanceState when it is not on its way.
+      ApiError: InvalidInstanceID.NotFound, IncorrectInstanceState if it is not moving to a host.
     """
 
     def decide() -> tuple[Writes, None]:
@@ -102,9 +102,9 @@ def cancel_move(store: Store, caller: Caller, instance_id: str) -> None:
 
 
 def complete_arrival(store: Store, host: str, eni_id: str) -> bool:
-    """Record that `host` has plugged an interface that was on its way to it; the former host relays from now on.
+    """Record that `host` has plugged an interface that was moving to it; from now on the former host relays.
 
-    Returns False when there is nothing to record: the interface is gone, the move was cancelled, or somebody was faster.
+    Returns False if there is nothing to record: the interface is gone, the move was cancelled, or another writer was faster.
     """
     state = _host(store, host)
     writes = Writes()
@@ -121,9 +121,9 @@ def complete_arrival(store: Store, host: str, eni_id: str) -> bool:
 
 
 def finish_departure(store: Store, host: str, eni_id: str) -> bool:
-    """Record that `host` has done relaying for an interface that left it, and need no longer carry it.
+    """Record that `host` has finished relaying for an interface that left it, and no longer carries the interface.
 
-    Returns False when that could not be recorded just now, or when the interface has not left.
+    Returns False if the record could not be written just now, or if the interface has not left.
     """
     writes = Writes()
     for key, mapping in _mappings(store, eni_id).items():

@@ -1,8 +1,8 @@
-"""VPC peering connections: asking for one, answering, ending it. Routes to it are each owner's own business.
+"""VPC peering connections: request, answer, end. Each owner manages its own routes to a connection.
 
-Every action rewrites the records of both VPCs, so that whoever deletes one of them, or gives it another range, decides again.
-The requester must know the id of the other VPC. What it learns of another owner's is what EC2 tells: id and owner, and the ranges
-while the connection is active.
+Every action rewrites the records of both VPCs, so that a deletion or a range change of one of them is decided again. The
+requester must know the id of the other VPC. Of another owner's VPC it learns what EC2 tells: id and owner, and the ranges while
+the connection is active.
 """
 
 from __future__ import annotations
@@ -39,19 +39,17 @@ from netorch.records.errors import duplicate_name, invalid, not_found
 from netorch.records.read import Stored, get, read, read_all, read_vpc, seen_vpc
 from netorch.store.base import Store
 
-Ranges = tuple[
-    tuple[str, str], tuple[str, str]
-]  # of a mapped connection: a range and its alias, the requester's and the accepter's
+Ranges = tuple[tuple[str, str], tuple[str, str]]  # mapped: a range and its alias, of requester and accepter
 Side = tuple[Vpc, list[PeeringConnection]]  # a VPC with its connections
 
 
 class PeeringInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A peering connection as one of its VPCs has it."""
+    """A peering connection as one of its VPCs sees it."""
 
     connection: PeeringConnection
-    vpc: Vpc  # that one
+    vpc: Vpc  # the VPC with this view
     status: PeeringStatus
-    peer_ranges: tuple[str, ...]  # the other VPC's, or its alias, while the connection is active
+    peer_ranges: tuple[str, ...]  # the other VPC's ranges, or its alias, while the connection is active
 
 
 def request_peering(
@@ -64,9 +62,9 @@ def request_peering(
     ranges: Ranges | None = None,
     tags: Tags | None = None,
 ) -> PeeringConnection:
-    """Return a new request for a peering connection of a VPC of the caller's with another VPC, whoever owns that.
+    """Request a peering connection of the caller's VPC with another VPC of any owner, and return it.
 
-    With `ranges` it is a mapped one. Another has failed already if the VPCs' ranges overlap, as in EC2.
+    With `ranges` the connection is mapped. A request without `ranges` fails at once if the VPCs' ranges overlap, as in EC2.
 
     Raises:
       ApiError: InvalidVpcID.NotFound, VpcPeeringConnectionAlreadyExists, OutstandingVpcPeeringConnectionLimitExceeded of either
@@ -100,7 +98,7 @@ def request_peering(
 
 
 def _any_vpc(store: Store, caller: Caller, vpc_id: str) -> Stored[Vpc]:
-    """Return a VPC of whatever owner. Raises ApiError: InvalidVpcID.NotFound."""
+    """Return a VPC of any owner. Raises ApiError: InvalidVpcID.NotFound."""
     anybody = msgspec.structs.replace(caller, operator=True)
     try:
         found = seen_vpc(store, anybody, vni_of(vpc_id)) if is_id(vpc_id, "vpc") else None
@@ -141,7 +139,7 @@ def check_requests(store: Store, caller: Caller, vpc: Vpc, of_vpc: list[PeeringC
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked for in a request."""
+    """The properties of a request."""
 
     name: str
     tags: Tags = {}
@@ -151,9 +149,9 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 def new_request(
     caller: Caller, vpc: Vpc, peer: Vpc, wanted: Wanted, beside: list[PeeringConnection], targets: list[str]
 ) -> PeeringConnection:
-    """Return a request as the requester has it. `targets` are the ids of what routes of the two VPCs may lead to.
+    """Return a request as the requester's record. `targets` are the ids of both VPCs' route targets.
 
-    Hosts name a device after seven digits of the id, so no connection of either VPC may have the same ones.
+    Hosts name a device after seven digits of the id, so no two connections of either VPC may share these digits.
     """
     taken = {found.id[-11:-4] for found in beside}
     new_id = caller.new_id("pcx", vpc.vni)
@@ -173,7 +171,7 @@ def new_request(
 
 
 def refuse_mapped(where: str, connection: PeeringConnection, requester: Side, accepter: Side, now: float) -> None:
-    """Refuse ranges that cannot be mapped, of the two VPCs with their connections. Raises ApiError: InvalidParameterValue."""
+    """Refuse ranges that cannot be mapped between two VPCs with their connections. Raises ApiError: InvalidParameterValue."""
     if not connection.is_mapped:
         return
     ends = (connection.requester, connection.accepter)
@@ -189,13 +187,13 @@ def _guard(writes: Writes, *vpcs: Stored[Vpc]) -> None:
 
 
 def accept_peering(store: Store, caller: Caller, connection_id: str, *, name: str = "") -> PeeringConnection:
-    """Return a connection that is active, or has failed because the VPCs' ranges now overlap; `name` is the accepter's.
+    """Accept a request and return it: active, or failed if the VPCs' ranges now overlap. `name` is the accepter's name for it.
 
     Raises:
-      ApiError: InvalidVpcPeeringConnectionID.NotFound, OperationNotPermitted for who does not own the accepter,
-        InvalidStateTransition unless it is a request, VpcPeeringConnectionAlreadyExists if another one of the two VPCs is active,
-        ActiveVpcPeeringConnectionPerVpcLimitExceeded of either VPC, InvalidParameterValue for a bad or taken name, or for ranges
-        that cannot be mapped any more, InsufficientInstanceCapacity when no pair of edges could carry a mapped one.
+      ApiError: InvalidVpcPeeringConnectionID.NotFound, OperationNotPermitted if the caller does not own the accepter,
+        InvalidStateTransition if it is no request, VpcPeeringConnectionAlreadyExists if another connection of the two VPCs is
+        active, ActiveVpcPeeringConnectionPerVpcLimitExceeded of either VPC, InvalidParameterValue for a bad or taken name, or
+        for ranges that can no longer be mapped, InsufficientInstanceCapacity if no pair of edges can carry a mapped one.
     """
 
     def decide() -> tuple[Writes, PeeringConnection]:
@@ -227,11 +225,11 @@ def check_active(store: Store, vpc: Vpc, count: int) -> None:
 
 
 def reject_peering(store: Store, caller: Caller, connection_id: str) -> PeeringConnection:
-    """Return a request that was rejected.
+    """Reject a request and return it.
 
     Raises:
-      ApiError: InvalidVpcPeeringConnectionID.NotFound, OperationNotPermitted for who does not own the accepter,
-        InvalidStateTransition unless it is a request.
+      ApiError: InvalidVpcPeeringConnectionID.NotFound, OperationNotPermitted if the caller does not own the accepter,
+        InvalidStateTransition if it is no request.
     """
 
     def decide() -> tuple[Writes, PeeringConnection]:
@@ -243,11 +241,11 @@ def reject_peering(store: Store, caller: Caller, connection_id: str) -> PeeringC
 
 
 def delete_peering(store: Store, caller: Caller, connection_id: str) -> None:
-    """End an active connection, or withdraw a request. Routes to it become black holes, on both sides.
+    """End an active connection, or withdraw a request. Routes to it become black holes on both sides.
 
     Raises:
-      ApiError: InvalidVpcPeeringConnectionID.NotFound, OperationNotPermitted for a request of another owner's,
-        InvalidStateTransition when it has ended.
+      ApiError: InvalidVpcPeeringConnectionID.NotFound, OperationNotPermitted for another owner's request,
+        InvalidStateTransition if it has ended.
     """
 
     def decide() -> tuple[Writes, None]:
@@ -272,7 +270,7 @@ def _no_transition(connection_id: str, status: PeeringStatus, what: str) -> ApiE
 
 
 def _half(store: Store, caller: Caller, connection_id: str, end: PeerVpc) -> Stored[PeeringConnection] | None:
-    """Return what one of the two VPCs has of a connection; nothing if another owner's record cannot be read."""
+    """Return one VPC's record of a connection; nothing if it is another owner's and cannot be read."""
     try:
         return get(store, keys.member(vni_of(end.id), connection_id), PeeringConnection)
     except UnreadableRecord:
@@ -282,7 +280,7 @@ def _half(store: Store, caller: Caller, connection_id: str, end: PeerVpc) -> Sto
 
 
 class _Pair:
-    """Both records of a connection, with both VPCs, of which the caller sees one at least."""
+    """Both records of a connection with both VPCs; the caller sees at least one of them."""
 
     def __init__(self, store: Store, caller: Caller, connection_id: str) -> None:
         """Raise ApiError: InvalidVpcPeeringConnectionID.NotFound."""
@@ -303,7 +301,7 @@ class _Pair:
         return connections_of(self._store, self._caller, vpc.record)
 
     def answerable(self, what: str) -> None:
-        """Refuse to answer what is no request, or another owner's business. Raises ApiError."""
+        """Refuse to answer a connection that is no request, or a request to another owner. Raises ApiError."""
         connection = self.accepter.record
         if not self._caller.sees(connection.accepter.owner):
             text = f"peering connection {connection.id}: the owner of {connection.accepter.id} answers the request, not you"
@@ -313,7 +311,7 @@ class _Pair:
             raise _no_transition(connection.id, status, what)
 
     def refuse_second(self, active: Iterable[PeeringConnection]) -> None:
-        """Refuse to accept beside an active connection of the two VPCs: for a slow clock, two requests may be pending.
+        """Refuse to accept beside an active connection of the two VPCs: with a slow clock, two requests may be pending.
 
         Raises:
           ApiError: VpcPeeringConnectionAlreadyExists.
@@ -324,9 +322,9 @@ class _Pair:
                 raise _exists(f"peering connection {self.accepter.record.id}", other)
 
     def activate(self, accepter_name: str, pair: Pair | None = None) -> tuple[Writes, PeeringConnection]:
-        """Return what makes it active, and the connection as the caller then has it; no name: the accepter's stays.
+        """Return the writes that activate it, and the caller's record of it; an empty name keeps the accepter's.
 
-        A pair of edges carries it if it is a mapped one.
+        A pair of edges carries a mapped connection.
         """
         seats = pair.seats() if pair is not None else ()
         theirs = activated(self.accepter.record, seats)
@@ -337,7 +335,7 @@ class _Pair:
         return writes, found
 
     def end(self, status: PeeringStatus, by: Stored[Vpc]) -> tuple[Writes, PeeringConnection]:
-        """Return what ends it on one VPC's side, and the connection as the caller then has it."""
+        """Return the writes that end it from the side of `by`, and the caller's record of it."""
         at, by_id = int(self._caller.now()), by.record.id
         return self._become(ended(self.requester.record, status, at, by_id), ended(self.accepter.record, status, at, by_id))
 
@@ -352,12 +350,12 @@ class _Pair:
 
 
 def activated(half: PeeringConnection, seats: tuple[Seat, ...] = ()) -> PeeringConnection:
-    """Return a record of a request once it is accepted; `seats` are the edges that carry a mapped one."""
+    """Return a record of an accepted request; `seats` are the edges that carry a mapped connection."""
     return msgspec.structs.replace(half, status=PeeringStatus.ACTIVE, seats=seats)
 
 
 def ended(half: PeeringConnection, status: PeeringStatus, at: int, by: str) -> PeeringConnection:
-    """Return a record of a connection that ended at a time, on the side of the VPC with the id `by`."""
+    """Return a record of a connection that ended at a time, from the side of the VPC with the id `by`."""
     return msgspec.structs.replace(half, status=status, ended=at, ended_by=by, seats=())
 
 

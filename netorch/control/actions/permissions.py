@@ -1,4 +1,4 @@
-"""The rules of security groups: authorizing and revoking them, by the words of `netorch.model.permission`."""
+"""The rules of security groups: authorize and revoke them, in the syntax of `netorch.model.permission`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RuleCounts = Mapping[tuple[Direction, int], int]  # by direction and IP version
 
 
 class Permission(msgspec.Struct, frozen=True, kw_only=True):
-    """A rule in words: `tcp`, `443`, and `10.0.0.0/8`, `sg-web` or `pl-offices` (or an id) for the other end."""
+    """A rule as the caller writes it: `tcp`, `443`, and the other end: `10.0.0.0/8`, `sg-web` or `pl-offices` (or an id)."""
 
     protocol: str | int
     peer: str
@@ -39,9 +39,9 @@ class Permission(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Peers:
-    """The groups and prefix lists of one VPC, to which its rules may refer, beside groups of its active peers.
+    """The groups and prefix lists that the rules of one VPC may refer to: its own, and groups of its active peers.
 
-    `of_peers` says whether an id is that of such a group. These go by id only, as in EC2.
+    `of_peers` tells whether an id belongs to a peer's group. Rules refer to these by id only, as in EC2.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Peers:
         self._ids = {name: found for found, name in self.names.items()}
 
     def rule(self, where: str, request: Permission, rule_id: str) -> SecurityGroupRule:
-        """Return a rule as it is stored. Raises ApiError: InvalidGroup.NotFound, InvalidPrefixListID.NotFound and others."""
+        """Return a rule in its stored form. Raises ApiError: InvalidGroup.NotFound, InvalidPrefixListID.NotFound and others."""
         protocol = permission.protocol(request.protocol)
         ports = protocol if isinstance(protocol, Violation) else permission.ports(request.ports, protocol)
         for violation in (protocol, ports, rules.description(request.description)):
@@ -80,10 +80,10 @@ class Peers:
         )
 
     def _peer(self, where: str, text: str) -> tuple[str, int]:
-        """Return the other end of a rule as it is stored, and its IP version, 0 for both."""
+        """Return the other end of a rule in its stored form, and its IP version, 0 for both."""
         if not permission.is_reference(text):
             try:
-                prefix = parse_prefix(text, strict=False)  # EC2 cuts host bits off
+                prefix = parse_prefix(text, strict=False)  # EC2 clears host bits
             except AddressError:
                 violation = permission.cidr(text, references=True)
                 assert isinstance(violation, Violation)
@@ -102,7 +102,7 @@ class Peers:
         return {(direction, version): self.count(rules_of(group, direction), version) for direction, version in kinds}
 
     def count(self, group_rules: Sequence[SecurityGroupRule], version: int) -> int:
-        """Return as how many rules of an IP version some rules count: a prefix list's as many as it may ever have entries."""
+        """Return how many rules of an IP version count for the quota: a prefix list counts as its maximum number of entries."""
         total = 0
         for rule in group_rules:
             if rule.prefix_list:
@@ -113,7 +113,7 @@ class Peers:
         return total
 
     def within_quota(self, group: SecurityGroup, quotas: Quotas, had: RuleCounts) -> None:
-        """Refuse a group with too many rules of a direction and IP version, and with more of them than it `had`.
+        """Refuse a group with too many rules of a direction and IP version, if they are more than it `had`.
 
         Raises:
           ApiError: RulesPerSecurityGroupLimitExceeded.
@@ -125,7 +125,7 @@ class Peers:
 
 
 def where_of(group: SecurityGroup) -> str:
-    """Return how an error text names a group."""
+    """Return the name of a group for error texts."""
     return f"security group {group.name} ({group.id})"
 
 
@@ -135,18 +135,18 @@ def rules_of(group: SecurityGroup, direction: Direction) -> tuple[SecurityGroupR
 
 
 def words_of(rule: SecurityGroupRule) -> Words:
-    """Return what makes a rule the same as another one."""
+    """Return the fields by which two rules are the same."""
     return rule.protocol, rule.from_port, rule.to_port, rule.peer
 
 
 def authorize(
     store: Store, caller: Caller, group_id: str, direction: Direction, permissions: Sequence[Permission]
 ) -> list[SecurityGroupRule]:
-    """Return new rules of a security group.
+    """Add rules to a security group and return these rules.
 
     Raises:
-      ApiError: InvalidGroup.NotFound and InvalidPrefixListID.NotFound, of the group itself or of what a rule refers to;
-        InvalidPermission.Duplicate, RulesPerSecurityGroupLimitExceeded, InvalidParameterValue for words that mean nothing.
+      ApiError: InvalidGroup.NotFound and InvalidPrefixListID.NotFound, of the group itself or of a rule's reference;
+        InvalidPermission.Duplicate, RulesPerSecurityGroupLimitExceeded, InvalidParameterValue for invalid words.
     """
 
     def decide() -> tuple[Writes, list[SecurityGroupRule]]:
@@ -187,14 +187,14 @@ def _is_of_peer(store: Store, vni: int, group_id: str) -> bool:
 def change_rules(writes: Writes, stored: Stored[SecurityGroup], changed: SecurityGroup, peers: Peers) -> None:
     """Add the change of a group's rules.
 
-    What they newly refer to must still be there; of prefix lists all must be as they were, because they count in the quota.
+    Newly referenced groups must still exist. All referenced prefix lists must be unchanged, because they count in the quota.
     """
     before = referred(stored.record)
     for peer in sorted(referred(changed)):
         if peer in peers.lists:
             use(writes, keys.resource(peer), peer, peers.lists[peer].mod_revision)
         elif peer in before or peer == changed.id or peer not in peers.groups:
-            continue  # a peer's group may go at any time: the rule is stale then, and permits nothing
+            continue  # a peer's group may be deleted at any time: then the rule is stale and permits nothing
         elif not peers.groups[peer].record.is_default:
             use(writes, keys.resource(peer), peer, peers.groups[peer].mod_revision)
     writes.change(keys.resource(changed.id), stored.mod_revision, changed)
@@ -209,9 +209,9 @@ def revoke(
     *,
     terminate_established: bool = False,
 ) -> SecurityGroup:
-    """Return a security group without some of its rules, which are identified by their words.
+    """Revoke some of a security group's rules, identified by their words, and return the group.
 
-    With `terminate_established`, connections that no rule permits any more end; else those that are tracked go on.
+    With `terminate_established`, connections that no rule permits any longer end. Otherwise tracked connections continue.
 
     Raises:
       ApiError: InvalidGroup.NotFound, InvalidPermission.NotFound, and as `authorize` for the words.
@@ -245,7 +245,7 @@ def _look(group: SecurityGroup) -> str:
 def revoke_by_id(
     store: Store, caller: Caller, group_id: str, rule_ids: Sequence[str], *, terminate_established: bool = False
 ) -> SecurityGroup:
-    """Return a security group without some of its rules, either way.
+    """Revoke some of a security group's rules of either direction by id, and return the group.
 
     Raises:
       ApiError: InvalidGroup.NotFound, InvalidSecurityGroupRuleId.NotFound.

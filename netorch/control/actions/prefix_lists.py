@@ -1,4 +1,4 @@
-"""Prefix lists: CIDRs under one name, to which the rules of security groups and routes may refer."""
+"""Prefix lists: CIDRs under one name, which the rules of security groups and routes may refer to."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from netorch.store.base import Store
 
 
 class PrefixListInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A prefix list, with the groups whose rules refer to it, and the tables with routes to it."""
+    """A prefix list, with the groups whose rules refer to it and the tables with routes to it."""
 
     prefix_list: PrefixList
     vpc: Vpc
@@ -46,7 +46,7 @@ def create_prefix_list(
     max_entries: int | None = None,
     tags: Tags | None = None,
 ) -> PrefixList:
-    """Return a new prefix list; its IP version is that of its CIDRs, its size as many as there are unless more are asked for.
+    """Create a prefix list and return it. Its CIDRs determine the IP version; its size defaults to the number of CIDRs.
 
     Raises:
       ApiError: InvalidVpcID.NotFound, PrefixListLimitExceeded, PrefixListMaxEntriesExceeded, MissingParameter without a CIDR,
@@ -73,7 +73,7 @@ def create_prefix_list(
 
 
 def make_entries(where: str, cidrs: Sequence[str]) -> tuple[PrefixListEntry, ...]:
-    """Return the entries of a prefix list in address order, host bits cut off as EC2 does. Raises ApiError."""
+    """Return the entries of a prefix list in address order, with host bits cleared as EC2 does. Raises ApiError."""
     prefixes: set[Prefix] = set()
     for text in cidrs:
         try:
@@ -88,7 +88,7 @@ def make_entries(where: str, cidrs: Sequence[str]) -> tuple[PrefixListEntry, ...
 
 
 def size(where: str, count: int, request: int | None) -> int:
-    """Return as how many rules a prefix list counts. Raises ApiError: PrefixListMaxEntriesExceeded, InvalidParameterValue."""
+    """Return a prefix list's size, as quotas count it. Raises ApiError: PrefixListMaxEntriesExceeded, InvalidParameterValue."""
     found = count if request is None else request
     if not 1 <= found <= rules.MAX_ENTRIES:
         raise invalid(where, f"{found} is not a number of entries", f"choose 1 to {rules.MAX_ENTRIES}")
@@ -101,12 +101,12 @@ def size(where: str, count: int, request: int | None) -> int:
 def modify_prefix_list(
     store: Store, caller: Caller, list_id: str, *, cidrs: Sequence[str] | None = None, max_entries: int | None = None
 ) -> PrefixList:
-    """Return a prefix list with other CIDRs, or another size, or both; the rules that refer to it follow.
+    """Change the CIDRs or the size of a prefix list and return it; the rules that refer to it follow.
 
     Raises:
-      ApiError: InvalidPrefixListID.NotFound, PrefixListMaxEntriesExceeded, RulesPerSecurityGroupLimitExceeded when a group that
-        refers to it would count too many rules, RouteLimitExceeded when a table would count too many routes,
-        InvalidParameterValue for a bad CIDR or one of the other IP version.
+      ApiError: InvalidPrefixListID.NotFound, PrefixListMaxEntriesExceeded, RulesPerSecurityGroupLimitExceeded if a group that
+        refers to it would count too many rules, RouteLimitExceeded if a table would count too many routes,
+        InvalidParameterValue for a bad CIDR or a CIDR of the other IP version, OperationNotPermitted for a service's list.
     """
 
     def decide() -> tuple[Writes, PrefixList]:
@@ -130,20 +130,20 @@ def modify_prefix_list(
 
 
 def renewed(before: PrefixList, entries: tuple[PrefixListEntry, ...]) -> tuple[PrefixListEntry, ...]:
-    """Return new entries, those that were there before with their descriptions."""
+    """Return new entries; those that existed before keep their descriptions."""
     known = {entry.cidr: entry for entry in before.entries}
     return tuple(known.get(entry.cidr, entry) for entry in entries)
 
 
 def same_version(where: str, version: int, entries: Iterable[PrefixListEntry]) -> None:
-    """Refuse CIDRs of an IP version that a prefix list has not. Raises ApiError: InvalidParameterValue."""
+    """Refuse CIDRs of another IP version than the prefix list's. Raises ApiError: InvalidParameterValue."""
     for entry in entries:
         if version_of(entry.cidr) != version:
             raise invalid(where, f"{entry.cidr} is not IPv{version}, as its other CIDRs are", "make another prefix list")
 
 
 def _room_in_users(writes: Writes, store: Store, grown: PrefixList, quotas: Quotas) -> None:
-    """Refuse a larger prefix list that some group or table has no room for. Other lists count too, so they must stay as are."""
+    """Refuse a larger prefix list if a group or table has no room for it. Other lists count too, so they must be unchanged."""
     groups, lists = read_all(store, SecurityGroup, grown.vni), read_all(store, PrefixList, grown.vni)
     after = {**lists, grown.id: Stored(grown, 0)}
     before, peers = Peers(groups, lists), Peers(groups, after)
@@ -164,7 +164,8 @@ def delete_prefix_list(store: Store, caller: Caller, list_id: str) -> None:
     """Delete a prefix list that no rule and no route refers to.
 
     Raises:
-      ApiError: InvalidPrefixListID.NotFound, DependencyViolation while rules or routes refer to it.
+      ApiError: InvalidPrefixListID.NotFound, DependencyViolation while rules or routes refer to it, OperationNotPermitted for a
+        service's list.
     """
 
     def decide() -> tuple[Writes, None]:

@@ -1,6 +1,6 @@
-"""The operator's repair of records that are unreadable, contradictory or missing: nothing else overwrites one.
+"""The operator's repair of records that are unreadable, contradictory or missing. No other code overwrites such a record.
 
-The store remembers what stood at a key before; a record of which others may depend is put back, never removed.
+The store keeps earlier values of a key. A record that others may depend on is put back, never removed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from netorch.records.valid.ports import wrong_ports
 from netorch.store.base import Compare, Delete, KeyValue, Put, Store
 from netorch.store.replay import history
 
-# Nothing refers to what is stored below these.
+# No record refers to records below these prefixes.
 _ALONE: Final = (
     "quota/",
     "hoststat/",
@@ -42,7 +42,7 @@ _ALONE: Final = (
     keys.mtu_prefix(),
     cursor_key(""),
 )
-_WHOLE: Final[dict[str, type]] = {  # root -> all that stands below it
+_WHOLE: Final[dict[str, type]] = {  # root -> type of all records below it
     "eip": ElasticIp,
     "pool": AddressPool,
     "dxcon": Connection,
@@ -53,11 +53,11 @@ _WHOLE: Final[dict[str, type]] = {  # root -> all that stands below it
     "zone": PrivateZone,
     "secret": Sealed,
 }
-_OTHERS: Final = ("host", "name", "alloc")  # roots below which not only records stand
+_OTHERS: Final = ("host", "name", "alloc")  # roots with other values besides records
 
 
 def kind_of(key: str) -> type | None:
-    """Return what is stored at a key; None: nothing that is decoded as a record."""
+    """Return the type of the record at a key; None if the value is not decoded as a record."""
     root, _, rest = key.partition("/")
     _, _, what = rest.partition("/")
     if root == "vpc":
@@ -99,10 +99,10 @@ def _status_kind(what: str) -> type:
 
 
 def damaged(store: Store) -> dict[str, tuple[int, UnreadableRecord]]:
-    """Return what cannot be read, makes no sense or is missing, by key, with the revision that did it. Cost: O(store).
+    """Return the unreadable, contradictory and missing records by key, with the revision of the damage. Cost: O(store).
 
-    Of a VPC one missing record, or two of which one must be wrong, are named at a time, and none before all can be read. Of a
-    record that is known to have been deleted, the one that refers to it is not taken for wrong.
+    For each VPC the result names one missing record, or one contradictory pair, at a time, and none before all its records are
+    readable. If a record is known to be deleted, the record that refers to it is not reported as wrong.
     """
     found = {kv.key: (kv.mod_revision, damage) for kv in store.list("").kvs if (damage := _damage(kv)) is not None}
     inventory = read_inventory(store)
@@ -114,7 +114,7 @@ def damaged(store: Store) -> dict[str, tuple[int, UnreadableRecord]]:
 
 
 def _changed_at(store: Store, key: str) -> int:
-    """Return the revision that last wrote or deleted a key, 0 when that has been forgotten."""
+    """Return the revision that last wrote or deleted a key, 0 if the store no longer has it."""
     known = store.get(key)
     if known is not None:
         return known.mod_revision
@@ -137,7 +137,7 @@ def _damage(kv: KeyValue) -> UnreadableRecord | None:
 
 
 def as_it_was(store: Store, key: str, revision: int = 0) -> bytes:
-    """Return what stood at a key at a revision (0: now), whatever it is. Raises ApiError, Compacted, FutureRevision."""
+    """Return the raw value of a key at a revision (0: now). Raises ApiError, Compacted, FutureRevision."""
     found = next((kv for kv in store.list(key, revision).kvs if kv.key == key), None)
     if found is None:
         when = f"at revision {revision}" if revision else "now"
@@ -146,11 +146,11 @@ def as_it_was(store: Store, key: str, revision: int = 0) -> bytes:
 
 
 def put_back(store: Store, key: str, value: bytes) -> None:
-    """Write a record where one cannot be read, makes no sense or is missing.
+    """Write a record at a key whose record is unreadable, contradictory or missing.
 
     Raises:
-      ApiError: InvalidParameterValue for a key that needs no repairing, or a value that is no such record.
-      Conflict: the key was written meanwhile.
+      ApiError: InvalidParameterValue for a key that needs no repair, or a value that is not such a record. Conflict: the key
+        was written meanwhile.
     """
     mod_revision, kind = _known_damaged(store, key)
     if (damage := _damage(KeyValue(key, value, 0, 0))) is not None:
@@ -160,22 +160,22 @@ def put_back(store: Store, key: str, value: bytes) -> None:
 
 
 def discard(store: Store, key: str) -> None:
-    """Delete a record that cannot be read and that nothing refers to: a status, a quota, a secret, a flow log.
+    """Delete an unreadable record that no other record refers to: a status, a quota, a secret, a flow log.
 
     Raises:
-      ApiError: InvalidParameterValue for a key whose record can be read; DependencyViolation for one that others may refer to.
-      Conflict: the key was written meanwhile.
+      ApiError: InvalidParameterValue for a readable record; DependencyViolation for a record that others may refer to.
+        Conflict: the key was written meanwhile.
     """
     mod_revision, kind = _known_damaged(store, key)
     root = key.partition("/")[0]
-    is_stray = kind is None and root not in _OTHERS  # the key is damaged, so nobody can refer to it
+    is_stray = kind is None and root not in _OTHERS  # the key itself is damaged, so no record can refer to it
     if not key.startswith(_ALONE) and not _is_alone(kind) and not is_stray:
         raise ApiError("DependencyViolation", f"key {key}: other records may refer to it; put a record back instead")
     _commit(store, key, mod_revision, Delete(key))
 
 
 def _known_damaged(store: Store, key: str) -> tuple[int, type | None]:
-    """Return a damaged key's revision (0: it is missing) and what belongs there. Raises ApiError for any other key."""
+    """Return a damaged key's revision (0: missing) and the record type of the key. Raises ApiError for any other key."""
     known, kind = store.get(key), kind_of(key)
     damage = _damage(known) if known is not None else None
     if damage is None and key in (found := damaged(store)):

@@ -1,6 +1,6 @@
 """Route tables and their routes.
 
-A VPC's main table is in force for every subnet that names none. Another one may take its place; whichever is the main one goes
+A VPC's main table applies to every subnet that names no table. Another table may become the main one. The main table is deleted
 only with the VPC.
 """
 
@@ -49,14 +49,14 @@ from netorch.store.base import Store
 
 
 class RouteState(Enum):
-    """Whether packets that take a route go anywhere; EC2's words."""
+    """Whether a route forwards packets; EC2's words."""
 
     ACTIVE = "active"
-    BLACKHOLE = "blackhole"  # its target is gone, or is not attached
+    BLACKHOLE = "blackhole"  # its target is deleted or not attached
 
 
 class RouteOrigin(Enum):
-    """How a route came into its table; EC2's words."""
+    """How a route was added to its table; EC2's words."""
 
     LOCAL = "CreateRouteTable"
     STATIC = "CreateRoute"
@@ -64,7 +64,7 @@ class RouteOrigin(Enum):
 
 
 class RouteInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A route as it is shown."""
+    """A route for display."""
 
     destination: str  # a CIDR, or the id of a prefix list
     target: str  # local, blackhole, or an id
@@ -73,13 +73,13 @@ class RouteInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RouteTableInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A route table, with its routes and the subnets in which it is in force."""
+    """A route table, with its routes and the subnets that use it."""
 
     table: RouteTable
     vpc: Vpc
-    routes: tuple[RouteInfo, ...]  # the local ones first, the propagated ones last
+    routes: tuple[RouteInfo, ...]  # local ones first, propagated ones last
     subnets: tuple[str, ...]  # ids
-    names: dict[str, str]  # of targets and prefix lists, as a vpc.yaml writes them: eni fw-1, pl-offices
+    names: dict[str, str]  # names of targets and prefix lists in a vpc.yaml: eni fw-1, pl-offices
 
 
 def routes_of(
@@ -89,9 +89,9 @@ def routes_of(
     lists: Mapping[str, PrefixList],
     propagated: Collection[Learned],
 ) -> tuple[RouteInfo, ...]:
-    """Return a table's routes: the implicit local one of each of the VPC's ranges, unless it is replaced, then the table's own.
+    """Return a table's routes: an implicit local route for each VPC range unless replaced, then the table's own routes.
 
-    Last come those that are propagated and in force. `available` are the ids of the targets that can take packets, by IP version;
+    The propagated routes in force come last. `available` holds the ids of the targets that can take packets, by IP version.
     `lists` holds the VPC's prefix lists by id.
     """
     own = {route.destination for route in table.routes}
@@ -99,7 +99,7 @@ def routes_of(
     shown = [_route_info(route, available[_version(route, lists)]) for route in (*local, *table.routes)]
     targets = available[4] if propagated else ()
     found = effective(vpc, table.routes, available=targets, lists=lists, learned=propagated) if propagated else ()
-    by_prefix = {one.prefix: one.gateway for one in propagated}  # a black hole has no target any more
+    by_prefix = {one.prefix: one.gateway for one in propagated}  # an effective black hole no longer names its target
     for route in found:
         if route.origin in PROPAGATED:
             state = RouteState.BLACKHOLE if route.target == BLACKHOLE else RouteState.ACTIVE
@@ -125,7 +125,7 @@ def _route_info(route: VpcRoute, available: Container[str]) -> RouteInfo:
 
 
 def free_number(vpc_id: str, tables: Iterable[RouteTable]) -> int:
-    """Return the lowest number that none of a VPC's tables has. Raises ApiError: RouteTableLimitExceeded."""
+    """Return the lowest number that no table of a VPC has. Raises ApiError: RouteTableLimitExceeded."""
     taken = {table.number for table in tables}
     found = next((number for number in range(1, TABLE_NUMBER_LAST + 1) if number not in taken), None)
     if found is None:
@@ -135,7 +135,7 @@ def free_number(vpc_id: str, tables: Iterable[RouteTable]) -> int:
 
 
 def create_route_table(store: Store, caller: Caller, vpc_id: str, *, name: str, tags: Tags | None = None) -> RouteTable:
-    """Return a new route table besides the main one.
+    """Create a route table besides the main one and return it.
 
     Raises:
       ApiError: InvalidVpcID.NotFound, RouteTableLimitExceeded, InvalidParameterValue for a bad or taken name.
@@ -179,12 +179,12 @@ def delete_route_table(store: Store, caller: Caller, table_id: str) -> None:
 
 
 def set_main_route_table(store: Store, caller: Caller, table_id: str) -> RouteTable:
-    """Return a route table that is its VPC's main one: subnets that name no table follow, those that name one keep it.
+    """Make a route table its VPC's main one and return it. It then applies to subnets that name no table; others keep theirs.
 
-    EC2 does so by ReplaceRouteTableAssociation of the main table's association.
+    In EC2, ReplaceRouteTableAssociation of the main table's association does this.
 
     Raises:
-      ApiError: InvalidRouteTableID.NotFound.
+      ApiError: InvalidRouteTableID.NotFound, RouteTableLimitExceeded.
     """
 
     def decide() -> tuple[Writes, RouteTable]:
@@ -204,7 +204,7 @@ def set_main_route_table(store: Store, caller: Caller, table_id: str) -> RouteTa
 
 
 def exchange_main(vpc_id: str, old: RouteTable, new: RouteTable, tables: Iterable[RouteTable]) -> tuple[RouteTable, RouteTable]:
-    """Return the main table of a VPC as one among its other tables, and another one as the main table.
+    """Return the old main table of a VPC as an ordinary table, and another table as the main one.
 
     Raises:
       ApiError: RouteTableLimitExceeded.
@@ -214,14 +214,14 @@ def exchange_main(vpc_id: str, old: RouteTable, new: RouteTable, tables: Iterabl
 
 
 def create_route(store: Store, caller: Caller, table_id: str, destination: str, target: str) -> RouteTable:
-    """Return a route table with one more route.
+    """Add a route to a route table and return the table.
 
-    `destination` is a CIDR, or a prefix list as in rules; `target` is `blackhole`, `eni` and an instance's name, `pcx-` and a
-    peering connection's, or an id.
+    `destination` is a CIDR, or a prefix list as in rules. `target` is `blackhole`, `eni` and an instance's name, `pcx-` and a
+    peering connection's name, or an id.
 
     Raises:
       ApiError: InvalidRouteTableID.NotFound, RouteAlreadyExists, RouteLimitExceeded, InvalidPrefixListID.NotFound, the target's
-        NotFound, InvalidParameterValue for what is no route, or one that EC2 does not allow.
+        NotFound, InvalidParameterValue for an invalid route, or one that EC2 does not allow.
     """
 
     def change(table: RouteTable, around: Surroundings) -> list[VpcRoute]:
@@ -236,7 +236,7 @@ def create_route(store: Store, caller: Caller, table_id: str, destination: str, 
 
 
 def replace_route(store: Store, caller: Caller, table_id: str, destination: str, target: str) -> RouteTable:
-    """Return a route table in which a route leads to another target; a local route can be replaced, and put back by `local`.
+    """Change a route's target and return the table; a local route can be replaced, and restored with the target `local`.
 
     Raises:
       ApiError: as `create_route`, and InvalidRoute.NotFound.
@@ -254,10 +254,11 @@ def replace_route(store: Store, caller: Caller, table_id: str, destination: str,
 
 
 def delete_route(store: Store, caller: Caller, table_id: str, destination: str) -> RouteTable:
-    """Return a route table without one of its routes.
+    """Delete a route of a route table and return the table.
 
     Raises:
-      ApiError: InvalidRouteTableID.NotFound, InvalidRoute.NotFound, InvalidParameterValue for a local route, also a replaced one.
+      ApiError: InvalidRouteTableID.NotFound, InvalidRoute.NotFound, InvalidParameterValue for a local route, even a replaced
+        one.
     """
 
     def change(table: RouteTable, around: Surroundings) -> list[VpcRoute]:

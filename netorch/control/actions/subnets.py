@@ -1,4 +1,4 @@
-"""Subnets: slices of a VPC's ranges from which interfaces get their addresses."""
+"""Subnets: parts of a VPC's ranges from which interfaces get their addresses."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from netorch.store.base import Store
 
 
 class SubnetInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A subnet, with what is derived from others' records."""
+    """A subnet, with facts derived from other records."""
 
     subnet: Subnet
     vpc: Vpc
-    route_table: str  # the id of the one in force: its own or the main one
-    network_acl: str  # likewise: its own or the default one
-    available_addresses: int  # of its IPv4 range, without the reserved ones
+    route_table: str  # id of the table in force: its own or the main one
+    network_acl: str  # id of the ACL in force: its own or the default one
+    available_addresses: int  # free IPv4 addresses, without the reserved ones
 
 
 def create_subnet(
@@ -52,11 +52,11 @@ def create_subnet(
     public_on_launch: bool = False,
     tags: Tags | None = None,
 ) -> Subnet:
-    """Return a new subnet of a VPC; `route_table` and `network_acl` are ids, the main table and default ACL when left out.
+    """Create a subnet of a VPC and return it; `route_table` and `network_acl` are ids, by default the main and default ones.
 
     Raises:
       ApiError: InvalidVpcID.NotFound, InvalidSubnet.Range for a range outside the VPC's or outside /16 to /28,
-        InvalidSubnet.Conflict for one that overlaps another subnet, SubnetLimitExceeded, InvalidRouteTableID.NotFound,
+        InvalidSubnet.Conflict for a range that overlaps another subnet, SubnetLimitExceeded, InvalidRouteTableID.NotFound,
         InvalidNetworkAclID.NotFound, InvalidParameterValue for a bad or taken name.
     """
 
@@ -79,7 +79,7 @@ def create_subnet(
 
 
 def modify_subnet(store: Store, caller: Caller, subnet_id: str, *, public_on_launch: bool) -> Subnet:
-    """Return a subnet whose new instances get a public address, or not; those that there are stay as they are.
+    """Set whether new instances in a subnet get a public address, and return the subnet; existing instances keep theirs.
 
     Raises:
       ApiError: InvalidSubnetID.NotFound.
@@ -108,7 +108,7 @@ def subnet_range(vpc: Vpc, where: str, text: str) -> str:
 
 
 def fits_beside(subnet: Subnet, others: Iterable[Subnet]) -> None:
-    """Refuse a subnet whose ranges another one of the VPC has. Raises ApiError: InvalidSubnet.Conflict."""
+    """Refuse a subnet that overlaps another one of the VPC. Raises ApiError: InvalidSubnet.Conflict."""
     own = ranges_of(subnet)
     for other in others:
         for theirs in ranges_of(other):
@@ -123,9 +123,9 @@ def ranges_of(subnet: Subnet) -> list[Prefix]:
 
 
 def _own(store: Store, caller: Caller, vpc: Vpc, of: type[RouteTable] | type[NetworkAcl], resource_id: str) -> str:
-    """Return what a subnet stores for its table or ACL: the id, nothing for the default ACL. Raises ApiError.
+    """Return the id that a subnet stores for its table or ACL, nothing for the default ACL. Raises ApiError.
 
-    A subnet that names the main table keeps it when another one becomes the main one.
+    A subnet that names the main table keeps that table when another one becomes the main table.
     """
     if not resource_id:
         return ""
@@ -140,15 +140,15 @@ def delete_subnet(store: Store, caller: Caller, subnet_id: str) -> None:
     """Delete a subnet without interfaces.
 
     Raises:
-      ApiError: InvalidSubnetID.NotFound; DependencyViolation while network interfaces have addresses of it, or a route replaces
-        the local one for its range.
+      ApiError: InvalidSubnetID.NotFound; DependencyViolation while network interfaces have addresses in it, an endpoint service
+        uses it, or a route replaces the local one for its range.
     """
 
     def decide() -> tuple[Writes, None]:
         vpc, subnet = read(store, caller, Subnet, subnet_id)
         vni = vpc.record.vni
-        cursor = cursor_revision(store, subnet_id)  # before the look: whoever adds an interface moves the cursor
-        used = use_revision(store, vpc.record.id)  # likewise: whoever adds a route marks the VPC
+        cursor = cursor_revision(store, subnet_id)  # before the reads: an added interface moves the cursor
+        used = use_revision(store, vpc.record.id)  # likewise: an added route marks the VPC
         users = [eni for eni in read_all(store, NetworkInterface, vni).values() if eni.record.subnet == subnet_id]
         if users:
             raise in_use("subnet", subnet_id, f"{len(users)} network interface(s)", "terminate or delete them first")
@@ -174,11 +174,11 @@ def delete_writes(writes: Writes, vpc: Stored[Vpc], subnet: Stored[Subnet], logs
 
 
 def associate_route_table(store: Store, caller: Caller, subnet_id: str, route_table: str) -> Subnet:
-    """Return a subnet that had the main table in force, with another route table.
+    """Associate a route table with a subnet on which the main table is in force, and return the subnet.
 
     Raises:
       ApiError: InvalidSubnetID.NotFound, InvalidRouteTableID.NotFound, InvalidParameterValue for another VPC's table,
-        Resource.AlreadyAssociated for a subnet that has a table of its own.
+        Resource.AlreadyAssociated for a subnet with another table of its own.
     """
 
     def is_free(subnet: Subnet) -> None:
@@ -191,7 +191,7 @@ def associate_route_table(store: Store, caller: Caller, subnet_id: str, route_ta
 
 
 def replace_route_table_association(store: Store, caller: Caller, subnet_id: str, route_table: str) -> Subnet:
-    """Return a subnet with another route table in place of its own.
+    """Replace a subnet's own route table by another one, and return the subnet.
 
     Raises:
       ApiError: InvalidSubnetID.NotFound, InvalidRouteTableID.NotFound, InvalidParameterValue for another VPC's table,
@@ -201,7 +201,7 @@ def replace_route_table_association(store: Store, caller: Caller, subnet_id: str
 
 
 def disassociate_route_table(store: Store, caller: Caller, subnet_id: str) -> Subnet:
-    """Return a subnet without a route table of its own: the main one is in force.
+    """Remove a subnet's own route table, so that the main one is in force, and return the subnet.
 
     Raises:
       ApiError: InvalidSubnetID.NotFound, InvalidAssociationID.NotFound for a subnet with the main table.
@@ -216,7 +216,7 @@ def _has_own_table(subnet: Subnet) -> None:
 
 
 def associate_network_acl(store: Store, caller: Caller, subnet_id: str, network_acl: str) -> Subnet:
-    """Return the subnet with another ACL at its border; nothing: the default one.
+    """Associate an ACL with a subnet and return the subnet; an empty id means the default ACL.
 
     Raises:
       ApiError: InvalidSubnetID.NotFound, InvalidNetworkAclID.NotFound, InvalidParameterValue for another VPC's ACL.

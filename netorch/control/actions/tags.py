@@ -1,4 +1,4 @@
-"""Tags of what there is. They decide nothing: no compiler reads them."""
+"""Tags of resources. They have no effect: no compiler reads them."""
 
 from __future__ import annotations
 
@@ -21,21 +21,22 @@ from netorch.store.base import Store
 
 
 def set_tags(store: Store, caller: Caller, kind: str, resource: str, tags: Tags) -> None:
-    """Give a resource these tags, and no others but netorch's own. `kind` is that of its id, or `host`, which goes by its name.
+    """Set a resource's tags; netorch's own tags stay. `kind` is its id's prefix, or `host` for a host, which `resource` names.
 
     Raises:
-      ApiError: EC2's NotFound of its kind, TagLimitExceeded, InvalidParameterValue; UnauthorizedOperation for a customer's host.
+      ApiError: EC2's NotFound of its kind, TagLimitExceeded, InvalidParameterValue; UnauthorizedOperation for a customer's
+        host.
     """
     _change(store, caller, kind, resource, lambda _: tags)
 
 
 def add_tags(store: Store, caller: Caller, kind: str, resource: str, tags: Tags) -> None:
-    """Give a resource these tags besides those that it has; a key that it has gets the new value. Raises as `set_tags`."""
+    """Add tags to a resource; an existing key gets the new value. Raises as `set_tags`."""
     _change(store, caller, kind, resource, lambda before: {**before, **tags})
 
 
 def remove_tags(store: Store, caller: Caller, kind: str, resource: str, gone: Mapping[str, str | None]) -> None:
-    """Take tags away by their keys, those with a value only if it is theirs; a tag that is not there is no error, as in EC2.
+    """Remove tags by key, those with a value only if it matches; a missing tag is no error, as in EC2.
 
     Raises:
       ApiError: EC2's NotFound of the resource's kind; UnauthorizedOperation for a customer's host.

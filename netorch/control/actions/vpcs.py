@@ -1,7 +1,7 @@
 """VPCs and their address ranges.
 
-Whatever changes the structure of a VPC (its CIDRs, subnets, route tables, ACLs; which security groups and prefix lists it has)
-rewrites the VPC's own record, so that of two such changes at the same time one fails and decides again.
+Every change of a VPC's structure (its CIDRs, subnets, route tables and ACLs; the set of its security groups and prefix lists)
+rewrites the VPC's own record. If two such changes happen at the same time, one fails and is decided again.
 """
 
 from __future__ import annotations
@@ -65,14 +65,14 @@ def create_vpc(
     vni: int | None = None,
     tags: Tags | None = None,
 ) -> Vpc:
-    """Return a new VPC with its main route table, default security group and default ACL; `vni` is a request.
+    """Create a VPC with its main route table, default security group and default ACL, and return it; `vni` is a request.
 
-    `provided` asks for an IPv6 range out of an address pool.
+    `provided` requests an IPv6 range from an address pool.
 
     Raises:
       ApiError: InvalidVpc.Range for a CIDR outside /16 to /28 or for two that overlap, VpcLimitExceeded, CidrLimitExceeded,
-        InvalidParameterValue for a name or VNI that is bad or taken, or an IPv6 CIDR in an address pool,
-        InsufficientAddressCapacity, InvalidPublicIpv4PoolID.NotFound.
+        InvalidParameterValue for a bad or taken name or VNI, or an IPv6 CIDR in an address pool, InsufficientAddressCapacity,
+        InvalidPublicIpv4PoolID.NotFound.
     """
     if name == DEFAULT_VPC_NAME:
         raise invalid(
@@ -88,9 +88,10 @@ def create_vpc(
 
 
 def create_default_vpc(store: Store, caller: Caller) -> Vpc:
-    """Return the owner's new default VPC, 172.31.0.0/16 with one subnet.
+    """Create the owner's default VPC, 172.31.0.0/16 with one subnet, and return it.
 
-    As in EC2 it leads to the internet, and new instances get public addresses, if there is a pair of edges with an address pool.
+    If there is a pair of edges with an address pool, the VPC leads to the internet and new instances get public addresses, as
+    in EC2.
 
     Raises:
       ApiError: DefaultVpcAlreadyExists, VpcLimitExceeded.
@@ -106,7 +107,7 @@ def create_default_vpc(store: Store, caller: Caller) -> Vpc:
 
 
 def default_vpc_writes(writes: Writes, store: Store, caller: Caller) -> tuple[Vpc, Subnet]:
-    """Add what makes the owner's default VPC, and return it with its subnet. Raises ApiError: VpcLimitExceeded."""
+    """Add the records of the owner's default VPC, and return it with its subnet. Raises ApiError: VpcLimitExceeded."""
     vpc, basics = _create(writes, store, caller, name=DEFAULT_VPC_NAME, cidrs=[DEFAULT_VPC_CIDR])
     subnet = Subnet(
         id=caller.new_id("subnet", vpc.vni),
@@ -121,7 +122,7 @@ def default_vpc_writes(writes: Writes, store: Store, caller: Caller) -> tuple[Vp
 
 
 def _lead_outside(writes: Writes, store: Store, caller: Caller, vpc: Vpc, main: RouteTable) -> bool:
-    """Add a default VPC's internet gateway and the route to it, and return whether there is a pair of edges with addresses."""
+    """Add a default VPC's internet gateway and a route to it if a pair of edges has addresses, and return whether one has."""
     arriving = {stored.record.pair for stored in read_pools(store).values() if gives(stored.record, 4)}
     pair = next((pair for pair in fit_pairs(store, caller) if pair.name in arriving), None)
     if pair is None:
@@ -177,17 +178,17 @@ def _create(
 
 
 def next_vni(writes: Writes, store: Store, caller: Caller) -> FreeVni:
-    """Return the next free VNI, and add what keeps others off it."""
+    """Return the next free VNI, and add its claim."""
     block = find_vnis(store, 1, caller.now())
     writes.claim(block.advance)
     return block.free[0]
 
 
 def requested_vni(known: KeyValue | None, caller: Caller, where: str, vni: int, owner: str, name: str) -> FreeVni:
-    """Return the VNI that was asked for, of which `known` is the holding.
+    """Return the requested VNI; `known` is its claim.
 
     Raises:
-      ApiError: InvalidParameterValue while it is held, or held down and was not that of the owner's VPC of the same name.
+      ApiError: InvalidParameterValue while it is held, or in hold-down after another VPC than the owner's of the same name.
     """
     if violation := rules.vni(vni):
         raise invalid(where, violation.what, violation.fix)
@@ -199,12 +200,12 @@ def requested_vni(known: KeyValue | None, caller: Caller, where: str, vni: int, 
 
 
 def known_as(owner: str, name: str) -> str:
-    """Return how a freed VNI remembers whose it was: the same VPC that comes back is no stranger."""
+    """Return the last holder that a freed VNI records: the same VPC may take it again at once."""
     return f"{owner}/{name}"
 
 
 def room_for_ranges(where: str, cidrs: Sequence[str], ipv6_cidrs: Sequence[str], quotas: Quotas, had: Vpc | None) -> None:
-    """Refuse too many ranges of an IP version, and more of them than the VPC `had`. Raises ApiError: CidrLimitExceeded."""
+    """Refuse too many ranges of an IP version, if more than the VPC `had`. Raises ApiError: CidrLimitExceeded."""
     before = (had.cidrs, had.ipv6_cidrs) if had is not None else ((), ())
     for known, asked in zip(before, (cidrs, ipv6_cidrs), strict=True):
         check_growth(quotas, "CidrLimitExceeded", where, len(known), len(asked))
@@ -213,7 +214,7 @@ def room_for_ranges(where: str, cidrs: Sequence[str], ipv6_cidrs: Sequence[str],
 def vpc_ranges(
     where: str, cidrs: Sequence[str], ipv6_cidrs: Sequence[str], quotas: Quotas, had: Vpc | None = None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return a VPC's IPv4 and IPv6 ranges in canonical form; `had` is the VPC as it was. Raises ApiError."""
+    """Return a VPC's IPv4 and IPv6 ranges in canonical form; `had` is the VPC before the change. Raises ApiError."""
     if not cidrs:
         raise ApiError("MissingParameter", f"{where}: has no IPv4 CIDR; give it one, e.g. 10.0.0.0/16")
     room_for_ranges(where, cidrs, ipv6_cidrs, quotas, had)
@@ -226,17 +227,17 @@ def vpc_ranges(
 
 
 class Basics(msgspec.Struct, frozen=True, kw_only=True):
-    """What comes with every VPC."""
+    """The records that every VPC has from the start."""
 
-    table: RouteTable  # the main one
+    table: RouteTable  # the main table
     group: SecurityGroup
     acl: NetworkAcl
 
 
 def create_writes(writes: Writes, vpc: Vpc, caller: Caller) -> Basics:
-    """Add what stores a new VPC, and return what comes with it.
+    """Add the records of a new VPC, and return its basic records.
 
-    The claim of the VNI is compared, so nothing can stand below the VPC's prefix yet and its other records need no compare.
+    The claim of the VNI is compared, so no key exists below the VPC's prefix yet, and the other records need no compare.
     """
     main = RouteTable(id=caller.new_id("rtb", vpc.vni), vni=vpc.vni, name=MAIN_ROUTE_TABLE, main=True)
     writes.claim(take_name(vpc.owner, "vpc", vpc.name, vpc.id))
@@ -249,7 +250,7 @@ def create_writes(writes: Writes, vpc: Vpc, caller: Caller) -> Basics:
 
 
 def delete_vpc(store: Store, caller: Caller, vpc_id: str) -> None:
-    """Delete an empty VPC with what goes along: its main route table, default group and ACL, flow logs, peering connections.
+    """Delete an empty VPC with its main route table, default group and ACL, flow logs and peering connections.
 
     Its VNI stays unused for a while.
 
@@ -273,10 +274,10 @@ def delete_vpc(store: Store, caller: Caller, vpc_id: str) -> None:
 
 
 def _what_goes_along(store: Store, vpc: Vpc) -> list[Any]:
-    """Return the records of what is deleted together with a VPC, and what zones say in it.
+    """Return the records that are deleted together with a VPC, including the zones' records in it.
 
     Raises:
-      ApiError: DependencyViolation while it has more.
+      ApiError: DependencyViolation while it has other records.
     """
     had = {kind: read_all(store, kind.type, vpc.vni) for kind in of_vpc()}
     for kind, found in had.items():
@@ -288,10 +289,10 @@ def _what_goes_along(store: Store, vpc: Vpc) -> list[Any]:
 def delete_writes(
     writes: Writes, caller: Caller, vpc: Stored[Vpc], along: Iterable[Any], held: KeyValue | None, claims: Claims
 ) -> None:
-    """Add the deletion of a VPC and of the records that go along with it; `held` is its VNI's holding.
+    """Add the deletion of a VPC and of the records that go along with it; `held` is its VNI's claim.
 
-    Its ranges of pools are given back; `claims` says who holds them.
-    Whoever adds something to a VPC rewrites or compares its record, so only that one is compared.
+    Its ranges from pools are given back; `claims` reads their holders. Every addition to a VPC rewrites or compares its record,
+    so only that record is compared.
     """
     record = vpc.record
     writes.delete(keys.vpc(record.vni), vpc.mod_revision)
@@ -318,13 +319,13 @@ def describe_vpc(store: Store, caller: Caller, vpc_id: str) -> Vpc:
 
 
 def associate_cidr(store: Store, caller: Caller, vpc_id: str, cidr: str | Provided) -> Vpc:
-    """Return the VPC with one more range: IPv4 or IPv6, or one out of an address pool.
+    """Add a range to a VPC and return the VPC: IPv4 or IPv6, or a range from an address pool.
 
     Raises:
-      ApiError as `create_vpc` for a range of an address pool.
-      ApiError: InvalidVpcID.NotFound, CidrLimitExceeded, OperationNotPermitted while a peering request of the VPC's is pending,
-        InvalidVpc.Range for a bad range, one that overlaps another of its own, of a peer or of a virtual interface, or one that
-        is the same as, or larger than, the destination of a route.
+      ApiError as `create_vpc` for a range from an address pool. ApiError: InvalidVpcID.NotFound, CidrLimitExceeded,
+        OperationNotPermitted while a peering request of the VPC is pending, InvalidVpc.Range for a bad range, one that overlaps
+        another range of the VPC, of a peer or of a virtual interface, or one that equals or contains the destination of a
+        route.
     """
 
     def decide() -> tuple[Writes, Vpc]:
@@ -334,7 +335,7 @@ def associate_cidr(store: Store, caller: Caller, vpc_id: str, cidr: str | Provid
         wanted = _with_own(store, vpc, cidr) if isinstance(cidr, str) else provide(writes, store, caller, vpc, cidr)
         ranges, ipv6_ranges = vpc_ranges(f"VPC {vpc_id}", wanted.cidrs, wanted.ipv6_cidrs, quotas_of(store, vpc.owner), vpc)
         changed = msgspec.structs.replace(wanted, cidrs=ranges, ipv6_cidrs=ipv6_ranges)
-        used = use_revision(store, vpc_id)  # before the look: whoever adds a route marks the VPC
+        used = use_revision(store, vpc_id)  # before the reads: an added route marks the VPC
         new = parse_prefix((ranges if ranges != vpc.cidrs else ipv6_ranges)[-1])
         refuse_covered_routes(vpc_id, new, read_all(store, RouteTable, vpc.vni).values())
         refuse_service_range(vpc_id, new, read_all(store, PrefixList, vpc.vni).values())
@@ -349,7 +350,7 @@ def associate_cidr(store: Store, caller: Caller, vpc_id: str, cidr: str | Provid
 
 
 def _with_own(store: Store, vpc: Vpc, cidr: str) -> Vpc:
-    """Return a VPC with one more range of the customer's own, which is yet to be checked otherwise. Raises ApiError."""
+    """Return a VPC with one more range of the customer's own, not yet checked otherwise. Raises ApiError."""
     if ":" not in cidr:
         return msgspec.structs.replace(vpc, cidrs=(*vpc.cidrs, cidr))
     where = f"VPC {vpc.id}"
@@ -359,11 +360,12 @@ def _with_own(store: Store, vpc: Vpc, cidr: str) -> Vpc:
 
 
 def disassociate_cidr(store: Store, caller: Caller, vpc_id: str, cidr: str) -> Vpc:
-    """Return the VPC without one of its ranges. What came out of an address pool nobody gets for a while.
+    """Remove a range from a VPC and return the VPC. A range from an address pool goes into hold-down.
 
     Raises:
-      ApiError: InvalidVpcID.NotFound, InvalidParameterValue for a range that it has not, OperationNotPermitted for the primary
-        one, DependencyViolation while a subnet lies in it, a route replaces its local one, or a mapped peering connection has it.
+      ApiError: InvalidVpcID.NotFound, InvalidParameterValue for a range that the VPC does not have, OperationNotPermitted for
+        the primary range, DependencyViolation while a subnet lies in it, a route replaces its local one, or a mapped peering
+        connection uses it.
     """
 
     def decide() -> tuple[Writes, Vpc]:
@@ -380,7 +382,7 @@ def disassociate_cidr(store: Store, caller: Caller, vpc_id: str, cidr: str) -> V
         ipv6_ranges = tuple(text for text in vpc.ipv6_cidrs if text != str(gone))
         pools = kept_pools(vpc, ipv6_ranges)
         changed = msgspec.structs.replace(vpc, cidrs=ranges, ipv6_cidrs=ipv6_ranges, ipv6_pools=pools)
-        used = use_revision(store, vpc_id)  # before the look: whoever adds a route marks the VPC
+        used = use_revision(store, vpc_id)  # before the reads: an added route marks the VPC
         refuse_replaced_local(vpc_id, gone, read_all(store, RouteTable, vpc.vni).values())
         refuse_unmapped(changed, connections_of(store, caller, vpc), caller.now())
         writes = Writes()

@@ -1,1 +1,1 @@
-"""What all actions share: one transaction, quotas, free addresses, checks."""
+"""Code that all actions share: transactions, quotas, free addresses, checks."""

@@ -1,9 +1,9 @@
-"""Which address of a subnet comes next, and which are taken.
+"""Choose the next free address of a subnet, and tell which addresses are taken.
 
-An address of a VPC is held by its mapping, or, while its interface is not attached, by the key `alloc/ip/<vni>/<address>`.
-A subnet's cursor moves on with every interface that is added: a freed address comes again as late as possible, finding the next
-one does not look at all that are taken, of two interfaces that are added at once one decides again, and whoever deletes a subnet
-sees that an interface was added meanwhile.
+A mapping holds an address of a VPC. While the interface is not attached, the key `alloc/ip/<vni>/<address>` holds it.
+Every interface that is added advances the cursor of its subnet. So a freed address is reused as late as possible, and a search
+does not visit all taken addresses. Of two interfaces that are added at the same time, one is decided again. A deletion of the
+subnet detects that an interface was added meanwhile.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from netorch.records import keys
 from netorch.records.codec import decode
 from netorch.store.base import Store
 
-_PROBES = 16  # single look-ups before the VPC's addresses are listed instead
+_PROBES = 16  # single look-ups before the code lists the VPC's addresses instead
 _IPV6_WINDOW = 1 << 32  # an IPv6 subnet is never full, but a search must end
 
 
 class Cursor(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Where to look for the next free address: how far behind the first one that the subnet gives out."""
+    """Where the search for the next free address starts: offsets from the first address that the subnet gives out."""
 
     ipv4: int = 0
     ipv6: int = 0
@@ -54,7 +54,7 @@ def cursor_revision(store: Store, subnet_id: str) -> int:
 
 
 class Taken:
-    """Says which addresses of a VPC are taken, from the store: a few by single look-ups, many by one listing."""
+    """Tells from the store which addresses of a VPC are taken: a few by single look-ups, many by one listing."""
 
     def __init__(self, store: Store, vni: int) -> None:
         self._store = store
@@ -87,10 +87,10 @@ class AddressPool:
             self._prefixes[6] = parse_prefix(subnet.ipv6_cidr)
 
     def requested(self, text: str, version: int) -> str:
-        """Return the address that was asked for, in canonical form; nothing if none was.
+        """Return the requested address in canonical form, or nothing if none was requested.
 
         Raises:
-          ApiError: InvalidIPAddress.InUse, InvalidParameterValue for one that the subnet does not give out.
+          ApiError: InvalidIPAddress.InUse, InvalidParameterValue for an address that the subnet does not give out.
         """
         if not text:
             return ""
@@ -105,7 +105,7 @@ class AddressPool:
         return address
 
     def next(self, version: int) -> str:
-        """Return the next free address; nothing of a version that the subnet has not.
+        """Return the next free address; nothing for an IP version that the subnet does not have.
 
         Raises:
           ApiError: InsufficientFreeAddressesInSubnet.
@@ -134,12 +134,12 @@ class AddressPool:
             self._cursor.ipv4 = offset
 
     def save(self, writes: Writes) -> None:
-        """Add the cursor's move, without which no interface may be added, and the condition that the subnet still stands."""
+        """Add the cursor's new position, and the condition that the subnet exists. No interface may be added without them."""
         writes.change(cursor_key(self.subnet.id), self._mod_revision, self._cursor)
 
 
 def open_pool(store: Store, subnet: Subnet) -> AddressPool:
-    """Return the addresses of a subnet as the store holds them."""
+    """Return the addresses of a subnet according to the store."""
     kv = store.get(cursor_key(subnet.id))
     cursor = Cursor() if kv is None else decode(kv, Cursor)
     return AddressPool(subnet, cursor, kv.mod_revision if kv else ABSENT, Taken(store, subnet.vni))

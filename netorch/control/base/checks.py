@@ -1,4 +1,4 @@
-"""The rules of `netorch.model.rules` as refusals with EC2's codes; what these functions return is canonical."""
+"""Apply the rules of `netorch.model.rules` and refuse with EC2's error codes. All returned values are canonical."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from netorch.model.rules import Violation
 from netorch.model.vpc import Tags
 from netorch.records.errors import invalid
 
-RESERVED_FIRST: Final = 4  # network, router, resolver, one for the future; EC2's
+RESERVED_FIRST: Final = 4  # network, router, resolver, one for future use; as in EC2
 RESERVED_LAST: Final = 1
 
 
 def name(where: str, text: str) -> str:
-    """Return a name that can stand in a key and cannot be taken for an id. Raises ApiError."""
+    """Return a name that is valid in a key and cannot be mistaken for an id. Raises ApiError."""
     if violation := rules.name(text):
         raise invalid(where, violation.what, violation.fix)
     return text
@@ -42,10 +42,10 @@ def tags(where: str, given: Tags | None) -> Tags:
 
 
 def cidr(text: str, where: str, code: str, rule: Callable[[str], Prefix | Violation]) -> Prefix:
-    """Return a prefix with its host bits cut off, as EC2 does.
+    """Return a prefix with its host bits cleared, as EC2 does.
 
     Raises:
-      ApiError: InvalidParameterValue for no CIDR at all, `code` for one that `rule` refuses.
+      ApiError: InvalidParameterValue if the text is not a CIDR, `code` if `rule` refuses the prefix.
     """
     try:
         text = str(parse_prefix(text, strict=False))

@@ -1,6 +1,6 @@
-"""Who may still act on what is no longer so: hosts that send to an edge, edges that lead a public address to its last holder.
+"""Find hosts and edges that may still act on old state: hosts that send to an edge, edges that deliver to a last holder.
 
-From the records of who carries what, and from what agents say. An agent that never ran has made no kernel do anything.
+The sources are the records of who carries what, and the agents' status. An agent that never ran has configured no kernel.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from netorch.records.codec import decode
 from netorch.records.inventory import Inventory
 from netorch.store.base import KeyValue, Store
 
-Unheard = Callable[[str], tuple[str, ...]]  # the name of a pair -> its edges that may not know what was given back
+Unheard = Callable[[str], tuple[str, ...]]  # name of a pair -> its edges that may not know that an address was given back
 
 
 def users_of(inventory: Inventory, name: str) -> tuple[str, ...]:
     """Return the hosts, by name, that may still send to an edge. Cost: O(mappings).
 
-    These are the hosts of the VPCs with a gateway there, and the partner, that have not said that they have left the edge. One
-    whose agent has died stays among them, because its kernel goes on. One whose agent never ran sends nothing.
+    These are the hosts of the VPCs with a gateway on the edge, and the partner edge, unless they report that they no longer use
+    the edge. A host with a dead agent counts, because its kernel goes on forwarding. A host whose agent never ran sends
+    nothing.
     """
     edge = inventory.hosts[name].host
     found: set[str] = set()
@@ -35,11 +36,11 @@ def users_of(inventory: Inventory, name: str) -> tuple[str, ...]:
 
 
 def unheard_by(store: Store) -> Unheard:
-    """Return what finds the edges of a pair that may not know that a public address was given back. Cost: O(1) for a pair.
+    """Return a function that finds the edges of a pair that may not know that an address was given back. Cost: O(1) for a pair.
 
-    An edge whose agent lives has read the store within the time of its lease, which is far shorter than the hold-down of an
-    address: so it knows. One whose agent does not run, or does not reach the store, goes on as before, because traffic must not
-    depend on the store. The operator may drain it: nobody sends to it any more then, or he knows that the machine is off.
+    An edge with a live agent has read the store within the time of its lease. The lease is far shorter than the hold-down of an
+    address, so the edge knows. An edge whose agent is down, or cannot reach the store, goes on as before, because traffic must
+    not depend on the store. The operator may drain such an edge: then no host sends to it, or the operator knows it is off.
     """
 
     def has(key: str) -> bool:
@@ -55,7 +56,7 @@ def unheard_by(store: Store) -> Unheard:
 
 
 def unheard_in(inventory: Inventory) -> Unheard:
-    """Return the same of records that were read."""
+    """Return the same function as `unheard_by`, for records that were read already."""
     places = [kv for key, kv in inventory.raw.items() if key.startswith(keys.pair_prefix())]
 
     def has_run(edge: str) -> bool:

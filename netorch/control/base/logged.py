@@ -1,4 +1,4 @@
-"""The end of what flow logs record: they go with it, so that none is left that records nothing."""
+"""Delete the flow logs of a deleted resource, so that no flow log without a resource is left."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from netorch.records import keys
 from netorch.records.read import Stored, read_all
 from netorch.store.base import Store
 
-Logs = Mapping[str, list[Stored[FlowLog]]]  # the flow logs of one VPC, by what they record
+Logs = Mapping[str, list[Stored[FlowLog]]]  # the flow logs of one VPC, by the resource that they record
 
 
 def by_resource(logs: Iterable[Stored[FlowLog]]) -> Logs:
-    """Return flow logs by what they record."""
+    """Return flow logs by the resource that they record."""
     found: dict[str, list[Stored[FlowLog]]] = {}
     for stored in logs:
         found.setdefault(stored.record.resource, []).append(stored)
@@ -31,7 +31,8 @@ def logs_of(store: Store, vni: int) -> Logs:
 def delete_logs(writes: Writes, vpc: Vpc, logs: Logs, resource: str) -> None:
     """Add the deletion of a resource's flow logs.
 
-    Who adds one rewrites the record of the interface, or of the VPC that a subnet's deletion rewrites too: so none is missed.
+    The creation of a flow log rewrites the record of its interface, or of the VPC. A subnet's deletion rewrites the VPC's
+    record too. So no flow log is missed.
     """
     for stored in logs.get(resource, ()):
         writes.delete(keys.resource(stored.record.id), stored.mod_revision)

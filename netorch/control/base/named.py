@@ -1,6 +1,6 @@
-"""The keys by which resources are found by their names, `named/<kind>/<name>/<owner>/<id>`; a name never changes.
+"""The keys that find resources by name, `named/<kind>/<name>/<owner>/<id>`. A name never changes.
 
-Whoever makes a record adds its key, and whoever deletes it takes the key away, in the same transaction.
+The transaction that creates a record adds its key, and the transaction that deletes the record deletes the key.
 """
 
 from __future__ import annotations
@@ -20,41 +20,41 @@ from netorch.store.base import Store
 
 
 def add_name(writes: Writes, vpc: Vpc, record: Any) -> None:  # noqa: ANN401 - a VPC, or anything that a VPC has
-    """Let a new resource be found by its name, if it has one."""
+    """Add the name key of a new resource, if it has a name."""
     if key := key_of(vpc.owner, record):
         writes.put(key, True)
 
 
 def drop_name(writes: Writes, vpc: Vpc, record: Any) -> None:  # noqa: ANN401 - as above
-    """Let a resource that ends be found no more."""
+    """Add the deletion of the name key of a deleted resource."""
     if key := key_of(vpc.owner, record):
         writes.drop(key)
 
 
 def owned_key(record: Any) -> str:  # noqa: ANN401 - anything of an owner's that belongs to no VPC
-    """Return the key of what belongs to an owner and to no VPC."""
+    """Return the name key of an owner's resource that belongs to no VPC."""
     return keys.owned(BY_TYPE[type(record)].root, record.owner, record.id)
 
 
 def create_owned(writes: Writes, made: Any) -> None:  # noqa: ANN401 - as above
-    """Add something new that belongs to an owner. The guard of its owner's others is the caller's."""
+    """Add a new resource of an owner. The caller guards the owner's other resources."""
     writes.create(owned_key(made), made)
     for key in names_of_owned(made):
         writes.put(key, True)
 
 
 def delete_owned(writes: Writes, held: Stored[Any]) -> None:
-    """Add the end of something that belongs to an owner. Whoever begins to use it rewrites its record."""
+    """Add the deletion of an owner's resource. A new use of the resource rewrites its record."""
     writes.delete(owned_key(held.record), held.mod_revision)
     for key in names_of_owned(held.record):
         writes.drop(key)
 
 
 def owned_id(store: Store, caller: Caller, kind: str, text: str) -> str:
-    """Return the id of what belongs to an owner and to no VPC, by its id or name (`name`, `owner/name`).
+    """Return the id of an owner's resource that belongs to no VPC, by its id or name (`name`, `owner/name`).
 
     Raises:
-      ApiError: its kind's NotFound, InvalidParameterValue for a name that several have.
+      ApiError: its kind's NotFound, InvalidParameterValue for a name that several resources have.
     """
     of = BY_PREFIX[kind]
     if is_id(text, kind):

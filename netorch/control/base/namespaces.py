@@ -1,9 +1,9 @@
-"""Existing namespaces: who may name one, and which instance has it.
+"""Existing namespaces: who may name them, and which instance has which.
 
-A namespace of a host is the host's, so naming one is the operator's right; what the operator has put into it stays an owner's
-instance like any other, to be changed and terminated by that owner. The key `alloc/netns/<host>/<namespace>` says which instance
-has a namespace, whoever its owner is, and stands and falls in the transactions that make and end that instance. It compares
-spellings; that two spellings mean one namespace is found by the agent of that host (`netorch.drivers.home`).
+A namespace of a host belongs to the host, so only the operator may name it. The instance in it belongs to an owner like any
+other, who may change and terminate it. The key `alloc/netns/<host>/<namespace>` tells which instance has a namespace, whoever
+owns the instance. The transactions that create and terminate the instance write and delete the key. The key compares spellings.
+The agent of the host finds two spellings of one namespace (`netorch.drivers.home`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from netorch.store.base import KeyValue, Store
 
 
 def netns_key(host: str, instance: Instance) -> str:
-    """Return the key that says which instance has the namespace that this one names."""
+    """Return the key that tells which instance has the namespace that `instance` names."""
     return f"alloc/netns/{host}/{normal_netns(instance.netns)}"
 
 
@@ -37,7 +37,7 @@ def check_right(caller: Caller, where: str, attachment: Attachment) -> None:
 
 
 def take(store: Store, writes: Writes, instance: Instance, host: str) -> None:
-    """Let a transaction that makes an instance take the namespace that it names. Raises ApiError when another has it."""
+    """Add the claim of the namespace that a new instance names. Raises ApiError when another instance has it."""
     if instance.attachment is Attachment.EXISTING:
         held = store.get(netns_key(host, instance))
         if held is not None:
@@ -46,7 +46,7 @@ def take(store: Store, writes: Writes, instance: Instance, host: str) -> None:
 
 
 def release(store: Store, writes: Writes, instance: Instance, hosts: Iterable[str]) -> None:
-    """Let a transaction that ends an instance give back the namespace that it has on its host."""
+    """Add the release of the namespace that a terminated instance has on its host."""
     for host in hosts if instance.attachment is Attachment.EXISTING else ():
         held = store.get(netns_key(host, instance))
         if held is not None and _holder(held) == instance.id:
@@ -54,10 +54,10 @@ def release(store: Store, writes: Writes, instance: Instance, hosts: Iterable[st
 
 
 class NamespacePlan:
-    """Which namespaces a plan takes and gives back: one that it gives back anywhere, it may take anywhere."""
+    """The namespaces that a plan takes and gives back. A plan may take a namespace that any of its steps gives back."""
 
     def __init__(self, raw: Mapping[str, KeyValue], placed: Iterable[tuple[str, Instance]]) -> None:
-        """Begin with the claims as they stand, and with all instances by host: those of older versions have no claim."""
+        """Start from the claims in the store, and from all instances by host: instances of older versions have no claim."""
         self._held = {key: kv for key, kv in raw.items() if key.startswith("alloc/netns/")}
         self._holders = {netns_key(host, found): found.id for host, found in placed if found.attachment is Attachment.EXISTING}
         self._holders |= {key: _holder(kv) for key, kv in self._held.items()}
@@ -65,20 +65,20 @@ class NamespacePlan:
         self._freed: dict[str, Writes] = {}
 
     def take(self, writes: Writes, instance: Instance, host: str) -> None:
-        """Let a step that makes an instance take its namespace. Raises ApiError when another new one does."""
+        """Let a step that creates an instance take its namespace. Raises ApiError when another new instance takes it."""
         if instance.attachment is Attachment.EXISTING:
             _, other = self._taken.setdefault(netns_key(host, instance), (writes, instance))
             if other is not instance:
                 raise _taken(instance, host, other.name)
 
     def release(self, writes: Writes, instance: Instance, hosts: Iterable[str]) -> None:
-        """Let a step that ends an instance give back its namespace."""
+        """Let a step that terminates an instance give back its namespace."""
         for host in hosts if instance.attachment is Attachment.EXISTING else ():
             if self._holders.get(netns_key(host, instance)) == instance.id:
                 self._freed[netns_key(host, instance)] = writes
 
     def settle(self, steps: list[Writes]) -> Iterator[tuple[int, ApiError]]:
-        """Complete the steps that take and give back; yield the VNI of an instance whose namespace stays another's, and why."""
+        """Complete the steps that take and give back. Yield the VNI and error of each instance whose namespace stays taken."""
         order = {id(writes): number for number, writes in enumerate(steps)}
         for key, (writes, instance) in self._taken.items():
             freed = self._freed.get(key)
@@ -86,7 +86,7 @@ class NamespacePlan:
                 yield instance.vni, _taken(instance, key.split("/")[2], self._holders[key])
                 continue
             if freed is not None and order[id(freed)] > order[id(writes)]:
-                del self._freed[key]  # handed over in one go
+                del self._freed[key]  # one write hands the namespace over
             free = ABSENT if key in self._freed else self._revision(key)
             writes.change(key, free, instance.id)
         for key, writes in self._freed.items():
@@ -107,4 +107,4 @@ def _holder(held: KeyValue) -> str:
     try:
         return msgspec.json.decode(held.value, type=str)
     except UNREADABLE:
-        return "(unreadable)"  # held by somebody: handing a namespace out twice is worse than not at all
+        return "(unreadable)"  # taken by an unknown instance: a namespace given out twice is worse than one not given out

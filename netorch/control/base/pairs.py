@@ -1,8 +1,8 @@
 """Pairs of edges: which edges a pair has, and which pair carries the gateways of a VPC.
 
-A pair has two places, each a key that says which edge has it: so no pair ever has three edges, and its edges are found without
-looking at all hosts. A gateway that is put on a pair compares the places: so it gets seats on all edges that the pair has then,
-and an edge that joins later finds all others among what its partner carries.
+A pair has two places. Each place is a key that names its edge. So no pair ever has three edges, and the edges of a pair are
+found without a scan of all hosts. The transaction that puts a gateway on a pair compares the places. So the gateway gets seats
+on all edges of the pair, and an edge that joins later finds all other gateways among those that its partner carries.
 """
 
 from __future__ import annotations
@@ -46,20 +46,20 @@ def _by_pair(taken: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 def places(kvs: Iterable[KeyValue]) -> dict[str, str]:
-    """Return the edges that have places of pairs, by the keys of the places."""
+    """Return the edges that have places in pairs, by the keys of the places."""
     return {kv.key: decode(kv, str) for kv in kvs if kv.key.startswith(keys.pair_prefix())}
 
 
 def free_places(pair: str, taken: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the keys of a pair's places that no edge has; `taken` are those that are taken, as `places` has them."""
+    """Return the keys of a pair's free places; `taken` are the taken places, as `places` returns them."""
     return tuple(key for key in (keys.pair_place(pair, place) for place in PLACES) if key not in taken)
 
 
 def join(writes: Writes, host: Host, taken: Mapping[str, str]) -> str:
-    """Add that a new edge takes a place of its pair, and return its key; `taken` are those that are taken, as `places` has them.
+    """Add that a new edge takes a place of its pair, and return the place's key; `taken` as `places` returns it.
 
-    An edge that joins another one is drained: it has none of the other's gateways yet, and
-    `netorch.control.actions.outside.drains.admit` gives it these.
+    An edge that joins another edge is drained: it has none of the partner's gateways yet.
+    `netorch.control.actions.outside.drains.admit` gives it these gateways.
 
     Raises:
       ApiError: InvalidParameterValue for a third edge.
@@ -76,34 +76,34 @@ def join(writes: Writes, host: Host, taken: Mapping[str, str]) -> str:
 
 
 def leave(writes: Writes, store: Store, host: Host) -> None:
-    """Add that an edge gives up its place."""
+    """Add that an edge gives up its place in its pair."""
     for kv in store.list(keys.pair_prefix(host.pair)).kvs if host.pair else ():
         if decode(kv, str) == host.name:
             writes.delete(kv.key, kv.mod_revision)
 
 
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
-    """A pair of edges that a gateway may be put on."""
+    """A pair of edges that may carry a gateway."""
 
     name: str
     edges: tuple[HostState, ...]  # by name
-    free: tuple[str, ...]  # the keys of the places that no edge has
-    ready: int = 0  # how many of its edges are ready
-    has_addresses: bool = False  # whether an IPv4 address of its pools is free
+    free: tuple[str, ...]  # the keys of the free places
+    ready: int = 0  # number of ready edges
+    has_addresses: bool = False  # an IPv4 address of its pools is free
 
     @property
     def gateways(self) -> int:
-        """Return how many gateways it carries."""
+        """Return how many gateways the pair carries."""
         return max(edge.placements for edge in self.edges)
 
     def seats(self) -> tuple[Seat, ...]:
-        """Return seats for one more gateway; from gateway to gateway another edge comes first."""
+        """Return seats for one more gateway; the edges take turns as the first seat."""
         first = self.gateways % len(self.edges)
         return tuple(Seat(host=edge.host.name, vtep=edge.host.underlay) for edge in self.edges[first:] + self.edges[:first])
 
 
 def fit_pairs(store: Store, caller: Caller, only: str = "") -> list[Pair]:
-    """Return the pairs that a gateway may be put on, the best first (`best_first`), or `only` one of them.
+    """Return the pairs that may carry a gateway, the best first (`best_first`), or only the pair `only`.
 
     Cost: O(edges and what they carry).
     """
@@ -113,10 +113,10 @@ def fit_pairs(store: Store, caller: Caller, only: str = "") -> list[Pair]:
 
 
 def best_first(pairs: Iterable[Pair]) -> list[Pair]:
-    """Return the pairs that a gateway may be put on, the best first: none of their edges is being deleted or changed.
+    """Return the pairs that may carry a gateway, the best first. No edge of theirs is being deleted or changed.
 
-    A pair without an edge that is ready would carry nothing, and one without a free address could serve no instance. Then one
-    comes first whose edges are both ready, then one with fewer gateways, then the first by name.
+    A pair without a ready edge would carry nothing, so it comes last. A pair without a free address could serve no instance.
+    Next in order come pairs with two ready edges, then pairs with fewer gateways, then the name.
     """
     fit = [pair for pair in pairs if not any(edge.deleting for edge in pair.edges)]
     return sorted(
@@ -126,12 +126,12 @@ def best_first(pairs: Iterable[Pair]) -> list[Pair]:
 
 
 def choose_pair(store: Store, caller: Caller, where: str, only: str = "") -> Pair:
-    """Return the best pair for a gateway; `only` names the one that will do. Raises ApiError: InsufficientInstanceCapacity."""
+    """Return the best pair for a gateway, or `only` that pair. Raises ApiError: InsufficientInstanceCapacity."""
     return first_of(fit_pairs(store, caller, only), where, only)
 
 
 def first_of(fit: Sequence[Pair], where: str, only: str = "") -> Pair:
-    """Return the first pair of those that a gateway may be put on. Raises ApiError: InsufficientInstanceCapacity."""
+    """Return the first of the pairs that may carry a gateway. Raises ApiError: InsufficientInstanceCapacity."""
     if not fit:
         what = f"pair {only}, whose public addresses the VPC has, has no edges" if only else "there is no pair of edges"
         fix = f"netorch host create NAME --underlay IP --role edge --pair {only or 'PAIR'} --uplink DEVICE,ADDRESS/LENGTH,GATEWAY"
@@ -151,7 +151,7 @@ def make_pair(
     addresses: Addresses,
     said: Callable[[str], AgentStatus | None],
 ) -> Pair:
-    """Return a pair with what decides whether it comes first; `said` returns what the agent of an edge has said last."""
+    """Return a pair with the facts that rank it; `said` returns the last status of an edge's agent."""
     pools = [pool for pool in addresses.pools.values() if pool.record.pair == name]
     ready = sum(is_ready(state, said(state.host.name)) for state in edges)
     return Pair(name=name, edges=edges, free=free, ready=ready, has_addresses=addresses.has_free(pools))
@@ -163,7 +163,7 @@ def _said(store: Store, edge: str) -> AgentStatus | None:
 
 
 def pair_of(store: Store, edges: Iterable[str]) -> str:
-    """Return the pair of edges that carry one gateway; nothing for no edges. Raises ApiError, UnreadableRecord."""
+    """Return the pair of the edges that carry one gateway; nothing for no edges. Raises ApiError, UnreadableRecord."""
     return next((read_host(store, edge).host.pair for edge in edges), "")
 
 
@@ -174,16 +174,17 @@ def carried_by(store: Store, vni: int, gateway_id: str) -> tuple[str, ...]:
 
 
 def shown_pair(store: Store, edges: Iterable[str]) -> str:
-    """Return the pair of edges that carry one gateway; nothing for no edges, or where it cannot be read. Raises ApiError."""
+    """Return the pair of the edges that carry one gateway; nothing for no edges or an unreadable record. Raises ApiError."""
     with suppress(UnreadableRecord):
         return pair_of(store, edges)
     return ""
 
 
 def place_gateway(writes: Writes, pair: Pair, vni: int, gateway_id: str) -> GatewayMapping:
-    """Add a new gateway's mapping, and its placements on the edges of a pair, which must not be, or be going to be, deleted.
+    """Add a new gateway's mapping and its placements on the edges of a pair. No edge of the pair may be in deletion.
 
-    The edges then count it: another gateway may be put on another pair. No edge may join meanwhile: it would get no seat.
+    The edges then count the gateway, so the next gateway may go to another pair. No edge may join meanwhile: it would get no
+    seat.
     """
     mapping = GatewayMapping(vni=vni, gateway=gateway_id, seats=pair.seats())
     place_on(writes, pair, gateway_id)
@@ -192,7 +193,7 @@ def place_gateway(writes: Writes, pair: Pair, vni: int, gateway_id: str) -> Gate
 
 
 def place_on(writes: Writes, pair: Pair, gateway_id: str) -> None:
-    """Add the placements of a new gateway on the edges of a pair, as `place_gateway` does; read `Pair.seats` before."""
+    """Add the placements of a new gateway on the edges of a pair, as `place_gateway` does. Read `Pair.seats` before this call."""
     for edge in pair.edges:
         expect_staying(writes, edge)
         writes.put(keys.placement(edge.host.name, gateway_id), Placement(id=gateway_id))
@@ -202,7 +203,7 @@ def place_on(writes: Writes, pair: Pair, gateway_id: str) -> None:
 
 
 def seat_records(store: Store, gateway_id: str) -> Iterator[tuple[str, Stored[GatewayMapping] | Stored[PeeringConnection]]]:
-    """Yield the records that say at which edges a gateway is, with their keys: both of a mapped peering connection's."""
+    """Yield the records that hold a gateway's seats, with their keys; for a mapped peering connection both records."""
     vni = vni_of(gateway_id)
     if gateway_kind(gateway_id) is not TargetKind.PEERING:
         key = keys.gateway_mapping(vni, gateway_id)
@@ -219,7 +220,7 @@ def seat_records(store: Store, gateway_id: str) -> Iterator[tuple[str, Stored[Ga
 
 
 def expect_staying(writes: Writes, state: HostState) -> None:
-    """Add that a host on which something is placed must not be, or be going to be, deleted. Raises ApiError: IncorrectState."""
+    """Add the condition that a host that gets a placement is not in deletion. Raises ApiError: IncorrectState."""
     if state.deleting:
         what = "is being deleted, or changed; run that command once more if it was interrupted, or choose another host"
         raise ApiError("IncorrectState", f"host {state.host.name}: {what}")

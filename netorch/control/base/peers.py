@@ -1,4 +1,4 @@
-"""Peers of a VPC: what a change of its ranges, and its end, mean for its peering connections."""
+"""Peers of a VPC: how a change of its ranges, or its deletion, affects its peering connections."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from netorch.records.kinds import keys_of
 from netorch.records.read import Stored, get, read_all
 from netorch.store.base import Store
 
-_AT_ONCE: Final = 50  # connections of which both records fit into one transaction
-_SWEPT: Final = 10  # with one new connection, so that ended ones cannot pile up
-_KEPT: Final = 25  # ended connections of a VPC
+_AT_ONCE: Final = 50  # both records of so many connections fit into one transaction
+_SWEPT: Final = 10  # deleted together with one new connection, so that ended connections do not pile up
+_KEPT: Final = 25  # ended connections that a VPC keeps
 
 
 def connections_of(store: Store, caller: Caller, vpc: Vpc) -> list[PeeringConnection]:
-    """Return a VPC's connections; of another owner's those that can be read, because nobody hears of another's damaged record.
+    """Return a VPC's connections. Of another owner's VPC it returns the readable ones: only the owner learns of damaged records.
 
     Raises:
-      UnreadableRecord: a record of a VPC of the caller's.
+      UnreadableRecord: an unreadable record of a VPC that the caller sees.
     """
     found = []
     for kv in store.list(keys.resources(vpc.vni, "pcx")).kvs:
@@ -46,11 +46,11 @@ def refuse_ranges(
 ) -> None:
     """Refuse ranges that a VPC's peering connections do not permit, and let the transaction fail if a peer's ranges change.
 
-    Whoever makes a connection rewrites the VPC's record, as whoever changes its ranges does, so `connections` are all there are.
+    The creation of a connection and a change of the ranges both rewrite the VPC's record, so `connections` is complete.
 
     Raises:
-      ApiError: OperationNotPermitted for a new range while a request of the VPC's is pending, as in EC2; InvalidVpc.Range for
-        one that overlaps an active peer's. That names the peer's range: EC2 shows those of an active peer.
+      ApiError: OperationNotPermitted for a new range while a request of the VPC is pending, as in EC2; InvalidVpc.Range for a
+        range that overlaps an active peer's. The error names the peer's range: EC2 shows the ranges of an active peer.
     """
     known = list(connections)
     if new := [prefix for prefix in ranges_of(vpc) if prefix not in ranges_of(before)]:
@@ -83,7 +83,7 @@ def _refuse_overlap(writes: Writes, vpc: Vpc, connections: Iterable[PeeringConne
 
 
 def refuse_unmapped(vpc: Vpc, connections: Iterable[PeeringConnection], now: float) -> None:
-    """Refuse a VPC that lacks a range which a live mapped connection translates. Raises ApiError: DependencyViolation."""
+    """Refuse a VPC without a range that a live mapped connection translates. Raises ApiError: DependencyViolation."""
     for found in connections:
         if found.is_mapped and found.is_live(now) and range_without(found.own, ranges_of(vpc)):
             by = f"peering connection {found.name or found.id}, by which {found.own.range} appears as {found.own.alias}"
@@ -91,11 +91,11 @@ def refuse_unmapped(vpc: Vpc, connections: Iterable[PeeringConnection], now: flo
 
 
 def peers_of(store: Store, caller: Caller, connections: Iterable[PeeringConnection]) -> Iterator[Stored[Vpc]]:
-    """Yield the VPCs at the other end of active connections, mapped ones apart: those may have the same ranges.
+    """Yield the VPCs at the other end of active native connections. Peers of mapped connections may have the same ranges.
 
     Raises:
-      UnreadableRecord: the record of a VPC of the caller's.
-      ApiError: IncorrectState for another owner's.
+      UnreadableRecord: the peer is a VPC that the caller sees.
+      ApiError: IncorrectState for a peer of another owner.
     """
     for connection in connections:
         if not connection.is_native:
@@ -111,13 +111,13 @@ def peers_of(store: Store, caller: Caller, connections: Iterable[PeeringConnecti
 
 
 def unknown_ranges(connection: PeeringConnection) -> ApiError:
-    """Return the error for a peer of another owner's whose ranges nobody knows, because its record cannot be read."""
+    """Return the error for another owner's peer whose record cannot be read, so that its ranges are unknown."""
     what = f"{connection.peer.id}, a peer by {connection.id}, may have the same ranges: its record cannot be read"
     return ApiError("IncorrectState", f"VPC {what}; ask its owner, or the operator, to repair it")
 
 
 def delete_idle(store: Store, vni: int) -> None:
-    """Delete a VPC's connections that carry nothing: a VPC may have more of them than fit into the transaction that ends it."""
+    """Delete a VPC's inactive connections: a VPC may have more of them than fit into the transaction that deletes it."""
 
     def decide() -> tuple[Writes, bool]:
         found = [stored for stored in read_all(store, PeeringConnection, vni).values() if not is_active(stored.record)]
@@ -137,13 +137,13 @@ def is_active(connection: PeeringConnection) -> bool:
 
 
 def delete_both(writes: Writes, connection: PeeringConnection) -> None:
-    """Add the end of both records of a connection."""
+    """Add the deletion of both records of a connection."""
     for key in keys_of(connection):
         writes.drop(key)
 
 
 def sweep(writes: Writes, connections: Iterable[PeeringConnection], now: float) -> None:
-    """Delete a VPC's connections that neither owner is shown any more, and the oldest of too many that have ended."""
+    """Delete the VPC's connections that are no longer shown to either owner, and the oldest ended ones beyond the limit."""
     ended = sorted((found for found in connections if not found.is_live(now)), key=lambda found: found.ended or found.expires)
     for index, found in enumerate(ended[:_SWEPT]):
         if not found.is_kept(now) or index < len(ended) - _KEPT:

@@ -1,8 +1,8 @@
-"""Pools of public addresses, and what of them is free: single IPv4 addresses, and IPv6 ranges of a VPC's size.
+"""Pools of public addresses and their free space: single IPv4 addresses, and IPv6 ranges of a VPC's size.
 
-`alloc/eip/<address>` says who holds an address: an elastic IP, or the association of an ephemeral one. An IPv6 range is held by a
-VPC, and known by its first address. What was given back stays in hold-down, so that packets to its last holder do not reach the
-next one; and for as long as an edge of its pair may not know that it was given back.
+`alloc/eip/<address>` names the holder of an address: an elastic IP, or the association of an ephemeral one. A VPC holds an IPv6
+range, which is known by its first address. A returned address stays in hold-down, so that packets for its last holder do not
+reach the next one. It also stays there while an edge of its pair may not know that the address was given back.
 """
 
 from __future__ import annotations
@@ -28,36 +28,36 @@ from netorch.records.read import Stored, stored
 from netorch.store.alloc import HOLD_DOWN_S, Claim, freed_by, holder_of, take
 from netorch.store.base import KeyValue, Store
 
-_PROBES: Final = 16  # single look-ups before all that are held are listed instead
-_UNITS: Final = {4: 1, 6: 1 << (128 - rules.IPV6_VPC_LENGTH)}  # how many addresses are given out at once
+_PROBES: Final = 16  # single look-ups before the code lists all held addresses instead
+_UNITS: Final = {4: 1, 6: 1 << (128 - rules.IPV6_VPC_LENGTH)}  # how many addresses make one unit
 _WORDS: Final = {4: "address", 6: "IPv6 range"}
-_LIMITS: Final = {  # of quotas
+_LIMITS: Final = {  # quotas
     4: ("public_addresses", "public addresses, with those that it gave back within the last hour,"),
     6: ("provided_ipv6_ranges", "provided IPv6 ranges, with those that it gave back within the last hour,"),
 }
 
-EPHEMERAL: Final = "ephemeral/"  # stands before the owner who had an address so: nobody may have such a one again by name
+EPHEMERAL: Final = "ephemeral/"  # prefix of the last owner of an ephemeral address: the owner cannot request it back by name
 
 Pools = dict[str, Stored[AddressPool]]
-Claims = Callable[[str], KeyValue | None]  # the key of a public address as it was read
+Claims = Callable[[str], KeyValue | None]  # reads the key of a public address
 
 
 class Chosen(msgspec.Struct, frozen=True, kw_only=True):
-    """A free address, or the first of a free IPv6 range, with what takes it."""
+    """A free address, or the first address of a free IPv6 range, with the claim that takes it."""
 
     address: str
     pool: Stored[AddressPool]
     claim: Claim
-    owner: str  # of what holds it
-    had: str  # who had it last, if anybody did
+    owner: str  # owner of the holder
+    had: str  # last owner, if there was one
 
     @property
     def cidr(self) -> str:
-        """Return the IPv6 range of which this is the first address."""
+        """Return the IPv6 range that starts with this address."""
         return f"{self.address}/{rules.IPV6_VPC_LENGTH}"
 
     def take(self, writes: Writes) -> None:
-        """Add that it is taken. Whoever deletes the pool, or narrows it, compares the mark."""
+        """Add the claim. A transaction that deletes or narrows the pool compares the pool's mark."""
         writes.claim(self.claim)
         if self.had not in ("", self.owner):
             writes.drop(keys.addresses_of(self.had, self.address))
@@ -66,14 +66,14 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Owners(NamedTuple):
-    """What owners have, and may have."""
+    """Looks up what owners have and may have."""
 
-    addresses: Callable[[str], Iterable[str]]  # public addresses and IPv6 ranges that are listed for an owner
+    addresses: Callable[[str], Iterable[str]]  # public addresses and IPv6 ranges listed for an owner
     quotas: Callable[[str], Quotas]
 
 
 class Addresses:
-    """The free addresses of pools during one decision, in which none is given twice."""
+    """The free addresses of pools during one decision. No address is given out twice."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Addresses:
         owners: Owners,
         requests: Collection[str] = (),
     ) -> None:
-        """`requests` are addresses that the decision asks for by name, sooner or later: `next` gives none of them."""
+        """`requests` are addresses that the decision requests by name at any point: `next` gives out none of them."""
         self._owners = owners
         self.pools = pools
         self._claims = claims
@@ -96,13 +96,13 @@ class Addresses:
         self._given: dict[str, str] = {}  # address -> owner
 
     def next(self, where: str, pools: Sequence[Stored[AddressPool]], holder: str, owner: str, version: int = 4) -> Chosen:
-        """Return a free address, or IPv6 range, of one of some pools; the more of a pool's are free, the likelier is that pool.
+        """Return a free address or IPv6 range from some pools. A pool with more free addresses is more likely.
 
         `owner` is the owner of the holder.
 
         Raises:
           ApiError: InsufficientAddressCapacity, AddressLimitExceeded.
-        Cost: O(1) while some of the addresses are free, O(addresses that are held) when hardly any is.
+        Cost: O(1) while some addresses are free, O(held addresses) when hardly any is.
         """
         space = _Space(pools, version)
         if not space.size:
@@ -129,7 +129,7 @@ class Addresses:
         raise ApiError("InsufficientAddressCapacity", f"{where}: {what}; {fix}")
 
     def has_free(self, pools: Sequence[Stored[AddressPool]]) -> bool:
-        """Return whether an IPv4 address of some pools is free; none is given. Cost: as that of `next`."""
+        """Return whether some pools have a free IPv4 address; none is given out. Cost: as that of `next`."""
         space = _Space(pools, 4)
         spread = (space.at(place * space.size // _PROBES)[1] for place in range(_PROBES if space.size else 0))
         if any(self._is_free(address, self._claims(address)) for address in spread):
@@ -142,10 +142,10 @@ class Addresses:
         return not is_given and take(keys.public_address(address), known, "", self._caller.now()) is not None
 
     def requested(self, where: str, address: str, holder: str, owner: str) -> Chosen:
-        """Return the address that was asked for; who had it last may have it at once.
+        """Return the requested address; its last owner may have it at once.
 
         Raises:
-          ApiError: InvalidAddress.NotFound for one of no pool, InvalidIPAddress.InUse, AddressLimitExceeded.
+          ApiError: InvalidAddress.NotFound for an address outside all pools, InvalidIPAddress.InUse, AddressLimitExceeded.
         """
         pool = next((pool for pool in self.pools.values() if holds(pool.record, address)), None)
         if pool is None:
@@ -157,14 +157,14 @@ class Addresses:
         self._check_room(owner, parse_ip(address)[0], more=0 if is_own and self._counts(address, owner) else 1)
         found = self._try(pool, address, known, holder, owner, returns=is_own)
         if found is None:
-            # A customer learns neither about edges nor whether somebody holds an address.
+            # A customer learns neither about edges nor whether the address has a holder.
             unheard = self._unheard(pool.record.pair) if self._caller.operator and not holder_of(known) else ()
             what = f"was given back, and {waits_for(unheard)}" if unheard else "is in use, or was until a short while ago"
             raise ApiError("InvalidIPAddress.InUse", f"{where}: {address} {what}; choose another address, or leave it out")
         return found
 
     def _check_room(self, owner: str, version: int, more: int = 1) -> None:
-        """Refuse more than an owner may have, with what is held down after it. Cost: O(addresses of the owner)."""
+        """Refuse more than an owner may have, including addresses in hold-down. Cost: O(addresses of the owner)."""
         had = {address for address in self._owners.addresses(owner) if self._counts(address, owner)}
         given = {address for address, of in self._given.items() if of == owner}
         count = sum(parse_ip(address)[0] == version for address in had | given)
@@ -172,7 +172,7 @@ class Addresses:
         check_limit(self._owners.quotas(owner), limit, "AddressLimitExceeded", f"owner {owner}", count + more, noun)
 
     def _counts(self, address: str, owner: str) -> bool:
-        """Return whether an address that is listed for an owner is the owner's, or held down after it."""
+        """Return whether an address listed for an owner is held by the owner, or is in hold-down after the owner."""
         known = self._claims(address)
         if known is None or holder_of(known):
             return known is not None
@@ -191,7 +191,7 @@ class Addresses:
         *,
         returns: bool = False,
     ) -> Chosen | None:
-        """Return an address if it may be taken; one that `returns` to who had it last may be at once."""
+        """Return an address if it may be taken. With `returns` (back to its last owner), hold-down is skipped."""
         held_down_s = 0.0 if known is None or returns else hold_down(self._unheard(pool.record.pair))
         claim = take(keys.public_address(address), known, holder, self._caller.now(), held_down_s)
         if claim is None or address in self._given:
@@ -201,7 +201,7 @@ class Addresses:
 
 
 class _Space:
-    """The addresses, or IPv6 ranges, of several pools, numbered one after the other."""
+    """The addresses or IPv6 ranges of several pools, numbered consecutively."""
 
     def __init__(self, pools: Iterable[Stored[AddressPool]], version: int) -> None:
         ranges = ((pool, parse_prefix(text)) for pool in pools for text in pool.record.cidrs)
@@ -218,23 +218,23 @@ class _Space:
 
 
 def hold_down(unheard: Sequence[str]) -> float:
-    """Return how long an address is held down, in seconds, if these edges may not know that it was given back."""
+    """Return the hold-down of an address in seconds, given the edges that may not know that it was given back."""
     return float("inf") if unheard else HOLD_DOWN_S
 
 
 def waits_for(unheard: Sequence[str]) -> str:
-    """Return what is to be done about edges that may not know what was given back."""
+    """Return an error text that tells the operator how to handle edges that may not know that an address was given back."""
     names = ", ".join(unheard)
     return f"{names} may not know it yet: start the agent there, or drain it if nobody sends to it (netorch host drain)"
 
 
 def last_owner(known: KeyValue | None) -> str:
-    """Return the owner that had an address that nobody holds; nothing if it is held, or nobody had it."""
+    """Return the last owner of a free address; nothing if the address is held, or never had an owner."""
     return freed_by(known).removeprefix(EPHEMERAL)
 
 
 def capacity(prefix: Prefix) -> int:
-    """Return how many addresses, or IPv6 ranges, are given out of a pool's range."""
+    """Return how many addresses or IPv6 ranges a pool's range has."""
     return prefix.size // _UNITS[prefix.version]
 
 
@@ -244,13 +244,13 @@ def gives(pool: AddressPool, version: int) -> bool:
 
 
 def holds(pool: AddressPool, address: str) -> bool:
-    """Return whether an address is one of a pool's."""
+    """Return whether an address belongs to a pool."""
     version, value = parse_ip(address)
     return any(parse_prefix(text).holds(version, value) for text in pool.cidrs)
 
 
 def open_addresses(store: Store, caller: Caller) -> Addresses:
-    """Return the free public addresses as the store knows them."""
+    """Return the free public addresses according to the store."""
     owners = Owners(
         addresses=lambda owner: listed_for(store.list(keys.addresses_of(owner)).kvs, owner),
         quotas=lambda owner: quotas_of(store, owner),
@@ -266,12 +266,12 @@ def listed_for(kvs: Iterable[KeyValue], owner: str) -> Iterator[str]:
 
 
 def claims_of(store: Store) -> Claims:
-    """Return what says who holds a public address."""
+    """Return a function that reads the key of a public address."""
     return lambda address: store.get(keys.public_address(address))
 
 
 def read_pools(store: Store) -> Pools:
-    """Return all pools by name, but for those that cannot be read: nothing is taken from these."""
+    """Return all readable pools by name. Nothing is taken from an unreadable pool."""
     found = {}
     for kv in store.list(keys.pool_prefix()).kvs:
         with suppress(UnreadableRecord):
@@ -280,6 +280,6 @@ def read_pools(store: Store) -> Pools:
 
 
 def each_claim(kvs: Iterable[KeyValue]) -> Iterator[tuple[str, KeyValue]]:
-    """Yield the public addresses that somebody holds, or has held, with their keys."""
+    """Yield the public addresses that have or had a holder, with their keys."""
     prefix = keys.public_address("")
     return ((kv.key.removeprefix(prefix), kv) for kv in kvs if kv.key.startswith(prefix))

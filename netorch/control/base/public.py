@@ -1,6 +1,6 @@
-"""What public addresses stand for, in the caller's own transaction: what makes one stand for an address, and what ends that.
+"""Public addresses and what they map to, in the caller's own transaction: what creates and ends a public mapping.
 
-All public addresses of a VPC are of one pair of edges: that of its gateway, if it has one.
+All public addresses of a VPC are on one pair of edges: that of its gateway, if it has one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from netorch.store.base import Store
 
 
 class Publics:
-    """The public addresses of one VPC, and what holds them, as they were read for one decision."""
+    """The public addresses of one VPC and their holders, as read for one decision."""
 
     def __init__(
         self,
@@ -52,11 +52,11 @@ class Publics:
         return bool(self._by_interface)
 
     def of(self, eni_id: str) -> list[Stored[PublicMapping]]:
-        """Return what stands for the addresses of an interface."""
+        """Return the public mappings of an interface."""
         return self._by_interface.get(eni_id, [])
 
     def end(self, writes: Writes, ended: Stored[PublicMapping]) -> None:
-        """Add that a public address stands for nothing any more: an ephemeral one is given back, an elastic one stays held."""
+        """Add the end of a public mapping: an ephemeral address is given back, an elastic IP stays held."""
         mapping = ended.record
         writes.delete(keys.public_mapping(mapping.vni, mapping.address), ended.mod_revision)
         if not mapping.allocation:
@@ -68,7 +68,7 @@ class Publics:
             writes.change(keys.owned("eip", idle.owner, idle.id), held.mod_revision, idle)
 
     def end_all(self, writes: Writes, eni_id: str) -> None:
-        """Add the end of what stands for the addresses of an interface that ends."""
+        """Add the end of all public mappings of a deleted interface."""
         for mapping in self.of(eni_id):
             self.end(writes, mapping)
 
@@ -85,9 +85,9 @@ def publics_of(store: Store, vpc: Vpc, now: float) -> Publics:
 
 
 def stand_for(writes: Writes, vpc: Stored[Vpc], mapping: PublicMapping, mod_revision: int = ABSENT) -> None:
-    """Add that a public address stands for one of an interface; who makes or deletes the VPC's gateway sees it.
+    """Add a mapping from a public address to an interface. A creation or deletion of the VPC's gateway detects it.
 
-    `mod_revision` is that of what it stood for in the same VPC.
+    `mod_revision` is the revision of the address's previous mapping in the same VPC.
     """
     writes.expect(keys.vpc(mapping.vni), vpc.mod_revision)
     writes.put(keys.public_mark(mapping.vni), True)
@@ -95,13 +95,13 @@ def stand_for(writes: Writes, vpc: Stored[Vpc], mapping: PublicMapping, mod_revi
 
 
 def use_of(store: Store, vni: int, address: str) -> PublicUse:
-    """Return what the edges of a VPC's gateways have translated for an elastic IP, up to some seconds ago."""
+    """Return what the edges of a VPC's gateways translated for an elastic IP, up to a few seconds ago."""
     said = (get(store, keys.public_use(edge, address), PublicUse) for edge in sorted({*_edges(store, vni)}))
     return sum((found.record for found in said if found is not None), PublicUse())
 
 
 def gateway_pair(store: Store, vni: int) -> str:
-    """Return the pair of edges that carries a VPC's gateways; nothing while it has none."""
+    """Return the pair of edges that carries a VPC's gateways; nothing if the VPC has no gateway."""
     return pair_of(store, _edges(store, vni))
 
 
@@ -113,31 +113,32 @@ def _edges(store: Store, vni: int) -> Iterator[str]:
 
 
 def owner_pair(store: Store, owner: str) -> str:
-    """Return the pair that carries all internet gateways of an owner; nothing if there are none, or several pairs do."""
+    """Return the pair that carries all internet gateways of an owner; nothing for no gateway or several pairs."""
     vpcs = (holder_of(kv) for kv in store.list(keys.name(owner, "vpc", "")).kvs)
     return only_pair(gateway_pair(store, vni_of(vpc)) for vpc in vpcs if vpc)
 
 
 def only_pair(pairs: Iterable[str]) -> str:
-    """Return the one pair among some, which may be nothing; nothing if there are several, or none."""
+    """Return the only pair among some names, ignoring empty ones; nothing if there are several pairs or none."""
     found = set(pairs) - {""}
     return found.pop() if len(found) == 1 else ""
 
 
 def pair_of_addresses(pools: Pools, vpc: Vpc, mappings: Iterable[PublicMapping]) -> str:
-    """Return the pair that the public addresses of a VPC, and its ranges of pools, arrive at; nothing while it has none."""
+    """Return the pair on which a VPC's public addresses and pool ranges arrive; nothing if the VPC has neither."""
     names = (*vpc.ipv6_pools.values(), *(mapping.pool for mapping in mappings))
     return next((pools[name].record.pair for name in names if name in pools), "")
 
 
 class Ephemeral:
-    """Gives ephemeral addresses to new interfaces of one VPC, all of one pair.
+    """Gives ephemeral addresses to new interfaces of one VPC, all from one pair.
 
-    While the VPC has no gateway, its addresses alone say of which: then two who add some at the same time see each other.
+    While the VPC has no gateway, only its addresses determine the pair. Then two commands that add addresses at the same time
+    conflict on the VPC's mark.
     """
 
     def __init__(self, addresses: Addresses, caller: Caller, vpc: Stored[Vpc], pair: str, mark: int | None) -> None:
-        """`pair` is nothing when any will do; `mark` is the revision of the VPC's mark, None when its gateway decides."""
+        """`pair` is empty if any pair will do. `mark` is the revision of the VPC's mark, None if its gateway has a pair."""
         self._addresses = addresses
         self._caller = caller
         self._vpc = vpc
@@ -145,7 +146,7 @@ class Ephemeral:
         self._mark = mark
 
     def give(self, writes: Writes, eni: NetworkInterface) -> PublicMapping:
-        """Add an address for an interface's own, and return what it stands for. Raises ApiError: as `Addresses.next`."""
+        """Add a public address for an interface's own address, and return its mapping. Raises ApiError: as `Addresses.next`."""
         association = self._caller.new_id("eipassoc", eni.vni)
         fit = [pool for pool in self._addresses.pools.values() if self._pair in ("", pool.record.pair)]
         chosen = self._addresses.next(f"network interface {eni.id}", fit, association, self._vpc.record.owner)
@@ -162,12 +163,12 @@ class Ephemeral:
         stand_for(writes, self._vpc, mapping)
         if self._mark is not None:
             writes.expect(keys.public_mark(eni.vni), self._mark)
-            self._mark = None  # it is written now; a plan may need another transaction for the next address
+            self._mark = None  # written now; the next address of a plan may be in another transaction
         return mapping
 
 
 def ephemeral_of(store: Store, caller: Caller, vpc: Stored[Vpc]) -> Ephemeral:
-    """Return what gives ephemeral addresses in a VPC: of its gateway's pair, else that of its public addresses, else any."""
+    """Return the giver of ephemeral addresses in a VPC: on its gateway's pair, else its public addresses' pair, else any."""
     addresses, vni = open_addresses(store, caller), vpc.record.vni
     if pair := gateway_pair(store, vni):
         return Ephemeral(addresses, caller, vpc, pair, None)
@@ -176,18 +177,18 @@ def ephemeral_of(store: Store, caller: Caller, vpc: Stored[Vpc]) -> Ephemeral:
 
 
 def mapped_in(store: Store, vni: int) -> list[PublicMapping]:
-    """Return what public addresses stand for in a VPC."""
+    """Return the public mappings of a VPC."""
     return [found.record for found in listed(store, keys.public_mapping(vni, ""), PublicMapping).values()]
 
 
 def mark_revision(store: Store, vni: int) -> int:
-    """Return the revision of a VPC's mark, 0 when it never had a public address. Read it before looking for such."""
+    """Return the revision of a VPC's mark, 0 if it never had a public address. Read it before the public addresses."""
     kv = store.get(keys.public_mark(vni))
     return ABSENT if kv is None else kv.mod_revision
 
 
 def private_address(eni: NetworkInterface, text: str) -> str:
-    """Return the address of an interface that is asked for, or its only one. Raises ApiError: InvalidParameterValue."""
+    """Return the requested address of an interface, or its only one. Raises ApiError: InvalidParameterValue."""
     if text and text != eni.address:
         raise invalid(f"network interface {eni.id}", f"{text} is not its private IPv4 address", f"that is {eni.address}")
     return eni.address

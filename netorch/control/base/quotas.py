@@ -1,4 +1,4 @@
-"""How much an owner may have. EC2's defaults where a lab can live with them; `quota/<owner>` overrides them."""
+"""How much an owner may have: EC2's defaults where they suit a lab. `quota/<owner>` overrides them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RULES_PER_INTERFACE: Final = 1000  # EC2's: of all its groups, one direction and
 
 
 class Quotas(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """Limits of one owner. EC2's are 5 VPCs per region and 64,000 address units a VPC; ours let whole clouds into one lab."""
+    """Limits of one owner. EC2's are 5 VPCs per region and 64,000 address units a VPC; ours admit whole clouds to one lab."""
 
     vpcs: int = 10_000
     cidrs_per_vpc: int = 5  # EC2's, of each IP version
@@ -30,7 +30,7 @@ class Quotas(Record, frozen=True, kw_only=True, omit_defaults=True):
     routes_per_table: int = 50  # EC2's, of each IP version; local and propagated routes do not count
     flow_logs_per_resource: int = 2  # EC2's
     interfaces_per_vpc: int = 64_000  # EC2's network address units
-    interfaces_per_instance: int = 15  # EC2's largest; with more, a termination would not fit into one transaction
+    interfaces_per_instance: int = 15  # EC2's largest; with more, a termination would exceed one transaction
     groups_per_vpc: int = 2500  # EC2's, of a region
     rules_per_group: int = 60  # EC2's, each direction and IP version
     groups_per_interface: int = 5  # EC2's; up to 16
@@ -38,15 +38,15 @@ class Quotas(Record, frozen=True, kw_only=True, omit_defaults=True):
     entries_per_acl: int = 20  # EC2's, each direction and IP version
     prefix_lists_per_vpc: int = 100  # EC2's, of a region
     elastic_ips: int = 5  # EC2's, of a region
-    peerings_per_vpc: int = 50  # EC2's, active ones; with more, the end of a VPC would not fit into one transaction
-    peering_requests_per_vpc: int = 25  # EC2's, that nobody has accepted yet
-    public_addresses: int = 64  # elastic and ephemeral ones; an hour after its release an address still counts
-    provided_ipv6_ranges: int = 64  # /56s out of pools, likewise; EC2 has 5 a VPC, which cidrs_per_vpc bounds, too
+    peerings_per_vpc: int = 50  # EC2's, active ones; with more, a VPC's deletion would exceed one transaction
+    peering_requests_per_vpc: int = 25  # EC2's, not accepted yet
+    public_addresses: int = 64  # elastic and ephemeral ones; a released address counts for another hour
+    provided_ipv6_ranges: int = 64  # /56s out of pools, likewise; EC2 has 5 a VPC, which cidrs_per_vpc also limits
     nat_gateways_per_vpc: int = 5  # EC2's, of an availability zone
     gateway_endpoints_per_vpc: int = 20  # EC2's, of a region
     interface_endpoints_per_vpc: int = 50  # EC2's
     endpoint_services_per_vpc: int = 20
-    virtual_interfaces_per_gateway: int = 50  # as many as Direct Connect has of a connection
+    virtual_interfaces_per_gateway: int = 50  # as many as Direct Connect allows on a connection
     customer_gateways: int = 50  # EC2's, of a region
     vpn_connections: int = 50  # EC2's, of a region
     dhcp_options: int = 100  # EC2's, of a region
@@ -54,18 +54,18 @@ class Quotas(Record, frozen=True, kw_only=True, omit_defaults=True):
     vpcs_per_zone: int = 20  # Route 53 has 300; one transaction writes a copy for each
     record_sets_per_zone: int = 1_000  # Route 53 has 10,000
     vpn_connections_per_gateway: int = MAX_CONNECTIONS  # EC2's
-    owner: str = ""  # whose they are; the key says it in the store
+    owner: str = ""  # the owner; in the store the key names it
 
     @property
     def memberships(self) -> int:
-        """Return in how many groups one interface may be: who raises the quota of rules lowers this one, as in EC2."""
+        """Return how many groups one interface may have: a higher quota of rules lowers this limit, as in EC2."""
         return min(self.groups_per_interface, RULES_PER_INTERFACE // max(self.rules_per_group, 1))
 
 
 LIMITS: Final = tuple(field for field in Quotas.__struct_fields__ if field != "owner")
 MAX_LIMIT: Final = 1_000_000
-# How high limits may be raised that something else bounds: an instance or a VPC ends in one transaction, an interface's groups
-# change in one, and hosts number route tables, VPN connections and gateway endpoints.
+# Upper bounds of limits that have another bound: a VPC or instance is deleted in one transaction, an interface's groups change
+# in one, and hosts number route tables, VPN connections and gateway endpoints.
 HIGHEST: Final = {
     "interfaces_per_instance": 15,
     "groups_per_interface": 16,
@@ -76,12 +76,12 @@ HIGHEST: Final = {
     "vpcs_per_zone": 20,
     "gateway_endpoints_per_vpc": endpoint.NUMBER_LAST - endpoint.NUMBER_FIRST + 1,
 }
-_ROOM: Final = {  # limit -> what makes room; others: delete one. An address that is given back counts for another hour
+_ROOM: Final = {  # limit -> how to make room; default: delete one. A returned address counts for another hour
     "elastic_ips": "release one",
     "public_addresses": "release one and wait an hour",
     "provided_ipv6_ranges": "disassociate one and wait an hour",
 }
-_OF_CODE: Final = {  # EC2's code -> the limit that it is about, and what is counted
+_OF_CODE: Final = {  # EC2's code -> its limit, and what the limit counts
     "VpcLimitExceeded": ("vpcs", "VPCs"),
     "CidrLimitExceeded": ("cidrs_per_vpc", "CIDRs"),
     "SubnetLimitExceeded": ("subnets_per_vpc", "subnets"),
@@ -108,13 +108,13 @@ _OF_CODE: Final = {  # EC2's code -> the limit that it is about, and what is cou
 
 
 def check_room(quotas: Quotas, code: str, where: str, count: int, what: str = "") -> None:
-    """Refuse more than an owner may have; `count` is how many there would be, `what` names them. Raises ApiError: `code`."""
+    """Refuse more than an owner may have; `count` is the new number, `what` names the items. Raises ApiError: `code`."""
     name, noun = _OF_CODE[code]
     check_limit(quotas, name, code, where, count, what or noun)
 
 
 def check_limit(quotas: Quotas, name: str, code: str, where: str, count: int, noun: str) -> None:
-    """Refuse more than a limit that shares its code with others. Raises ApiError: `code`."""
+    """Refuse more than a limit permits; several limits may share one code. Raises ApiError: `code`."""
     limit: int = getattr(quotas, name)
     if count <= limit:
         return
@@ -126,18 +126,18 @@ def check_limit(quotas: Quotas, name: str, code: str, where: str, count: int, no
 
 
 def check_growth(quotas: Quotas, code: str, where: str, had: int, count: int, what: str = "") -> None:
-    """As `check_room`, but for what had `had` before: a quota may have been lowered since, and refuses nothing but growth."""
+    """As `check_room`, for an owner that had `had` before. A quota may have been lowered since; only growth is refused."""
     if count > had:
         check_room(quotas, code, where, count, what)
 
 
 def quota_key(owner: str) -> str:
-    """Return where an owner's own limits are stored."""
+    """Return the key of an owner's own limits."""
     return f"quota/{owner}"
 
 
 def decode_quotas(kv: KeyValue | None, owner: str) -> Quotas:
-    """Return an owner's limits, of which `kv` is what the operator stored. Raises UnreadableRecord."""
+    """Return an owner's limits; `kv` holds those that the operator stored. Raises UnreadableRecord."""
     return msgspec.structs.replace(Quotas() if kv is None else decode(kv, Quotas), owner=owner)
 
 
@@ -147,10 +147,10 @@ def quotas_of(store: Store, owner: str) -> Quotas:
 
 
 def set_quotas(store: Store, owner: str, limits: Mapping[str, int]) -> Quotas:
-    """Return an owner's limits after some of them were changed; what an owner has beyond a lower limit stays.
+    """Change some of an owner's limits and return all. What the owner has beyond a lower limit stays.
 
     Raises:
-      ApiError: InvalidParameterValue for a limit that there is not, or that is out of range.
+      ApiError: InvalidParameterValue for an unknown limit or a value out of range.
     """
     where = f"quotas of {checks.name(f'owner {owner!r}', owner)}"
     for name, value in limits.items():

@@ -1,9 +1,9 @@
-"""The ranges of pools, and the addresses and networks of hosts, keep apart: a public address leads to one place only.
+"""Keep the ranges of pools apart from the addresses and networks of hosts: a public address leads to one place only.
 
-Whoever changes a pool's ranges rewrites pools' key and compares hosts'; whoever adds a host compares pools' and writes hosts'.
-So each sees the other, and hosts that are added at the same time do not get in each other's way.
+A change of a pool's ranges rewrites the pools' key and compares the hosts' key. An added host compares the pools' key and
+writes the hosts' key. So each detects the other, and hosts that are added at the same time do not conflict.
 
-Uplinks' key is rewritten with every new or changed uplink: no two edges get one address at the same time.
+Every new or changed uplink rewrites the uplinks' key: two edges never get one address at the same time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from netorch.store.base import Store
 
 
 def add_host(writes: Writes, host: Host, pools: Iterable[AddressPool], pool_revision: int) -> None:
-    """Add the guard of a new host; `pool_revision` is that of pools' key. Raises ApiError for an address or network of a pool."""
+    """Add the guard of a new host; `pool_revision` is the pools' key's. Raises ApiError for an address or network of a pool."""
     for pool in pools:
         for text in pool.cidrs:
             if found := _overlap(parse_prefix(text), host):
@@ -35,10 +35,10 @@ def add_host(writes: Writes, host: Host, pools: Iterable[AddressPool], pool_revi
 
 
 def add_uplink(writes: Writes, host: Host, edges: Iterable[Host], uplink_revision: int) -> None:
-    """Add the guard of an edge's uplink; `uplink_revision` is that of uplinks' key, read before `edges`.
+    """Add the guard of an edge's uplink; `uplink_revision` is the revision of the uplinks' key, read before `edges`.
 
     Raises:
-      ApiError: InvalidParameterValue for an address that another edge has at its uplink.
+      ApiError: InvalidParameterValue for an address that another edge has on its uplink.
     """
     if host.uplink is None:
         return
@@ -52,7 +52,7 @@ def add_uplink(writes: Writes, host: Host, edges: Iterable[Host], uplink_revisio
 
 
 def remove_host(writes: Writes, store: Store) -> None:
-    """Add the end of hosts' and uplinks' keys with the last host."""
+    """Add the deletion of the hosts' and uplinks' keys if this is the last host."""
     known = store.get(keys.host_ranges())
     if known is not None and len(store.list(keys.vteps()).kvs) == 1:
         writes.delete(keys.host_ranges(), known.mod_revision)
@@ -60,13 +60,13 @@ def remove_host(writes: Writes, store: Store) -> None:
 
 
 def change_pools(writes: Writes, revision_of: Callable[[str], int]) -> None:
-    """Add the guard of a change of a pool's ranges. Call it before hosts and pools are read."""
+    """Add the guard of a change of a pool's ranges. Call it before you read hosts and pools."""
     writes.expect(keys.host_ranges(), revision_of(keys.host_ranges()))
     writes.change(keys.pool_ranges(), revision_of(keys.pool_ranges()), True)
 
 
 def read_taken(writes: Writes, store: Store) -> tuple[list[AddressPool], list[Host], list[GatewayService]]:
-    """Return what has ranges that new ones of a pool or a service keep apart from, and add the guard of these."""
+    """Return the holders of ranges that a new range of a pool or a service must not overlap, and add their guard."""
     change_pools(writes, partial(revision_of, store))
     pools = [stored.record for stored in listed(store, keys.pool_prefix(), AddressPool).values()]
     names = [decode(kv, str) for kv in store.list(keys.vteps()).kvs]
@@ -75,20 +75,20 @@ def read_taken(writes: Writes, store: Store) -> tuple[list[AddressPool], list[Ho
 
 
 def remove_pool(writes: Writes, store: Store) -> None:
-    """Add the guard of the end of a pool; pools' key ends with the last."""
+    """Add the guard of a pool's deletion; the pools' key is deleted with the last pool."""
     change_pools(writes, partial(revision_of, store))
     if len(store.list(keys.pool_prefix()).kvs) == 1:
         writes.drop(keys.pool_ranges())
 
 
 def revision_of(store: Store, key: str) -> int:
-    """Return the revision that last wrote a key, 0 when it does not exist."""
+    """Return the revision of a key's last write, 0 if the key does not exist."""
     kv = store.get(key)
     return ABSENT if kv is None else kv.mod_revision
 
 
 def refuse_taken(where: str, new: Prefix, pools: Iterable[AddressPool], hosts: Iterable[Host]) -> None:
-    """Refuse a range of a pool that overlaps another pool's, or a host's. Raises ApiError: InvalidParameterValue."""
+    """Refuse a pool's range that overlaps another pool's range or a host's. Raises ApiError: InvalidParameterValue."""
     for pool in pools:
         for text in pool.cidrs:
             if parse_prefix(text).overlaps(new):
@@ -99,7 +99,7 @@ def refuse_taken(where: str, new: Prefix, pools: Iterable[AddressPool], hosts: I
 
 
 def refuse_services(where: str, new: Prefix, services: Iterable[GatewayService]) -> None:
-    """Refuse a range that overlaps a prefix of a service that VPCs reach. Raises ApiError: InvalidParameterValue."""
+    """Refuse a range that overlaps a service's prefix. Raises ApiError: InvalidParameterValue."""
     for service in services:
         for text in service.prefixes:
             if parse_prefix(text).overlaps(new):

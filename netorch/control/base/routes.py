@@ -1,10 +1,10 @@
-"""Routes as they are stored, and what they may name: the decisions that a command and a plan share.
+"""Stored routes and what they may refer to: the decisions that a command and a plan share.
 
-A route holds a CIDR or a prefix list, and `local`, `blackhole` or the id of a target. The routes that lead to a target need not
-know of its end: then they are black holes, as in EC2. A prefix list, however, stays as long as a route refers to it.
+A route holds a CIDR or a prefix list, and `local`, `blackhole` or the id of a target. A target may be deleted while routes lead
+to it: those routes become black holes, as in EC2. A prefix list, however, stays as long as a route refers to it.
 
-Whether a route may be made depends on the VPC's ranges and subnets. So whoever adds one compares the VPC's record and writes the
-VPC's mark (`netorch.control.base.uses`), and whoever changes what routes depend on compares that mark.
+The VPC's ranges and subnets decide whether a route is allowed. So a transaction that adds a route compares the VPC's record and
+writes the VPC's mark (`netorch.control.base.uses`). A transaction that changes the ranges or subnets compares that mark.
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ from netorch.records.read import Stored, get, read, read_all
 from netorch.store.alloc import holder_of
 from netorch.store.base import Store
 
-FindTarget = Callable[[TargetKind, str], str]  # the id of the target that a name or id means; raises ApiError
+FindTarget = Callable[[TargetKind, str], str]  # kind, name or id -> id of the target; raises ApiError
 
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the routes of one VPC may name."""
+    """What the routes of one VPC may refer to."""
 
     vpc: Stored[Vpc]
     subnets: list[Prefix]
     lists: Mapping[str, Stored[PrefixList]]  # by id
     find: FindTarget
-    connection: Callable[[str], PeeringConnection | None]  # of the VPC, by id
+    connection: Callable[[str], PeeringConnection | None]  # a connection of the VPC, by id
 
 
 def surroundings_of(store: Store, caller: Caller, vpc: Stored[Vpc]) -> Surroundings:
-    """Return what the routes of a stored VPC may name. Cost: O(subnets and prefix lists of the VPC)."""
+    """Return what the routes of a stored VPC may refer to. Cost: O(subnets and prefix lists of the VPC)."""
     vni = vpc.record.vni
     return Surroundings(
         vpc=vpc,
@@ -77,12 +77,12 @@ def ranges_of_subnets(subnets: Iterable[Subnet]) -> list[Prefix]:
 
 
 def find_target(store: Store, caller: Caller, vpc: Vpc, kind: TargetKind, text: str) -> str:
-    """Return the id of a target that is named by id or name; an interface goes by its instance's name, too.
+    """Return the id of a target by id or name; an interface may also be named by its instance's name.
 
-    No name: the only one that the VPC has. A peering connection that has ended is none.
+    Without a name, the target is the VPC's only one. An ended peering connection is no target.
 
     Raises:
-      ApiError: EC2's NotFound of its kind, InvalidParameterValue for another VPC's.
+      ApiError: EC2's NotFound of its kind, InvalidParameterValue for a target in another VPC.
     """
     of = BY_PREFIX[kind.value]
     if is_id(text, kind.value):
@@ -107,7 +107,7 @@ def find_target(store: Store, caller: Caller, vpc: Vpc, kind: TargetKind, text: 
 
 
 def only_target(kind: TargetKind, known: Iterable[str]) -> str:
-    """Return the id of the gateway that a VPC has one of. Raises ApiError: its NotFound."""
+    """Return the id of a gateway of which a VPC has only one. Raises ApiError: its NotFound."""
     for found in known:
         return found
     of = BY_PREFIX[kind.value]
@@ -115,12 +115,12 @@ def only_target(kind: TargetKind, known: Iterable[str]) -> str:
 
 
 def is_there(target: NetworkInterface | PeeringConnection | GatewayRecord, now: float) -> bool:
-    """Return whether a route can be made to a target: a peering connection may still be waiting, but must not have ended."""
+    """Return whether a route may lead to a target: a peering connection may be pending, but not ended."""
     return not isinstance(target, PeeringConnection) or target.is_live(now)
 
 
 def read_words(where: str, destination: str, target: str) -> RouteWords:
-    """Return a route that a command names, host bits of its destination cut off as EC2 does.
+    """Return a route that a command names, with the host bits of its destination cleared as EC2 does.
 
     Raises:
       ApiError: InvalidParameterValue.
@@ -132,7 +132,7 @@ def read_words(where: str, destination: str, target: str) -> RouteWords:
 
 
 def read_destination(where: str, text: str) -> str:
-    """Return a destination that a command names: a CIDR, or a prefix list as it is. Raises ApiError: InvalidParameterValue."""
+    """Return a destination that a command names: a CIDR, or a prefix list unchanged. Raises ApiError: InvalidParameterValue."""
     try:
         return str(parse_prefix(text, strict=False))
     except AddressError:
@@ -143,7 +143,7 @@ def read_destination(where: str, text: str) -> str:
 
 
 def stored_destination(destination: str, lists: Mapping[str, Stored[PrefixList]]) -> str:
-    """Return a destination as it is stored: for a prefix list its id. Raises ApiError: InvalidPrefixListID.NotFound."""
+    """Return a destination in its stored form: a prefix list by its id. Raises ApiError: InvalidPrefixListID.NotFound."""
     if not destination.startswith(LIST_PREFIX) or destination in lists:
         return destination
     name = destination.removeprefix(LIST_PREFIX)
@@ -154,10 +154,10 @@ def stored_destination(destination: str, lists: Mapping[str, Stored[PrefixList]]
 
 
 def make_route(where: str, words: RouteWords, around: Surroundings) -> VpcRoute:
-    """Return a route as it is stored; one with the target `local` stands for no route of the table's own.
+    """Return a route in its stored form. A route with the target `local` means that the table has no route of its own.
 
     Raises:
-      ApiError: InvalidParameterValue for one that EC2 does not allow, InvalidPrefixListID.NotFound, its target's NotFound.
+      ApiError: InvalidParameterValue for a route that EC2 does not allow, InvalidPrefixListID.NotFound, its target's NotFound.
     """
     if violation := violation_of_words(words, ranges_of(around.vpc.record), around.subnets):
         raise invalid(where, violation.what, violation.fix)
@@ -176,18 +176,18 @@ def make_route(where: str, words: RouteWords, around: Surroundings) -> VpcRoute:
 
 
 def with_routes(table: RouteTable, routes: Iterable[VpcRoute]) -> RouteTable:
-    """Return a table with other routes of its own, in the order in which they are stored."""
+    """Return a table with other routes of its own, in stored order."""
     own = [route for route in routes if route.target != str(LOCAL)]
     return msgspec.structs.replace(table, routes=tuple(sorted(own, key=lambda route: destination_order(route.destination))))
 
 
 def route_counts(table: RouteTable, lists: Mapping[str, Stored[PrefixList]]) -> Mapping[int, int]:
-    """Return how many routes a table has for its quota, by IP version."""
+    """Return how many of a table's routes count in its quota, by IP version."""
     return counts(table.routes, {list_id: stored.record for list_id, stored in lists.items()})
 
 
 def room_for_routes(table: RouteTable, lists: Mapping[str, Stored[PrefixList]], quotas: Quotas, had: Mapping[int, int]) -> None:
-    """Refuse a table with too many routes of an IP version, and with more of them than it `had`.
+    """Refuse a table with too many routes of an IP version, if they are more than it `had`.
 
     Raises:
       ApiError: RouteLimitExceeded.
@@ -198,14 +198,15 @@ def room_for_routes(table: RouteTable, lists: Mapping[str, Stored[PrefixList]], 
 
 
 def where_of(table: RouteTable) -> str:
-    """Return how an error text names a table."""
+    """Return the name of a table for error texts."""
     return f"route table {table.name} ({table.id})"
 
 
 def change_routes(writes: Writes, stored: Stored[RouteTable], changed: RouteTable, around: Surroundings) -> None:
     """Add the change of a table's routes.
 
-    What new ones depend on must be as it was: the VPC's ranges and subnets; of prefix lists all, because they count in the quota.
+    What new routes depend on must be unchanged: the VPC's ranges and subnets, and all prefix lists, because they count in the
+    quota.
     """
     writes.change(keys.resource(changed.id), stored.mod_revision, changed)
     if set(changed.routes) <= set(stored.record.routes):
@@ -219,7 +220,7 @@ def change_routes(writes: Writes, stored: Stored[RouteTable], changed: RouteTabl
 
 
 def refuse_overrides(vpc: Vpc, subnet: Subnet, tables: Iterable[Stored[RouteTable]]) -> None:
-    """Refuse to delete a subnet whose range a route replaces in the VPC's local one. Raises ApiError: DependencyViolation."""
+    """Refuse to delete a subnet if a route for its range replaces the VPC's local one. Raises ApiError: DependencyViolation."""
     gone = {str(prefix) for prefix in ranges_of_subnets([subnet]) if prefix not in ranges_of(vpc)}
     for stored in tables:
         for route in stored.record.routes:
@@ -229,7 +230,7 @@ def refuse_overrides(vpc: Vpc, subnet: Subnet, tables: Iterable[Stored[RouteTabl
 
 
 def refuse_replaced_local(vpc_id: str, gone: Prefix, tables: Iterable[Stored[RouteTable]]) -> None:
-    """Refuse to take a range from a VPC whose local route a table replaces. Raises ApiError: DependencyViolation."""
+    """Refuse to remove a range from a VPC if a route replaces its local one. Raises ApiError: DependencyViolation."""
     for stored in tables:
         table = stored.record
         if any(route.destination == str(gone) for route in table.routes):
@@ -238,7 +239,7 @@ def refuse_replaced_local(vpc_id: str, gone: Prefix, tables: Iterable[Stored[Rou
 
 
 def refuse_covered_routes(vpc_id: str, new: Prefix, tables: Iterable[Stored[RouteTable]]) -> None:
-    """Refuse a new range of a VPC that is the same as a route's destination, or larger. Raises ApiError: InvalidVpc.Range."""
+    """Refuse a new range of a VPC that equals or contains a route's destination. Raises ApiError: InvalidVpc.Range."""
     for stored in tables:
         for route in stored.record.routes:
             if not route.destination.startswith(LIST_PREFIX) and new.contains(parse_prefix(route.destination)):
@@ -253,7 +254,7 @@ def route_names(
     gateways: Iterable[GatewayRecord],
     lists: Iterable[PrefixList],
 ) -> dict[str, str]:
-    """Return how a vpc.yaml writes targets and prefix lists, by id; it names only interfaces that came with their instance."""
+    """Return the names of targets and prefix lists in a vpc.yaml, by id. Of interfaces, only primary ones have a name."""
     own = (eni for eni in interfaces if eni.instance and eni.id == primary_eni_id(eni.instance))
     named = {eni.id: f"{TargetKind.INTERFACE.value} {instances[eni.instance].name}" for eni in own}
     named |= {half.id: f"{TargetKind.PEERING.value}-{half.name}" for half in peerings if half.name}

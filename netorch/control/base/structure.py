@@ -1,7 +1,7 @@
-"""What a VPC is made of: subnets, route tables, security groups, network ACLs and prefix lists.
+"""What a VPC consists of: subnets, route tables, security groups, network ACLs and prefix lists.
 
-Whatever makes one of them rewrites the VPC's own record. So does the deletion and the association of those that subnets refer to.
-Of two such changes at the same time one fails, and decides again.
+The creation of a part rewrites the VPC's own record. So do deletions and associations of the parts that subnets refer to. If
+two such changes happen at the same time, one fails and is decided again.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from netorch.store.base import Store
 
 
 class Part(Protocol):
-    """Something that a VPC has under a name of its own."""
+    """A part of a VPC that has its own name."""
 
     @property
     def id(self) -> str:
-        """The id, which says of which VPC it is."""
+        """The id, which contains the VPC's VNI."""
         ...
 
     @property
     def name(self) -> str:
-        """The name, which no other one of its kind has in the VPC."""
+        """The name, unique in the VPC among parts of its kind."""
         ...
 
 
@@ -39,10 +39,10 @@ P = TypeVar("P", bound=Part)
 
 
 def create_part(store: Store, caller: Caller, vpc_id: str, of: type[P], name: str, make: Callable[[Vpc, list[P]], P]) -> P:
-    """Return a new part of a VPC, as `make` gives it beside the others of its kind.
+    """Create a part of a VPC and return it, as `make` returns it from the VPC and the other parts of its kind.
 
     Raises:
-      ApiError: InvalidVpcID.NotFound, the kind's LimitExceeded, its code for a name that is taken; what `make` raises.
+      ApiError: InvalidVpcID.NotFound, the kind's LimitExceeded, its code for a taken name; what `make` raises.
     """
     kind = kind_of(of)
 
@@ -64,7 +64,7 @@ def create_part(store: Store, caller: Caller, vpc_id: str, of: type[P], name: st
 
 
 def delete_part(writes: Writes, vpc: Stored[Vpc], part: Stored[P]) -> None:
-    """Add the deletion of a part to which nothing refers."""
+    """Add the deletion of a part that nothing refers to."""
     guard_structure(writes, vpc)
     writes.delete(keys.resource(part.record.id), part.mod_revision)
     drop_name(writes, vpc.record, part.record)

@@ -1,9 +1,9 @@
-"""Who deletes something sees that somebody began to use it meanwhile.
+"""Let the deletion of a resource detect uses that began meanwhile.
 
-A group is used by interfaces and by rules, a prefix list by rules and routes, a VPC with its ranges and subnets by routes. Their
-own records are not rewritten by that, because an agent would have to compile what did not change. Instead whoever begins to use
-one compares its record and writes its mark, and whoever deletes or narrows it compares the mark. Users do not get in each other's
-way, because they write the mark whatever stands there.
+Interfaces and rules use a group. Rules and routes use a prefix list. Routes use a VPC with its ranges and subnets. A use does
+not rewrite the used record, because then an agent would compile what did not change. Instead a transaction that adds a use
+compares the record and writes its mark. A transaction that deletes or narrows the resource compares the mark. Uses do not
+conflict with each other, because they write the mark without a compare.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ def use_key(resource_id: str) -> str:
 
 
 def use_revision(store: Store, resource_id: str) -> int:
-    """Return the revision of a mark, 0 when nothing ever used the resource. Read it before looking for users."""
+    """Return the revision of a mark, 0 if nothing ever used the resource. Read it before you look for uses."""
     kv = store.get(use_key(resource_id))
     return ABSENT if kv is None else kv.mod_revision
 
 
 def use(writes: Writes, key: str, resource_id: str, mod_revision: int) -> None:
-    """Add a new use of a resource, whose record stands at `key` as it was read."""
+    """Add a new use of a resource whose record at `key` has this revision."""
     writes.expect(key, mod_revision)
     writes.put(use_key(resource_id), True)
 
 
 def delete_unused(writes: Writes, vpc: Vpc, part: Stored[P], use_revision: int) -> None:
-    """Add the deletion of a part of a VPC that nothing uses any more."""
+    """Add the deletion of an unused part of a VPC."""
     writes.delete(keys.resource(part.record.id), part.mod_revision)
     writes.delete(use_key(part.record.id), use_revision)
     drop_name(writes, vpc, part.record)

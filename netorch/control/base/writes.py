@@ -1,4 +1,4 @@
-"""One store transaction in the making: what must still hold, and what is written if it does."""
+"""One store transaction in preparation: its conditions, and its writes if the conditions hold."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from netorch.store.transact import Snapshot, retry
 from netorch.store.trial import TrialStore
 
 ABSENT: Final = 0  # the mod_revision of a key that does not exist
-# What fits into a transaction beside who makes it (netorch/control/history/signed.py).
+# What fits into a transaction beside its signature (netorch/control/history/signed.py).
 MOST_OPS: Final = MAX_OPS - 1
 MOST_BYTES: Final = MAX_TXN_BYTES - 8192
 
@@ -41,11 +41,11 @@ class Writes:
         return bool(self.values)
 
     def expect(self, key: str, mod_revision: int) -> None:
-        """Let the transaction fail unless the key was last written at `mod_revision` (0: does not exist)."""
+        """Let the transaction fail unless the key's last write was at `mod_revision` (0: the key does not exist)."""
         self.expected[key] = mod_revision
 
     def put(self, key: str, record: object) -> None:
-        """Write a record whatever stands there, e.g. below a prefix that another compare guards."""
+        """Write a record without a condition, e.g. below a prefix that another compare guards."""
         self.values[key] = encode(record)
 
     def create(self, key: str, record: object) -> None:
@@ -54,44 +54,44 @@ class Writes:
         self.put(key, record)
 
     def change(self, key: str, mod_revision: int, record: object) -> None:
-        """Write a record that must be as it was read."""
+        """Write a record that must be unchanged since it was read."""
         self.expect(key, mod_revision)
         self.put(key, record)
 
     def delete(self, key: str, mod_revision: int) -> None:
-        """Delete a record that must be as it was read."""
+        """Delete a record that must be unchanged since it was read."""
         self.expect(key, mod_revision)
         self.values[key] = None
 
     def drop(self, key: str) -> None:
-        """Delete a key whatever stands there; one that does not exist is no error."""
+        """Delete a key without a condition; a missing key is no error."""
         self.values[key] = None
 
     def claim(self, claim: Claim) -> None:
-        """Take or free something that `netorch.store.alloc` hands out."""
+        """Take or free a thing that `netorch.store.alloc` gives out."""
         self.expect(claim.compare.key, claim.compare.mod_revision)
         self.values[claim.op.key] = claim.op.value if isinstance(claim.op, Put) else None
 
     def absorb(self, later: Writes) -> None:
-        """Append what comes after this, so that both commit as one: what this one writes needs no compare there."""
+        """Append later writes, so that both commit as one. Keys that this one writes need no compare in `later`."""
         for key, mod_revision in later.expected.items():
             if key not in self.values:
                 self.expected.setdefault(key, mod_revision)
         self.values.update(later.values)
 
     def takes(self, later: Writes) -> bool:
-        """Return whether this would still fit into one transaction after `absorb(later)`. Cost: O(both)."""
+        """Return whether both still fit into one transaction after `absorb(later)`. Cost: O(both)."""
         values, expected = self.values, self.expected
         ops = len(values) + sum(key not in values for key in later.values)
         compares = len(expected) + sum(key not in expected and key not in values for key in later.expected)
         return max(ops, compares) <= MOST_OPS and self.bytes() + later.bytes() <= MOST_BYTES
 
     def bytes(self) -> int:
-        """Return how much of a transaction's bytes this takes."""
+        """Return how many bytes of a transaction this uses."""
         return sum(map(len, self.values)) + sum(map(len, filter(None, self.values.values()))) + sum(map(len, self.expected))
 
     def check_size(self) -> None:
-        """Refuse what no store takes in one transaction. Raises ApiError: RequestResourceCountExceeded."""
+        """Refuse what exceeds one transaction. Raises ApiError: RequestResourceCountExceeded."""
         size = self.bytes()
         if size > MOST_BYTES:
             largest, value = max(self.values.items(), key=lambda item: len(item[1] or b""))
@@ -112,21 +112,21 @@ class Writes:
         return [Delete(key) if value is None else Put(key, value) for key, value in self.values.items()]
 
     def commit(self, store: Store) -> int:
-        """Commit, and return the revision; 0 when something was not as expected, and nothing was written."""
+        """Commit and return the revision; 0 if a condition failed and nothing was written."""
         self.check_size()
         result = store.txn(self.compares(), self.ops())
         return result.revision if result.succeeded else 0
 
 
 def ahead(store: Store, writes: Writes) -> Store:
-    """Return a store as it will be once some writes are committed, to decide on more to write with them."""
+    """Return the store with some writes applied, to decide on further writes for the same transaction."""
     trial = TrialStore(store)
     trial.txn((), writes.ops())
     return trial
 
 
 def attempt(store: Store, decide: Callable[[], tuple[Writes, T]]) -> T:
-    """Return what `decide` returned when its writes were committed; it reads and decides again after a lost race.
+    """Return the result of `decide` once its writes are committed. After a lost race it reads and decides again.
 
     Raises:
       Conflict: other writers were faster every time.
@@ -144,15 +144,15 @@ def attempt(store: Store, decide: Callable[[], tuple[Writes, T]]) -> T:
 
 
 def guard_structure(writes: Writes, vpc: Stored[Vpc]) -> None:
-    """Rewrite a VPC's record as it is: of two changes of its structure at the same time one fails, and decides again."""
+    """Rewrite a VPC's record unchanged: of two changes of its structure at the same time, one fails and is decided again."""
     writes.change(keys.vpc(vpc.record.vni), vpc.mod_revision, vpc.record)
 
 
 def take_name(owner: str, kind: str, text: str, holder: str) -> Claim:
-    """Return what makes a name `holder`'s if nobody has it.
+    """Return the claim that gives a free name to `holder`.
 
-    A freed name may be taken at once: ids tell the old holder and the new one apart.
+    A freed name may be taken at once: ids tell the old and the new holder apart.
     """
     claim = take(keys.name(owner, kind, text), None, holder, 0.0)
-    assert claim is not None  # nothing holds what is not there
+    assert claim is not None  # a missing key has no holder
     return claim

@@ -1,1 +1,1 @@
-"""Who changed what and when, from the store's own history."""
+"""Who changed what and when, from the store's history."""

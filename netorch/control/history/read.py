@@ -1,6 +1,6 @@
-"""The store's history as changes: revisions that concern the cloud, with who made them and what became of which record.
+"""The store's history as changes: the revisions of the cloud's records, with their author and what happened to each record.
 
-What agents write without a command (ends of moves, what an edge reaches) is theirs. Their status is no change of the cloud.
+Agents' writes without a command (ends of moves, what an edge reaches) have the author `agents`. Agent status is no change.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from netorch.records import keys
 from netorch.store.base import Event, Store, Watch
 
 AGENTS: Final = "agents"
-PATIENCE_S: Final = 10.0  # for a part of the history that does not come
+PATIENCE_S: Final = 10.0  # how long to wait for a part of the history
 _CLOUD: Final = ("vpc/", "map/", "eip/", "pool/", "cgw/", "dopt/", "gwsvc/", "bucket/", "dxcon/", "host/", "quota/")
 _LIVE: Final = "/live"  # of a host: its agent's lease
 
@@ -36,10 +36,10 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_history(store: Store, vni: int | None, most: int) -> list[Change]:
-    """Return the last `most` changes of a VPC, or of the cloud, the last one first, as far back as the store remembers.
+    """Return the last `most` changes of a VPC, or of the cloud, newest first, as far back as the store's history goes.
 
     Raises:
-      StoreUnavailable: the history does not come.
+      StoreUnavailable: the history does not arrive.
     Cost: O(history), 100,000 revisions at most.
     """
     end = store.revision()
@@ -53,7 +53,7 @@ def read_history(store: Store, vni: int | None, most: int) -> list[Change]:
 
 
 class _Whole:
-    """A watch from the oldest revision that the store remembers."""
+    """A watch from the oldest revision in the store."""
 
     def __init__(self, store: Store, prefixes: tuple[str, ...]) -> None:
         self._store, self._prefixes = store, prefixes
@@ -89,7 +89,7 @@ class _Whole:
 
 
 def _change(events: list[Event]) -> Change | None:
-    """Return a revision as a change; None: it concerns something else."""
+    """Return a revision as a change; None if it concerns something else."""
     signature = next((_signature(event) for event in events if event.key == keys.last_change()), None)
     changed = tuple(_word(event) for event in events if event.key != keys.last_change() and not event.key.endswith(_LIVE))
     if not changed:
@@ -107,7 +107,7 @@ def _signature(event: Event) -> Signature | None:
 
 
 def _word(event: Event) -> str:
-    """Return what became of a record: its id, or what else it goes by."""
+    """Return what happened to a record: a sign and its id or another name."""
     sign = "-" if event.value is None else "+" if event.create_revision == event.mod_revision else "~"
     root, _, rest = event.key.partition("/")
     if root == "vpc":

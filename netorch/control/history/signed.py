@@ -1,6 +1,6 @@
-"""A store whose transactions say who makes them: each overwrites one key with that, so the store's history has them all.
+"""A store with signed transactions: each one overwrites one key with its author, so the store's history holds all authors.
 
-The signature is part of the transaction, so nothing is done without it and it is never there for what was not done.
+The signature is part of the transaction: no change is without one, and a failed change leaves none.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ import msgspec
 from netorch.records import keys
 from netorch.store.base import Compare, Delete, Put, Store, TxnResult
 
-LONGEST: Final = 1000  # characters of a command line: netorch.control.base.writes leaves room for it in a transaction
-# No option takes a secret as a word, but for what stands in a URL. These would, were there one some day.
+LONGEST: Final = 1000  # characters of a command line: netorch.control.base.writes reserves room for it in a transaction
+# Today no option takes a secret as a word, except in a URL. The pattern hides words of options that might in the future.
 _SECRET = re.compile(r"--[\w-]*(?:psk|password|passphrase|secret|token)[\w-]*(?<!-file)(?=$|=)")
 _USERINFO = re.compile(r"(?<=://)[^/@\s]*(?=@)")
 _HIDDEN: Final = "***"
 
 
 class Signature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Stored at `audit/last`: who has made the change of this revision, by which command, and when."""
+    """Stored at `audit/last`: the author of this revision's change, the command, and the time."""
 
     by: str  # user@machine
     command: str
-    at: float  # seconds since 1970, by that machine's clock
+    at: float  # seconds since 1970, by the author's clock
 
 
 class SignedStore:
-    """A `Store` in front of another one, which signs what is written."""
+    """A `Store` in front of another one that signs writes."""
 
     def __init__(self, store: Store, signature: Signature) -> None:
         self._store = store
@@ -41,12 +41,12 @@ class SignedStore:
         return getattr(self._store, name)
 
     def txn(self, compares: Sequence[Compare], ops: Sequence[Put | Delete]) -> TxnResult:
-        """Commit, together with who does it."""
+        """Commit together with the signature."""
         return self._store.txn(compares, [*ops, self._op] if ops else ops)
 
 
 def spelled(words: Sequence[str]) -> str:
-    """Return a command line as it is kept: without secrets, and not too long."""
+    """Return a command line in stored form: without secrets, shortened to LONGEST."""
     shown = []
     hide_next = False
     for word in words:

@@ -1,1 +1,1 @@
-"""What commands and plans decide alike about endpoints."""
+"""Decisions about endpoints that commands and plans share."""

@@ -1,11 +1,11 @@
-"""Gateway endpoints as they are stored: the decisions that a command and a plan share.
+"""Stored gateway endpoints: the decisions that a command and a plan share.
 
-A VPC finds a service by a prefix list of its own, which the first endpoint of the service brings along and the last one takes
-away. A table has an endpoint by a route to that list.
+A VPC finds a service by a prefix list of its own. The first endpoint of the service creates the list, and the last one deletes
+it. A route to that list connects a table to an endpoint.
 
-Whoever makes an endpoint compares the service's record and writes its mark (`netorch.control.base.uses`), and whoever deletes the
-service or changes its prefixes compares the mark. The prefixes in use are no VPC's own: whoever adds a range to a VPC looks at
-its lists, and compares the VPC's mark.
+A transaction that creates an endpoint compares the service's record and writes its mark (`netorch.control.base.uses`). A
+transaction that deletes the service or changes its prefixes compares the mark. No VPC has the prefixes in use itself: a
+transaction that adds a range to a VPC checks its lists, and compares the VPC's mark.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from netorch.store.base import Store
 
 
 def need(where: str, violation: Violation | None) -> None:
-    """Refuse what a rule found. Raises ApiError: InvalidParameterValue."""
+    """Raise a rule's violation, if there is one. Raises ApiError: InvalidParameterValue."""
     if violation is not None:
         raise invalid(where, violation.what, violation.fix)
 
@@ -45,7 +45,7 @@ def service_mark(name: str) -> str:
 
 
 def use_service(writes: Writes, service: Stored[GatewayService]) -> None:
-    """Add that something comes to use a service, so that whoever deletes or changes the service sees it."""
+    """Add a new use of a service, so that a deletion or change of the service detects it."""
     writes.expect(keys.service(service.record.name), service.mod_revision)
     writes.put(service_mark(service.record.name), True)
 
@@ -62,7 +62,7 @@ def read_service(store: Store, text: str) -> Stored[GatewayService]:
 
 
 def check_policy(where: str, text: str, code: str, bucket: str = "") -> str:
-    """Return a policy that is one; an empty text is none at all. Raises ApiError: `code`."""
+    """Return a policy if it is valid; an empty text means no policy. Raises ApiError: `code`."""
     found = read_policy(text, bucket) if text else ()
     if isinstance(found, tuple) and found:
         first: Problem = found[0]
@@ -89,7 +89,7 @@ def service_prefixes(where: str, texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def refuse_own_ranges(where: str, vpc: Vpc, prefixes: Iterable[str]) -> None:
-    """Refuse a service whose prefixes a VPC has itself. Raises ApiError: InvalidParameterValue."""
+    """Refuse a service whose prefixes overlap a VPC's own ranges. Raises ApiError: InvalidParameterValue."""
     for text in prefixes:
         if own := overlapping(ranges_of(vpc), parse_prefix(text)):
             what = f"{text} of the service overlaps {own} of VPC {vpc.name} ({vpc.id})"
@@ -97,7 +97,7 @@ def refuse_own_ranges(where: str, vpc: Vpc, prefixes: Iterable[str]) -> None:
 
 
 def refuse_service_range(vpc_id: str, new: Prefix, lists: Iterable[Stored[PrefixList]]) -> None:
-    """Refuse a new range of a VPC in which a service is that it uses. Raises ApiError: InvalidVpc.Range."""
+    """Refuse a new VPC range that overlaps a service which the VPC uses. Raises ApiError: InvalidVpc.Range."""
     for stored in lists:
         for entry in stored.record.entries if stored.record.service else ():
             if parse_prefix(entry.cidr).overlaps(new):
@@ -106,15 +106,15 @@ def refuse_service_range(vpc_id: str, new: Prefix, lists: Iterable[Stored[Prefix
 
 
 def overlapping(ranges: Iterable[Prefix], prefix: Prefix) -> Prefix | None:
-    """Return which of some ranges overlaps a prefix."""
+    """Return the first of some ranges that overlaps a prefix."""
     return next((own for own in ranges if own.overlaps(prefix)), None)
 
 
 def list_of(service: GatewayService, vpc: Vpc, lists: Mapping[str, Stored[PrefixList]], caller: Caller) -> Stored[PrefixList]:
-    """Return the prefix list by which a VPC finds a service: what there is, or else a new one, which no revision has written.
+    """Return the prefix list by which a VPC finds a service: the existing one, or a new one with revision 0.
 
     Raises:
-      ApiError: InvalidParameterValue while another list has its name.
+      ApiError: InvalidParameterValue if another list has its name.
     """
     for stored in lists.values():
         if stored.record.service == service.name:
@@ -127,13 +127,13 @@ def list_of(service: GatewayService, vpc: Vpc, lists: Mapping[str, Stored[Prefix
 
 
 def with_prefixes(found: PrefixList, service: GatewayService) -> PrefixList:
-    """Return a service's prefix list with its prefixes as they are now."""
+    """Return a service's prefix list with its current prefixes."""
     entries = tuple(PrefixListEntry(cidr=cidr) for cidr in service.prefixes)
     return msgspec.structs.replace(found, entries=entries, max_entries=len(entries))
 
 
 def free_number(vpc_id: str, endpoints: Iterable[VpcEndpoint]) -> int:
-    """Return the lowest number that none of a VPC's endpoints has. Raises ApiError: VpcEndpointLimitExceeded."""
+    """Return the lowest number that no endpoint of a VPC has. Raises ApiError: VpcEndpointLimitExceeded."""
     taken = {endpoint.number for endpoint in endpoints}
     found = next((number for number in range(NUMBER_FIRST, NUMBER_LAST + 1) if number not in taken), None)
     if found is None:
@@ -143,7 +143,7 @@ def free_number(vpc_id: str, endpoints: Iterable[VpcEndpoint]) -> int:
 
 
 def with_endpoint(table: RouteTable, endpoint: VpcEndpoint, where: str) -> list[VpcRoute]:
-    """Return a table's routes with one to an endpoint; a table that has it keeps it. Raises ApiError: RouteAlreadyExists."""
+    """Return a table's routes with one to an endpoint, which is added only if missing. Raises ApiError: RouteAlreadyExists."""
     for route in table.routes:
         if route.destination != endpoint.prefix_list:
             continue
@@ -160,17 +160,17 @@ def without_endpoint(table: RouteTable, endpoint_id: str) -> list[VpcRoute]:
 
 
 def tables_of(endpoint_id: str, tables: Iterable[RouteTable]) -> tuple[str, ...]:
-    """Return the ids of the tables that lead to an endpoint."""
+    """Return the ids of the tables that have a route to an endpoint."""
     return tuple(table.id for table in tables if any(route.target == endpoint_id for route in table.routes))
 
 
 def is_endpoints(route: VpcRoute) -> bool:
-    """Return whether a route came with an endpoint."""
+    """Return whether a route belongs to an endpoint."""
     return target_of(route.target).kind is TargetKind.ENDPOINT
 
 
 def refuse_endpoints_route(where: str, routes: Collection[VpcRoute], destination: str) -> None:
-    """Refuse to change a route that came with an endpoint. Raises ApiError: InvalidParameterValue."""
+    """Refuse to change a route that belongs to an endpoint. Raises ApiError: InvalidParameterValue."""
     for route in routes:
         if route.destination == destination and is_endpoints(route):
             fix = f"netorch endpoint modify {route.target} --remove-route-table TABLE"
@@ -178,7 +178,7 @@ def refuse_endpoints_route(where: str, routes: Collection[VpcRoute], destination
 
 
 def refuse_managed(found: PrefixList) -> None:
-    """Refuse to change a prefix list that the operator keeps. Raises ApiError: OperationNotPermitted."""
+    """Refuse to change a prefix list that the operator manages. Raises ApiError: OperationNotPermitted."""
     if found.service:
         text = f"prefix list {found.name} ({found.id}): has the prefixes of {found.name}, and comes and goes with its endpoints"
         raise ApiError("OperationNotPermitted", f"{text}; make a list of your own: netorch prefix-list create")

@@ -1,1 +1,1 @@
-"""What actions and plans share about private networks elsewhere: VPN and Direct Connect."""
+"""Code that actions and plans share for private networks elsewhere: VPN and Direct Connect."""

@@ -1,7 +1,7 @@
-"""Secrets that one edge alone can open: pre-shared keys, private keys, keys of BGP. Nothing else of them is ever stored.
+"""Secrets that only one edge can open: pre-shared keys, private keys, BGP keys. The store holds them in no other form.
 
 They are sealed (netorch.model.outside.secrets) to the public key that the edge's agent publishes. No error and no change of a
-plan has any of it.
+plan contains any part of them.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from netorch.records import keys
 from netorch.records.read import Stored, get
 from netorch.store.base import Store
 
-PSK_LENGTH: Final = 32  # characters of one that netorch makes, EC2's
+PSK_LENGTH: Final = 32  # characters of a PSK that netorch generates, as EC2
 _PSK_ALPHABET: Final = string.ascii_letters + string.digits + "._"  # EC2's
 
 
 def make_psk() -> str:
-    """Return a new pre-shared key, of EC2's form: it does not begin with 0."""
+    """Return a new pre-shared key in EC2's form: the first character is not 0."""
     first = secrets.choice(_PSK_ALPHABET.replace("0", ""))
     return first + "".join(secrets.choice(_PSK_ALPHABET) for _ in range(PSK_LENGTH - 1))
 
 
 def edge_key(store: Store, edge: str) -> Stored[SealingKey]:
-    """Return the public key of an edge. Raises ApiError: IncorrectState for an edge that has published none."""
+    """Return the public key of an edge. Raises ApiError: IncorrectState if the edge has published none."""
     found = get(store, keys.edge_key(edge), SealingKey)
     if found is None:
         what = f"host {edge}: has published no key yet, so nothing can be sealed for it"
@@ -38,9 +38,9 @@ def edge_key(store: Store, edge: str) -> Stored[SealingKey]:
 
 
 def seal_writes(writes: Writes, store: Store, edge: str, resource_id: str, secret: dict[int, Secret]) -> None:
-    """Add secrets of a connection or a virtual interface at an edge, by tunnel (1, 2; 0: a virtual interface's own).
+    """Add secrets of a connection or virtual interface for an edge, by tunnel (1, 2; 0: the virtual interface's own).
 
-    The others that the edge has of it stay. Raises ApiError: IncorrectState as `edge_key`.
+    Other secrets of the connection on that edge stay. Raises ApiError: IncorrectState as `edge_key`.
     """
     key = edge_key(store, edge)
     known = get(store, keys.secret(edge, resource_id), Sealed)
@@ -52,6 +52,6 @@ def seal_writes(writes: Writes, store: Store, edge: str, resource_id: str, secre
 
 
 def sealed_places(store: Store, edge: str, resource_id: str) -> frozenset[int]:
-    """Return the tunnels of a connection of which an edge has a secret."""
+    """Return the tunnels of a connection for which an edge has a secret."""
     known = get(store, keys.secret(edge, resource_id), Sealed)
     return frozenset(known.record.boxes) if known is not None else frozenset()

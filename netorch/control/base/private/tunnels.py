@@ -1,9 +1,9 @@
-"""Which edges the tunnels of VPN connections end at, and which networks they have inside.
+"""On which edges the tunnels of VPN connections end, and which inside networks they have.
 
-A tunnel stays at its edge for as long as the edge has a seat of the gateway. One whose edge has gone has none, until an edge
-joins the pair and takes it. A secret is sealed for one edge, so a tunnel that comes to another one needs a new secret.
+A tunnel stays on its edge while the edge has a seat of the gateway. After the edge is removed, the tunnel has no edge until an
+edge joins the pair and takes it. A secret is sealed for one edge, so a tunnel on a new edge needs a new secret.
 
-Tunnels to AWS stay without: AWS knows one address of its customer, and another edge does not have it.
+Tunnels to AWS do not move: AWS knows one address of its customer, and another edge does not have that address.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from netorch.store.base import Store
 
 
 def tunnel_address(edge: Host) -> str:
-    """Return the address at which an edge's tunnels end: its uplink's."""
+    """Return the address of an edge's tunnel ends: the address of its uplink."""
     return edge.uplink.address.partition("/")[0] if edge.uplink is not None else ""
 
 
 def ends(seats: Sequence[Seat], number: int) -> tuple[str, ...]:
-    """Return the edge of each tunnel of the connection with a number, nothing where there is none.
+    """Return the edge of each tunnel of the connection with a number; an empty name for a tunnel without an edge.
 
-    From connection to connection the other edge has the first tunnel, because customers prefer that one.
+    The edges take turns in the first tunnel from connection to connection, because customers prefer the first one.
     """
     first = (number - 1) % len(seats)
     edges = [seat.host for seat in (*seats[first:], *seats[:first])]
@@ -47,9 +47,9 @@ def ends(seats: Sequence[Seat], number: int) -> tuple[str, ...]:
 
 
 def free_inside(caller: Caller, taken: Iterable[Prefix]) -> Prefix:
-    """Return a network for a tunnel by lot, which overlaps none that are taken, nor one of EC2's own.
+    """Return a random free inside network for a tunnel. It overlaps neither `taken` nor EC2's reserved networks.
 
-    The customer's device may have tunnels to several VPCs, and must tell them apart. So neighbours are not chosen in order.
+    The customer's device may have tunnels to several VPCs and must tell them apart. So the order is random.
 
     Raises:
       ApiError: InsufficientAddressCapacity.
@@ -72,7 +72,7 @@ def seated(store: Store, edges: Iterable[str]) -> dict[str, HostState]:
 
 
 def leave_tunnels(writes: Writes, store: Store, gateway: str, edge: str) -> None:
-    """Add that the tunnels of a gateway do not end at an edge any more, and that its secrets go."""
+    """Add that a gateway's tunnels no longer end on an edge, and the deletion of their secrets there."""
     for stored in _connections(store, gateway):
         tunnels = tuple(_without(tunnel) if tunnel.edge == edge else tunnel for tunnel in stored.record.tunnels)
         if tunnels == stored.record.tunnels:
@@ -85,9 +85,9 @@ def leave_tunnels(writes: Writes, store: Store, gateway: str, edge: str) -> None
 
 
 def complete_tunnels(store: Store, edge: str) -> None:
-    """Let tunnels without an edge end at one that has a seat of their gateway, and those there have its address.
+    """Give tunnels without an edge to an edge that has a seat of their gateway, and update the address of those on that edge.
 
-    What is interrupted is completed by the next call. Cost: O(connections of the gateways that the edge carries).
+    The next call completes an interrupted one. Cost: O(connections of the gateways that the edge carries).
     """
     for kv in store.list(keys.placement(edge, "")).kvs:
         gateway = kv.key.rpartition("/")[2]
@@ -113,7 +113,7 @@ def _complete(store: Store, gateway: str, edge: str) -> tuple[Writes, None]:
 
 
 def _with_edge(tunnels: Sequence[Tunnel], edge: Host) -> tuple[Tunnel, ...]:
-    """Return tunnels of which one ends at an edge, at its present address; as they are if both end elsewhere."""
+    """Return tunnels of which one ends on an edge, at its current address; unchanged if both end elsewhere."""
     own = [place for place, tunnel in enumerate(tunnels) if tunnel.edge == edge.name]
     empty = [place for place, tunnel in enumerate(tunnels) if not tunnel.edge and not tunnel.remote]
     here, address = own or empty[:1], tunnel_address(edge)
