@@ -1,6 +1,6 @@
-"""Route netlink messages as kernel objects, ours only. Pure; the inverse stands in netorch.drivers.rtnl.encode.
+"""Route netlink messages as kernel objects of netorch. Pure; the inverse is netorch.drivers.rtnl.encode.
 
-Devices are read in netorch.drivers.rtnl.devices.
+Devices are decoded in netorch.drivers.rtnl.devices.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ROUTE_TYPES: Final = {RTN.BLACKHOLE: BLACKHOLE, RTN.UNREACHABLE: UNREACHABLE}
 
 
 def route(body: bytes, place: Place) -> Route | None:
-    """Return the route, or None when it is foreign. One that is not of our making has no usable device or next hop."""
+    """Return the route, or None if it is foreign. A route that netorch would not create has no usable device or next hop."""
     if body[RTMSG.PROTOCOL] != PROTOCOL:
         return None
     found = attrs(body, RTMSG.SIZE)
@@ -48,7 +48,7 @@ def route(body: bytes, place: Place) -> Route | None:
     table, metric = table_of(body, found), u32(found.get(RTA.PRIORITY, b""))
     kind, length = body[RTMSG.TYPE], body[RTMSG.DST_LEN]
     if body[RTMSG.TOS]:
-        return None  # stands beside ours, for one type of service: see foreign.route
+        return None  # for one TOS, beside netorch's own: see foreign.route
     vni = vni_of_table(table) if place.netns == OVERLAY else place.vni
     if kind not in (RTN.UNICAST, RTN.LOCAL):
         shut = ROUTE_TYPES.get(kind, f"type {kind}")
@@ -58,7 +58,7 @@ def route(body: bytes, place: Place) -> Route | None:
     mtu = _mtu(found[RTA.METRICS]) if RTA.METRICS in found else 0
     if not _ROUTE_OF_OTHERS.isdisjoint(found):
         ifname = "?"
-    # A peer's table leads to an address by the device of the VPC that has the address: the route is that VPC's.
+    # A peered VPC's table routes to an address by the device of the VPC with the address: the route belongs to that VPC.
     vni = place.vni_of(ifname) or vni
     return Route(
         netns=place.netns,
@@ -74,7 +74,7 @@ def route(body: bytes, place: Place) -> Route | None:
 
 
 def neighbour(body: bytes, place: Place) -> tuple[Neighbour, bool] | None:
-    """Return the neighbour of ours and whether it is permanent, as ours are; None when it is foreign."""
+    """Return netorch's neighbour and whether it is permanent, as netorch's are; None if it is foreign."""
     found = attrs(body, NDMSG.SIZE)
     if found.get(NDA.PROTOCOL) != _OURS or NDA.DST not in found:
         return None
@@ -85,7 +85,7 @@ def neighbour(body: bytes, place: Place) -> tuple[Neighbour, bool] | None:
 
 
 def fdb(body: bytes, place: Place) -> Fdb | None:
-    """Return the entry of a VXLAN device of ours, or None."""
+    """Return the FDB entry of a VXLAN device of netorch, or None."""
     ifname = place.names.get(_U32.unpack_from(body, NDMSG.IFINDEX)[0], "")
     vni = place.vni_of(ifname)
     if not ifname.startswith("vx") or vni == HOST_SLICE:
@@ -102,7 +102,7 @@ def fdb(body: bytes, place: Place) -> Fdb | None:
 
 
 def address(body: bytes, place: Place) -> Address | None:
-    """Return the address of a device of ours, or None."""
+    """Return the address of a device of netorch, or None."""
     ifname = place.names.get(_U32.unpack_from(body, IFADDRMSG.INDEX)[0], "")
     if not place.is_ours(ifname):
         return None
@@ -111,10 +111,10 @@ def address(body: bytes, place: Place) -> Address | None:
 
 
 def rule(body: bytes, netns: str = OVERLAY) -> tuple[Rule, bool]:
-    """Return the rule and whether it is one of ours, as we make them.
+    """Return the rule and whether it is netorch's, exactly as netorch creates it.
 
-    The kernel itself makes the rule that looks packets up in their VRF's table, with the first VRF and never again. It counts as
-    ours in any case, so that it is made again.
+    The kernel itself creates the rule that looks up packets in their VRF's table, but only with the first VRF. It always
+    counts as netorch's, so that the agent restores it.
     """
     found = attrs(body, RULEHDR.SIZE)
     version = 4 if body[RULEHDR.FAMILY] == socket.AF_INET else 6
@@ -129,12 +129,12 @@ def rule(body: bytes, netns: str = OVERLAY) -> tuple[Rule, bool]:
 
 
 def is_stock_local(found: Rule) -> bool:
-    """Return whether this is the kernel's own `pref 0 lookup local`, which would show VPCs the host's addresses."""
+    """Return whether this is the kernel's own `pref 0 lookup local`, which would expose the host's addresses to VPCs."""
     return found.priority == 0 and found.table == RT_TABLE.LOCAL
 
 
 def _mtu(raw: bytes) -> int:
-    """Return the locked MTU of a route's metrics, or -1 for metrics that are not of our making."""
+    """Return the locked MTU in a route's metrics, or -1 for metrics that netorch would not set."""
     metrics = {kind: u32(value) for kind, value in each_attr(raw)}
     return metrics.get(RTAX.MTU, -1) if metrics.keys() == {RTAX.LOCK, RTAX.MTU} and metrics[RTAX.LOCK] == 1 << RTAX.MTU else -1
 
@@ -147,7 +147,7 @@ _FDB_OF_OTHERS: Final[dict[int, tuple[str, Literal["big", "little"]]]] = {
     NDA.NH_ID: ("nhid", sys.byteorder),
 }
 _ROUTE_OF_OTHERS: Final = frozenset({RTA.MULTIPATH, RTA.VIA, RTA.ENCAP_TYPE, RTA.ENCAP, RTA.NH_ID})
-# All others choose packets. SUPPRESS_PREFIXLEN is always shown.
+# All others select packets. SUPPRESS_PREFIXLEN is always present.
 _RULE_ATTRIBUTES: Final = frozenset({FRA.IIFNAME, FRA.PRIORITY, FRA.SUPPRESS_PREFIXLEN, FRA.TABLE, FRA.L3MDEV, FRA.PROTOCOL})
 
 

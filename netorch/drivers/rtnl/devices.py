@@ -1,6 +1,6 @@
-"""Link messages as kernel objects: devices of ours, and what the message says of their settings.
+"""Link messages as kernel objects: netorch's devices, and the settings that the messages contain.
 
-Pure, but that a device in another namespace is asked for: the other end of a cable, what is below a VLAN device.
+Pure, except that peers in other namespaces are requested: the other end of a veth pair, and the parent of a VLAN device.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ from netorch.state.names import is_port, is_vlan_of_port, vni_of_device, vni_of_
 from netorch.state.owner import ALTNAME_PREFIX, PortLabel, altname, read_label
 from netorch.state.rooted import Vlan, Xfrm
 
-NeighbourParms = Mapping[tuple[int, int], dict[int, bytes]]  # (family, device number) -> attributes
+NeighbourParms = Mapping[tuple[int, int], dict[int, bytes]]  # (family, ifindex) -> attributes
 
 _IFINFO = struct.Struct("=BxHiII")
 _U32 = struct.Struct("=I")
@@ -69,40 +69,40 @@ NO_INSIDE: Final = Inside(ifname="", lladdr="", addresses=(), gateways=())
 
 
 class Device(msgspec.Struct, kw_only=True):
-    """A device as the kernel shows it."""
+    """A device as reported by the kernel."""
 
     index: int
     ifname: str
     kind: str
     up: bool
-    carries: bool  # whether it is up and connected to something
+    carries: bool  # up and connected to something
     master: int
     mtu: int
     lladdr: str
     alias: str
     group: int
     altnames: tuple[str, ...]
-    peer: int  # of a veth: the other end's number in its own namespace; of a VLAN device: that of the one below
-    netnsid: int | None  # of a veth, VXLAN or VLAN device or xfrm interface: that namespace, None when it is this one
+    peer: int  # of a veth: the other end's ifindex in its own namespace; of a VLAN device: its parent's
+    netnsid: int | None  # of a veth, VXLAN or VLAN device or xfrm interface: the linked namespace, or None for this one
     data: bytes
-    xdp: bool  # whether a program sees packets first
+    xdp: bool  # has an XDP program
     proxy_arp: int
-    ipv6: bool | None  # None when the message does not say
-    deviations: tuple[Deviation, ...]  # of its settings from those of a device of ours
+    ipv6: bool | None  # None if the message does not contain it
+    deviations: tuple[Deviation, ...]  # of its settings from those required for netorch's devices
 
     @property
     def has_altname(self) -> bool:
-        """Return whether the device has our mark, whatever becomes of it."""
+        """Return whether the device has netorch's altname, even if it is about to be deleted."""
         return altname(self.ifname) in self.altnames
 
     @property
     def marked(self) -> bool:
-        """Return whether the device is ours and complete."""
+        """Return whether the device is netorch's and complete."""
         return self.has_altname and self.group != DELETED_GROUP
 
 
 class End(msgspec.Struct, frozen=True):
-    """A device that another one leads to: the label of its namespace, its name there, and its MAC if it was asked for."""
+    """A device's peer: its namespace's label, its name there, and its MAC if it was requested."""
 
     netns: str
     ifname: str
@@ -110,40 +110,40 @@ class End(msgspec.Struct, frozen=True):
 
 
 class Place(msgspec.Struct, kw_only=True):
-    """The namespace that messages come from, and what they leave out: names of devices, and what is in other namespaces."""
+    """The namespace that messages come from, with what they omit: device names, and peers in other namespaces."""
 
     netns: str = OVERLAY
-    names: dict[int, str] = {}  # of all devices, by number
-    uplinks: set[str] = set()  # names of marked devices that are of no VPC
-    far_end: Callable[[Device], End | None] = lambda _: None  # where it leads to, if that is another namespace of ours
-    label_of: Callable[[int], str | None] = lambda _: None  # what we call the namespace that has this number here
+    names: dict[int, str] = {}  # of all devices, by ifindex
+    uplinks: set[str] = set()  # names of marked devices that belong to no VPC
+    far_end: Callable[[Device], End | None] = lambda _: None  # a device's peer, if it is in another namespace of netorch
+    label_of: Callable[[int], str | None] = lambda _: None  # the label of the namespace with this nsid
 
     @property
     def vni(self) -> int:
-        """Return the VPC that all of the namespace belongs to; HOST_SLICE if several share it."""
+        """Return the VPC that owns the whole namespace; HOST_SLICE if several share it."""
         return vni_of_netns(self.netns)
 
     def vni_of(self, ifname: str) -> int:
-        """Return the VPC of a device, HOST_SLICE for one that is of none."""
+        """Return the VPC of a device, or HOST_SLICE if it belongs to none."""
         return vni_of_device(ifname, self.netns)
 
     def is_ours(self, ifname: str) -> bool:
-        """Return whether a device is one that we make, or an uplink."""
+        """Return whether a device is one that netorch makes, or an uplink."""
         return self.vni_of(ifname) != HOST_SLICE or ifname in self.uplinks or self.is_vlan_of_port(ifname)
 
     def is_vlan_of_port(self, ifname: str) -> bool:
-        """Return whether a device's name is that of a port's VLAN which is of no VPC."""
+        """Return whether a device's name is that of a port's VLAN that belongs to no VPC."""
         return self.netns == OUTSIDE and is_vlan_of_port(ifname)
 
     def learn(self, dev: Device) -> None:
-        """Remember a device's name, and whether it is an uplink."""
+        """Record a device's name, and whether it is an uplink."""
         self.names[dev.index] = dev.ifname
         self.uplinks.discard(dev.ifname)
         if is_uplink(dev, self):
             self.uplinks.add(dev.ifname)
 
     def forget(self, index: int, ifname: str) -> None:
-        """Forget a device that is gone."""
+        """Drop the record of a deleted device."""
         self.names.pop(index, None)
         self.uplinks.discard(ifname)
 
@@ -181,15 +181,15 @@ def device(body: bytes) -> Device:
 
 
 def is_uplink(dev: Device, place: Place) -> bool:
-    """Return whether a device is one of the underlay's that we have moved to the outside."""
+    """Return whether a device was moved from the underlay to the outside namespace by netorch."""
     shared = place.vni_of(dev.ifname) == HOST_SLICE and not place.is_vlan_of_port(dev.ifname)
     return place.netns == OUTSIDE and dev.marked and shared
 
 
 def link(dev: Device, place: Place) -> Link | None:
-    """Return the device as an object, IncompleteLink when it is not as we finish them, or None when it is foreign."""
+    """Return the device as an object, an IncompleteLink if it is not finished, or None if it is foreign."""
     vni = place.vni_of(dev.ifname)
-    stray = any(name.startswith(ALTNAME_PREFIX) for name in dev.altnames)  # renamed behind our back, or about to be deleted
+    stray = any(name.startswith(ALTNAME_PREFIX) for name in dev.altnames)  # renamed by others, or about to be deleted
     if not dev.marked and not stray and vni == HOST_SLICE and not place.is_vlan_of_port(dev.ifname):
         return None
     found = _finished(dev, vni, place)
@@ -199,7 +199,7 @@ def link(dev: Device, place: Place) -> Link | None:
 
 
 def _finished(dev: Device, vni: int, place: Place) -> Link | None:
-    """Return what a device is if it is ours and complete; None: none of the devices that we make."""
+    """Return the device as a finished object; None if it is no device that netorch makes."""
     if is_uplink(dev, place):
         return Uplink(netns=place.netns, ifname=dev.ifname)
     vrf = place.names.get(dev.master, "")
@@ -221,7 +221,7 @@ def _finished(dev: Device, vni: int, place: Place) -> Link | None:
 
 
 def device_objects(dev: Device, place: Place) -> Iterator[KernelObject]:
-    """Yield the device of ours, its up state and what the message says of its settings; or what is foreign about it."""
+    """Yield netorch's device, its up state and the settings in the message; or foreign objects in the message."""
     found = link(dev, place)
     if dev.ifname == LOOPBACK and dev.up:
         yield AdminUp(netns=place.netns, vni=place.vni, ifname=LOOPBACK)
@@ -245,7 +245,7 @@ def device_objects(dev: Device, place: Place) -> Iterator[KernelObject]:
 
 
 def has_neighbour_sysctls(dev: Device) -> bool:
-    """Return whether neighbour sysctls of such a device are ours to set."""
+    """Return whether the agent sets neighbour sysctls of such a device."""
     return dev.kind == "vxlan" or is_port(dev.ifname)
 
 
@@ -260,7 +260,7 @@ def neighbour_sysctls(dev: Device, of: Link, parms: NeighbourParms) -> Iterator[
 
 
 def neighbour_parms(body: bytes) -> tuple[tuple[int, int], dict[int, bytes]]:
-    """Return whose parameters a neighbour table message tells, and those of them that are ours to set."""
+    """Return the family and ifindex of a neighbour table message, and those of its parameters that the agent sets."""
     inner = attrs(attrs(body, NDTMSG.SIZE).get(NDTA.PARMS, b""))
     return (body[NDTMSG.FAMILY], u32(inner.get(NDTPA.IFINDEX, b""))), {kind: inner.get(kind, b"") for kind in _PARMS.values()}
 
@@ -270,7 +270,7 @@ def _vxlan(dev: Device, vni: int, vrf: str, place: Place) -> Vxlan | None:
     port = int.from_bytes(data.get(IFLA_VXLAN.PORT, b""), "big")
     other_vni = u32(data.get(IFLA_VXLAN.ID, b"")) != vni
     if port != VXLAN_PORT or dev.netnsid is None or IFLA_VXLAN.LOCAL not in data or other_vni or not is_standard_vxlan(data):
-        return None  # somebody made it, with another port or VNI, its socket in the overlay, or what we never ask
+        return None  # foreign: another port or VNI, a socket in the overlay, or options that netorch never sets
     local = socket.inet_ntop(socket.AF_INET, data[IFLA_VXLAN.LOCAL])
     return Vxlan(
         netns=place.netns,
@@ -285,7 +285,7 @@ def _vxlan(dev: Device, vni: int, vrf: str, place: Place) -> Vxlan | None:
 
 
 def _veth(dev: Device, vni: int, vrf: str, place: Place) -> CableEnd | VethPort | None:
-    """Return a port that leads to an instance, as its label says, or a cable whose other end is in a namespace of ours."""
+    """Return an instance's port, as its label says, or an end of a veth pair between netorch's namespaces."""
     label = read_label(dev.alias) if is_port(dev.ifname) else None
     if label is None and (other := _other_end(dev, place)) is not None:
         return CableEnd(
@@ -321,7 +321,7 @@ def _other_end(dev: Device, place: Place) -> End | None:
 
 
 def _xfrm(dev: Device, vni: int, vrf: str, place: Place) -> Xfrm | None:
-    """Return a tunnel's device, if its SAs are in the outside that is there now, and it may use any device there."""
+    """Return a tunnel's device, if its SAs are in the present outside namespace, and it is not bound to a device there."""
     data = attrs(dev.data)
     if dev.netnsid is None or place.label_of(dev.netnsid) != OUTSIDE or IFLA_XFRM.COLLECT_METADATA in data:
         return None
@@ -332,13 +332,13 @@ def _xfrm(dev: Device, vni: int, vrf: str, place: Place) -> Xfrm | None:
 
 
 def _vlan(dev: Device, vni: int, vrf: str, place: Place) -> Vlan | None:
-    """Return a VLAN device, if what is below it is in the outside that is there now, and has the same MAC."""
+    """Return a VLAN device, if its parent is in the present outside namespace, and has the same MAC."""
     lower, data = _other_end(dev, place), attrs(dev.data)
     number = int.from_bytes(data.get(IFLA_VLAN.PROTOCOL, b""), "big")
     protocol = next((name for name, known in VLAN_PROTOCOLS.items() if known == number), None)
     if lower is None or lower.netns != OUTSIDE or protocol is None or lower.lladdr not in ("", dev.lladdr):
         return None
-    if IFLA_VLAN.INGRESS_QOS in data or IFLA_VLAN.EGRESS_QOS in data:  # it would choose the priority of packets
+    if IFLA_VLAN.INGRESS_QOS in data or IFLA_VLAN.EGRESS_QOS in data:  # it would set packet priorities
         return None
     vlan = int.from_bytes(data.get(IFLA_VLAN.ID, b""), sys.byteorder)
     is_around_others = place.netns == OUTSIDE and vlan
@@ -361,7 +361,7 @@ def _sysctl(of: Link, path: str, value: str) -> Sysctl:
 
 def _parm(dev: Device, of: Link, version: int, name: str, parms: NeighbourParms) -> Sysctl:
     raw = parms.get((int(_FAMILY_OF[version]), dev.index), {}).get(_PARMS[name], b"")
-    value = u32(raw) if len(raw) == 4 else u32(raw) // 10  # delays: milliseconds here, hundredths of a second in /proc
+    value = u32(raw) if len(raw) == 4 else u32(raw) // 10  # delays: milliseconds in netlink, hundredths of a second in /proc
     return _sysctl(of, f"ipv{version}/neigh/{dev.ifname}/{name}", str(value))
 
 

@@ -1,7 +1,8 @@
-"""Route netlink in one namespace: devices, what is on them, and their settings.
+"""Route netlink in one namespace: devices, their addresses, routes and entries, and their settings.
 
-One driver, since its objects share a socket for notifications: these tell of a device by number and of its end before that of
-its routes. Generic receive offload is set by an ioctl, but read and notified of with the devices.
+This is one driver, because its objects share a notification socket: notifications name a device by ifindex, and report its
+deletion before that of its routes. Generic receive offload (GRO) is set by an ioctl, but read and notified of together with
+the devices.
 """
 
 from __future__ import annotations
@@ -31,18 +32,18 @@ from netorch.state.l3 import Address, Neighbour, Route, Rule
 from netorch.state.link import AdminUp, CableEnd, Gro, Link, Settings, Vxlan
 from netorch.state.op import Delete, Failure, Op, Replace
 
-_SLICE: Final = 1000  # operations between two looks at our own notifications, which else overrun their buffer
+_SLICE: Final = 1000  # operations between reads of our own notifications, which would otherwise overflow the buffer
 
 Handler = Callable[[list[Op]], list[Failure]]
 
 
 class Rtnl:
-    """Implements `netorch.drivers.base.Driver`. One thread at a time may use it; which one does not matter."""
+    """Implements `netorch.drivers.base.Driver`. Only one thread at a time may use it, but any thread may."""
 
     kinds: Final = frozenset(of.kind for of in (Link, AdminUp, Gro, Settings, Address, Route, Neighbour, Fdb, Rule))
 
     def __init__(self, label: str, spaces: Spaces) -> None:
-        """Open the namespace of that label, and the underlay, where some devices come from. Raises OSError."""
+        """Open the namespace with that label, and the underlay, in which some devices are created. Raises OSError."""
         self.netns = label
         self._fd = fd = spaces.fds[label]
         self._underlay = Channel(spaces.fds[UNDERLAY])
@@ -62,7 +63,7 @@ class Rtnl:
         }
 
     def dump(self) -> dict[Key, KernelObject]:
-        """Return all that is ours, and what is foreign. Cost: ten dumps, and for each port a look at its namespace's name."""
+        """Return netorch's objects and foreign ones. Cost: ten dumps, and one lookup of the namespace's name per port."""
         self._monitor.forget()
         try:
             objects = [*read_all(self._channel, self._place), *foreign.old_tables(self._fd, self.netns)]
@@ -73,7 +74,7 @@ class Rtnl:
         return {obj.key: obj for obj in objects}
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
-        """Carry out the operations; neighbouring ones of one handler share netlink messages."""
+        """Apply the operations; consecutive ones with the same handler share netlink messages."""
         failures: list[Failure] = []
         self._monitor.drain(_made_elsewhere(ops))
         self._indexes.clear()
@@ -82,35 +83,35 @@ class Rtnl:
                 refused = handler(batch)
                 failures += refused
                 self._skip_own(batch, {failure.op.obj.key for failure in refused})
-        if any(isinstance(op.obj, AdminUp) for op in ops):  # the routes to it are there now, too
+        if any(isinstance(op.obj, AdminUp) for op in ops):  # routes to the ports exist now, too
             self._ports.wake_taken()
         failed = {failure.op.obj.key for failure in failures}
         self._monitor.settle([op.obj.key for op in ops if op.obj.key not in failed])
         return failures
 
     def events(self) -> list[KernelEvent]:
-        """Return what changed since the last call, other than by `apply`; never blocks."""
+        """Return changes since the last call that `apply` did not make; never blocks."""
         return self._monitor.take()
 
     def skip(self, keys: Collection[Key]) -> None:
-        """Take what has arrived about these objects for our own doing: another driver has set them."""
+        """Treat queued notifications about these objects as netorch's own: another driver has set them."""
         self._monitor.drain()
         self._monitor.settle(keys)
 
     def names(self) -> Mapping[int, str]:
-        """Return the names of all devices by number, as last heard of."""
+        """Return the names of all devices by ifindex, as last notified."""
         return self._place.names
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable when `events` has something."""
+        """Return a descriptor that is readable when `events` has something to return."""
         return self._monitor.fileno()
 
     def left_alone(self, ifname: str) -> str:
-        """Return what was in an instance's namespace when its port was plugged, and was left alone, or nothing."""
+        """Return what was found in an instance's namespace and kept when its port was plugged; empty if nothing."""
         return self._ports.left_alone(ifname)
 
     def has_carrier(self, ifname: str) -> bool:
-        """Return whether a device is there, up, and connected to something. Raises KernelError."""
+        """Return whether a device exists, is up, and is connected to something. Raises KernelError."""
         try:
             body = self._channel.get(RTM.GETLINK, encode.get_link(ifname))
         except OSError as error:
@@ -118,24 +119,24 @@ class Rtnl:
         return body is not None and devices.device(body).carries
 
     def learned(self, table: int) -> tuple[LearnedRoute, ...]:
-        """Return the routes that a routing daemon has put into a table. Raises KernelError."""
-        self.skip(())  # so that the devices have their names
+        """Return a routing daemon's routes in a table. Raises KernelError."""
+        self.skip(())  # updates the devices' names
         try:
             return learned.read(self._channel, table, self._place.names)
         except OSError as error:
             raise KernelError(f"read the learned routes of table {table}", error.errno or 0, str(error)) from error
 
     def remove_learned(self) -> None:
-        """Remove all routes that a routing daemon has put here. Raises OSError."""
+        """Remove all routes of a routing daemon from this namespace. Raises OSError."""
         for table in learned.remove(self._channel):
             self._monitor.note_learned(table)
         self._monitor.settle(())
 
     def empty(self) -> None:
-        """Give back uplinks, delete cables and what has its root here: the kernel would do so later, and lose uplinks.
+        """Give uplinks back, and delete veth pairs and devices rooted here: the kernel would do so later, and lose uplinks.
 
         Raises:
-          OSError: the kernel does not show what is there.
+          OSError: the kernel does not show what is in the namespace.
         """
         self._links.roots.uproot()
         self._links.uplinks.give_back_all()
@@ -153,7 +154,7 @@ class Rtnl:
         return self._links.handler(op) if isinstance(op.obj, Link) else self._handlers[op.obj.kind]
 
     def _skip_own(self, ops: list[Op], failed: Container[Key]) -> None:
-        """Read the notifications of our own changes of devices and FDBs away, and remember what they say."""
+        """Consume the notifications of the driver's own changes of devices and FDBs, and record their contents."""
         links: set[str] = set()
         made: set[str] = set()
         fdb: set[int] = set()
@@ -166,7 +167,7 @@ class Rtnl:
                 else:
                     made.add(obj.ifname)
                 if isinstance(obj, CableEnd) and obj.peer_netns == self.netns and not isinstance(op, Delete):
-                    links.add(obj.peer)  # made with it
+                    links.add(obj.peer)  # created together with it
                 if isinstance(op, Delete):
                     self._indexes.pop(obj.ifname, None)
                 elif isinstance(obj, AdminUp):
@@ -180,7 +181,7 @@ class Rtnl:
             self._indexes.update(self._monitor.drain(links, fdb, made))
 
     def _index_of(self, ifname: str) -> int:
-        """Return a device's number, asked once an `apply`. Raises LookupError."""
+        """Return a device's ifindex, requested at most once per `apply`. Raises LookupError."""
         index = self._indexes.get(ifname)
         if index is None:
             index = self._indexes[ifname] = index_in(self._channel, ifname)
@@ -188,16 +189,16 @@ class Rtnl:
 
 
 def _takes_routes(ended: Address) -> bool:
-    """Return whether the end of this address, which is our own doing, may have taken routes along.
+    """Return whether deleting this address may have removed routes. The agent deleted the address itself.
 
-    With a device's last IPv4 address the kernel flushes its IPv4 routes, and without a word. A VRF that has routes of ours to
-    itself has a router's address as well (netorch.compiler.services.near), so we never end its last one.
+    With a device's last IPv4 address, the kernel flushes its IPv4 routes without notification. A VRF with routes of netorch
+    to itself also has a router's address (netorch.compiler.services.near), so the agent never deletes its last one.
     """
     return ":" not in ended.address and not ended.ifname.startswith("vrf")
 
 
 def _made_elsewhere(ops: Sequence[Op]) -> set[str]:
-    """Return the ends of cables that the other end's namespace may just have seen made or deleted: that is our own doing."""
+    """Return ends of veth pairs that were created or deleted from their other end's namespace by the agent itself."""
     return {
         op.obj.ifname
         for op in ops

@@ -1,4 +1,4 @@
-"""Reading everything that is ours from route netlink. Cost: one dump for each kind of object, whatever their number."""
+"""Read all of netorch's objects from route netlink. Cost: one dump per kind of object, whatever their number."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ _WITHOUT_STATISTICS = attr_u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS)
 
 
 def read_all(channel: Channel, place: Place) -> list[KernelObject]:
-    """Return our devices, sysctls of devices, addresses, rules, neighbours, FDB entries and routes of a namespace.
+    """Return netorch's devices, sysctls of devices, addresses, rules, neighbours, FDB entries and routes of a namespace.
 
-    `place` learns the devices.
+    `place` is updated with the devices.
 
     Raises:
-      OSError: the kernel refused to show something.
+      OSError: the kernel refused a dump.
     """
     found = read_devices(channel, place)
     objects = list(_devices(channel, found, place))
@@ -54,7 +54,7 @@ def read_all(channel: Channel, place: Place) -> list[KernelObject]:
 
 
 def _read_all_routes(channel: Channel, place: Place) -> Iterator[KernelObject]:
-    if place.netns == OUTSIDE:  # whose other routes are daemons', and may be many
+    if place.netns == OUTSIDE:  # the other routes there belong to daemons, and may be many
         yield from read_routes(channel, place)
         return
 
@@ -66,14 +66,14 @@ def _read_all_routes(channel: Channel, place: Place) -> Iterator[KernelObject]:
 
 
 def read_routes(channel: Channel, place: Place) -> Iterator[Route]:
-    """Yield our routes of all tables and both IP versions; the kernel itself leaves out the foreign ones."""
+    """Yield netorch's routes of all tables and both IP versions; the kernel itself filters out foreign ones."""
     for family in (_AF_INET, _AF_INET6):
         request = bytes((family, 0, 0, 0, 0, PROTOCOL)) + bytes(RTMSG.SIZE - RTMSG.PROTOCOL - 1)
         yield from _present(channel.read(RTM.GETROUTE, request, lambda body: decode.route(body, place)))
 
 
 def read_devices(channel: Channel, place: Place) -> list[devices.Device]:
-    """Return all devices, and let `place` know them and no others."""
+    """Return all devices, and make them the only ones that `place` knows."""
     found = channel.read(RTM.GETLINK, encode.link_header() + _WITHOUT_STATISTICS, devices.device)
     place.names, place.uplinks = {}, set()
     for dev in found:
@@ -82,7 +82,7 @@ def read_devices(channel: Channel, place: Place) -> list[devices.Device]:
 
 
 def read_link(channel: Channel, ifname: str, place: Place) -> tuple[int, Link | None] | None:
-    """Return a device's number and the device as an object (None when it is foreign), or None when there is no such device."""
+    """Return a device's ifindex and the device as an object (None if foreign), or None if the device does not exist."""
     body = channel.get(RTM.GETLINK, encode.get_link(ifname))
     if body is None:
         return None
@@ -95,7 +95,7 @@ def read_link(channel: Channel, ifname: str, place: Place) -> tuple[int, Link | 
 
 
 def default_routes(channel: Channel, version: int) -> Iterator[int]:
-    """Yield the device number (0: none, or several) of each default route of the main table."""
+    """Yield the output ifindex (0: none, or several) of each default route of the main table."""
     family = _AF_INET if version == 4 else _AF_INET6
     for body in _bodies(channel, RTM.GETROUTE, _family(family)):
         found = attrs(body, RTMSG.SIZE)
@@ -112,13 +112,13 @@ def _devices(channel: Channel, found: list[devices.Device], place: Place) -> Ite
         if objects and isinstance(port := objects[0], VethPort) and home.displaced(dev, port, channel):
             objects = [IncompleteLink(vni=port.vni, ifname=port.ifname, seems=port)]
         yield from objects
-        if objects and any(isinstance(obj, Settings) for obj in objects):  # the device is ours and complete
+        if objects and any(isinstance(obj, Settings) for obj in objects):  # the device is netorch's and complete
             assert isinstance(objects[0], Link)
             yield from devices.neighbour_sysctls(dev, objects[0], parms)
 
 
 def _rules(channel: Channel, netns: str) -> Iterator[KernelObject]:
-    """Yield rules. Ours for the local table counts as missing while the kernel's own still stands in front of it."""
+    """Yield rules. netorch's rule for the local table counts as missing while the kernel's own still precedes it."""
     for family in (_AF_INET, _AF_INET6):
         bodies = _bodies(channel, RTM.GETRULE, _family(family))
         rules = [decode.rule(body, netns) for body in bodies]

@@ -1,6 +1,6 @@
-"""Kernel objects as route netlink messages. Pure; the inverse stands in netorch.drivers.rtnl.decode.
+"""Kernel objects as route netlink messages. Pure; the inverse is netorch.drivers.rtnl.decode.
 
-`index_of` turns a device's name into its number and raises LookupError when there is none.
+`index_of` returns a device's ifindex by name, and raises LookupError if there is no such device.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from netorch.state.owner import PROTOCOL, altname
 
 IndexOf = Callable[[str], int]
 
-DELETED_GROUP: Final = 0x4E540001  # devices about to be deleted together; nobody else's group has this number
+DELETED_GROUP: Final = 0x4E540001  # of devices about to be deleted together; no other group has this number
 IP_FAMILIES: Final = (int(socket.AF_INET), int(socket.AF_INET6))
 
 _IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
@@ -62,7 +62,7 @@ NO_VRF: Final = 0
 
 
 class NotPackable(LookupError):
-    """A message cannot be made; carries the refusal to report in its place."""
+    """A message cannot be built; has the refusal to report instead."""
 
     def __init__(self, refusal: NetlinkError) -> None:
         self.refusal = refusal
@@ -70,22 +70,22 @@ class NotPackable(LookupError):
 
 
 def link_header(index: int = 0, flags: int = 0, change: int = 0) -> bytes:
-    """Return the fixed head of a link message."""
+    """Return the fixed header of a link message."""
     return _IFINFO.pack(0, 0, index, flags, change)
 
 
 def set_link(ifname: str, *attributes: bytes) -> Message:
-    """Return the message that changes a device found by its name."""
+    """Return the message that changes a device, identified by name."""
     return RTM.SETLINK, 0, link_header() + attr_text(IFLA.IFNAME, ifname) + b"".join(attributes)
 
 
 def set_up(ifname: str, *, up: bool) -> Message:
-    """Return the message that brings a device up or down."""
+    """Return the message that sets a device up or down."""
     return RTM.SETLINK, 0, link_header(0, int(up), IFF_UP) + attr_text(IFLA.IFNAME, ifname)
 
 
 def forget_neighbours(ifname: str) -> list[Message]:
-    """Return the messages after which a device knows no neighbour that it has learnt: ARP off and on again.
+    """Return the messages that flush a device's learned neighbours: they turn ARP off and on again.
 
     Source: net/ipv4/arp.c arp_netdev_event and net/ipv6/ndisc.c ndisc_netdev_event: a changed IFF_NOARP flushes the device.
     """
@@ -103,12 +103,12 @@ def lladdr(mac: str) -> bytes:
 
 
 def master(index: int) -> bytes:
-    """Return the attribute that enslaves a device to the VRF of that number, or to NO_VRF."""
+    """Return the attribute that enslaves a device to the VRF with that ifindex; NO_VRF releases it."""
     return attr_u32(IFLA.MASTER, index)
 
 
 def alias(text: str) -> bytes:
-    """Return the attribute for a device's free text (kept by the kernel, never interpreted)."""
+    """Return the attribute for a device's free text (stored, but never interpreted by the kernel)."""
     return attr_text(IFLA.IFALIAS, text)
 
 
@@ -118,12 +118,12 @@ def group(number: int) -> bytes:
 
 
 def netns_fd(fd: int) -> bytes:
-    """Return the attribute that puts a device into another namespace."""
+    """Return the attribute that moves a device to another namespace."""
     return attr_u32(IFLA.NET_NS_FD, fd)
 
 
 def set_altname(ifname: str) -> Message:
-    """Return the message that marks a device as ours and complete."""
+    """Return the message that marks a device as netorch's and complete."""
     return (
         RTM.NEWLINKPROP,
         F_CREATE | F_EXCL,
@@ -132,7 +132,7 @@ def set_altname(ifname: str) -> Message:
 
 
 def rename(index: int, ifname: str) -> list[Message]:
-    """Return the messages that give a device another name, which it must be down for."""
+    """Return the messages that rename a device, which must be down for that."""
     return [
         (RTM.SETLINK, 0, link_header(index, 0, IFF_UP)),
         (RTM.SETLINK, 0, link_header(index) + attr_text(IFLA.IFNAME, ifname)),
@@ -140,12 +140,12 @@ def rename(index: int, ifname: str) -> list[Message]:
 
 
 def move_link(index: int, ifname: str, fd: int) -> Message:
-    """Return the message that moves a device into another namespace under a name."""
+    """Return the message that moves a device to another namespace under the given name."""
     return RTM.SETLINK, 0, link_header(index) + attr_text(IFLA.IFNAME, ifname) + netns_fd(fd)
 
 
 def del_altname(ifname: str, name: str) -> Message:
-    """Return the message that takes one of its other names from a device."""
+    """Return the message that removes an altname from a device."""
     return (
         RTM.DELLINKPROP,
         0,
@@ -164,23 +164,23 @@ def del_group(number: int) -> Message:
 
 
 def get_link(ifname: str) -> bytes:
-    """Return the body of a question for one device, without its statistics."""
+    """Return the body of a request for one device, without its statistics."""
     return link_header() + attr_text(IFLA.IFNAME, ifname) + attr_u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS)
 
 
 def get_marked(ifname: str) -> bytes:
-    """Return the body of a question for the device that bears the mark of this name, whatever it is called."""
+    """Return the body of a request for the device with the altname derived from this name, whatever its name is."""
     return link_header() + attr_text(IFLA.ALT_IFNAME, altname(ifname)) + attr_u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS)
 
 
 def new_vrf(vrf: Vrf) -> Message:
-    """Return the creation of a VRF device."""
+    """Return the message that creates a VRF device."""
     info = nested(IFLA.LINKINFO, attr(IFLA_INFO.KIND, b"vrf"), nested(IFLA_INFO.DATA, attr_u32(IFLA_VRF.TABLE, vrf.table)))
     return RTM.NEWLINK, F_CREATE | F_EXCL, link_header() + attr_text(IFLA.IFNAME, vrf.ifname) + info
 
 
 def new_vxlan(vxlan: Vxlan, overlay_fd: int, vrf_index: int) -> Message:
-    """Return the creation of a VXLAN device, to be sent in the underlay, where the device then keeps its UDP socket.
+    """Return the message that creates a VXLAN device. Send it in the underlay, where the device's UDP socket stays.
 
     Raises:
       NotPackable: the VTEP is no IPv4 address.
@@ -210,7 +210,7 @@ def new_vxlan(vxlan: Vxlan, overlay_fd: int, vrf_index: int) -> Message:
 
 
 def new_veth(port: VethPort, instance_fd: int, vrf_index: int) -> Message:
-    """Return the creation of a pair: our end here in the VRF, the peer in the instance's namespace, both complete but down."""
+    """Return the creation of a veth pair: one end in the VRF here, the peer in the instance's namespace; complete but down."""
     inside = port.inside
     peer = link_header() + attr_text(IFLA.IFNAME, inside.ifname) + lladdr(inside.lladdr) + mtu(port.mtu) + netns_fd(instance_fd)
     body = (
@@ -225,7 +225,7 @@ def new_veth(port: VethPort, instance_fd: int, vrf_index: int) -> Message:
 
 
 def new_cable(end: CableEnd, vrf_index: int, peer_fd: int | None = None) -> Message:
-    """Return the creation of a cable: this end complete, the other one with its name alone; both down.
+    """Return the message that creates a veth pair: this end complete, the other one with only its name; both down.
 
     `peer_fd` is a descriptor of the other end's namespace, if that is another one.
     """
@@ -235,16 +235,16 @@ def new_cable(end: CableEnd, vrf_index: int, peer_fd: int | None = None) -> Mess
 
 
 def cable_end(end: CableEnd, vrf_index: int, *, new_mac: bool = True) -> bytes:
-    """Return the attributes of a cable's end; without `new_mac` it keeps its own, since Linux forgets neighbours with any."""
+    """Return the attributes of an end. Without `new_mac` the MAC is left out: setting even the same MAC flushes neighbours."""
     mac = lladdr(end.lladdr) if new_mac else b""
     return mac + mtu(end.mtu) + group(end.group) + master(vrf_index)
 
 
 def new_address(index: int, address: str, *, prefix_route: bool = True) -> Message:
-    """Return the addition of an address with prefix length, usable at once (no duplicate address detection).
+    """Return the message that adds an address with prefix length, usable at once (no duplicate address detection).
 
-    `prefix_route`: with the main table's route to its subnet. Never with F_REPLACE: Linux 6.1 then takes the local route of an
-    IPv6 /128 away.
+    `prefix_route`: add the route to its subnet to the main table. F_REPLACE is never used: with it, Linux 6.1 removes the
+    local route of an IPv6 /128.
     """
     ip, _, length = address.partition("/")
     raw = packed(ip)
@@ -258,14 +258,14 @@ def new_address(index: int, address: str, *, prefix_route: bool = True) -> Messa
 
 
 def default_route(index: int, gateway: str, table: int = RT_TABLE.MAIN) -> Message:
-    """Return a table's default route, if it has none, by way of a gateway that is taken to be on the link."""
+    """Return the message that adds a table's default route, unless it has one, via a gateway that is assumed to be on-link."""
     raw = packed(gateway)
     head = _RTMSG.pack(_family(raw), 0, 0, 0, 0, RTPROT.BOOT, RT_SCOPE.UNIVERSE, RTN.UNICAST, RTNH_F_ONLINK)
     return RTM.NEWROUTE, F_CREATE | F_EXCL, head + attr(RTA.GATEWAY, raw) + attr_u32(RTA.OIF, index) + attr_u32(RTA.TABLE, table)
 
 
 def subnet_route(index: int, prefix: str, table: int) -> Message:
-    """Return a table's route to the addresses on a device's own link."""
+    """Return the message that adds a table's on-link route to a device's own subnet."""
     network, _, length = prefix.partition("/")
     raw = packed(network)
     head = _RTMSG.pack(_family(raw), int(length), 0, 0, 0, RTPROT.BOOT, RT_SCOPE.LINK, RTN.UNICAST, 0)
@@ -275,7 +275,7 @@ def subnet_route(index: int, prefix: str, table: int) -> Message:
 def lookup_rule(
     version: int, priority: int, table: int, *, source: str = "", destination: str = "", but_default: bool = False
 ) -> Message:
-    """Return the rule `from SOURCE to DESTINATION lookup TABLE`, both prefixes; `but_default` skips the table's default route."""
+    """Return the rule `from SOURCE to DESTINATION lookup TABLE`, both prefixes; `but_default` skips the default route."""
     ends = [(FRA.DST, destination), (FRA.SRC, source)]
     found = [(kind, packed(network), int(length)) for kind, text in ends for network, _, length in [text.partition("/")] if text]
     lengths = {kind: length for kind, _, length in found}
@@ -287,10 +287,10 @@ def lookup_rule(
 
 
 def pack(obj: KernelObject, index_of: IndexOf, *, delete: bool = False, replace: bool = False) -> list[Message]:
-    """Return the messages that create, replace or delete one object that is no device of its own.
+    """Return the messages that create, replace or delete one object that is not a device.
 
     Raises:
-      LookupError: it stands on a device that does not exist.
+      LookupError: the object's device does not exist.
     """
     match obj:
         case Route():
@@ -347,12 +347,12 @@ def _neighbour(neighbour: Neighbour, index_of: IndexOf, delete: bool) -> Message
 
 def _fdb(fdb: Fdb, index_of: IndexOf, delete: bool) -> Message:
     head = _NDMSG.pack(AF_BRIDGE, index_of(fdb.ifname), NUD_PERMANENT, NTF_SELF, 0) + attr(NDA.LLADDR, mac_bytes(fdb.lladdr))
-    # An entry is deleted as a whole: with a destination Linux looks for exactly that one, its port and VNI included.
+    # Entries are deleted as a whole: given a destination, Linux looks for exactly that one, including its port and VNI.
     return (RTM.DELNEIGH, 0, head) if delete else (RTM.NEWNEIGH, F_CREATE | F_REPLACE, head + attr(NDA.DST, packed(fdb.dst)))
 
 
 def rule_body(version: int, priority: int, table: int, protocol: int, iif: str = "") -> bytes:
-    """Return the body of a `lookup TABLE` rule, of VRFs' tables without one; protocol 0 means any when it is deleted."""
+    """Return the body of a `lookup TABLE` rule; table 0 means l3mdev. In a deletion, protocol 0 matches any."""
     family = socket.AF_INET if version == 4 else socket.AF_INET6
     head = _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, FR_ACT.TO_TBL, 0)
     proto = attr(FRA.PROTOCOL, bytes((protocol,))) if protocol else b""
@@ -365,7 +365,7 @@ def _rule(rule: Rule, delete: bool) -> list[Message]:
     body = rule_body(rule.version, rule.priority, rule.table, PROTOCOL, rule.iif)
     if rule.table != RT_TABLE.LOCAL:
         return [(RTM.DELRULE, 0, body)] if delete else [(RTM.NEWRULE, F_CREATE | F_EXCL, body)]
-    # A local table behind the VRFs' is of no use while the kernel's own rule still puts it first, so the two change places.
+    # While the kernel's own rule precedes the VRFs', a local table behind them has no effect, so the two are swapped.
     stock = rule_body(rule.version, 0, RT_TABLE.LOCAL, 0)
     if delete:
         return [(RTM.NEWRULE, F_CREATE | F_EXCL, stock), (RTM.DELRULE, 0, body)]

@@ -1,4 +1,4 @@
-"""What is on devices and in tables: addresses, routes, neighbours, FDB entries, rules, and whether a device is up."""
+"""Entries on devices and in tables: addresses, routes, neighbours, FDB entries, rules, and whether a device is up."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Entries:
         self._index_of = index_of
 
     def send(self, ops: list[Op]) -> list[Failure]:
-        """Carry out operations in one batch of messages."""
+        """Apply operations in one batch of messages."""
         messages: list[Message] = []
         owners: list[Op] = []
         failures: list[Failure] = []
@@ -43,7 +43,7 @@ class Entries:
         return failures + self._settle_routes(in_the_way)
 
     def _settle_routes(self, in_the_way: list[tuple[Op, NetlinkError]]) -> list[Failure]:
-        """Replace routes of ours that were in the way of new ones; equal ones are fine, foreign ones are failures."""
+        """Replace netorch's routes that conflict with new ones; equal ones are fine, foreign ones are failures."""
         if not in_the_way:
             return []
         ours = {route.key: route for route in read_routes(self._channel, self._monitor.place)}
@@ -58,15 +58,15 @@ class Entries:
 
 
 def failure(op: Op, refusal: NetlinkError) -> Failure:
-    """Return what is reported of an operation that the kernel refused."""
+    """Return the Failure for an operation that the kernel refused."""
     return Failure(op, KernelError(describe(op), refusal.errno, refusal.detail))
 
 
 def _tolerated(op: Op, number: int) -> bool:
-    """Return whether a refusal leaves things as they were asked for."""
+    """Return whether the refusal means that the wanted state already exists."""
     match op:
         case Create(Rule()):
-            return number in {errno.EEXIST, errno.ENOENT}  # ours is there; the kernel's own is gone already
+            return number in {errno.EEXIST, errno.ENOENT}  # netorch's rule exists; the kernel's own is gone already
         case Delete(Rule()):
             return number in ABSENT or number == errno.EEXIST
         case Delete():

@@ -1,6 +1,6 @@
-"""Routes that a routing daemon has put into Linux: what customers' routers have told it. None is an object of netorch's.
+"""Routes that a routing daemon installed in Linux, announced by customers' routers. They are no objects of netorch.
 
-The kernel marks them by the daemon's protocol number, and itself leaves out all others.
+They have the daemon's protocol number, by which the kernel itself filters them.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ _HEAD: Final = bytes((socket.AF_INET, 0, 0, 0, 0, RTPROT.BIRD, 0, RTN.UNICAST)) 
 
 
 def read(channel: Channel, table: int, names: Mapping[int, str]) -> tuple[LearnedRoute, ...]:
-    """Return the learned routes of a table, sorted; `names` are those of devices by number. Raises OSError."""
+    """Return the learned routes of a table, sorted; `names` maps ifindexes to device names. Raises OSError."""
     try:
         found = channel.read(RTM.GETROUTE, _HEAD + attr_u32(RTA.TABLE, table), lambda body: _route(body, names))
     except OSError as error:
-        if error.errno == errno.ENOENT:  # there has never been a route in the table
+        if error.errno == errno.ENOENT:  # the table has never had a route
             return ()
         raise
     return tuple(sorted(found, key=lambda route: route.prefix))
 
 
 def remove(channel: Channel) -> set[int]:
-    """Remove the learned routes of all tables, and return the tables that had some. Raises OSError."""
+    """Remove the learned routes of all tables, and return the tables that had any. Raises OSError."""
     bodies = [body for _, _, body in channel.dump(RTM.GETROUTE, _HEAD)]
     channel.batch([(RTM.DELROUTE, 0, body) for body in bodies])
     return {table_of(body, attrs(body, RTMSG.SIZE)) for body in bodies}
 
 
 def table_of_change(body: bytes) -> int | None:
-    """Return the table that a notification of a route says a learned route came to or went from; None: it is no learned one."""
+    """Return the table of the learned route that a notification reports as added or removed; None for other routes."""
     if body[RTMSG.PROTOCOL] != RTPROT.BIRD or body[RTMSG.FAMILY] != socket.AF_INET:
         return None
     return table_of(body, attrs(body, RTMSG.SIZE))

@@ -1,4 +1,4 @@
-"""Devices made, changed and deleted: VRF and VXLAN here, the others as netorch.drivers.rtnl.kinds has them."""
+"""Creation, change and deletion of devices: VRF and VXLAN here, other kinds in netorch.drivers.rtnl.kinds."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Links:
         self._index_of = index_of
 
     def handler(self, op: Op) -> Callable[[list[Op]], list[Failure]]:
-        """Return what carries out an operation on a device; neighbouring ones of one handler share messages."""
+        """Return the handler of an operation on a device; consecutive operations with one handler share messages."""
         if self.uplinks.concerns(op.obj):
             return self.uplinks.apply
         if isinstance(op, Delete):
@@ -50,7 +50,7 @@ class Links:
             return self._cables.make
         if isinstance(op.obj, Rooted):
             return self.roots.make
-        # A VXLAN device is made from the underlay, where its UDP socket stays, and changed in the overlay.
+        # A VXLAN device is created in the underlay, where its UDP socket stays, and changed in the overlay.
         return self.make_vxlans if isinstance(op.obj, Vxlan) and isinstance(op, Create) else self.make
 
     def make(self, ops: list[Op]) -> list[Failure]:
@@ -58,7 +58,7 @@ class Links:
         return self._make(self._channel, ops)
 
     def make_vxlans(self, ops: list[Op]) -> list[Failure]:
-        """Create VXLAN devices in the same way."""
+        """Create VXLAN devices likewise."""
         return self._make(self._underlay, ops)
 
     def make_ports(self, ops: list[Op]) -> list[Failure]:
@@ -72,7 +72,7 @@ class Links:
         return failures
 
     def delete(self, ops: list[Op]) -> list[Failure]:
-        """Delete devices, several at once as a group; the namespaces that we made for instances go with their last port."""
+        """Delete devices, several at once as a group. An instance's namespace made by netorch goes with its last port."""
         names = [_ifname(op.obj) for op in ops]
         homes = {op.obj.instance_netns: "" for op in ops if isinstance(op.obj, VethPort) and op.obj.make_netns}
         labels = [self.ports.label_of(name) for name in names if is_port(name)]
@@ -80,7 +80,7 @@ class Links:
         if len(names) > 1:
             self._channel.batch([encode.set_link(name, encode.group(encode.DELETED_GROUP)) for name in names])
             self._channel.batch([encode.del_group(encode.DELETED_GROUP)])
-        # One by one what is left: a single device, or a group of which the kernel refused to delete one.
+        # Delete the rest one by one: a single device, or a group with a member that the kernel refused to delete.
         refused = self._channel.batch([encode.del_link(name) for name in names])
         failures = [failure(ops[i], refusal) for i, refusal in refused.items() if refusal.errno not in ABSENT]
         for home, made in homes.items():
@@ -118,12 +118,12 @@ class Links:
         if isinstance(obj, Vxlan):
             vrf = self._index_of(obj.vrf)
             if isinstance(op, Replace):
-                # Linux forgets a device's neighbours when it is given a MAC, were it the one that it has.
+                # Linux flushes a device's neighbours when its MAC is set, even to the same value.
                 mac = encode.lladdr(obj.lladdr) if getattr(op.old, "lladdr", "") != obj.lladdr else b""
                 return encode.set_link(obj.ifname, mac, encode.mtu(obj.mtu), encode.group(obj.group), encode.master(vrf))
             return encode.new_vxlan(obj, self._fd, vrf)
         if isinstance(obj, Vrf):
-            return encode.new_vrf(obj) if isinstance(op, Create) else encode.set_link(obj.ifname)  # it lacks its mark only
+            return encode.new_vrf(obj) if isinstance(op, Create) else encode.set_link(obj.ifname)  # only its mark is missing
         raise encode.NotPackable(NetlinkError(errno.EINVAL, f"a {type(obj).__name__} cannot be created"))
 
     def _make_port(self, op: Op) -> None:

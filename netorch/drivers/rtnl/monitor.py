@@ -1,8 +1,8 @@
-"""What changes in the kernel behind our back, from route netlink's notifications.
+"""Changes in the kernel made by others, from route netlink's notifications.
 
-Our own changes of routes, rules, neighbours and addresses are filtered out in the kernel by the number of our socket. Those of
-FDB entries carry no number, those of devices do in some kernels (6.1.y: the end of a device; 6.2 and later: more). `drain` skips
-both by name right after we made them.
+Notifications of netorch's own changes of routes, rules, neighbours and addresses are filtered in the kernel by the socket's
+port. Those of FDB entries have no port; those of devices have it in some kernels (6.1.y: for deletions; 6.2 and later: for
+more). `drain` skips both kinds by name right after the changes.
 """
 
 from __future__ import annotations
@@ -39,25 +39,25 @@ _GROUPS: Final = (
     RTNLGRP.IPV4_NETCONF,
     RTNLGRP.IPV6_NETCONF,
 )
-_BUFFER: Final = 128 << 20  # bytes; a limit only. 4,000 devices coming up in one go need 40 MB
+_BUFFER: Final = 128 << 20  # bytes; only a limit. 4,000 devices coming up at once need 40 MB
 _RECV: Final = 1 << 16
-_NAME: Final = IFINFOMSG.SIZE + 4  # behind the head of the first attribute
+_NAME: Final = IFINFOMSG.SIZE + 4  # after the first attribute's header
 
 
 class Monitor:
-    """Collects the events of one namespace until somebody takes them."""
+    """Collects the events of one namespace until they are taken."""
 
     def __init__(self, netns_fd: int, channel: Channel, place: devices.Place) -> None:
         self.place = place
         self._up: set[str] = set()
-        self._fallen: set[str] = set()  # went down; their IPv4 routes went without a word
+        self._fallen: set[str] = set()  # went down; their IPv4 routes vanished without notification
         self._netns_fd = netns_fd
         self._channel = channel
         self._socket = open_socket(netns_fd, _mask(_GROUPS), _BUFFER)
         _ignore(self._socket, channel.port)
         self._ready = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._pending: dict[Key, KernelEvent] = {}
-        self._learned: set[int] = set()  # tables whose learned routes have changed
+        self._learned: set[int] = set()  # tables with changed learned routes
         self._lost = False
         self._view = memoryview(bytearray(_RECV))
         self._epoll = select.epoll()
@@ -65,20 +65,20 @@ class Monitor:
             self._epoll.register(fd, select.EPOLLIN)
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable when there is something to take."""
+        """Return a descriptor that is readable when there are events to take."""
         return self._epoll.fileno()
 
     def close(self) -> None:
-        """Close everything that was opened here."""
+        """Close everything opened by this object."""
         self._epoll.close()
         self._socket.close()
         os.close(self._ready)
 
     def take(self) -> list[KernelEvent]:
-        """Return what happened since the last call: the last word on each object, or that everything must be dumped again."""
+        """Return events since the last call: the latest one of each object, or Lost, if everything must be dumped again."""
         self.drain()
         self._check_down()
-        # What is pending is older than the dump that is asked for.
+        # Pending events are older than the requested dump.
         events: list[KernelEvent] = [Lost()] if self._lost else [*self._pending.values()]
         events += map(LearnedChanged, sorted(self._learned))
         self._lost = False
@@ -89,7 +89,7 @@ class Monitor:
         return events
 
     def forget(self) -> None:
-        """Drop what has arrived, because a dump is about to show it."""
+        """Drop queued events, because a dump is about to show the state."""
         self.drain()
         self._lost = False
         self._fallen.clear()
@@ -97,10 +97,10 @@ class Monitor:
         self.settle(())
 
     def drain(self, own_links: Container[str] = (), own_fdb: Container[int] = (), made: Container[str] = ()) -> dict[str, int]:
-        """Read what has arrived, but skip what we did ourselves to these devices, and to the FDBs of these device numbers.
+        """Read queued notifications, but skip those of own changes to these devices, and to the FDBs of these ifindexes.
 
-        One that we have `made` stands, or somebody else has ended it since. Return the numbers of the skipped devices that stand:
-        asking for them would cost more than all of this.
+        A device in `made` exists now, unless others have deleted it since. Return the ifindexes of skipped devices that
+        exist: requesting them would cost more than this whole call.
         """
         numbers: dict[str, int] = {}
         ended: set[str] = set()
@@ -141,33 +141,33 @@ class Monitor:
             self._fallen.discard(name)
 
     def _forget_on(self, devices_gone: Collection[str]) -> None:
-        """Forget what was heard of things on devices before these went: e.g. the word of a carrier, which comes late."""
+        """Drop earlier events of objects on these deleted devices, e.g. carrier events, which arrive late."""
         gone = {link_key(ifname, self.place.netns) for ifname in devices_gone}
         for key, event in tuple(self._pending.items()):
             if isinstance(event, Seen) and event.obj.parent in gone:
                 del self._pending[key]
 
     def settle(self, keys: Collection[Key]) -> None:
-        """Forget earlier events of objects that we have set since, and wake the reader for the others."""
+        """Drop earlier events of objects that the agent has set since, and wake the reader if others are left."""
         for key in keys:
             self._pending.pop(key, None)
         if self._pending or self._lost or self._fallen or self._learned:
             os.eventfd_write(self._ready, 1)
 
     def learn(self, up: set[str]) -> None:
-        """Take over what a dump showed: which of our devices are up."""
+        """Record which of netorch's devices a dump showed as up."""
         self._up = up
 
     def note_up(self, ifname: str) -> None:
-        """Remember that we brought a device up, so that its fall is noticed."""
+        """Record that netorch set a device up, so that it is noticed when it goes down."""
         self._up.add(ifname)
 
     def note_learned(self, table: int) -> None:
-        """Say that learned routes of a table came or went. A dump shows none of them, so it makes no such word superfluous."""
+        """Record that learned routes of a table came or went. A dump shows none of them, so it does not clear this record."""
         self._learned.add(table)
 
     def lose(self) -> None:
-        """Say that a dump is needed."""
+        """Request a dump."""
         self._lost = True
 
     def _seen(self, obj: KernelObject) -> None:
@@ -177,7 +177,7 @@ class Monitor:
         self._put(key, Gone(key, vni))
 
     def _put(self, key: Key, event: KernelEvent) -> None:
-        self._pending.pop(key, None)  # so that the order is that of the last words
+        self._pending.pop(key, None)  # keeps the order of the latest events
         self._pending[key] = event
 
     def _receive(self) -> bytes | None:
@@ -192,10 +192,10 @@ class Monitor:
             return b""
 
     def _check_down(self) -> None:
-        """Ask for a dump when a device of ours is still there, but down.
+        """Request a dump if a device of netorch still exists, but is down.
 
-        A port that another host takes over goes down, too, some time before its farewell. The kernel answers our question
-        only when it is done with the move, so that the answer tells the one from the other.
+        A port that another host takes over also goes down, some time before its DELLINK. The kernel answers a GETLINK only
+        after the move is complete, so the answer distinguishes the two cases.
         """
         for ifname in tuple(self._fallen):
             if self._channel.get(RTM.GETLINK, encode.get_link(ifname)) is not None:
@@ -206,7 +206,7 @@ class Monitor:
 
     def _on_link(self, kind: int, _flags: int, body: bytes) -> None:
         dev = devices.device(body)
-        if body[IFINFOMSG.FAMILY] != 0:  # a bridge's or IPv6's word about the device, not the device's own
+        if body[IFINFOMSG.FAMILY] != 0:  # sent by a bridge or IPv6 about the device, not by the device itself
             return
         if kind == RTM.DELLINK:
             self._on_link_gone(dev, moved=IFLA.NEW_NETNSID in attrs(body, IFINFOMSG.SIZE))
@@ -216,7 +216,7 @@ class Monitor:
         if (known is not None and known != dev.ifname) or (was_ours and not self.place.is_ours(dev.ifname)):
             self._lost = True  # renamed, or an uplink that has lost its mark
         netns = self.place.netns
-        for each in (foreign.device(dev.ifname, netns), foreign.program(dev.ifname, netns)):  # unless the message says so again
+        for each in (foreign.device(dev.ifname, netns), foreign.program(dev.ifname, netns)):  # unless reported again below
             self._gone(each.key, each.vni)
         objects = list(devices.device_objects(dev, self.place))
         for obj in objects:
@@ -245,14 +245,14 @@ class Monitor:
         self._gone(link_key(dev.ifname, netns), vni)
         self._gone(up_key(dev.ifname, netns), vni)
         self._note_end_of(dev.ifname)
-        if moved:  # a port that another host took over was expected to go, and it goes down first
+        if moved:  # expected: another host took the port over, which sets it down first
             self._fallen.discard(dev.ifname)
             self._forget_on({dev.ifname})
         else:
             self._lost = True
 
     def _note_end_of(self, ifname: str) -> None:
-        """Note that the routes by a device that leads to a customer have gone; Linux says nothing of them."""
+        """Record that the routes via a device to a customer are gone; Linux sends no notification of that."""
         if is_private_end(ifname) and self.place.netns == OVERLAY:
             self.note_learned(vrf_table(vni_of_ifname(ifname), VPN_GATEWAY_NUMBER))
 
@@ -260,7 +260,7 @@ class Monitor:
         found = decode.address(body, self.place)
         if found is not None:
             self._seen(found) if kind == RTM.NEWADDR else self._gone(found.key, found.vni)
-            if kind == RTM.DELADDR and ":" not in found.address:  # it may have been the device's last one, and have taken routes
+            if kind == RTM.DELADDR and ":" not in found.address:  # the device's last address may have taken routes with it
                 self._lost = True
 
     def _on_route(self, kind: int, flags: int, body: bytes) -> None:
@@ -271,7 +271,7 @@ class Monitor:
         ours = body[RTMSG.PROTOCOL] == PROTOCOL
         if not ours and not (kind == RTM.NEWROUTE and flags & (F_REPLACE | F_APPEND)):
             return
-        if not ours:  # it may have replaced one of ours, or takes a part of its packets
+        if not ours:  # it may have replaced one of netorch's, or takes part of its packets
             body = body[: RTMSG.PROTOCOL] + bytes((PROTOCOL,)) + body[RTMSG.PROTOCOL + 1 :]
         found = decode.route(body, self.place)
         if found is not None:
@@ -299,7 +299,7 @@ class Monitor:
         elif not decode.is_stock_local(obj):
             self._on_foreign(kind == RTM.NEWRULE, foreign.rule(body, self.place.netns))
         elif kind == RTM.NEWRULE:
-            self._lost = True  # the local table stands in front again
+            self._lost = True  # the local table is first again
 
     def _on_netconf(self, _kind: int, _flags: int, body: bytes) -> None:
         for obj in netconf.sysctls(body, self.place):
@@ -334,10 +334,10 @@ def _mask(groups: Collection[int]) -> int:
 
 
 def _ignore(sock: socket.socket, port: int) -> None:
-    """Let the kernel drop what that port caused, and the netconf messages that only announce a device or its end.
+    """Filter what that port caused, and netconf messages that only announce a new or deleted device.
 
-    What it caused of devices passes, so that their numbers are known: some kernels put the port into some of these messages.
-    Source: linux/filter.h, socket(7). A netconf message of 36 bytes tells of one changed value.
+    Notifications of devices pass even if the port caused them, since `drain` needs their ifindexes: some kernels set the port
+    in some of them. Source: linux/filter.h, socket(7). A netconf message of 36 bytes reports one changed value.
     """
     program = (
         (bpf.LOAD_HALF, 0, 0, 4),  # nlmsg_type
@@ -357,5 +357,5 @@ def _ignore(sock: socket.socket, port: int) -> None:
 
 
 def _network_order(layout: str, value: int) -> int:
-    """Return what a filter, which reads in network order, sees of a number in the host's order."""
+    """Return a host-order number as a filter, which reads in network order, sees it."""
     return int.from_bytes(struct.pack(layout, value), "big")

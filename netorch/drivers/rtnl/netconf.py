@@ -16,7 +16,7 @@ from netorch.state.sysctls import DEVICE_V4, DEVICE_V6, pinned
 
 
 def sysctls(body: bytes, place: Place) -> Iterator[Sysctl]:
-    """Yield the sysctls of ours that a message tells."""
+    """Yield netorch's sysctls in a message."""
     found = attrs(body, NETCONFMSG.SIZE)
     index = int.from_bytes(found.get(NETCONFA.IFINDEX, b""), sys.byteorder, signed=True)
     if body[NETCONFMSG.FAMILY] == socket.AF_INET and index > 0 and NETCONFA.PROXY_NEIGH in found:
@@ -32,7 +32,7 @@ def sysctls(body: bytes, place: Place) -> Iterator[Sysctl]:
 
 
 def deviates(body: bytes, place: Place) -> bool:
-    """Return whether a device of ours has got another value than it must have; which others deviate, a dump shows."""
+    """Return whether a device of netorch got a value other than the required one; a dump shows all deviations."""
     found = attrs(body, NETCONFMSG.SIZE)
     ifname = place.names.get(u32(found.get(NETCONFA.IFINDEX, b"")), "")
     if not place.is_ours(ifname):
@@ -48,7 +48,7 @@ def deviates(body: bytes, place: Place) -> bool:
 
 
 _ALL, _DEFAULT = -1, -2
-# What a netconf message may tell, in IPv4's words and in IPv6's.
+# Values that a netconf message may have, by their names for IPv4 and IPv6.
 _NETCONF: Final = {
     NETCONFA.FORWARDING: ("forwarding", "forwarding"),
     NETCONFA.RP_FILTER: ("rp_filter", ""),

@@ -1,6 +1,6 @@
-"""Messages that make devices in the outside namespace, to work in the overlay: xfrm interfaces and VLAN devices. Pure.
+"""Messages that create overlay devices rooted in the outside namespace: xfrm interfaces and VLAN devices. Pure.
 
-The inverse stands in netorch.drivers.rtnl.devices.
+The inverse is netorch.drivers.rtnl.devices.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ from netorch.drivers.rtnl.uapi import (
 from netorch.state.rooted import Rooted, Vlan, Xfrm
 
 VLAN_PROTOCOLS: Final = {"802.1Q": 0x8100, "802.1ad": 0x88A8}  # linux/if_ether.h
-# It carries packets without their tag, and is up or down by itself: with the device below only its carrier goes, not its routes.
+# Packets have no tag on the device. It does not follow its parent's up state: if the parent goes down, only the carrier goes,
+# not the routes.
 VLAN_FLAGS: Final = VLAN_FLAG_REORDER_HDR | VLAN_FLAG_LOOSE_BINDING
 
 
 def new_xfrm(xfrm: Xfrm, outside: int, vrf_index: int) -> Message:
-    """Return the creation of an xfrm interface: Linux makes it in the outside and moves it here before anybody sees it.
+    """Return the creation of an xfrm interface: Linux creates it in the outside, and moves it here before it is visible.
 
-    `outside` is the number of that namespace here. Source: net/core/rtnetlink.c, rtnl_newlink_create.
+    `outside` is the nsid of that namespace here. Source: net/core/rtnetlink.c, rtnl_newlink_create.
     """
     info = nested(IFLA.LINKINFO, attr(IFLA_INFO.KIND, b"xfrm"), nested(IFLA_INFO.DATA, attr_u32(IFLA_XFRM.IF_ID, xfrm.if_id)))
     body = (
@@ -45,7 +46,7 @@ def new_xfrm(xfrm: Xfrm, outside: int, vrf_index: int) -> Message:
 
 
 def new_vlan(vlan: Vlan, outside: int | None, lower_index: int, vrf_index: int) -> Message:
-    """Return the creation of a VLAN device, likewise; `outside` is None for one that stays there."""
+    """Return the message that creates a VLAN device in the same way; `outside` is None if the device stays there."""
     data = nested(
         IFLA_INFO.DATA,
         attr(IFLA_VLAN.ID, struct.pack("=H", vlan.vlan)),
@@ -64,15 +65,15 @@ def new_vlan(vlan: Vlan, outside: int | None, lower_index: int, vrf_index: int) 
 
 
 def member(obj: Rooted, vrf_index: int) -> bytes:
-    """Return what of such a device can be changed while it stands."""
+    """Return the attributes that can be changed on an existing device."""
     return (encode.mtu(obj.mtu) if obj.mtu else b"") + encode.group(obj.group) + encode.master(vrf_index)
 
 
 def vlan_flags() -> bytes:
-    """Return the attribute that gives a VLAN device its flags and takes all others away."""
+    """Return the attribute that sets a VLAN device's flags and clears all others."""
     return attr(IFLA_VLAN.FLAGS, struct.pack("=II", VLAN_FLAGS, ALL_VLAN_FLAGS))
 
 
 def new_namespace_number(fd: int) -> Message:
-    """Return the message after which a namespace has a number here, of the kernel's choice."""
+    """Return the message that gives a namespace an nsid here, chosen by the kernel."""
     return RTM.NEWNSID, F_CREATE | F_EXCL, bytes(4) + attr(NETNSA.NSID, struct.pack("=i", -1)) + attr_u32(NETNSA.FD, fd)

@@ -1,7 +1,8 @@
-"""What a device of ours must be like beside what it is: what deviates in a link message, and how that is put right.
+"""Required settings of netorch's devices: deviations found in a link message, and the messages that correct them.
 
-One link message tells it all: flags, tunnel parameters, and the device's sysctls of both IP versions. Whatever a foreigner can
-change of a standing VXLAN device, we can change back; all else makes it another device (parsed.link).
+One link message has all of them: flags, tunnel parameters, and the device's sysctls of both IP versions. Every parameter of
+an existing VXLAN device that others can change, the agent can change back; any other difference makes it another device
+(rtnl.devices.link).
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ from netorch.state.sysctls import DEVICE_V4, DEVICE_V6
 
 _IFINFO = struct.Struct("=BxHiII")
 _U32 = struct.Struct("=I")
-_WITHOUT_ARP: Final = frozenset({"vrf", "xfrm"})  # by nature, and without multicast
-_SMALLEST_VRF_MTU: Final = 65535  # the kernel makes a VRF with some bytes more
+_WITHOUT_ARP: Final = frozenset({"vrf", "xfrm"})  # by nature; they have no multicast either
+_SMALLEST_VRF_MTU: Final = 65535  # the kernel gives a new VRF slightly more
 
 # Positions in the arrays IFLA_INET_CONF and IFLA_INET6_CONF. Source: linux/ip.h IPV4_DEVCONF_* (from 1), linux/ipv6.h DEVCONF_*
 _V4: Final = {
@@ -63,7 +64,7 @@ _V6: Final = {
     "seg6_enabled": 44,
     "rpl_seg_enabled": 51,
 }
-_MTU6: Final = 2  # follows the device's MTU, so it is wrong only when somebody has set it
+_MTU6: Final = 2  # follows the device's MTU, so it is only wrong if it was set explicitly
 _CHECKED_V4: Final = tuple((name, _V4[name], int(value)) for name, value in DEVICE_V4.items())
 _CHECKED_V6: Final = tuple((name, _V6[name], int(value)) for name, value in DEVICE_V6.items())
 
@@ -83,10 +84,10 @@ class _Number(msgspec.Struct, frozen=True):
 
 
 _LINK: Final = {"mode": _Number(IFLA.LINKMODE, 1), "protodown": _Number(IFLA.PROTO_DOWN, 1)}
-# Of VRFs and ports. The group of VXLAN devices and cables is a part of them: to rules, whatever has theirs leads to somewhere
-# else. An uplink's is the operator's.
+# For VRFs and ports. The groups of VXLAN devices and veth ends are compared with the object, because rules match them. An
+# uplink's group is the operator's.
 _LINK_AND_GROUP: Final = {**_LINK, "group": _Number(IFLA.GROUP, 4)}
-# What Linux lets one change of a standing device: vxlan_changelink.
+# Parameters that Linux can change on an existing device: vxlan_changelink.
 _VXLAN: Final = {
     "remote": _Number(IFLA_VXLAN.GROUP, 4, "big"),
     "dev": _Number(IFLA_VXLAN.LINK, 4),
@@ -96,22 +97,22 @@ _VXLAN: Final = {
     "flowlabel": _Number(IFLA_VXLAN.LABEL, 4, "big"),
     "df": _Number(IFLA_VXLAN.DF, 1),
 }
-# Not zero by nature, or compared elsewhere. Nothing is learnt, so nothing ages.
+# Non-zero by default, or compared elsewhere. Without learning, ageing has no effect.
 _VXLAN_NOT_ZERO: Final = frozenset(
     (IFLA_VXLAN.ID, IFLA_VXLAN.LOCAL, IFLA_VXLAN.AGEING, IFLA_VXLAN.PORT, IFLA_VXLAN.UDP_CSUM, IFLA_VXLAN.LOCALBYPASS)
 )
-_VXLAN_FLAGS: Final = frozenset((IFLA_VXLAN.GBP, IFLA_VXLAN.REMCSUM_NOPARTIAL, IFLA_VXLAN.GPE))  # there when they are set
+_VXLAN_FLAGS: Final = frozenset((IFLA_VXLAN.GBP, IFLA_VXLAN.REMCSUM_NOPARTIAL, IFLA_VXLAN.GPE))  # present only when set
 
 
 def deviations(
     ifname: str, kind: str, mtu: int, flags: int, found: Mapping[int, bytes], data: bytes, inet: bytes, inet6: bytes
 ) -> Iterator[Deviation]:
-    """Yield what deviates in the link message of a device of ours. Cost: some 5 us.
+    """Yield the deviations in the link message of a netorch device. Cost: about 5 us.
 
     Args:
-      ifname, kind, mtu, flags: What the message says of the device.
+      ifname, kind, mtu, flags: The device's properties in the message.
       found: Its attributes.
-      data: Those of them that only devices of the kind have, IFLA_INFO_DATA.
+      data: The kind-specific ones, IFLA_INFO_DATA.
       inet, inet6: The sysctls of both IP versions, IFLA_INET_CONF and IFLA_INET6_CONF.
     """
     vrf, without_arp = kind == "vrf", kind in _WITHOUT_ARP
@@ -141,7 +142,7 @@ def _sysctls(ifname: str, inet: bytes, inet6: bytes, mtu: int) -> Iterator[Devia
         value = _value(inet, position)
         if value is not None and value != wanted and not (port and name == "proxy_arp"):
             yield Deviation(f"ipv4/conf/{ifname}/{name}", str(value), str(wanted))
-    if _value(inet6, 26) != 0:  # IPv6 is disabled here
+    if _value(inet6, 26) != 0:  # the device has IPv6 disabled
         return
     for name, position, wanted in _CHECKED_V6:
         value = _value(inet6, position)
@@ -153,11 +154,11 @@ def _sysctls(ifname: str, inet: bytes, inet6: bytes, mtu: int) -> Iterator[Devia
 
 
 def apply(fd: int, channel: Channel, ops: Iterable[Op]) -> list[Failure]:
-    """Put right what deviates, in the namespace of `fd` and `channel`, and return what the kernel refused."""
+    """Correct deviations in the namespace of `fd` and `channel`, and return the refused operations."""
     failures: list[Failure] = []
     for op in ops:
         if not isinstance(op, Replace) or not isinstance(op.old, Settings):
-            continue  # a new device has them, one that goes takes them along
+            continue  # a new device has the right settings, a deleted one has none
         deviations = op.old.deviations
         try:
             sysctl.write(fd, [(each.setting, each.wanted) for each in deviations if _is_sysctl(each)])
@@ -169,7 +170,7 @@ def apply(fd: int, channel: Channel, ops: Iterable[Op]) -> list[Failure]:
 
 
 def is_standard_vxlan(data: Mapping[int, bytes]) -> bool:
-    """Return whether what nobody can change of a standing VXLAN device is as we make it."""
+    """Return whether the parameters that cannot be changed on an existing VXLAN device are as netorch sets them."""
     changeable = {number.kind for number in _VXLAN.values()}
     others = {kind for kind, value in data.items() if any(value)} - changeable - _VXLAN_NOT_ZERO
     return not others and _VXLAN_FLAGS.isdisjoint(data)
@@ -180,7 +181,7 @@ def _is_sysctl(deviation: Deviation) -> bool:
 
 
 def _repair(ifname: str, deviation: Deviation) -> Message:
-    """Return the message that puts a deviation of a link right."""
+    """Return the message that corrects a deviation of a link."""
     wanted = deviation.wanted
     match deviation.setting.split():
         case ["arp"]:
@@ -201,7 +202,7 @@ def _repair(ifname: str, deviation: Deviation) -> Message:
 
 
 def _change(ifname: str, flags: int, mask: int, *attributes: bytes) -> Message:
-    # Not SETLINK, which leaves tunnel parameters alone.
+    # Not SETLINK, which ignores tunnel parameters.
     return RTM.NEWLINK, 0, _IFINFO.pack(0, 0, 0, flags, mask) + attr_text(IFLA.IFNAME, ifname) + b"".join(attributes)
 
 

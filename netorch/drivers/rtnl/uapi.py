@@ -1,7 +1,7 @@
-"""The kernel's numbers of route netlink, by the names that its headers give them.
+"""The kernel's route netlink constants, under the names in its headers.
 
-Here stand those that the driver uses. tests/unit/drivers/test_uapi.py holds them to pyroute2's, which is too slow to import for
-numbers alone. Source: linux/rtnetlink.h, if_link.h, if_addr.h, neighbour.h, fib_rules.h, netconf.h, net_namespace.h.
+Only those that the driver uses. tests/unit/drivers/test_uapi.py compares them with pyroute2's, which is too slow to import
+just for constants. Source: linux/rtnetlink.h, if_link.h, if_addr.h, neighbour.h, fib_rules.h, netconf.h, net_namespace.h.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 
 class RTM:
-    """Types of messages."""
+    """Message types."""
 
     NEWLINK, DELLINK, GETLINK, SETLINK = 16, 17, 18, 19
     NEWADDR, DELADDR, GETADDR = 20, 21, 22
@@ -27,7 +27,7 @@ class RTM:
 
 
 class RTNLGRP:
-    """Groups of notifications."""
+    """Notification groups."""
 
     LINK, NEIGH, TC = 1, 3, 4
     IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE = 5, 7, 8
@@ -35,47 +35,47 @@ class RTNLGRP:
     IPV4_NETCONF, IPV6_NETCONF = 24, 25
 
 
-# Places in the fixed heads of messages, and their sizes, in bytes.
+# Offsets in the fixed headers of messages, and their sizes, in bytes.
 
 
 class IFINFOMSG:
-    """The head of a device's message."""
+    """The header of a link message."""
 
     FAMILY, INDEX, SIZE = 0, 4, 16
 
 
 class IFADDRMSG:
-    """The head of an address's message."""
+    """The header of an address message."""
 
     FAMILY, PREFIXLEN, INDEX, SIZE = 0, 1, 4, 8
 
 
 class RTMSG:
-    """The head of a route's message. A table above 255 is in RTA.TABLE."""
+    """The header of a route message. A table above 255 is in RTA.TABLE."""
 
     FAMILY, DST_LEN, SRC_LEN, TOS, TABLE, PROTOCOL, SCOPE, TYPE, SIZE = 0, 1, 2, 3, 4, 5, 6, 7, 12
 
 
 class RULEHDR:
-    """The head of a rule's message, struct fib_rule_hdr."""
+    """The header of a rule message, struct fib_rule_hdr."""
 
     FAMILY, DST_LEN, TOS, TABLE, ACTION, FLAGS, SIZE = 0, 1, 3, 4, 7, 8, 12
 
 
 class NDMSG:
-    """The head of a neighbour's or FDB entry's message."""
+    """The header of a neighbour or FDB message."""
 
     FAMILY, IFINDEX, STATE, SIZE = 0, 4, 8, 12
 
 
 class NDTMSG:
-    """The head of a neighbour table's message."""
+    """The header of a neighbour table message."""
 
     FAMILY, SIZE = 0, 4
 
 
 class NETCONFMSG:
-    """The head of a notification about sysctls: one byte, padded."""
+    """The header of a netconf notification: one byte, padded."""
 
     FAMILY, SIZE = 0, 4
 
@@ -100,7 +100,7 @@ class IFLA_INFO:
 
 
 class IFLA_INET:
-    """Where the sysctls of an IP version are in IFLA.AF_SPEC."""
+    """Attributes of the sysctls of each IP version in IFLA.AF_SPEC."""
 
     CONF, CONF6 = 1, 2
 
@@ -121,7 +121,7 @@ class IFLA_VXLAN:
 
 
 class IFLA_VLAN:
-    """Attributes of a VLAN device. FLAGS are two words: the flags, and which of them are meant."""
+    """Attributes of a VLAN device. FLAGS are two words: the flags, and their mask."""
 
     ID, FLAGS, EGRESS_QOS, INGRESS_QOS, PROTOCOL = 1, 2, 3, 4, 5
 
@@ -171,13 +171,13 @@ class RTN:
 
 
 class RTPROT:
-    """Who made a route or rule; ours is netorch.state.owner.PROTOCOL."""
+    """The origin of a route or rule; netorch's own is netorch.state.owner.PROTOCOL."""
 
     KERNEL, BOOT, BIRD = 2, 3, 12
 
 
 class RT_SCOPE:
-    """How far a route's destination is."""
+    """The distance to a route's destination."""
 
     UNIVERSE, LINK, HOST, NOWHERE = 0, 253, 254, 255
 
@@ -216,21 +216,21 @@ class FRA:
 
 
 class FR_ACT:
-    """What a rule does."""
+    """Actions of rules."""
 
     TO_TBL, GOTO, NOP = 1, 2, 3
     BLACKHOLE, UNREACHABLE, PROHIBIT = 6, 7, 8
 
 
 class NETCONFA:
-    """Attributes of a notification about sysctls."""
+    """Attributes of a netconf notification."""
 
     IFINDEX, FORWARDING, RP_FILTER, PROXY_NEIGH = 1, 2, 3, 5
     IGNORE_ROUTES_WITH_LINKDOWN, BC_FORWARDING = 6, 8
 
 
 class NETNSA:
-    """Attributes of a question for a namespace's number."""
+    """Attributes of a request for an nsid."""
 
     NSID, FD = 1, 3
 
@@ -248,5 +248,5 @@ IFNAMSIZ = 16
 
 
 def table_of(body: bytes, found: Mapping[int, bytes]) -> int:
-    """Return the routing table of a route's or rule's message, whose attributes were found. Both have it in the same places."""
+    """Return the routing table in a route or rule message with these attributes. Both have it in the same places."""
     return int.from_bytes(found.get(RTA.TABLE) or body[RTMSG.TABLE : RTMSG.TABLE + 1], sys.byteorder)

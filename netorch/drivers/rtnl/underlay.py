@@ -1,4 +1,4 @@
-"""The underlay's device: which one carries packets of the VTEP address, and word of its changes."""
+"""The underlay's device: which device carries packets of the VTEP address, and notifications of its changes."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from netorch.state.base import UNDERLAY
 _GROUPS: Final = 1 << RTNLGRP.LINK - 1 | 1 << RTNLGRP.IPV4_IFADDR - 1
 _RECV: Final = 1 << 16
 _WITHOUT_STATISTICS: Final = attr_u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS)
-States = dict[int, tuple[int, bool]]  # by number of a device: its MTU, and whether it carries packets
+States = dict[int, tuple[int, bool]]  # by ifindex: MTU, and whether the device carries packets
 
 
 class UnderlayDevice(Watcher):
-    """The driver that watches the device, which is the host's own."""
+    """The driver that watches the device, which belongs to the host."""
 
     netns: Final = UNDERLAY
 
@@ -46,10 +46,10 @@ class UnderlayDevice(Watcher):
         self._socket = open_socket(netns_fd, _GROUPS)
         self._socket.setblocking(False)
         self._vtep = ""
-        self._known: States = {}  # of the devices that may carry it
+        self._known: States = {}  # of the candidate devices
 
     def find(self, vtep: str) -> Underlay | None:
-        """Return the device that carries packets of the VTEP address, or None; from now on changes of it are events.
+        """Return the device that carries packets of the VTEP address, or None; its changes are events from now on.
 
         Raises:
           KernelError: the kernel does not show it.
@@ -63,7 +63,7 @@ class UnderlayDevice(Watcher):
         return underlay
 
     def events(self) -> list[KernelEvent]:
-        """Return that the address or its device changed, if it did; so too when notifications were lost."""
+        """Return an UnderlayChanged if the address or its device changed, or if notifications were lost."""
         changed = False
         while True:
             try:
@@ -98,11 +98,11 @@ def _state(dev: devices.Device) -> tuple[int, bool]:
 
 
 def _look(channel: Channel, vtep: str) -> tuple[States, Underlay] | None:
-    """Return the device that carries packets of the VTEP address, and the states of all that it was chosen from; or None.
+    """Return the device that carries packets of the VTEP address, and the states of all candidate devices; or None.
 
-    That is the device which holds the address; when it is a loopback or a dummy, as on hosts that announce their VTEP by BGP, the
-    device with the smallest MTU among those that the main table's routes lead to, since any of them may be the way. Packets are
-    carried then while one of these devices does.
+    It is the device that holds the address. If that is a loopback or dummy, as on hosts that announce their VTEP by BGP, it
+    is the device with the smallest MTU among those that the main table's routes use, since packets may take any of them. The
+    underlay then carries packets while any of these devices does.
     """
     wanted = socket.inet_aton(vtep)
     for body in _bodies(channel, RTM.GETADDR, IFADDRMSG.SIZE):
@@ -110,7 +110,7 @@ def _look(channel: Channel, vtep: str) -> tuple[States, Underlay] | None:
             holder = _underlay_device(channel, int.from_bytes(body[IFADDRMSG.INDEX : IFADDRMSG.SIZE], sys.byteorder))
             found = [holder] if holder is not None else []
             if holder is not None and _is_virtual(holder):
-                # A dummy to which no route stands is the whole underlay, as on a machine that tries things out alone.
+                # A dummy without routes is the whole underlay, as on a single test machine.
                 found = list(_routed_devices(channel)) or ([holder] if holder.kind else [])
             best = min(found, key=lambda dev: dev.mtu, default=None)
             if best is None:
@@ -130,7 +130,7 @@ def _is_virtual(dev: devices.Device) -> bool:
 
 
 def _routed_devices(channel: Channel) -> Iterator[devices.Device]:
-    """Yield the devices that IPv4 routes of the main table lead to, without those that lead nowhere."""
+    """Yield the output devices of the main table's IPv4 routes that are up and not virtual."""
     indexes = set()
     for body in _bodies(channel, RTM.GETROUTE, RTMSG.SIZE):
         found = attrs(body, RTMSG.SIZE)
@@ -141,5 +141,5 @@ def _routed_devices(channel: Channel) -> Iterator[devices.Device]:
 
 
 def _bodies(channel: Channel, kind: int, length: int) -> list[bytes]:
-    """Return the answers to a question about IPv4 whose fixed part has so many bytes."""
+    """Return the answers to an IPv4 dump request with a fixed header of this length."""
     return [body for _, _, body in channel.dump(kind, bytes((socket.AF_INET,)) + bytes(length - 1))]

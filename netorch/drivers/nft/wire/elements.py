@@ -1,12 +1,13 @@
-"""Elements of sets and maps through nf_tables netlink by hand.
+"""Elements of sets and maps through hand-packed nf_tables netlink.
 
-libnftables looks at all sets of the namespace before it carries out a command, so that a change for one VPC takes the longer the
-more there are of others. A change of elements needs nothing of that but to know how long the parts of a key are; that is in what
-the set says of itself (its spec). What is not understood here is left to libnftables.
+libnftables examines all sets of the namespace before each command, so a change for one VPC takes longer the more other VPCs
+there are. A change of elements only needs the lengths of the parts of a key, which the set's declaration (its spec) gives.
+Specs unknown to this module are left to libnftables.
 
-A key is its parts one after the other, each filled up to four bytes. In a set of intervals it is two keys: all the first
-addresses, ports and so on, and all the last ones, in network order; marks too, which else have the machine's own order (nft
-puts a conversion into the rules that look there). Source: linux/netfilter/nf_tables.h, and nft_set_pipapo.c of the kernel.
+A key is the concatenation of its parts, each padded to four bytes. An element of an interval set has two keys: one with all
+first addresses, ports and so on, and one with all last ones. Both are in network order, including marks, which are otherwise
+in host order (nft adds a byteorder conversion to rules that look up there). Source: linux/netfilter/nf_tables.h, and
+nft_set_pipapo.c of the kernel.
 """
 
 from __future__ import annotations
@@ -40,13 +41,13 @@ from netorch.state.owner import NFT_TABLE
 # Attributes: NFTA_SET_ELEM_LIST_*, NFTA_SET_ELEM_*
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
 _KEY, _DATA, _KEY_END = 1, 2, 10
-_PER_MESSAGE: Final = 400  # the elements of a message are one attribute: at most 64 KiB
+_PER_MESSAGE: Final = 400  # an attribute holds all elements of a message: at most 64 KiB
 
-Ends = tuple[bytes, bytes]  # the first and the last value that a word stands for
+Ends = tuple[bytes, bytes]  # the first and last value that a word denotes
 
 
 class Layout(NamedTuple):
-    """How the elements of one set are packed."""
+    """How a set's elements are packed."""
 
     fields: tuple[Callable[[str], Ends], ...]
     intervals: bool
@@ -54,10 +55,10 @@ class Layout(NamedTuple):
 
 
 def pack(changes: Iterable[ElementChange], specs: Callable[[ElementChange], str]) -> list[bytes]:
-    """Return the changes as messages, in their order; `specs` tells what the set of a change says of itself.
+    """Return the changes as messages, in order; `specs` returns the spec of a change's set.
 
     Raises:
-      NotPackable: one of them is of a kind that is not understood here.
+      NotPackable: a change is of a kind unknown to this module.
     """
     messages: list[bytes] = []
     for (add, family, name), group in groupby(changes, key=lambda change: change[:3]):
@@ -68,18 +69,18 @@ def pack(changes: Iterable[ElementChange], specs: Callable[[ElementChange], str]
 
 
 def refill(family: str, name: str, keys: Iterable[bytes]) -> bytes:
-    """Return a transaction that puts these keys into a set in place of all that are there; their timeouts start again."""
+    """Return a transaction that replaces all elements of a set by these keys; their timeouts start again."""
     elements = [nested(ITEM, nested(_KEY, attr(VALUE, key))) for key in keys]
     return transaction((flush(family, name), *_of_elements(True, family, name, elements)))
 
 
 def flush(family: str, name: str) -> bytes:
-    """Return the message that takes all elements from a set."""
+    """Return the message that flushes a set."""
     return message(DELETE_ELEMENTS, family, _set_name(name))
 
 
 def of_set(family: str, name: str) -> bytes:
-    """Return the body of a request for the elements of a set."""
+    """Return the body of a request for a set's elements."""
     return bytes((FAMILIES[family], 0, 0, 0)) + _set_name(name)
 
 
@@ -93,13 +94,13 @@ def keys_in(body: bytes) -> Iterator[bytes]:
 def layout_of(spec: str) -> Layout:
     """Return how elements of a set with this spec are packed. Raises NotPackable."""
     declaration, *others = spec.split("; ")
-    flags = [word for word in others if not word.startswith("size ")]  # says nothing of an element
+    flags = [word for word in others if not word.startswith("size ")]  # says nothing about an element
     keyword, _, types = declaration.partition(" ")
     keys, _, value = types.partition(" : ")
     names = keys.split(" . ")
     intervals = flags == ["flags interval"]
     if keyword not in ("type", "typeof") or (flags and not intervals) or (intervals and len(names) == 1):
-        raise NotPackable(spec)  # an interval of one part is a pair of elements in a tree
+        raise NotPackable(spec)  # a one-part interval is a pair of elements in a tree
     return Layout(tuple(_field(name, intervals=intervals) for name in names), intervals, _value(value) if value else None)
 
 
@@ -134,7 +135,7 @@ def _element(change: ElementChange, layout: Layout) -> bytes:
 
 
 def _joined(parts: Iterable[bytes]) -> bytes:
-    """Return a key: a single part as it is, of several each filled up to four bytes."""
+    """Return a key: a single part as it is, several parts each padded to four bytes."""
     first, *others = parts
     return b"".join(part + bytes(-len(part) & 3) for part in (first, *others)) if others else first
 
@@ -208,7 +209,7 @@ def _bytes(word: str, size: int, order: str) -> bytes:
 
 
 def _value(name: str) -> Callable[[str], bytes]:
-    """Return what packs the values of a map. Raises NotPackable."""
+    """Return a function that packs a map's values. Raises NotPackable."""
     if name == "verdict":
         return _verdict
     sizes = {"mark": 4, "ct zone": 2}

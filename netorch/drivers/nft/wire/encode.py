@@ -1,4 +1,4 @@
-"""Steps on what stands in our tables, as messages of nf_tables netlink. What is of another kind is left to libnftables.
+"""Steps on table contents as nf_tables netlink messages. Steps of other kinds are left to libnftables.
 
 Source: linux/netfilter/nf_tables.h NFTA_CHAIN_*, NFTA_HOOK_*, NFTA_RULE_*.
 """
@@ -28,10 +28,10 @@ _RULE_CHAIN, _RULE_EXPRESSIONS = 2, 4
 
 
 def messages(steps: Iterable[Step | ElementChange], specs: Callable[[ElementChange], str]) -> list[bytes]:
-    """Return steps as messages, in their order; `specs` tells what the set of a change says of itself.
+    """Return steps as messages, in order; `specs` returns the spec of a change's set.
 
     Raises:
-      NotPackable: one of them is of a kind that is not understood here.
+      NotPackable: a step is of a kind unknown to this module.
     """
     made: list[bytes] = []
     changes: list[ElementChange] = []
@@ -68,18 +68,18 @@ def _message(step: Step) -> bytes:
 
 
 def _rule_body(family: str, chain: str, rule: str) -> bytes:
-    own = chain if f"@{chain}." in rule else ""  # a rule that reads no set of its chain is the same in every chain
+    own = chain if f"@{chain}." in rule else ""  # a rule that reads no set of its own chain is the same in every chain
     return _TABLE + attr_text(_RULE_CHAIN, chain) + _expressions(family, own, rule)
 
 
 @lru_cache(maxsize=1024)
 def _expressions(family: str, chain: str, rule: str) -> bytes:
-    """Return the expressions of a rule as an attribute. Remembered, because most rules of a VPC are other VPCs' rules too."""
+    """Return a rule's expressions as an attribute. Cached, because VPCs share most rules."""
     return nested(_RULE_EXPRESSIONS, *map(encode, expressions_of(family, chain, rule)))
 
 
 def hook(device: str) -> bytes:
-    """Return where the chain of a device hooks in, and that it drops what no rule lets pass (nft.chains.hook)."""
+    """Return the hook of a device's chain, with policy drop (nft.chains.hook)."""
     place = struct.pack(">i", PRIORITY)
     return b"".join(
         (

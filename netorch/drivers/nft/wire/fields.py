@@ -1,8 +1,8 @@
-"""The parts of a packet that rules of ours read: their words, how they are loaded, and how their values are written.
+"""Packet fields that netorch's rules read: their words, the expressions that load them, and the format of their values.
 
-One table for both ways, from words to expressions and back. A field may need something of the packet (`ip saddr` an IPv4 packet);
-nft checks that first, unless the rule has said so already.
-Source: nftables 1.0.6, src/{proto,meta,ct,rt,payload}.c; expressions as `nft --debug=netlink` shows them.
+One table serves both directions, from words to expressions and back. A field may require a kind of packet (`ip saddr` an IPv4
+packet); nft checks that first, unless the rule has already checked it.
+Source: nftables 1.0.6, src/{proto,meta,ct,rt,payload}.c; expressions as shown by `nft --debug=netlink`.
 """
 
 from __future__ import annotations
@@ -20,36 +20,36 @@ from netorch.drivers.nft.wire.messages import NotPackable
 
 
 class Form(NamedTuple):
-    """How values of a field are written. Either way raises ValueError, OSError or OverflowError for what is no such value."""
+    """The format of a field's values. Both directions raise ValueError, OSError or OverflowError for an invalid value."""
 
-    pack: Callable[[str, int], bytes]  # of a word and the field's size
+    pack: Callable[[str, int], bytes]  # from a word and the field's size
     text: Callable[[bytes], str]
     is_address: bool = False
-    is_ordered: bool = True  # as its bytes are: a range is a comparison of both ends
+    is_ordered: bool = True  # values are ordered like their bytes: a range compares both ends
 
 
 class Field(NamedTuple):
-    """A part of a packet, or of what the kernel knows of it."""
+    """A field of a packet or of its metadata."""
 
     words: str
-    load: Callable[[int], Expression]  # into a register
+    load: Callable[[int], Expression]  # into this register
     size: int  # bytes
     form: Form
-    needs: tuple[str, ...] = ()  # names of `facts`, in the order in which they are checked
-    byteorder: tuple[int, int] | None = None  # in a key of intervals: size and length of what is put into network order
+    needs: tuple[str, ...] = ()  # names of `facts`, in the order of their checks
+    byteorder: tuple[int, int] | None = None  # in a key of intervals: size and length for the conversion to network order
     place: tuple[int, int] | None = None  # of a payload: base and offset
-    within: bytes = b""  # the bits that are its own, when it is not whole bytes
+    within: bytes = b""  # the field's own bits, if it is not whole bytes
 
 
 class Fact(NamedTuple):
-    """What a rule makes sure of before it reads other fields: that one has this value."""
+    """A check that a rule makes before it reads other fields: that a field has this value."""
 
     field: Field
     value: bytes
 
 
 def field_of(words: Sequence[str], start: int) -> tuple[Field, int]:
-    """Return the field that begins at this word, and how many words it has. Raises NotPackable."""
+    """Return the field that begins at this word, and its number of words. Raises NotPackable."""
     for count in (2, 3, 1):
         text = " ".join(words[start : start + count])
         field = _BY_WORDS.get(text) or (raw_field(text) if count == 1 else None)
@@ -60,7 +60,7 @@ def field_of(words: Sequence[str], start: int) -> tuple[Field, int]:
 
 @lru_cache(maxsize=256)
 def raw_field(text: str) -> Field | None:
-    """Return the field given by base, offset and length in bits, e.g. `@th,192,32`; None when it is none of ours."""
+    """Return the field at a base, offset and length in bits, e.g. `@th,192,32`; None if netorch does not use such a field."""
     found = _RAW.fullmatch(text)
     if found is None or int(found[1]) < _RAW_FROM or int(found[1]) % 8 or int(found[2]) % 8:
         return None
@@ -68,7 +68,7 @@ def raw_field(text: str) -> Field | None:
 
 
 def fields_like(load: Expression) -> list[Field]:
-    """Return the fields that are loaded so; the register is the first one."""
+    """Return the fields with this load expression into the first register."""
     known = _BY_LOAD.get(load)
     if known is not None:
         return known
@@ -86,7 +86,7 @@ def fields_at(base: int, offset: int) -> list[Field]:
 
 @lru_cache(maxsize=256)
 def fact(name: str, family: str, of_ethernet: bool) -> Fact:
-    """Return how a rule makes sure of something; `of_ethernet`: it knows that the packet is a frame. Raises NotPackable."""
+    """Return the check for a fact; `of_ethernet`: the rule has already checked for an Ethernet frame. Raises NotPackable."""
     if name == "ether":
         return Fact(IIFTYPE, (1).to_bytes(2, sys.byteorder))  # ARPHRD_ETHER
     if name in _TRANSPORTS:
@@ -94,12 +94,12 @@ def fact(name: str, family: str, of_ethernet: bool) -> Fact:
     if family == "netdev":
         return Fact(ETHERTYPE if of_ethernet else PROTOCOL, _ETHERTYPES[name])
     if name == "arp":
-        raise NotPackable("arp")  # the table has no such packets
+        raise NotPackable("arp")  # the table sees no ARP packets
     return Fact(NFPROTO, bytes((_NFPROTOS[name],)))
 
 
 def fact_in(field: Field, value: bytes) -> str:
-    """Return what a rule makes sure of when it compares this field with this value; nothing when it is no such comparison."""
+    """Return the fact that a rule checks by comparing this field with this value; empty if the comparison checks none."""
     return _FACTS.get((field.words, value), "")
 
 
@@ -131,7 +131,7 @@ _NFPROTOS: Final = {"ip": 2, "ip6": 10}
 _ETHERTYPES: Final = {"ip": b"\x08\x00", "arp": b"\x08\x06", "ip6": b"\x86\xdd"}
 _TRANSPORTS: Final = {"icmp": 1, "icmpv6": 58}
 _RAW: Final = re.compile(r"@th,(\d+),(\d+)")
-_RAW_FROM: Final = 64  # bits: what stands before has names
+_RAW_FROM: Final = 64  # bits: fields at lower offsets have names
 
 _DECIMAL: Final = Form(_number, _decimal)
 _HEX: Final = Form(lambda word, size: int(word, 16).to_bytes(size, "big"), _hexadecimal)
@@ -149,7 +149,7 @@ _VERSION: Final = Form(
 _NIL: Final = Form(
     lambda word, size: bytes(size) if word == "0" else _no(word), lambda value: _no(value.hex()) if any(value) else "0"
 )
-_PLAIN: Final = Form(lambda word, _: _no(word), bytes.hex)  # of what no rule of ours names
+_PLAIN: Final = Form(lambda word, _: _no(word), bytes.hex)  # for fields without words in netorch's rules
 
 
 def _payload(words: str, base: int, offset: int, size: int, form: Form, *needs: str) -> Field:
@@ -179,7 +179,7 @@ ETHERTYPE: Final = _payload("ether type", LINK, 12, 2, _PLAIN, "ether")
 NFPROTO: Final = _meta("meta nfproto", expressions.META_NFPROTO, 1, _VERSION)
 L4PROTO: Final = _meta("meta l4proto", expressions.META_L4PROTO, 1, _DECIMAL, byteorder=(2, 1))
 MARK: Final = _meta("meta mark", expressions.META_MARK, 4, _HOST_HEX, byteorder=(4, 4))
-# What nft loads by itself; rules of ours have no words for it.
+# Loaded by nft itself; netorch's rules have no words for them.
 _IMPLIED: Final = (IIFTYPE, PROTOCOL, ETHERTYPE)
 _FIELDS: Final = (
     NFPROTO,

@@ -1,4 +1,4 @@
-"""Messages of nf_tables netlink: their numbers, their frame, and the transaction that they are parts of.
+"""nf_tables netlink messages: their numbers, their header, and transactions of messages.
 
 Source: linux/netfilter/nf_tables.h, linux/netfilter/nfnetlink.h.
 """
@@ -34,7 +34,7 @@ GET_OBJECT: Final = SUBSYSTEM << 8 | 19
 GET_FLOWTABLE: Final = SUBSYSTEM << 8 | 23
 _FLAGS: Final = {NEW_CHAIN: F_CREATE, NEW_RULE: F_CREATE | F_APPEND, NEW_SET: F_CREATE, NEW_ELEMENTS: F_CREATE}
 
-# Attributes that several messages share: NFTA_DATA_*, NFTA_VERDICT_*, NFTA_LIST_*
+# Attributes common to several messages: NFTA_DATA_*, NFTA_VERDICT_*, NFTA_LIST_*
 VALUE, VERDICT = 1, 2
 CODE, CHAIN = 1, 2
 ITEM: Final = 1
@@ -46,12 +46,12 @@ class NotPackable(Exception):
 
 
 def message(kind: int, family: str, body: bytes, flags: int = 0) -> bytes:
-    """Return one message of a transaction, with more flags than its kind always has."""
+    """Return one message of a transaction, with `flags` in addition to those of its kind."""
     return _message(kind, _FLAGS.get(kind, 0) | flags, FAMILIES[family], bytes(2), body)
 
 
 def transaction(messages: Iterable[bytes]) -> bytes:
-    """Return messages as a transaction: all of them come into force at once, or none."""
+    """Return messages as a transaction: all of them take effect at once, or none."""
     subsystem = struct.pack(">H", SUBSYSTEM)
     return b"".join((_message(_BATCH_BEGIN, 0, 0, subsystem), *messages, _message(_BATCH_END, 0, 0, subsystem)))
 

@@ -1,18 +1,18 @@
-"""Rules of VPCs and ports: from nft's words to the expressions that the kernel holds, and back.
+"""Rules of VPCs and ports: from nft's words to the kernel's expressions, and back.
 
-netorch's rules are a small part of nft's language: comparisons of a field with a value, look-ups of fields in a set, the packet's
-mark, and a verdict. libnftables reads all sets of a table before it takes or lists one rule; here a rule costs what its words
-count. The table of fields (wire.fields) serves both directions. What is not in it is left to libnftables.
+netorch's rules use a small part of nft's language: comparisons of a field with a value, lookups of fields in a set, the
+packet's mark, and verdicts. libnftables reads all sets of a table to add or list one rule; here the cost of a rule is its
+number of words. One table of fields (wire.fields) serves both directions. Anything not in it is left to libnftables.
 
-`words_of` reads only what `expressions_of` would have written: it puts its words back into expressions and compares. So a rule
-that somebody else has altered is never taken for one of ours.
+`words_of` only accepts what `expressions_of` would have written: it converts its words back into expressions and compares. So
+a rule altered by another program is never taken for one of netorch's.
 
     ip daddr . th dport . meta l4proto @egress-001388-0000beef.port4 goto sent
 
-    meta load nfproto => 1; cmp eq 1 0x02                   the packet is IPv4: `ip daddr` needs that
-    payload load 4b @ network + 16 => 1                     the key, in neighbouring registers
+    meta load nfproto => 1; cmp eq 1 0x02                   the packet is IPv4: required by `ip daddr`
+    payload load 4b @ network + 16 => 1                     the key, in consecutive registers
     payload load 2b @ transport + 2 => 9
-    meta load l4proto => 10; byteorder 10 = hton(10)        in keys of intervals only
+    meta load l4proto => 10; byteorder 10 = hton(10)        only in keys of intervals
     lookup 1 set egress-001388-0000beef.port4
     immediate 0 goto sent
 """
@@ -48,10 +48,10 @@ Rule = tuple[Expression, ...]
 
 
 def expressions_of(family: str, chain: str, rule: str) -> Rule:
-    """Return the expressions of a rule in a chain. Sets whose names begin with the chain's and a dot hold intervals.
+    """Return the expressions of a rule in a chain. Sets named after the chain and a dot hold intervals.
 
     Raises:
-      NotPackable: there is a word in it that is not known here.
+      NotPackable: the rule contains a word unknown to this module.
     """
     writer = _Writer(family, f"{chain}.", rule.split(" "))
     try:
@@ -63,10 +63,10 @@ def expressions_of(family: str, chain: str, rule: str) -> Rule:
 
 
 def words_of(family: str, chain: str, rule: Rule) -> str:
-    """Return the words of a rule that a chain holds.
+    """Return the words of a rule in a chain.
 
     Raises:
-      NotPackable: it is no rule that `expressions_of` makes.
+      NotPackable: `expressions_of` would not create this rule.
     """
     reader = _Reader(family, rule)
     try:
@@ -82,7 +82,7 @@ def words_of(family: str, chain: str, rule: Rule) -> str:
 
 
 class _Writer:
-    """Takes a rule's words from the front and makes expressions of them."""
+    """Consumes a rule's words from the front and generates expressions."""
 
     def __init__(self, family: str, own: str, words: list[str]) -> None:
         self.words = words
@@ -91,10 +91,10 @@ class _Writer:
         self._family = family
         self._own = own
         self._facts: set[str] = set()
-        self._compared: tuple[int, int, bytes] | None = None  # base, offset and value of the payload that was compared last
+        self._compared: tuple[int, int, bytes] | None = None  # base, offset and value of the last compared payload
 
     def statement(self) -> None:
-        """Take one match or action."""
+        """Consume one match or action."""
         head = self.words[self.place]
         if head in VERDICTS:
             self._take()
@@ -197,7 +197,7 @@ class _Writer:
         self._add(field.load(1), expressions.compare(AT_LEAST, first), expressions.compare(AT_MOST, last))
 
     def _compare_prefix(self, field: Field, operator: int, text: str) -> None:
-        """Compare the first bytes, or all of them masked where the prefix ends within a byte."""
+        """Compare the first bytes; if the prefix ends within a byte, compare all bytes under a mask."""
         word, _, bits = text.partition("/")
         address, length = field.form.pack(word, field.size), int(bits)
         if field.place is None or not 0 <= length < 8 * field.size or int.from_bytes(address, "big") & _hosts(field.size, length):
@@ -209,7 +209,7 @@ class _Writer:
             self._add_match(field, network, operator, address)
 
     def _make_sure(self, field: Field) -> None:
-        """Compare what the field needs, unless that is known already."""
+        """Add checks for the field's requirements, unless they are already checked."""
         for name in field.needs:
             if name not in self._facts:
                 if {"ip", "ip6", "arp"} >= {name} and self._facts & {"ip", "ip6", "arp"}:
@@ -219,7 +219,7 @@ class _Writer:
                 self._add_match(need.field, b"", EQUAL, need.value)
 
     def _add_match(self, field: Field, mask: bytes, operator: int, value: bytes) -> None:
-        """Add a comparison; one of bytes of the packet that follow those of the last comparison is one with that."""
+        """Add a comparison. If its bytes follow those of the last comparison in the packet, merge both."""
         before = self._compared
         if mask or operator != EQUAL or field.place is None:
             self._add(field.load(1), *([expressions.mask(mask)] if mask else []), expressions.compare(operator, value))
@@ -235,9 +235,9 @@ class _Writer:
 
 
 class _Reader:
-    """Takes a rule's expressions from the front and makes words of them.
+    """Consumes a rule's expressions from the front and generates words.
 
-    What a rule makes sure of has words only when no field needs it.
+    A check gets words only if no field requires it.
     """
 
     def __init__(self, family: str, rule: Rule) -> None:
@@ -246,10 +246,10 @@ class _Reader:
         self.words: list[str] = []
         self._family = family
         self._facts: set[str] = set()
-        self._pending: dict[str, str] = {}  # facts that no field has needed yet, with the words that say them
+        self._pending: dict[str, str] = {}  # checked facts that no field has required yet, with their words
 
     def statement(self) -> None:
-        """Take one match or action."""
+        """Consume one match or action."""
         expression = self.rule[self.place]
         if expression.kind == "verdict":
             self.place += 1
@@ -258,14 +258,14 @@ class _Reader:
             self.words.append(_CODES[int.from_bytes(code, "big", signed=True)])
             self.words += [name[:-1].decode() for name in chain]
         elif expression.kind == "immediate":
-            self.place += 2  # what the mark is set with, and that it is
+            self.place += 2  # loading the value, and setting the mark to it
             self.say_pending()
             self.words += [*_MARK_SET, MARK.form.text(dict(expression.parts)[2])]
         else:
             self._match()
 
     def say_pending(self) -> None:
-        """Say what the rule makes sure of though no field needs it. Raises ValueError for what only nft itself makes sure of."""
+        """Add the words of checks that no field requires. Raises ValueError for checks that only nft itself adds."""
         if not self._pending:
             return
         if not all(self._pending.values()):
@@ -323,7 +323,7 @@ class _Reader:
         self.words += [field.words, f"{field.form.text(first)}-{field.form.text(last)}"]
 
     def _compared_bytes(self, base: int, offset: int, value: bytes, alike: Sequence[Field], *, equal: bool) -> None:
-        """Take a comparison of some bytes: a field, the network of an address, or several fields at once."""
+        """Consume a comparison of bytes: one field, an address prefix, or several fields at once."""
         field = self._known(fields_at(base, offset) or alike)
         if field.size > len(value):
             self.say_pending()
@@ -355,7 +355,7 @@ class _Reader:
         self.words += [*(() if equal else ("!=",)), form.text(value)]
 
     def _known(self, fields: Sequence[Field]) -> Field:
-        """Return which of the fields it is: of those that the packet can have, as far as is known, the one that needs most."""
+        """Return the intended field: of those that the packet can have, as far as known, the one with the most requirements."""
         possible = [field for field in fields if self._can_be(field)]
         field = possible[0] if len(possible) == 1 else max(possible, key=lambda field: len(field.needs))
         for name in field.needs:
@@ -370,7 +370,7 @@ class _Reader:
 
 @lru_cache(maxsize=1024)
 def _in_first(load: Expression) -> Expression:
-    """Return a load as one into the first register. Raises KeyError for what loads nothing."""
+    """Return the expression with the first register as its target. Raises KeyError if it is no load."""
     parts = dict(load.parts)
     number = 1
     if number not in parts:

@@ -1,7 +1,7 @@
-"""Sets, maps and their elements from the kernel's messages to nft's words: the inverse of nft.wire.sets and nft.wire.elements.
+"""Sets, maps and their elements from the kernel's messages as nft words: the inverse of nft.wire.sets and nft.wire.elements.
 
-How an element reads follows from its set's types. A type that is not known here is shown by its bytes, as a shared set that no
-VPC has elements in may have any.
+A set's types determine the format of its elements. Unknown types are shown as bytes: a shared set without elements of VPCs
+may have any type.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ _WORD: Final = 4  # bytes
 _NAMES: Final = {of.number: name for name, of in TYPES.items()}
 _TOLD: Final = frozenset((_FLAGS, _KEY_TYPE, _KEY_LENGTH, _DATA_TYPE, _DATA_LENGTH, _DESCRIPTION, _USER_DATA))
 
-Text = Callable[[bytes, bytes], str]  # of the first and the last value
+Text = Callable[[bytes, bytes], str]  # from the first and last value
 
 
 class Reading(NamedTuple):
-    """How the elements of a set read."""
+    """How to read a set's elements."""
 
     fields: tuple[tuple[int, int, Text], ...]  # begin and end within the key
     value: Callable[[bytes], str] | None  # of a map
 
 
 class FoundSet(NamedTuple):
-    """A set or map, as yet without its elements."""
+    """A set or map without its elements."""
 
     block: Block
-    lasting: bool  # whether elements stay until somebody removes them; others are nobody's concern
-    reading: Reading | None  # None: of types that are not known here
+    lasting: bool  # elements stay until they are deleted; other elements are ignored
+    reading: Reading | None  # None: unknown types
 
 
 def found_set(found: Mapping[int, bytes]) -> FoundSet:
@@ -62,12 +62,12 @@ def found_set(found: Mapping[int, bytes]) -> FoundSet:
     return FoundSet(Block("map" if " : " in spec else "set", name, spec.split("; "), [], comment), lasting, reading)
 
 
-_OWN: Final = frozenset((TABLE, _NAME, _ID, _PADDING, _HANDLE))  # what two sets never have in common
+_OWN: Final = frozenset((TABLE, _NAME, _ID, _PADDING, _HANDLE))  # attributes in which any two sets differ
 
 
 @lru_cache(maxsize=256)
 def _described(attributes: tuple[tuple[int, bytes], ...]) -> tuple[str, str, bool, Reading | None]:
-    """Return a set's spec, its comment, whether its elements last, and how they read."""
+    """Return a set's spec, its comment, whether its elements are permanent, and how to read them."""
     found = dict(attributes)
     flags, description = _number(found, _FLAGS), attrs(found.get(_DESCRIPTION, b""))
     lengths = [_number(attrs(item), _LENGTH) for _, item in each_attr(description.get(_FIELDS, b""))]
@@ -80,7 +80,7 @@ def _described(attributes: tuple[tuple[int, bytes], ...]) -> tuple[str, str, boo
     spec = [f"{keyword} {' . '.join(names)}{' : ' if value else ''}{value}"]
     spec += ["flags interval"] if flags & _INTERVAL else []
     spec += [f"size {_number(description, _SIZE)}"] if _SIZE in description else []
-    # What our own sets have none of, by the kernel's bytes.
+    # Attributes that netorch's own sets never have, as the kernel's bytes.
     others = {number: value for number, value in found.items() if number not in _TOLD}
     spec += [f"{number}:{told.hex()}" for number, told in sorted(others.items())]
     spec += [f"flags {flags:#x}"] if flags & ~(_INTERVAL | _MAP | _CONCATENATED) else []
@@ -91,21 +91,21 @@ def _described(attributes: tuple[tuple[int, bytes], ...]) -> tuple[str, str, boo
 
 
 def _types(number: int, count: int) -> list[int]:
-    """Return the types of the parts of a key; their count is 0 when the kernel does not tell it."""
+    """Return the types of a key's parts; `count` is 0 if the kernel does not report it."""
     return [number >> 6 * place & 0x3F for place in reversed(range(count or -(-number.bit_length() // 6) or 1))]
 
 
 def _lengths(types: list[int], whole: int) -> list[int]:
-    """Return the lengths of the parts of a key of which only the whole length is known.
+    """Return the lengths of a key's parts if only the key's total length is known.
 
-    Of numbers in packets all but the last are words of 32 bits, as in a VXLAN header, and the last part has what is left.
+    Of raw payload numbers, all but the last are 32-bit words, as in a VXLAN header; the last part has the remaining length.
     """
     lengths = [TYPES[_NAMES[number]].size if number in _NAMES else _WORD for number in types[:-1]]
     return [*lengths, whole - sum(length + 3 & ~3 for length in lengths)]
 
 
 def _type_name(number: int, length: int) -> str:
-    """Return the name of a part of a key. Of a number in a packet nobody has noted where it is there."""
+    """Return the type name of a key's part. The offset of a raw payload number is not recorded."""
     if number == _INTEGER and length > 0:
         return f"@th,0,{8 * length}"
     name = _NAMES.get(number, "")
@@ -122,7 +122,7 @@ def _value_name(found: Mapping[int, bytes], notes: Mapping[int, bytes]) -> str:
 
 
 def elements_in(body: bytes, reading: Reading | None) -> Iterator[str]:
-    """Yield the elements in an answer to a request for those of a set."""
+    """Yield the elements in an answer to a request for a set's elements."""
     listed = attrs(body, 4).get(_ELEMENTS, b"")
     for _, item in each_attr(listed):
         yield _element(attrs(item), reading)
@@ -138,7 +138,7 @@ def _element(found: dict[int, bytes], reading: Reading | None) -> str:
 
 
 def _fields(types: list[int], lengths: list[int], flags: int) -> Iterator[tuple[int, int, Text]]:
-    """Yield where the parts of a key are, and how they read."""
+    """Yield the position of each part of a key, and how to read it."""
     begin = 0
     for number, length in zip(types, lengths, strict=True):
         in_machine_order = number == TYPES["mark"].number and not flags & _INTERVAL
@@ -209,7 +209,7 @@ _VALUES: Final[Mapping[str, Callable[[bytes], str] | None]] = {
 
 
 def _notes(data: bytes) -> dict[int, bytes]:
-    """Return what libnftables has noted for its own listings: a byte of kind, a byte of length, the value."""
+    """Return libnftables' own notes for its listings: a byte of kind, a byte of length, the value."""
     notes: dict[int, bytes] = {}
     offset = 0
     while offset + 2 <= len(data):

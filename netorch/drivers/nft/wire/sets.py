@@ -1,7 +1,8 @@
-"""Sets and maps through nf_tables netlink by hand: from what a set says of itself (its spec) to the attributes of its message.
+"""Sets and maps through hand-packed nf_tables netlink: from a set's declaration (its spec) to the attributes of its message.
 
-A set carries more than the kernel needs: how `nft list` is to show its keys. So that an operator sees the same, it is what
-libnftables 1.0.6 writes. Numbers of types: nftables, include/datatype.h; a key of several parts has 6 bits for each.
+A set has attributes that the kernel does not need, for how `nft list` shows its keys. They are the same as those of
+libnftables 1.0.6, so that an operator sees the same listing. Type numbers: nftables, include/datatype.h; a key of several
+parts has 6 bits for each.
 Source: linux/netfilter/nf_tables.h NFTA_SET_*; nftables src/mnl.c mnl_nft_set_add; libnftnl include/udata.h.
 """
 
@@ -20,17 +21,17 @@ _TABLE, _NAME, _FLAGS, _KEY_TYPE, _KEY_LENGTH, _DATA_TYPE, _DATA_LENGTH, _DESCRI
 _ID, _USER_DATA = 10, 13
 _FIELDS, _LENGTH = 2, 1  # NFTA_SET_DESC_CONCAT, NFTA_SET_FIELD_LEN
 _INTERVAL, _MAP, _CONCATENATED = 0x4, 0x8, 0x80  # NFT_SET_*
-# What libnftables notes for its next listing: types, lengths, numbers in the order of the machine.
+# Notes of libnftables for later listings: types, lengths, byte orders.
 _KEY_ORDER, _DATA_ORDER, _KEY_EXPRESSION, _DATA_INTERVAL = 0, 1, 3, 6
 _NO_ORDER, _HOST_ORDER, _NETWORK_ORDER = 0, 1, 2
 _CONCATENATION: Final = (
     bytes((0, 4)) + struct.pack("=I", 13) + bytes((1, 0))
-)  # an expression's kind, with nothing more said of it
+)  # the kind of an expression, without further attributes
 _IDS: Final = count(1)  # of sets within a transaction
 
 
 class Type(NamedTuple):
-    """A type of nft's."""
+    """A type of nft."""
 
     number: int
     size: int  # bytes
@@ -52,10 +53,10 @@ TYPES: Final = {
 
 
 def new_set(family: str, name: str, spec: str, *, exclusive: bool = False) -> bytes:
-    """Return the message that makes a set or map, unless there is one of this name; `exclusive`: which then is an error.
+    """Return the message that creates a set or map unless its name exists; with `exclusive`, an existing name is an error.
 
     Raises:
-      NotPackable: it is neither a set of intervals of several parts nor a map of single keys.
+      NotPackable: the spec is neither a multi-part interval set nor a map with single keys.
     """
     head = attr_text(_TABLE, NFT_TABLE) + attr_text(_NAME, name)
     body = head + attributes_of(spec) + attr(_ID, struct.pack(">I", next(_IDS) & 0xFFFFFFFF))
@@ -63,13 +64,13 @@ def new_set(family: str, name: str, spec: str, *, exclusive: bool = False) -> by
 
 
 def delete_set(family: str, name: str) -> bytes:
-    """Return the message that deletes a set or map with all that is in it."""
+    """Return the message that deletes a set or map with all its elements."""
     return message(DELETE_SET, family, attr_text(_TABLE, NFT_TABLE) + attr_text(_NAME, name))
 
 
 @lru_cache(maxsize=256)
 def attributes_of(spec: str) -> bytes:
-    """Return what a set is, but for its name. Raises NotPackable."""
+    """Return a set's attributes except its name. Raises NotPackable."""
     declaration, _, flags = spec.partition("; ")
     words, _, value = declaration.removeprefix("type ").partition(" : ")
     names = words.split(" . ")

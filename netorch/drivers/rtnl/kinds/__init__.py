@@ -1,1 +1,1 @@
-"""Kinds of devices, each made in its own way."""
+"""Kinds of devices, each with its own way of creation."""

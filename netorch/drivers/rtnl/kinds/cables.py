@@ -1,6 +1,7 @@
-"""Cables: veth pairs with both ends in namespaces of ours, made, finished and changed end by end.
+"""Cables: veth pairs with both ends in netorch's namespaces, created, finished and changed end by end.
 
-A new end is marked last, like every device, so one that a killed process left behind is recognised as incomplete, and finished.
+A new end is marked last, like every device, so an end left behind by a killed process is recognised as incomplete, and
+finished.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from netorch.state.op import Create, Op
 
 
 class Cables(Single):
-    """The cables that have an end in one namespace; the first end of a pair decides what is to be done for the second."""
+    """The veth pairs with an end in one namespace. The state of the first end determines what the second one needs."""
 
     def _make(self, op: Op) -> NetlinkError | None:
         end = op.obj
@@ -39,7 +40,7 @@ class Cables(Single):
         return self._send(messages)
 
     def _messages(self, end: CableEnd, standing: Link | None) -> list[Message]:
-        """Return the messages that make the end out of nothing, or out of what stands there. Raises LookupError."""
+        """Return the messages that create the end, or convert the existing device to it. Raises LookupError."""
         vrf = self._index_of(end.vrf) if end.vrf else encode.NO_VRF
         if standing is None:
             return [encode.new_cable(end, vrf, self._peer_fd(end)), encode.set_altname(end.ifname)]
@@ -49,7 +50,7 @@ class Cables(Single):
         return [change, encode.set_altname(end.ifname)] if isinstance(standing, IncompleteLink) else [change]
 
     def _peer_fd(self, end: CableEnd) -> int | None:
-        """Return the descriptor of the other end's namespace, None for this one. Raises NotPackable when there is none."""
+        """Return a descriptor of the other end's namespace, or None for this one. Raises NotPackable if there is none."""
         if end.peer_netns == end.netns:
             return None
         fd = self._spaces.fds.get(end.peer_netns)
