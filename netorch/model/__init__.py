@@ -1,1 +1,1 @@
-"""What a customer asks for: frozen values with EC2's names and ids; no I/O, no clock, no randomness."""
+"""The customer's resources: frozen values with EC2's names and ids. No I/O, no clock, no randomness."""

@@ -1,6 +1,6 @@
-"""Addresses and prefixes as plain integers: 40 times faster than `ipaddress`, which 2,000 VPCs of configuration need.
+"""Addresses and prefixes as plain integers: 40 times faster than `ipaddress`. The configuration of 2,000 VPCs needs this speed.
 
-Text enters through `parse_ip` and `parse_prefix` and is canonical from there on, so that equal addresses are equal strings.
+`parse_ip` and `parse_prefix` read the text. All later text is canonical, so equal addresses are equal strings.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import msgspec
 
 BITS = {4: 32, 6: 128}
 _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
-_LENGTHS = {str(length): length for length in range(BITS[6] + 1)}  # one spelling each: no 016, no digits of other scripts
+_LENGTHS = {str(length): length for length in range(BITS[6] + 1)}  # one spelling per length: no 016, no non-ASCII digits
 
 Label = TypeVar("Label", str, int)
 
 
 class AddressError(ValueError):
-    """A text is no address or prefix; says what is wrong with it, without saying where it stood."""
+    """A text is not an address or prefix. The message says what is wrong with the text, not where the text came from."""
 
 
 class Prefix(msgspec.Struct, frozen=True, order=True):
@@ -37,11 +37,11 @@ class Prefix(msgspec.Struct, frozen=True, order=True):
 
     @property
     def size(self) -> int:
-        """Return how many addresses the prefix holds."""
+        """Return the number of addresses in the prefix."""
         return 1 << (BITS[self.version] - self.length)
 
     def contains(self, other: Prefix) -> bool:
-        """Return whether `other` lies inside this prefix (or is it)."""
+        """Return whether `other` lies inside this prefix or equals it."""
         host_bits = BITS[self.version] - self.length
         return (
             self.length <= other.length
@@ -50,11 +50,11 @@ class Prefix(msgspec.Struct, frozen=True, order=True):
         )
 
     def overlaps(self, other: Prefix) -> bool:
-        """Return whether the two share an address."""
+        """Return whether the two prefixes share an address."""
         return self.contains(other) or other.contains(self)
 
     def holds(self, version: int, value: int) -> bool:
-        """Return whether the address `value` of that IP version lies inside."""
+        """Return whether the address `value` of IP version `version` lies inside this prefix."""
         return self.version == version and self.network <= value <= self.last
 
     def __str__(self) -> str:
@@ -80,12 +80,12 @@ def parse_ip(text: str) -> tuple[int, int]:
 
 
 def format_ip(version: int, value: int) -> str:
-    """Return the canonical text (RFC 5952 for IPv6) of an address."""
+    """Return the canonical text of an address (RFC 5952 for IPv6)."""
     return socket.inet_ntop(_FAMILY[version], value.to_bytes(BITS[version] // 8, "big"))
 
 
 def canonical_ip(text: str) -> str:
-    """Return the one way to write an address. Raises AddressError."""
+    """Return the canonical text of an address text. Raises AddressError."""
     return format_ip(*parse_ip(text))
 
 
@@ -95,15 +95,15 @@ def packed(address: str) -> bytes:
 
 
 def mac_bytes(mac: str) -> bytes:
-    """Return the six bytes of a valid MAC; none of an empty text."""
+    """Return the six bytes of a valid MAC, or no bytes for an empty text."""
     return bytes.fromhex(mac.replace(":", ""))
 
 
-@lru_cache(1 << 16)  # customers use the same ranges again and again, and each is read several times on its way
+@lru_cache(1 << 16)  # customers use the same ranges, and the code parses each range several times
 def parse_prefix(text: str, *, strict: bool = True) -> Prefix:
     """Return the prefix written as `address/length`.
 
-    With `strict` host bits are an error, else they are cut off, as EC2 does with 100.68.0.18/18.
+    With `strict`, host bits are an error. Without, they are cleared, as EC2 does with 100.68.0.18/18.
 
     Raises:
       AddressError: no slash, no number, leading zeros, a length out of range, or host bits under `strict`.
@@ -123,18 +123,18 @@ def parse_prefix(text: str, *, strict: bool = True) -> Prefix:
 
 
 def disjoint(prefixes: Iterable[Prefix]) -> list[Prefix]:
-    """Return prefixes in order, without those inside another one."""
+    """Return prefixes in order, without prefixes that lie inside another prefix."""
     kept: list[Prefix] = []
-    for prefix in sorted(prefixes):  # one around others comes before them
+    for prefix in sorted(prefixes):  # a prefix sorts before the prefixes inside it
         if not kept or not kept[-1].contains(prefix):
             kept.append(prefix)
     return kept
 
 
 def first_overlaps(prefixes: Iterable[tuple[Prefix, Label]]) -> Iterator[tuple[Label, Label]]:
-    """Yield the labels of each prefix that overlaps one before it in address order, with that one's label.
+    """Yield pairs of labels: a prefix, and a later prefix in address order that overlaps it.
 
-    Cost: O(n log n): prefixes nest or are disjoint, so sorted ones need only be compared with the widest still open.
+    Cost: O(n log n). Prefixes nest or are disjoint, so each sorted prefix is compared only with the widest prefix still open.
     """
     version = last = -1
     widest: list[Label] = []

@@ -1,7 +1,7 @@
-"""A cloud as a customer declares it: names instead of ids, what may be left out left out.
+"""A cloud as a customer declares it: names instead of ids, and optional fields may be omitted.
 
-The decoded form of vpc.yaml. `netorch.model.check` finds everything that is wrong with one; `netorch.control.apply.cloud`
-turns it into records.
+These classes are the decoded form of vpc.yaml. `netorch.model.check` finds every error in a cloud;
+`netorch.control.apply.cloud` turns a cloud into records.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from netorch.model.services.declared import DhcpOptionsDecl, MetadataOptionsDecl
 from netorch.model.services.declared_zones import PrivateZoneDecl
 from netorch.model.vpc import DEFAULT_OWNER, Tags
 
-MAIN_ROUTE_TABLE = "main"  # the name of the route table that comes with a VPC
+MAIN_ROUTE_TABLE = "main"  # the name of the route table created with a VPC
 DEFAULT_VPC_NAME = "default"
 DEFAULT_VPC_CIDR = "172.31.0.0/16"  # EC2's
 DEFAULT_SUBNET_NAME = "default"
@@ -36,7 +36,7 @@ DEFAULT_SUBNET_CIDR = "172.31.0.0/20"
 
 
 class HostDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A machine that carries instances, or an edge. An edge carries gateways if it has a pair and an uplink."""
+    """A hypervisor, which carries instances, or an edge. An edge with a pair and an uplink carries gateways."""
 
     name: str
     underlay: str
@@ -56,7 +56,7 @@ class AddressPoolDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class HostedVlanDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A VLAN of a connection that an owner may have a virtual interface on."""
+    """A VLAN of a connection that is reserved for one owner's virtual interface."""
 
     owner: str
     vlan: int
@@ -64,60 +64,61 @@ class HostedVlanDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class ConnectionDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A connection of Direct Connect: a device of an edge to which a customer's router is wired."""
+    """A Direct Connect connection: a network device of an edge that is cabled to a customer's router."""
 
     name: str
     host: str
     device: str
-    owner: str = ""  # who may use all VLANs that are not hosted; nobody when left out
+    owner: str = ""  # this owner may use every VLAN that is not hosted; empty: no owner may
     hosted: list[HostedVlanDecl] = []
     tags: Tags = {}
 
 
 class ElasticIpDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A public address that an owner holds, for an instance or a NAT gateway. `owner` and `name` together say which one it is."""
+    """A public address that an owner holds, for an instance or a NAT gateway. `owner` and `name` together identify it."""
 
     name: str
     owner: str = DEFAULT_OWNER
-    pool: str = ""  # any one at whose edges the VPC that uses it has its internet gateway
-    address: str = ""  # any one
+    pool: str = ""  # empty: any pool at the edges that carry the VPC's internet gateway
+    address: str = ""  # empty: any address of the pool
     tags: Tags = {}
 
 
 class InternetGatewayDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The VPC's way to the internet, and back. Routes lead there: `0.0.0.0/0 via igw`."""
+    """The VPC's internet gateway, for both directions. A route names it as `igw`: `0.0.0.0/0 via igw`."""
 
     name: str = ""
     tags: Tags = {}
 
 
 class NatGatewayDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A NAT gateway in a subnet. Routes lead there: `0.0.0.0/0 via nat-out`.
+    """A NAT gateway in a subnet. A route names it: `0.0.0.0/0 via nat-out`.
 
-    A new one needs an elastic IP; one that there is keeps those that have no name. Another first one makes another gateway.
+    A new gateway needs an elastic IP. An existing gateway keeps its elastic IPs without a name. If its primary one has a name
+    that is no longer in the list, the gateway is replaced.
     """
 
     name: str
     subnet: str
-    elastic_ips: list[str] = []  # the names of the owner's, in whose name it sends; the first one is its primary one
-    address: str = ""  # its private address; the next free one when left out
+    elastic_ips: list[str] = []  # names of the owner's elastic IPs, its public sources; the first is primary
+    address: str = ""  # private; empty: the next free one
     tags: Tags = {}
 
 
 class EgressOnlyInternetGatewayDecl(InternetGatewayDecl, frozen=True, kw_only=True):
-    """The VPC's way to the internet for IPv6, and not back. Routes lead there: `::/0 via eigw`."""
+    """The VPC's outbound-only gateway to the IPv6 internet. A route names it as `eigw`: `::/0 via eigw`."""
 
 
 class VpnGatewayDecl(InternetGatewayDecl, frozen=True, kw_only=True):
-    """The VPC's way to private networks elsewhere, and back. Routes lead there: `192.168.0.0/16 via vgw`."""
+    """The VPC's gateway to remote private networks. A route names it as `vgw`: `192.168.0.0/16 via vgw`."""
 
-    asn: int = AMAZON_ASN  # a private one, with which it speaks BGP
+    asn: int = AMAZON_ASN  # a private ASN, for its BGP sessions
 
 
 class VirtualInterfaceDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A VLAN of a connection that leads into the VPC. The VPC needs a virtual private gateway at the connection's edge.
 
-    What the customer has is learned by BGP, or there are static routes, which Direct Connect has not.
+    The edge learns the customer's prefixes by BGP, or uses static routes, which AWS Direct Connect does not offer.
     """
 
     name: str
@@ -126,39 +127,39 @@ class VirtualInterfaceDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
     outer_vlan: int = 0  # the service tag around it (802.1ad); 0: none
     mtu: int = 1500
     asn: int = 0  # of the customer's router; 0: no BGP
-    address: str = ""  # of the edge, with the prefix length; drawn when left out
-    peer: str = ""  # of the customer's router; the other end when left out
-    key_file: str = ""  # with the key that signs BGP (TCP MD5); read when it is set first, from where the file lies
+    address: str = ""  # of the edge, with prefix length; empty: netorch chooses one
+    peer: str = ""  # of the customer's router; empty: the other address of the prefix
+    key_file: str = ""  # file with the TCP MD5 key of the BGP session, beside this file; read when the key is first set
     bfd: bool = False
     routes: list[str] = []
     tags: Tags = {}
 
 
 class CustomerGatewayDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """An owner's own VPN device. `owner` and `name` together say which one it is; nothing but its tags ever changes."""
+    """A customer's own VPN device. `owner` and `name` together identify it. Only its tags can change."""
 
     name: str
     owner: str = DEFAULT_OWNER
     asn: int = CUSTOMER_ASN
-    address: str = ""  # public, of its NAT if it stands behind one; any, if it has an identity
-    identity: str = ""  # by which it names itself in IKE; its address when left out
+    address: str = ""  # public, or that of the NAT in front of it; empty: any address, if `identity` is set
+    identity: str = ""  # its IKE identity; empty: its address
     tags: Tags = {}
 
 
 class TunnelDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One of the two tunnels of a VPN connection."""
 
-    inside_cidr: str = ""  # any free one
-    psk_file: str = ""  # with the pre-shared key of a new connection, beside this file; one is made when left out
+    inside_cidr: str = ""  # empty: any free one
+    psk_file: str = ""  # file with the pre-shared key of a new connection, beside this file; empty: a generated key
     options: TunnelOptions = TunnelOptions()
 
 
 class VpnConnectionDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A VPN connection of the VPC's gateway. With static routes, or else with BGP."""
+    """A VPN connection of the VPC's virtual private gateway, with static routes or with BGP."""
 
     name: str
-    customer_gateway: str  # the name of one of the owner's, or its id
-    static_routes: list[str] | msgspec.UnsetType = msgspec.UNSET  # left out: BGP says what is at the customer's
+    customer_gateway: str  # name of one of the owner's customer gateways, or an id
+    static_routes: list[str] | msgspec.UnsetType = msgspec.UNSET  # omitted: BGP
     local_cidr: str = ANY_CIDR
     remote_cidr: str = ANY_CIDR
     tunnels: list[TunnelDecl] = []  # up to two
@@ -168,18 +169,18 @@ class VpnConnectionDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 class RouteTableDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A route table. Its local routes are implicit.
 
-    The VPC's main one is the one with `main`, else the one named `main`; that may be left out, and has no other routes then.
+    The VPC's main table is the table with `main`, else the table named `main`. If omitted, it has local routes only.
     """
 
     name: str
     main: bool = False
     routes: list[str] = []  # e.g. `0.0.0.0/0 via eni fw-1`
-    propagate: bool = False  # whether it has what the VPC's virtual private gateway reaches, too
+    propagate: bool = False  # whether the VPC's virtual private gateway adds the prefixes it reaches
     tags: Tags = {}
 
 
 def main_name(tables: Iterable[RouteTableDecl]) -> str:
-    """Return the name of the main one of a VPC's declared tables."""
+    """Return the name of a VPC's main route table."""
     return next((table.name for table in tables if table.main), MAIN_ROUTE_TABLE)
 
 
@@ -188,12 +189,12 @@ class PrefixListDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     name: str
     cidrs: list[str]
-    max_entries: int | None = None  # what it counts as in the quotas of rules; as many as there are when left out
+    max_entries: int | None = None  # its weight in rule quotas; None: the number of CIDRs
     tags: Tags = {}
 
 
 class IngressDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What the members of a group may be sent."""
+    """An inbound rule: traffic that members of a group may receive."""
 
     protocol: str | int
     source: str  # a CIDR, sg-<name>, pl-<name>, or the id of a group or prefix list
@@ -202,7 +203,7 @@ class IngressDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class EgressDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What the members of a group may send."""
+    """An outbound rule: traffic that members of a group may send."""
 
     protocol: str | int
     destination: str  # as IngressDecl.source
@@ -211,24 +212,24 @@ class EgressDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class SecurityGroupDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A security group. The one named `default` comes with the VPC; left out, it has EC2's rules for it."""
+    """A security group. Every VPC has a group named `default`; if omitted, it has EC2's default rules."""
 
     name: str
     description: str = ""
     ingress: list[IngressDecl] = []
-    egress: list[EgressDecl] | msgspec.UnsetType = msgspec.UNSET  # left out: everything, as in EC2; []: nothing
+    egress: list[EgressDecl] | msgspec.UnsetType = msgspec.UNSET  # omitted: all outbound, as in EC2; []: none
     tags: Tags = {}
 
 
 class AclAction(Enum):
-    """What an ACL does with what an entry matches."""
+    """The action of an ACL entry on the packets that it matches."""
 
     ALLOW = "allow"
     DENY = "deny"
 
 
 class AclEntryDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One numbered line of a network ACL; `cidr` is the source for ingress, the destination for egress."""
+    """One numbered entry of a network ACL. `cidr` is the source for ingress, the destination for egress."""
 
     rule: int
     action: AclAction
@@ -238,7 +239,7 @@ class AclEntryDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class NetworkAclDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A network ACL. The one named `default` comes with the VPC; left out, it allows everything, as in EC2."""
+    """A network ACL. Every VPC has an ACL named `default`; if omitted, it allows everything, as in EC2."""
 
     name: str
     ingress: list[AclEntryDecl] = []
@@ -246,7 +247,7 @@ class NetworkAclDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     tags: Tags = {}
 
 
-# What a VPC has that does not declare its default group and ACL, and what a group may send that does not declare its egress.
+# The default group and ACL of a VPC that does not declare them, and the outbound rules of a group without `egress`.
 ALL_OUTBOUND = [EgressDecl(protocol="all", destination="0.0.0.0/0"), EgressDecl(protocol="all", destination="::/0")]
 DEFAULT_GROUP = SecurityGroupDecl(name=DEFAULT_NAME, ingress=[IngressDecl(protocol="all", source=f"sg-{DEFAULT_NAME}")])
 _EVERYTHING = [
@@ -257,20 +258,20 @@ DEFAULT_ACL = NetworkAclDecl(name=DEFAULT_NAME, ingress=_EVERYTHING, egress=_EVE
 
 
 class PeeringDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A peering connection of the VPC. It is accepted at once where who applies the file may act for both VPCs.
+    """A peering connection of the VPC. It is accepted at once if the user who applies the file may act for both VPCs.
 
-    A mapped one has RANGE=ALIAS for both VPCs: what a range of each is for the other one.
+    A mapped peering has RANGE=ALIAS for each VPC: the other VPC uses ALIAS to reach RANGE.
     """
 
     name: str
-    peer: str  # the other VPC: its name, owner/name, or its id
+    peer: str  # the other VPC: name, owner/name, or id
     map_own: str = ""
     map_peer: str = ""
     tags: Tags = {}
 
 
 class LoggedTraffic(Enum):
-    """Which traffic a flow log records, as a file writes it."""
+    """The traffic that a flow log records, as written in vpc.yaml."""
 
     ALL = "all"
     ACCEPT = "accept"
@@ -278,22 +279,22 @@ class LoggedTraffic(Enum):
 
     @property
     def traffic(self) -> Traffic:
-        """Return the same as it is stored."""
+        """Return the stored form."""
         return Traffic[self.name]
 
 
 class FlowLogDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A flow log of where it stands: of a VPC, of a subnet, or of an instance's own interface."""
+    """A flow log of the VPC, the subnet or the instance's primary interface that contains the declaration."""
 
     name: str
     traffic: LoggedTraffic = LoggedTraffic.ALL
     interval: int = INTERVAL_LAST_S  # seconds
-    format: str = ""  # as EC2 writes it, e.g. `${version} ${srcaddr}`; EC2's default fields when left out
+    format: str = ""  # in EC2's syntax, e.g. `${version} ${srcaddr}`; empty: EC2's default fields
     tags: Tags = {}
 
 
 class SubnetDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A subnet. `route_table` and `network_acl` are names; the main table and the default ACL when left out."""
+    """A subnet. `route_table` and `network_acl` are names; they default to the main table and the default ACL."""
 
     name: str
     cidr: str
@@ -308,10 +309,9 @@ class SubnetDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class InstanceDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """An instance with one interface.
 
-    Left out: the subnet (the VPC's only one), the host (the least loaded hypervisor), the addresses (the next free ones),
-    the security groups (the one named `default`), the attachment (a namespace that netorch makes), the public address (a new
-    instance gets an ephemeral one if its subnet says so, one that there is keeps what it has), user data (none, and one that
-    there is keeps what it has).
+    Defaults: the VPC's only subnet, the least loaded hypervisor, the next free addresses, the security group `default`, and a
+    network namespace that netorch makes. A new instance has no user data, and gets an ephemeral public address if its subnet
+    has `public_on_launch`. An existing instance keeps its public address and its user data.
     """
 
     name: str
@@ -320,30 +320,30 @@ class InstanceDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     address: str = ""
     ipv6_address: str = ""
     mac: str = ""
-    public_address: bool | msgspec.UnsetType = msgspec.UNSET  # whether it has an ephemeral one
-    elastic_ip: str = ""  # the name of one of the owner's, which stands for its address
+    public_address: bool | msgspec.UnsetType = msgspec.UNSET  # an ephemeral one
+    elastic_ip: str = ""  # name of one of the owner's elastic IPs, mapped to its address
     security_groups: list[str] = []  # names
-    source_dest_check: bool = True  # false: it may send and receive packets of others' addresses, e.g. a firewall
+    source_dest_check: bool = True  # false: it may send and receive packets of foreign addresses, e.g. a firewall
     attachment: Attachment = Attachment.NETNS
     netns: str = ""
-    user_data: str = ""  # what the instance reads as its user data; text
-    user_data_base64: str = ""  # the same for what is no text
-    metadata_options: MetadataOptionsDecl | msgspec.UnsetType = msgspec.UNSET  # EC2's defaults when left out
+    user_data: str = ""  # as text
+    user_data_base64: str = ""  # the same for binary data
+    metadata_options: MetadataOptionsDecl | msgspec.UnsetType = msgspec.UNSET  # omitted: EC2's defaults
     tags: Tags = {}
     flow_logs: list[FlowLogDecl] = []
 
 
 class VpcDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A VPC with everything in it. `owner` and `name` together say which VPC it is."""
+    """A VPC with all its resources. `owner` and `name` together identify it."""
 
     name: str
     cidrs: list[str]
     owner: str = DEFAULT_OWNER
     ipv6_cidrs: list[str] = []
-    vni: int | None = None  # a request, e.g. for a lab that is to look the same each time
-    enable_dns_support: bool = True  # whether names are answered in it
-    enable_dns_hostnames: bool | msgspec.UnsetType = msgspec.UNSET  # those of instances, zones and endpoints; see `has_hostnames`
-    dhcp_options: str = ""  # the name of one of the owner's sets, or its id; the default one when left out
+    vni: int | None = None  # a requested VNI, e.g. for a reproducible lab
+    enable_dns_support: bool = True  # whether its resolver answers
+    enable_dns_hostnames: bool | msgspec.UnsetType = msgspec.UNSET  # names of instances, zones and endpoints; see `has_hostnames`
+    dhcp_options: str = ""  # name of one of the owner's sets, or an id; empty: the default set
     tags: Tags = {}
     internet_gateway: InternetGatewayDecl | msgspec.UnsetType = msgspec.UNSET
     egress_only_internet_gateway: EgressOnlyInternetGatewayDecl | msgspec.UnsetType = msgspec.UNSET
@@ -365,11 +365,11 @@ class VpcDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     @property
     def has_hostnames(self) -> bool:
-        """Return whether it asks for names of instances; when left out the default VPC alone has them, as in EC2."""
+        """Return whether instances get DNS names. If `enable_dns_hostnames` is omitted: in the default VPC only, as in EC2."""
         return self.enable_dns_hostnames is True or (self.enable_dns_hostnames is msgspec.UNSET and self.name == DEFAULT_VPC_NAME)
 
 
-# The fields of a VPC in which gateways are declared that it has one of at most.
+# The fields of VpcDecl that declare a gateway of which a VPC has at most one.
 GATEWAY_FIELDS: Final = {
     TargetKind.INTERNET_GATEWAY: "internet_gateway",
     TargetKind.EGRESS_ONLY_GATEWAY: "egress_only_internet_gateway",
@@ -384,9 +384,9 @@ def declared_gateways(vpc: VpcDecl) -> dict[TargetKind, InternetGatewayDecl]:
 
 
 class Cloud(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A whole vpc.yaml. Instances at the top level land in the default VPC, which is made when the first one comes."""
+    """A whole vpc.yaml. Top-level instances belong to the default VPC, which the first of them creates."""
 
-    name: str = ""  # by which the file knows what it made, wherever it lies; its path when left out
+    name: str = ""  # identifies the file's resources, wherever the file lies; empty: its path
     hosts: list[HostDecl] = []
     address_pools: list[AddressPoolDecl] = []
     connections: list[ConnectionDecl] = []

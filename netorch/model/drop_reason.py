@@ -1,4 +1,4 @@
-"""Why packets are refused: the counters of a host's nftables tables, in words."""
+"""Drop reasons: the counters of a host's nftables tables and their meaning."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import msgspec
 
 
 class DropReason(msgspec.Struct, frozen=True):
-    """What a counter means. `code` is what a flow log says in `reject-reason`; nothing where no customer sees it."""
+    """The meaning of a counter. `code` is a flow log's `reject-reason`; empty if flow logs do not show it."""
 
     text: str
     code: str = ""
 
 
-# Counts the drops of a flood that were not logged one by one. Logged once a second, so that a VPC's logs know of them.
+# Counts the drops of a flood that were not logged one by one. It is logged once a second, so that the VPC's flow logs show it.
 SUPPRESSED: Final = "suppressed"
-VIOLATIONS: Final = ("unverified", "unknown_vtep")  # no honest host sends such packets
+VIOLATIONS: Final = ("unverified", "unknown_vtep")  # no correct host sends such packets
 
 DROP_REASONS: Final[dict[str, DropReason]] = {
     "spoofed": DropReason("an instance used a MAC or IP address that is not its own"),
@@ -72,12 +72,12 @@ DROP_REASONS: Final[dict[str, DropReason]] = {
 
 
 def text_of(counter: str) -> str:
-    """Return what a counter means; its name when another version of netorch has made it."""
+    """Return the meaning of a counter, or its name if another version of netorch created it."""
     reason = DROP_REASONS.get(counter)
     return reason.text if reason is not None else counter
 
 
 def code_of(counter: str) -> str:
-    """Return what a flow log says of a refusal."""
+    """Return the `reject-reason` that a flow log shows for a counter."""
     reason = DROP_REASONS.get(counter)
     return reason.code if reason is not None else ""

@@ -13,10 +13,10 @@ from netorch.model.vpc import Tags
 
 
 class Attachment(Enum):
-    """How an instance is plugged in."""
+    """How an instance is attached to its host."""
 
-    NETNS = "netns"  # netorch makes a network namespace named as the instance's id
-    EXISTING = "existing"  # somebody else's namespace, e.g. a container's; `netns` says which
+    NETNS = "netns"  # netorch makes a network namespace; its name is the instance's id
+    EXISTING = "existing"  # a namespace that netorch did not make, e.g. a container's; `netns` names it
     TAP = "tap"  # a tap device for a virtual machine
 
 
@@ -33,13 +33,13 @@ class Instance(Record, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     attachment: Attachment = Attachment.NETNS
     netns: str = ""  # for EXISTING: a name in /run/netns or an absolute path such as /proc/4711/ns/net
-    user_data: str = ""  # base64; the instance itself reads it, and whoever may export it. It never changes
+    user_data: str = ""  # base64, immutable; readable by the instance and by users who may export it
     metadata: MetadataOptions = MetadataOptions()
     tags: Tags = {}
 
 
 class NetworkInterface(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """An elastic network interface: the holder of addresses and MAC. Stored at `vpc/<vni>/eni/<id>`.
+    """An elastic network interface (ENI), which holds the addresses and the MAC. Stored at `vpc/<vni>/eni/<id>`.
 
     Schema 2 added `source_dest_check`, schema 3 `gateway`, schema 4 `secondary`, schema 5 endpoints as gateways.
     """
@@ -52,28 +52,28 @@ class NetworkInterface(Record, frozen=True, kw_only=True, omit_defaults=True):
     mac: str
     address: str  # the primary private IPv4 address
     ipv6_address: str = ""
-    instance: str = ""  # i-..., nothing: not attached
-    groups: tuple[str, ...] = ()  # sg-..., sorted; what none of them permits is refused, so none refuses everything
+    instance: str = ""  # i-...; empty: not attached
+    groups: tuple[str, ...] = ()  # sg-..., sorted; traffic that no group permits is dropped, so no groups drop all traffic
     name: str = ""
-    source_dest_check: bool = True  # whether it sends and receives packets of its own addresses only
-    secondary: tuple[str, ...] = ()  # more private IPv4 addresses, in the order in which they came; NAT gateways have such
-    # nat-..., vpce-... or vpce-svc-..., whose it is: then it is attached to no instance. Of a NAT gateway it has the MAC, too.
+    source_dest_check: bool = True  # true: only packets of its own addresses pass
+    secondary: tuple[str, ...] = ()  # more private IPv4 addresses, in the order of assignment; NAT gateways have them
+    # The owner nat-..., vpce-... or vpce-svc-...; such an ENI is attached to no instance. A NAT gateway shares its ENI's MAC.
     gateway: str = ""
     tags: Tags = {}
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Return every address that this interface has."""
+        """Return all addresses of this interface."""
         return (self.address, *self.secondary, self.ipv6_address) if self.ipv6_address else (self.address, *self.secondary)
 
 
 def is_of_endpoint(eni: NetworkInterface) -> bool:
-    """Return whether an interface is an endpoint's, or a service's for one connection."""
+    """Return whether an interface belongs to an endpoint, or to an endpoint service for one of its connections."""
     return eni.gateway.startswith("vpce-")
 
 
 class Role(Enum):
-    """What a host is for."""
+    """The role of a host."""
 
     HYPERVISOR = "hypervisor"
     EDGE = "edge"
@@ -82,24 +82,24 @@ class Role(Enum):
 class Uplink(Part, frozen=True, kw_only=True, omit_defaults=True):
     """How an edge reaches the outside."""
 
-    device: str  # the name of a network device of the host; the edge takes it for itself
+    device: str  # the name of a network device of the host, which the edge uses exclusively
     address: str  # IPv4, with prefix length
     gateway: str  # IPv4, of the border router
     ipv6_address: str = ""  # with prefix length
     ipv6_gateway: str = ""
-    asn: int = 0  # of the edge; 0: it speaks no BGP, and the border router has static routes to it
-    gateway_asn: int = 0  # of the border router; not 0 if `asn` is not, and another number
+    asn: int = 0  # of the edge; 0: no BGP, the border router has static routes to the edge
+    gateway_asn: int = 0  # of the border router; set if `asn` is set, and different from it
 
     @property
     def speaks_bgp(self) -> bool:
-        """Return whether the edge has a BGP session with the border router there."""
+        """Return whether the edge has a BGP session with the border router on this uplink."""
         return bool(self.asn and self.gateway_asn)
 
 
 class Host(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A machine that runs an agent. Stored at `host/<name>/spec`.
 
-    Schema 2 added `pair` and `uplink`, which edges have and hypervisors have not; 3 added the uplink's AS numbers.
+    Schema 2 added `pair` and `uplink`, which only edges have; schema 3 added the uplink's AS numbers.
     """
 
     SCHEMA: ClassVar[int] = 3
@@ -107,19 +107,19 @@ class Host(Record, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     underlay: str  # the VTEP: an IPv4 address of the underlay
     role: Role = Role.HYPERVISOR
-    pair: str = ""  # the edges of one pair carry the same gateways, and each takes over when the other fails
+    pair: str = ""  # both edges of a pair carry the same gateways; each takes over if the other fails
     uplink: Uplink | None = None
     tags: Tags = {}
 
 
 class Placement(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """A host is to carry this resource. Stored at `host/<name>/placement/<id>`: the id tells its kind and VPC."""
+    """A resource that a host must carry. Stored at `host/<name>/placement/<id>`. The id contains the kind and the VPC's VNI."""
 
     id: str
 
 
 class EniStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a host says of an interface. Stored at `hoststat/<host>/<eni>`."""
+    """The status of an interface, which its host reports. Stored at `hoststat/<host>/<eni>`."""
 
     state: EniState
     reason: str = ""
@@ -129,16 +129,16 @@ class EniState(Enum):
     """The states an agent reports."""
 
     ATTACHED = "attached"
-    OUTGOING = "outgoing"  # its traffic is relayed to where it moves; the other host may take it
+    OUTGOING = "outgoing"  # this host relays its traffic to the next host, which may now take over the interface
     FAILED = "failed"
 
 
 class VpcStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a host says of a VPC that it cannot apply. Stored at `hoststat/<host>/vpc-<vni>`, absent when all is well."""
+    """Why a host cannot apply a VPC. Stored at `hoststat/<host>/vpc-<vni>`; absent if the host applied the VPC."""
 
     reason: str
 
 
 def primary_eni_id(instance_id: str) -> str:
-    """Return the id of the interface that came with an instance."""
+    """Return the id of the interface that was created with an instance."""
     return f"eni-{instance_id[-17:]}"

@@ -1,4 +1,4 @@
-"""Flow logs: what EC2's record of a VPC's, a subnet's or an interface's traffic is, and the fields of its lines.
+"""Flow logs: EC2's log of the traffic of a VPC, a subnet or an interface, and the fields of its lines.
 
 Source: the Amazon VPC guide, "Flow log records". The version of a line is the highest of its fields' versions.
 """
@@ -13,10 +13,10 @@ from netorch.model.record import Record
 from netorch.model.rules import Violation, number_text, shown
 from netorch.model.vpc import Tags
 
-INTERVAL_FIRST_S: Final = 10  # EC2 knows 60 and 600 s only; in a lab nobody waits so long
+INTERVAL_FIRST_S: Final = 10  # EC2 allows 60 and 600 s only; a lab needs shorter intervals
 INTERVAL_LAST_S: Final = 600
 
-# field -> the version that brought it. region to sublocation-id, and the two service names, mean nothing here: always "-".
+# field -> the version that added it. region to sublocation-id and the two service names are always "-" in netorch.
 FIELDS: Final = {
     **dict.fromkeys(("version", "account-id", "interface-id", "srcaddr", "dstaddr", "srcport", "dstport", "protocol"), 2),
     **dict.fromkeys(("packets", "bytes", "start", "end", "action", "log-status"), 2),
@@ -31,7 +31,7 @@ _WORD: Final = re.compile(r"\$\{([a-z-]+)\}|([a-z-]+)")
 
 
 class Traffic(Enum):
-    """Which traffic a log records."""
+    """The traffic that a flow log records."""
 
     ACCEPT = "ACCEPT"
     REJECT = "REJECT"
@@ -39,25 +39,25 @@ class Traffic(Enum):
 
 
 class FlowLog(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """A record of traffic. Stored at `vpc/<vni>/fl/<id>`."""
+    """A flow log. Stored at `vpc/<vni>/fl/<id>`."""
 
     id: str
     vni: int
     name: str
-    resource: str  # vpc-, subnet- or eni-: each of its interfaces has lines of its own
+    resource: str  # vpc-, subnet- or eni-; each interface in it has its own lines
     traffic: Traffic = Traffic.ALL
-    interval_s: int = INTERVAL_LAST_S  # of aggregation: a flow has one line per interval
+    interval_s: int = INTERVAL_LAST_S  # aggregation interval: a flow has one line per interval
     format: tuple[str, ...] = DEFAULT_FORMAT
     tags: Tags = {}
 
     @property
     def version(self) -> int:
-        """Return what stands in the field `version`."""
+        """Return the value of the field `version`."""
         return max(FIELDS[field] for field in self.format)
 
 
 def parse_format(text: str) -> tuple[str, ...] | Violation:
-    """Return the fields of a format as EC2 writes it, `${version} ${vpc-id}`, or without the signs; or what is wrong with it."""
+    """Return the fields of a format such as `${version} ${vpc-id}` (EC2's form) or `version vpc-id`, or a Violation."""
     fields = []
     for word in text.split():
         found = _WORD.fullmatch(word)
@@ -73,12 +73,12 @@ def parse_format(text: str) -> tuple[str, ...] | Violation:
 
 
 def format_text(fields: tuple[str, ...]) -> str:
-    """Return fields as EC2 writes a format."""
+    """Return fields as a format in EC2's form."""
     return " ".join(f"${{{field}}}" for field in fields)
 
 
 def interval(seconds: int) -> Violation | None:
-    """Return what is wrong with an aggregation interval."""
+    """Return the error in an aggregation interval, or None."""
     if INTERVAL_FIRST_S <= seconds <= INTERVAL_LAST_S:
         return None
     return Violation(

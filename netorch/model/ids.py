@@ -1,6 +1,6 @@
-"""Ids: EC2's form (a prefix and 17 hex digits) whose first six digits are the VNI, so that the parent is found without an index.
+"""Ids in EC2's form: a prefix and 17 hex digits. The first six digits are the VNI, so finding the VPC needs no index.
 
-The random part is the caller's (`entropy`), so that everything here stays pure.
+The caller supplies the random part (`entropy`), so the functions of this module are pure.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Final, NewType
 
 Vni = NewType("Vni", int)
 
-# Below: room for the kernel's own table numbers (253-255) and for every VLAN id, so that no number is ever mistaken for one.
+# Smaller numbers are the kernel's own table numbers (253-255) and VLAN ids. A VNI cannot be mistaken for one of these.
 VNI_FIRST: Final = 4097
 VNI_LAST: Final = 0xFFFFFE
 RANDOM_DIGITS: Final = 11
@@ -26,12 +26,12 @@ def vni_of(resource_id: str) -> int:
 
 
 def prefix_of(resource_id: str) -> str:
-    """Return what stands before the digits of an id, e.g. `vpce-svc`; nothing where it has none."""
+    """Return the prefix of an id, e.g. `vpce-svc`; empty if the text has no dash."""
     return resource_id.rpartition("-")[0]
 
 
 def is_id(text: str, kind: str = "") -> bool:
-    """Return whether `text` has the form of an id (of that kind)."""
+    """Return whether `text` has the form of an id, of kind `kind` if given."""
     head, dash, digits = text.rpartition("-")
     if not dash or len(digits) != 17 or (head != kind if kind else not _is_kind(head)):
         return False
@@ -39,11 +39,11 @@ def is_id(text: str, kind: str = "") -> bool:
 
 
 def _is_kind(head: str) -> bool:
-    """Return whether an id may begin so: words of small letters, e.g. vpce-svc."""
+    """Return whether `head` can be the prefix of an id: words of lower-case letters, e.g. vpce-svc."""
     return all(word.isascii() and word.isalpha() and word.islower() for word in head.split("-"))
 
 
 def port_name(eni_id: str) -> str:
-    """Return the host's side of an ENI's device: `v-`, the VNI, seven random digits; 15 characters, IFNAMSIZ - 1."""
+    """Return the name of an ENI's device on the host: `v-`, the VNI, seven random digits; 15 characters, IFNAMSIZ - 1."""
     digits = eni_id[-17:]
     return f"v-{digits[:13]}"

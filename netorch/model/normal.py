@@ -1,6 +1,6 @@
-"""The one way to write a VPC: ordered, with what may be left out left out.
+"""The normal form of a declaration: sorted, without fields that have their default value.
 
-Two declarations that mean the same are equal in it; `export` writes it and `diff` compares it. The declarations are valid ones.
+Declarations with the same meaning have the same normal form. `export` writes it and `diff` compares it. Input must be valid.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ Rule = TypeVar("Rule", IngressDecl, EgressDecl)
 
 
 def normal_vpc(vpc: VpcDecl) -> VpcDecl:
-    """Return a VPC in the one way to write it, so that two texts of it differ only where the VPCs do."""
+    """Return a VPC in normal form, so that two texts differ only where the VPCs differ."""
     options = "" if vpc.dhcp_options == DEFAULT_SET else vpc.dhcp_options
     fields = {field: write(vpc) for field, write in NORMAL.items()}
     usual = vpc.has_hostnames == (vpc.name == DEFAULT_VPC_NAME)
@@ -77,47 +77,47 @@ def normal_vpc(vpc: VpcDecl) -> VpcDecl:
 
 
 def normal_pool(decl: AddressPoolDecl) -> AddressPoolDecl:
-    """Return an address pool in the one way to write it."""
+    """Return an address pool in normal form."""
     return msgspec.structs.replace(decl, cidrs=[str(prefix) for prefix in sorted(map(parse_prefix, decl.cidrs))])
 
 
 def normal_connection(decl: ConnectionDecl) -> ConnectionDecl:
-    """Return a connection of Direct Connect in the one way to write it."""
+    """Return a Direct Connect connection in normal form."""
     return msgspec.structs.replace(decl, hosted=sorted(decl.hosted, key=lambda one: (one.outer_vlan, one.vlan)))
 
 
 def normal_elastic_ip(decl: ElasticIpDecl) -> ElasticIpDecl:
-    """Return an elastic IP in the one way to write it."""
+    """Return an elastic IP in normal form."""
     return msgspec.structs.replace(decl, owner=_owner(decl.owner))
 
 
 def normal_customer_gateway(decl: CustomerGatewayDecl) -> CustomerGatewayDecl:
-    """Return a customer gateway in the one way to write it."""
+    """Return a customer gateway in normal form."""
     return msgspec.structs.replace(decl, owner=_owner(decl.owner))
 
 
 def normal_dhcp_options(decl: DhcpOptionsDecl) -> DhcpOptionsDecl:
-    """Return a DHCP options set in the one way to write it."""
+    """Return a DHCP options set in normal form."""
     told = told_by(decl)
     servers = list(told.domain_name_servers)
     return msgspec.structs.replace(decl, owner=_owner(decl.owner), domain_name=told.domain_name, domain_name_servers=servers)
 
 
 def normal_service(decl: GatewayServiceDecl) -> GatewayServiceDecl:
-    """Return a service of the operator's in the one way to write it."""
+    """Return an operator's gateway service in normal form."""
     prefixes = [str(prefix) for prefix in sorted(map(parse_prefix, decl.prefixes))]
     return msgspec.structs.replace(decl, prefixes=prefixes, hosts=sorted(own_names(decl.name, decl.hosts)))
 
 
 def normal_bucket(decl: BucketDecl) -> BucketDecl:
-    """Return a bucket in the one way to write it."""
+    """Return a bucket in normal form."""
     policy = decl.policy.strip() if isinstance(decl.policy, str) else decl.policy
     service = decl.service.removeprefix(SERVICE_PREFIX)
     return msgspec.structs.replace(decl, owner=_owner(decl.owner), service=service, policy=policy)
 
 
 def normal_zone(decl: PrivateZoneDecl) -> PrivateZoneDecl:
-    """Return a private zone in the one way to write it."""
+    """Return a private zone in normal form."""
     domain = plain(decl.domain or decl.name)
     records = (_record_set(record, domain) for record in decl.records)
     return msgspec.structs.replace(
@@ -136,7 +136,7 @@ def _record_set(decl: RecordSetDecl, domain: str) -> RecordSetDecl:
 
 
 def told_by(decl: DhcpOptionsDecl) -> DhcpOptions:
-    """Return what a declared set tells, as it is stored; the values may be wrong."""
+    """Return the DHCP options of a declared set in their stored form. The values may be invalid."""
     told = DhcpOptions(
         domain_name=decl.domain_name,
         domain_name_servers=tuple(decl.domain_name_servers),
@@ -152,36 +152,36 @@ def _owner(owner: str) -> str:
 
 
 def normal_lists(decls: Iterable[PrefixListDecl]) -> list[PrefixListDecl]:
-    """Return prefix lists in the one way to write them."""
+    """Return prefix lists in normal form."""
     return sorted(map(_list, decls), key=lambda decl: decl.name)
 
 
 def normal_groups(decls: Iterable[SecurityGroupDecl]) -> list[SecurityGroupDecl]:
-    """Return security groups in the one way to write them, without a default one that is as EC2's."""
+    """Return security groups in normal form, without a default group that equals EC2's."""
     found = sorted(map(_group, decls), key=lambda decl: decl.name)
     return [decl for decl in found if decl != DEFAULT_GROUP]
 
 
 def normal_acls(decls: Iterable[NetworkAclDecl]) -> list[NetworkAclDecl]:
-    """Return network ACLs in the one way to write them, without a default one that is as EC2's."""
+    """Return network ACLs in normal form, without a default ACL that equals EC2's."""
     found = sorted((_acl(decl) for decl in decls), key=lambda decl: decl.name)
     return [decl for decl in found if decl != DEFAULT_ACL]
 
 
 def normal_tables(decls: Iterable[RouteTableDecl]) -> list[RouteTableDecl]:
-    """Return route tables in the one way to write them, without a main one of that name that has local routes only."""
+    """Return route tables in normal form, without a main table named `main` that has local routes only."""
     found = sorted((normal_table(decl) for decl in decls), key=lambda decl: decl.name)
     left_out = RouteTableDecl(name=MAIN_ROUTE_TABLE)
     return [decl for decl in found if decl != left_out or main_name(found) != MAIN_ROUTE_TABLE]
 
 
 def normal_flow_logs(decls: Iterable[FlowLogDecl]) -> list[FlowLogDecl]:
-    """Return flow logs in the one way to write them."""
+    """Return flow logs in normal form."""
     return sorted((_flow_log(decl) for decl in decls), key=lambda decl: decl.name)
 
 
 def _peerings(vpc: VpcDecl) -> list[PeeringDecl]:
-    """Return connections in the order of their names, with peers as owner/name or id."""
+    """Return peering connections sorted by name, with peers as owner/name or id."""
     paths = ((decl, peer_path(vpc.owner, decl.peer)) for decl in vpc.peerings)
     found = (msgspec.structs.replace(decl, peer=path if isinstance(path, str) else "/".join(path)) for decl, path in paths)
     return sorted(found, key=lambda decl: decl.name)
@@ -199,13 +199,13 @@ def _subnet(subnet: SubnetDecl, main: str) -> SubnetDecl:
 
 
 def normal_nat_gateways(decls: Iterable[NatGatewayDecl]) -> list[NatGatewayDecl]:
-    """Return NAT gateways in the one way to write them: the first elastic IP is the primary one, the others are ordered."""
+    """Return NAT gateways in normal form: the first elastic IP stays first, as the primary one; the others are sorted."""
     found = (msgspec.structs.replace(decl, elastic_ips=decl.elastic_ips[:1] + sorted(decl.elastic_ips[1:])) for decl in decls)
     return sorted(found, key=lambda decl: decl.name)
 
 
 def normal_endpoints(decls: Iterable[GatewayEndpointDecl]) -> list[GatewayEndpointDecl]:
-    """Return gateway endpoints in the one way to write them: services by the names that customers know."""
+    """Return gateway endpoints in normal form: services by their full names, with EC2's prefix."""
     found = (
         msgspec.structs.replace(
             decl,
@@ -219,7 +219,7 @@ def normal_endpoints(decls: Iterable[GatewayEndpointDecl]) -> list[GatewayEndpoi
 
 
 def normal_interface_endpoints(owner: str, decls: Iterable[InterfaceEndpointDecl]) -> list[InterfaceEndpointDecl]:
-    """Return interface endpoints of an owner's VPC in the one way to write them: services by OWNER/VPC/NAME, or by id."""
+    """Return interface endpoints of an owner's VPC in normal form: services by OWNER/VPC/NAME, or by id."""
     found = []
     for decl in decls:
         path = service_path(owner, decl.service)
@@ -230,7 +230,7 @@ def normal_interface_endpoints(owner: str, decls: Iterable[InterfaceEndpointDecl
 
 
 def normal_endpoint_services(decls: Iterable[EndpointServiceDecl]) -> list[EndpointServiceDecl]:
-    """Return endpoint services in the one way to write them; the order of subnets and of targets means something."""
+    """Return endpoint services in normal form. Subnets and targets keep their order, which is significant."""
     return sorted(map(_endpoint_service, decls), key=lambda decl: decl.name)
 
 
@@ -241,13 +241,13 @@ def _endpoint_service(decl: EndpointServiceDecl) -> EndpointServiceDecl:
 
 
 def normal_virtual_interfaces(decls: Iterable[VirtualInterfaceDecl]) -> list[VirtualInterfaceDecl]:
-    """Return virtual interfaces in the one way to write them."""
+    """Return virtual interfaces in normal form."""
     found = (msgspec.structs.replace(decl, routes=list(map(str, sorted(map(parse_prefix, decl.routes))))) for decl in decls)
     return sorted(found, key=lambda decl: decl.name)
 
 
 def normal_vpns(decls: Iterable[VpnConnectionDecl]) -> list[VpnConnectionDecl]:
-    """Return VPN connections in the one way to write them; which file a pre-shared key came from nobody knows later."""
+    """Return VPN connections in normal form, without `psk_file`: the store does not record the file of a pre-shared key."""
     return sorted(map(_vpn, decls), key=lambda decl: decl.name)
 
 
@@ -288,12 +288,12 @@ def _instance(instance: InstanceDecl) -> InstanceDecl:
 
 
 def normal_memberships(names: Sequence[str]) -> list[str]:
-    """Return the groups of an instance in the one way to write them."""
+    """Return the groups of an instance in normal form."""
     return sorted(names) if list(names) != [DEFAULT_NAME] else []
 
 
 def normal_table(decl: RouteTableDecl) -> RouteTableDecl:
-    """Return a route table in the one way to write it."""
+    """Return a route table in normal form."""
     routes = sorted(map(_route, decl.routes), key=lambda words: destination_order(words.destination))
     written = [str(words) for words in routes if words.kind is not LOCAL.kind]
     return msgspec.structs.replace(decl, main=decl.main and decl.name != MAIN_ROUTE_TABLE, routes=written)
@@ -362,11 +362,11 @@ def _traffic(protocol: str | int, ports: str | int) -> dict[str, Any]:
 
 
 def _plain(text: str) -> str | int:
-    """Return a number where a text is one: it needs no quotes."""
+    """Return the number for a numeric text, so that YAML needs no quotes."""
     return int(text) if text.isdigit() else text
 
 
-# What a VPC declares -> the one way to write it.
+# field of VpcDecl -> its normal form
 NORMAL: Final[Mapping[str, Callable[[VpcDecl], list[Any]]]] = {
     "prefix_lists": lambda vpc: normal_lists(vpc.prefix_lists),
     "security_groups": lambda vpc: normal_groups(vpc.security_groups),

@@ -1,6 +1,6 @@
-"""What a rule's words mean, those of a vpc.yaml as those of a command: `tcp`, `8000-8080`, `10.0.0.0/8`, `sg-web`, `pl-offices`.
+"""The words of a rule in vpc.yaml and in commands: `tcp`, `8000-8080`, `10.0.0.0/8`, `sg-web`, `pl-offices`.
 
-Each function returns the value or a Violation and never raises, as the rules for other values do.
+Like `netorch.model.rules`, each function returns the value or a Violation and never raises.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from netorch.model.security import ALL_PROTOCOLS, ANY, ICMP, ICMPV6, PORT_LAST, 
 
 PROTOCOLS: Final = {"tcp": TCP, "udp": UDP, "icmp": ICMP, "icmpv6": ICMPV6, "all": ALL_PROTOCOLS}
 PROTOCOL_LAST: Final = 255
-ICMP_LAST: Final = 255  # of types and of codes
+ICMP_LAST: Final = 255  # the highest type and code
 GROUP_PREFIX: Final = "sg-"
 LIST_PREFIX: Final = "pl-"
 PORTS_PATTERN: Final = r"^[0-9]{1,5}(-[0-9]{1,5}|/[0-9]{1,3})?$"
@@ -25,11 +25,11 @@ _TYPE_AND_CODE = re.compile(r"(0|[1-9][0-9]{0,2})(?:/(0|[1-9][0-9]{0,2}))?\Z")
 _WRITE_PORTS: Final = f"write one of 0 to {PORT_LAST}, or a range such as 8000-8080, or leave it out for all"
 _WRITE_TYPE: Final = "write a type such as 8, a type and a code such as 3/4, or leave it out for all"
 
-Words = tuple[int, int, int, str]  # protocol, from_port, to_port, the other end: two rules that agree in these are the same
+Words = tuple[int, int, int, str]  # protocol, from_port, to_port, peer: rules with equal Words are duplicates
 
 
 def protocol(text: str | int) -> int | Violation:
-    """Return the number of a protocol, ALL_PROTOCOLS for all."""
+    """Return the number of a protocol, or ALL_PROTOCOLS for `all`."""
     word = text if isinstance(text, str) else number_text(text)
     if word in PROTOCOLS:
         return PROTOCOLS[word]
@@ -44,7 +44,7 @@ def protocol(text: str | int) -> int | Violation:
 
 
 def ports(text: str | int, number: int) -> tuple[int, int] | Violation:
-    """Return what `from_port` and `to_port` are for a protocol: a range of ports, or type and code; no text means all."""
+    """Return `from_port` and `to_port` for a protocol: a port range, or ICMP type and code. An empty text means all."""
     word = text if isinstance(text, str) else number_text(text)
     if number in (TCP, UDP):
         return _ports(word) if word else (0, PORT_LAST)
@@ -81,12 +81,12 @@ def _type_and_code(word: str) -> tuple[int, int] | Violation:
 
 
 def is_reference(text: str) -> bool:
-    """Return whether the other end of a rule is given as a group or a prefix list, by name or id, and not as a CIDR."""
+    """Return whether the peer of a rule is a group or a prefix list, by name or id, and not a CIDR."""
     return text.startswith((GROUP_PREFIX, LIST_PREFIX))
 
 
 def cidr(text: str, *, references: bool) -> Prefix | Violation:
-    """Return the CIDR that a rule means; host bits are a mistake. `references`: a group could stand here as well."""
+    """Return the CIDR of a rule. Host bits are an error. With `references`, the error also suggests groups and prefix lists."""
     try:
         return parse_prefix(text)
     except AddressError:
@@ -104,7 +104,7 @@ def cidr(text: str, *, references: bool) -> Prefix | Violation:
 
 
 def other_family(number: int, version: int, what: str) -> Violation | None:
-    """Return why a protocol cannot have that other end, e.g. ICMP with an IPv6 CIDR; `what` names it."""
+    """Return why a protocol cannot have a peer of IP version `version`, e.g. ICMP with IPv6. `what` names the peer."""
     if number == ICMP and version == 6:
         return Violation(f"{what} is IPv6, the protocol is icmp", "choose icmpv6 or an IPv4 CIDR")
     if number == ICMPV6 and version == 4:

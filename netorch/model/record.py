@@ -1,4 +1,4 @@
-"""What records have in common."""
+"""The base classes of records."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import msgspec
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
-    """A value inside a record. A field that this version does not know is refused: what it permits or forbids is not known.
+    """A value inside a record. Decoding fails on an unknown field, because the field may permit or forbid something.
 
-    Values are in no cycles, so the garbage collector leaves them alone (`gc=False`).
+    Values form no reference cycles, so the garbage collector need not track them (`gc=False`).
     """
 
 
 class Record(Part, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """A record of the store.
 
-    `SCHEMA` numbers its forms. Raise it by one with every change of what its fields, or those of its parts, may say or mean, and
-    give new fields defaults. A reader that knows lower numbers only leaves alone what the record belongs to; this version reads
-    the records of all lower numbers. Number 1 is not written.
+    `SCHEMA` is the version of its format. Raise it by one with every change of the values or the meaning of its fields or of its
+    parts' fields, and give new fields defaults. A reader that knows only lower numbers does not touch the resource of the record.
+    This version reads the records of all lower numbers. Number 1 is not written.
     """
 
     SCHEMA: ClassVar[int] = 1

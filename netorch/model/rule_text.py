@@ -1,6 +1,6 @@
-"""Rules as people read them: `tcp 443 from 0.0.0.0/0`, `all to sg-db`, `deny tcp 22 from 10.0.0.0/8`.
+"""Rules as text: `tcp 443 from 0.0.0.0/0`, `all to sg-db`, `deny tcp 22 from 10.0.0.0/8`.
 
-The words are those that `netorch.model.permission` reads.
+`netorch.model.permission` parses the same words.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _NO_NAMES: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def protocol_text(number: int) -> str:
-    """Return a protocol's name, or its number where it has none here."""
+    """Return a protocol's name, or its number if PROTOCOLS has no name for it."""
     return _NAMES.get(number, str(number))
 
 
 def ports_text(protocol: int, from_port: int, to_port: int) -> str:
-    """Return e.g. `443`, `8000-8080` or, of ICMP, `3/4`; nothing for all."""
+    """Return e.g. `443`, `8000-8080` or, for ICMP, `3/4`; empty for all."""
     if protocol in (TCP, UDP):
         if (from_port, to_port) == (0, PORT_LAST):
             return ""
@@ -40,7 +40,7 @@ def traffic_text(rule: SecurityGroupRule | AclEntry) -> str:
 
 
 def rule_text(rule: SecurityGroupRule, direction: Direction, names: Mapping[str, str] = _NO_NAMES) -> str:
-    """Return e.g. `tcp 443 from sg-lb`; `names` says what to write for the ids of groups and prefix lists."""
+    """Return e.g. `tcp 443 from sg-lb`. `names` maps ids of groups and prefix lists to names."""
     return f"{traffic_text(rule)} {_WORD[direction]} {names.get(rule.peer, rule.peer)}"
 
 

@@ -1,6 +1,6 @@
-"""What one value of a customer's request may be: names, CIDRs, addresses, MACs, tags. `check` applies them to a whole cloud.
+"""Rules for single values of a customer's request: names, CIDRs, addresses, MACs, tags. `check` applies them to a whole cloud.
 
-A rule returns the parsed value or a Violation and never raises, because every error of a file is reported at once.
+A rule returns the parsed value or a Violation and never raises, because netorch reports all errors of a file at once.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ import msgspec
 from netorch.model.addr import AddressError, Prefix, format_ip, parse_ip, parse_prefix
 from netorch.model.ids import VNI_FIRST, VNI_LAST, is_id
 
-MAX_CIDRS: Final = 5  # of one family and VPC; EC2's default
+MAX_CIDRS: Final = 5  # per IP version and VPC; EC2's default
 VPC_LENGTHS: Final = (16, 28)
 IPV6_VPC_LENGTH: Final = 56
 IPV6_SUBNET_LENGTH: Final = 64
 MAX_TAGS: Final = 50
 MAX_TAG_KEY: Final = 128
 MAX_TAG_VALUE: Final = 256
-MAX_DESCRIPTION: Final = 255  # EC2's, of groups and of rules
+MAX_DESCRIPTION: Final = 255  # EC2's limit for groups and rules
 MAX_DNS_NAME: Final = 253
-MAX_ENTRIES: Final = 1000  # EC2's, of a prefix list
+MAX_ENTRIES: Final = 1000  # EC2's limit for a prefix list
 RESERVED_TAG_PREFIXES: Final = ("aws:", "netorch:")
-PORT_MAC: Final = "02:4e:54:ff:ff:01"  # the host's end of every port; an instance with it would not hear its router
-GATEWAY_OUI: Final = "02:4f:"  # what the addresses of gateways, and of the ends of cables, begin with
+PORT_MAC: Final = "02:4e:54:ff:ff:01"  # the host's end of every port; an instance with the same MAC could not reach its router
+GATEWAY_OUI: Final = "02:4f:"  # the prefix of the MACs of gateways and of cable ends
 
 NAME_RULE: Final = "use 1 to 255 letters, digits, '.', '_' and '-', a letter or digit first"
 HOST_NAME_RULE: Final = "use 1 to 63 letters, digits, '.', '_' and '-', a letter or digit first"
-# No slash, space or leading dash: a name becomes part of store keys, file names and command lines. Nor an id, so that
-# `netorch vpc show X` knows which of the two X is; the kinds are left open, for those that are to come.
+# No slash, space or leading dash, because a name becomes part of store keys, file names and command lines. A name must not look
+# like an id of any kind, present or future, so that X in `netorch vpc show X` is unambiguous.
 NAME_PATTERN: Final = r"^(?![a-z-]+-[0-9a-f]{17}$)[A-Za-z0-9][A-Za-z0-9._-]{0,254}$"
 HOST_NAME_PATTERN: Final = r"^(?![a-z-]+-[0-9a-f]{17}$)[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 MAC_PATTERN: Final = r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$"
@@ -44,8 +44,8 @@ _NETNS = re.compile(r"[!-~]{1,255}\Z")
 _NETNS_DIRECTORIES: Final = ("/run/netns/", "/var/run/netns/")
 _PROCESS_NETNS = re.compile(r"/proc/(?!1/)[1-9][0-9]*/ns/net\Z")
 
-# EC2 refuses the first four. Linux treats 240.0.0.0/4 as unicast, but other systems drop it. EC2's 198.19.0.0/16 is not here:
-# it is refused there as a secondary block only, because EC2's own services live in it.
+# EC2 refuses the first four. Linux treats 240.0.0.0/4 as unicast, but other systems drop it. 198.19.0.0/16 is missing because EC2
+# refuses it only as a secondary block, for its own services.
 _UNUSABLE_V4: Final = tuple(
     (parse_prefix(text), why)
     for text, why in (
@@ -71,32 +71,32 @@ _EC2_SERVICES_V6: Final = parse_prefix("fd00:ec2::/32")
 
 
 class Violation(msgspec.Struct, frozen=True):
-    """What is wrong with a value, with the value in it, and what to do about it."""
+    """The error in a value: `what` quotes the value, `fix` says what to do."""
 
     what: str
     fix: str
 
 
 def shown(value: object) -> str:
-    """Return a value as an error text quotes it: on one line, cut at 60 characters."""
+    """Return a value as error texts quote it: on one line, cut at 60 characters."""
     text = repr(value) if not isinstance(value, str) else "'" + repr(value)[1:-1] + "'"
     return text if len(text) <= 62 else f"{text[:58]}...'"
 
 
 def number_text(number: int) -> str:
-    """Return a number as an error text shows it."""
+    """Return a number as error texts show it."""
     return str(number) if abs(number) < 10**18 else "so large a number"  # Python refuses to print 4,300 digits
 
 
 def name(text: str) -> Violation | None:
-    """Return what is wrong with the name of a VPC, subnet, route table or instance, or of an owner."""
+    """Return the error in the name of a VPC, subnet, route table, instance or owner, or None."""
     if _NAME.match(text):
         return None
     return _bad_name(text, NAME_RULE)
 
 
 def referable_name(text: str, prefix: str) -> Violation | None:
-    """Return what is wrong with the name of a security group or prefix list: rules write it behind `prefix`, as an id is."""
+    """Return the error in the name of a security group or prefix list, or None. Rules write `prefix` in front of it."""
     if text.startswith(prefix):
         return Violation(f"{shown(text)} begins with {prefix}, as ids do", f"choose a name that does not begin with {prefix}")
     if _ID_DIGITS.match(text):
@@ -105,21 +105,21 @@ def referable_name(text: str, prefix: str) -> Violation | None:
 
 
 def description(text: str) -> Violation | None:
-    """Return what is wrong with the description of a group or rule; it may be empty."""
+    """Return the error in the description of a group or rule, or None. It may be empty."""
     if len(text) <= MAX_DESCRIPTION and (text.isprintable() or not text):
         return None
     return Violation(f"{shown(text)} is not a description", f"use at most {MAX_DESCRIPTION} printable characters")
 
 
 def host_name(text: str) -> Violation | None:
-    """Return what is wrong with a host's name: shorter than others, because it becomes part of a namespace's file name."""
+    """Return the error in a host's name, or None. It is shorter than other names: it becomes part of a namespace's name."""
     if _HOST_NAME.match(text):
         return None
     return _bad_name(text, HOST_NAME_RULE)
 
 
 def dns_name(text: str) -> Violation | None:
-    """Return what is wrong with a DNS name of two labels or more. Source: RFC 1123 section 2.1."""
+    """Return the error in a DNS name of two labels or more, or None. Source: RFC 1123 section 2.1."""
     labels = text.split(".")
     if len(text) <= MAX_DNS_NAME and len(labels) > 1 and all(map(_DNS_LABEL.match, labels)):
         return None
@@ -135,7 +135,7 @@ def _bad_name(text: str, rule: str) -> Violation:
 
 
 def _cidr(text: str, version: int, example: str) -> Prefix | Violation:
-    """Return the prefix of that family, or why the text is none."""
+    """Return the prefix of IP version `version`, or why the text is not one."""
     try:
         prefix = parse_prefix(text)
     except AddressError:
@@ -154,7 +154,7 @@ def _bad_cidr(text: str, example: str) -> Violation:
 
 
 def public_cidr(text: str) -> Prefix | Violation:
-    """Return the prefix of a pool of public addresses, or what is wrong with it. Any range that can be routed will do."""
+    """Return the prefix of an address pool, or the error in it. Any routable range is valid."""
     try:
         prefix = parse_prefix(text)
     except AddressError:
@@ -163,7 +163,7 @@ def public_cidr(text: str) -> Prefix | Violation:
 
 
 def private_note(prefix: Prefix) -> str:
-    """Return what to say of a pool's range of private addresses, which labs and private clouds may want; nothing of others."""
+    """Return a note about private addresses in a pool's range, which labs and private clouds may use; empty if there are none."""
     found = ((block, source) for block, source in _PRIVATE_V4 if block.overlaps(prefix))
     return next((f"{prefix} has private addresses ({source}), which the internet does not route" for _, source in found), "")
 
@@ -190,7 +190,7 @@ def _public_ipv4(prefix: Prefix) -> Prefix | Violation:
 
 
 def vpc_cidr(text: str) -> Prefix | Violation:
-    """Return the prefix of a VPC's IPv4 CIDR, or what is wrong with it."""
+    """Return the prefix of a VPC's IPv4 CIDR, or the error in it."""
     prefix = _cidr(text, 4, "10.0.0.0/16")
     if isinstance(prefix, Violation):
         return prefix
@@ -200,7 +200,7 @@ def vpc_cidr(text: str) -> Prefix | Violation:
 
 
 def subnet_cidr(text: str) -> Prefix | Violation:
-    """Return the prefix of a subnet's IPv4 CIDR, or what is wrong with it whatever VPC it is in."""
+    """Return the prefix of a subnet's IPv4 CIDR, or the error that it has in any VPC."""
     prefix = _cidr(text, 4, "10.0.0.0/24")
     if isinstance(prefix, Prefix) and not VPC_LENGTHS[0] <= prefix.length <= VPC_LENGTHS[1]:
         return Violation(f"{text} is a /{prefix.length}", f"a subnet's CIDR is a /{VPC_LENGTHS[0]} to /{VPC_LENGTHS[1]}")
@@ -208,7 +208,7 @@ def subnet_cidr(text: str) -> Prefix | Violation:
 
 
 def vpc_ipv6_cidr(text: str) -> Prefix | Violation:
-    """Return the prefix of a VPC's IPv6 CIDR, or what is wrong with it."""
+    """Return the prefix of a VPC's IPv6 CIDR, or the error in it."""
     prefix = _cidr(text, 6, "fd12:3456:789a:bc00::/56")
     if isinstance(prefix, Violation):
         return prefix
@@ -222,7 +222,7 @@ def vpc_ipv6_cidr(text: str) -> Prefix | Violation:
 
 
 def subnet_ipv6_cidr(text: str) -> Prefix | Violation:
-    """Return the prefix of a subnet's IPv6 CIDR, or what is wrong with it whatever VPC it is in."""
+    """Return the prefix of a subnet's IPv6 CIDR, or the error that it has in any VPC."""
     prefix = _cidr(text, 6, "fd12:3456:789a:bc01::/64")
     if isinstance(prefix, Prefix) and prefix.length != IPV6_SUBNET_LENGTH:
         return Violation(f"{text} is a /{prefix.length}", f"a subnet's IPv6 CIDR is a /{IPV6_SUBNET_LENGTH}")
@@ -230,7 +230,7 @@ def subnet_ipv6_cidr(text: str) -> Prefix | Violation:
 
 
 def unusable(prefix: Prefix) -> Violation | None:
-    """Return why an IPv4 range cannot be used inside a VPC."""
+    """Return why an IPv4 range cannot be used inside a VPC, or None."""
     for block, why in _UNUSABLE_V4:
         if block.contains(prefix):
             return Violation(f"{prefix} is inside {block}: {why}", "choose another one, e.g. inside 10.0.0.0/8")
@@ -238,7 +238,7 @@ def unusable(prefix: Prefix) -> Violation | None:
 
 
 def address(text: str, version: int) -> int | Violation:
-    """Return the value of an address of that family, or what is wrong with it whatever subnet it is in."""
+    """Return the value of an address of IP version `version`, or the error that it has in any subnet."""
     try:
         found, value = parse_ip(text)
     except AddressError:
@@ -255,7 +255,7 @@ def address(text: str, version: int) -> int | Violation:
 
 
 def underlay_address(text: str) -> int | Violation:
-    """Return the value of a host's VTEP address, or what is wrong with it."""
+    """Return the value of a host's VTEP address, or the error in it."""
     value = address(text, 4)
     if isinstance(value, Violation):
         if ":" in text:
@@ -270,13 +270,13 @@ def underlay_address(text: str) -> int | Violation:
 
 
 def reserved_addresses(prefix: Prefix) -> tuple[int, int, int, int, int]:
-    """Return the five addresses of a subnet that no interface gets: network, router, DNS, one for the future, the last."""
+    """Return the five reserved addresses of a subnet: network, router, DNS, one for future use, and the last address."""
     first = prefix.network
     return first, first + 1, first + 2, first + 3, prefix.last
 
 
 def is_reserved(prefix: Prefix, value: int) -> bool:
-    """Return whether `value`, an address of the subnet, is one of its reserved ones."""
+    """Return whether `value`, an address of the subnet, is reserved."""
     return value - prefix.network < 4 or value == prefix.last
 
 
@@ -286,7 +286,7 @@ def first_free(prefix: Prefix) -> str:
 
 
 def mac(text: str) -> str | Violation:
-    """Return the canonical form of a MAC that an interface may have, or what is wrong with it."""
+    """Return the canonical form of an interface's MAC, or the error in it."""
     if not _MAC.match(text):
         return Violation(f"{shown(text)} is not a MAC address", "write six pairs of hex digits, e.g. 02:00:00:00:00:01")
     canonical = text.lower()
@@ -302,14 +302,14 @@ def mac(text: str) -> str | Violation:
 
 
 def vni(number: int) -> Violation | None:
-    """Return what is wrong with a requested VNI."""
+    """Return the error in a requested VNI, or None."""
     if VNI_FIRST <= number <= VNI_LAST:
         return None
     return Violation(f"{number_text(number)} is not a VNI", f"choose one from {VNI_FIRST} to {VNI_LAST}, or leave it out")
 
 
 def tag_key(text: str) -> Violation | None:
-    """Return what is wrong with the key of a tag."""
+    """Return the error in the key of a tag, or None."""
     if not text:
         return Violation("the key of a tag is empty", f"use 1 to {MAX_TAG_KEY} printable characters")
     if len(text) > MAX_TAG_KEY or not text.isprintable():
@@ -322,16 +322,16 @@ def tag_key(text: str) -> Violation | None:
 
 
 def tag_value(text: str) -> Violation | None:
-    """Return what is wrong with the value of a tag; it may be empty."""
+    """Return the error in the value of a tag, or None. It may be empty."""
     if len(text) <= MAX_TAG_VALUE and (text.isprintable() or not text):
         return None
     return Violation(f"{shown(text)} is not the value of a tag", f"use at most {MAX_TAG_VALUE} printable characters")
 
 
 def netns(text: str) -> Violation | None:
-    """Return what is wrong with the name of an existing namespace: a name in /run/netns, or an absolute path.
+    """Return the error in the name of an existing namespace (a name in /run/netns or an absolute path), or None.
 
-    Only the text is checked. What it means on a host, links and mounts included, is for the agent there to find out.
+    This checks the text only. The agent on the host checks the namespace itself, including links and mounts.
     """
     spelled, parts = text.split("/"), normal_netns(text).split("/")
     if not _NETNS.match(text) or (len(parts) > 1 and parts[0]) or "" in spelled[1:] or not {".", ".."}.isdisjoint(spelled):
@@ -347,7 +347,7 @@ def netns(text: str) -> Violation | None:
 
 
 def normal_netns(text: str) -> str:
-    """Return the one spelling of a valid name of a namespace: the bare name for a path in /run/netns."""
+    """Return the canonical name of a namespace: the bare name for a path in /run/netns."""
     for directory in _NETNS_DIRECTORIES:
         text = text.removeprefix(directory)
     return text

@@ -1,10 +1,10 @@
-"""Security groups, network ACLs and prefix lists, as stored below `vpc/<vni>/`. A group's or ACL's rules stand in its own record.
+"""Security groups, network ACLs and prefix lists, as stored below `vpc/<vni>/`. The record of a group or ACL contains its rules.
 
-A protocol is its number (IANA), or -1 for all. What `from_port` and `to_port` mean depends on it, as in EC2:
+A protocol is its IANA number, or -1 for all. It determines the meaning of `from_port` and `to_port`, as in EC2:
 
     tcp, udp       a range of ports, 0 to 65535
     icmp, icmpv6   type and code, each -1 for any; a code needs a type
-    all others     nothing: both are -1
+    all others     no meaning: both are -1
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ ALL_PROTOCOLS: Final = -1
 ICMP, TCP, UDP, AH, ICMPV6, SCTP = 1, 6, 17, 51, 58, 132  # Source: IANA protocol numbers
 ANY: Final = -1  # type or code of ICMP
 PORT_LAST: Final = 65535
-DEFAULT_NAME: Final = "default"  # of the group and the ACL that come with a VPC
+DEFAULT_NAME: Final = "default"  # the name of the group and the ACL created with a VPC
 DEFAULT_DESCRIPTION: Final = "default VPC security group"  # EC2's
 ACL_NUMBER_LAST: Final = 32766  # EC2 shows its last rule, which denies everything, as 32767 or *
-DEFAULT_ACL_NUMBER: Final = 100  # of the one rule, each direction and IP version, that a default ACL begins with
+DEFAULT_ACL_NUMBER: Final = 100  # of the IPv4 rule of each direction in a new default ACL; the IPv6 rule is the next number
 
 
 class Direction(Enum):
-    """Which of a group's or ACL's two lists of rules: each value is the name of its field."""
+    """One of the two rule lists of a group or ACL. Each value is the name of the list's field."""
 
     INGRESS = "ingress"
     EGRESS = "egress"
@@ -38,7 +38,7 @@ class Direction(Enum):
 
 
 class SecurityGroupRule(Part, frozen=True, kw_only=True, omit_defaults=True):
-    """One permission. The other end is exactly one of `cidr` (IPv4 or IPv6), `group` and `prefix_list`."""
+    """One permission. Its peer is exactly one of `cidr` (IPv4 or IPv6), `group` and `prefix_list`."""
 
     id: str  # sgr-...
     protocol: int
@@ -51,12 +51,12 @@ class SecurityGroupRule(Part, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def peer(self) -> str:
-        """Return the other end, whichever it is."""
+        """Return the CIDR, group or prefix list of the rule."""
         return self.cidr or self.group or self.prefix_list
 
 
 class SecurityGroup(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """A stateful firewall of the interfaces that name it: what no rule of any of an interface's groups permits is refused."""
+    """A stateful firewall of the interfaces in the group. Traffic that no rule of an interface's groups permits is dropped."""
 
     id: str
     vni: int
@@ -64,20 +64,20 @@ class SecurityGroup(Record, frozen=True, kw_only=True, omit_defaults=True):
     description: str = ""
     ingress: tuple[SecurityGroupRule, ...] = ()
     egress: tuple[SecurityGroupRule, ...] = ()
-    # How often tracked flows were ended that the rules no longer permit; a change is what tells the agents to end them.
+    # The number of requests to end tracked flows that the rules no longer permit. When it changes, agents end these flows.
     terminations: int = 0
     tags: Tags = {}
 
     @property
     def is_default(self) -> bool:
-        """Return whether it came with the VPC, and cannot be deleted."""
+        """Return whether this is the VPC's default group, which cannot be deleted."""
         return self.name == DEFAULT_NAME
 
 
 class AclEntry(Part, frozen=True, kw_only=True, omit_defaults=True):
-    """One line of a network ACL; of those that match a packet the one with the lowest number decides."""
+    """One entry of a network ACL. Of the entries that match a packet, the one with the lowest number decides."""
 
-    number: int  # 1 to 32766, unique in its direction
+    number: int  # 1 to 32766, unique per direction and ACL
     allow: bool
     protocol: int
     cidr: str  # IPv4 or IPv6: of the source for ingress, of the destination for egress
@@ -86,18 +86,18 @@ class AclEntry(Part, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class NetworkAcl(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """A stateless filter at the border of the subnets that name it. What no entry matches is denied."""
+    """A stateless filter at the border of the subnets that refer to it. Packets that no entry matches are denied."""
 
     id: str
     vni: int
     name: str
-    ingress: tuple[AclEntry, ...] = ()  # by number
+    ingress: tuple[AclEntry, ...] = ()  # sorted by number
     egress: tuple[AclEntry, ...] = ()
     tags: Tags = {}
 
     @property
     def is_default(self) -> bool:
-        """Return whether it came with the VPC: subnets that name no ACL use it, and it cannot be deleted."""
+        """Return whether this is the VPC's default ACL. Subnets without an ACL use it, and it cannot be deleted."""
         return self.name == DEFAULT_NAME
 
 
@@ -109,10 +109,10 @@ class PrefixListEntry(Part, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class PrefixList(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """CIDRs of one IP version under one name. In rule quotas it counts as `max_entries` rules.
+    """A named list of CIDRs of one IP version. It counts as `max_entries` rules in rule quotas.
 
-    One that has the prefixes of a gateway service is the operator's, as EC2's AWS-managed ones are: customers use it, and do not
-    change it. Schema 2 added that.
+    The list of a gateway service (`service`) belongs to the operator, like EC2's AWS-managed lists: customers can use it but not
+    change it. Schema 2 added `service`.
     """
 
     SCHEMA: ClassVar[int] = 2
@@ -128,17 +128,17 @@ class PrefixList(Record, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def default_group_id(vpc_id: str) -> str:
-    """Return the id of the group that comes with a VPC; it shares the VPC's random part, so that nobody needs to search."""
+    """Return the id of a VPC's default group. It shares the random part of the VPC's id, so no search is needed."""
     return f"sg-{vpc_id[-17:]}"
 
 
 def default_acl_id(vpc_id: str) -> str:
-    """Return the id of the ACL that comes with a VPC."""
+    """Return the id of a VPC's default ACL."""
     return f"acl-{vpc_id[-17:]}"
 
 
 def default_group(group_id: str, vni: int, rule_ids: tuple[str, str, str]) -> SecurityGroup:
-    """Return the group that comes with a VPC: its members reach each other, and it lets everything out."""
+    """Return a VPC's default group: it permits traffic between its members and all outbound traffic."""
     within, *out = rule_ids
     return SecurityGroup(
         id=group_id,
@@ -151,7 +151,7 @@ def default_group(group_id: str, vni: int, rule_ids: tuple[str, str, str]) -> Se
 
 
 def all_outbound(rule_ids: tuple[str, str]) -> tuple[SecurityGroupRule, SecurityGroupRule]:
-    """Return the outbound rules that every new group begins with."""
+    """Return the outbound rules of a new group."""
     out4, out6 = rule_ids
     return (
         SecurityGroupRule(id=out4, protocol=ALL_PROTOCOLS, cidr="0.0.0.0/0"),
@@ -160,7 +160,7 @@ def all_outbound(rule_ids: tuple[str, str]) -> tuple[SecurityGroupRule, Security
 
 
 def default_acl(acl_id: str, vni: int) -> NetworkAcl:
-    """Return the ACL that comes with a VPC: it allows everything, both ways."""
+    """Return a VPC's default ACL: it allows all traffic in both directions."""
     entries = (
         AclEntry(number=DEFAULT_ACL_NUMBER, allow=True, protocol=ALL_PROTOCOLS, cidr="0.0.0.0/0"),
         AclEntry(number=DEFAULT_ACL_NUMBER + 1, allow=True, protocol=ALL_PROTOCOLS, cidr="::/0"),

@@ -1,4 +1,4 @@
-"""VPC, subnet and route table, as stored below `vpc/<vni>/`."""
+"""VPC, subnet and route table records, stored below `vpc/<vni>/`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from netorch.model.services.dhcp_options import DEFAULT_OPTIONS, DhcpOptions
 
 Tags = dict[str, str]
 
-DEFAULT_OWNER: Final = "default"  # of what is made without one
+DEFAULT_OWNER: Final = "default"  # the owner of resources created without one
 
-TABLE_NUMBER_LAST: Final = 200  # EC2's quota of route tables; a host's VRF devices have the number in their names
+TABLE_NUMBER_LAST: Final = 200  # EC2's quota of route tables; the names of a host's VRF devices contain the number
 
 
 class Vpc(Record, frozen=True, kw_only=True, omit_defaults=True):
@@ -29,24 +29,22 @@ class Vpc(Record, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     cidrs: tuple[str, ...]  # IPv4, /16 to /28, canonical; the first is the primary one
     ipv6_cidrs: tuple[str, ...] = ()  # /56
-    ipv6_pools: dict[
-        str, str
-    ] = {}  # those of them that came out of an address pool, and its name; the others are the customer's own
+    ipv6_pools: dict[str, str] = {}  # CIDR -> its address pool; other CIDRs are the customer's own
     is_default: bool = False
-    dhcp_options: str = ""  # dopt-...; nothing: the default set
-    dhcp: DhcpOptions = DEFAULT_OPTIONS  # what that set says; sets never change
-    enable_dns_support: bool = True  # whether names are answered in it
-    enable_dns_hostnames: bool = False  # whether these may be of instances, private zones and endpoints: `has_hostnames`
+    dhcp_options: str = ""  # dopt-...; empty: the default set
+    dhcp: DhcpOptions = DEFAULT_OPTIONS  # the options of that set; sets are immutable
+    enable_dns_support: bool = True  # whether the VPC's resolver answers
+    enable_dns_hostnames: bool = False  # whether instances, zones and endpoints have names: `has_hostnames`
     tags: Tags = {}
 
     @property
     def has_hostnames(self) -> bool:
-        """Return whether instances, private zones and endpoints have names in it: both attributes say so. EC2's rule."""
+        """Return whether instances, private zones and endpoints have DNS names: both attributes must be true, as in EC2."""
         return self.enable_dns_support and self.enable_dns_hostnames
 
 
 class Subnet(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """A slice of a VPC's addresses. Its first four addresses and the last are reserved; the first of them is the router.
+    """A range of a VPC's addresses. The first four addresses and the last are reserved; the router has the second.
 
     Schema 2 added `public_on_launch`.
     """
@@ -57,10 +55,10 @@ class Subnet(Record, frozen=True, kw_only=True, omit_defaults=True):
     vni: int
     name: str
     cidr: str
-    ipv6_cidr: str = ""  # /64 or nothing
-    route_table: str = ""  # rtb-...; nothing: whichever is the VPC's main table
-    acl: str = ""  # acl-...; nothing: the VPC's default ACL
-    public_on_launch: bool = False  # whether an instance gets a public address with its own interface; EC2's MapPublicIpOnLaunch
+    ipv6_cidr: str = ""  # /64 or empty
+    route_table: str = ""  # rtb-...; empty: the VPC's main table
+    acl: str = ""  # acl-...; empty: the VPC's default ACL
+    public_on_launch: bool = False  # whether new instances get a public address; EC2's MapPublicIpOnLaunch
     tags: Tags = {}
 
 
@@ -72,7 +70,7 @@ class VpcRoute(Part, frozen=True, kw_only=True):
 
 
 class RouteTable(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """A route table. The local route of each of the VPC's ranges is implicit: nothing stores it.
+    """A route table. The local route of each CIDR of the VPC is implicit and not stored.
 
     Schema 2 added `number` and `routes`, schema 3 `propagating`.
     """
@@ -83,8 +81,8 @@ class RouteTable(Record, frozen=True, kw_only=True, omit_defaults=True):
     vni: int
     name: str
     main: bool = False
-    # 1 to TABLE_NUMBER_LAST, unique in the VPC; 0 for the main table that came with the VPC, and for others that schema 1 wrote.
+    # 1 to TABLE_NUMBER_LAST, unique in the VPC; 0 for the main table created with the VPC and for tables written with schema 1.
     number: int = 0
-    routes: tuple[VpcRoute, ...] = ()  # the customer's own; at most one to each destination
-    propagating: tuple[str, ...] = ()  # vgw-...: what these gateways reach is in the table, too
+    routes: tuple[VpcRoute, ...] = ()  # the customer's routes, at most one per destination
+    propagating: tuple[str, ...] = ()  # vgw-...: the table also has the prefixes that these gateways reach
     tags: Tags = {}
