@@ -1,5 +1,5 @@
-"""netorch's own daemon: the programs that serve instances, one process for each host (`python -m netorch.services`).
+"""netorch's own daemon: the services that instances use, one process on each host (`python -m netorch.services`).
 
-netorch.drivers.services starts it and tells it objects. A handler has each kind of object (netorch.services.table); handlers know
-nothing of each other.
+netorch.drivers.services starts the process and sends it objects. Each kind of object has a handler
+(netorch.services.table). Handlers do not know each other.
 """

@@ -1,7 +1,8 @@
 """`python -m netorch.services LABEL DIRECTORY DESCRIPTOR`: the process in a namespace, started by the driver.
 
-The descriptor is a bound socket, the control socket. The process listens there only once it has given up its privileges, so that
-whoever is answered by it is answered by a user without rights. What it logs goes to its stderr, which is a file.
+The descriptor is a bound socket, the control socket. The process calls listen() on it only after it has dropped its
+privileges. So any answer on this socket comes from an unprivileged process. The process logs to stderr, which is a
+file.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from netorch.services.table import handlers
 
 
 def main(label: str, directory: Path, descriptor: int) -> None:
-    """Serve until a signal ends the process: after SIGTERM nothing new is taken, and what is under way has time to end."""
+    """Serve until a signal ends the process. After SIGTERM the process accepts nothing new and lets open transfers end."""
     logging.basicConfig(level=logging.INFO, handlers=[Said()])
     objects = Objects(handlers(label, directory))
     listening = socket.socket(fileno=descriptor)

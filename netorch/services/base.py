@@ -1,4 +1,4 @@
-"""What a handler offers: it serves some kinds of objects."""
+"""The interface of a handler, which serves some kinds of objects."""
 
 from __future__ import annotations
 
@@ -12,57 +12,59 @@ from netorch.state.daemons.services.base import ServiceObject
 
 
 class RefusedObject(NetorchError):
-    """An object that its handler cannot serve; the text says why, and what to do."""
+    """An object that its handler cannot serve. The text gives the reason and the remedy."""
 
 
 class Handler(Protocol):
-    """Serves objects of its kinds, in the one event loop of the process, which it may not keep busy.
+    """Serves objects of its kinds in the one event loop of the process. A handler must not block the loop.
 
-    Its methods are called one after the other. What it raises is the answer to the driver, and reported; it concerns this object
-    and nothing else. What else runs in a handler (a transport's callbacks, tasks) logs what goes wrong, and goes on.
+    Its methods are called one after the other. An exception from a method is logged and returned to the driver as the
+    answer. It concerns this object only. Other code of a handler (transport callbacks, tasks) logs its errors and
+    continues.
 
-    Nothing in a packet says who asks: the VPC is that of the object whose socket it came by, and the source address, which the
-    port's chain has checked, is that of an interface in this VPC.
+    No packet names its VPC. The VPC is that of the object whose socket received the packet. The port's chain has
+    checked the source address, so it belongs to an interface in this VPC.
     """
 
     @property
     def kinds(self) -> frozenset[str]:
-        """Return the kinds of objects that it serves; no other handler has one of them."""
+        """Return the kinds of objects that this handler serves. No other handler serves any of them."""
         ...
 
     async def put(self, obj: ServiceObject, sockets: Sequence[socket.socket]) -> None:
-        """Serve an object from now on, in place of what it has by this key.
+        """Serve an object, and replace the one with the same key.
 
-        `sockets` are those of `obj.sockets`, in that order, not blocking; those of TCP listen. They are the handler's to close.
+        `sockets` are the sockets of `obj.sockets`, in that order and non-blocking. TCP sockets listen. The handler
+        must close them.
         """
         ...
 
     async def delete(self, obj: ServiceObject) -> None:
-        """Serve an object no longer, and close its sockets; all is well when there is no such object."""
+        """Stop serving an object, and close its sockets. An unknown object is no error."""
         ...
 
 
 @runtime_checkable
 class Ending(Protocol):
-    """What a handler offers as well if something of its may last: a transfer."""
+    """The interface of a handler that has long-running work, such as transfers."""
 
     async def end(self) -> None:
-        """Take nothing new, and return when what is under way has ended, or has had time enough. Nothing is put any more."""
+        """Accept nothing new, and return when the open work has ended or its time is over. No `put` follows."""
         ...
 
 
 @runtime_checkable
 class Counting(Protocol):
-    """What a handler offers as well if it counts."""
+    """The interface of a handler that has counters."""
 
     def counts(self) -> Mapping[str, Mapping[str, int]]:
-        """Return what was counted since the process began, by the id of the thing that it was counted of, and by name."""
+        """Return the counters since the start of the process, by the id of the counted thing and by name."""
         ...
 
 
 class MakeHandler(Protocol):
-    """How a handler is made: before the process gives up its privileges, so that everything is imported by then."""
+    """Makes a handler. The process calls it before it drops its privileges, so that all imports are done by then."""
 
     def __call__(self, directory: Path) -> Handler:
-        """Return a handler. It may write into the directory, e.g. a log, which outlives the process."""
+        """Return a handler. The handler may write to the directory, e.g. a log. The directory outlives the process."""
         ...

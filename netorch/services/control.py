@@ -1,4 +1,4 @@
-"""The control socket: the driver says what the process has, and asks for it. See netorch.state.daemons.services.wire."""
+"""The control socket: the driver puts, deletes and dumps objects. See netorch.state.daemons.services.wire."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ log = logging.getLogger(__name__)
 
 
 class Control:
-    """Answers the driver, one request after the other, whichever connection it comes by."""
+    """Answers the driver's requests one after the other, across all connections."""
 
     def __init__(self, listening: socket.socket, objects: Objects) -> None:
-        """Take a socket that listens and does not block."""
+        """Take a listening, non-blocking socket."""
         self._listening = listening
         self._objects = objects
         self._turn = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self) -> None:
-        """Answer for ever."""
+        """Accept connections and answer their requests for ever."""
         loop = asyncio.get_running_loop()
         while True:
             connection, _ = await loop.sock_accept(self._listening)
@@ -65,7 +65,7 @@ class Control:
                 log.exception("the driver cannot be understood")
 
     async def _answer_next(self, connection: socket.socket) -> bool:
-        """Answer a request; return whether there was one."""
+        """Answer the next request. Return False if the driver has closed the connection."""
         raw, sockets = await _receive(connection)
         if not raw:
             return False
@@ -77,7 +77,7 @@ class Control:
         return True
 
     async def _answer(self, connection: socket.socket, request: Request, sockets: Sequence[socket.socket]) -> Answer:
-        """Return the answer to a request, and send what comes before it."""
+        """Send all packets that precede the answer, and return the answer."""
         match request.command:
             case "dump":
                 for obj in await self._objects.living():
@@ -100,7 +100,7 @@ class Control:
             return Answer(str(error), INVALID)
         except OSError as error:
             return Answer(error.strerror or str(error), error.errno or errno.EIO)
-        except Exception as error:  # a handler's fault is no other handler's, and not the end of this process
+        except Exception as error:  # an error in one handler must not affect others or end the process
             log.exception("%s %s", request.command, request.kind)
             return Answer(f"{type(error).__name__}: {error}", errno.EIO)
         return Answer()
@@ -115,7 +115,7 @@ class Control:
 
 
 async def _ready(connection: socket.socket, writes: bool) -> None:
-    """Wait until a connection can be read or written."""
+    """Wait until a connection is readable or writable."""
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
     add, remove = (loop.add_writer, loop.remove_writer) if writes else (loop.add_reader, loop.remove_reader)
@@ -127,7 +127,7 @@ async def _ready(connection: socket.socket, writes: bool) -> None:
 
 
 async def _receive(connection: socket.socket) -> tuple[bytes, list[socket.socket]]:
-    """Return a packet and the sockets that came with it; nothing when the driver has gone."""
+    """Return a packet and the sockets that came with it. The packet is empty if the driver has closed the connection."""
     while True:
         try:
             raw, fds, _, _ = socket.recv_fds(connection, PACKET, SOCKETS)

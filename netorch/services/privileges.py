@@ -1,4 +1,4 @@
-"""What the process gives up before it serves anybody: it is a user without rights from then on, for all that it will ever do."""
+"""Drops the process's privileges before it serves anything, for the rest of its life."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38  # source: linux/prctl.h
 
 
 def give_up() -> None:
-    """Become the user nobody, whose other processes may not look into this one.
+    """Become the user nobody, and keep other processes of this user from reading this one.
 
-    In a user namespace that has no such user, as in a lab of an ordinary user, the process stays what it is there.
+    In a user namespace without this user, e.g. in an ordinary user's lab, the process keeps its user.
 
     Raises:
       OSError: the kernel refused.

@@ -1,4 +1,4 @@
-"""What the process logs: some lines a second at most, and so many bytes in the file that its stderr is."""
+"""The process's log: a limited rate of lines, and a limited size of the file behind stderr."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from typing import Final, TextIO
 from netorch.services.pace import Pace
 
 LINES: Final = 20.0  # at once
-LINES_S: Final = 2.0  # in the long run
+LINES_S: Final = 2.0  # per second, on average
 LINE_CHARACTERS: Final = 4_096
 FILE_BYTES: Final = 4 << 20
 _FORMAT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
 class Said(logging.StreamHandler[TextIO]):
-    """Writes to a stream. Whatever makes the process say more than that, and be it an instance, fills no disk and no memory."""
+    """Writes to a stream. Nothing that triggers log lines, e.g. an instance, can fill the disk or memory."""
 
     def __init__(self, stream: TextIO | None = None, now: Callable[[], float] = time.monotonic, most: int = FILE_BYTES) -> None:
-        """Take where it writes (stderr), the time in seconds, and how large a file may get before it is cut to nothing."""
+        """Take the stream (default: stderr), a clock in seconds, and the size at which the file is truncated."""
         super().__init__(stream or sys.stderr)
         self._now = now
         self._most = most
@@ -33,7 +33,7 @@ class Said(logging.StreamHandler[TextIO]):
         self.setFormatter(logging.Formatter(_FORMAT))
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line, or count it."""
+        """Write a line, or count it as left out."""
         if self._pace.take(self._now()):
             self._unsaid += 1
             return
@@ -41,13 +41,13 @@ class Said(logging.StreamHandler[TextIO]):
         super().emit(record)
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return a line, cut, with how many were not written before it."""
+        """Return a line of limited length, with the number of lines left out before it."""
         unsaid, self._unsaid = self._unsaid, 0
         before = f"({unsaid} lines were left out) " if unsaid else ""
         return f"{before}{super().format(record)}"[:LINE_CHARACTERS]
 
     def _bound(self) -> None:
-        """Cut the file to nothing if it is too large: it is open for appending, so the next line is its first one."""
+        """Truncate the file to zero if it is too large. It is open for appending, so the next line becomes the first."""
         with suppress(OSError, ValueError):
             found = os.fstat(self.stream.fileno())
             if stat.S_ISREG(found.st_mode) and found.st_size > self._most:

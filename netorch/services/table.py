@@ -1,7 +1,7 @@
-"""The table of handlers: the one place where they meet.
+"""The table of handlers: the one place that lists them all.
 
-A process has those of its namespace, and imports no others: who serves a hypervisor's instances needs no HTTP client. A handler
-is imported by its name, `module:class`, and made before the process gives up its privileges.
+A process imports only the handlers of its namespace: the process for a hypervisor's instances needs no HTTP client. A
+handler is imported by its name, `module:class`, and created before the process drops its privileges.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HANDLERS: Final[Mapping[str, Sequence[str]]] = {
 
 
 def handlers(label: str, directory: Path) -> list[Handler]:
-    """Return the handlers of the process in a namespace of that label."""
+    """Return the handlers of the process in the namespace with this label."""
     made = []
     for name in HANDLERS[label]:
         module, _, cls = name.partition(":")

@@ -1,1 +1,1 @@
-"""DHCP (RFC 2131): each interface is told what it has. Pure but for the handler."""
+"""DHCP (RFC 2131): each interface gets its address and options. Pure except for the handler."""

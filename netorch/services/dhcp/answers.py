@@ -1,8 +1,8 @@
-"""What a client is answered. Pure.
+"""The replies to DHCP clients. Pure.
 
-A client has one address, which its interface was given when it was made. So the answer is the same in each of its states
-(RFC 2131 section 4.3.2), and the server remembers nothing. Who asks for another address is told that it is wrong; who speaks to
-another server, or declines or releases its address, is told nothing.
+A client has one address, which its interface got when it was created. So the reply is the same in each client state
+(RFC 2131 section 4.3.2), and the server keeps no state. A client that requests another address gets a NAK. A client
+that requests from another server, or declines or releases its address, gets no reply.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from netorch.model.addr import format_ip, mac_bytes, packed, parse_prefix
 from netorch.services.dhcp.message import Code, Kind, Reply, Request, routes
 from netorch.state.daemons.services.dhcp import DhcpLease
 
-LEASE_S: Final = 3600  # EC2's
-RENEWAL_S: Final = LEASE_S // 2  # RFC 2131 section 4.4.5, as the next one
+LEASE_S: Final = 3600  # as in EC2
+RENEWAL_S: Final = LEASE_S // 2  # RFC 2131 section 4.4.5, also for the next line
 REBINDING_S: Final = LEASE_S * 7 // 8
 
 
 def answer(lease: DhcpLease, request: Request) -> Reply | None:
-    """Return the reply to what came by the lease's port; None: there is none."""
+    """Return the reply to a request that came by the lease's port, or None for no reply."""
     if request.mac != mac_bytes(lease.mac):
         return None
     address, server = packed(lease.address), packed(lease.router)
@@ -51,7 +51,7 @@ def _granted(lease: DhcpLease, request: Request, kind: Kind) -> Reply:
 
 
 def _informed(lease: DhcpLease, request: Request) -> Reply:
-    """Return the reply to who has its address from elsewhere: no address and no times (RFC 2131 section 4.3.5)."""
+    """Return the reply to a client that got its address by other means: no address and no times (RFC 2131 section 4.3.5)."""
     own = ((int(Code.SERVER), packed(lease.router)), *_told(lease, request))
     return Reply(kind=Kind.ACK, xid=request.xid, broadcast=request.broadcast, client=request.client, mac=request.mac, options=own)
 
@@ -62,7 +62,7 @@ def _refused(lease: DhcpLease, request: Request) -> Reply:
 
 
 def _told(lease: DhcpLease, request: Request) -> Iterator[tuple[int, bytes]]:
-    """Yield what the client wants to know, in its order; all of it if it names nothing. The mask comes first in any case."""
+    """Yield the options that the client requests, in its order, or all if it requests none. The mask always comes first."""
     found = dict(_everything(lease))
     wanted = request.options.get(Code.WANTED, bytes(found))
     for code in dict.fromkeys((int(Code.MASK), *wanted)):
@@ -71,13 +71,13 @@ def _told(lease: DhcpLease, request: Request) -> Iterator[tuple[int, bytes]]:
 
 
 def _everything(lease: DhcpLease) -> Iterator[tuple[int, bytes]]:
-    """Yield all options of a lease but for its times, the most needed ones first."""
+    """Yield all options of a lease except its times, the most important ones first."""
     subnet = parse_prefix(f"{lease.address}/{lease.length}", strict=False)
     mask = (1 << 32) - (1 << 32 - lease.length)
     near = [(address, 32, lease.router) for address in lease.near]
     told = lease.options
     yield Code.MASK, mask.to_bytes(4, "big")
-    yield Code.ROUTES, routes([*near, ("0.0.0.0", 0, lease.router)])  # who reads it does not look at the next one
+    yield Code.ROUTES, routes([*near, ("0.0.0.0", 0, lease.router)])  # a client that reads this option ignores the next one
     yield Code.ROUTER, packed(lease.router)
     yield Code.MTU, lease.mtu.to_bytes(2, "big")
     yield Code.NAME_SERVERS, b"".join(map(packed, told.domain_name_servers))

@@ -1,4 +1,4 @@
-"""Frames and packets around DHCP messages, and what the kernel says of a packet that it has logged. Pure.
+"""Frames and packets around DHCP messages, and the kernel's messages about logged packets. Pure.
 
 Sources: RFC 791, RFC 768; linux/netfilter/nfnetlink_log.h.
 """
@@ -29,15 +29,15 @@ _INDEV, _PAYLOAD = 4, 9  # NFULA_IFINDEX_INDEV, NFULA_PAYLOAD
 
 
 class Heard(msgspec.Struct, frozen=True):
-    """A question as it was heard."""
+    """A DHCP message as received."""
 
-    index: int  # of the device that it came by: the port, or the port's VRF
+    index: int  # of the receiving device: the port, or the port's VRF
     source: bytes
     message: bytes
 
 
 def heard(delivery: bytes) -> list[Heard]:
-    """Return the questions in what was read from the kernel; what is none is left out."""
+    """Return the DHCP messages in a delivery from the kernel. Anything else in it is skipped."""
     found = []
     at = 0
     while at + _NETLINK.size <= len(delivery):
@@ -66,9 +66,9 @@ def _attributes(raw: bytes) -> dict[int, bytes]:
 
 
 def _datagram(packet: bytes) -> tuple[bytes, bytes] | None:
-    """Return the source and payload of a whole datagram from a client to a server; None for anything else.
+    """Return the source and payload of a complete datagram from a client to a server, or None for anything else.
 
-    The checksums are not looked at: a packet that has not left its machine need not have any.
+    Checksums are not verified: a packet that has not left its machine may have none.
     """
     if len(packet) < _IP.size:
         return None
@@ -85,7 +85,7 @@ def _datagram(packet: bytes) -> tuple[bytes, bytes] | None:
 
 
 def frame(message: bytes, mac: bytes, server: bytes, client: bytes) -> bytes:
-    """Return the Ethernet frame with a message for an address; ANYBODY's goes to everybody at the port."""
+    """Return the Ethernet frame with a message to an address. A frame to ANYBODY is a broadcast on the port."""
     udp_length = _UDP.size + len(message)
     pseudo = server + client + struct.pack(">BBH", 0, _PROTOCOL, udp_length)
     checksum = _sum(pseudo + _UDP.pack(SERVER_PORT, CLIENT_PORT, udp_length, 0) + message) or 0xFFFF

@@ -1,7 +1,7 @@
-"""The handler of DHCP: hears what the kernel has logged, and sends answers out of the port that a question came by.
+"""The handler of DHCP: it reads the packets that the kernel has logged, and replies by the port of the client.
 
-A question without a source address is that of its port. One with an address came by a VRF, past the port's chain, which has
-checked the address: it is that of the interface which has this address there.
+A request without a source address belongs to the port that it came by. A request with a source address came by a VRF.
+The port's chain has checked the address, so the request belongs to the interface with this address in the VRF.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from netorch.state.daemons.services.dhcp import DhcpEar, DhcpLease
 log = logging.getLogger(__name__)
 
 _READ: Final = 1 << 16
-_AT_ONCE: Final = 32  # deliveries; other handlers have their turn then
+_AT_ONCE: Final = 32  # deliveries; then other handlers run
 _SIOCGIFNAME: Final = 0x8910
 _IFNAME: Final = 16
 
@@ -42,7 +42,7 @@ class Dhcp:
         self._by_address: dict[tuple[str, bytes], DhcpLease] = {}
 
     async def put(self, obj: ServiceObject, sockets: Sequence[socket.socket]) -> None:
-        """Hear of questions by these sockets, or answer those of a port."""
+        """Receive requests on these sockets, or answer the requests of a port."""
         await self.delete(obj)
         if isinstance(obj, DhcpLease):
             self._by_port[obj.ifname] = obj
@@ -54,7 +54,7 @@ class Dhcp:
             raise RefusedObject(f"{obj.text()} is not about DHCP")
 
     async def delete(self, obj: ServiceObject) -> None:
-        """Answer no longer."""
+        """Stop receiving on the sockets, or stop answering a port."""
         if isinstance(obj, DhcpLease):
             known = self._by_port.pop(obj.ifname, None)
             if known is not None and self._by_address.get(place := (known.vrf, packed(known.address))) is known:
@@ -66,13 +66,13 @@ class Dhcp:
             self._sockets = ()
 
     def _hear(self) -> None:
-        """Answer what has come. What the kernel could not keep for us is asked again by the client."""
+        """Answer the received requests. The client repeats a request that the kernel had no room for."""
         for _ in range(_AT_ONCE):
             try:
                 delivery = self._sockets[0].recv(_READ)
             except BlockingIOError:
                 return
-            except OSError as error:  # ENOBUFS: some are lost
+            except OSError as error:  # ENOBUFS: the kernel has dropped some
                 log.debug("questions are lost: %s", error)
                 continue
             for question in heard(delivery):
@@ -94,11 +94,11 @@ class Dhcp:
         sent = frame(encode(reply, request.size), reply.mac, packed(lease.router), _receiver(reply))
         try:
             self._sockets[1].sendto(sent, (lease.ifname, 0))
-        except OSError as error:  # the port has gone, or takes no more now: the client asks again
+        except OSError as error:  # the port is gone, or its queue is full: the client repeats the request
             log.debug("%s is not answered: %s", lease.ifname, error)
 
     def _name(self, index: int) -> str:
-        """Return a device's name in the namespace of the sockets; nothing: it has gone. Devices come and go."""
+        """Return a device's current name in the namespace of the sockets, or "" if the device is gone."""
         try:
             answered = fcntl.ioctl(self._sockets[1], _SIOCGIFNAME, struct.pack("=16si20x", b"", index))
         except OSError:
@@ -107,7 +107,7 @@ class Dhcp:
 
 
 def _receiver(reply: Reply) -> bytes:
-    """Return to which address a reply goes (RFC 2131 section 4.1): who has one is told there."""
+    """Return the destination address of a reply (RFC 2131 section 4.1): a client that has an address gets unicast."""
     if reply.kind is Kind.NAK:
         return ANYBODY
     if reply.client != NOBODY:

@@ -1,6 +1,7 @@
-"""DHCP messages as bytes: what clients send, and what they are answered. Pure.
+"""DHCP messages as bytes: the requests of clients and the replies. Pure.
 
-Sources: RFC 2131 section 2 (the fixed part), RFC 2132 (options), RFC 3396 (an option in several parts), RFC 3442 (routes).
+Sources: RFC 2131 section 2 (the fixed part), RFC 2132 (options), RFC 3396 (an option in several parts), RFC 3442
+(routes).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _UNSET: Final = bytes(4)
 
 
 class Kind(IntEnum):
-    """The types of messages (RFC 2132 section 9.6)."""
+    """DHCP message types (RFC 2132 section 9.6)."""
 
     DISCOVER = 1
     OFFER = 2
@@ -38,7 +39,7 @@ class Kind(IntEnum):
 
 
 class Code(IntEnum):
-    """The options that are used here (RFC 2132, RFC 3442)."""
+    """The options in use (RFC 2132, RFC 3442)."""
 
     MASK = 1
     ROUTER = 3
@@ -63,41 +64,41 @@ class Code(IntEnum):
 
 
 class Malformed(ValueError):
-    """What a client cannot have meant; says why."""
+    """An invalid client message. The text gives the reason."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client has sent, as far as it is read."""
+    """A client's message: the fields that the server reads."""
 
     kind: Kind
     xid: int
-    broadcast: bool  # whether the client cannot take unicast yet
-    client: bytes  # ciaddr: the address that it has already, or four zeros
+    broadcast: bool  # whether the client cannot receive unicast yet
+    client: bytes  # ciaddr: the client's current address, or four zero bytes
     mac: bytes
     options: Mapping[int, bytes]
 
     @property
     def has_address(self) -> bool:
-        """Return whether the client says that it has an address and answers for it."""
+        """Return whether the client states in ciaddr that it has an address and responds to ARP for it."""
         return self.client != _UNSET
 
     @property
     def size(self) -> int:
-        """Return how large a message the client takes, in bytes of the IP packet."""
+        """Return the largest message that the client accepts, in bytes of the IP packet."""
         asked = int.from_bytes(self.options.get(Code.MESSAGE_SIZE, b""), "big")
-        return min(max(asked, 576), MESSAGE_MOST + 28)  # RFC 2131 section 2: every client takes 576
+        return min(max(asked, 576), MESSAGE_MOST + 28)  # RFC 2131 section 2: every client accepts 576
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client is answered."""
+    """A reply to a client."""
 
     kind: Kind
     xid: int
     broadcast: bool
     client: bytes = _UNSET  # ciaddr
-    yours: bytes = _UNSET  # yiaddr: the address that it gets
+    yours: bytes = _UNSET  # yiaddr: the address that the client gets
     mac: bytes
-    options: tuple[tuple[int, bytes], ...]  # in this order, the kind left out
+    options: tuple[tuple[int, bytes], ...]  # in this order, without the message type
 
 
 def decode(raw: bytes) -> Request:
@@ -124,7 +125,7 @@ def decode(raw: bytes) -> Request:
 
 
 def _options(raw: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the options; one that stands there several times is one. Raises Malformed."""
+    """Yield the options. The parts of a repeated option are joined. Raises Malformed."""
     found: dict[int, bytes] = {}
     at = 0
     while True:
@@ -145,7 +146,7 @@ def _options(raw: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def encode(reply: Reply, size: int) -> bytes:
-    """Return the UDP payload of a reply; options that do not fit into an IP packet of `size` bytes are left out.
+    """Return the UDP payload of a reply. Options that do not fit into an IP packet of `size` bytes are left out.
 
     An option of more than 255 bytes is left out, too.
     """
@@ -176,5 +177,5 @@ def encode(reply: Reply, size: int) -> bytes:
 
 
 def routes(found: Iterable[tuple[str, int, str]]) -> bytes:
-    """Return classless routes, each a network, the length of its prefix and a router (RFC 3442)."""
+    """Return the value of the classless routes option (RFC 3442). A route is a network, a prefix length and a router."""
     return b"".join(bytes([length]) + packed(network)[: (length + 7) // 8] + packed(router) for network, length, router in found)

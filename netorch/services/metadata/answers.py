@@ -1,4 +1,4 @@
-"""What a request is answered, once it is known which instance asks. Pure."""
+"""The answers to requests of a known instance. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _REASONS: Final[Mapping[int, str]] = {
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer. `hop_limit` is how far its packets may go; 0: as far as any."""
+    """An answer. `hop_limit` is the TTL of its packets; 0: the system's default."""
 
     status: int
     body: bytes = b""
@@ -37,7 +37,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     hop_limit: int = 0
 
     def encode(self, *, head_only: bool, persistent: bool) -> bytes:
-        """Return the bytes of the response; `head_only`: without the body, for HEAD."""
+        """Return the bytes of the response, without the body if `head_only` is set (HEAD)."""
         lines = [f"HTTP/1.1 {self.status} {_REASONS[self.status]}"]
         lines += [f"{name}: {value}" for name, value in self.headers]
         lines += [f"Content-Type: {self.kind}", f"Content-Length: {len(self.body)}", "Server: EC2ws"]
@@ -46,7 +46,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def answer(found: InstanceMetadata, request: Request, key: bytes, now: float) -> Answer:
-    """Return what an instance is answered; `key` is that of tokens."""
+    """Return the answer to an instance. `key` signs tokens."""
     if not found.enabled:
         return Answer(status=403)
     if request.method == "PUT":
@@ -62,7 +62,7 @@ def answer(found: InstanceMetadata, request: Request, key: bytes, now: float) ->
 
 
 def _token(found: InstanceMetadata, request: Request, key: bytes, now: float) -> Answer:
-    """Return a token, but not to who asks for somebody else: a proxy says so."""
+    """Return a token. A request that a proxy has forwarded gets none."""
     if request.path != TOKEN_PATH:
         return Answer(status=405, headers=(("Allow", "GET, HEAD"),), hop_limit=found.hop_limit)
     if _FORWARDED in request.headers:
@@ -76,7 +76,7 @@ def _token(found: InstanceMetadata, request: Request, key: bytes, now: float) ->
 
 
 def _document(found: InstanceMetadata, path: str) -> Answer:
-    """Return the text at a path, or what stands below it."""
+    """Return the text at a path, or the list of names below it."""
     version, _, rest = path.lstrip("/").partition("/")
     if not version:
         return Answer(status=200, body="\n".join(VERSIONS).encode())

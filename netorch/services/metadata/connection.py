@@ -1,7 +1,7 @@
-"""A connection of an instance: one request after the other, small and soon, or it is closed.
+"""A connection of an instance. It closes if requests are too large or too slow.
 
-All instances of the host share one event loop. So a connection answers one request in a turn of the loop, however many have come
-at once, and no more of them than its interface may have.
+All instances on the host share one event loop. So a connection answers only one request in each turn of the loop, even
+if several have arrived, and no more than the rate limit of its interface allows.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from netorch.services.metadata.requests import END, HEAD_MOST, BadRequest, Reque
 
 log = logging.getLogger(__name__)
 
-PATIENCE_S: Final = 5.0  # for a whole request, and for its answer to be taken
+PATIENCE_S: Final = 5.0  # for a complete request, and for the client to read the answer
 Answerer = Callable[[Request], Answer | None]
-Pause = Callable[[], float]  # takes a permit for an answer and returns 0, or returns how long to wait before it asks again
+Pause = Callable[[], float]  # takes a permit for an answer and returns 0, or returns how long to wait before the next try
 
 
 class Connection(asyncio.Protocol):
@@ -32,12 +32,12 @@ class Connection(asyncio.Protocol):
         self._head = b""
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._next: asyncio.Handle | None = None  # the turn of the next answer
-        self._hop_limit = 0  # 0: none yet
+        self._next: asyncio.Handle | None = None  # the scheduled next answer
+        self._hop_limit = 0  # 0: not set yet
         self._paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to wait for a request."""
+        """Wait for a request."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         transport.set_write_buffer_limits(high=0)
@@ -52,7 +52,7 @@ class Connection(asyncio.Protocol):
         self._ended(self)
 
     def data_received(self, data: bytes) -> None:
-        """Answer what is complete, in later turns. Who sends more than a request's bytes before it is answered is let go."""
+        """Schedule the answer to complete requests. Close the connection if unanswered bytes exceed the size of a request."""
         self._head += data
         if len(self._head) > HEAD_MOST:
             self.close()
@@ -60,25 +60,25 @@ class Connection(asyncio.Protocol):
             self._proceed()
 
     def pause_writing(self) -> None:
-        """Read and answer no more while the last answer is not taken, however many questions came at once."""
+        """Stop reading and answering until the client has read the last answer, even if several requests have arrived."""
         assert self._transport is not None
         self._paused = True
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Continue."""
         assert self._transport is not None
         self._paused = False
         self._transport.resume_reading()
         self._proceed()
 
     def _proceed(self) -> None:
-        """Let a request that is complete be answered in the next turn, if the last answer is taken."""
+        """Schedule the answer to a complete request for the next turn, if the client has read the last answer."""
         if self._next is None and not self._paused and END in self._head:
             self._next = asyncio.get_running_loop().call_soon(self._take_turn)
 
     def _take_turn(self) -> None:
-        """Answer one request, or wait until that is permitted."""
+        """Answer one request, or wait until the rate limit permits it."""
         assert self._transport is not None
         self._next = None
         if self._paused or self._transport.is_closing():
@@ -94,7 +94,7 @@ class Connection(asyncio.Protocol):
             self.close()
 
     def close(self) -> None:
-        """End the connection once the last answer is written, or at once if that is not taken in time."""
+        """Close the connection once the last answer is written, or at once if the client does not read it in time."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.close()
 
@@ -108,7 +108,7 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def _respond(self, head: bytes) -> bool:
-        """Write the answer to a request; return whether more may come."""
+        """Write the answer to a request. Return whether the connection stays open."""
         assert self._transport is not None
         try:
             request = parse(head)
@@ -124,9 +124,9 @@ class Connection(asyncio.Protocol):
         return request.persistent
 
     def _limit(self, hops: int) -> None:
-        """Let no packet of this connection go further from now on.
+        """Limit the TTL of all further packets of this connection.
 
-        It is never raised again: what the other end has not acknowledged is sent again with what holds then.
+        The limit is never raised again: a retransmission uses the limit that holds at its time.
         """
         assert self._transport is not None
         self._hop_limit = min(hops, self._hop_limit or hops)

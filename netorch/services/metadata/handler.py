@@ -1,4 +1,4 @@
-"""The handler of metadata: who asks is told by the VRF of the listening socket and the source address, and by nothing else."""
+"""The handler of metadata: only the VRF of the listening socket and the source address identify the instance."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from netorch.state.daemons.services.base import ServiceObject
 from netorch.state.daemons.services.metadata import InstanceMetadata, MetadataListener
 
 CONNECTIONS_MOST: Final = 16  # of one interface at a time
-ANSWERS_PER_S: Final = 100  # to one interface, by however many connections
-BURST: Final = 200  # of these at once: more than who reads the whole tree asks for
+ANSWERS_PER_S: Final = 100  # to one interface, over all its connections
+BURST: Final = 200  # of these at once: more than a client needs to read the whole tree
 _KEY_BYTES: Final = 32
 Place = tuple[str, str]
 
@@ -41,7 +41,7 @@ class Metadata:
         self._paces: dict[Place, Pace] = {}
 
     async def put(self, obj: ServiceObject, sockets: Sequence[socket.socket]) -> None:
-        """Take connections at a socket, or answer an instance."""
+        """Accept connections on a socket, or answer an instance."""
         if isinstance(obj, InstanceMetadata):
             self._forget(obj.id)
             self._known[obj.id] = obj
@@ -54,7 +54,7 @@ class Metadata:
             raise RefusedObject(f"{obj.text()} is not about metadata")
 
     async def delete(self, obj: ServiceObject) -> None:
-        """Answer no longer; open connections of that VRF or instance end."""
+        """Stop answering. A deleted listener's connections close at once, an instance's at the next request."""
         if isinstance(obj, InstanceMetadata):
             self._forget(obj.id)
         elif isinstance(obj, MetadataListener) and obj.ifname in self._listening:
@@ -72,12 +72,12 @@ class Metadata:
                 self._paces.pop(place, None)
 
     async def _accept(self, vrf: str, listening: socket.socket) -> None:
-        """Take connections for ever. Who is no instance here, or has many, is refused."""
+        """Accept connections for ever. Close those of unknown sources and those beyond an interface's limit."""
         loop = asyncio.get_running_loop()
         while True:
             try:
                 accepted, (address, _) = await loop.sock_accept(listening)
-            except OSError:  # it has gone before it was taken, or there are no descriptors left for now
+            except OSError:  # the client is gone already, or the process has no free descriptor
                 await asyncio.sleep(0.05)
                 continue
             place = (vrf, address)

@@ -1,6 +1,6 @@
-"""HTTP requests as bytes, as far as metadata need them: GET, HEAD and PUT without a body. Pure.
+"""HTTP requests as bytes, as far as the metadata service needs them: GET, HEAD and PUT without a body. Pure.
 
-Anything that two readers could read in two ways is refused. Source: RFC 9112.
+An ambiguous request is refused. Source: RFC 9112.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ import msgspec
 
 HEAD_MOST: Final = 8192  # bytes of a request
 _LINE: Final = re.compile(rb"([A-Z]{1,16}) (/[!-~]{0,1023}) HTTP/1\.([01])\Z")
-_HEADER: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}):([\t -~]*)\Z")  # one way only to match: no byte is tried twice
+_HEADER: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}):([\t -~]*)\Z")  # matches in one way only: no backtracking
 END: Final = b"\r\n\r\n"
 
 
 class BadRequest(ValueError):
-    """It cannot be read in one way only."""
+    """The request is invalid or ambiguous."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked. Names of headers are in small letters."""
+    """A request. Header names are in lower case."""
 
     method: str
     path: str
     headers: Mapping[str, str]
-    persistent: bool  # whether the client may ask more by the same connection
+    persistent: bool  # whether the client may send more requests on this connection
 
 
 def parse(head: bytes) -> Request:
-    """Return the request in its bytes, without the empty line behind. Raises BadRequest."""
+    """Return the request in a head without its final empty line. Raises BadRequest."""
     first, *lines = head.split(b"\r\n")
     matched = _LINE.match(first)
     if matched is None:

@@ -1,7 +1,8 @@
-"""Tokens: who has one has been answered directly, and is not a proxy's client. Pure.
+"""Tokens: a client with a token has got it directly, not through a proxy. Pure.
 
-A token is its end and a code over that and the instance's id, by a key that is this process's. So no token is kept, however many
-are asked for. A new process has another key: who is told 401 asks for another token.
+A token is its expiry time and a MAC over this time and the instance's id, with a key of this process. So the server
+stores no tokens, however many clients request. A new process has another key: a client that gets 401 requests a new
+token.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ _MAC_BYTES: Final = hashlib.sha256().digest_size
 
 
 def make(key: bytes, instance: str, now: float, ttl: int) -> str:
-    """Return a token for an instance that is good for `ttl` seconds."""
+    """Return a token for an instance that is valid for `ttl` seconds."""
     end = _END.pack(int(now) + ttl)
     return base64.urlsafe_b64encode(end + _code(key, instance, end)).decode()
 
 
 def is_good(key: bytes, instance: str, now: float, token: str) -> bool:
-    """Return whether a token is this instance's, and its time is not over."""
+    """Return whether a token belongs to this instance and has not expired."""
     try:
         raw = base64.b64decode(token.encode(), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):

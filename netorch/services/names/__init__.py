@@ -1,1 +1,1 @@
-"""The name service: answers instances' questions (DNS), each VPC's from its own names."""
+"""The name service: answers instances' DNS questions from the names of their VPC."""

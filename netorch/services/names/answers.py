@@ -1,7 +1,7 @@
-"""Answers as they are kept and sent: the bytes of their records, with the places of the TTLs.
+"""Answers as the cache keeps them and the service sends them: the bytes of their records, with the offsets of the TTLs.
 
-The records are rendered once, behind the question that they answer. The question, the id and what is left of the TTLs are written
-when an answer is sent, so that an answer that is remembered costs no work for its records.
+The records are rendered once, for the position after the question. The question, the id and the remaining TTLs are
+written when an answer is sent. So a cached answer costs no rendering.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from dns.rdatatype import RdataType
 from netorch.services.names.labels import Labels, labels_of, upward
 
 PAYLOAD: Final = 1_232  # bytes of a datagram. Source: DNS Flag Day 2020
-LARGEST: Final = 16_384  # bytes of an answer by a connection. A larger one is none
+LARGEST: Final = 16_384  # bytes of an answer over a connection; a larger answer is an error
 HEADER: Final = struct.Struct("!HHHHHH")  # RFC 1035 section 4.1.1
-TYPE_AND_CLASS: Final = struct.Struct("!HH")  # behind the name of a question. RFC 1035 section 4.1.2
-QR: Final = 0x80  # of the third byte of a header: this is an answer
-LENGTH: Final = 2  # bytes before a message in a connection. RFC 1035 section 4.2.2
+TYPE_AND_CLASS: Final = struct.Struct("!HH")  # after the name in a question. RFC 1035 section 4.1.2
+QR: Final = 0x80  # in the third byte of a header: this is an answer
+LENGTH: Final = 2  # bytes before a message on a connection. RFC 1035 section 4.2.2
 OPT: Final = struct.Struct("!BHHIH")  # RFC 6891 section 6.1.2
-_RECORD: Final = struct.Struct("!HHIH")  # behind the owner's name. RFC 1035 section 4.1.3
+_RECORD: Final = struct.Struct("!HHIH")  # after the owner's name. RFC 1035 section 4.1.3
 _TTL: Final = struct.Struct("!I")
 _POINTER: Final = struct.Struct("!H")
-_POINTS: Final = 0xC000  # at what is within 16 KiB, and no answer is larger
+_POINTS: Final = 0xC000  # reaches 16 KiB, and no answer is larger
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody has answered."""
+    """The answer of another server or of a VPC's own names."""
 
     rcode: Rcode
     answer: Sequence[dns.rrset.RRset] = ()
@@ -43,21 +43,21 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """The records of an answer to one question, as bytes that follow that question."""
+    """The records of an answer to one question, as the bytes that follow this question."""
 
     rcode: Rcode
     authoritative: bool = False
-    cut: bool = False  # the records are left out: they have no room
-    counts: tuple[int, int] = (0, 0)  # of records: answer, authority
+    cut: bool = False  # the records are left out: they do not fit
+    counts: tuple[int, int] = (0, 0)  # of records: answer section, authority section
     records: bytes = b""
-    ttls: tuple[int, ...] = ()  # where they are in `records`
+    ttls: tuple[int, ...] = ()  # their offsets in `records`
 
 
 def render(name: Name, reply: Reply, room: int, *, authoritative: bool = False) -> Answer:
-    """Return an answer to a question for a name; a cut one if it has no room (bytes, with the header).
+    """Return an answer to a question for a name. The answer is cut if it needs more than `room` bytes, the header included.
 
-    Owners are compressed if their whole name stands somewhere before (RFC 1035 section 4.1.4). Names in records are not: to look
-    for each part of a long name takes longer than anything else here.
+    An owner name is compressed if the whole name occurs earlier in the message (RFC 1035 section 4.1.4). Names in
+    record data are not compressed: a search for each suffix of a long name costs more than anything else here.
     """
     empty = Answer(rcode=reply.rcode, authoritative=authoritative)
     asked = labels_of(name)
@@ -80,9 +80,9 @@ def render(name: Name, reply: Reply, room: int, *, authoritative: bool = False) 
 
 
 def to_wire(query: dns.message.Message, answer: Answer, room: int, age: int = 0) -> bytes:
-    """Return the bytes of an answer to a question; one that has no room is cut, so that it is asked for by a connection.
+    """Return the bytes of an answer to a question. An answer that does not fit is cut, so that the client asks again over TCP.
 
-    `age` is for how long the answer has been remembered, in seconds.
+    `age` is how long the answer has been cached, in seconds.
     """
     asked = b"".join(_question(one) for one in query.question)
     opt = b""
@@ -98,7 +98,7 @@ def to_wire(query: dns.message.Message, answer: Answer, room: int, age: int = 0)
 
 
 def _places(asked: Labels) -> dict[Labels, int]:
-    """Return where a question's name and those above it are in a message."""
+    """Return the offsets of a question's name and its parent names in a message."""
     found, at = {}, HEADER.size
     for above in upward(asked):
         found[above] = at
@@ -111,7 +111,7 @@ def _name(name: Name) -> bytes:
 
 
 def _question(asked: dns.rrset.RRset) -> bytes:
-    """Return a question's bytes, in the letters in which it was asked."""
+    """Return a question's bytes, in its original upper and lower case."""
     return _name(asked.name) + TYPE_AND_CLASS.pack(asked.rdtype, asked.rdclass)
 
 

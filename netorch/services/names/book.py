@@ -1,6 +1,6 @@
-"""What a host knows of names: those of each VPC, and whom to ask for all others. Pure; nobody is asked.
+"""The names of each VPC on a host, and the servers for all other names. Pure; sends no questions.
 
-An answer for one VPC is made of that VPC's own objects alone: there is no look-up that has not its VNI in the key.
+An answer for a VPC uses this VPC's objects only: every look-up has the VNI in its key.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from netorch.state.daemons.services.names import NameRecord, NameView, NameZone
 DOMAIN: Final = dns.name.from_text(private_names.DOMAIN)
 NEGATIVE_TTL_S: Final = 60
 LARGEST_SET: Final = 16_384  # bytes of a record set in an answer, at most
-_OF_RECORD: Final = 28  # bytes of a record beside those of its text, at most
-_CHAIN: Final = 8  # CNAME records behind each other that are followed
+_OF_RECORD: Final = 28  # bytes of a record besides its text, at most
+_CHAIN: Final = 8  # CNAME records in a row that are followed
 _SOA: Final = dns.rdata.from_text("IN", "SOA", f"ns.{DOMAIN} hostmaster.{DOMAIN} 1 7200 900 1209600 {NEGATIVE_TTL_S}")
 
 Name = dns.name.Name
@@ -40,11 +40,11 @@ Sets = dict[RdataType, RRset]  # of one name
 
 
 class Found(msgspec.Struct):
-    """What is known of a question. `rest` is a name that the last CNAME record leads to, and of which nothing is known here."""
+    """The known part of an answer. `rest` is an unknown name that the last CNAME record points to."""
 
     answer: list[RRset] = []
     exists: bool = True
-    zone: Name | None = None  # that says that there is nothing else
+    zone: Name | None = None  # the zone whose SOA proves the absence
     rest: Name | None = None
 
 
@@ -55,11 +55,11 @@ class Book:
         self._ranges: dict[int, list[ipaddress.IPv4Network | ipaddress.IPv6Network]] = {}
         self._zones: dict[int, set[Labels]] = {}
         self._records: dict[int, dict[Labels, Sets]] = {}
-        self._above: dict[int, Counter[Labels]] = {}  # names above those of records, and of how many each
-        self.others: Mapping[Labels, tuple[str, ...]] = {}  # whom to ask, by domain
+        self._above: dict[int, Counter[Labels]] = {}  # parent names, with the number of record names below each
+        self.others: Mapping[Labels, tuple[str, ...]] = {}  # the servers to ask, by domain
 
     def put(self, obj: ServiceObject) -> None:
-        """Take in an object. Raises RefusedObject for what is no name, address or record."""
+        """Add an object. Raises RefusedObject if it is no valid view, zone or record."""
         try:
             match obj:
                 case NameView():
@@ -79,7 +79,7 @@ class Book:
             raise RefusedObject(f"{obj.text()}: {error}") from error
 
     def drop(self, obj: ServiceObject) -> None:
-        """Forget an object."""
+        """Remove an object."""
         match obj:
             case NameView():
                 self._ranges.pop(obj.vni, None)
@@ -95,27 +95,27 @@ class Book:
                     if not names[name]:
                         del names[name]
                         self._above[obj.vni].subtract(upward(name))
-                        self._above[obj.vni] += Counter()  # without those of which there are none left
+                        self._above[obj.vni] += Counter()  # removes the names whose count is zero
             case _:
                 pass
 
     def serves(self, vni: int) -> bool:
-        """Return whether names are answered in a VPC."""
+        """Return whether a VPC has name resolution."""
         return vni in self._ranges
 
     def servers(self, name: Labels) -> tuple[str, ...]:
-        """Return whom to ask for a name: the longest domain says so."""
+        """Return the servers for a name: those of its longest matching domain."""
         return next((self.others[above] for above in upward(name) if above in self.others), ())
 
     def withheld(self, name: Labels, rdtype: RdataType) -> Found | None:
-        """Return the answer to a question that the servers of all names are not asked, and no others are known for; else None."""
+        """Return the answer to a withheld question, or None: it is not withheld, or has servers besides the root's."""
         zone = zone_above(name, rdtype)
         if zone is None or any(above in self.others for above in upward(name) if above != ROOT):
             return None
         return Found(exists=zone in (ROOT, name), zone=dns.name.Name(zone))
 
     def find(self, vni: int, name: Name, rdtype: RdataType) -> Found | None:
-        """Return what a VPC's own names say of a canonical name; None: nothing, others must be asked."""
+        """Return what a VPC's own names know of a canonical name. None: nothing is known, other servers must be asked."""
         found, seen = Found(answer=[]), 0
         while True:
             known = self._known(vni, name)
@@ -136,7 +136,7 @@ class Book:
             name = alias[0].target.canonicalize()
 
     def _known(self, vni: int, name: Name) -> tuple[Sets | None, Name] | None:
-        """Return a name's record sets, None if it does not exist, with the zone that says so; None: nothing is known of it."""
+        """Return a name's record sets (None: the name does not exist) and its zone. None: the VPC does not know the name."""
         zones, records = self._zones.get(vni), self._records.get(vni)
         if zones or records:
             labels = labels_of(name)
@@ -144,18 +144,18 @@ class Book:
             origin = dns.name.Name(zone) if zone is not None else name
             if records and labels in records:
                 return (records[labels] if labels != zone else {RdataType.SOA: soa_of(name), **records[labels]}), origin
-            if zone is not None and not name.is_subdomain(DOMAIN):  # no zone of a VPC's own is within that
+            if zone is not None and not name.is_subdomain(DOMAIN):  # no private zone is within this domain
                 return self._of_zone(vni, name, labels, zone), origin
         return self._of_addresses(vni, name)
 
     def _of_zone(self, vni: int, name: Name, labels: Labels, zone: Labels) -> Sets | None:
-        """Return the record sets of a name that has none of its own; None: it does not exist."""
+        """Return the record sets of a name without own records. None: the name does not exist."""
         names, above = self._records.get(vni, {}), self._above.get(vni, Counter())
         if labels == zone:
             return {RdataType.SOA: soa_of(dns.name.Name(zone))}
-        if labels in above:  # a name above others exists. RFC 8020
+        if labels in above:  # a parent of existing names exists. RFC 8020
             return {}
-        for encloser in upward(labels[1:]):  # RFC 4592: the closest one that exists has the wildcard that counts
+        for encloser in upward(labels[1:]):  # RFC 4592: the wildcard of the closest encloser applies
             if wild := names.get((b"*", *encloser)):
                 return {rdtype: dns.rrset.from_rdata_list(name, rrset.ttl, list(rrset)) for rdtype, rrset in wild.items()}
             if encloser in above or encloser == zone:
@@ -196,7 +196,7 @@ class Book:
 
 
 def parse_name(text: str) -> Name:
-    """Return a name; nothing is the root. Raises DNSException."""
+    """Return a canonical name; an empty text is the root. Raises DNSException."""
     return dns.name.from_text(text, dns.name.root).canonicalize()
 
 
@@ -209,5 +209,5 @@ def rrset_of(record: NameRecord) -> RRset:
 
 
 def soa_of(zone: Name) -> RRset:
-    """Return the SOA record of a zone, which says how long a name's absence may be remembered. Source: RFC 2308 section 3."""
+    """Return the SOA record of a zone, which gives the negative TTL. Source: RFC 2308 section 3."""
     return dns.rrset.from_rdata(zone, NEGATIVE_TTL_S, _SOA)

@@ -1,7 +1,7 @@
-"""Answers of others, kept for as long as they say, for each VPC apart: what one VPC asks is nothing that another could tell.
+"""A cache of other servers' answers, kept for their TTL and separate for each VPC: no VPC can probe the questions of another.
 
-All VPCs' answers share a number of bytes. A VPC that holds more of them than are free gives up its own oldest, so that there is
-always room for a VPC that holds few.
+All VPCs share a budget of bytes. A VPC that holds more bytes than are free evicts its own oldest answers. So a VPC that
+holds few always finds room.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from netorch.services.names.labels import Labels
 LARGEST_KEPT: Final = 4_096  # bytes of an answer's records
 BYTES_OF_VPC: Final = 1 << 20
 BYTES_OF_ALL: Final = 64 << 20
-_OVERHEAD: Final = 1_024  # bytes: objects of Python around an answer
-_OF_LABEL: Final = 40  # bytes: those around a label
-_OF_TTL: Final = 40  # bytes: a number, and the place of it
+_OVERHEAD: Final = 1_024  # bytes: Python objects around an answer
+_OF_LABEL: Final = 40  # bytes of overhead for a label
+_OF_TTL: Final = 40  # bytes: an integer and its reference
 TTL_LAST_S: Final = 86_400
 NEGATIVE_TTL_LAST_S: Final = 900
 
@@ -36,17 +36,17 @@ class _Kept(msgspec.Struct, frozen=True):
 
 
 class Cache:
-    """The answers of all VPCs; of a VPC's the one that was asked for least recently goes first."""
+    """The answers of all VPCs. Each VPC evicts its least recently used answer first."""
 
     def __init__(self, of_vpc: int = BYTES_OF_VPC, of_all: int = BYTES_OF_ALL) -> None:
         self._of_vpc = of_vpc
         self._of_all = of_all
         self._known: dict[int, OrderedDict[Question, _Kept]] = {}
         self._held: dict[int, int] = {}
-        self.held = 0  # bytes, by all
+        self.held = 0  # bytes, over all VPCs
 
     def get(self, vni: int, question: Question, now: float) -> tuple[Answer, int] | None:
-        """Return an answer that still holds, and its age in seconds."""
+        """Return an answer that has not expired, and its age in seconds."""
         known = self._known.get(vni)
         kept = known.get(question) if known is not None else None
         if known is None or kept is None:
@@ -58,7 +58,7 @@ class Cache:
         return kept.answer, int(now - kept.since)
 
     def put(self, vni: int, question: Question, answer: Answer, ttl: int, now: float) -> None:
-        """Keep an answer for some seconds, unless it is a large one."""
+        """Keep an answer for `ttl` seconds, unless it is too large."""
         if ttl <= 0 or len(answer.records) > LARGEST_KEPT:
             return
         known = self._known.setdefault(vni, OrderedDict())
@@ -74,12 +74,12 @@ class Cache:
         self.held += size
 
     def forget(self, vni: int) -> None:
-        """Forget all answers of a VPC."""
+        """Drop all answers of a VPC."""
         self._known.pop(vni, None)
         self.held -= self._held.pop(vni, 0)
 
     def clear(self) -> None:
-        """Forget all answers."""
+        """Drop all answers."""
         for vni in list(self._known):
             self.forget(vni)
 
@@ -94,7 +94,7 @@ class Cache:
 
 
 def ttl_of(reply: Reply, rdtype: RdataType) -> int:
-    """Return for how long an answer holds, in seconds. Source: RFC 2308 section 5 for what does not exist."""
+    """Return how long an answer may be cached, in seconds. Source for negative answers: RFC 2308 section 5."""
     if reply.rcode not in (Rcode.NOERROR, Rcode.NXDOMAIN):
         return 0
     ttls = [rrset.ttl for rrset in reply.answer]

@@ -1,4 +1,4 @@
-"""The handler of the name service: its sockets, and what each VPC's names are."""
+"""The handler of the name service: its sockets, and the names of each VPC."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Names:
         self._looking: asyncio.Task[None] | None = None
 
     async def put(self, obj: ServiceObject, sockets: Sequence[socket.socket]) -> None:
-        """Answer at these sockets, or by this object."""
+        """Answer on these sockets, or answer with this object."""
         await self.delete(obj)
         if self._looking is None:
             self._looking = asyncio.get_running_loop().create_task(self._look())
@@ -56,11 +56,11 @@ class Names:
                     stops.append(await open_connections(sock, obj.vni, self._resolver, self._connections))
             return
         self._book.put(obj)
-        self._resolver.forget(obj.vni)  # answers that begin with the VPC's own aliases are remembered as well
+        self._resolver.forget(obj.vni)  # cached answers may start with the VPC's own aliases
         self._known[obj.key] = obj
 
     async def delete(self, obj: ServiceObject) -> None:
-        """Answer there no longer, or no longer by that."""
+        """Stop answering on these sockets, or with this object."""
         for stop in self._stops.pop(obj.key, ()):
             stop()
         known = self._known.pop(obj.key, None)
@@ -69,7 +69,7 @@ class Names:
             self._resolver.forget(known.vni)
 
     async def _look(self) -> None:
-        """Follow the files that say whom to ask."""
+        """Follow the files that name the servers."""
         while True:
             found = self._others.changed()
             if found is not None:

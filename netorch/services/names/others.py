@@ -1,12 +1,13 @@
-"""Whom a host asks for names that are no VPC's own: files of the host say so, as they do to its other programs.
+"""The servers for names that belong to no VPC. These files of the host name them:
 
     /etc/resolv.conf        `nameserver ADDRESS`: for all names that are not withheld. Source: resolv.conf(5)
-    /run/systemd/resolve/resolv.conf    the same, if /etc/resolv.conf names none but this host's own: then systemd-resolved asks
-                            the servers that it names there. Source: systemd-resolved.service(8)
-    /etc/netorch/forward    `DOMAIN ADDRESS ...`: for the names of a domain; `.` is that of all names
+    /run/systemd/resolve/resolv.conf    the same, if /etc/resolv.conf names only this host: systemd-resolved then asks
+    the
+                            servers in this file. Source: systemd-resolved.service(8)
+    /etc/netorch/forward    `DOMAIN ADDRESS ...`: for the names of a domain; `.` stands for all names
 
-A server of /etc/resolv.conf on the host itself (127.0.0.53) is left out: it is the host's, and answers what the host may know.
-All are read again within seconds after they have changed. A line that cannot be understood is logged, and counts as not there.
+A server of /etc/resolv.conf on the host itself (127.0.0.53) is skipped: its answers are meant for the host only. All
+files are read again within seconds after a change. An invalid line is logged and ignored.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ Servers = Mapping[Labels, tuple[str, ...]]
 
 
 class Others:
-    """The files."""
+    """The files that name the servers."""
 
     def __init__(self, resolv_conf: Path = RESOLV_CONF, forward: Path = FORWARD, resolved_conf: Path = RESOLVED_CONF) -> None:
         self._files = (resolv_conf, forward, resolved_conf)
         self._stamps: list[tuple[int, ...]] | None = None
 
     def changed(self) -> Servers | None:
-        """Return whom to ask for the names of each domain; None while the files are as they were."""
+        """Return the servers for each domain, or None if the files have not changed."""
         stamps = [_stamp(path) for path in self._files]
         if stamps == self._stamps:
             return None
@@ -50,7 +51,7 @@ class Others:
         found = dict(_lines(forward, _forward))
         servers = tuple(_lines(resolv_conf, _nameserver))
         others = tuple(server for server in servers if not _is_own(server))
-        if servers and not others:  # the host's own is all that is named
+        if servers and not others:  # resolv.conf names only this host
             others = tuple(server for server in _lines(resolved_conf, _nameserver) if not _is_own(server))
             if not others and ROOT not in found:
                 log.warning("%s: a server of this host is not asked; name another in %s: `. ADDRESS`", resolv_conf, FORWARD)
@@ -60,10 +61,10 @@ class Others:
 
 
 def _is_own(server: str) -> bool:
-    """Return whether a server is the host itself, which answers what the host may know, e.g. its /etc/hosts."""
+    """Return whether a server is the host itself, which answers names that only the host may know, e.g. of /etc/hosts."""
     address = ipaddress.ip_address(server)
     plain = getattr(address, "ipv4_mapped", None) or address
-    return bool(plain.is_loopback or plain.is_unspecified)  # the latter is the loopback, too
+    return bool(plain.is_loopback or plain.is_unspecified)  # the latter reaches the loopback, too
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Answers one question of a VPC: by the VPC's own names, by what is remembered, or by asking others."""
+"""Answers one question of a VPC: from the VPC's own names, from the cache, or with the help of other servers."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from netorch.services.names.labels import labels_of
 from netorch.services.names.shares import Allowance, Asker, Places
 from netorch.services.names.upstream import FAILED, ask
 
-OUTSTANDING: Final = 64  # questions of one interface that others are asked for at the same time; more are not answered
+OUTSTANDING: Final = 64  # pending questions of one interface to other servers; more are dropped
 OUTSTANDING_OF_VPC: Final = 1_024
 OUTSTANDING_OF_ALL: Final = 4_096
-RECORDS_COUNT: Final = 8  # records of others that count as a question: to read them takes as long
-OTHERS_COUNT: Final = 4  # a question to others counts as so many more: it takes that much longer
+RECORDS_COUNT: Final = 8  # records in another server's answer that count as a question: parsing takes as long
+OTHERS_COUNT: Final = 4  # the weight of a question to another server: it takes this much longer
 _REFUSED_TYPES: Final = frozenset(
     {RdataType.AXFR, RdataType.IXFR, RdataType.MAILA, RdataType.MAILB, RdataType.OPT, RdataType.TSIG}
 )
@@ -38,7 +38,7 @@ UnderWay = dict[Question, asyncio.Task[Reply]]
 
 
 class Resolver:
-    """The name service of a host. Questions are of `transports.read`; `room` is what an answer may have, in bytes."""
+    """The name service of a host. Queries come from `transports.read`. `room` is the size limit of an answer, in bytes."""
 
     def __init__(self, book: Book, ask_others: Ask = ask, allowance: Allowance | None = None) -> None:
         self._book = book
@@ -47,26 +47,26 @@ class Resolver:
         self._cache = Cache()
         self._places = Places(OUTSTANDING, OUTSTANDING_OF_VPC, OUTSTANDING_OF_ALL)
         self._under_way: dict[int, UnderWay] = {}
-        self._forgotten = 0  # how often: what was asked for before is not kept
+        self._forgotten = 0  # number of flushes: answers to questions from before a flush are not cached
 
     def forget(self, vni: int) -> None:
-        """Forget what others have answered a VPC, or are about to."""
+        """Drop the cached and pending answers of other servers to a VPC."""
         self._cache.forget(vni)
         self._under_way.pop(vni, None)
         self._forgotten += 1
 
     def forget_all(self) -> None:
-        """Forget what others have answered: they may not be asked any more."""
+        """Drop all answers of other servers: the set of servers may have changed."""
         self._cache.clear()
         self._under_way.clear()
         self._forgotten += 1
 
     def admits(self, vni: int) -> bool:
-        """Return whether one more question of a VPC is to be looked at now, which then counts."""
+        """Return whether a VPC's rate limit permits one more question now, and count the question if so."""
         return self._allowance.admits(vni, time.monotonic())
 
     def at_once(self, asker: Asker, query: dns.message.Message, room: int) -> bytes | None:
-        """Return the answer to a question if nobody has to be asked for it; else None."""
+        """Return the answer to a question if no other server must be asked, else None."""
         vni, _ = asker
         refusal = _refusal(query)
         if refusal is None and not self._book.serves(vni):
@@ -74,7 +74,7 @@ class Resolver:
         if refusal is not None:
             return to_wire(query, Answer(rcode=refusal), room)
         name, rdtype = query.question[0].name.canonicalize(), query.question[0].rdtype
-        if rdtype == RdataType.ANY:  # RFC 8482: nobody needs more, and a forger of sources least of all
+        if rdtype == RdataType.ANY:  # RFC 8482: no client needs more, and it would serve amplification attacks
             minimal = dns.rrset.from_text(name, 3_600, "IN", *_MINIMAL_ANY.split(" ", 1))
             return _rendered(query, Reply(rcode=Rcode.NOERROR, answer=[minimal]), room)
         found = self._book.find(vni, name, rdtype)
@@ -94,7 +94,7 @@ class Resolver:
         return None
 
     async def later(self, asker: Asker, query: dns.message.Message, room: int) -> bytes | None:
-        """Return the answer to a question for which others have to be asked; None: the interface or its VPC asks too much."""
+        """Return the answer to a question that needs other servers. None: the interface or its VPC has too many pending."""
         if not self._places.take(asker):
             return None
         try:
@@ -119,14 +119,15 @@ class Resolver:
         return to_wire(query, answer, room)
 
     async def answer(self, asker: Asker, query: dns.message.Message, room: int) -> bytes | None:
-        """Return the answer to a question, of which others are asked if need be; None as in `later`."""
+        """Return the answer to a question, and ask other servers if necessary. None as in `later`."""
         now = self.at_once(asker, query, room)
         return now if now is not None else await self.later(asker, query, room)
 
     def _joined(self, vni: int, name: Name, rdtype: RdataType) -> asyncio.Task[Reply] | None:
-        """Return the question to others that is under way for a VPC, or begin it; None: the VPC has begun too many.
+        """Return a VPC's pending question to other servers, or start it. None: the VPC has started too many.
 
-        Equal ones are one: a forger of answers has one id and port to guess, however often the name is asked for (RFC 5452).
+        Equal questions are joined: a forger of answers has one id and port to guess, however often the name is asked
+        for (RFC 5452).
         """
         under_way, question = self._under_way.setdefault(vni, {}), (labels_of(name), rdtype)
         if question in under_way:
@@ -144,7 +145,7 @@ class Resolver:
         return task
 
     async def _asked(self, vni: int, name: Name, rdtype: RdataType) -> Reply:
-        """Return what others say. Where an alias leads to a name that is withheld, it ends."""
+        """Return the answer of other servers. The answer ends where an alias points to a withheld name."""
 
         def may_read(records: int) -> bool:
             return self._allowance.admits(vni, time.monotonic(), records // RECORDS_COUNT)
@@ -160,7 +161,7 @@ class Resolver:
 
 
 def _refusal(query: dns.message.Message) -> Rcode | None:
-    """Return why a question is not answered at all."""
+    """Return the rcode for a question that is refused without a look-up, else None."""
     if query.edns > 0:
         return Rcode.BADVERS
     question = query.question[0]
@@ -170,21 +171,21 @@ def _refusal(query: dns.message.Message) -> Rcode | None:
 
 
 def _reply(found: Found) -> Reply:
-    """Return what a VPC's own names say; what is not there has the SOA record of the zone that says so."""
+    """Return a reply from a VPC's own names. A negative reply has the SOA record of its zone."""
     complete = found.answer and found.answer[-1].rdtype != RdataType.CNAME
     authority = () if complete or found.zone is None else (soa_of(found.zone),)
     return Reply(rcode=Rcode.NOERROR if found.exists else Rcode.NXDOMAIN, answer=found.answer, authority=authority)
 
 
 def _behind(found: Found | None, reply: Reply) -> Reply:
-    """Return a reply of others behind the VPC's own CNAME records that have led there."""
+    """Return another server's reply, with the VPC's own CNAME records that point to it in front."""
     if found is None:
         return reply
     return Reply(rcode=reply.rcode, answer=[*found.answer, *reply.answer], authority=reply.authority)
 
 
 def _rest(found: Found | None, name: Name) -> Name:
-    """Return the name that others are to be asked for."""
+    """Return the name to ask other servers for."""
     return name if found is None or found.rest is None else found.rest
 
 

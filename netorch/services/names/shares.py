@@ -1,7 +1,7 @@
-"""What VPCs share of the name service, which is one process: questions a second, and places.
+"""The share of a VPC in the name service, which is one process: questions a second, and places for pending work.
 
-The rule is that of the connection table (policy.md): a VPC that holds more than are free gets no more. So one VPC gets half at
-most, whatever number of interfaces it has, and one that holds few always finds some.
+The rule is that of the connection table (policy.md): a VPC that holds more than are free gets no more. So one VPC gets
+at most half, however many interfaces it has. A VPC that holds few always gets some.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ log = logging.getLogger(__name__)
 
 SPAN_S: Final = 0.25
 QUESTIONS: Final = 384  # of a VPC in a span: 1,536 a second, more than EC2's limit for one interface
-QUESTIONS_OF_ALL: Final = 768  # in a span: 3,072 a second, at 0.3 ms of work for the worst of them
+QUESTIONS_OF_ALL: Final = 768  # in a span: 3,072 a second, at 0.3 ms of work for the most expensive
 _TELL_EVERY_S: Final = 60.0
 
-Asker = tuple[int, str]  # VNI and address: an interface
+Asker = tuple[int, str]  # VNI and address of an interface
 
 
 class Allowance:
-    """How many questions are looked at in each span of time; a question beyond is passed over."""
+    """Limits the questions in each time span. Questions beyond the limit are dropped."""
 
     def __init__(self, of_vpc: int = QUESTIONS, of_all: int = QUESTIONS_OF_ALL) -> None:
         self._of_vpc = of_vpc
@@ -32,7 +32,7 @@ class Allowance:
         self._told = -_TELL_EVERY_S
 
     def admits(self, vni: int, now: float, count: int = 1) -> bool:
-        """Return whether a VPC's question is to be looked at, which then counts (as several, if it takes longer)."""
+        """Return whether a VPC's question is admitted, and count it as `count` questions if so."""
         span = int(now / SPAN_S)
         if span != self._span:
             self._span, self._all = span, 0
@@ -48,7 +48,7 @@ class Allowance:
 
 
 class Places:
-    """How many of something may be under way: by one interface, by one VPC, by all."""
+    """Limits the number of concurrent uses: by one interface, by one VPC, by all."""
 
     def __init__(self, of_one: int, of_vpc: int, of_all: int) -> None:
         self._of_one = of_one
@@ -59,7 +59,7 @@ class Places:
         self._all = 0
 
     def take(self, asker: Asker) -> bool:
-        """Take a place, and return whether there was one."""
+        """Take a place. Return whether one was free."""
         vni, _ = asker
         if self._ones[asker] >= self._of_one or self._vpcs[vni] >= min(self._of_vpc, self._of_all - self._all):
             return False

@@ -1,4 +1,4 @@
-"""Questions as they come: datagrams, and messages of connections (RFC 1035 section 4.2, RFC 7766)."""
+"""The transports of questions: datagrams, and connections (RFC 1035 section 4.2, RFC 7766)."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ IDLE_S: Final = 10.0
 LARGEST_QUESTION: Final = 1_232  # bytes
 _OPCODE: Final = 0x78
 _ECHOED: Final = 0x79  # opcode and RD
-_LONGEST_LABEL: Final = 63  # what is more is a pointer, and before a question there is nothing to point at
+_LONGEST_LABEL: Final = 63  # a larger length byte is a pointer, and before the first question there is no name to point to
 
 T = TypeVar("T")
 Stop = Callable[[], None]
 
 
 async def open_datagrams(sock: socket.socket, vni: int, resolver: Resolver) -> Stop:
-    """Answer what comes by a socket; return how to stop that."""
+    """Answer the datagrams of a socket. Return a function that stops this."""
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(vni, resolver), sock=sock)
     return transport.close
 
 
 async def open_connections(sock: socket.socket, vni: int, resolver: Resolver, places: Places) -> Stop:
-    """Answer what comes by the connections of a socket that listens; return how to stop that."""
+    """Answer the connections of a listening socket. Return a function that stops this."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -66,7 +66,7 @@ async def open_connections(sock: socket.socket, vni: int, resolver: Resolver, pl
 
 
 class _Datagrams(asyncio.DatagramProtocol):
-    """One socket's datagrams."""
+    """The datagrams of one socket."""
 
     def __init__(self, vni: int, resolver: Resolver) -> None:
         self._vni = vni
@@ -74,11 +74,11 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._tasks: set[asyncio.Task[None]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the way back."""
+        """Keep the transport for answers."""
         self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        """Answer a question to whom has asked, at once or once others have answered."""
+        """Answer a question, at once or after other servers have answered."""
         if not self._resolver.admits(self._vni):
             return
         query = read(data)
@@ -106,18 +106,18 @@ class _Datagrams(asyncio.DatagramProtocol):
             self._transport.sendto(answer, addr)
 
     def error_received(self, exc: Exception) -> None:
-        """Pass over an asker that has gone."""
+        """Ignore that an asker is gone."""
 
 
 def _room(query: dns.message.Message) -> int:
-    """Return how many bytes a datagram with the answer may have."""
+    """Return the size limit of a datagram with the answer, in bytes."""
     return min(max(query.payload, PLAIN_PAYLOAD), PAYLOAD) if query.edns >= 0 else PLAIN_PAYLOAD
 
 
 def read(data: bytes) -> dns.message.Message | bytes | None:
-    """Return a question; or the answer to what is none; or None for what is not to be answered: an answer, or noise.
+    """Return a question, or the error answer to an invalid one. None: send no answer (an answer, or noise).
 
-    What is larger than any question, or has more in it, is refused by its header, before anything is read.
+    A message that is too large or has more than one question is refused by its header, before it is parsed.
     """
     if len(data) < HEADER.size or data[2] & QR:
         return None
@@ -131,7 +131,7 @@ def read(data: bytes) -> dns.message.Message | bytes | None:
 
 
 def _question(data: bytes) -> bytes | Rcode:
-    """Return the header, the question and the OPT record without options, which nothing here asks for; or why it is refused."""
+    """Return the header, the question and the OPT record without its options, which are unused; or the rcode of a refusal."""
     _, _, questions, answers, authorities, additional = HEADER.unpack_from(data)
     if data[2] & _OPCODE:
         return Rcode.NOTIMP
@@ -168,7 +168,7 @@ async def _hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, vni:
 
 
 async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asker: Asker, resolver: Resolver) -> None:
-    """Answer one question after the other, until one is not to be answered."""
+    """Answer one question after the other, until one gets no answer."""
     while True:
         length = int.from_bytes(await _within(reader.readexactly(LENGTH)), "big")
         if length > LARGEST_QUESTION or not resolver.admits(asker[0]):

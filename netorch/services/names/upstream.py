@@ -1,8 +1,9 @@
 """Asks the operator's resolvers, from the host's own network.
 
-Each question has a socket, a port and an id of its own, all by lot. An answer counts only if it comes from whom was asked, and
-has that id and that question; all else is passed over (RFC 5452). A cut answer is asked for again by TCP. Whoever owns a name
-chooses how large its answer is, so a large one is refused before it is read.
+Each question has its own socket, port and id, all random. An answer is valid only if it comes from the server that was
+asked and has the same id and question. Anything else is ignored (RFC 5452). After a truncated answer the question is
+sent again over TCP. The owner of a name controls the size of its answer, so a large answer is refused before it is
+parsed.
 """
 
 from __future__ import annotations
@@ -23,23 +24,23 @@ from netorch.services.names.answers import HEADER, LARGEST, LENGTH, OPT, PAYLOAD
 from netorch.services.names.labels import labels_of
 
 TRY_S: Final = 1.5  # for one server
-TRIES: Final = 3  # at all servers together
-RECORDS: Final = 128  # of an answer; each takes time, however small it is
+TRIES: Final = 3  # over all servers
+RECORDS: Final = 128  # of an answer; each takes time to parse, however small
 PORT: Final = 53
 FAILED: Final = Reply(rcode=Rcode.SERVFAIL)
 _CHAIN: Final = 16
-_QUESTIONS: Final = 2  # the number of them in the header; those of records follow
+_QUESTIONS: Final = 2  # index of the question count in the header; the record counts follow
 _TC: Final = 0x02
 
 
 class _TooLarge(Exception):
-    """An answer that is refused."""
+    """An answer larger than the limit."""
 
 
 async def ask(servers: Sequence[str], name: Name, rdtype: RdataType, may_read: Callable[[int], bool], port: int = PORT) -> Reply:
-    """Return what the first of some servers that answers says; SERVFAIL if none does, or if it says too much.
+    """Return the answer of the first server that answers; SERVFAIL if none does, or if the answer is too large.
 
-    `may_read` is asked before an answer of so many records is read.
+    `may_read` gets the number of records and decides whether the answer is parsed.
     """
     for server in [*servers, *servers, *servers][:TRIES]:
         question = dns.message.make_query(name, rdtype, use_edns=0, payload=PAYLOAD).to_wire()
@@ -62,19 +63,19 @@ async def ask(servers: Sequence[str], name: Name, rdtype: RdataType, may_read: C
 
 
 class _Waiting(asyncio.DatagramProtocol):
-    """Waits for the answer to one question, by a socket that takes what whom was asked sends, and nothing else."""
+    """Waits for the answer to one question, on a connected socket, which receives only from the server that was asked."""
 
     def __init__(self, question: bytes) -> None:
         self._question = question
         self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        """Take the answer; pass over all else."""
+        """Take the answer, and ignore anything else."""
         if not self.answer.done() and len(data) <= PAYLOAD and _answers(data, self._question):
             self.answer.set_result(data)
 
     def error_received(self, exc: Exception) -> None:
-        """Wait no longer: the server is not there."""
+        """Stop waiting: the server is unreachable."""
         if not self.answer.done():
             self.answer.set_exception(exc)
 
@@ -88,7 +89,7 @@ async def _by_datagram(question: bytes, server: str, port: int) -> bytes:
 
 
 async def _by_connection(question: bytes, server: str, port: int) -> bytes:
-    """Return an answer. Raises _TooLarge, ValueError for what is none, OSError, EOFError."""
+    """Return an answer. Raises _TooLarge, ValueError for an invalid answer, OSError, EOFError."""
     reader, writer = await asyncio.open_connection(server, port, limit=LARGEST)
     with closing(writer):
         writer.write(len(question).to_bytes(LENGTH, "big") + question)
@@ -102,7 +103,7 @@ async def _by_connection(question: bytes, server: str, port: int) -> bytes:
 
 
 def _answers(raw: bytes, question: bytes) -> bool:
-    """Return whether a message answers a question."""
+    """Return whether a message is the answer to a question."""
     asked = question[HEADER.size : -OPT.size]
     if len(raw) < HEADER.size + len(asked) or raw[:2] != question[:2] or not raw[2] & QR:
         return False
@@ -113,7 +114,7 @@ def _answers(raw: bytes, question: bytes) -> bool:
 
 
 def _checked(message: dns.message.Message, name: Name, rdtype: RdataType) -> Reply:
-    """Return what a message says of what was asked: the records of that name, and of those that CNAME records lead to."""
+    """Return the relevant part of a message: the records of the name, and of the names that its CNAME records point to."""
     answer: list[dns.rrset.RRset] = []
     by_owner = {(labels_of(rrset.name), rrset.rdtype): rrset for rrset in message.answer}
     for _ in range(_CHAIN):

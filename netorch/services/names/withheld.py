@@ -1,7 +1,7 @@
-"""Names that customers may not ask the operator's resolvers for, because these know them, if anybody does, from the inside.
+"""Names that customers may not ask the operator's resolvers for, because the answers could reveal the operator's own network.
 
-They are names that do not exist on the internet, and that the operator's own network may have. A domain in /etc/netorch/forward
-takes what is below it out of here.
+These names do not exist on the internet, but the operator's network may have them. A domain in /etc/netorch/forward
+makes the names below it available.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _REVERSE: Final = (
 )
 ZONES: Final = frozenset(labels_of(zone) for zone in (*_SPECIAL, *_REVERSE))
 ROOT: Final = labels_of("")
-_SINGLE: Final = 2  # labels of a name, with the root's
-_OF_INTERNET: Final = frozenset({RdataType.NS, RdataType.SOA, RdataType.DS, RdataType.DNSKEY})  # what validators ask for
+_SINGLE: Final = 2  # labels of a single-label name, with the root's
+_OF_INTERNET: Final = frozenset({RdataType.NS, RdataType.SOA, RdataType.DS, RdataType.DNSKEY})  # validators query these
 
 
 def zone_above(name: Labels, rdtype: RdataType) -> Labels | None:
-    """Return the zone that a name is withheld with, the root for a single label; None: it is not withheld."""
+    """Return the zone for which a name is withheld, the root for a single label, or None if the name is not withheld."""
     zone = next((above for above in upward(name) if above in ZONES), None)
     if zone is None and len(name) == _SINGLE and rdtype not in _OF_INTERNET:
         return ROOT

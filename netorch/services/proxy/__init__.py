@@ -1,1 +1,1 @@
-"""The proxy of gateway endpoints: S3 from VPCs, judged by policies."""
+"""The proxy of gateway endpoints: passes requests from VPCs to S3, subject to policies."""

@@ -1,4 +1,4 @@
-"""Heads of answers, and the proxy's own answers, as S3 words them: an XML document with a code that SDKs know."""
+"""Heads of answers, and the proxy's own answers in S3's format: an XML document with a code that SDKs know."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _UNPRINTABLE: Final = dict.fromkeys((*range(32), 127), "?")
 
 
 def head(status: int, reason: str, headers: Iterable[tuple[bytes, bytes]], *, ends: bool) -> bytes:
-    """Return the head of an answer, with what each has (RFC 9110, section 6.6.1); with `ends` the connection ends behind it."""
+    """Return the head of an answer, with Server and Date (RFC 9110, section 6.6.1); `ends` adds `Connection: close`."""
     kept = list(headers)
     names = {name.lower() for name, _ in kept}
     if b"server" not in names:
@@ -29,7 +29,7 @@ def head(status: int, reason: str, headers: Iterable[tuple[bytes, bytes]], *, en
 
 
 def error(status: int, code: str, message: str, *, ends: bool, has_body: bool = True) -> bytes:
-    """Return an error, without its body where the answer may have none (HEAD).
+    """Return an error answer, without a body if `has_body` is false (HEAD).
 
     Source: Amazon S3 API Reference, "Error responses".
     """

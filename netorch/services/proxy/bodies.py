@@ -1,4 +1,4 @@
-"""How many bytes of bodies are kept, of all clients together and of one VPC: those that are read before they are judged."""
+"""Limits the bytes of buffered bodies, in total and for each VPC: bodies that the proxy reads before it judges the request."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from netorch.services.proxy.head import Refusal
 
 
 class Bodies:
-    """Counts bytes that are kept. A VPC has a part of them only, so that its clients leave others some."""
+    """Counts buffered bytes. Each VPC may use only a part of the total, so that others always find some."""
 
     def __init__(self, most: int = limits.LISTS, of_vpc: int = limits.LISTS_OF_VPC) -> None:
-        """Take how many bytes there may be."""
+        """Take the limits: in total and for each VPC."""
         self._most = most
         self._of_vpc = of_vpc
         self._kept: dict[str, int] = {}
@@ -19,7 +19,7 @@ class Bodies:
         """Count bytes of a client in a VPC.
 
         Raises:
-          Refusal: there are too many already; these are not counted.
+          Refusal: the limit is exceeded; these bytes are not counted.
         """
         mine = self._kept.get(vpc, 0) + size
         if mine > self._of_vpc or self.count + size > self._most:
@@ -27,7 +27,7 @@ class Bodies:
         self._kept[vpc] = mine
 
     def forget(self, vpc: str, size: int) -> None:
-        """Count bytes no longer."""
+        """Remove bytes from the count."""
         left = self._kept.get(vpc, 0) - size
         if left > 0:
             self._kept[vpc] = left
@@ -36,5 +36,5 @@ class Bodies:
 
     @property
     def count(self) -> int:
-        """Return how many bytes are kept."""
+        """Return the number of buffered bytes."""
         return sum(self._kept.values())

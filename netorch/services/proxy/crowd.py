@@ -1,9 +1,10 @@
-"""The clients' connections of all endpoints: how many there may be, and how long a client may let the proxy wait.
+"""The clients' connections of all endpoints: their maximum number, and how long a client may keep the proxy waiting.
 
-They are counted by VPC, however many endpoints it has. A VPC that has all that it may have gives up its own longest idle
-connection for a newcomer, which is turned away if all are at work. If all together have all that there may be, a VPC that has its
-fair share or more gives up an idle one. Who has less than that gets a place even if nobody's is idle: then the VPC with the most
-loses the one in which nothing has moved for the longest. So no VPC keeps another one out, whatever its connections do.
+Connections count by VPC, however many endpoints it has. A VPC at its own limit gives up its longest idle connection for
+a newcomer. If none is idle, the proxy resets the newcomer. At the limit of all VPCs, a VPC with its fair share or more
+gives up an idle connection. If no such VPC has an idle one, a VPC below its fair share still gets a place: the largest
+VPC loses the connection without traffic for the longest time. So no VPC can keep another one out, whatever its
+connections do.
 """
 
 from __future__ import annotations
@@ -22,57 +23,57 @@ T = TypeVar("T")
 
 
 class Use(Enum):
-    """What a connection is at."""
+    """The state of a connection."""
 
-    WAITING = "waiting"  # for a request, or for the end of its head
+    WAITING = "waiting"  # for a request, or for the rest of its head
     WORKING = "working"  # a request is being answered
-    TUNNEL = "tunnel"  # at work only while something moves
+    TUNNEL = "tunnel"  # busy only while bytes move
 
 
 class Client:
-    """A client's connection: what it is at, and by when the client must do something."""
+    """A client's connection: its state, and the deadline for the client's next action."""
 
     __slots__ = ("_allowance", "_crowd", "_cut", "_since", "deadline", "endpoint", "moved", "use")
 
     def __init__(self, crowd: Crowd, endpoint: str, cut: Callable[[], None]) -> None:
-        """Take what resets the connection."""
+        """Take the function that resets the connection."""
         self._crowd = crowd
         self._cut = cut
         self._allowance = limits.GRACE_S
-        self._since = _NEVER  # since when the client lets the proxy wait
+        self._since = _NEVER  # since when the proxy has waited for the client
         self.endpoint = endpoint
         self.use = Use.WAITING
-        self.moved = crowd.now()  # when something last did
+        self.moved = crowd.now()  # the time of the last traffic
         self.deadline = self.moved + limits.IDLE_S
 
     def head_begins(self) -> None:
-        """Note that the first bytes of a head have come."""
+        """Note that the first bytes of a head have arrived."""
         self.deadline = self._crowd.now() + limits.HEAD_S
 
     def begin(self) -> None:
-        """Note that a request is being answered: from now on only `hurry` makes the client hurry."""
+        """Note the start of an answer. From now on only `hurry` sets a deadline for the client."""
         self._crowd.seen(self, Use.WORKING)
         self._allowance = limits.GRACE_S
         self.rest()
 
     def tunnelled(self) -> None:
-        """Note that something has moved in what is a tunnel from now on, which is cut when nothing does for too long."""
+        """Note traffic in a connection that is a tunnel from now on. A tunnel without traffic for too long is cut."""
         self._crowd.seen(self, Use.TUNNEL)
         self.deadline = self.moved + limits.TUNNEL_IDLE_S
 
     def end(self) -> None:
-        """Note that the request was answered."""
+        """Note that the request is answered."""
         self._crowd.seen(self, Use.WAITING)
         self._since = _NEVER
         self.deadline = self.moved + limits.IDLE_S
 
     def hurry(self) -> None:
-        """Wait for the client from now on, which is cut off when that takes too long."""
+        """Wait for the client from now on. The client is cut off at the deadline."""
         self._since = self._crowd.now()
         self.deadline = self._since + self._allowance
 
     def earn(self, size: int) -> None:
-        """Note that so many bytes have moved, for which the client may let the proxy wait again."""
+        """Note that `size` bytes have moved. They extend the time that the client may keep the proxy waiting."""
         self._crowd.seen(self, self.use)
         waited = max(self.moved - self._since, 0.0)
         self._allowance = min(limits.GRACE_S, self._allowance - waited + size / limits.RATE)
@@ -81,13 +82,13 @@ class Client:
             self.deadline = self.moved + self._allowance
 
     def rest(self) -> None:
-        """Wait for somebody else than the client."""
+        """Stop the clock: the proxy waits for something other than the client."""
         if self._since is not _NEVER:
             self._allowance -= self._crowd.now() - self._since
         self._since = self.deadline = _NEVER
 
     async def awaited(self, done: Awaitable[T], size: Callable[[T], int]) -> T:
-        """Wait for the client; `size` tells how many bytes have moved meanwhile."""
+        """Wait for the client. `size` returns the number of bytes moved meanwhile."""
         self.hurry()
         try:
             result = await done
@@ -102,7 +103,7 @@ class Client:
 
 
 class _Share:
-    """A VPC's connections. Of each use, the one in which nothing has moved for the longest comes first."""
+    """The connections of a VPC. For each use, the connection without traffic for the longest time comes first."""
 
     def __init__(self, vpc: str) -> None:
         self.vpc = vpc
@@ -112,12 +113,12 @@ class _Share:
         return sum(map(len, self.by_use.values()))
 
     def idle(self, now: float) -> Client | None:
-        """Return the longest idle one."""
+        """Return the longest idle connection."""
         quiet = (one for one in self._first(Use.TUNNEL) if now - one.moved >= limits.GRACE_S)
         return min((*self._first(Use.WAITING), *quiet), key=_moved, default=None)
 
     def slowest(self) -> Client | None:
-        """Return the one in which nothing has moved for the longest, if all are at work."""
+        """Return the busy connection without traffic for the longest time."""
         return min((*self._first(Use.WORKING), *self._first(Use.TUNNEL)), key=_moved, default=None)
 
     def _first(self, use: Use) -> tuple[Client, ...]:
@@ -134,7 +135,7 @@ class Crowd:
         most: int = limits.CONNECTIONS,
         of_vpc: int = limits.CONNECTIONS_OF_VPC,
     ) -> None:
-        """Take the time in seconds, the VPC of an endpoint, and how many connections there may be."""
+        """Take a clock in seconds, the function from an endpoint to its VPC, and the limits on connections."""
         self.now = now
         self._vpc_of = vpc_of
         self._most = most
@@ -144,11 +145,11 @@ class Crowd:
         self._resets: Counter[str] = Counter()  # by endpoint
 
     def count(self, vpc: str) -> int:
-        """Return how many connections a VPC has."""
+        """Return the number of a VPC's connections."""
         return len(self._shares.get(vpc, ()))
 
     def admit(self, client: Client) -> bool:
-        """Return whether a newcomer may stay; another one may have to go for it."""
+        """Return whether a new connection may stay. Reset another connection for it if necessary."""
         vpc = self._vpc_of(client.endpoint)
         own = self._shares.get(vpc) or _Share(vpc)
         if len(own) >= self._of_vpc or len(self._place) >= self._most:
@@ -164,14 +165,14 @@ class Crowd:
         return True
 
     def seen(self, client: Client, use: Use) -> None:
-        """Note that something has moved in a connection, and what it is at now."""
+        """Note traffic in a connection, and its state."""
         if (share := self._place.get(client)) is not None:
             share.by_use[client.use].pop(client)
             share.by_use[use][client] = None
         client.moved, client.use = self.now(), use
 
     def leave(self, client: Client) -> None:
-        """Note the end of a connection, if it still counts."""
+        """Remove a connection, if it is still counted."""
         share = self._place.pop(client, None)
         if share is not None:
             share.by_use[client.use].pop(client)
@@ -184,7 +185,7 @@ class Crowd:
             client.cut()
 
     def cut_tunnels(self, permitted: Callable[[str], bool]) -> None:
-        """Reset the tunnels of all endpoints by which none are permitted now."""
+        """Reset the tunnels of all endpoints that no longer permit any."""
         open_now = [client for share in self._shares.values() for client in share.by_use[Use.TUNNEL]]
         closed = {endpoint for endpoint in {client.endpoint for client in open_now} if not permitted(endpoint)}
         for client in open_now:
@@ -192,13 +193,13 @@ class Crowd:
                 client.cut()
 
     def sweep(self) -> None:
-        """Cut off who is too slow."""
+        """Reset the connections that have missed their deadline."""
         now = self.now()
         for client in [client for client in self._place if client.deadline < now]:
             self._reset(client)
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Return how many connections each endpoint has, and how many of its were reset for want of a place or of speed."""
+        """Return each endpoint's number of open connections, and of those reset for lack of a place or of speed."""
         found: dict[str, dict[str, int]] = defaultdict(dict)
         for name, counted in ((CONNECTIONS, Counter(client.endpoint for client in self._place)), (RESET, self._resets)):
             for endpoint, count in counted.items():
@@ -206,7 +207,7 @@ class Crowd:
         return found
 
     def forget(self, endpoint: str) -> None:
-        """Forget what was counted of an endpoint that is gone."""
+        """Drop the counters of a deleted endpoint."""
         self._resets.pop(endpoint, None)
 
     def _reset(self, client: Client) -> None:
@@ -214,7 +215,7 @@ class Crowd:
         client.cut()
 
     def _victim(self, own: _Share) -> Client | None:
-        """Return who goes for a newcomer to a share when there are as many as there may be; nobody: the newcomer goes."""
+        """Return the connection to reset for a newcomer to a share at the total limit. None: the newcomer is reset."""
         now = self.now()
         shares = self._shares.values()
         fair = max(self._most // (len(shares) + (not len(own))), 1)

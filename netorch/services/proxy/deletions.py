@@ -1,4 +1,4 @@
-"""Requests whose bodies name many keys, at the policies: whether they need be read, and how they are judged piece by piece."""
+"""Requests with a list of keys: whether the body must be read, and the pieces in which it is judged."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from netorch.services.proxy.policies import Both
 
 
 def no_deletion(both: Both) -> Refusal | None:
-    """Return why no list of keys can be permitted, whatever keys it names: nobody need read it."""
+    """Return the reason to refuse any list of keys without reading it, or None if the list must be read."""
     of_bucket = both.bucket
     if of_bucket is not None and not of_bucket.allows_anything:
-        of_bucket = None  # it takes away only what it denies
+        of_bucket = None  # this policy only takes away what it denies
     for policy, name in ((both.endpoint, "endpoint"), (of_bucket, "bucket")):
         if policy is not None and not policy.may_allow(DELETIONS):
             reason = f"no statement of the {name}'s policy allows that any object is deleted"
@@ -26,10 +26,10 @@ def no_deletion(both: Both) -> Refusal | None:
 
 
 def pieces(asked: Asked, both: Both) -> Iterator[Asked]:
-    """Yield parts of a request of many needs, each of which may be judged at once.
+    """Yield parts of a request with many needs. Each part is small enough to judge at once.
 
     Raises:
-      Refusal: it would take too many steps.
+      Refusal: judging would take too many steps.
     """
     effort = 1 + sum(policy.effort for policy in both if policy is not None)
     if effort * len(asked.needs) > limits.EFFORT:

@@ -1,4 +1,4 @@
-"""One request and its answer: read, judged, passed on as a stream, logged."""
+"""One request and its answer: the proxy reads, judges, forwards and logs it."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from netorch.services.proxy.wire.heads import AnswerHead, NoHead, RequestHead
 from netorch.services.proxy.wire.stream import Stream
 from netorch.state.daemons.services.proxy import ProxyEndpoint
 
-_FORBIDDEN: Final = 403  # a request that was understood: others may come behind it
+_FORBIDDEN: Final = 403  # the request was valid: more requests may follow on the connection
 _UNAVAILABLE: Final = "The service behind the endpoint does not answer. Please try again."
 _INCOMPLETE: Final = "The request body is no body, or ends too early."
 _SECRET: Final = re.compile(r"(?<=[?&])(X-Amz-Signature|X-Amz-Security-Token|Signature)=[^&]*", re.IGNORECASE)
 
 
 class Place(NamedTuple):
-    """What a request is answered with."""
+    """What an exchange needs to answer a request."""
 
     endpoint: ProxyEndpoint
     policies: Policies
     upstream: Upstream
     bodies: Bodies
-    turn: asyncio.Lock  # of lists of keys: one of this endpoint is judged at a time
+    turn: asyncio.Lock  # for lists of keys: the proxy judges one of this endpoint at a time
 
 
 class Exchange:
     """A request of one client at one endpoint."""
 
     def __init__(self, place: Place, came: RequestHead, client: Client, stream: Stream, source: str) -> None:
-        """Take the address of the client, as its connection tells."""
+        """Take the client's address as the source of its connection."""
         self._place = place
         self._came = came
         self._end = ClientEnd(client, stream)
@@ -51,15 +51,15 @@ class Exchange:
         self._began = datetime.now(UTC)
         self._asked: Asked | None = None
         self._status = 0
-        self._kept = 0  # bytes of a body that was read to judge the request
+        self._kept = 0  # bytes of a body buffered to judge the request
         self._reason = "the client has gone"
         self._error = ""
 
     async def run(self) -> bool:
-        """Answer, and return whether the client may ask for more by this connection.
+        """Answer the request. Return whether the client may send more requests on this connection.
 
         Raises:
-          ConnectionError: the client has gone, or its connection cannot go on.
+          ConnectionError: the client is gone, or its connection is not usable any longer.
         """
         head = None
         try:
@@ -77,7 +77,7 @@ class Exchange:
         return goes_on
 
     def line(self) -> Line:
-        """Return what the access log says."""
+        """Return the line for the access log."""
         asked = self._asked
         return Line(
             time=time_of(self._began),
@@ -104,7 +104,7 @@ class Exchange:
         await self._end.say(answers.error(refusal.status, refusal.code, refusal.message, ends=not goes_on, has_body=has_body))
 
     async def _understand(self, head: Head) -> tuple[Asked, bytes | None]:
-        """Return what a request asks for, and its body if that had to be read for it."""
+        """Return the parsed request, and its body if that had to be read."""
         self._asked = asked = self._place.policies.asked(head, self._place.endpoint)
         if not asked.names_keys:
             return asked, None
@@ -115,7 +115,7 @@ class Exchange:
         return asked, body
 
     async def _collect(self, head: Head) -> bytes:
-        """Return the body of a list of keys, or the beginning of one that is too long."""
+        """Return the body with a list of keys, or the start of a body that is too long."""
         if (head.length or 0) > MOST_BODY_BYTES:
             raise Refusal(400, "MalformedXML", f"The body has more than {MOST_BODY_BYTES} bytes.")
         body = bytearray()
@@ -133,7 +133,7 @@ class Exchange:
         return bytes(body)
 
     async def _judge(self, asked: Asked, body: bytes | None) -> Verdict:
-        """Return what policies say; about a list of keys piece by piece, so that nobody else waits for its end."""
+        """Return the verdict of the policies. A list of keys is judged in pieces, so that other clients need not wait."""
         policies, endpoint = self._place.policies, self._place.endpoint
         if body is None:
             return policies.verdict(asked, endpoint, self._source)
@@ -148,7 +148,7 @@ class Exchange:
         return verdict or policies.verdict(asked, endpoint, self._source)
 
     async def _pass_on(self, head: Head, read: bytes | None, reason: str) -> bool:
-        """Let the server behind answer, and return whether the client may go on."""
+        """Forward a request to the server. Return whether the client may continue."""
         if read is None and head.has_body and not head.waits:
             read = self._end.whole_body(head)
         complete = True
@@ -169,7 +169,7 @@ class Exchange:
         return await self._relay(head, server, answer, complete, reason)
 
     async def _relay(self, head: Head, server: Stream, answer: AnswerHead, complete: bool, reason: str) -> bool:
-        """Pass an answer on; return whether the client may go on. `complete`: whether the server has the whole body."""
+        """Forward an answer. Return whether the client may continue. `complete`: the server has the whole body."""
         ends = self._came.closes or not complete
         try:
             may_be_kept = await self._end.pass_on(answer, server, is_bare=head.method == "HEAD", ends=ends)
@@ -184,7 +184,7 @@ class Exchange:
         return not ends
 
     async def _upload(self, head: Head) -> tuple[Stream, AnswerHead, bool]:
-        """Send a request while its body comes. Return also whether all of it went: a server may answer before."""
+        """Forward a request while its body arrives. Also return whether all of it was sent: a server may answer earlier."""
         server = await self._place.upstream.open(self._place.endpoint.upstream)
         try:
             await send(server, head.raw(self._added(), None))

@@ -1,4 +1,4 @@
-"""The listening sockets of one endpoint: what comes by them is of this endpoint, and of nobody else."""
+"""The listening sockets of one endpoint. All their connections belong to this endpoint."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from netorch.services.proxy.wire.heads import NoHead, RequestHead, RequestHeads
 from netorch.services.proxy.wire.stream import Stream
 from netorch.state.daemons.services.proxy import ProxyEndpoint
 
-_ACCEPTED: Final = 32  # connections at once, before other sockets have their turn
-_PAUSE_S: Final = 1.0  # while no further connection can be opened
-_END_S: Final = 60.0  # for requests that are under way when the process ends
+_ACCEPTED: Final = 32  # connections at once, before other sockets get their turn
+_PAUSE_S: Final = 1.0  # after an error of accept()
+_END_S: Final = 60.0  # for open requests when the process ends
 _NOT_HTTP: Final = "The request is not HTTP/1.1 to the letter."
 _log = logging.getLogger(__name__)
 
@@ -45,18 +45,18 @@ class Front:
         self._ends = False
 
     def listen(self, plain: socket.socket, tls: socket.socket) -> None:
-        """Take connections from two sockets that listen."""
+        """Accept connections from two listening sockets."""
         for serve, sock in ((self._serve, plain), (self._tunnel, tls)):
             self._listening.append(sock)
             self._watch(sock, serve)
 
     def changed(self, endpoint: ProxyEndpoint) -> None:
-        """Answer further requests by this, if it is the same endpoint."""
+        """Use a changed endpoint for further requests, if it has the same id."""
         if endpoint.id == self._place.endpoint.id:
             self._place = self._place._replace(endpoint=endpoint)
 
     def tidy(self, now: float) -> None:
-        """Close connections to the server behind that nobody uses; `now` is in seconds, as time.monotonic tells them."""
+        """Close unused connections to the server. `now` is in seconds, as from time.monotonic."""
         self._place.upstream.tidy(now)
 
     def close(self) -> None:
@@ -66,7 +66,7 @@ class Front:
         self._place.upstream.close()
 
     async def end(self) -> None:
-        """Take no further connections, and return when the requests that are under way have ended, within some time."""
+        """Accept no more connections, and return when the open requests have ended or the time is over."""
         self._stop()
         self._ends = True
         for client, stream in self._clients.values():
@@ -122,7 +122,7 @@ class Front:
         except asyncio.CancelledError:
             if not stream.ended:
                 raise
-        except Exception as error:  # where, and not what: its text may have a client's bytes
+        except Exception as error:  # log the place, not the text: it may contain bytes of a client
             trace = error.__traceback__
             while trace is not None and trace.tb_next is not None:
                 trace = trace.tb_next
@@ -134,7 +134,7 @@ class Front:
             stream.reset()
 
     async def _serve(self, stream: Stream, client: Client, peer: tuple[str, int]) -> None:
-        """Answer the requests that come by a connection, one after the other."""
+        """Answer the requests on a connection, one after the other."""
         goes_on = True
         while goes_on and not self._ends:
             try:
@@ -163,7 +163,7 @@ class Front:
         await Tunnel(self._place.endpoint, self._place.policies, self._log, client, stream, peer).run()
 
     def _refused(self, source: str) -> Line:
-        """Return what is noted of a request of which nothing is known but that it is none."""
+        """Return the log line for an unparsable request."""
         return Line(
             time=time_of(datetime.now(UTC)),
             vpc=self._place.endpoint.vpc,
@@ -189,6 +189,6 @@ async def _head(stream: Stream, client: Client) -> RequestHead:
 
 
 def _leave(stream: Stream, task: asyncio.Task[None]) -> None:
-    """End the answer to a client that has gone."""
+    """Cancel the answer to a client that is gone."""
     if stream.ended:
         task.cancel()

@@ -1,4 +1,4 @@
-"""The proxy in netorch's own daemon: its objects to listening sockets, policies and connections."""
+"""The proxy in netorch's own daemon: turns its objects into listening sockets, policies and connections."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Proxy:
     kinds: Final = frozenset((ProxyListener.kind, ProxyEndpoint.kind, ProxyBucket.kind))
 
     def __init__(self, directory: Path) -> None:
-        """Take where the access logs are written."""
+        """Take the directory of the access logs."""
         self._log = AccessLog(directory)
         self._policies = Policies()
         self._crowd = Crowd(time.monotonic, self._vpc_of)
         self._bodies = Bodies()
         self._endpoints: dict[str, ProxyEndpoint] = {}
-        self._fronts: dict[str, Front] = {}  # by the device
+        self._fronts: dict[str, Front] = {}  # by device
         self._broom: asyncio.Task[None] | None = None
 
     async def put(self, obj: ServiceObject, sockets: Sequence[socket.socket]) -> None:
@@ -57,7 +57,7 @@ class Proxy:
                 self._listen(obj.ifname, endpoint, sockets)
 
     async def delete(self, obj: ServiceObject) -> None:
-        """Serve an object no longer. Connections of a listener are reset: it goes with its VRF."""
+        """Stop serving an object. The connections of a deleted listener are reset: its VRF is deleted with it."""
         match obj:
             case ProxyBucket():
                 self._policies.drop_bucket(obj)
@@ -73,7 +73,7 @@ class Proxy:
                     front.close()
 
     def counts(self) -> Mapping[str, Mapping[str, int]]:
-        """Return what each endpoint has been used for since the process began, by id."""
+        """Return the counters of each endpoint since the start of the process, by id."""
         found = {id: Counter(self._log.counts.of(id)) for id in self._endpoints}
         for id, more in self._crowd.counts().items():
             if id in found:
@@ -81,7 +81,7 @@ class Proxy:
         return found
 
     async def end(self) -> None:
-        """Take no further connections, and return when the requests that are under way have ended."""
+        """Accept no more connections, and return when the open requests have ended."""
         await asyncio.gather(*(front.end() for front in self._fronts.values()))
         self._fronts.clear()
         self._log.let_go()

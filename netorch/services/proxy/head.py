@@ -1,11 +1,12 @@
-"""A request's head, as the proxy and the server behind must understand it alike, and the head that the server is sent.
+"""A request's head. The proxy and the server must read it in the same way. Also builds the head for the server.
 
-aiohttp's parser has refused what is no HTTP/1.1 to the letter. Here is refused what is, and still can mean two things.
+aiohttp's parser has refused anything that violates HTTP/1.1. This module refuses valid heads that are ambiguous.
 
-- Method, target and Host go on byte for byte: clients have signed them.
-- Headers that are about one connection only (RFC 9110, section 7.6.1) end here, and those that the sender names in `Connection`.
-- Headers in which servers believe who asks and what for (X-Forwarded-Host) end here, and all of netorch's. Servers that take `_`
-  for `-` in names are not led astray, because a name with `_` ends here, too.
+- Method, target and Host are forwarded byte for byte: they are part of the client's signature.
+- Hop-by-hop headers (RFC 9110, section 7.6.1) and those named in `Connection` are removed.
+- Headers that servers trust for the client's identity or the target (X-Forwarded-Host) are removed, and all of
+  netorch's. Some
+  servers take `_` for `-` in names, so headers with `_` in the name are removed, too.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Final, NamedTuple
 Header = tuple[str, str]
 
 OURS: Final = "x-netorch-"
-CONNECTION: Final = frozenset(  # headers of one connection only
+CONNECTION: Final = frozenset(  # hop-by-hop headers
     ("connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "trailer", "upgrade")
 )
 _BELIEVED: Final = frozenset(
@@ -27,7 +28,7 @@ _BELIEVED_PREFIXES: Final = (OURS, "x-forwarded-")
 _NEEDED: Final = frozenset(("host", "content-length", "transfer-encoding", "authorization"))  # Connection may not name these
 _METHODS: Final = frozenset(("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"))
 _WITH_BODY: Final = frozenset(("PUT", "POST"))
-# RFC 3986, and no more: every % with its two digits, so that nobody decodes anything in another way.
+# RFC 3986, strictly: each % has two hex digits, so that all decoders agree.
 _TARGET: Final = re.compile(
     r"(/(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*)(?:\?((?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*))?\Z"
 )
@@ -39,7 +40,7 @@ _HOST: Final = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::([0-9
 
 
 class Refusal(Exception):
-    """A request that goes no further. `code` is S3's; `reason` is for the access log, if that is to say something else."""
+    """A refused request. `code` is S3's. `reason` is for the access log, if it differs from the message."""
 
     def __init__(self, status: int, code: str, message: str, reason: str = "") -> None:
         self.status, self.code, self.message, self.reason = status, code, message, reason
@@ -47,24 +48,24 @@ class Refusal(Exception):
 
 
 class Head(NamedTuple):
-    """What a request says before its body."""
+    """The head of a request."""
 
     method: str
     target: str  # byte for byte
-    host: str  # small letters, no port
+    host: str  # lower case, without port
     port: int | None  # of Host
-    headers: tuple[Header, ...]  # for the server behind, with Host
-    length: int | None  # bytes of the body that are promised; None: nothing is said, or it is chunked
+    headers: tuple[Header, ...]  # for the server, with Host
+    length: int | None  # Content-Length; None: there is none, or the body is chunked
     chunked: bool
-    waits: bool  # for word that it may send the body (Expect: 100-continue)
+    waits: bool  # the client waits for 100 Continue
 
     @property
     def has_body(self) -> bool:
-        """Return whether there is a body that is not empty, as far as can be told."""
+        """Return whether the head announces a non-empty body."""
         return self.chunked or bool(self.length)
 
     def raw(self, added: Sequence[Header], length: int | None) -> bytes:
-        """Return the bytes that the server behind is sent, with more headers; `length` is that of a body that is there whole."""
+        """Return the head's bytes for the server, with added headers. `length` is that of a complete body."""
         lines = [f"{self.method} {self.target} HTTP/1.1"]
         whole = length is not None and self.chunked
         lines += [f"{name}: {value}" for name, value in (*self.headers, *added)]
@@ -75,7 +76,7 @@ class Head(NamedTuple):
         return "\r\n".join((*lines, "", "")).encode()
 
     def values(self, name: str) -> tuple[str, ...]:
-        """Return the values of a header, by its name in small letters."""
+        """Return the values of a header. The name is in lower case."""
         return tuple(value for each, value in self.headers if each.lower() == name)
 
 
@@ -83,7 +84,7 @@ def read_head(method: str, target: str, raw: Sequence[tuple[bytes, bytes]]) -> H
     """Return the head of a request.
 
     Raises:
-      Refusal: it is none of S3's, or a server behind could understand it in another way.
+      Refusal: it is no S3 request, or a server could read it in another way.
     """
     if method not in _METHODS:
         raise Refusal(405, "MethodNotAllowed", f"The method {method} is not allowed against this resource.")
@@ -141,7 +142,7 @@ def _read_host(text: str) -> tuple[str, int | None]:
 
 
 def _read_length(method: str, found: dict[str, str]) -> tuple[int | None, bool]:
-    """Return how long the body is, and whether it is chunked. Both at once the parser has refused."""
+    """Return the body's length, and whether it is chunked. The parser has already refused a request with both."""
     coding = found.get("transfer-encoding")
     if coding is not None and coding.lower() != "chunked":
         raise Refusal(501, "NotImplemented", "A transfer encoding other than chunked is not implemented.")

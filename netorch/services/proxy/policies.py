@@ -1,6 +1,6 @@
-"""What the policies of an endpoint and of buckets say about a request, and about a connection of which nothing is known.
+"""The verdicts of endpoint and bucket policies on a request, and on a TLS connection, whose requests are unknown.
 
-netorch.model.iam decides; here its questions are put together. Who asks is what the endpoint's socket says, and nothing else.
+netorch.model.iam decides; this module builds its input. Only the endpoint's socket identifies the client.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ _NOTHING: Final = '{"Statement": {"Effect": "Deny", "Principal": "*", "Action": 
 
 
 class Verdict(NamedTuple):
-    """What is said about a request."""
+    """The verdict on a request."""
 
     reason: str  # for the access log
     refusal: Refusal | None
 
 
 class Both(NamedTuple):
-    """The policies that a request is judged by; None: there is none, and it is against nothing."""
+    """The policies that apply to a request. None: there is no policy, so it denies nothing."""
 
     endpoint: Policy | None
     bucket: Policy | None
 
 
 class Policies:
-    """The policies of all endpoints and buckets. One that cannot be read permits nothing.
+    """The policies of all endpoints and buckets. An unreadable policy permits nothing.
 
-    What they say about TLS is worked out when one of them changes: a ClientHello costs the same however many buckets there are.
+    The verdicts on TLS are computed when a policy changes. So a ClientHello costs the same for any number of buckets.
     """
 
     def __init__(self) -> None:
@@ -47,54 +47,54 @@ class Policies:
         self._buckets: dict[str, dict[str, Policy]] = {}  # by service
 
     def put_endpoint(self, endpoint: ProxyEndpoint) -> None:
-        """Let an endpoint have the policy that it is told of."""
+        """Set an endpoint's policy."""
         self._endpoints[endpoint.id] = known = _known(endpoint)
         for name, policy in self._buckets.get(endpoint.service, {}).items():
             known.judge(name, policy)
 
     def drop_endpoint(self, endpoint: ProxyEndpoint) -> None:
-        """Forget an endpoint: nothing is permitted by it."""
+        """Forget an endpoint. It then permits nothing."""
         self._endpoints.pop(endpoint.id, None)
 
     def put_bucket(self, bucket: ProxyBucket) -> None:
-        """Let a bucket have a policy."""
+        """Set a bucket's policy."""
         policy = _read(bucket.policy, bucket.bucket)
         self._buckets.setdefault(bucket.service, {})[bucket.bucket] = policy
         for known in self._of_service(bucket.service):
             known.judge(bucket.bucket, policy)
 
     def drop_bucket(self, bucket: ProxyBucket) -> None:
-        """Let a bucket have none."""
+        """Remove a bucket's policy."""
         self._buckets.get(bucket.service, {}).pop(bucket.bucket, None)
         for known in self._of_service(bucket.service):
             known.against.discard(bucket.bucket)
 
     def asked(self, head: Head, endpoint: ProxyEndpoint) -> Asked:
-        """Return what a request asks for.
+        """Return a parsed request.
 
         Raises:
-          Refusal: it is none of S3's, or may be read in two ways.
+          Refusal: it is no S3 request, or is ambiguous.
         """
         service, _ = self._of(endpoint)
         return understood(read_request(service, S3Request(method=head.method, target=head.target, headers=head.headers)))
 
     def both(self, asked: Asked, endpoint: ProxyEndpoint) -> Both:
-        """Return the policies of an endpoint, and of the bucket that a request by it is about."""
+        """Return the policies of the endpoint, and of the bucket that the request is for."""
         _, policy = self._of(endpoint)
         return Both(policy, self._buckets.get(endpoint.service, {}).get(asked.place.bucket))
 
     def verdict(self, asked: Asked, endpoint: ProxyEndpoint, source: str) -> Verdict:
-        """Return what policies say about what an instance with an address asks for by an endpoint."""
+        """Return the policies' verdict on an instance's request through an endpoint."""
         _, policy = self._of(endpoint)
         decision = decide(asked.needs, policy, self._buckets.get(endpoint.service, {}), _context(endpoint, source, secure=False))
         refusal = None if decision.permitted else Refusal(403, "AccessDenied", decision.answer, decision.reason)
         return Verdict(decision.reason, refusal)
 
     def tunnel(self, host: str, endpoint: ProxyEndpoint) -> Verdict:
-        """Return whether TLS may be passed on in which a client asks for a host.
+        """Return the verdict on a TLS connection to a host.
 
-        Only if everything that could be said in it is permitted, with all buckets: a request may name another bucket than the
-        host does, and a copy names two.
+        It is permitted only if the policies permit every request to every bucket: a request may name another bucket
+        than the host, and a copy names two.
         """
         service, _ = self._of(endpoint)
         place = place_of(service, host, "/")
@@ -102,7 +102,7 @@ class Policies:
         return Verdict(why, Refusal(403, "AccessDenied", why)) if why else Verdict("no policy is against anything", None)
 
     def permits_tunnels(self, endpoint: str) -> bool:
-        """Return whether TLS may be passed on by an endpoint with an id."""
+        """Return whether an endpoint permits TLS tunnels."""
         return not self._why_no_tunnel(endpoint)
 
     def _why_no_tunnel(self, endpoint: str) -> str:
@@ -125,16 +125,16 @@ class Policies:
 
 
 class _Known(NamedTuple):
-    """An endpoint as it was told, and what follows from that."""
+    """An endpoint, and the values derived from it."""
 
     endpoint: ProxyEndpoint
     service: Service
     policy: Policy | None
-    permits_all: bool  # whether its policy permits everything that could be said in TLS
-    against: set[str]  # the buckets whose policies do not, if TLS is passed on at all
+    permits_all: bool  # whether its policy permits every possible request over TLS
+    against: set[str]  # the buckets whose policies do not, if the service takes TLS
 
     def judge(self, name: str, policy: Policy) -> None:
-        """Note what the policy of a bucket of the service says about TLS by the endpoint."""
+        """Record whether a bucket's policy permits every request over TLS through the endpoint."""
         if not self.endpoint.tls or bucket_permits_all(policy, name, _context_of_all(self.endpoint, secure=True)):
             self.against.discard(name)
         else:
@@ -142,7 +142,7 @@ class _Known(NamedTuple):
 
 
 def understood(found: Asked | S3Refusal) -> Asked:
-    """Return what is asked for. Raises Refusal."""
+    """Return the parsed request. Raises Refusal."""
     if isinstance(found, S3Refusal):
         raise Refusal(found.status, found.code, found.what)
     return found
@@ -160,7 +160,7 @@ def _context(endpoint: ProxyEndpoint, source: str, secure: bool) -> Context:
 
 
 def _context_of_all(endpoint: ProxyEndpoint, secure: bool) -> Context:
-    """Return what is known of all requests by an endpoint, whichever instance sends them."""
+    """Return the context that all requests through an endpoint share, whichever instance sends them."""
     return {
         ConditionKey.SOURCE_VPC: endpoint.vpc,
         ConditionKey.SOURCE_VPCE: endpoint.id,

@@ -1,4 +1,4 @@
-"""Bodies between a client and the server behind: streams both ways, and no end is read faster than the other one takes it."""
+"""Bodies between a client and the server: streams in both directions. Neither end is read faster than the other one accepts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _INTERIM: Final = b"HTTP/1.1 1"
 
 
 class BrokenAnswer(ConnectionError):
-    """The server behind has not ended its answer, which the client sees by a reset."""
+    """The server did not finish its answer. The client sees a reset."""
 
 
 class ClientEnd:
@@ -34,11 +34,11 @@ class ClientEnd:
 
     @property
     def is_gone(self) -> bool:
-        """Return whether the client has gone."""
+        """Return whether the client is gone."""
         return self._stream.ended
 
     async def say(self, data: bytes) -> None:
-        """Send bytes, at the client's pace. Raises ConnectionError."""
+        """Send bytes at the client's pace. Raises ConnectionError."""
         left = self._stream.send(data)
         while left:
             self._client.hurry()
@@ -48,7 +48,7 @@ class ClientEnd:
         self._client.rest()
 
     def whole_body(self, head: Head) -> bytes | None:
-        """Take a body that is here as a whole, which many small ones are; None: it is not."""
+        """Return a body that has arrived completely, as many small ones do, or None if it has not."""
         length = head.length
         if length is None or len(self._stream.buffer) < length:
             return None
@@ -68,11 +68,11 @@ class ClientEnd:
                 await self._client.awaited(self._more(), int)
 
     async def pass_body(self, head: Head, server: Stream) -> bool:
-        """Send the body of a request on while it comes; return whether all of it went: a server may answer before.
+        """Forward a request's body while it arrives. Return whether the whole body was sent: a server may answer earlier.
 
         Raises:
-          NoChunks: the client sends what is no body.
-          OSError: one of the ends has gone.
+          NoChunks: the client's body is invalid.
+          OSError: one of the ends is gone.
         """
         if head.length is None:
             return await self._pass_chunks(head, server)
@@ -93,11 +93,11 @@ class ClientEnd:
         return pump.is_complete
 
     async def pass_on(self, answer: AnswerHead, server: Stream, *, is_bare: bool, ends: bool) -> bool:
-        """Pass an answer on while it comes; return whether the server's connection may be used again.
+        """Forward an answer while it arrives. Return whether the server's connection can be used again.
 
         Raises:
-          BrokenAnswer: the server has gone before the answer's end, or has answered what is none.
-          ConnectionError: the client has gone.
+          BrokenAnswer: the server closed before the end of the answer, or sent an invalid one.
+          ConnectionError: the client is gone.
         """
         is_bare = is_bare or answer.status in _BODILESS
         length = None if answer.chunked else _length(answer)
@@ -146,7 +146,7 @@ class ClientEnd:
             self._client.rest()
 
     async def _in_chunks(self, head: bytes, server: Stream, chunked: bool) -> None:
-        """Pass on an answer of unknown length: one in chunks, or one that ends with its connection."""
+        """Forward an answer of unknown length: one in chunks, or one that ends with its connection."""
         await self.say(head)
         chunks = Chunks()
         while True:
@@ -175,7 +175,7 @@ class ClientEnd:
 
 
 async def send(server: Stream, data: bytes) -> None:
-    """Send bytes to the server behind. Raises OSError, also when it takes too long to read them."""
+    """Send bytes to the server. Raises OSError, also when the server reads them too slowly."""
     if left := server.send(data):
         async with asyncio.timeout(limits.SERVER_S):
             await server.flush(left)
@@ -195,5 +195,5 @@ def _is_interim(server: Stream) -> bool:
 
 
 def _length(answer: AnswerHead) -> int | None:
-    """Return the length that an answer says it has, if it says any. llhttp has refused what is no length, or two."""
+    """Return an answer's Content-Length, if it has one. llhttp has refused invalid or multiple lengths."""
     return next((int(value) for name, value in answer.headers if name.lower() == b"content-length"), None)

@@ -1,8 +1,9 @@
-"""Connections to the server behind, of one endpoint: no other endpoint's request ever goes by them, nor does its answer.
+"""Connections to the server, of one endpoint. Endpoints never share connections.
 
-They are opened from the process's own namespace, to the address that the operator has declared. A kept one may be closed by the
-server at the moment in which it is used again. So it is for requests that can be sent a second time: their method is idempotent
-(RFC 9112, section 9.3.1), and their body is there as a whole. Other requests get one that was used a moment ago, or a new one.
+The process opens them from its own namespace, to the address that the operator has declared. A server may close a kept
+connection just as the proxy uses it again. So a kept connection is only for repeatable requests: their method is
+idempotent (RFC 9112, section 9.3.1), and their body is complete. Other requests get a connection that was used a moment
+ago, or a new one.
 """
 
 from __future__ import annotations
@@ -21,21 +22,21 @@ from netorch.services.proxy.wire.stream import Stream
 
 _HTTP_PORT: Final = 80
 _SWITCHING: Final = 101
-_FINAL: Final = 200  # answers of a lower status are none yet
+_FINAL: Final = 200  # answers of a lower status are interim
 _IDEMPOTENT: Final = frozenset(("GET", "HEAD", "PUT", "DELETE", "OPTIONS"))
 
 
 class Upstream:
-    """The connections of one endpoint to the server behind; there are none before the first request."""
+    """The connections of one endpoint to the server. The first request opens the first one."""
 
     def __init__(self) -> None:
-        self._kept: dict[Stream, tuple[str, float]] = {}  # to which server, and since when it is unused; the latest comes last
+        self._kept: dict[Stream, tuple[str, float]] = {}  # the server, and since when it is unused; the latest comes last
 
     async def send(self, server: str, head: Head, raw: bytes) -> tuple[Stream, AnswerHead]:
-        """Send a request that is there as a whole, and return the connection and the head of the answer.
+        """Send a complete request. Return the connection and the head of the answer.
 
         Raises:
-          OSError, NoHead: the server cannot be reached, ends too early, or answers what is no HTTP.
+          OSError, NoHead: the server is unreachable, closes too early, or sends no valid HTTP.
         """
         if head.method not in _IDEMPOTENT:
             stream = await self.open(server)
@@ -47,30 +48,30 @@ class Upstream:
         return fresh, await _asked(fresh, raw)
 
     async def open(self, server: str) -> Stream:
-        """Return a connection that the server does not close just now: used a moment ago, or a new one. Raises OSError."""
+        """Return a connection that the server will not close right now: a recently used or a new one. Raises OSError."""
         return self._taken(server, limits.FRESH_S) or await connect(server)
 
     def keep(self, server: str, stream: Stream) -> None:
-        """Keep a connection whose last answer was read to its end."""
+        """Keep a connection whose last answer was read completely."""
         if stream.ended or stream.buffer or len(self._kept) >= limits.POOLED:
             stream.close()
             return
-        stream.alert = lambda: self._drop(stream)  # whatever comes now is no answer
+        stream.alert = lambda: self._drop(stream)  # no answer is expected: any bytes are an error
         stream.watch()
         self._kept[stream] = server, time.monotonic()
 
     def tidy(self, now: float) -> None:
-        """Close what has not been used for some time."""
+        """Close the connections that were not used for some time."""
         for stream in [stream for stream, (_, since) in self._kept.items() if since < now - limits.POOLED_S]:
             self._drop(stream)
 
     def close(self) -> None:
-        """Close all connections that are kept."""
+        """Close all kept connections."""
         for stream in [*self._kept]:
             self._drop(stream)
 
     def _taken(self, server: str, within_s: float) -> Stream | None:
-        """Return the kept connection that was used last, if that was within so many seconds."""
+        """Return the most recently used kept connection, if its last use is within `within_s` seconds."""
         for stream, (of, since) in reversed(self._kept.items()):
             if of != server or since < time.monotonic() - within_s:
                 break
@@ -96,7 +97,7 @@ async def _asked(stream: Stream, raw: bytes) -> AnswerHead:
 
 
 async def connect(server: str) -> Stream:
-    """Return a connection to the server at a URL, or at ADDRESS:PORT. Raises OSError."""
+    """Return a connection to the server at a URL or at ADDRESS:PORT. Raises OSError."""
     found = urlsplit(server if "//" in server else f"//{server}")
     host = found.hostname or ""
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
@@ -111,7 +112,7 @@ async def connect(server: str) -> Stream:
 
 
 async def read_answer(stream: Stream) -> AnswerHead:
-    """Return the head of the next answer that is one, however long that takes. Raises OSError, NoHead."""
+    """Return the head of the next answer that is not interim, without a timeout. Raises OSError, NoHead."""
     while True:
         heads = AnswerHeads()
         while (found := heads.next(stream.buffer) if stream.buffer else None) is None:

@@ -1,1 +1,1 @@
-"""Relays TCP connections of interface endpoints to the targets of a service, and tells these whose they are."""
+"""Relays TCP connections of interface endpoints to the targets of a service, and tells the targets their source."""

@@ -1,4 +1,4 @@
-"""One connection of an endpoint with a service: consumers' TCP connections come by its sockets, and lead to a target each."""
+"""One connection of an endpoint to a service: its sockets accept consumers' TCP connections, each relayed to one target."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ from netorch.state.daemons.services.relay import RELAY_ADDRESS, RelayListener, R
 
 log = logging.getLogger(__name__)
 
-_ORIGINAL_DST: Final = 80  # SO_ORIGINAL_DST: where a connection led before it was translated. Source: linux/netfilter_ipv4.h
-_NO_PORT: Final = 24  # IP_BIND_ADDRESS_NO_PORT: the port is chosen for the target, not for all. Source: linux/in.h
+_ORIGINAL_DST: Final = 80  # SO_ORIGINAL_DST: a connection's destination before DNAT. Source: linux/netfilter_ipv4.h
+_NO_PORT: Final = 24  # IP_BIND_ADDRESS_NO_PORT: bind() picks no port, connect() picks one for the target. Source: linux/in.h
 _SOCKADDR: Final = struct.Struct("!2xH4s8x")
-_BATCH: Final = 16  # connections that are taken in a turn of the event loop
-_RETRY_S: Final = 0.1  # after which connections are taken again when there were no descriptors left
+_BATCH: Final = 16  # connections accepted in a turn of the event loop
+_RETRY_S: Final = 0.1  # until the next accept() after a lack of descriptors or memory
 
 
 class Front:
-    """Relays what comes by the sockets of one listener."""
+    """Relays the connections of one listener."""
 
     def __init__(self, listener: RelayListener, targets: RelayTargets, sockets: Sequence[socket.socket], places: Places) -> None:
-        """Take what it is told of targets, the sockets of the listener, and who may have how many connections."""
+        """Take the targets, the sockets of the listener, and the limits on connections."""
         listening, asking, *ports = sockets
         self._vni = listener.vni
         self._mill = Mill(listening, asking)
         self._ports = dict(zip(listener.ports, ports, strict=True))
         self._places = places
-        self._turns: dict[int, int] = {}  # by port: whose turn it is
+        self._turns: dict[int, int] = {}  # by port: the number of the next target
         self._relayed: set[Relayed] = set()
         self._opening: set[asyncio.Task[None]] = set()
         self.targets = targets
 
     def begin(self) -> None:
-        """Take connections from now on."""
+        """Start to accept connections."""
         loop = asyncio.get_running_loop()
         for port, sock in self._ports.items():
             loop.add_reader(sock, self._accept, port, sock)
 
     def stop(self) -> None:
-        """Take no further ones."""
+        """Accept no more connections."""
         loop = asyncio.get_running_loop()
         for sock in self._ports.values():
             loop.remove_reader(sock)
@@ -82,7 +82,7 @@ class Front:
                     loop.remove_reader(listening)
                     loop.call_later(_RETRY_S, self._resume, port, listening)
                     return
-                continue  # it has gone before it was taken
+                continue  # the client is gone already
             client.setblocking(False)
             bound_buffers(client)
             connection = Relayed(self._vni, client, time.monotonic(), self)
@@ -99,7 +99,7 @@ class Front:
             asyncio.get_running_loop().add_reader(listening, self._accept, port, listening)
 
     def moved(self, connection: Relayed) -> float:
-        """Note that something has moved in a connection; return when."""
+        """Note traffic in a connection, and return the time."""
         self._places.moved(connection)
         return time.monotonic()
 
@@ -109,7 +109,7 @@ class Front:
         self._places.leave(connection)
 
     async def _lead(self, port: int, connection: Relayed, source: tuple[str, int]) -> None:
-        """Find a target for a connection, which ends if there is none."""
+        """Connect a target for a connection, and reset the connection if there is none."""
         try:
             header = proxy_protocol.header(source, _original(connection.client), self.targets.endpoint)
             target = await self._opened(port)
@@ -122,7 +122,7 @@ class Front:
         connection.lead(target, header)
 
     async def _opened(self, port: int) -> socket.socket:
-        """Return a connection with the target whose turn it is, or with one behind it if that takes none. Raises OSError."""
+        """Return a connection to the next target, or to one of those after it if it does not accept. Raises OSError."""
         targets = dict(self.targets.targets).get(port, ())
         turn = self._turns[port] = self._turns.get(port, -1) + 1
         problem: OSError = ConnectionRefusedError("the service has no target")
@@ -149,6 +149,6 @@ class Front:
 
 
 def _original(client: socket.socket) -> tuple[str, int]:
-    """Return the endpoint's address and port, to which a consumer has connected."""
+    """Return the endpoint's address and port to which a consumer connected."""
     port, address = _SOCKADDR.unpack(client.getsockopt(socket.IPPROTO_IP, _ORIGINAL_DST, _SOCKADDR.size))
     return socket.inet_ntoa(address), port

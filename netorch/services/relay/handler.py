@@ -1,4 +1,4 @@
-"""The relay in netorch's own daemon: its objects to listening sockets, targets and connections."""
+"""The relay in netorch's own daemon: turns its objects into listening sockets, targets and connections."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from netorch.state.daemons.services.base import ServiceObject
 from netorch.state.daemons.services.relay import RelayListener, RelayTargets
 
 _SWEEP_S: Final = 1.0
-_END_S: Final = 60.0  # for connections that there are when the process ends
+_END_S: Final = 60.0  # for open connections when the process ends
 
 
 class Relay:
@@ -47,7 +47,7 @@ class Relay:
                     self._broom = asyncio.get_running_loop().create_task(self._sweep())
 
     async def delete(self, obj: ServiceObject) -> None:
-        """Serve an object no longer. Connections of a listener are reset."""
+        """Stop serving an object. The connections of a deleted listener are reset."""
         match obj:
             case RelayTargets():
                 self._targets.pop(obj.connection, None)
@@ -57,7 +57,7 @@ class Relay:
                     front.close()
 
     async def end(self) -> None:
-        """Take no further connections, and return when those that there are have ended, or have had time enough."""
+        """Accept no more connections, and return when the open ones have ended or the time is over."""
         for front in self._fronts.values():
             front.stop()
         over = time.monotonic() + _END_S

@@ -1,8 +1,9 @@
-"""Sockets of a namespace for a process that may not enter it.
+"""Creates sockets in a namespace that the process may not enter.
 
-A socket is of the namespace that it was made in, and an accepted one of that of the listening one. So the process connects a
-socket of the namespace to a listening one there, by loopback, and accepts. A TCP socket whose association is dissolved is as good
-as new (connect(2), AF_UNSPEC): so are both, the accepted one and the one that has asked, which asks again for the next.
+A socket belongs to the namespace in which it was created; an accepted socket to that of the listening one. So the
+process connects a socket of the namespace to a listening one there, over loopback, and accepts. A TCP socket can be
+reused after its association is dissolved (connect(2), AF_UNSPEC). This applies to the accepted socket, and to the
+connecting one, which connects again next time.
 """
 
 from __future__ import annotations
@@ -16,22 +17,22 @@ from typing import Final
 
 from netorch.state.daemons.services.relay import MILL
 
-_PATIENCE_S: Final = 1.0  # with loopback
+_PATIENCE_S: Final = 1.0  # over loopback
 _UNSPECIFIED: Final = struct.pack("=H14x", socket.AF_UNSPEC)  # a sockaddr
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
 class Mill:
-    """Makes sockets of one namespace."""
+    """Creates sockets in one namespace."""
 
     def __init__(self, listening: socket.socket, asking: socket.socket) -> None:
-        """Take two sockets of the namespace: one listens at MILL, one is not connected. They are the mill's to close."""
+        """Take two sockets of the namespace: one listens at MILL, one is not connected. The mill must close them."""
         self._listening = listening
         self._asking = asking
         self._turn = asyncio.Lock()
 
     async def make(self) -> socket.socket:
-        """Return a TCP socket that is not connected, and does not block. Raises OSError."""
+        """Return an unconnected, non-blocking TCP socket. Raises OSError."""
         loop = asyncio.get_running_loop()
         async with self._turn, asyncio.timeout(_PATIENCE_S):
             try:
@@ -43,14 +44,14 @@ class Mill:
         return made
 
     def close(self) -> None:
-        """Make no more."""
+        """Close both sockets."""
         self._listening.close()
         self._asking.close()
 
 
 def _dissolve(sock: socket.socket) -> None:
-    """End the association of a socket: its other end sees a reset. Raises OSError."""
+    """Dissolve the association of a socket. Its other end sees a reset. Raises OSError."""
     if _libc.connect(sock.fileno(), _UNSPECIFIED, len(_UNSPECIFIED)) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
-    sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # that it was reset is no news to who uses it next
+    sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # clears the pending error of the reset

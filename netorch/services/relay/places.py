@@ -1,8 +1,8 @@
-"""Who may have how many connections.
+"""Limits the connections of each VPC and in total.
 
-A VPC that has all that it may have gives up the longest quiet one for a newcomer, which is turned away if something moves in all.
-If all VPCs together have all that there may be, the one with the most gives up a connection for a newcomer of one that has less,
-quiet or not. So no VPC keeps another one out.
+A VPC at its own limit gives up its longest quiet connection for a newcomer. If none is quiet, the newcomer is refused.
+At the total limit, a VPC without a quiet connection takes a place from the largest VPC, quiet or not, if that has more.
+So no VPC can keep another one out.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ class Held(Protocol):
 
     @property
     def vni(self) -> int:
-        """Return the VPC that it counts for."""
+        """Return the VNI of its VPC."""
         ...
 
     @property
     def moved(self) -> float:
-        """Return when something has moved in it, in seconds."""
+        """Return the time of its last traffic, in seconds."""
         ...
 
     def cut(self) -> None:
-        """Reset it."""
+        """Reset the connection."""
         ...
 
 
 class Places:
-    """The places of all connections. In each VPC the one in which nothing has moved for the longest comes first."""
+    """The places of all connections. In each VPC, the connection without traffic for the longest time comes first."""
 
     def __init__(self, of_vpc: int = limits.CONNECTIONS_OF_VPC, of_all: int = limits.CONNECTIONS) -> None:
         self._of_vpc: Final = of_vpc
@@ -41,7 +41,7 @@ class Places:
         self._count = 0
 
     def admit(self, newcomer: Held, now: float) -> bool:
-        """Return whether a connection may begin; another one may have to go for it."""
+        """Return whether a connection may start. Reset another one for it if necessary."""
         own = self._held.get(newcomer.vni, OrderedDict())
         if len(own) >= self._of_vpc or self._count >= self._of_all:
             victim = _quiet(own, now) or (self._slowest(len(own)) if len(own) < self._of_vpc else None)
@@ -54,13 +54,13 @@ class Places:
         return True
 
     def moved(self, connection: Held) -> None:
-        """Note that something has moved in a connection."""
+        """Note traffic in a connection."""
         own = self._held.get(connection.vni)
         if own is not None and connection in own:
             own.move_to_end(connection)
 
     def leave(self, connection: Held) -> None:
-        """Note the end of a connection, if it still has a place."""
+        """Remove a connection, if it still has a place."""
         own = self._held.get(connection.vni)
         if own is None or connection not in own:
             return
@@ -70,7 +70,7 @@ class Places:
             del self._held[connection.vni]
 
     def sweep(self, now: float) -> None:
-        """Cut those in which nothing has moved for too long."""
+        """Reset the connections without traffic for too long."""
         for own in tuple(self._held.values()):
             for connection in tuple(own):
                 if now - connection.moved < limits.IDLE_S:
@@ -78,7 +78,7 @@ class Places:
                 connection.cut()
 
     def _slowest(self, count: int) -> Held | None:
-        """Return the longest quiet one of the VPC with the most, if that has more than one that gets its `count` plus one."""
+        """Return the longest quiet connection of the largest VPC, if that VPC has more than `count` + 1 connections."""
         most = max(self._held.values(), key=len)
         return next(iter(most)) if len(most) > count + 1 else None
 

@@ -1,7 +1,8 @@
-"""A connection that is relayed: what comes by one end goes to the other one, which is no faster than whoever reads there.
+"""A relayed connection: moves data from each end to the other, no faster than that end reads.
 
-Whatever is read is written at once. What the other end does not take is kept, and nothing more is read until it has gone. So an
-idle connection holds no memory here but its sockets, and a slow reader slows down who writes, by TCP's own window.
+The relay writes data as soon as it has read it. Data that the other end does not accept is kept, and reading stops
+until it is written. So an idle connection holds no memory in the process except its sockets. A slow reader slows down
+the writer by TCP flow control.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ from typing import Final, Protocol
 
 from netorch.services.relay import limits
 
-_RESET: Final = struct.pack("ii", 1, 0)  # struct linger: close(2) resets the connection, and the kernel keeps nothing of it
+_RESET: Final = struct.pack("ii", 1, 0)  # struct linger: close(2) resets the connection, and the kernel drops all its data
 
 
 class Keeper(Protocol):
-    """Who keeps account of connections."""
+    """Keeps track of connections."""
 
     def moved(self, connection: Relayed) -> float:
-        """Note that something has moved in one; return when, in seconds."""
+        """Note traffic in a connection, and return the time in seconds."""
         ...
 
     def ended(self, connection: Relayed) -> None:
-        """Note the end of one."""
+        """Note the end of a connection."""
         ...
 
 
@@ -35,15 +36,15 @@ class _Way:
     def __init__(self, source: socket.socket, sink: socket.socket, first: bytes, owner: Relayed) -> None:
         self._source = source
         self._sink = sink
-        self._left = memoryview(first)  # what the sink has not taken yet
+        self._left = memoryview(first)  # data that the sink has not accepted yet
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._waits = False  # for the sink
-        self._ends = False  # whether nothing more comes
-        self.ended = False  # and the sink knows
+        self._ends = False  # whether the source has ended
+        self.ended = False  # and the sink is shut down
 
     def begin(self) -> None:
-        """Move what there is from now on."""
+        """Start to move data."""
         self._loop.add_reader(self._source, self._read)
         self._write()
 
@@ -63,7 +64,7 @@ class _Way:
                 return
 
     def _write(self) -> None:
-        """Write what is left. Then read on, or wait for the sink to take more."""
+        """Write the rest. Then continue to read, or wait until the sink accepts more."""
         try:
             while self._left:
                 self._left = self._left[self._sink.send(self._left) :]
@@ -99,10 +100,10 @@ class _Way:
 
 
 class Relayed:
-    """A consumer's connection, and from `lead` on one with a target. Its sockets are its own to close."""
+    """A consumer's connection, and after `lead` one to a target. It closes its own sockets."""
 
     def __init__(self, vni: int, client: socket.socket, now: float, keeper: Keeper) -> None:
-        """Take the consumer's VPC and socket, the time in seconds, and who is told what becomes of it."""
+        """Take the consumer's VNI and socket, the time in seconds, and the keeper to notify."""
         self.vni = vni
         self.client = client
         self.moved = now
@@ -112,7 +113,7 @@ class Relayed:
         self._ways: tuple[_Way, ...] = ()
 
     def lead(self, target: socket.socket, first: bytes) -> None:
-        """Lead to a target, which gets some bytes first."""
+        """Relay to a target, which gets the bytes `first` before the client's."""
         if self._is_over:
             reset(target)
             return
@@ -123,7 +124,7 @@ class Relayed:
                 way.begin()
 
     def touch(self) -> None:
-        """Note that something has moved."""
+        """Note traffic."""
         self.moved = self._keeper.moved(self)
 
     def half_ended(self) -> None:
@@ -132,7 +133,7 @@ class Relayed:
             self._close(lambda sock: sock.close())
 
     def cut(self) -> None:
-        """Reset both ends: neither takes half for the whole."""
+        """Reset both ends, so that neither takes a partial message for a complete one."""
         self._close(reset)
 
     def _close(self, how: Callable[[socket.socket], None]) -> None:
@@ -155,6 +156,6 @@ def reset(sock: socket.socket) -> None:
 
 
 def bound_buffers(sock: socket.socket) -> None:
-    """Let the kernel hold no more of a socket's bytes than it may."""
+    """Limit the kernel's buffers of a socket."""
     for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
         sock.setsockopt(socket.SOL_SOCKET, option, limits.BUFFER)

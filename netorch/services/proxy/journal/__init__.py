@@ -1,1 +1,1 @@
-"""What is kept of requests: a line of the access log for each, and what lines add up to."""
+"""The record of requests: a line of the access log for each, and counters of the lines."""

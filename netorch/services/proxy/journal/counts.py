@@ -1,15 +1,15 @@
-"""What each endpoint has been used for since the process began: what the lines of the access log add up to.
+"""The counters of each endpoint since the start of the process: sums over the lines of the access log.
 
 | name | |
 |---|---|
-| `connections` | of clients, that are open now |
-| `requests` | that have ended, and tunnels of TLS |
-| `denied` | of these, by a policy |
-| `malformed` | of these, that could not be read, or asked for what is none of S3's; and lists of keys beyond the limits |
-| `unavailable` | of these, because the server behind did not answer |
-| `broken` | of these, that have no answer, because one of the ends has gone |
-| `reset` | connections, by the proxy: too many, too slow, or idle for too long |
-| `received`, `sent` | bytes of bodies, by clients and to clients, and of tunnels |
+| `connections` | open connections of clients |
+| `requests` | that have ended, and TLS tunnels |
+| `denied` | requests refused by a policy |
+| `malformed` | requests that are unparsable or no S3 requests, and lists of keys beyond the limits |
+| `unavailable` | requests for which the server did not answer |
+| `broken` | requests without an answer, because one of the ends is gone |
+| `reset` | connections reset by the proxy: too many, too slow, or idle for too long |
+| `received`, `sent` | bytes of bodies from clients and to clients, and of tunnels |
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _OTHER_ERROR: Final = "malformed"
 
 
 class Counts:
-    """Adds up lines, by endpoint."""
+    """Sums up lines, by endpoint."""
 
     def __init__(self) -> None:
         self._of: dict[str, Counter[str]] = defaultdict(Counter)
 
     def add(self, line: Line) -> None:
-        """Count what a line says."""
+        """Add a line to the counters."""
         found = self._of[line.endpoint]
         found["requests"] += 1
         found["received"] += line.received
@@ -43,9 +43,9 @@ class Counts:
             found[kind] += 1
 
     def of(self, endpoint: str) -> Mapping[str, int]:
-        """Return what an endpoint has been used for."""
+        """Return the counters of an endpoint."""
         return self._of.get(endpoint, {})
 
     def forget(self, endpoint: str) -> None:
-        """Forget an endpoint that is gone."""
+        """Drop the counters of a deleted endpoint."""
         self._of.pop(endpoint, None)

@@ -1,4 +1,4 @@
-"""A line of the access log: what is said about one request, or about one tunnel of TLS."""
+"""A line of the access log, about one request or one TLS tunnel."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import msgspec
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is said about one request, or about one tunnel of TLS."""
+    """A line about one request or one TLS tunnel."""
 
-    time: str  # of its begin, RFC 3339
+    time: str  # of its start, RFC 3339
     vpc: str
     endpoint: str
     source: str  # the instance's address in its VPC
-    status: int  # of the answer; 0: there was none, the connection was cut
-    reason: str  # which statement of which policy decided, or what else did
-    error: str = ""  # the code of the proxy's own answer; nothing: the server behind has answered, or nobody
+    status: int  # of the answer; 0: no answer, the connection was cut
+    reason: str  # the statement and policy that decided, or another cause
+    error: str = ""  # the code of the proxy's own answer; empty: the server answered, or there was no answer
     method: str = ""
     host: str = ""
     target: str = ""
@@ -28,10 +28,10 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def time_of(moment: datetime) -> str:
-    """Return a moment as lines say it."""
+    """Return a time in the format of lines."""
     return moment.isoformat(timespec="milliseconds")
 
 
 def seconds_since(began: datetime) -> float:
-    """Return how long something has taken, as lines say it."""
+    """Return the duration since a time, as in lines."""
     return round((datetime.now(UTC) - began).total_seconds(), 3)

@@ -1,8 +1,9 @@
-"""The access log: a line of JSON for each request, in a file for each endpoint, and never more than two files of LOG_BYTES.
-All of them together have ALL_BYTES at most.
+"""The access log: a JSON line for each request. Each endpoint has at most two files of LOG_BYTES.
 
-A line is written when its request has ended, and at once, so that a killed process has lost none. Nobody's requests push another
-endpoint's lines out. A disk that is full costs lines and no request.
+All files together have at most ALL_BYTES.
+
+A line is written as soon as its request has ended, so a killed process loses none. One endpoint's requests do not
+displace another endpoint's lines, except when ALL_BYTES is reached. A full disk loses lines, but no requests.
 """
 
 from __future__ import annotations
@@ -32,20 +33,20 @@ class AccessLog:
     """The files below a directory."""
 
     def __init__(self, directory: Path, most: int = LOG_BYTES, most_of_all: int = ALL_BYTES) -> None:
-        """Take how many bytes a file may have, and all of them together."""
-        self.counts = Counts()  # of all lines, those that the disk did not take included
+        """Take the maximum bytes of a file, and of all files together."""
+        self.counts = Counts()  # over all lines, including those that the disk did not take
         self._directory = directory
         self._most = most
         self._most_of_all = most_of_all
-        self._written = 0  # bytes since `_size` was found
-        self._size = most_of_all  # so the first line looks
+        self._written = 0  # bytes since `_size` was measured
+        self._size = most_of_all  # so the first line measures it
         self._full = False
         self._open: dict[str, _Open] = {}  # by endpoint
 
     def tidy(self, now: float, living: Container[str]) -> None:
-        """Remove the files of endpoints that have said nothing for long; `now` is in seconds of the epoch.
+        """Remove the files of endpoints without lines for a long time. `now` is in seconds since the epoch.
 
-        That is KEPT_S for one that lives, and GONE_KEPT_S for one that does not.
+        The time is KEPT_S for an existing endpoint, and GONE_KEPT_S for a deleted one.
         """
         self.let_go()
         for file in self._files():
@@ -67,7 +68,7 @@ class AccessLog:
             self._full = False
 
     def let_go(self) -> None:
-        """Close all files. Who is called each second keeps those open that are in use, and writes into none that is gone."""
+        """Close all files. A call each second keeps only files in use open, and stops writes to deleted files."""
         for file in self._open.values():
             os.close(file.fd)
         self._open.clear()
@@ -88,9 +89,9 @@ class AccessLog:
         return self._directory / f"{endpoint}.log"
 
     def _make_room(self, size: int) -> None:
-        """Remove files if there are too many bytes: the oldest first, and second files of endpoints before first ones.
+        """Remove files if there are too many bytes: rotated files before current ones, in each group the oldest first.
 
-        A quarter becomes free, so that files are looked at once in a while only.
+        At least a quarter becomes free, so that the directory is rarely scanned.
         """
         self._written += size
         if self._size + self._written <= self._most_of_all:
@@ -114,7 +115,7 @@ class AccessLog:
 
 
 class _Open:
-    """A file that lines are written to."""
+    """An open file for lines."""
 
     def __init__(self, fd: int, size: int) -> None:
         self.fd = fd
@@ -124,8 +125,8 @@ class _Open:
 class _File(NamedTuple):
     path: Path
     endpoint: str
-    is_first: bool  # the one that lines are written to
-    written: float  # the last time, in seconds of the epoch
+    is_first: bool  # the current file, not the rotated one
+    written: float  # the last time, in seconds since the epoch
     size: int
 
 
@@ -135,7 +136,7 @@ def _remove(path: Path) -> None:
 
 
 def _encoded(line: Line) -> bytes:
-    """Return a line; a client's bytes that are no text have question marks in their places."""
+    """Return a line as JSON. Question marks replace a client's bytes that are no text."""
     try:
         return msgspec.json.encode(line) + b"\n"
     except UnicodeEncodeError:

@@ -1,1 +1,1 @@
-"""TLS of clients, which is passed on as it is."""
+"""Clients' TLS, which the proxy forwards unchanged."""

@@ -1,4 +1,4 @@
-"""The first message of a TLS client, as far as it says whom it wants to talk to (RFC 8446, section 4.1.2; RFC 6066, 3)."""
+"""The first message of a TLS client: finds the requested host name (RFC 8446, section 4.1.2; RFC 6066, section 3)."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _SERVER_NAME: Final = 0
 _HOST_NAME: Final = 0
 _RECORD: Final = 5
 _LARGEST_RECORD: Final = 1 << 14
-_RECORDS: Final = 8  # with one ClientHello; libraries need one or two, and each further byte has us read all of them again
+_RECORDS: Final = 8  # of one ClientHello; libraries use one or two, and each further byte causes a parse of all of them
 
 
 class NoHello(Exception):
-    """What a client sends is no ClientHello that can be passed on; the text says why."""
+    """The client's bytes are no acceptable ClientHello. The text gives the reason."""
 
 
 def server_name(raw: bytes) -> str | None:
-    """Return the host name that a client asks for, in small letters; None while there is not enough yet.
+    """Return the host name that a client asks for, in lower case, or None if more bytes are needed.
 
     Raises:
       NoHello: it is no TLS, too long, or names no host.
@@ -47,7 +47,7 @@ def server_name(raw: bytes) -> str | None:
 
 
 def _message(raw: bytes) -> bytes | None:
-    """Return the content of the ClientHello, which may be spread over records; None while it is not complete."""
+    """Return the content of the ClientHello, which may span several records, or None while it is incomplete."""
     content, at = b"", 0
     for _ in range(_RECORDS):
         if raw[at : at + 1] not in (b"", bytes((_HANDSHAKE,))):
@@ -80,7 +80,7 @@ def _host(content: _Reader) -> str:
 
 
 class _Reader:
-    """Reads numbers and vectors. Everything raises NoHello when the bytes end too early."""
+    """Reads numbers and vectors. All methods raise NoHello if the bytes end too early."""
 
     def __init__(self, raw: bytes) -> None:
         self._raw = raw

@@ -1,8 +1,8 @@
-"""TLS is passed on as it is: what the client and the service say to each other nobody in between reads.
+"""Forwards TLS unchanged. The proxy cannot read the traffic between the client and the service.
 
-Of a request nothing is known but the host name that the client asks for before encryption begins. A connection is let through if
-whatever is said in it is permitted (netorch.services.proxy.policies), and cut when that is no longer so; the service behind is
-told the endpoint (PROXY protocol).
+The proxy knows only the host name that the client sends before the encryption starts. It lets a connection through if
+any request in it is permitted (netorch.services.proxy.policies), and cuts the connection when that no longer holds. The
+server learns the endpoint's id from the PROXY protocol.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ENDLESS: Final = 1 << 62  # bytes
 
 
 class Tunnel:
-    """A client's connection, and the one to the server behind."""
+    """A client's connection, and the one to the server."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Tunnel:
         stream: Stream,
         source: tuple[str, int],
     ) -> None:
-        """Take the address and port of the client, as its connection tells."""
+        """Take the client's address and port as the source of its connection."""
         self._endpoint = endpoint
         self._policies = policies
         self._log = log
@@ -54,7 +54,7 @@ class Tunnel:
         self._began = datetime.now(UTC)
 
     async def run(self) -> None:
-        """Wait for the ClientHello, and pass everything on from there. Raises ConnectionError."""
+        """Wait for the ClientHello, then forward everything. Raises ConnectionError."""
         server = None
         try:
             self._host = await self._hello()
@@ -74,11 +74,11 @@ class Tunnel:
             if server is not None:
                 server.reset()
                 if (now := self._policies.tunnel(self._host, self._endpoint)).refusal is not None:
-                    self._reason = now.reason  # it was cut because of this
+                    self._reason = now.reason  # this is why the tunnel was cut
             self._log.write(self._line())
 
     async def _hello(self) -> str:
-        """Return the host that the client asks for. Raises Refusal, ConnectionError."""
+        """Return the host name in the ClientHello. Raises Refusal, ConnectionError."""
         begun = False
         while True:
             try:
@@ -100,7 +100,7 @@ class Tunnel:
             raise Refusal(503, "ServiceUnavailable", why) from error
 
     async def _pass_on(self, server: Stream) -> None:
-        """Pass on what both say until both have ended. Raises ConnectionError."""
+        """Forward both directions until both have ended. Raises ConnectionError."""
         stream = self._stream
         hello = stream.taken(len(stream.buffer))
         self._took(len(hello))

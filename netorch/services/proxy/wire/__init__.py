@@ -1,1 +1,1 @@
-"""Connections as the proxy uses them: sockets on the event loop, heads read by llhttp, bodies moved by the kernel."""
+"""Connections for the proxy: sockets on the event loop, heads parsed by llhttp, bodies moved by the kernel."""

@@ -1,6 +1,6 @@
-"""Bodies in chunks (RFC 9112, section 7.1), read to the letter: what another reader could read in another way is refused.
+"""Bodies in chunks (RFC 9112, section 7.1), parsed strictly: an ambiguous body is refused.
 
-What goes on to the other end is in chunks of the proxy's own. So extensions and trailers end here.
+The proxy forwards a body in its own chunks. So extensions and trailers are dropped.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ LAST: Final = b"0\r\n\r\n"
 
 
 class NoChunks(Exception):
-    """What comes is no body in chunks."""
+    """The bytes are no valid body in chunks."""
 
 
 class Chunks:
-    """Reads one body."""
+    """Parses one body."""
 
     def __init__(self) -> None:
-        self._left = 0  # bytes of the chunk, with the line's end behind it
+        self._left = 0  # bytes of the chunk, with its CRLF
         self._in_trailers = False
         self._trailers = 0  # bytes
         self.ended = False
 
     def take(self, buffer: bytearray) -> bytes:
-        """Take what there is of the body out of a buffer, and return it without its framing.
+        """Take the available part of the body out of a buffer, and return it without its framing.
 
         Raises:
           NoChunks: it is no body in chunks.
@@ -53,7 +53,7 @@ class Chunks:
         return True
 
     def _take_line(self, buffer: bytearray) -> bool:
-        """Take a size, or a trailer."""
+        """Take a line: a size, or a trailer."""
         end = buffer.find(b"\n")
         if end < 0:
             if len(buffer) > limits.LINE:
@@ -84,5 +84,5 @@ class Chunks:
 
 
 def chunk(data: bytes) -> bytes:
-    """Return a chunk; there must be data."""
+    """Return a chunk. `data` must not be empty."""
     return b"%x\r\n%b\r\n" % (len(data), data)

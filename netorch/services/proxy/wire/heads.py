@@ -1,8 +1,8 @@
-"""Heads of requests and answers, read by aiohttp's parser (llhttp), each by a parser of its own.
+"""Heads of requests and answers. aiohttp's parser (llhttp) parses each with a new parser object.
 
-A parser is given the bytes up to the first empty line and no more. It must have read one head then, no more and no less. So it
-sees no body, and nothing that a client sends can make it take one message for another. That of requests is strict; an answer is
-the operator's server's.
+A parser gets the bytes up to the first empty line only. It must then have read exactly one head. So it never sees a
+body, and no input of a client can make it take one message for another. The parser of requests is strict. Answers come
+from the operator's server.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ Raw = tuple[tuple[bytes, bytes], ...]
 
 
 class NoHead(Exception):
-    """What comes is no head."""
+    """The bytes are no valid head."""
 
 
 class RequestHead(NamedTuple):
-    """A request as it came."""
+    """A request as received."""
 
     method: str
     target: str
     headers: Raw
-    closes: bool  # whether the client wants no more answers
+    closes: bool  # whether the client closes the connection after the answer
 
 
 class AnswerHead(NamedTuple):
-    """An answer as it came."""
+    """An answer as received."""
 
     status: int
     reason: str
@@ -47,14 +47,14 @@ class AnswerHead(NamedTuple):
 
 
 class _Heads:
-    """Takes one head out of a buffer, as it fills."""
+    """Takes one head out of a buffer as it fills."""
 
     def __init__(self, parser: HttpParser[RawRequestMessage] | HttpParser[RawResponseMessage]) -> None:
         self._parser = parser
         self._fed = 0
 
     def take(self, buffer: bytearray) -> RawRequestMessage | RawResponseMessage | None:
-        """Return the head, which is no longer in the buffer; None while it is not complete. Raises NoHead."""
+        """Return the head and remove it from the buffer, or return None while it is incomplete. Raises NoHead."""
         end = buffer.find(_END, max(self._fed - 3, 0))
         until = end + len(_END) if end >= 0 else len(buffer)
         if until > limits.HEAD:
@@ -79,7 +79,7 @@ class RequestHeads(_Heads):
         super().__init__(_made(HttpRequestParser))
 
     def next(self, buffer: bytearray) -> RequestHead | None:
-        """Return the head, None while it is not complete. Raises NoHead."""
+        """Return the head, or None while it is incomplete. Raises NoHead."""
         found = self.take(buffer)
         if found is None:
             return None
@@ -96,7 +96,7 @@ class AnswerHeads(_Heads):
         super().__init__(_made(HttpResponseParser))
 
     def next(self, buffer: bytearray) -> AnswerHead | None:
-        """Return the head, None while it is not complete. Raises NoHead."""
+        """Return the head, or None while it is incomplete. Raises NoHead."""
         found = self.take(buffer)
         if found is None:
             return None
@@ -123,5 +123,5 @@ def _made(make: Callable[..., HttpParser[RawRequestMessage] | HttpParser[RawResp
 
 @lru_cache(maxsize=1)
 def _protocol(loop: asyncio.AbstractEventLoop) -> BaseProtocol:
-    """Return what a parser tells to read no further, which none does that sees no body."""
+    """Return the protocol that a parser would tell to pause reading. A parser that sees no body never does."""
     return BaseProtocol(loop)

@@ -1,6 +1,7 @@
-"""Moves bytes from one connection to another in the kernel: by splice(2), through a pipe, in steps as large as there is room for.
+"""Moves bytes from one connection to another in the kernel: with splice(2), through a pipe, in the largest possible steps.
 
-A pump holds no more than a pipe: it is empty before more is read. So neither end is read faster than the other one takes it.
+A pump holds at most one pipe's bytes, and reads more only when the pipe is empty. So it never reads one end faster than
+the other end accepts.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Final, NamedTuple
 from netorch.services.proxy import limits
 from netorch.services.proxy.wire.stream import Ended, Stream
 
-_KEPT: Final = 64  # pipes that are kept for the next ones
+_KEPT: Final = 64  # pipes kept for later pumps
 _FLAGS: Final = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 
 
@@ -35,34 +36,34 @@ def _pipe() -> _Pipe:
     if _idle:
         return _idle.pop()
     made = _Pipe(*os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC))
-    with suppress(OSError):  # a user has so many pages of pipes (pipe(7), pipe-user-pages-soft); smaller ones do, too
+    with suppress(OSError):  # a user's pipe pages are limited (pipe(7), pipe-user-pages-soft); a smaller pipe works, too
         fcntl.fcntl(made.into, fcntl.F_SETPIPE_SZ, limits.PIPE)
     return made
 
 
 class Pump:
-    """Moves bytes in one direction. `count` is how many have arrived at the other end's socket."""
+    """Moves bytes in one direction. `count` is the number of bytes written to the target's socket."""
 
     def __init__(self, source: Stream, target: Stream, left: int, moved: Callable[[int], None]) -> None:
-        """Take how many bytes are to be moved; `moved` is told of each step, and whether the target takes them."""
+        """Take the number of bytes to move. `moved` gets the bytes of each step."""
         self._source = source
         self._target = target
-        self._left = left  # bytes that the source is still to say
+        self._left = left  # bytes still to read from the source
         self._held = 0  # bytes in the pipe
         self._moved = moved
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._pipe: _Pipe | None = None  # while there is something in it
+        self._pipe: _Pipe | None = None  # while it holds bytes
         self._timer: asyncio.TimerHandle | None = None
         self._blocked = False
-        self.on_blocked: Callable[[bool], None] = lambda blocked: None  # told whether it waits for the target, or for the source
+        self.on_blocked: Callable[[bool], None] = lambda blocked: None  # True: it waits for the target, not the source
         self.count = 0
 
     async def run(self, idle_s: float | None = None) -> None:
-        """Move everything; return before if `stop` is called.
+        """Move everything. Return earlier if `stop` is called.
 
         Raises:
-          Ended: one of the ends has gone before.
-          TimeoutError: nothing has moved for so many seconds.
+          Ended: one of the ends closed too early.
+          TimeoutError: nothing has moved for `idle_s` seconds.
         """
         if self._source.ended:
             raise Ended("the connection has ended")
@@ -77,13 +78,13 @@ class Pump:
             self._close()
 
     def stop(self) -> None:
-        """Let `run` return."""
+        """Make `run` return."""
         if not self._done.done():
             self._done.set_result(None)
 
     @property
     def is_complete(self) -> bool:
-        """Return whether everything was moved."""
+        """Return whether everything is moved."""
         return self._left == 0 and self._held == 0
 
     def _fill(self) -> None:
@@ -103,7 +104,7 @@ class Pump:
         self._left -= count
         self._held += count
         if not self._left:
-            self._source.watch()  # what comes now is not of this body
+            self._source.watch()  # further bytes are not part of this body
         self._drain()
 
     def _drain(self) -> None:
@@ -125,7 +126,7 @@ class Pump:
             self.stop()
 
     def _block(self, blocked: bool) -> None:
-        """Read again, or wait until the target takes more."""
+        """Read again, or wait until the target accepts more."""
         if blocked == self._blocked:
             return
         self._blocked = blocked
@@ -157,7 +158,7 @@ class Pump:
         self._let_go()
 
     def _let_go(self) -> None:
-        """Give the pipe to whoever needs one next, unless something of this body is left in it."""
+        """Keep the pipe for the next pump, unless it still holds bytes."""
         if self._pipe is not None:
             if self._held or len(_idle) >= _KEPT:
                 self._pipe.close()

@@ -1,6 +1,6 @@
-"""A TCP connection on the event loop. What comes is read ahead, up to a limit; who sends waits for the other end.
+"""A TCP connection on the event loop. Data is read ahead up to a limit; then the sender waits for the other end.
 
-asyncio's own transports are not used, because bodies are moved from socket to socket by splice(2), past Python.
+asyncio's own transports are not used, because splice(2) moves bodies from socket to socket, past Python.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from typing import Final
 
 from netorch.services.proxy import limits
 
-_RESET: Final = struct.pack("ii", 1, 0)  # struct linger: close(2) resets the connection, and the kernel keeps nothing of it
-_PIECE: Final = bytearray(1 << 16)  # what is read at once; one for all, because it is empty again before anybody else reads
+_RESET: Final = struct.pack("ii", 1, 0)  # struct linger: close(2) resets the connection, and the kernel drops all its data
+_PIECE: Final = bytearray(1 << 16)  # the read buffer; all streams share it, because each read empties it at once
 _VIEW: Final = memoryview(_PIECE)
 
 
 class Ended(ConnectionError):
-    """The other end has gone, in the middle of something."""
+    """The other end closed the connection unexpectedly."""
 
 
 class Stream:
     """A connection. One task uses it at a time.
 
-    `alert` is called when something has come, or the other end has gone, and nobody waits for it.
+    `alert` is called when data has arrived or the other end has closed, and no task waits for it.
     """
 
     __slots__ = (
@@ -45,37 +45,37 @@ class Stream:
     )
 
     def __init__(self, sock: socket.socket) -> None:
-        """Take a connected socket, which does not block."""
+        """Take a connected, non-blocking socket."""
         self._loop = asyncio.get_running_loop()
         self._sock = sock
         self._taker: Callable[[], None] = self._take
         self._waiter: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._watches = False
-        self.fd = sock.fileno()  # -1: it is closed
-        self.buffer = bytearray()  # what has come, and nobody has taken
-        self.ended = False  # whether nothing more will come
-        self.broken = False  # whether it has ended before the other end said so
+        self.fd = sock.fileno()  # -1: closed
+        self.buffer = bytearray()  # received bytes that are not processed yet
+        self.ended = False  # whether no more bytes will arrive
+        self.broken = False  # whether it ended with an error, without a FIN
         self.alert: Callable[[], None] | None = None
-        self.on_reset: Callable[[], object] | None = None  # what is to end with the connection when this end resets it
+        self.on_reset: Callable[[], object] | None = None  # called when this end resets the connection
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.watch()
 
     def watch(self, taker: Callable[[], None] | None = None) -> None:
-        """Read when something comes: into the buffer, or by calling `taker`."""
+        """Read when data arrives: into the buffer, or by a call of `taker`."""
         self._taker = taker or self._take
         if not self._watches and not self.ended and self.fd >= 0:
             self._watches = True
             self._loop.add_reader(self.fd, self._readable)
 
     def rest(self) -> None:
-        """Let what comes wait in the kernel."""
+        """Stop reading. The kernel buffers further data."""
         if self._watches:
             self._watches = False
             self._loop.remove_reader(self.fd)
 
     async def more(self) -> None:
-        """Wait until more is in the buffer. Raises Ended: nothing will come."""
+        """Wait until the buffer gets more data. Raises Ended when no more will arrive."""
         if not self.ended:
             self.watch()
             self._waiter = self._loop.create_future()
@@ -89,13 +89,13 @@ class Stream:
         raise Ended("the connection has ended")
 
     def taken(self, count: int) -> bytes:
-        """Return the first bytes of the buffer, which are no longer in it."""
+        """Remove the first bytes from the buffer, and return them."""
         found = bytes(self.buffer[:count])
         del self.buffer[:count]
         return found
 
     def send(self, data: bytes | memoryview) -> memoryview:
-        """Send as much as goes at once, and return what is left. Raises ConnectionError."""
+        """Send as much as possible at once, and return the rest. Raises ConnectionError."""
         view = memoryview(data)
         try:
             return view[self._sock.send(view) :]
@@ -105,12 +105,12 @@ class Stream:
             raise Ended(str(error)) from error
 
     async def flush(self, left: memoryview) -> None:
-        """Send all that is left. Raises ConnectionError."""
+        """Send the whole rest. Raises ConnectionError."""
         while left:
             left = await self.send_some(left)
 
     async def send_some(self, left: memoryview) -> memoryview:
-        """Wait until something of it can be sent, and return what is left then. Raises ConnectionError."""
+        """Wait until some of the rest can be sent, send it, and return the new rest. Raises ConnectionError."""
         if self.fd < 0:
             raise Ended("the connection is closed")
         self._writer = self._loop.create_future()
@@ -124,9 +124,9 @@ class Stream:
         return self.send(left)
 
     async def finish(self) -> None:
-        """Close the connection once the other end has read what it was sent, or some time is over.
+        """Close the connection once the other end has closed it, or after some time.
 
-        What it still sends is thrown away: to close with unread bytes would reset the connection, and the answer be lost.
+        Further received data is dropped: a close with unread data would reset the connection and lose the answer.
         """
         with suppress(OSError, TimeoutError):
             self._sock.shutdown(socket.SHUT_WR)
@@ -137,12 +137,12 @@ class Stream:
         self.close()
 
     def end_writing(self) -> None:
-        """Say that nothing more will be sent."""
+        """Shut down the sending direction."""
         with suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
-        """End the connection at once; the other end sees a reset, and takes no half for a whole."""
+        """Reset the connection at once, so that the other end does not take a partial message for a complete one."""
         if self.fd >= 0:
             with suppress(OSError):
                 self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
@@ -155,19 +155,19 @@ class Stream:
         if self.fd < 0:
             return
         self.rest()
-        self._loop.remove_writer(self.fd)  # whoever has added it: its number may be another connection's in a moment
+        self._loop.remove_writer(self.fd)  # whoever added it: the descriptor's number may soon belong to another connection
         self._sock.close()
         self.fd, self.ended = -1, True
         _wake(self._waiter)
         _wake(self._writer)
 
     def local(self) -> tuple[str, int]:
-        """Return the address and port of this end."""
+        """Return the local address and port."""
         found: tuple[str, int] = self._sock.getsockname()
         return found
 
     def has_ended(self, *, broken: bool) -> None:
-        """Note that nothing more will come."""
+        """Note that no more data will arrive."""
         self.ended, self.broken = True, broken
         self.rest()
 
