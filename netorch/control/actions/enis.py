@@ -218,7 +218,7 @@ def delete_network_interface(store: Store, caller: Caller, eni_id: str) -> None:
 
     Raises:
       ApiError: InvalidNetworkInterfaceID.NotFound; InvalidNetworkInterface.InUse while it is attached; OperationNotPermitted
-        for an interface of a gateway.
+        for an interface of a gateway or endpoint.
     """
 
     def decide() -> tuple[Writes, None]:
@@ -235,7 +235,7 @@ def delete_network_interface(store: Store, caller: Caller, eni_id: str) -> None:
 
 
 def refuse_managed(eni: NetworkInterface) -> None:
-    """Refuse to change an interface that belongs to a gateway. Raises ApiError: OperationNotPermitted."""
+    """Refuse to change an interface that belongs to a gateway or endpoint. Raises ApiError: OperationNotPermitted."""
     if eni.gateway:
         holder = BY_PREFIX[prefix_of(eni.gateway)]
         what = f"belongs to {holder.noun} {eni.gateway}, and changes only with it"
@@ -252,7 +252,7 @@ def modify_network_interface(store: Store, caller: Caller, eni_id: str, *, sourc
     """Set whether an interface may only send and receive packets of its own addresses, and return the interface.
 
     Raises:
-      ApiError: InvalidNetworkInterfaceID.NotFound, OperationNotPermitted for an interface of a gateway.
+      ApiError: InvalidNetworkInterfaceID.NotFound, OperationNotPermitted for an interface of a gateway or endpoint.
     """
 
     def decide() -> tuple[Writes, NetworkInterface]:
@@ -278,7 +278,7 @@ def attach_network_interface(store: Store, caller: Caller, eni_id: str, instance
     Raises:
       ApiError: InvalidNetworkInterfaceID.NotFound, InvalidNetworkInterface.InUse, InvalidInstanceID.NotFound,
         InvalidParameterValue for an instance in another VPC, AttachmentLimitExceeded, IncorrectInstanceState while it moves,
-        OperationNotPermitted for an interface of a gateway.
+        OperationNotPermitted for an interface of a gateway or endpoint.
     """
 
     def decide() -> tuple[Writes, NetworkInterface]:

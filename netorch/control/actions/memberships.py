@@ -25,7 +25,7 @@ def modify_interface_groups(store: Store, caller: Caller, eni_id: str, groups: S
     Raises:
       ApiError: InvalidNetworkInterfaceID.NotFound, InvalidGroup.NotFound, SecurityGroupsPerInterfaceLimitExceeded,
         MissingParameter for no group at all, InvalidParameterValue for another VPC's group, OperationNotPermitted for an
-        interface of a gateway.
+        interface of a gateway or endpoint.
     """
 
     def decide() -> tuple[Writes, NetworkInterface]:

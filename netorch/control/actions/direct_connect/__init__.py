@@ -1,1 +1,1 @@
-"""Direct Connect: the operator's ports of edges, and customers' VLANs on them."""
+"""Direct Connect: the operator's ports of edges, and the customers' VLANs on them."""

@@ -1,7 +1,7 @@
-"""Connections: the operator's ports of edges, and who may have virtual interfaces on them.
+"""Connections: the operator's ports of edges, and the owners that may have virtual interfaces on them.
 
-Nobody but the operator changes them: all else is UnauthorizedOperation. What EC2 orders from a provider, and what a partner then
-hosts for others, is here said by the operator.
+Only the operator changes them; others get UnauthorizedOperation. In EC2 a customer orders a connection from a provider, and a
+partner hosts VLANs for others. Here the operator sets both.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class ConnectionInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     connection: Connection
     state: ConnectionState
-    virtual_interfaces: int  # that the caller sees
+    virtual_interfaces: int  # those that the caller sees
 
 
 def create_connection(
@@ -57,10 +57,10 @@ def create_connection(
     hosted: Sequence[HostedConnection] = (),
     tags: Tags | None = None,
 ) -> Connection:
-    """Return a new connection: a device of an edge to which a customer's router is wired. The edge takes it for itself.
+    """Create a connection and return it: a device of an edge, wired to a customer's router. The edge takes the device over.
 
-    `owner` may have virtual interfaces on any VLAN that is not hosted for somebody else. Which device carries the underlay only
-    the edge itself knows.
+    `owner` may have virtual interfaces on all VLANs except those hosted for others. Only the edge itself knows which device
+    carries the underlay.
 
     Raises:
       ApiError: InvalidHostID.NotFound, IncorrectState for an edge that is being deleted, DirectConnectClientException for a bad
@@ -88,12 +88,12 @@ def create_connection(
 
 
 def in_order(hosted: Sequence[HostedConnection]) -> tuple[HostedConnection, ...]:
-    """Return hosted VLANs in order of their numbers."""
+    """Return hosted VLANs in numerical order."""
     return tuple(sorted(hosted, key=lambda one: (one.outer_vlan, one.vlan, one.owner)))
 
 
 def check_port(connection: Connection, host: Host, taken: Mapping[str, str]) -> None:
-    """Refuse a device that cannot be a connection's; `taken` are those of the host that are. Raises ApiError."""
+    """Refuse a device that cannot be a connection; `taken` maps the host's devices to connections. Raises ApiError."""
     where, device = f"connection {connection.name!r}", connection.device
     need(where, violation_of_device(device))
     if host.role is not Role.EDGE:
@@ -105,36 +105,36 @@ def check_port(connection: Connection, host: Host, taken: Mapping[str, str]) -> 
 
 
 def create_writes(writes: Writes, connection: Connection) -> None:
-    """Add what stores a new connection; the caller guards its host."""
+    """Add the records of a new connection. The caller guards its host."""
     writes.create(keys.connection(connection.name), connection)
     writes.create(keys.port(connection.host, connection.device), connection.name)
 
 
 def update_connection(store: Store, caller: Caller, name: str, *, owner: str) -> Connection:
-    """Give a connection to another owner, or to nobody, and return it. Hosted VLANs stay.
+    """Change a connection's owner, possibly to none, and return the connection. Hosted VLANs stay.
 
     Raises:
-      ApiError: DirectConnectClientException for one that does not exist, a bad owner, or while the one before uses it.
+      ApiError: DirectConnectClientException for an unknown connection, a bad owner, or while the previous owner uses it.
     """
     return _change(store, caller, name, lambda before: msgspec.structs.replace(before, owner=owner))
 
 
 def add_hosted(store: Store, caller: Caller, name: str, hosted: HostedConnection) -> Connection:
-    """Let an owner have a virtual interface on a VLAN of a connection, and return the connection.
+    """Host a VLAN of a connection for an owner, and return the connection.
 
     Raises:
-      ApiError: DirectConnectClientException for a connection that does not exist, a bad owner or VLAN, a VLAN that is hosted
-        already, or that the connection's owner uses.
+      ApiError: DirectConnectClientException for an unknown connection, a bad owner or VLAN, a VLAN that is hosted already, or
+        that the connection's owner uses.
     """
     return _change(store, caller, name, lambda before: msgspec.structs.replace(before, hosted=in_order((*before.hosted, hosted))))
 
 
 def remove_hosted(store: Store, caller: Caller, name: str, vlan: int, outer_vlan: int = 0) -> Connection:
-    """Take a hosted VLAN away, and return the connection.
+    """Stop hosting a VLAN, and return the connection.
 
     Raises:
-      ApiError: DirectConnectClientException for a connection that does not exist, a VLAN that is not hosted, or while a virtual
-        interface uses it.
+      ApiError: DirectConnectClientException for an unknown connection, a VLAN that is not hosted, or while a virtual interface
+        uses it.
     """
 
     def without(before: Connection) -> Connection:
@@ -148,7 +148,7 @@ def remove_hosted(store: Store, caller: Caller, name: str, vlan: int, outer_vlan
 
 
 def _change(store: Store, caller: Caller, name: str, change: Callable[[Connection], Connection]) -> Connection:
-    """Change who may use a connection. Raises ApiError."""
+    """Change who may use a connection, and return the connection. Raises ApiError."""
     operator_only(caller, f"connection {name}")
 
     def decide() -> tuple[Writes, Connection]:
@@ -167,7 +167,7 @@ def _change(store: Store, caller: Caller, name: str, change: Callable[[Connectio
 
 
 def delete_connection(store: Store, caller: Caller, name: str) -> None:
-    """Delete a connection that has no virtual interface. Its edge gives the device back.
+    """Delete a connection without virtual interfaces. Its edge gives the device back.
 
     Raises:
       ApiError: DirectConnectClientException.
@@ -190,7 +190,7 @@ def delete_connection(store: Store, caller: Caller, name: str) -> None:
 
 
 def describe_connections(store: Store, caller: Caller) -> list[ConnectionInfo]:
-    """Return the connections of which the caller may use something, by name. Raises UnreadableRecord."""
+    """Return the connections that the caller may use at least in part, by name. Raises UnreadableRecord."""
     found = (stored.record for stored in listed(store, keys.connection_prefix(), Connection).values())
     return [_info(store, caller, connection) for connection in found if seen_by(caller, connection) is not None]
 
@@ -201,7 +201,7 @@ def describe_connection(store: Store, caller: Caller, name: str) -> ConnectionIn
 
 
 def _info(store: Store, caller: Caller, connection: Connection) -> ConnectionInfo:
-    """Return what the caller sees of a connection of which he sees something."""
+    """Return the caller's view of a connection."""
     users = users_of(store, connection.name)
     words = [get(store, keys.tunnel_status(connection.host, user.id), VifStatus) for user in users]
     said = [word.record.carrier for word in words if word is not None]

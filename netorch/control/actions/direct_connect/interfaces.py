@@ -1,7 +1,7 @@
-"""Private virtual interfaces: VLANs of connections that lead into VPCs.
+"""Private virtual interfaces: VLANs of connections that lead to VPCs.
 
-They end at the VPC's virtual private gateway. One that the operator makes in another owner's VPC passes no packet before that
-owner confirms it. EC2 lets the owner name the gateway then; here the VPC has one at most.
+They end at the VPC's virtual private gateway. One that the operator creates in another owner's VPC passes no packets until that
+owner confirms it. In EC2 the confirmation names the gateway; here a VPC has at most one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from netorch.store.base import Store
 
 
 class VifInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A virtual interface, with what its edge says of it."""
+    """A virtual interface with its status from the edge."""
 
     vif: VirtualInterface
     vpc: Vpc
@@ -48,12 +48,12 @@ class VifInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def create_virtual_interface(store: Store, caller: Caller, vpc_id: str, wanted: Wanted) -> VirtualInterface:
-    """Return a new virtual interface of a VPC. The operator's, in another owner's VPC, waits for that owner's word.
+    """Create a virtual interface of a VPC and return it. The operator's, in another owner's VPC, needs the owner's confirmation.
 
     Raises:
       ApiError: InvalidVpcID.NotFound; InvalidVpnGatewayID.NotFound for a VPC without a virtual private gateway;
-        DirectConnectClientException for a connection that is not the owner's to use, or not at an edge of that gateway, a VLAN
-        that is taken, what else cannot be, or too many of them; InvalidParameterValue, TagLimitExceeded; IncorrectState for a
+        DirectConnectClientException for a connection that the owner may not use, or that is not on an edge of that gateway, a
+        taken VLAN, other invalid values, or too many interfaces; InvalidParameterValue, TagLimitExceeded; IncorrectState for a
         key while the edge's agent has never run, so that nothing can be sealed for it.
     """
 
@@ -76,7 +76,7 @@ def create_virtual_interface(store: Store, caller: Caller, vpc_id: str, wanted: 
 
 
 def _around(store: Store, vpc: Vpc, connection: Connection) -> tuple[Around, int]:
-    """Return what a virtual interface is made beside, and the revision of its gateway's mapping."""
+    """Return the surroundings of a new virtual interface, and the revision of its gateway's mapping."""
     gateway = next((stored.record for stored in read_all(store, VirtualPrivateGateway, vpc.vni).values()), None)
     mapping = get(store, keys.gateway_mapping(vpc.vni, gateway.id), GatewayMapping) if gateway is not None else None
     found = Around(
@@ -92,7 +92,7 @@ def _around(store: Store, vpc: Vpc, connection: Connection) -> tuple[Around, int
 
 
 def confirm_virtual_interface(store: Store, caller: Caller, vif_id: str) -> VirtualInterface:
-    """Let packets pass by a virtual interface that the operator made, and return it.
+    """Confirm a virtual interface that the operator created, so that it passes packets, and return it.
 
     Raises:
       ApiError: DirectConnectClientException for one that does not exist, or is not in `confirming`.
@@ -101,7 +101,7 @@ def confirm_virtual_interface(store: Store, caller: Caller, vif_id: str) -> Virt
 
 
 def reject_virtual_interface(store: Store, caller: Caller, vif_id: str) -> VirtualInterface:
-    """Refuse a virtual interface that the operator made, and return it: its VLAN is free, and it stays until it is deleted.
+    """Reject a virtual interface that the operator created, and return it: its VLAN is free, and it stays until it is deleted.
 
     Raises:
       ApiError: DirectConnectClientException for one that does not exist, or is not in `confirming`.
@@ -127,7 +127,7 @@ def _answer(store: Store, caller: Caller, vif_id: str, *, accepted: bool) -> Vir
 
 
 def _free(writes: Writes, vif: VirtualInterface) -> None:
-    """Add the end of what a virtual interface holds besides its record."""
+    """Add the release of a virtual interface's VLAN and secret."""
     writes.drop(keys.connection_vlan(vif.connection, vif.outer_vlan, vif.vlan))
     writes.drop(keys.secret(vif.edge, vif.id))
 
@@ -141,11 +141,11 @@ def modify_virtual_interface(
     routes: Sequence[str] | None = None,
     secret: Secret | None = None,
 ) -> VirtualInterface:
-    """Change the MTU, the static routes or the BGP key of a virtual interface, and return it; None leaves what it has.
+    """Change the MTU, the static routes or the BGP key of a virtual interface, and return it; None keeps a value.
 
     Raises:
-      ApiError: DirectConnectClientException for one that does not exist or is rejected, another MTU than 1500 or 8500, a bad
-        route or key, routes beside BGP, or neither; IncorrectState as for a new one.
+      ApiError: DirectConnectClientException for one that does not exist or is rejected, an MTU other than 1500 or 8500, a bad
+        route or key, routes beside BGP, or neither routes nor BGP; IncorrectState as for a new one.
     """
     where = f"virtual interface {vif_id}"
 
@@ -166,7 +166,7 @@ def modify_virtual_interface(
             check_key(where, secret)
             seal_writes(writes, store, vif.edge, vif_id, {0: secret})
         if changed != vif or secret is not None:
-            guard_structure(writes, vpc)  # the routes lie outside the ranges that it has now
+            guard_structure(writes, vpc)  # the routes lie outside the VPC's current ranges
             writes.change(keys.resource(vif_id), stored.mod_revision, changed)
         return writes, changed
 
@@ -197,9 +197,9 @@ def delete_virtual_interface(store: Store, caller: Caller, vif_id: str) -> None:
 
 
 def delete_writes(writes: Writes, vpc: Stored[Vpc], vif: Stored[VirtualInterface]) -> None:
-    """Add the end of a virtual interface and of all that it holds."""
+    """Add the deletion of a virtual interface with its VLAN and secret."""
     delete_part(writes, vpc, vif)
-    if not vif.record.rejected:  # its VLAN may be another's
+    if not vif.record.rejected:  # another interface may have its VLAN now
         _free(writes, vif.record)
 
 

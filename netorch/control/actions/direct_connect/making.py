@@ -1,4 +1,4 @@
-"""What a new or changed virtual interface is, beside what its VPC, its gateway and its connection have already."""
+"""Build new or changed virtual interfaces, and check them against their VPC, gateway and connection."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from netorch.records.errors import duplicate_name
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """A virtual interface as it is asked for."""
+    """The properties of a requested virtual interface."""
 
     name: str
     connection: str  # its name
@@ -40,23 +40,23 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     outer_vlan: int = 0
     mtu: int = 1500
     asn: int = 0
-    address: str = ""  # of the edge, with prefix length; nothing: a /30 is drawn
-    peer: str = ""  # of the customer's router; nothing: the other end of `address`
+    address: str = ""  # of the edge, with prefix length; default: a random /30
+    peer: str = ""  # of the customer's router; default: the other end of `address`
     bfd: bool = False
-    secret: Secret | None = None  # with a key of BGP
+    secret: Secret | None = None  # with a BGP key
     routes: Sequence[str] = ()
     tags: Tags = {}
 
 
 class Around(msgspec.Struct, frozen=True, kw_only=True):
-    """What a virtual interface is made beside."""
+    """The surroundings of a new virtual interface."""
 
     vpc: Vpc
     gateway: VirtualPrivateGateway | None
     mapping: GatewayMapping | None  # of that gateway
     others: tuple[VirtualInterface, ...]  # of the VPC
-    vpns: tuple[VpnConnection, ...]  # likewise
-    vlans: dict[tuple[int, int], str]  # of the connection: (outer VLAN, VLAN) -> the virtual interface that has it
+    vpns: tuple[VpnConnection, ...]  # of the VPC
+    vlans: dict[tuple[int, int], str]  # of the connection: (outer VLAN, VLAN) -> its virtual interface
     quotas: Quotas
 
 
@@ -97,12 +97,12 @@ def new_interface(caller: Caller, around: Around, connection: Connection, wanted
 
 
 def check_key(where: str, secret: Secret) -> None:
-    """Refuse what cannot be a key of BGP. Raises ApiError: DirectConnectClientException."""
+    """Refuse an invalid BGP key. Raises ApiError: DirectConnectClientException."""
     need(where, vif_rules.key_violation(secret.md5))
 
 
 def _gateway(where: str, around: Around, connection: Connection) -> VirtualPrivateGateway:
-    """Return the VPC's gateway, which must be carried by the edge that has the connection. Raises ApiError."""
+    """Return the VPC's gateway, which the connection's edge must carry. Raises ApiError."""
     vpc, gateway = around.vpc, around.gateway
     if gateway is None:
         what = f"VPC {vpc.id} has no virtual private gateway, at which it would end"
@@ -116,7 +116,7 @@ def _gateway(where: str, around: Around, connection: Connection) -> VirtualPriva
 
 
 def _vlan(where: str, around: Around, connection: Connection, wanted: Wanted) -> None:
-    """Refuse a VLAN that the VPC's owner may not use, or that is taken. Raises ApiError."""
+    """Refuse a VLAN that is taken or that the VPC's owner may not use. Raises ApiError."""
     need(where, vif_rules.vlan_violation(wanted.vlan, wanted.outer_vlan))
     text, owner = vif_rules.vlan_text(wanted.vlan, wanted.outer_vlan), around.vpc.owner
     if not vif_rules.may_use(connection, owner, wanted.vlan, wanted.outer_vlan):
@@ -129,7 +129,7 @@ def _vlan(where: str, around: Around, connection: Connection, wanted: Wanted) ->
 
 
 def check_room(around: Around, connection: Connection, where: str) -> None:
-    """Refuse one more virtual interface of a connection, or of a gateway. Raises ApiError: DirectConnectClientException."""
+    """Refuse one virtual interface more than a connection or a gateway may have. Raises ApiError: `CLIENT_ERROR`."""
     if len(around.vlans) >= MAX_INTERFACES:
         what = f"connection {connection.name} has its {MAX_INTERFACES} virtual interfaces already"
         raise refused(where, what, "delete one, or choose another connection")
@@ -139,13 +139,13 @@ def check_room(around: Around, connection: Connection, where: str) -> None:
 
 
 def links_of(vifs: Iterable[VirtualInterface], vpns: Iterable[VpnConnection]) -> list[Prefix]:
-    """Return the networks that virtual interfaces and tunnels of a VPC have: no two share an address."""
+    """Return the networks of a VPC's virtual interfaces and tunnels; no two may share an address."""
     found = [parse_prefix(vif.address, strict=False) for vif in vifs if not vif.rejected]
     return found + [parse_prefix(tunnel.inside_cidr) for vpn in vpns for tunnel in vpn.tunnels]
 
 
 def refuse_range(vpc: Vpc, vifs: Iterable[VirtualInterface]) -> None:
-    """Refuse ranges of a VPC that overlap the network of one of its virtual interfaces. Raises ApiError: InvalidVpc.Range."""
+    """Refuse ranges of a VPC that overlap a network of its virtual interfaces. Raises ApiError: InvalidVpc.Range."""
     for vif in vifs:
         for link in links_of([vif], ()):
             for found in ranges_of(vpc):
@@ -155,7 +155,7 @@ def refuse_range(vpc: Vpc, vifs: Iterable[VirtualInterface]) -> None:
 
 
 def ends_of(caller: Caller, where: str, around: Around, wanted: Wanted) -> tuple[str, str]:
-    """Return the addresses of the edge, with length, and of the customer's router. Raises ApiError."""
+    """Return the addresses of the edge, with prefix length, and of the customer's router. Raises ApiError."""
     links = links_of(around.others, around.vpns)
     if not wanted.address and not wanted.peer:
         found = vif_rules.drawn(caller.entropy(), links)
@@ -172,14 +172,14 @@ def ends_of(caller: Caller, where: str, around: Around, wanted: Wanted) -> tuple
 
 
 def canonical_ends(where: str, address: str, peer: str) -> tuple[str, str]:
-    """Return two ends in their usual form, of which the customer's may be left out. Raises ApiError."""
+    """Return two ends in normal form; the customer's may be omitted. Raises ApiError."""
     text, _, length = address.partition("/")
     own = f"{checks.address(text, where, 4)}/{length}"
     return own, checks.address(peer, where, 4) if peer else vif_rules.other_end(own)
 
 
 def static_routes(where: str, vpc: Vpc, routes: Iterable[str]) -> tuple[str, ...]:
-    """Return static routes in canonical form and in order; none lies inside the VPC. Raises ApiError."""
+    """Return static routes in canonical form and in order; none may lie inside the VPC. Raises ApiError."""
     ranges = ranges_of(vpc)
     found = set()
     for text in routes:
@@ -189,7 +189,7 @@ def static_routes(where: str, vpc: Vpc, routes: Iterable[str]) -> tuple[str, ...
 
 
 def check_protocol(where: str, vif: VirtualInterface, gateway: VirtualPrivateGateway) -> None:
-    """Refuse what a virtual interface cannot be by itself, or beside its gateway. Raises ApiError."""
+    """Refuse a virtual interface that is invalid by itself or beside its gateway. Raises ApiError."""
     has_key = vif.authentication is not BgpAuthentication.NONE
     need(where, vif_rules.mtu_violation(vif.mtu))
     need(where, vif_rules.asn_violation(vif.asn))
@@ -200,7 +200,7 @@ def check_protocol(where: str, vif: VirtualInterface, gateway: VirtualPrivateGat
 
 
 def create_writes(writes: Writes, vpc: Vpc, vif: VirtualInterface) -> None:
-    """Add what stores a new virtual interface; the caller guards the VPC's structure, the gateway's mapping, the connection."""
+    """Add the records of a new virtual interface. The caller guards the VPC's structure, the mapping and the connection."""
     writes.create(keys.resource(vif.id), vif)
     add_name(writes, vpc, vif)
     writes.create(keys.connection_vlan(vif.connection, vif.outer_vlan, vif.vlan), vif.id)

@@ -1,6 +1,6 @@
-"""What of an edge must stay as it is while devices of it are connections of Direct Connect.
+"""Refuse changes of an edge while its devices are Direct Connect connections.
 
-No connection is made while a host is set aside (netorch.control.actions.outside.departures).
+No connection is created while a host is set aside (netorch.control.actions.outside.departures).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from netorch.store.base import Store
 
 
 def refuse_ports(store: Store, name: str) -> None:
-    """Refuse the end of a host that has connections. Raises ApiError: DependencyViolation."""
+    """Refuse to delete a host that has connections. Raises ApiError: DependencyViolation."""
     if taken := sorted(port_holders(store.list(keys.ports(name)).kvs).values()):
         what = f"{len(taken)} connection(s) of Direct Connect, e.g. {taken[0]}"
         raise in_use("host", name, what, "delete these first: netorch dx connection delete")
@@ -25,8 +25,8 @@ def check_ports(store: Store, before: Host, after: Host) -> None:
     """Refuse a change of an edge that its connections do not permit.
 
     Raises:
-      ApiError: DirectConnectClientException for an uplink that is a connection, or for another pair while virtual interfaces
-        are there: their gateways stay with the pair.
+      ApiError: DirectConnectClientException for an uplink that is a connection, or for another pair while the edge has virtual
+        interfaces: their gateways stay with the pair.
     """
     taken = port_holders(store.list(keys.ports(after.name)).kvs)
     check_uplink(after, taken)
@@ -38,7 +38,7 @@ def check_ports(store: Store, before: Host, after: Host) -> None:
 
 
 def check_uplink(host: Host, taken: Mapping[str, str]) -> None:
-    """Refuse an uplink that is a connection; `taken` are those of the host. Raises ApiError: DirectConnectClientException."""
+    """Refuse an uplink that is a connection; `taken` are the host's. Raises ApiError: DirectConnectClientException."""
     if host.uplink is not None and host.uplink.device in taken:
         what = f"{host.uplink.device} is connection {taken[host.uplink.device]}"
         raise refused(f"host {host.name}", what, "name another device, or delete the connection first")

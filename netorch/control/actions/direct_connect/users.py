@@ -1,7 +1,7 @@
-"""Which virtual interfaces a connection has, and what is refused because of them.
+"""The virtual interfaces of a connection, and the refusals because of them.
 
-Whoever makes a virtual interface compares the connection's record, and writes its mark; whoever changes or deletes the connection
-compares the mark, which he reads before he looks (netorch.control.base.uses).
+A transaction that creates a virtual interface compares the connection's record and writes its mark. A transaction that changes
+or deletes the connection compares the mark, read before the virtual interfaces (netorch.control.base.uses).
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ from netorch.records.errors import not_found
 from netorch.records.read import Stored, get, read_named
 from netorch.store.base import KeyValue, Store
 
-CLIENT_ERROR: Final = "DirectConnectClientException"  # Direct Connect's code of whatever the caller can correct
-SERVER_ERROR: Final = "DirectConnectServerException"  # of what is not ready on this side
+CLIENT_ERROR: Final = "DirectConnectClientException"  # Direct Connect's code for errors that the caller can correct
+SERVER_ERROR: Final = "DirectConnectServerException"  # for errors on the cloud's side
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
     """A virtual interface that has a VLAN of a connection."""
 
     id: str
-    owner: str  # of its VPC; nothing for a VPC that cannot be read
+    owner: str  # of its VPC; empty if the VPC cannot be read
     vlan: int
     outer_vlan: int
 
 
 def refused(where: str, what: str, fix: str) -> ApiError:
-    """Return a refusal with Direct Connect's code."""
+    """Return an error with Direct Connect's code."""
     return ApiError(CLIENT_ERROR, f"{where}: {what}; {fix}")
 
 
 def need(where: str, violation: Violation | None) -> None:
-    """Refuse what a rule found. Raises ApiError: DirectConnectClientException."""
+    """Raise a rule's violation, if there is one. Raises ApiError: DirectConnectClientException."""
     if violation is not None:
         raise refused(where, violation.what, violation.fix)
 
 
 def operator_only(caller: Caller, where: str) -> None:
-    """Refuse a change by anybody else. Raises ApiError: UnauthorizedOperation."""
+    """Refuse a change by anyone but the operator. Raises ApiError: UnauthorizedOperation."""
     if not caller.operator:
         raise ApiError("UnauthorizedOperation", f"{where}: connections are the operator's; ask him to change it")
 
@@ -61,7 +61,7 @@ def mark_of(name: str) -> str:
 
 
 def read_connection(store: Store, caller: Caller, name: str) -> Stored[Connection]:
-    """Return a connection of which the caller may see something, with what is others', too.
+    """Return a connection of which the caller may see a part, including others' parts.
 
     Raises:
       ApiError: DirectConnectClientException.
@@ -73,7 +73,7 @@ def read_connection(store: Store, caller: Caller, name: str) -> Stored[Connectio
 
 
 def seen_by(caller: Caller, connection: Connection) -> Connection | None:
-    """Return a connection without what is hosted for others; None for a customer who has nothing of it."""
+    """Return a connection without VLANs hosted for others; None for a customer without any part of it."""
     if caller.operator:
         return connection
     own = tuple(hosted for hosted in connection.hosted if hosted.owner == caller.owner)
@@ -84,7 +84,7 @@ def seen_by(caller: Caller, connection: Connection) -> Connection | None:
 
 
 def users_of(store: Store, name: str) -> list[User]:
-    """Return the virtual interfaces of a connection in order of their VLANs."""
+    """Return the virtual interfaces of a connection in VLAN order."""
 
     def owner_of(vni: int) -> str:
         vpc = get(store, keys.vpc(vni), Vpc)
@@ -94,7 +94,7 @@ def users_of(store: Store, name: str) -> list[User]:
 
 
 def users_in(kvs: Iterable[KeyValue], owner_of: Callable[[int], str]) -> list[User]:
-    """Return the same from the keys of a connection's VLANs; `owner_of` returns whose the VPC of a VNI is."""
+    """Return the same from the keys of a connection's VLANs; `owner_of` returns the owner of a VNI's VPC."""
     found = []
     for kv in kvs:
         outer_vlan, vlan = _vlan_of(kv.key.rpartition("/")[2])
@@ -105,7 +105,7 @@ def users_in(kvs: Iterable[KeyValue], owner_of: Callable[[int], str]) -> list[Us
 
 
 def vlans_in(kvs: Iterable[KeyValue]) -> dict[str, dict[tuple[int, int], str]]:
-    """Return which virtual interface has a VLAN, by connection and by (outer VLAN, VLAN), from keys of all kinds."""
+    """Return the virtual interfaces by connection and (outer VLAN, VLAN), from keys of all kinds."""
     found: dict[str, dict[tuple[int, int], str]] = {}
     for kv in kvs:
         if kv.key.startswith(keys.connection_vlans()):
@@ -120,7 +120,7 @@ def _vlan_of(text: str) -> tuple[int, int]:
 
 
 def refuse_unusable(connection: Connection, users: Iterable[User]) -> None:
-    """Refuse a change of who may use a connection by which a virtual interface would lose its VLAN. Raises ApiError."""
+    """Refuse a change of a connection's owners by which a virtual interface would lose its VLAN. Raises ApiError."""
     for user in users:
         if not vif_rules.may_use(connection, user.owner, user.vlan, user.outer_vlan):
             what = f"virtual interface {user.id} of {user.owner or 'a VPC that cannot be read'} uses VLAN"
@@ -129,5 +129,5 @@ def refuse_unusable(connection: Connection, users: Iterable[User]) -> None:
 
 
 def port_holders(kvs: Iterable[KeyValue]) -> Mapping[str, str]:
-    """Return which connection a device is, by the device's name, from the keys of an edge's ports."""
+    """Return the connections by device name, from the keys of an edge's ports."""
     return {kv.key.split("/", 3)[3]: decode(kv, str) for kv in kvs}

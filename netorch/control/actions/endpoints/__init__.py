@@ -1,1 +1,1 @@
-"""Endpoints: services, the ways of VPCs to them, and buckets."""
+"""Endpoints: services, VPCs' endpoints for them, and buckets."""

@@ -1,4 +1,4 @@
-"""Endpoints of both types, as lists and `delete` have them."""
+"""Endpoints of both types, for lists and `delete`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def describe_endpoint(store: Store, caller: Caller, endpoint_id: str) -> Endpoin
 
 
 def delete_endpoint(store: Store, caller: Caller, endpoint_id: str) -> None:
-    """Delete an endpoint. Raises ApiError: as that of its type."""
+    """Delete an endpoint. Raises ApiError: as the deletion of its type."""
     of_type = gateway.delete_gateway_endpoint if _is_gateway(store, caller, endpoint_id) else interface.delete_interface_endpoint
     of_type(store, caller, endpoint_id)
 

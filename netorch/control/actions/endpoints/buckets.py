@@ -1,7 +1,8 @@
-"""Policies of buckets: who may use a bucket, and by which VPCs and endpoints. S3's PutBucketPolicy and what belongs to it.
+"""Bucket policies: who may use a bucket, and from which VPCs and endpoints. S3's PutBucketPolicy and related actions.
 
-The server of a service knows nothing of VPCs, so edges judge by these. Nor does netorch know whose a bucket is: the operator says
-so, with the first policy of it. From then on its owner sets the policy. Nobody can lock others out of a bucket that is not his.
+The server of a service does not know VPCs, so edges enforce these policies. netorch does not know a bucket's owner either: the
+operator sets the owner with the bucket's first policy. After that the owner sets the policy. No customer can lock others out of
+a bucket of another owner.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ MALFORMED = "MalformedPolicy"  # S3's code
 def put_bucket_policy(
     store: Store, caller: Caller, name: str, policy: str, *, service: str = "", owner: str = ""
 ) -> BucketPolicy:
-    """Return a bucket with a policy. The operator may say, by `service` and `owner`, whose bucket of which service it is.
+    """Set a bucket's policy and return the bucket. The operator may also set its `service` and `owner`.
 
     Raises:
-      ApiError: NoSuchBucket for one that is not the caller's; UnauthorizedOperation for a customer who names an owner or service;
-        MissingParameter for a new one without these; InvalidServiceName, MalformedPolicy, InvalidParameterValue for a bad name.
+      ApiError: NoSuchBucket for another owner's bucket; UnauthorizedOperation for a customer who names an owner or service;
+        MissingParameter for a new bucket without these; InvalidServiceName, MalformedPolicy, InvalidParameterValue for a bad
+        name.
     """
     where = f"bucket {name!r}"
     need(where, endpoint_rules.bucket_name(name))
@@ -60,10 +62,10 @@ def put_bucket_policy(
 
 
 def delete_bucket_policy(store: Store, caller: Caller, name: str) -> None:
-    """Take a bucket's policy away. Its owner keeps it; the operator's deletion makes it nobody's.
+    """Delete a bucket's policy. Its owner keeps the bucket; if the operator deletes the policy, the bucket has no owner.
 
     Raises:
-      ApiError: NoSuchBucket, NoSuchBucketPolicy for one that has none.
+      ApiError: NoSuchBucket, NoSuchBucketPolicy for a bucket without a policy.
     """
 
     def decide() -> tuple[Writes, None]:
@@ -82,7 +84,7 @@ def delete_bucket_policy(store: Store, caller: Caller, name: str) -> None:
 
 
 def describe_bucket(store: Store, caller: Caller, name: str) -> BucketPolicy:
-    """Return what is known of a bucket of the caller's. Raises ApiError: NoSuchBucket."""
+    """Return a bucket of the caller. Raises ApiError: NoSuchBucket."""
     return _seen(caller, name, get(store, keys.bucket(name), BucketPolicy)).record
 
 
@@ -93,7 +95,7 @@ def describe_buckets(store: Store, caller: Caller) -> list[BucketPolicy]:
 
 
 def _seen(caller: Caller, name: str, known: Stored[BucketPolicy] | None) -> Stored[BucketPolicy]:
-    """Return a bucket if it is the caller's. Raises ApiError: NoSuchBucket."""
+    """Return a bucket if the caller sees it. Raises ApiError: NoSuchBucket."""
     if known is None or not caller.sees(known.record.owner):
         raise not_found("bucket", name)
     return known

@@ -1,6 +1,6 @@
 """Connections of interface endpoints with services: the provider accepts or rejects them.
 
-An accepted one has an interface in a subnet of the provider's, and the edges of its service carry it for the consumer.
+An accepted connection has an interface in a subnet of the provider, and the service's edges carry it for the consumer.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ from netorch.store.base import Store
 
 
 class ConnectionInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A connection as one of its two VPCs has it."""
+    """A connection as one of its two VPCs sees it."""
 
     connection: EndpointConnection
-    vpc: Vpc  # that one
-    service_name: str  # the service's, where the caller sees that
-    name: str  # the endpoint's, to its own VPC
+    vpc: Vpc  # the VPC with this view
+    service_name: str  # of the service, if the caller sees it
+    name: str  # of the endpoint, in its own VPC
     use: ConnectionUse
 
 
 class Link:
-    """A connection with the records of both sides; whoever may change it has been asked before."""
+    """A connection with the records of both sides. The caller's permission has been checked before."""
 
     def __init__(self, store: Store, caller: Caller, connection: EndpointConnection) -> None:
-        """Raise ApiError: InvalidVpcEndpointId.NotFound when one of them is gone."""
+        """Raise ApiError: InvalidVpcEndpointId.NotFound if one of the records is missing."""
         self._store, self._caller = store, msgspec.structs.replace(caller, operator=True)
         halves = [get(store, key, EndpointConnection) for key in keys_of(connection)]
         self.endpoint = get(store, keys.resource(connection.endpoint), VpcEndpoint)
@@ -64,26 +64,26 @@ class Link:
         return self.halves[0].record
 
     def accept(self, writes: Writes) -> EndpointConnection:
-        """Add that it is available. Raises ApiError."""
+        """Add the acceptance of the connection. Raises ApiError."""
         assert self.service is not None
         made = activate(writes, self._store, self._caller, self.provider, self.service, self.record)
         return self._become(writes, made)
 
     def reject(self, writes: Writes) -> EndpointConnection:
-        """Add that it is rejected, whatever it was."""
+        """Add the rejection of the connection in any state."""
         deactivate(writes, self._store, self._caller, self.provider, self.record)
         rejected = msgspec.structs.replace(self.record, state=EndpointState.REJECTED, eni="", address="")
         return self._become(writes, rejected)
 
     def end(self, writes: Writes) -> None:
-        """Add the end of both records; the endpoint is the caller's to end."""
+        """Add the deletion of both records. The caller deletes the endpoint."""
         deactivate(writes, self._store, self._caller, self.provider, self.record)
         guard_structure(writes, self.provider)
         for half in self.halves:
             writes.delete(keys.member(half.record.vni, half.record.id), half.mod_revision)
 
     def _become(self, writes: Writes, found: EndpointConnection) -> EndpointConnection:
-        """Add what both records, and the endpoint, say from now on."""
+        """Add the new state to both records and the endpoint."""
         assert self.endpoint is not None
         for vpc in (self.consumer, self.provider):
             guard_structure(writes, vpc)
@@ -96,7 +96,7 @@ class Link:
 
 
 def any_vpc(store: Store, caller: Caller, vni: int) -> Stored[Vpc]:
-    """Return the VPC of whatever owner at the other end. Raises ApiError: IncorrectState when its record cannot be read."""
+    """Return the VPC of any owner at the other end. Raises ApiError: IncorrectState if its record cannot be read."""
     found = None
     with suppress(UnreadableRecord):
         found = seen_vpc(store, msgspec.structs.replace(caller, operator=True), vni)
@@ -114,12 +114,12 @@ def activate(
     service: Stored[EndpointService],
     connection: EndpointConnection,
 ) -> EndpointConnection:
-    """Add what makes a connection available, and return it: its interface in the provider's VPC, and its seats on edges.
+    """Add the interface of a connection in the provider's VPC and its seats on edges, and return the available connection.
 
-    Both records, and the guards of both VPCs' structure, are the caller's.
+    The caller writes both records and guards both VPCs' structure.
 
     Raises:
-      ApiError: InsufficientFreeAddressesInSubnet and NetworkInterfaceLimitExceeded of the provider's, IncorrectState while an
+      ApiError: InsufficientFreeAddressesInSubnet and NetworkInterfaceLimitExceeded of the provider, IncorrectState while an
         edge is being deleted or changed.
     """
     vpc, record = provider.record, service.record
@@ -141,7 +141,7 @@ def activate(
 
 
 def _addressed(writes: Writes, store: Store, service: EndpointService, eni: NetworkInterface) -> NetworkInterface:
-    """Return an interface with an address of the first subnet that has one. Raises ApiError."""
+    """Return an interface with an address from the first subnet that has a free one. Raises ApiError."""
     for subnet_id in service.subnets:
         subnet = get(store, keys.resource(subnet_id), Subnet)
         if subnet is None:
@@ -157,7 +157,7 @@ def _addressed(writes: Writes, store: Store, service: EndpointService, eni: Netw
 
 
 def _seat(writes: Writes, store: Store, service: EndpointService, connection: EndpointConnection) -> None:
-    """Add that the edges of a service carry a connection for its consumer, in the same order: both ends are at one seat."""
+    """Add that a service's edges carry a connection for its consumer, in seat order, so that both ends are on one edge."""
     key = keys.gateway_mapping(service.vni, service.id)
     mapping = get(store, key, GatewayMapping)
     if mapping is None:
@@ -177,7 +177,7 @@ def _seat(writes: Writes, store: Store, service: EndpointService, connection: En
 
 
 def deactivate(writes: Writes, store: Store, caller: Caller, provider: Stored[Vpc], connection: EndpointConnection) -> None:
-    """Add the end of a connection's interface and seats, if it has any."""
+    """Add the deletion of a connection's interface and seats, if it has any."""
     if not connection.eni:
         return
     key = keys.gateway_mapping(connection.consumer, connection.id)
@@ -193,11 +193,11 @@ def deactivate(writes: Writes, store: Store, caller: Caller, provider: Stored[Vp
 
 
 def accept_connection(store: Store, caller: Caller, connection_id: str) -> EndpointConnection:
-    """Return a connection that is available: the endpoint reaches the service from now on.
+    """Accept a connection and return it: from now on the endpoint reaches the service.
 
     Raises:
-      ApiError: InvalidVpcEndpointId.NotFound, OperationNotPermitted for who does not own the service, InvalidState when it is
-        available already; as `activate`.
+      ApiError: InvalidVpcEndpointId.NotFound, OperationNotPermitted if the caller does not own the service, InvalidState if it
+        is available already; as `activate`.
     """
 
     def decide() -> tuple[Writes, EndpointConnection]:
@@ -211,11 +211,11 @@ def accept_connection(store: Store, caller: Caller, connection_id: str) -> Endpo
 
 
 def reject_connection(store: Store, caller: Caller, connection_id: str) -> EndpointConnection:
-    """Return a connection that is rejected: a request, or one that was available, whose flows end.
+    """Reject a connection and return it: a request, or an available connection, whose flows end.
 
     Raises:
-      ApiError: InvalidVpcEndpointId.NotFound, OperationNotPermitted for who does not own the service, InvalidState when it is
-        rejected already.
+      ApiError: InvalidVpcEndpointId.NotFound, OperationNotPermitted if the caller does not own the service, InvalidState if it
+        is rejected already.
     """
 
     def decide() -> tuple[Writes, EndpointConnection]:
@@ -234,7 +234,7 @@ def _wrong_state(connection: EndpointConnection, what: str, fix: str) -> ApiErro
 
 
 def _providers(store: Store, caller: Caller, connection_id: str, does: str) -> Link:
-    """Return a connection of a service of the caller's. Raises ApiError."""
+    """Return a connection with a service of the caller. Raises ApiError."""
     _, stored = read(store, caller, EndpointConnection, connection_id)
     link = Link(store, caller, stored.record)
     if not caller.sees(link.provider.record.owner):
@@ -274,7 +274,7 @@ def _info(store: Store, caller: Caller, vpc: Vpc, connection: EndpointConnection
 
 
 def use_of(store: Store, edges: Iterable[str], connection: EndpointConnection) -> ConnectionUse:
-    """Return what the edges of a service say of a connection: the one in use does, the other one has said something before."""
+    """Return the sum of the edges' reports on a connection: the edge in use reports it, the other one may have earlier."""
     found = [get(store, keys.connection_use(edge, connection.id), ConnectionUse) for edge in edges]
     said = [use.record for use in found if use is not None]
     return ConnectionUse(

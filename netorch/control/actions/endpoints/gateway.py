@@ -1,4 +1,4 @@
-"""Gateway endpoints: a VPC's ways to services of the operator's, by routes of chosen route tables."""
+"""Gateway endpoints: a VPC's access to the operator's services, by routes in chosen route tables."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ NO_POLICY = "InvalidPolicyDocument"  # EC2's code
 
 
 class EndpointInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A gateway endpoint, with the tables that lead to it and the edges that carry it."""
+    """A gateway endpoint, with its route tables and the edges that carry it."""
 
     endpoint: VpcEndpoint
     vpc: Vpc
@@ -71,12 +71,12 @@ def create_gateway_endpoint(
     policy: str = "",
     tags: Tags | None = None,
 ) -> VpcEndpoint:
-    """Return a VPC's new endpoint of a service, to which the route tables named by id lead.
+    """Create an endpoint of a service in a VPC, with routes in the given route tables (ids), and return it.
 
     Raises:
       ApiError: InvalidVpcID.NotFound, InvalidServiceName, VpcEndpointLimitExceeded, InvalidRouteTableID.NotFound,
         RouteAlreadyExists for a table with a route to the service's prefix list, RouteLimitExceeded, InvalidPolicyDocument,
-        InsufficientInstanceCapacity when there is no pair of edges, InvalidParameterValue for a bad or taken name, or a service
+        InsufficientInstanceCapacity if there is no pair of edges, InvalidParameterValue for a bad or taken name, or a service
         whose prefixes overlap the VPC's ranges.
     """
 
@@ -107,7 +107,7 @@ def endpoint_writes(
     wanted: VpcEndpoint,
     route_tables: Sequence[str],
 ) -> VpcEndpoint:
-    """Add a new endpoint of a service, and return it; `wanted` has neither id nor number yet. Raises ApiError."""
+    """Add a new endpoint of a service, and return it; `wanted` has no id and no number yet. Raises ApiError."""
     where = f"endpoint {wanted.name!r}" if wanted.name else "endpoint"
     if wanted.name:
         checks.name(where, wanted.name)
@@ -135,7 +135,7 @@ def endpoint_writes(
 
 
 def _add_list(writes: Writes, vpc: Vpc, listed: Stored[PrefixList]) -> None:
-    """Add that a new endpoint uses its service's prefix list, which may be new, too."""
+    """Add a new endpoint's use of its service's prefix list, which may be new too."""
     if listed.mod_revision == ABSENT:
         writes.create(keys.resource(listed.record.id), listed.record)
         add_name(writes, vpc, listed.record)
@@ -153,7 +153,7 @@ def _own_table(store: Store, caller: Caller, vpc: Vpc, table_id: str) -> Stored[
 
 
 def _lead(writes: Writes, table: Stored[RouteTable], routes: Sequence[VpcRoute], around: Surroundings, quotas: Quotas) -> None:
-    """Add that a table has other routes to endpoints. Raises ApiError: RouteLimitExceeded."""
+    """Add a table's changed routes to endpoints. Raises ApiError: RouteLimitExceeded."""
     changed = with_routes(table.record, routes)
     if changed == table.record:
         return
@@ -170,7 +170,7 @@ def modify_gateway_endpoint(
     remove_route_tables: Sequence[str] = (),
     policy: str | None = None,
 ) -> VpcEndpoint:
-    """Return an endpoint to which other tables lead, or with another policy; an empty one permits everything again.
+    """Change the route tables or the policy of an endpoint and return it; an empty policy permits everything.
 
     Raises:
       ApiError: as `create_gateway_endpoint`; InvalidVpcEndpointId.NotFound, also for an interface endpoint.
@@ -194,7 +194,7 @@ def modify_gateway_endpoint(
 def _change_tables(
     writes: Writes, store: Store, caller: Caller, vpc: Stored[Vpc], endpoint: VpcEndpoint, more: set[str], less: set[str]
 ) -> None:
-    """Add that some tables lead to an endpoint, and others do not any more. Raises ApiError."""
+    """Add routes to an endpoint in some tables, and remove them from others. Raises ApiError."""
     if both := more & less:
         raise invalid(f"endpoint {endpoint.id}", f"{min(both)} is to be added and removed", "name it once")
     around, quotas = surroundings_of(store, caller, vpc), quotas_of(store, vpc.record.owner)
@@ -210,11 +210,11 @@ def _change_tables(
 
 
 def delete_gateway_endpoint(store: Store, caller: Caller, endpoint_id: str) -> None:
-    """Delete a gateway endpoint; its routes go with it, and its service's prefix list with the VPC's last one of the service.
+    """Delete a gateway endpoint with its routes; the VPC's last endpoint of a service takes the prefix list with it.
 
     Raises:
-      ApiError: InvalidVpcEndpointId.NotFound, DependencyViolation while rules of security groups, or other routes, refer to the
-        list that would go.
+      ApiError: InvalidVpcEndpointId.NotFound, DependencyViolation while security group rules or other routes refer to a prefix
+        list that would be deleted.
     """
 
     def decide() -> tuple[Writes, None]:
@@ -239,13 +239,13 @@ def delete_gateway_endpoint(store: Store, caller: Caller, endpoint_id: str) -> N
 def delete_writes(
     writes: Writes, vpc: Stored[Vpc], endpoint: Stored[VpcEndpoint], mapping: Stored[GatewayMapping] | None
 ) -> None:
-    """Add the end of a gateway endpoint; the caller sees to its routes, and to its service's prefix list."""
+    """Add the deletion of a gateway endpoint. The caller handles its routes and its service's prefix list."""
     writes.drop(keys.service_uses(endpoint.record.service, endpoint.record.id))
     delete_gateway(writes, vpc, endpoint, mapping)
 
 
 def _delete_list(writes: Writes, store: Store, vpc: Vpc, endpoint: VpcEndpoint, used: int) -> None:
-    """Add the end of a service's prefix list. Raises ApiError: DependencyViolation."""
+    """Add the deletion of a service's prefix list. Raises ApiError: DependencyViolation."""
     listed = get(store, keys.resource(endpoint.prefix_list), PrefixList)
     if listed is None:
         return
@@ -259,7 +259,7 @@ def _delete_list(writes: Writes, store: Store, vpc: Vpc, endpoint: VpcEndpoint, 
 
 
 def read_gateway(store: Store, caller: Caller, endpoint_id: str) -> tuple[Stored[Vpc], Stored[VpcEndpoint]]:
-    """Return a gateway endpoint, with its VPC. Raises ApiError: InvalidVpcEndpointId.NotFound, also for an interface endpoint."""
+    """Return a gateway endpoint and its VPC. Raises ApiError: InvalidVpcEndpointId.NotFound, also for an interface endpoint."""
     vpc, stored = read(store, caller, VpcEndpoint, endpoint_id)
     if stored.record.type is not EndpointType.GATEWAY:
         raise not_found("vpce", endpoint_id)

@@ -37,7 +37,7 @@ from netorch.store.base import Store
 
 
 class InterfaceEndpointInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """An interface endpoint, with what it consists of."""
+    """An interface endpoint with its parts."""
 
     endpoint: VpcEndpoint
     vpc: Vpc
@@ -48,7 +48,7 @@ class InterfaceEndpointInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def dns_name(self) -> str:
-        """Return by which name instances of its VPC reach it, if that has DNS host names."""
+        """Return the DNS name by which instances of its VPC reach it, if the VPC has DNS host names."""
         return endpoint_name(self.endpoint.id, self.endpoint.service)
 
 
@@ -64,14 +64,14 @@ def create_interface_endpoint(
     private_dns: bool = False,
     tags: Tags | None = None,
 ) -> VpcEndpoint:
-    """Return a VPC's new endpoint of a service, with an interface in each of some subnets and security groups for all of them.
+    """Create an endpoint of a service in a VPC, with one interface per subnet and common security groups, and return it.
 
-    It is available at once unless the provider has to accept it.
+    It is available at once unless the provider must accept it.
 
     Raises:
-      ApiError: InvalidVpcID.NotFound, InvalidServiceName for a service that is not there or not offered to the VPC's owner,
-        InvalidSubnetID.NotFound, InvalidGroup.NotFound, VpcEndpointLimitExceeded, InsufficientFreeAddressesInSubnet,
-        InvalidParameterValue for a bad or taken name, a service of this VPC, something of another, or private DNS that cannot be.
+      ApiError: InvalidVpcID.NotFound, InvalidServiceName for a service that does not exist or is not offered to the VPC's
+        owner, InvalidSubnetID.NotFound, InvalidGroup.NotFound, VpcEndpointLimitExceeded, InsufficientFreeAddressesInSubnet,
+        InvalidParameterValue for a bad or taken name, a service of this VPC, a part of another VPC, or impossible private DNS.
     """
     where = f"endpoint {name!r}" if name else "endpoint"
 
@@ -111,7 +111,7 @@ def _private_name(store: Store, where: str, vpc: Vpc, service: EndpointService) 
 def private_name(
     where: str, vpc: Vpc, service: EndpointService, zones: Iterable[VpcZone], endpoints: Iterable[VpcEndpoint]
 ) -> str:
-    """Return the name by which a VPC's instances are to reach a service, beside its zones and endpoints. Raises ApiError."""
+    """Return a service's private DNS name, if it conflicts with no zone or endpoint of the VPC. Raises ApiError."""
     if not service.private_dns_name:
         raise invalid(where, f"{service.id} has no private DNS name", "leave private DNS out")
     if not vpc.has_hostnames:
@@ -133,7 +133,7 @@ def _connect(
     service: Stored[EndpointService],
     endpoint_id: str,
 ) -> EndpointConnection:
-    """Add a new endpoint's connection to both VPCs, and return it: pending if somebody has to accept it."""
+    """Add a new endpoint's connection to both VPCs, and return it: pending if the provider must accept it."""
     connection = EndpointConnection(
         id=connection_of(endpoint_id),
         vni=vpc.vni,
@@ -164,13 +164,13 @@ def _offered(store: Store, caller: Caller, where: str, vpc: Vpc, service_id: str
 
 
 def not_offered(where: str, service: str, owner: str) -> ApiError:
-    """Return the error for a service that an owner may not use, or that is not there: the two look alike."""
+    """Return the error for an unknown service, or one that an owner may not use: both look the same."""
     text = f"{where}: the endpoint service {service!r} does not exist, or is not offered to {owner}"
     return ApiError("InvalidServiceName", f"{text}; ask its provider to name {owner} among its principals")
 
 
 def _check_room(store: Store, where: str, vpc: Vpc, name: str) -> None:
-    """Refuse a name that is taken, and one endpoint too many. Raises ApiError."""
+    """Refuse a taken name, and an endpoint beyond the quota. Raises ApiError."""
     others = [stored.record for stored in read_all(store, VpcEndpoint, vpc.vni).values()]
     if name:
         checks.name(where, name)
@@ -191,7 +191,7 @@ def interface_writes(
     subnets: Sequence[str],
     groups: dict[str, Stored[SecurityGroup]],
 ) -> tuple[str, ...]:
-    """Add an interface in each of some subnets, and return their ids. Raises ApiError."""
+    """Add an interface in each given subnet, and return their ids. Raises ApiError."""
     wanted, vni = list(dict.fromkeys(subnets)), vpc.record.vni
     if not 0 < len(wanted) <= MOST_SUBNETS:
         raise invalid(where, f"it has {len(wanted)} subnets", f"name 1 to {MOST_SUBNETS}")
@@ -236,7 +236,7 @@ def delete_interface_endpoint(store: Store, caller: Caller, endpoint_id: str) ->
 
 
 def delete_writes(writes: Writes, store: Store, caller: Caller, vpc: Stored[Vpc], stored: Stored[VpcEndpoint]) -> None:
-    """Add the end of an interface endpoint. Its connection may be gone already, with a service that was deleted."""
+    """Add the deletion of an interface endpoint. Its connection may be gone already, if its service was deleted."""
     endpoint = stored.record
     connection = get(store, keys.member(endpoint.vni, connection_of(endpoint.id)), EndpointConnection)
     if connection is not None:
@@ -250,7 +250,7 @@ def delete_writes(writes: Writes, store: Store, caller: Caller, vpc: Stored[Vpc]
 
 
 def read_interface(store: Store, caller: Caller, endpoint_id: str) -> tuple[Stored[Vpc], Stored[VpcEndpoint]]:
-    """Return an interface endpoint, with its VPC. Raises ApiError: InvalidVpcEndpointId.NotFound, also for a gateway endpoint."""
+    """Return an interface endpoint and its VPC. Raises ApiError: InvalidVpcEndpointId.NotFound, also for a gateway endpoint."""
     vpc, stored = read(store, caller, VpcEndpoint, endpoint_id)
     if stored.record.type is not EndpointType.INTERFACE:
         raise not_found("vpce", endpoint_id)

@@ -1,4 +1,4 @@
-"""Changes of interface endpoints: their security groups, and the subnets that they are in. EC2's ModifyVpcEndpoint."""
+"""Changes of interface endpoints: their security groups and subnets. EC2's ModifyVpcEndpoint."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def modify_interface_endpoint(
     add_subnets: Sequence[str] = (),
     remove_subnets: Sequence[str] = (),
 ) -> VpcEndpoint:
-    """Return an endpoint with other security groups, or in other subnets. Connections by a subnet that it leaves end.
+    """Change the security groups or subnets of an endpoint and return it. Connections through a removed subnet end.
 
     Raises:
-      ApiError: as `create_interface_endpoint`; InvalidVpcEndpointId.NotFound, also for a gateway endpoint; MissingParameter when
-        no group would be left; InvalidParameterValue for a subnet or group that it is not in, or is in already, or when no subnet
-        would be left.
+      ApiError: as `create_interface_endpoint`; InvalidVpcEndpointId.NotFound, also for a gateway endpoint; MissingParameter if
+        no group would be left; InvalidParameterValue to remove a subnet or group that it does not have, to add one that it has,
+        or if no subnet would be left.
     """
     where = f"endpoint {endpoint_id}"
 
@@ -73,12 +73,12 @@ def modify_interface_endpoint(
 
 
 def _groups_of(held: Sequence[Stored[NetworkInterface]]) -> tuple[str, ...]:
-    """Return the groups of an endpoint: those of each of its interfaces."""
+    """Return the groups of an endpoint, which all its interfaces share."""
     return held[0].record.groups if held else ()
 
 
 def _changed(where: str, before: Sequence[str], more: Sequence[str], less: Sequence[str]) -> list[str]:
-    """Return what is left of some ids, and then the new ones. Raises ApiError."""
+    """Return the remaining ids, then the new ones. Raises ApiError."""
     wrong = [(found, "it has {} already", "leave it out") for found in more if found in before]
     wrong += [(found, "it does not have {}", "name one that it has") for found in less if found not in before]
     for found, what, fix in wrong:
@@ -95,14 +95,14 @@ def _join(
     subnets: Sequence[str],
     groups: dict[str, Stored[SecurityGroup]],
 ) -> tuple[str, ...]:
-    """Add an interface of an endpoint in each of some subnets; return their ids. Raises ApiError."""
+    """Add an interface of an endpoint in each given subnet, and return their ids. Raises ApiError."""
     if not subnets:
         return ()
     return interface_writes(writes, store, caller, f"endpoint {endpoint.id}", vpc, endpoint.id, subnets, groups)
 
 
 def _leave(writes: Writes, store: Store, caller: Caller, vpc: Stored[Vpc], held: Iterable[Stored[NetworkInterface]]) -> None:
-    """Add the end of some interfaces of an endpoint."""
+    """Add the deletion of some interfaces of an endpoint."""
     logs, publics = logs_of(store, vpc.record.vni), publics_of(store, vpc.record, caller.now())
     for eni in held:
         enis.delete_writes(writes, vpc.record, eni, {}, logs, publics)

@@ -1,6 +1,6 @@
-"""Endpoint services: what a VPC offers to others. EC2's CreateVpcEndpointServiceConfiguration and its like.
+"""Endpoint services: what a VPC offers to others. EC2's CreateVpcEndpointServiceConfiguration and related actions.
 
-EC2 puts a network load balancer in front of a service. Here a service names its targets and ports itself.
+In EC2 a network load balancer fronts a service. Here a service names its targets and ports itself.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class ServiceInfo(msgspec.Struct, frozen=True, kw_only=True):
     connections: tuple[EndpointConnection, ...]
     pair: str
     edges: tuple[str, ...]
-    ailing: tuple[str, ...]  # targets that do not answer, ADDRESS:PORT, as one of the connections at least finds them
+    ailing: tuple[str, ...]  # unanswering targets, ADDRESS:PORT, according to at least one connection
 
 
 def create_endpoint_service(
@@ -67,14 +67,14 @@ def create_endpoint_service(
     proxy_protocol: bool = False,
     tags: Tags | None = None,
 ) -> EndpointService:
-    """Return a new service of a VPC: `ports` of `targets`, ids of instances or interfaces.
+    """Create a service of a VPC and return it: `ports` on `targets`, which are ids of instances or interfaces.
 
     Its connections get addresses in `subnets`.
 
     Raises:
       ApiError: InvalidVpcID.NotFound, InvalidSubnetID.NotFound, InvalidInstanceID.NotFound, InvalidNetworkInterfaceID.NotFound,
-        VpcEndpointServiceLimitExceeded, InsufficientInstanceCapacity when there is no pair of edges, InvalidParameterValue for a
-        bad value, a name that is taken, or something of another VPC.
+        VpcEndpointServiceLimitExceeded, InsufficientInstanceCapacity if there is no pair of edges, InvalidParameterValue for a
+        bad value, a taken name, or a part of another VPC.
     """
     where = f"endpoint service {name!r}"
 
@@ -102,7 +102,7 @@ def create_endpoint_service(
 
 
 def create_writes(writes: Writes, store: Store, caller: Caller, vpc: Stored[Vpc], wanted: EndpointService) -> EndpointService:
-    """Add a new service, carried by the pair of the VPC's gateways or another one, and return it; `wanted` has no id yet."""
+    """Add a new service, on the pair of the VPC's gateways or any other, and return it; `wanted` has no id yet."""
     known = read_all(store, EndpointService, wanted.vni).values()
     check_room(quotas_of(store, vpc.record.owner), "VpcEndpointServiceLimitExceeded", f"VPC {vpc.record.id}", len(known) + 1)
     if any(other.record.name == wanted.name for other in known):
@@ -118,7 +118,7 @@ def create_writes(writes: Writes, store: Store, caller: Caller, vpc: Stored[Vpc]
 
 
 def _of_vpc(store: Store, caller: Caller, vpc: Vpc, of: type[Subnet] | type[NetworkInterface], resource_id: str) -> str:
-    """Return the id of something of a VPC. Raises ApiError: its NotFound, InvalidParameterValue for another VPC's."""
+    """Return the id of a resource in a VPC. Raises ApiError: its NotFound, InvalidParameterValue for another VPC's."""
     owner, _ = read(store, caller, of, resource_id)
     if owner.record.vni != vpc.vni:
         raise invalid(resource_id, f"belongs to {owner.record.id}", f"choose one of {vpc.id}")
@@ -126,7 +126,7 @@ def _of_vpc(store: Store, caller: Caller, vpc: Vpc, of: type[Subnet] | type[Netw
 
 
 def _targets(store: Store, caller: Caller, where: str, vpc: Vpc, targets: Sequence[str]) -> tuple[str, ...]:
-    """Return the interfaces that targets are; an instance means the one that came with it. Raises ApiError."""
+    """Return the targets as interfaces; an instance means its primary interface. Raises ApiError."""
     found = [primary_eni_id(target) if is_id(target, "i") else target for target in targets]
     if len(set(found)) > MOST_TARGETS:
         raise invalid(where, f"it has {len(set(found))} targets", f"name {MOST_TARGETS} at most")
@@ -164,9 +164,9 @@ def modify_endpoint_service(
     ports: Sequence[ServicePort] | None = None,
     proxy_protocol: bool | None = None,
 ) -> EndpointService:
-    """Return a service with other terms; None leaves what it has. Connections that there are stay, as in EC2.
+    """Change the properties of a service and return it; None keeps a value. Existing connections stay, as in EC2.
 
-    Another `proxy_protocol` ends the TCP connections that run through the endpoints.
+    A change of `proxy_protocol` ends the TCP connections through the endpoints.
 
     Raises:
       ApiError: InvalidVpcEndpointServiceId.NotFound, as `create_endpoint_service`.
@@ -192,13 +192,13 @@ def modify_endpoint_service(
 
 
 def modify_writes(writes: Writes, stored: Stored[EndpointService], changed: EndpointService) -> None:
-    """Add the change of a service; nothing if it is so already."""
+    """Add the change of a service; write nothing if nothing changes."""
     if changed != stored.record:
         writes.change(keys.resource(changed.id), stored.mod_revision, changed)
 
 
 def delete_endpoint_service(store: Store, caller: Caller, service_id: str) -> None:
-    """Delete a service. Connections that were rejected go with it; the endpoints of them stay, and lead nowhere.
+    """Delete a service with its rejected connections; their endpoints stay, and lead nowhere.
 
     Raises:
       ApiError: InvalidVpcEndpointServiceId.NotFound, ExistingVpcEndpointConnections while some are available or pending.
@@ -220,7 +220,7 @@ def delete_writes(
     service: Stored[EndpointService],
     connections: Iterable[EndpointConnection],
 ) -> None:
-    """Add the end of a service and of its rejected connections. Raises ApiError: ExistingVpcEndpointConnections."""
+    """Add the deletion of a service and of its rejected connections. Raises ApiError: ExistingVpcEndpointConnections."""
     known = list(connections)
     refuse_live(service.record, known)
     for connection in known:
@@ -230,7 +230,7 @@ def delete_writes(
 
 
 def refuse_live(service: EndpointService, connections: Iterable[EndpointConnection]) -> None:
-    """Refuse to end a service while connections are available or pending. Raises ApiError: ExistingVpcEndpointConnections."""
+    """Refuse to delete a service with available or pending connections. Raises ApiError: ExistingVpcEndpointConnections."""
     for connection in connections:
         if connection.state is not EndpointState.REJECTED:
             what = f"{connection.endpoint} of {connection.owner} is {connection.state.value}"

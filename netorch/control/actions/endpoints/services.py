@@ -1,4 +1,4 @@
-"""Services of the operator's that gateway endpoints lead to. Customers see which there are, and nothing of what is behind."""
+"""The operator's services for gateway endpoints. Customers see which services exist, but not their servers."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from netorch.store.base import Store
 
 
 class ServiceInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A service, and how many endpoints lead to it."""
+    """A service, and the number of endpoints that lead to it."""
 
     service: GatewayService
     endpoints: int
 
 
 def operator_only(caller: Caller, where: str) -> None:
-    """Refuse a change by anybody else. Raises ApiError: UnauthorizedOperation."""
+    """Refuse a change by anyone but the operator. Raises ApiError: UnauthorizedOperation."""
     if not caller.operator:
         raise ApiError("UnauthorizedOperation", f"{where}: services are the operator's; ask him to change it")
 
@@ -56,7 +56,7 @@ def create_service(
     hosts: Sequence[str] = (),
     tags: Tags | None = None,
 ) -> GatewayService:
-    """Return a new service, which VPCs reach at any address of its prefixes, and edges at `upstream`.
+    """Create a service and return it; VPCs reach it at any address of its prefixes, and edges at `upstream`.
 
     Raises:
       ApiError: UnauthorizedOperation; InvalidParameterValue for a bad or taken name, a bad value, or a prefix that overlaps
@@ -90,7 +90,7 @@ def _check(where: str, service: GatewayService) -> None:
 
 
 def _new_prefixes(writes: Writes, store: Store, where: str, name: str, texts: Sequence[str]) -> tuple[str, ...]:
-    """Return a service's prefixes, and add the guard of all ranges that must be none of these. Raises ApiError."""
+    """Return a service's prefixes, and add the guard of all ranges that they must not overlap. Raises ApiError."""
     found = service_prefixes(where, texts)
     pools, hosts, others = read_taken(writes, store)
     for text in found:
@@ -110,9 +110,9 @@ def modify_service(
     tls: str | None = None,
     hosts: Sequence[str] = (),
 ) -> GatewayService:
-    """Return a service with other values; what is left out stays. New prefixes come into each VPC that uses the service.
+    """Change a service and return it; omitted values stay. New prefixes are copied to each VPC that uses the service.
 
-    What is interrupted is completed by the next call with the same prefixes.
+    The next call with the same prefixes completes an interrupted one.
 
     Raises:
       ApiError: UnauthorizedOperation, InvalidServiceName, InvalidParameterValue as in `create_service`, or for a prefix that
@@ -148,7 +148,7 @@ def modify_service(
 
 
 def _renew(store: Store, where: str, vni: int, service: GatewayService) -> tuple[Writes, None]:
-    """Return what gives a VPC's list of a service the service's prefixes as they are now. Raises ApiError."""
+    """Return the writes that update a VPC's prefix list to the service's current prefixes. Raises ApiError."""
     writes, vpc = Writes(), get(store, keys.vpc(vni), Vpc)
     if vpc is not None:
         renew_writes(writes, where, vpc, read_all(store, PrefixList, vni).values(), service)
@@ -158,7 +158,7 @@ def _renew(store: Store, where: str, vni: int, service: GatewayService) -> tuple
 def renew_writes(
     writes: Writes, where: str, vpc: Stored[Vpc], lists: Iterable[Stored[PrefixList]], service: GatewayService
 ) -> PrefixList | None:
-    """Add what gives a VPC's list of a service the service's prefixes as they are now, and return it; None: it has them.
+    """Add the update of a VPC's prefix list to the service's current prefixes, and return the list; None if it is current.
 
     Raises:
       ApiError: InvalidParameterValue for a prefix that overlaps a range of the VPC.
@@ -179,7 +179,7 @@ def _users(store: Store, name: str) -> list[int]:
 
 
 def delete_service(store: Store, caller: Caller, name: str) -> None:
-    """Delete a service that no endpoint leads to, and no bucket is of.
+    """Delete a service without endpoints and buckets.
 
     Raises:
       ApiError: UnauthorizedOperation, InvalidServiceName, DependencyViolation.
@@ -205,7 +205,7 @@ def delete_service(store: Store, caller: Caller, name: str) -> None:
 
 def describe_services(store: Store, caller: Caller) -> list[ServiceInfo]:
     """Return all services by name: EC2's DescribeVpcEndpointServices. Raises UnreadableRecord."""
-    del caller  # everybody may know which there are
+    del caller  # every caller may list the services
     found = (stored.record for stored in listed(store, keys.service_prefix(), GatewayService).values())
     return [_info(store, service) for service in sorted(found, key=lambda one: one.name)]
 

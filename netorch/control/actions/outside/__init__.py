@@ -1,1 +1,1 @@
-"""What leads outside: pools of public addresses, internet gateways, elastic IP addresses."""
+"""Actions on access to the outside: pools of public addresses, gateways, elastic IP addresses."""

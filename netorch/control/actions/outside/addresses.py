@@ -1,7 +1,7 @@
-"""Elastic IP addresses: public addresses that a customer holds, and lets stand for addresses of interfaces.
+"""Elastic IP addresses: public addresses that a customer holds and maps to addresses of interfaces.
 
-Another owner's address is answered as if it did not exist. Each action is one transaction over all that says whose an address is:
-its key `alloc/eip/<address>`, the record of who holds it, and the mapping that edges read.
+Another owner's address is reported as unknown. Each action is one transaction over all records of an address's use: its key
+`alloc/eip/<address>`, the holder's record, and the mapping that edges read.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ _REASSOCIATE: Final = "disassociate it first, or use --allow-reassociation"
 def allocate_address(
     store: Store, caller: Caller, *, pool: str = "", address: str = "", name: str = "", tags: Tags | None = None
 ) -> ElasticIp:
-    """Return a public address that is the caller's until it is released: one of a pool, or the one that is named.
+    """Allocate a public address from a pool, or the named address, and return it; the caller holds it until it is released.
 
-    Without either it is one that arrives at the caller's internet gateways, if one pair of edges carries all of them: it can be
-    associated there. Otherwise it is any one.
+    Without either, the address arrives at the caller's internet gateways if one pair of edges carries them all, so that it can
+    be associated there. Otherwise any address is chosen.
 
     Raises:
       ApiError: AddressLimitExceeded, InsufficientAddressCapacity, InvalidPublicIpv4PoolID.NotFound, InvalidAddress.NotFound for
-        one of no pool, InvalidIPAddress.InUse, InvalidParameterValue for a bad or taken name.
+        an address outside all pools, InvalidIPAddress.InUse, InvalidParameterValue for a bad or taken name.
     """
     where = f"elastic IP address {name!r}" if name else "elastic IP address"
 
@@ -66,17 +66,17 @@ def allocate_address(
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What an elastic IP is to be; what is left out is chosen."""
+    """The properties of a new elastic IP; omitted ones are chosen."""
 
     owner: str
     name: str = ""
     pool: str = ""
-    pair: str = ""  # at which the address is to arrive
+    pair: str = ""  # on which the address must arrive
     address: str = ""
 
 
 def allocate_writes(writes: Writes, caller: Caller, addresses: Addresses, where: str, wanted: Wanted, tags: Tags) -> ElasticIp:
-    """Add a new elastic IP, and return it. The guard of its owner's others is the caller's. Raises ApiError: no address."""
+    """Add a new elastic IP, and return it. The caller guards the owner's other ones. Raises ApiError: no address."""
     made_id = caller.new_id("eipalloc", 0)
     if wanted.address:
         address = checks.address(wanted.address, where, 4)
@@ -97,7 +97,7 @@ def allocate_writes(writes: Writes, caller: Caller, addresses: Addresses, where:
 
 
 def _room(writes: Writes, store: Store, owner: str, where: str, name: str) -> None:
-    """Refuse one more than the quota, or a taken name; two allocations at the same time see each other. Raises ApiError."""
+    """Refuse one elastic IP beyond the quota, or a taken name; simultaneous allocations conflict. Raises ApiError."""
     mark = owner_mark(owner)
     writes.change(use_key(mark), use_revision(store, mark), True)
     others = listed(store, keys.owned_prefix("eip", owner), ElasticIp).values()
@@ -107,12 +107,12 @@ def _room(writes: Writes, store: Store, owner: str, where: str, name: str) -> No
 
 
 def owner_mark(owner: str) -> str:
-    """Return by what those who allocate an owner's elastic IPs at the same time see each other: a mark (`use_key`)."""
+    """Return the mark (`use_key`) by which simultaneous allocations of an owner's elastic IPs conflict."""
     return f"eip/{owner}"
 
 
 def release_address(store: Store, caller: Caller, allocation_id: str) -> None:
-    """Give an elastic IP back, which stands for no address. Nobody else gets it for a while.
+    """Release an elastic IP that is not associated. The address goes into hold-down.
 
     Raises:
       ApiError: InvalidAllocationID.NotFound, InvalidIPAddress.InUse while it is associated.
@@ -138,7 +138,7 @@ def release_address(store: Store, caller: Caller, allocation_id: str) -> None:
 
 
 def release_writes(writes: Writes, held: Stored[ElasticIp], claim: KeyValue | None, now: float) -> None:
-    """Add the end of an elastic IP that stands for nothing; `claim` is its address's. The owner's mark is the caller's."""
+    """Add the release of an unassociated elastic IP; `claim` is its address's. The caller handles the owner's mark."""
     record = held.record
     delete_owned(writes, held)
     if claim is not None and holder_of(claim) == record.id:
@@ -155,17 +155,17 @@ def associate_address(
     private: str = "",
     allow_reassociation: bool = False,
 ) -> PublicMapping:
-    """Return what an elastic IP stands for from then on: an address of an interface, or of an instance's only one.
+    """Map an elastic IP to an address of an interface, or of an instance's only interface, and return the mapping.
 
-    It replaces an ephemeral address, which is given back. `allow_reassociation` lets it leave what it stands for now, and replace
-    another elastic IP.
+    It replaces an ephemeral address, which is given back. With `allow_reassociation` it may leave its current mapping, and
+    replace another elastic IP.
 
     Raises:
       ApiError: InvalidAllocationID.NotFound, InvalidInstanceID.NotFound, InvalidNetworkInterfaceID.NotFound, InvalidInstanceID
         for an instance with several interfaces, Gateway.NotAttached for a VPC without an internet gateway,
-        Resource.AlreadyAssociated, InvalidParameterValue for an address that the interface has not, or one of another pair's
-        pool, InvalidParameterCombination unless exactly one of instance and interface is named,
-        OperationNotPermitted for a NAT gateway's interface or address.
+        Resource.AlreadyAssociated, InvalidParameterValue for an address that the interface does not have, or a pool of another
+        pair, InvalidParameterCombination unless exactly one of instance and interface is named, OperationNotPermitted for an
+        interface of a gateway or endpoint, or a NAT gateway's address.
     """
 
     def decide() -> tuple[Writes, PublicMapping]:
@@ -190,7 +190,7 @@ def associate_address(
 
 
 def new_mapping(caller: Caller, elastic: ElasticIp, eni: NetworkInterface, private: str) -> PublicMapping:
-    """Return what makes an elastic IP stand for an address of an interface."""
+    """Return the mapping of an elastic IP to an address of an interface."""
     return PublicMapping(
         vni=eni.vni,
         address=elastic.address,
@@ -203,7 +203,7 @@ def new_mapping(caller: Caller, elastic: ElasticIp, eni: NetworkInterface, priva
 
 
 def _interface(store: Store, caller: Caller, instance: str, interface: str) -> tuple[Stored[Vpc], Stored[NetworkInterface]]:
-    """Return the interface that is named, or an instance's only one. Raises ApiError."""
+    """Return the named interface, or an instance's only one. Raises ApiError."""
     if bool(instance) == bool(interface):
         text = "elastic IP address: associate it with an instance or with an interface; name one of the two"
         raise ApiError("InvalidParameterCombination", text)
@@ -220,7 +220,7 @@ def _interface(store: Store, caller: Caller, instance: str, interface: str) -> t
 def check_end(elastic: ElasticIp, vpc: Vpc, pair: str, arrives: str) -> None:
     """Refuse an address that cannot arrive in a VPC.
 
-    `pair` carries the VPC's gateway, if it has one; at `arrives` the address arrives.
+    `pair` carries the VPC's gateway, if it has one; the address arrives on the pair `arrives`.
 
     Raises:
       ApiError: Gateway.NotAttached, InvalidParameterValue.
@@ -237,12 +237,12 @@ def check_end(elastic: ElasticIp, vpc: Vpc, pair: str, arrives: str) -> None:
 
 
 def pair_of_pool(store: Store, elastic: ElasticIp) -> str:
-    """Return the pair of edges that an elastic IP arrives at."""
+    """Return the pair of edges on which an elastic IP arrives."""
     return read_named(store, AddressPool, elastic.pool).record.pair
 
 
 def _replace(writes: Writes, publics: Publics, mapping: PublicMapping, *, allow_reassociation: bool) -> None:
-    """Add the end of another public address of the same private one. Raises ApiError: Resource.AlreadyAssociated."""
+    """Add the end of another public address's mapping to the same private one. Raises ApiError: Resource.AlreadyAssociated."""
     for other in publics.of(mapping.eni):
         if other.record.private_address != mapping.private_address or other.record.address == mapping.address:
             continue
@@ -259,7 +259,7 @@ def associate_writes(
     mapping: PublicMapping,
     before: Stored[PublicMapping] | None,
 ) -> None:
-    """Add what an elastic IP stands for. The interface is rewritten: who deletes it at the same time decides again."""
+    """Add an elastic IP's mapping. It rewrites the interface, so a deletion of that at the same time is decided again."""
     writes.change(keys.resource(eni.record.id), eni.mod_revision, eni.record)
     known = 0
     if before is not None and before.record.vni == mapping.vni:
@@ -272,11 +272,11 @@ def associate_writes(
 
 
 def disassociate_address(store: Store, caller: Caller, allocation_id: str) -> ElasticIp:
-    """Return an elastic IP that stands for nothing any more; it stays its owner's.
+    """End an elastic IP's mapping and return the elastic IP; its owner keeps it.
 
     Raises:
-      ApiError: InvalidAllocationID.NotFound, InvalidAssociationID.NotFound when it is not associated, OperationNotPermitted for
-        that of a NAT gateway.
+      ApiError: InvalidAllocationID.NotFound, InvalidAssociationID.NotFound if it is not associated, OperationNotPermitted for
+        an address of a NAT gateway.
     """
 
     def decide() -> tuple[Writes, ElasticIp]:
@@ -296,11 +296,11 @@ def disassociate_address(store: Store, caller: Caller, allocation_id: str) -> El
 
 
 def allocation_of(store: Store, caller: Caller, text: str) -> str:
-    """Return the id of an elastic IP that is named by id, address, association or name (`name`, `owner/name`).
+    """Return the id of an elastic IP by id, address, association or name (`name`, `owner/name`).
 
     Raises:
-      ApiError: InvalidAllocationID.NotFound, InvalidAddress.NotFound, InvalidAssociationID.NotFound, InvalidParameterValue for a
-        name that several have.
+      ApiError: InvalidAllocationID.NotFound, InvalidAddress.NotFound, InvalidAssociationID.NotFound, InvalidParameterValue for
+        a name that several elastic IPs have.
     """
     if is_id(text, "eipalloc"):
         return read_owned(store, caller, ElasticIp, text).record.id
@@ -317,7 +317,7 @@ def allocation_of(store: Store, caller: Caller, text: str) -> str:
 
 
 def _seen(store: Store, caller: Caller, ids: list[str], missing: ApiError) -> str:
-    """Return the one id of an elastic IP that the caller sees. Raises ApiError: `missing`."""
+    """Return the first id of an elastic IP if the caller sees it. Raises ApiError: `missing`."""
     for found in ids:
         try:
             return read_owned(store, caller, ElasticIp, found).record.id
@@ -327,12 +327,12 @@ def _seen(store: Store, caller: Caller, ids: list[str], missing: ApiError) -> st
 
 
 class AddressInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """An elastic IP, with what it stands for."""
+    """An elastic IP and its mapping."""
 
     elastic: ElasticIp
     mapping: PublicMapping | None
     vpc: Vpc | None
-    instance: str = ""  # the id of the instance that the interface is attached to
+    instance: str = ""  # id of the interface's instance
     use: PublicUse = PublicUse()
 
 

@@ -1,4 +1,4 @@
-"""What elastic IPs stand for, whose those associations are, and which command ends them."""
+"""The mappings of elastic IPs, the NAT gateways that hold them, and the commands that end them."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from netorch.store.base import Store
 
 
 def association_of(store: Store, elastic: ElasticIp) -> Stored[PublicMapping] | None:
-    """Return what an elastic IP stands for."""
+    """Return an elastic IP's mapping."""
     return get(store, keys.public_mapping(elastic.vni, elastic.address), PublicMapping) if elastic.vni else None
 
 
 def already_associated(where: str, mapping: PublicMapping, fix: str = "disassociate it first, or choose another one") -> ApiError:
-    """Return the error of an address that stands for a private one already."""
+    """Return the error for an elastic IP that is already mapped."""
     what = f"is associated with {mapping.private_address} of {mapping.eni} already ({mapping.association})"
     return ApiError("Resource.AlreadyAssociated", f"{where}: {what}; {fix}")
 
 
 def refuse_of_gateway(store: Store, mapping: PublicMapping) -> None:
-    """Refuse to take the address of a NAT gateway away. Raises ApiError: OperationNotPermitted."""
+    """Refuse to take an address from a NAT gateway. Raises ApiError: OperationNotPermitted."""
     if found := of_gateway(store, mapping):
         raise ApiError("OperationNotPermitted", f"elastic IP address {mapping.address}: {found}")
 
 
 def of_gateway(store: Store, mapping: PublicMapping) -> str:
-    """Return which NAT gateway an elastic IP is of, and what ends that; nothing if it is of none."""
+    """Return an error text with an elastic IP's NAT gateway and how to end that; nothing if it has no NAT gateway."""
     eni = get(store, keys.resource(mapping.eni), NetworkInterface)
     if eni is None or not eni.record.gateway:
         return ""
@@ -39,7 +39,7 @@ def of_gateway(store: Store, mapping: PublicMapping) -> str:
 
 
 def held_by_gateway(eni: NetworkInterface, mapping: PublicMapping, gateway: NatGateway | None) -> str:
-    """Return in what way an elastic IP is of the NAT gateway that has the interface, and what ends that."""
+    """Return an error text with an elastic IP's role on the interface's NAT gateway, and how to end it."""
     nat_id = eni.gateway
     if mapping.private_address == eni.address:
         return f"is the primary one of NAT gateway {nat_id} as long as that exists; first: netorch nat delete {nat_id}"

@@ -1,8 +1,7 @@
-"""A host that is going to be deleted, or changed in what others know of it: nothing is placed on it meanwhile, and a drained edge
-gives its gateways to its partner.
+"""Set a host aside to delete or change it: it gets no placements, and a drained edge hands its gateways to its partner.
 
-The mark of a host that is set aside is `alloc/drain/<host>` (`keys.host_drain`). Whoever places something compares that it is
-absent. A mark that an interrupted command leaves is taken over by the next one.
+The mark of a host that is set aside is `alloc/drain/<host>` (`keys.host_drain`). Every placement compares that the mark is
+absent. The next command takes over the mark of an interrupted one.
 """
 
 from __future__ import annotations
@@ -32,20 +31,20 @@ from netorch.store.base import Store
 class Aside(msgspec.Struct, frozen=True, kw_only=True):
     """A host that is set aside."""
 
-    state: HostState  # as of then
-    mark: int  # the revision of its mark
+    state: HostState  # at the time of the mark
+    mark: int  # revision of its mark
 
     def end(self, writes: Writes) -> None:
-        """Add the end of the mark, to the transaction that changes or deletes the host."""
+        """Add the deletion of the mark to the transaction that changes or deletes the host."""
         writes.delete(keys.host_drain(self.state.host.name), self.mark)
 
 
 @contextmanager
 def set_aside(store: Store, name: str) -> Iterator[Aside]:
-    """Keep new interfaces and gateways off a host; an error ends that.
+    """Keep new interfaces and gateways off a host; an ApiError ends that.
 
     Raises:
-      ApiError: InvalidHostID.NotFound, IncorrectState when somebody else changes the host.
+      ApiError: InvalidHostID.NotFound, IncorrectState if another writer changes the host.
     """
     found = read_host(store, name)
     writes = Writes()
@@ -65,15 +64,15 @@ def set_aside(store: Store, name: str) -> Iterator[Aside]:
 
 
 def changed_meanwhile(name: str) -> ApiError:
-    """Return the refusal of what somebody else is changing."""
+    """Return the error for a host that another writer is changing."""
     return ApiError("IncorrectState", f"host {name}: somebody else is changing it; try again")
 
 
 def expect_unused(store: Store, state: HostState, what: str) -> None:
-    """Refuse to change an edge that packets come to; `what` is to be done with it.
+    """Refuse to change an edge that receives packets; `what` names the change.
 
     Raises:
-      ApiError: IncorrectState for one that carries gateways and is not drained, or that hosts still send to.
+      ApiError: IncorrectState for an edge that carries gateways and is not drained, or that hosts may still send to.
     """
     name = state.host.name
     if not state.placements:
@@ -87,14 +86,14 @@ def expect_unused(store: Store, state: HostState, what: str) -> None:
 
 
 def give_up_seats(store: Store, aside: Aside) -> None:
-    """Take the seats of all gateways from a drained edge that is set aside: its partner carries them alone then.
+    """Remove all gateways' seats from a drained edge that is set aside: then its partner carries them alone.
 
-    Tunnels of VPN connections that end there have no edge then.
-    It is done a few in a transaction. What is interrupted leaves a drained edge with fewer seats, which undraining gives back.
+    VPN tunnels that end on the edge lose their edge. Each transaction removes a few seats. An interrupted call leaves a drained
+    edge with fewer seats; undraining restores them.
 
     Raises:
-      ApiError: IncorrectState as `expect_unused`, or for a partner that could not take over; DependencyViolation for a gateway
-        that is at no other edge.
+      ApiError: IncorrectState as `expect_unused`, or if the partner cannot take over; DependencyViolation for a gateway on no
+        other edge.
     """
     state = aside.state
     if not state.placements:
@@ -111,7 +110,7 @@ def give_up_seats(store: Store, aside: Aside) -> None:
 
 
 def _empty_tunnels(store: Store, aside: Aside, gateway: str) -> tuple[Writes, None]:
-    """Return what takes the edge from the tunnels of a gateway that end there."""
+    """Return the writes that remove the edge from a gateway's tunnels."""
     writes = Writes()
     writes.expect(keys.host_drain(aside.state.host.name), aside.mark)
     leave_tunnels(writes, store, gateway, aside.state.host.name)
@@ -135,7 +134,7 @@ def _unseat(store: Store, aside: Aside, gateways: list[str]) -> tuple[Writes, No
 
 
 def refuse_placed(state: HostState) -> None:
-    """Refuse the end of a host that carries something. Raises ApiError: DependencyViolation."""
+    """Refuse to delete a host that carries anything. Raises ApiError: DependencyViolation."""
     name, count = state.host.name, state.placements
     if not count:
         return

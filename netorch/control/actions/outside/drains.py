@@ -1,7 +1,7 @@
-"""Draining an edge: hypervisors and the border router leave it to the other edge of its pair, and no packet is lost.
+"""Drain an edge: hypervisors and the border router move to the pair's other edge, and no packet is lost.
 
-The edge goes on forwarding whatever still comes. It answers no probe (netorch.agent.tasks.readiness), so hypervisors leave it as
-they leave one that has failed, without the store. An edge that joins another one is drained until it has all gateways.
+The edge forwards packets that still arrive. It answers no probe (netorch.agent.tasks.readiness), so hypervisors leave it
+without the store, as they leave a failed edge. An edge that joins another one is drained until it has all gateways.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from netorch.records.errors import invalid
 from netorch.records.hosts import HostState, read_host, read_loaded
 from netorch.store.base import Store
 
-SEATS: Final = 32  # given in one transaction: two keys each
+SEATS: Final = 32  # per transaction: two keys each
 
 
 def drain_host(store: Store, caller: Caller, name: str) -> None:
-    """Let nobody send to an edge any more; one that is drained already stays so.
+    """Drain an edge, so that no host sends to it; a drained edge stays drained.
 
     Raises:
-      ApiError: InvalidHostID.NotFound; InvalidParameterValue for a host that is no edge of a pair; IncorrectState if the pair has
-        no other edge that is ready and not drained.
+      ApiError: InvalidHostID.NotFound; InvalidParameterValue for a host that is no edge of a pair; IncorrectState if the pair
+        has no other edge that is ready and not drained.
     """
-    del caller  # hosts have no owner; the CLI lets operators in only
+    del caller  # hosts have no owner; the CLI admits only operators
 
     def decide() -> tuple[Writes, None]:
         state = read_host(store, name)
@@ -53,7 +53,7 @@ def drain_host(store: Store, caller: Caller, name: str) -> None:
 
 
 def expect_partner(writes: Writes, store: Store, state: HostState) -> None:
-    """Add that the other edge of an edge's pair can carry everything. Raises ApiError: IncorrectState."""
+    """Add the condition that the pair's other edge can carry everything. Raises ApiError: IncorrectState."""
     name, pair, where = state.host.name, state.host.pair, f"host {state.host.name}"
     others = [read_loaded(store, other) for other in edges_of(store, pair).get(pair, ()) if other != name]
     if not others:
@@ -64,7 +64,7 @@ def expect_partner(writes: Writes, store: Store, state: HostState) -> None:
 
 
 def _expect_able(writes: Writes, other: HostState, said: AgentStatus | None, where: str) -> None:
-    """Add that the other edge of a pair can carry everything. Raises ApiError: IncorrectState."""
+    """Add the condition that the edge `other` can carry everything. Raises ApiError: IncorrectState."""
     name = other.host.name
     if other.drained:
         raise ApiError("IncorrectState", f"{where}: {name}, the other edge of its pair, is drained; netorch host undrain {name}")
@@ -79,16 +79,16 @@ def _expect_able(writes: Writes, other: HostState, said: AgentStatus | None, whe
 
 
 def undrain_host(store: Store, caller: Caller, name: str) -> None:
-    """Let hosts send to an edge again, as `admit` does. Raises as that."""
+    """Let hosts send to an edge again, as `admit` does. Raises as `admit`."""
     del caller
     admit(store, name)
 
 
 def admit(store: Store, name: str) -> None:
-    """Give an edge seats of all gateways of its pair, then let hosts send to it; one that has them and is not drained stays so.
+    """Give an edge seats of all its pair's gateways, then end its drain. An edge that has both stays unchanged.
 
-    It takes the tunnels of VPN connections that have no edge. One that has joined another edge has none of that one's gateways at
-    first. What is interrupted is completed by the next call. Cost: O(gateways of the pair, and their connections).
+    It takes the VPN tunnels that have no edge. An edge that joined another one has none of its gateways at first. The next call
+    completes an interrupted one. Cost: O(gateways of the pair, and their connections).
 
     Raises:
       ApiError: InvalidHostID.NotFound; IncorrectState for an edge that is being deleted or changed.
@@ -107,9 +107,9 @@ def admit(store: Store, name: str) -> None:
 
 
 def _complete_seats(store: Store, edge: Host) -> None:
-    """Give an edge a seat of each gateway that the other edge of its pair carries, a few in a transaction.
+    """Give an edge a seat of each gateway that the pair's other edge carries, a few per transaction.
 
-    No other gateway can lack one: who makes a gateway sees that the edge has joined, or has to decide again.
+    It can lack no other gateway: the creation of a gateway detects the new edge, or is decided again.
     """
     others = [other for other in edges_of(store, edge.pair)[edge.pair] if other != edge.name] if edge.pair else []
     carried = {gateway for other in others for gateway in _carried(store, other)}
@@ -123,7 +123,7 @@ def _carried(store: Store, edge: str) -> list[str]:
 
 
 def _seat_writes(store: Store, name: str, gateways: list[str]) -> tuple[Writes, None]:
-    """Return what gives an edge the last seat of each of some gateways, so that none of these moves; a deleted one needs none."""
+    """Return the writes that give an edge the last seat of each gateway, so that no gateway moves; deleted ones are skipped."""
     state, writes = read_host(store, name), Writes()
     for gateway in gateways:
         for key, stored in seat_records(store, gateway):

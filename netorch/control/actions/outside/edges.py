@@ -1,4 +1,4 @@
-"""What can be changed of an edge: its uplink, its AS numbers, its pair. Nobody must be sending to it meanwhile."""
+"""Changes of an edge: its uplink, its AS numbers, its pair. No host may send to it during a change."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def update_edge(
     asn: int | None = None,
     gateway_asn: int | None = None,
 ) -> Host:
-    """Change an edge, and return it; None leaves what it has, and 0 takes the AS numbers away.
+    """Change an edge and return it; None keeps a value, and 0 removes the AS numbers.
 
-    An edge that carries gateways must be drained, and left by all hosts. It stays drained, so that somebody can look at the new
-    uplink before packets come. With another pair it gives its gateways to its partner, and joins that pair as a new edge does: it
-    gets seats of what the edge there carries, and is not drained any more.
+    An edge that carries gateways must be drained, and no host may send to it. It stays drained, so that the operator can check
+    the new uplink before packets arrive. If the pair changes, the edge hands its gateways to its partner and joins the new pair
+    like a new edge: it gets seats of the gateways there, and its drain ends.
 
     Raises:
-      ApiError: InvalidHostID.NotFound; InvalidParameterValue for a hypervisor, a bad uplink or AS number, an uplink address that
-        another edge has, or a pair that has two edges; DirectConnectClientException for an uplink that is a connection's device,
-        or another pair while virtual interfaces are there; InvalidParameterCombination for a pair without an uplink;
-        IncorrectState while packets come to the edge, or when its partner could not take over.
+      ApiError: InvalidHostID.NotFound; InvalidParameterValue for a hypervisor, a bad uplink or AS number, an uplink address
+        that another edge has, or a pair that has two edges; DirectConnectClientException for an uplink that is a connection's
+        device, or another pair while the edge has virtual interfaces; InvalidParameterCombination for a pair without an uplink;
+        IncorrectState while packets arrive at the edge, or if its partner cannot take over.
     """
-    del caller  # hosts have no owner; the CLI lets operators in only
+    del caller  # hosts have no owner; the CLI admits only operators
     before = read_host(store, name).host
     host = _changed(before, pair, uplink, asn, gateway_asn)
     if host == before:
@@ -57,7 +57,7 @@ def update_edge(
 
 
 def _changed(host: Host, pair: str | None, uplink: str | None, asn: int | None, gateway_asn: int | None) -> Host:
-    """Return an edge as it is to be. Raises ApiError."""
+    """Return the changed edge. Raises ApiError."""
     where, known = f"host {host.name!r}", host.uplink
     if host.role is not Role.EDGE:
         raise invalid(where, f"its role is {host.role.value}", "only edges have a pair and an uplink; choose an edge")
@@ -75,7 +75,7 @@ def _changed(host: Host, pair: str | None, uplink: str | None, asn: int | None, 
 
 
 def _commit(store: Store, aside: Aside, host: Host) -> None:
-    """Write an edge that is set aside as it is to be. Raises ApiError."""
+    """Write the changed record of an edge that is set aside. Raises ApiError."""
     before, writes = aside.state.host, Writes()
     keep_apart(writes, store, host)
     check_ports(store, before, host)

@@ -1,4 +1,4 @@
-"""Egress-only internet gateways: a VPC's way to the internet for IPv6, and not back."""
+"""Egress-only internet gateways: let a VPC open IPv6 connections to the internet, but not the reverse."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from netorch.store.base import Store
 def create_egress_only_gateway(
     store: Store, caller: Caller, vpc_id: str, *, name: str = "", tags: Tags | None = None
 ) -> EgressOnlyInternetGateway:
-    """Return a VPC's new egress-only internet gateway, carried by the pair of edges of its other gateways or addresses.
+    """Create a VPC's egress-only internet gateway, on the pair of edges of its other gateways or addresses, and return it.
 
     Raises:
-      ApiError: InvalidVpcID.NotFound, EgressOnlyInternetGatewayLimitExceeded when the VPC has one, InsufficientInstanceCapacity
-        when there is no pair of edges, InvalidParameterValue for a bad name.
+      ApiError: InvalidVpcID.NotFound, EgressOnlyInternetGatewayLimitExceeded if the VPC has one, InsufficientInstanceCapacity
+        if there is no pair of edges, InvalidParameterValue for a bad name.
     """
 
     def decide() -> tuple[Writes, EgressOnlyInternetGateway]:
@@ -66,6 +66,6 @@ def describe_egress_only_gateways(store: Store, caller: Caller, vpc_id: str) -> 
 
 
 def describe_egress_only_gateway(store: Store, caller: Caller, gateway_id: str) -> OnlyGatewayInfo:
-    """Return one. Raises ApiError: InvalidEgressOnlyInternetGatewayId.NotFound."""
+    """Return one egress-only internet gateway. Raises ApiError: InvalidEgressOnlyInternetGatewayId.NotFound."""
     vpc, gateway = read(store, caller, EgressOnlyInternetGateway, gateway_id)
     return info_of(store, vpc.record, gateway.record)

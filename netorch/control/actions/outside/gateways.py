@@ -1,6 +1,6 @@
-"""Internet gateways: a VPC's way to the internet, and back. What EC2 creates, then attaches, is here made for its VPC.
+"""Internet gateways: a VPC's way to the internet and back. EC2 creates a gateway, then attaches it; here one call does both.
 
-What they share with the other kinds of gateways is here, too.
+The functions that all kinds of gateways share are here, too.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Placed = TypeVar("Placed", bound=OnlyGateway | VpcEndpoint | EndpointService)
 
 
 class OnlyGatewayInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A gateway that a VPC has one of at most, with the edges that carry it."""
+    """A gateway of a kind that a VPC has at most once, with the edges that carry it."""
 
     gateway: OnlyGateway
     vpc: Vpc
@@ -48,10 +48,10 @@ class OnlyGatewayInfo(msgspec.Struct, frozen=True, kw_only=True):
 def create_internet_gateway(
     store: Store, caller: Caller, vpc_id: str, *, name: str = "", tags: Tags | None = None
 ) -> InternetGateway:
-    """Return a VPC's new internet gateway, carried by the pair of edges that has fewest, or to which its addresses belong.
+    """Create a VPC's internet gateway and return it, on the pair of its other gateways or addresses, else the least loaded one.
 
     Raises:
-      ApiError: InvalidVpcID.NotFound, Resource.AlreadyAssociated when the VPC has one, InsufficientInstanceCapacity when there is
+      ApiError: InvalidVpcID.NotFound, Resource.AlreadyAssociated if the VPC has one, InsufficientInstanceCapacity if there is
         no pair of edges, InvalidParameterValue for a bad name.
     """
 
@@ -71,16 +71,16 @@ def create_internet_gateway(
 
 
 def refuse_second(vpc: Vpc, kind: type[OnlyGateway], known: Iterable[str]) -> None:
-    """Refuse another gateway of a kind that a VPC has. Raises ApiError: Resource.AlreadyAssociated."""
+    """Refuse a second gateway of a kind in a VPC. Raises ApiError: Resource.AlreadyAssociated."""
     for gateway_id in known:
         text = f"VPC {vpc.id}: has the {kind_of(kind).noun} {gateway_id} attached already; use that one"
         raise ApiError("Resource.AlreadyAssociated", text)
 
 
 def gateway_writes(writes: Writes, store: Store, caller: Caller, vpc: Vpc, wanted: Placed) -> Placed:
-    """Add a gateway of a VPC, on the pair of its others, else of its addresses, and return it.
+    """Add a gateway of a VPC on the pair of its other gateways, else of its addresses, and return it.
 
-    `wanted` has no id yet. The guard of the VPC's structure is the caller's. Raises ApiError.
+    `wanted` has no id yet. The caller guards the VPC's structure. Raises ApiError.
     """
     vni = vpc.vni
     writes.expect(keys.public_mark(vni), mark_revision(store, vni))
@@ -93,9 +93,9 @@ def gateway_writes(writes: Writes, store: Store, caller: Caller, vpc: Vpc, wante
 def put_on(
     writes: Writes, caller: Caller, vpc: Vpc, pair: Pair, targets: list[str], wanted: Placed
 ) -> tuple[Placed, GatewayMapping]:
-    """Add a gateway that a pair carries, and return it; `wanted` has no id yet.
+    """Add a gateway on a pair, and return it with its mapping; `wanted` has no id yet.
 
-    `targets` are the ids of the VPC's other targets of routes.
+    `targets` are the ids of the VPC's other route targets.
     """
     vni = vpc.vni
     gateway_id = fresh_gateway_id(caller, kind_of(type(wanted)).prefix, vni, targets)
@@ -106,7 +106,7 @@ def put_on(
 
 
 def fresh_gateway_id(caller: Caller, kind: str, vni: int, targets: list[str]) -> str:
-    """Return the id of a new gateway that hosts cannot mistake for one of the VPC's other targets."""
+    """Return the id of a new gateway that hosts cannot mistake for another route target of the VPC."""
     while True:
         found = caller.new_id(kind, vni)
         if not clashes(found, targets):
@@ -136,7 +136,7 @@ def delete_internet_gateway(store: Store, caller: Caller, gateway_id: str) -> No
 
 
 def delete_gateway(writes: Writes, vpc: Stored[Vpc], gateway: Stored[G], mapping: Stored[GatewayMapping] | None) -> None:
-    """Add the end of a gateway and of all that says who carries it."""
+    """Add the deletion of a gateway, its mapping, placements and reach."""
     delete_part(writes, vpc, gateway)
     if mapping is not None:
         writes.delete(keys.gateway_mapping(gateway.record.vni, gateway.record.id), mapping.mod_revision)
@@ -159,6 +159,6 @@ def describe_internet_gateway(store: Store, caller: Caller, gateway_id: str) -> 
 
 
 def info_of(store: Store, vpc: Vpc, gateway: OnlyGateway) -> OnlyGatewayInfo:
-    """Return what is shown of a gateway."""
+    """Return a gateway's information for display."""
     edges = carried_by(store, vpc.vni, gateway.id)
     return OnlyGatewayInfo(gateway=gateway, vpc=vpc, pair=shown_pair(store, edges), edges=edges)

@@ -1,7 +1,7 @@
-"""The secondary elastic IPs of NAT gateways: each stands for a secondary private address of the gateway's interface.
+"""The secondary elastic IPs of NAT gateways: each maps to a secondary private address of the gateway's interface.
 
-One that is disassociated drains first: no connection begins in its name, and those that there are may go on for a while. An edge
-of the gateway ends that (netorch.agent.tasks.nat_drains), and then the address stands for nothing.
+After disassociation an address drains: no new connection uses it, and existing ones may continue for a while. Then an edge of
+the gateway ends the drain (netorch.agent.tasks.nat_drains) and the address's mapping.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from netorch.store.base import Store
 
 T = TypeVar("T")
 
-DRAIN_S: Final = 350  # EC2's MaxDrainDurationSeconds unless another is asked for
+DRAIN_S: Final = 350  # EC2's default of MaxDrainDurationSeconds
 DRAIN_FIRST_S, DRAIN_LAST_S = 1, 4000  # EC2's
 
 
 def associate_nat_gateway_address(store: Store, caller: Caller, nat_id: str, allocations: Sequence[str]) -> NatGateway:
-    """Return a NAT gateway that sends in the name of more elastic IPs, each with a new private address.
+    """Add elastic IPs to a NAT gateway, each with a new private address, and return the gateway.
 
     Raises:
       ApiError: NatGatewayNotFound, InvalidAllocationID.NotFound, Resource.AlreadyAssociated, PrivateIpAddressLimitExceeded,
-        InsufficientFreeAddressesInSubnet, InvalidParameterValue for one of another pair's pool.
+        InsufficientFreeAddressesInSubnet, InvalidParameterValue for an elastic IP from another pair's pool.
     """
 
     def decide() -> tuple[Writes, NatGateway]:
@@ -52,7 +52,7 @@ def associate_nat_gateway_address(store: Store, caller: Caller, nat_id: str, all
         new = changed.secondary[len(eni.record.secondary) :]
         associate_all(writes, caller, vpc, changed, dict(zip(new, held, strict=True)))
         pool.save(writes)
-        writes.change(keys.resource(nat_id), gateway.mod_revision, gateway.record)  # who deletes it at the same time sees it
+        writes.change(keys.resource(nat_id), gateway.mod_revision, gateway.record)  # a simultaneous deletion conflicts
         return writes, gateway.record
 
     return attempt(store, decide)
@@ -61,11 +61,11 @@ def associate_nat_gateway_address(store: Store, caller: Caller, nat_id: str, all
 def free_elastic_ips(
     store: Store, caller: Caller, where: str, vpc: Vpc, pair: str, allocations: Sequence[str]
 ) -> list[Stored[ElasticIp]]:
-    """Return elastic IPs that a gateway of a VPC may have, which `pair` carries.
+    """Return elastic IPs for a VPC's gateway on the pair `pair`.
 
     Raises:
-      ApiError: InvalidAllocationID.NotFound, Gateway.NotAttached, Resource.AlreadyAssociated, InvalidParameterValue for one that
-        is named twice or is of another pair's pool.
+      ApiError: InvalidAllocationID.NotFound, Gateway.NotAttached, Resource.AlreadyAssociated, InvalidParameterValue for an
+        elastic IP that is named twice or is from another pair's pool.
     """
     found = []
     for allocation in allocations:
@@ -83,7 +83,7 @@ def free_elastic_ips(
 def associate_all(
     writes: Writes, caller: Caller, vpc: Stored[Vpc], eni: NetworkInterface, held: Mapping[str, Stored[ElasticIp]]
 ) -> None:
-    """Add that elastic IPs, by private address, stand for addresses of a gateway's interface."""
+    """Add the mappings of elastic IPs, by private address, to a gateway's interface."""
     for address, elastic in held.items():
         stand_for(writes, vpc, new_mapping(caller, elastic.record, eni, address))
         used = msgspec.structs.replace(elastic.record, vni=eni.vni)
@@ -100,7 +100,7 @@ def check_count(where: str, secondary: int) -> None:
 def add_addresses(
     writes: Writes, eni: Stored[NetworkInterface], subnet: Stored[Subnet], pool: AddressPool, count: int
 ) -> NetworkInterface:
-    """Add some private addresses of a gateway's interface, and return it as it then is. The pool's cursor is the caller's."""
+    """Add private addresses to a gateway's interface, and return the changed interface. The caller saves the pool's cursor."""
     new = tuple(pool.next(4) for _ in range(count))
     changed = msgspec.structs.replace(eni.record, secondary=eni.record.secondary + new)
     writes.expect(keys.resource(subnet.record.id), subnet.mod_revision)
@@ -113,13 +113,13 @@ def add_addresses(
 def disassociate_nat_gateway_address(
     store: Store, caller: Caller, nat_id: str, allocations: Sequence[str], *, drain_s: int = DRAIN_S
 ) -> NatGateway:
-    """Return a NAT gateway that begins no connection in the name of some secondary elastic IPs any more.
+    """Start to drain secondary elastic IPs of a NAT gateway and return it: they are not used for new connections.
 
-    They stand for nothing once their connections have ended, or after `drain_s` seconds.
+    Their mappings end when their connections have ended, or after `drain_s` seconds.
 
     Raises:
-      ApiError: NatGatewayNotFound, InvalidAllocationID.NotFound, InvalidAssociationID.NotFound for one that is not the gateway's,
-        OperationNotPermitted for the primary one, InvalidParameterValue.
+      ApiError: NatGatewayNotFound, InvalidAllocationID.NotFound, InvalidAssociationID.NotFound for an elastic IP of another
+        holder, OperationNotPermitted for the primary one, InvalidParameterValue.
     """
 
     def decide() -> tuple[Writes, NatGateway]:
@@ -151,7 +151,7 @@ def disassociate_nat_gateway_address(
 
 
 def end_drain(store: Store, nat_id: str, addresses: Iterable[str], now: float) -> None:
-    """Let drained private addresses of a gateway, and what stands for them, be free. Raises UnreadableRecord, Conflict."""
+    """Release drained private addresses of a gateway and end their mappings. Raises UnreadableRecord, Conflict."""
     wanted = frozenset(addresses)
 
     def decide() -> tuple[Writes, None]:
@@ -172,7 +172,7 @@ def end_drain(store: Store, nat_id: str, addresses: Iterable[str], now: float) -
 def remove_addresses(
     writes: Writes, eni: Stored[NetworkInterface], addresses: Sequence[str], publics: Publics
 ) -> NetworkInterface:
-    """Add the end of secondary private addresses and of what stands for them, and return the interface as it then is."""
+    """Add the release of secondary private addresses and the end of their mappings, and return the changed interface."""
     kept = tuple(address for address in eni.record.secondary if address not in addresses)
     changed = msgspec.structs.replace(eni.record, secondary=kept)
     writes.change(keys.resource(changed.id), eni.mod_revision, changed)

@@ -1,4 +1,4 @@
-"""NAT gateways: each has a subnet, an interface there, and an elastic IP that stands for the interface's private address."""
+"""NAT gateways: each has a subnet, an interface in it, and an elastic IP that maps to the interface's private address."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class NatGatewayInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     gateway: NatGateway
     vpc: Vpc
-    subnet: str  # its name
-    address: str  # the private one
+    subnet: str  # name
+    address: str  # private
     public: tuple[PublicMapping, ...]  # the primary one first
     pair: str
-    edges: tuple[str, ...]  # in the order of its seats: the first one that answers, and is active, is used
-    metrics: dict[str, int]  # EC2's, sums of what the edges have counted up to some seconds ago
-    dropped: dict[str, int]  # packets by reason, likewise
+    edges: tuple[str, ...]  # in seat order: the first active one that answers is in use
+    metrics: dict[str, int]  # EC2's; sums of the edges' counters up to a few seconds ago
+    dropped: dict[str, int]  # packets by reason, as old as `metrics`
 
 
 def create_nat_gateway(
@@ -57,16 +57,16 @@ def create_nat_gateway(
     address: str = "",
     tags: Tags | None = None,
 ) -> NatGateway:
-    """Return a new NAT gateway in a subnet, whose packets go by that subnet's route table.
+    """Create a NAT gateway in a subnet, whose route table its packets follow, and return it.
 
-    `allocation_id` is its primary elastic IP, which stands for the private `address`; `secondary` are further ones.
+    `allocation_id` is its primary elastic IP, which maps to the private `address`; `secondary` are further elastic IPs.
 
     Raises:
       ApiError: InvalidSubnetID.NotFound, InvalidAllocationID.NotFound, NatGatewayLimitExceeded, Gateway.NotAttached for a VPC
-        without an internet gateway, Resource.AlreadyAssociated for an elastic IP that stands for something,
-        PrivateIpAddressLimitExceeded for too many of them, InvalidIPAddress.InUse, InsufficientFreeAddressesInSubnet,
-        NetworkInterfaceLimitExceeded, InvalidParameterValue for a bad value or a name that is taken,
-        InsufficientInstanceCapacity while an edge of the pair is being deleted.
+        without an internet gateway, Resource.AlreadyAssociated for an elastic IP that is mapped, PrivateIpAddressLimitExceeded
+        for too many of them, InvalidIPAddress.InUse, InsufficientFreeAddressesInSubnet, NetworkInterfaceLimitExceeded,
+        InvalidParameterValue for a bad value or a taken name, InsufficientInstanceCapacity while an edge of the pair is being
+        deleted.
     """
     where = f"NAT gateway {checks.name(f'NAT gateway {name!r}', name)}"
 
@@ -103,7 +103,7 @@ def _check_room(store: Store, vpc: Vpc, name: str) -> None:
 def new_gateway(
     caller: Caller, subnet: Subnet, targets: Iterable[str], addresses: Sequence[str], *, name: str, tags: Tags
 ) -> tuple[NatGateway, NetworkInterface]:
-    """Return a new gateway and its interface; `targets` are the ids of the VPC's other targets of routes.
+    """Return a new gateway and its interface; `targets` are the ids of the VPC's other route targets.
 
     `addresses` are the private ones, the primary one first.
     """
@@ -125,9 +125,9 @@ def new_gateway(
 def create_writes(
     writes: Writes, vpc: Vpc, subnet: Stored[Subnet], pair: Pair, gateway: NatGateway, eni: NetworkInterface
 ) -> GatewayMapping:
-    """Add a new gateway with its interface, which a pair of edges carries, and return where it is.
+    """Add a new gateway with its interface on a pair of edges, and return its mapping.
 
-    The guard of the VPC's structure and the cursor of the subnet are the caller's.
+    The caller guards the VPC's structure and saves the subnet's cursor.
     """
     writes.create(keys.resource(gateway.id), gateway)
     add_name(writes, vpc, gateway)
@@ -138,7 +138,7 @@ def create_writes(
 
 
 def delete_nat_gateway(store: Store, caller: Caller, nat_id: str) -> None:
-    """Delete a NAT gateway. Its elastic IP stays its owner's; routes to the gateway become black holes.
+    """Delete a NAT gateway. Its owner keeps its elastic IPs; routes to the gateway become black holes.
 
     Raises:
       ApiError: NatGatewayNotFound.
@@ -165,7 +165,7 @@ def delete_writes(
     logs: Logs,
     publics: Publics,
 ) -> None:
-    """Add the end of a NAT gateway with its interface, and of all that says who carries it."""
+    """Add the deletion of a NAT gateway with its interface, mapping and placements."""
     delete_gateway(writes, vpc, gateway, mapping)
     if eni is not None:
         enis.delete_writes(writes, vpc.record, eni, {}, logs, publics)
@@ -203,7 +203,7 @@ def _info(store: Store, vpc: Vpc, gateway: NatGateway, publics: Publics) -> NatG
 
 
 def _in_order(eni: NetworkInterface | None, mappings: Iterable[Stored[PublicMapping]]) -> tuple[PublicMapping, ...]:
-    """Return what stands for an interface's addresses in the order of these."""
+    """Return the public mappings of an interface in the order of its addresses."""
     places = {address: place for place, address in enumerate(eni.addresses)} if eni is not None else {}
     found = (stored.record for stored in mappings)
     return tuple(sorted(found, key=lambda mapping: (places.get(mapping.private_address, len(places)), mapping.address)))

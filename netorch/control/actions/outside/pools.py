@@ -1,4 +1,4 @@
-"""Pools of public addresses: the operator's ranges, each of which arrives at the edges of one pair."""
+"""Pools of public addresses: the operator's ranges. Each pool arrives at the edges of one pair."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ from netorch.store.base import KeyValue, Store
 
 
 class Use(msgspec.Struct, frozen=True, kw_only=True):
-    """How many things of one kind a pool has."""
+    """The use of a pool: its addresses or IPv6 ranges."""
 
     total: int
     held: int
-    held_down: int  # given back a short while ago: nobody gets them yet
+    held_down: int  # in hold-down: given back recently, not available yet
 
     @property
     def free(self) -> int:
-        """How many can be taken now."""
+        """Return how many are available now."""
         return self.total - self.held - self.held_down
 
 
 class PoolInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A pool, with what of it is held."""
+    """A pool and its use."""
 
     pool: AddressPool
     ipv4: Use  # addresses
@@ -53,13 +53,13 @@ class PoolInfo(msgspec.Struct, frozen=True, kw_only=True):
 def create_pool(
     store: Store, caller: Caller, *, name: str, pair: str, cidrs: Sequence[str], tags: Tags | None = None
 ) -> AddressPool:
-    """Return a new pool, whose addresses arrive at the edges of a pair.
+    """Create a pool whose addresses arrive at the edges of a pair, and return it.
 
     Raises:
-      ApiError: InvalidParameterValue for a bad or taken name, a pair that has no edges, a bad range, or one that overlaps another
-        pool's, or the address or uplink of a host; MissingParameter without a range.
+      ApiError: InvalidParameterValue for a bad or taken name, a pair without edges, a bad range, or one that overlaps another
+        pool, the address or uplink of a host, or a service's prefix; MissingParameter without a range.
     """
-    del caller  # pools have no owner; the CLI lets operators in only
+    del caller  # pools have no owner; the CLI admits only operators
     where = f"address pool {name!r}"
 
     def decide() -> tuple[Writes, AddressPool]:
@@ -79,7 +79,7 @@ def create_pool(
 
 
 def check_pair(where: str, pair: str, pairs: Collection[str]) -> None:
-    """Refuse a pair that has no edges; `pairs` are those that have some. Raises ApiError: InvalidParameterValue."""
+    """Refuse a pair without edges; `pairs` are those with edges. Raises ApiError: InvalidParameterValue."""
     if pair not in pairs:
         fix = f"make one first: netorch host create NAME --underlay IP --role edge --pair {pair} --uplink ..."
         raise invalid(where, f"pair {pair} has no edges", fix)
@@ -92,7 +92,7 @@ def new_ranges(
     hosts: Collection[Host],
     services: Collection[GatewayService],
 ) -> tuple[str, ...]:
-    """Return new ranges in canonical form beside all others. Raises ApiError for a bad range, or one that is taken."""
+    """Return new ranges in canonical form if they overlap no other range. Raises ApiError for a bad or taken range."""
     found: list[Prefix] = []
     for text in cidrs:
         new = checks.cidr(text, where, "InvalidParameterValue", rules.public_cidr)
@@ -105,14 +105,14 @@ def new_ranges(
 
 
 def range_notes(name: str, cidrs: Iterable[str]) -> Iterator[str]:
-    """Yield what people should know of new ranges of a pool."""
+    """Yield notes about a pool's new ranges for the operator."""
     for text in cidrs:
         if note := rules.private_note(parse_prefix(text)):
             yield f"address pool {name}: {note}"
 
 
 def add_ranges(store: Store, caller: Caller, name: str, cidrs: Sequence[str]) -> AddressPool:
-    """Return a pool with more ranges.
+    """Add ranges to a pool and return the pool.
 
     Raises:
       ApiError: InvalidPublicIpv4PoolID.NotFound, InvalidParameterValue as in `create_pool`.
@@ -131,10 +131,10 @@ def add_ranges(store: Store, caller: Caller, name: str, cidrs: Sequence[str]) ->
 
 
 def remove_ranges(store: Store, caller: Caller, name: str, cidrs: Sequence[str]) -> AddressPool:
-    """Return a pool without some of its ranges, of which nobody holds an address.
+    """Remove ranges without held addresses from a pool and return the pool.
 
     Raises:
-      ApiError: InvalidPublicIpv4PoolID.NotFound, InvalidParameterValue for a range that it has not,
+      ApiError: InvalidPublicIpv4PoolID.NotFound, InvalidParameterValue for a range that the pool does not have,
         DependencyViolation while an address is held, OperationNotPermitted for its last range.
     """
     del caller
@@ -159,7 +159,7 @@ def remove_ranges(store: Store, caller: Caller, name: str, cidrs: Sequence[str])
 
 
 def delete_pool(store: Store, caller: Caller, name: str) -> None:
-    """Delete a pool of which nobody holds an address.
+    """Delete a pool without held addresses.
 
     Raises:
       ApiError: InvalidPublicIpv4PoolID.NotFound, DependencyViolation while an address is held.
@@ -179,14 +179,14 @@ def delete_pool(store: Store, caller: Caller, name: str) -> None:
 
 
 def _refuse_held(writes: Writes, store: Store, name: str, cidrs: Iterable[str]) -> None:
-    """Refuse to take ranges away while an address is held; whoever takes one writes the pool's mark. Raises ApiError."""
+    """Refuse to remove ranges with a held address; every claim writes the pool's mark. Raises ApiError."""
     refuse_held(writes, name, cidrs, partial(revision_of, store), lambda: store.list(keys.public_address("")).kvs)
 
 
 def refuse_held(
     writes: Writes, name: str, cidrs: Iterable[str], revision_of: Callable[[str], int], claims: Callable[[], Iterable[KeyValue]]
 ) -> None:
-    """As `_refuse_held`, for any reader: of revisions of keys, then of the keys of public addresses."""
+    """As `_refuse_held`, with functions that read: first revisions of keys, then the keys of public addresses."""
     mark = use_key(f"pool/{name}")
     writes.expect(mark, revision_of(mark))
     blocks = [parse_prefix(text) for text in cidrs]
@@ -207,7 +207,7 @@ def _is_in(blocks: Iterable[Prefix], address: str) -> bool:
 
 
 def describe_pools(store: Store, caller: Caller) -> list[PoolInfo]:
-    """Return all pools by name. Raises UnreadableRecord. Cost: O(public addresses that are held)."""
+    """Return all pools by name. Raises UnreadableRecord. Cost: O(held public addresses)."""
     return [_info(store, caller, stored) for _, stored in sorted(listed(store, keys.pool_prefix(), AddressPool).items())]
 
 

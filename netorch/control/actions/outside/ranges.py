@@ -1,8 +1,8 @@
-"""IPv6 ranges that VPCs get out of address pools: EC2's "Amazon-provided IPv6 CIDR block".
+"""IPv6 ranges that VPCs get from address pools: EC2's "Amazon-provided IPv6 CIDR block".
 
-Internet gateways let these ranges pass, and no others: a range of the customer's own is the customer's word only, and what the
-internet sends there may be somebody else's. So no such range may lie in a pool. If a pool gets a range later that a VPC has as
-its own, the VPC keeps it: edges go by the pool that the VPC's record names.
+Internet gateways pass only these ranges. A range of the customer's own is only the customer's claim: on the internet the range
+may belong to somebody else. So a customer's own range may not lie in a pool. If a pool later gets a range that a VPC has as its
+own, the VPC keeps it: edges follow the pool that the VPC's record names.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from netorch.store.base import Store
 
 
 class Provided(msgspec.Struct, frozen=True, kw_only=True):
-    """A request for an IPv6 range out of an address pool."""
+    """A request for an IPv6 range from an address pool."""
 
-    pool: str = ""  # nothing: any that will do
+    pool: str = ""  # empty: any suitable one
 
 
 def provide(writes: Writes, store: Store, caller: Caller, vpc: Vpc, asked: Provided) -> Vpc:
-    """Return a VPC with a range of a pool, and add what takes it. The VPC's record is the caller's to write.
+    """Add the claim of a pool's range for a VPC, and return the VPC with the range. The caller writes the VPC's record.
 
-    It arrives at the pair of edges that carries the VPC's gateway, or at which its other public addresses arrive.
+    The range arrives on the pair of edges of the VPC's gateway, else of its other public addresses.
 
     Raises:
       ApiError: InvalidPublicIpv4PoolID.NotFound, InvalidParameterValue for a pool without IPv6 ranges or of another pair,
@@ -50,7 +50,7 @@ def provide(writes: Writes, store: Store, caller: Caller, vpc: Vpc, asked: Provi
 
 
 def choose_range(addresses: Addresses, vpc: Vpc, pair: str, pool: str = "") -> Chosen:
-    """Return a free range for a VPC, of one pool or of any, that arrives at a pair of edges; no pair: at any.
+    """Return a free range for a VPC from one pool or any, on a pair of edges; an empty pair means any.
 
     Raises:
       ApiError: InsufficientAddressCapacity, AddressLimitExceeded.
@@ -71,7 +71,7 @@ def _check_pool(where: str, pools: Pools, name: str, pair: str) -> None:
 
 
 def refuse_pooled(where: str, cidrs: Iterable[str], pools: Pools) -> None:
-    """Refuse ranges of the customer's own that lie in a pool. Raises ApiError: InvalidParameterValue."""
+    """Refuse customers' own ranges that overlap a pool. Raises ApiError: InvalidParameterValue."""
     for cidr in cidrs:
         own = parse_prefix(cidr)
         for name, stored in pools.items():
@@ -81,12 +81,12 @@ def refuse_pooled(where: str, cidrs: Iterable[str], pools: Pools) -> None:
 
 
 def kept_pools(vpc: Vpc, cidrs: Iterable[str]) -> dict[str, str]:
-    """Return the pools of those ranges that a VPC keeps."""
+    """Return the pools of the ranges that a VPC keeps."""
     return {cidr: vpc.ipv6_pools[cidr] for cidr in cidrs if cidr in vpc.ipv6_pools}
 
 
 def give_back(writes: Writes, vpc: Vpc, cidrs: Iterable[str], claims: Claims, now: float) -> None:
-    """Add that those of some ranges that a VPC has out of pools are nobody's from `now` on (Unix seconds)."""
+    """Add the release of the VPC's pool ranges among `cidrs` at `now` (Unix seconds)."""
     for cidr in cidrs:
         known = claims(cidr.partition("/")[0]) if cidr in vpc.ipv6_pools else None
         if known is not None and holder_of(known) == vpc.id:

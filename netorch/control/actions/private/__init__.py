@@ -1,1 +1,1 @@
-"""What a customer may do about private networks elsewhere: virtual private gateways, customer gateways, VPN connections."""
+"""Customers' actions on private networks elsewhere: virtual private gateways, customer gateways, VPN connections."""

@@ -1,4 +1,4 @@
-"""What changes of a VPN connection while it is there: options of its tunnels, their secrets, its static routes and networks."""
+"""Changes of existing VPN connections: tunnel options, secrets, static routes and networks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def modify_tunnel(
     inside_cidr: str = "",
     options: Callable[[TunnelOptions], TunnelOptions] = lambda before: before,
 ) -> VpnConnection:
-    """Return a connection of which a tunnel (1, 2) has other options, or another network inside; the tunnel is negotiated again.
+    """Change the options or the inside network of a tunnel (1, 2) and return the connection; the tunnel is negotiated again.
 
     Raises:
       ApiError: InvalidVpnConnectionID.NotFound, InvalidParameterValue.
@@ -54,7 +54,7 @@ def modify_tunnel(
             vifs = [vif.record for vif in read_all(store, VirtualInterface, connection.vni).values()]
             inside_of(caller, where, inside_cidr, taken_networks(others, vifs))
             wanted = msgspec.structs.replace(wanted, inside_cidr=inside_cidr)
-            guard_structure(writes, vpc)  # who makes a connection at the same time sees it
+            guard_structure(writes, vpc)  # a connection created at the same time conflicts
         changed = with_tunnel(connection, tunnel, wanted)
         check_device(f"VPN connection {connection.name}", changed)
         if changed != connection:
@@ -67,7 +67,7 @@ def modify_tunnel(
 def modify_networks(
     store: Store, caller: Caller, vpn_id: str, *, local_cidr: str | None = None, remote_cidr: str | None = None
 ) -> VpnConnection:
-    """Return a connection with other networks at its ends; None leaves what it has.
+    """Change the networks at a connection's ends and return the connection; None keeps a network.
 
     Raises:
       ApiError: InvalidVpnConnectionID.NotFound, InvalidParameterValue.
@@ -85,7 +85,7 @@ def modify_networks(
 
 
 def create_static_route(store: Store, caller: Caller, vpn_id: str, cidr: str) -> VpnConnection:
-    """Return a connection with one more static route.
+    """Add a static route to a connection and return the connection.
 
     Raises:
       ApiError: InvalidVpnConnectionID.NotFound, InvalidVpnConnection.InvalidType for one with BGP, RouteAlreadyExists,
@@ -105,7 +105,7 @@ def create_static_route(store: Store, caller: Caller, vpn_id: str, cidr: str) ->
 
 
 def delete_static_route(store: Store, caller: Caller, vpn_id: str, cidr: str) -> VpnConnection:
-    """Return a connection without one of its static routes.
+    """Delete a static route of a connection and return the connection.
 
     Raises:
       ApiError: InvalidVpnConnectionID.NotFound, InvalidVpnConnection.InvalidType for one with BGP, InvalidRoute.NotFound,
@@ -145,10 +145,10 @@ def _change(store: Store, caller: Caller, vpn_id: str, change: Callable[[VpnConn
 def rotate_secret(
     store: Store, caller: Caller, vpn_id: str, tunnel: int, *, secret: Secret | None = None, certificate: str = ""
 ) -> tuple[VpnConnection, Secret | None]:
-    """Give a tunnel (1, 2) another secret; return the connection, and the pre-shared key if it was made here.
+    """Replace the secret of a tunnel (1, 2); return the connection, and the pre-shared key if it was generated here.
 
-    With pre-shared keys and without a `secret`, one is made. With certificates, `secret` is the private key of the edge's new
-    `certificate`. AWS makes the keys of tunnels to AWS. The tunnel is negotiated again.
+    A connection with pre-shared keys gets a generated one if `secret` is None. With certificates, `secret` is the private key
+    of the edge's new `certificate`. For tunnels to AWS, AWS generates the keys. The tunnel is negotiated again.
 
     Raises:
       ApiError: InvalidVpnConnectionID.NotFound, IncorrectState for a tunnel without an edge, or an edge without a key to seal
@@ -176,7 +176,7 @@ def rotate_secret(
         changed = connection
         if certificate:
             changed = msgspec.structs.replace(connection, certificates={**connection.certificates, edge: certificate})
-        writes.change(keys.resource(vpn_id), stored.mod_revision, changed)  # who gives the tunnel another edge decides again
+        writes.change(keys.resource(vpn_id), stored.mod_revision, changed)  # a simultaneous change of the edge conflicts
         return writes, (changed, made)
 
     return attempt(store, decide)
@@ -190,6 +190,6 @@ def tunnel_of(connection: VpnConnection, tunnel: int) -> Tunnel:
 
 
 def with_tunnel(connection: VpnConnection, tunnel: int, wanted: Tunnel) -> VpnConnection:
-    """Return a connection with another tunnel in the place of one."""
+    """Return a connection with one of its tunnels replaced."""
     tunnels = tuple(wanted if place == tunnel else known for place, known in enumerate(connection.tunnels, 1))
     return msgspec.structs.replace(connection, tunnels=tunnels)

@@ -1,7 +1,7 @@
 """VPN connections: two tunnels between a VPC's virtual private gateway and a customer's device.
 
-Edges tell devices apart by what these call themselves in IKE: both tunnels of all connections at an edge end at one address. So a
-pair of edges has one connection to each such name, whoever owns it. A VPC at AWS has two names, one for each tunnel.
+Edges tell devices apart by their IKE identities, because both tunnels of all connections on an edge end at one address. So a
+pair of edges has one connection per identity, across all owners. A VPC at AWS has two identities, one for each tunnel.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ from netorch.store.base import Store
 
 
 class AtAws(msgspec.Struct, frozen=True, kw_only=True):
-    """What AWS knows of the edge that is its customer's device."""
+    """What AWS knows of its customer's device, which is the edge."""
 
     address: str  # IPv4
     asn: int  # 0 without BGP
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What a connection is to be, besides its two ends."""
+    """The properties of a new connection, besides its two ends."""
 
     name: str
     static: bool = False
@@ -61,20 +61,20 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     remote_cidr: str = "0.0.0.0/0"
     authority: str = ""  # with certificates
     at_aws: AtAws | None = None  # if it leads to a VPC at AWS
-    tunnels: tuple[TunnelWish, ...] = ()  # one or two; what is left out is chosen
+    tunnels: tuple[TunnelWish, ...] = ()  # one or two; omitted values are chosen
     tags: Tags = {}
 
     @property
     def authentication(self) -> Authentication:
-        """Return by what both ends prove who they are."""
+        """Return how both ends authenticate."""
         return Authentication.CERTIFICATE if self.authority else Authentication.PSK
 
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a new connection is made beside."""
+    """The surroundings of a new connection."""
 
     others: Sequence[VpnConnection]  # of the VPC
-    taken: Sequence[Prefix]  # networks that its tunnels must not have
+    taken: Sequence[Prefix]  # networks that its tunnels must not use
     mapping: GatewayMapping
     edges: Mapping[str, HostState]
 
@@ -82,12 +82,13 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
 def create_vpn_connection(
     store: Store, caller: Caller, gateway_id: str, customer_gateway_id: str, wanted: Wanted
 ) -> tuple[VpnConnection, dict[int, Secret]]:
-    """Return a new connection, and the pre-shared keys that were made for it, by tunnel (1, 2): nobody can read them later.
+    """Create a connection; return it and its generated pre-shared keys by tunnel (1, 2). The keys cannot be read later.
 
     Raises:
       ApiError: InvalidVpnGatewayID.NotFound, InvalidCustomerGatewayID.NotFound, VpnConnectionLimitExceeded,
-        InvalidCustomerGateway.DuplicateIpAddress for a device that the pair of edges has a connection to, IncorrectState for an
-        edge without a key to seal with, InvalidParameterValue for a bad value or a taken name, InvalidParameterCombination.
+        InvalidCustomerGateway.DuplicateIpAddress if the pair of edges already has a connection to the device, IncorrectState
+        for an edge without a key to seal with, InvalidParameterValue for a bad value or a taken name,
+        InvalidParameterCombination.
     """
     where = f"VPN connection {wanted.name!r}"
     asked, made_keys = checked_wish(where, wanted.tunnels, wanted.authentication)
@@ -137,12 +138,12 @@ def _around(
 
 
 def taken_networks(connections: Iterable[VpnConnection], vifs: Iterable[VirtualInterface]) -> list[Prefix]:
-    """Return the networks that a new tunnel must not have: those of other tunnels, and of the VPC's virtual interfaces."""
+    """Return the networks that a new tunnel must not use: those of other tunnels and of the VPC's virtual interfaces."""
     return [*inside_networks(connections), *(parse_prefix(vif.address, strict=False) for vif in vifs)]
 
 
 def room(quotas: Quotas, gateway_id: str, others: Sequence[VpnConnection], total: int) -> None:
-    """Refuse one connection more than a gateway may have, or than an owner, who has a `total`.
+    """Refuse one connection more than a gateway may have, or than its owner with a `total` may have.
 
     Raises:
       ApiError: VpnConnectionLimitExceeded.
@@ -154,12 +155,12 @@ def room(quotas: Quotas, gateway_id: str, others: Sequence[VpnConnection], total
 
 
 def owner_mark(owner: str) -> str:
-    """Return by what those who make an owner's connections at the same time see each other: a mark (`use_key`)."""
+    """Return the mark (`use_key`) by which simultaneous creations of an owner's connections conflict."""
     return f"vpn/{owner}"
 
 
 def doubled(where: str, connection: VpnConnection) -> ApiError:
-    """Return the refusal of a second connection to one device."""
+    """Return the error for a second connection to one device."""
     names = " or ".join(peer_identities(connection))
     what = f"{where}: these edges have a connection to {names} already, and tell devices apart by that"
     return ApiError("InvalidCustomerGateway.DuplicateIpAddress", f"{what}; let the device use another IKE identity")
@@ -174,7 +175,7 @@ def make_connection(
     wanted: Wanted,
     around: Surroundings,
 ) -> VpnConnection:
-    """Return a new connection; `asked` are its two tunnels. Raises ApiError."""
+    """Return a new connection; `asked` holds its two tunnels. Raises ApiError."""
     if any(other.name == wanted.name for other in around.others):
         raise duplicate_name("vpn", wanted.name, "the VPC")
     number = free_number(where, around.others)
@@ -214,7 +215,7 @@ def make_connection(
 
 
 def check_device(where: str, connection: VpnConnection) -> None:
-    """Refuse a device that edges could take for another one, or for themselves. Raises ApiError: InvalidParameterValue."""
+    """Refuse a device that edges could mistake for another one or for themselves. Raises ApiError: InvalidParameterValue."""
     taken = [name for name in peer_identities(connection) if name in {tunnel.address for tunnel in connection.tunnels}]
     if taken:
         what = f"the device has the address {taken[0]}, which is that of an edge"
@@ -226,7 +227,7 @@ def check_device(where: str, connection: VpnConnection) -> None:
 
 
 def _customer_edge(where: str, gateway: VirtualPrivateGateway, known: AtAws, edges: Mapping[str, HostState]) -> str:
-    """Return the edge that is the customer's device that AWS knows. Raises ApiError."""
+    """Return the edge whose address AWS knows as the customer's device. Raises ApiError."""
     if known.asn and known.asn != gateway.asn:
         what = f"AWS expects AS {known.asn}, and virtual private gateway {gateway.id} has AS {gateway.asn}"
         raise invalid(where, what, f"create a customer gateway with AS {gateway.asn} at AWS")
@@ -249,7 +250,7 @@ def free_number(where: str, others: Iterable[VpnConnection]) -> int:
 
 
 def inside_of(caller: Caller, where: str, text: str, taken: Sequence[Prefix]) -> Prefix:
-    """Return the network that is asked for inside a tunnel, or any free one. Raises ApiError."""
+    """Return the requested inside network of a tunnel, or any free one. Raises ApiError."""
     if not text:
         return free_inside(caller, taken)
     found = parse_prefix(text)
@@ -267,9 +268,10 @@ def create_writes(
     made: VpnConnection,
     edges: Mapping[str, HostState],
 ) -> None:
-    """Add a new connection. The guards of the VPC's structure and of the gateway's mapping are the caller's. Raises ApiError.
+    """Add a new connection. The caller guards the VPC's structure and the gateway's mapping. Raises ApiError.
 
-    The customer gateway is rewritten: who deletes it at the same time decides again. No edge of a tunnel may be going.
+    The customer gateway is rewritten, so a deletion of it at the same time is decided again. No edge of a tunnel may be in
+    deletion.
     """
     writes.create(keys.resource(made.id), made)
     add_name(writes, vpc, made)
@@ -282,17 +284,17 @@ def create_writes(
 
 
 def ike_peers(pair: str, connection: VpnConnection) -> tuple[str, ...]:
-    """Return the keys that say that a pair of edges has this connection to its other ends."""
+    """Return the keys that connect a pair of edges and the peers' IKE identities to this connection."""
     return tuple(keys.ike_peer(pair, identity) for identity in peer_identities(connection))
 
 
 def edges_of(connection: VpnConnection) -> Iterator[str]:
-    """Yield each edge that tunnels end at, once."""
+    """Yield each edge on which tunnels end, once."""
     yield from dict.fromkeys(tunnel.edge for tunnel in connection.tunnels if tunnel.edge)
 
 
 def secrets_of(made: VpnConnection, asked: Sequence[TunnelWish], made_keys: Mapping[int, Secret]) -> dict[int, Secret]:
-    """Return what is to be sealed, by tunnel: what was given or made, for those that have an edge."""
+    """Return the secrets to seal, by tunnel: given or generated ones, for tunnels that have an edge."""
     found = {place: made_keys.get(place) or wish.secret for place, wish in enumerate(asked, 1)}
     return {place: secret for place, secret in found.items() if secret is not None and made.tunnels[place - 1].edge}
 
@@ -324,7 +326,7 @@ def pair_of_connection(store: Store, connection: VpnConnection) -> str:
 
 
 def delete_writes(writes: Writes, vpc: Stored[Vpc], connection: Stored[VpnConnection], pair: str) -> None:
-    """Add the end of a connection and of all that says to whom it leads; `pair` carries its gateway."""
+    """Add the deletion of a connection and of its secrets, status and keys; `pair` carries its gateway."""
     record = connection.record
     delete_part(writes, vpc, connection)
     writes.drop(keys.vpn_use(vpc.record.owner, record.customer_gateway, record.id))

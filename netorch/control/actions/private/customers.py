@@ -1,4 +1,4 @@
-"""Customer gateways: what an owner says of the device at the other end of VPN connections. They never change."""
+"""Customer gateways: an owner's description of the device at the other end of VPN connections. They never change."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def create_customer_gateway(
     identity: str = "",
     tags: Tags | None = None,
 ) -> CustomerGateway:
-    """Return a customer gateway: a new one, or that which there is with this AS number, address and identity, as in EC2.
+    """Create a customer gateway and return it, or return an existing one with this AS number, address and identity, as in EC2.
 
     Raises:
       ApiError: CustomerGatewayLimitExceeded, InvalidParameterValue for a bad value or a taken name, MissingParameter without an
@@ -66,7 +66,7 @@ def create_customer_gateway(
 
 
 def checked(where: str, asked: CustomerGateway) -> CustomerGateway:
-    """Return a customer gateway whose values are good. Raises ApiError: InvalidParameterValue, MissingParameter."""
+    """Return a customer gateway if its values are valid. Raises ApiError: InvalidParameterValue, MissingParameter."""
     checks.name(f"owner {asked.owner!r}", asked.owner)
     if asked.name:
         checks.name(where, asked.name)
@@ -82,12 +82,12 @@ def checked(where: str, asked: CustomerGateway) -> CustomerGateway:
 
 
 def described(gateway: CustomerGateway) -> tuple[int, str, str]:
-    """Return what two customer gateways are one by."""
+    """Return the fields by which two customer gateways are the same."""
     return gateway.asn, gateway.address, gateway.identity
 
 
 def owner_mark(owner: str) -> str:
-    """Return by what those who make an owner's customer gateways at the same time see each other: a mark (`use_key`)."""
+    """Return the mark (`use_key`) by which simultaneous creations of an owner's customer gateways conflict."""
     return f"cgw/{owner}"
 
 
@@ -132,7 +132,7 @@ def describe_customer_gateways(store: Store, caller: Caller) -> list[CustomerGat
 
 
 def describe_customer_gateway(store: Store, caller: Caller, gateway_id: str) -> CustomerGatewayInfo:
-    """Return one. Raises ApiError: InvalidCustomerGatewayID.NotFound."""
+    """Return one customer gateway. Raises ApiError: InvalidCustomerGatewayID.NotFound."""
     return _info(store, read_owned(store, caller, CustomerGateway, gateway_id).record)
 
 

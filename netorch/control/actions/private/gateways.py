@@ -1,6 +1,6 @@
 """Virtual private gateways: a VPC's way to private networks elsewhere.
 
-What EC2 creates, then attaches, is here made for its VPC.
+EC2 creates a gateway, then attaches it. Here a gateway is created for its VPC.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from netorch.store.base import Store
 def create_vpn_gateway(
     store: Store, caller: Caller, vpc_id: str, *, name: str = "", asn: int = AMAZON_ASN, tags: Tags | None = None
 ) -> VirtualPrivateGateway:
-    """Return a VPC's new virtual private gateway, carried by the pair of edges of its other gateways or addresses.
+    """Create a VPC's virtual private gateway, on the pair of edges of its other gateways or addresses, and return it.
 
     Raises:
-      ApiError: InvalidVpcID.NotFound, Resource.AlreadyAssociated when the VPC has one, InsufficientInstanceCapacity when there is
+      ApiError: InvalidVpcID.NotFound, Resource.AlreadyAssociated if the VPC has one, InsufficientInstanceCapacity if there is
         no pair of edges, InvalidParameterValue for a bad name or AS number.
     """
 
@@ -50,7 +50,7 @@ def create_vpn_gateway(
 
 
 def delete_vpn_gateway(store: Store, caller: Caller, gateway_id: str) -> None:
-    """Delete a virtual private gateway. Routes to it become black holes, and route tables lose what it propagates.
+    """Delete a virtual private gateway. Routes to it become black holes, and route tables lose its propagated routes.
 
     Raises:
       ApiError: InvalidVpnGatewayID.NotFound, DependencyViolation while it has VPN connections or virtual interfaces.
@@ -75,7 +75,7 @@ def delete_vpn_gateway(store: Store, caller: Caller, gateway_id: str) -> None:
 
 
 def without_propagation(table: RouteTable, gateway_id: str) -> RouteTable:
-    """Return a route table into which a gateway does not propagate."""
+    """Return a route table without a gateway's propagation."""
     return msgspec.structs.replace(table, propagating=tuple(found for found in table.propagating if found != gateway_id))
 
 
@@ -86,6 +86,6 @@ def describe_vpn_gateways(store: Store, caller: Caller, vpc_id: str) -> list[Onl
 
 
 def describe_vpn_gateway(store: Store, caller: Caller, gateway_id: str) -> OnlyGatewayInfo:
-    """Return one. Raises ApiError: InvalidVpnGatewayID.NotFound."""
+    """Return one virtual private gateway. Raises ApiError: InvalidVpnGatewayID.NotFound."""
     vpc, gateway = read(store, caller, VirtualPrivateGateway, gateway_id)
     return info_of(store, vpc.record, gateway.record)

@@ -1,7 +1,7 @@
-"""VPN connections to AWS: an edge as the customer's device of a VPC there, as the file that AWS gives its customers says.
+"""VPN connections to AWS: an edge acts as the customer's device of a VPC at AWS, according to AWS's configuration file.
 
-AWS has made the other half already. So what it knows of its customer must be true here: the address and the AS number. AWS chose
-the networks inside, the algorithms and the keys.
+The connection already exists at AWS. So the address and AS number that AWS knows of its customer must match here. AWS chose the
+inside networks, the algorithms and the keys.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ def import_vpn_connection(
     routes: Sequence[str] = (),
     tags: Tags | None = None,
 ) -> VpnConnection:
-    """Return a new connection between a virtual private gateway and AWS; both its tunnels end at the edge that AWS knows.
+    """Create a connection between a virtual private gateway and AWS and return it; its tunnels end at the edge that AWS knows.
 
-    `psks` are the file's keys by tunnel (1, 2), `routes` the ranges of the VPC at AWS, if there is no BGP. AWS has a customer
-    gateway here, without a name. It is that of the next attempt if this one is refused.
+    `psks` holds the file's keys by tunnel (1, 2); `routes` are the ranges of the VPC at AWS, if there is no BGP. A customer
+    gateway without a name represents AWS here. If the import is refused, the next attempt uses the same customer gateway.
 
     Raises:
       ApiError: as `create_vpn_connection`; InvalidParameterValue if no edge of the gateway has the address that AWS knows, or
         the gateway has another AS number than AWS knows; CustomerGatewayLimitExceeded.
     """
-    # Without BGP AWS's number means nothing, and the file has none.
+    # Without BGP, AWS's AS number has no meaning and is not in the file.
     asn = found.amazon_asn or AMAZON_ASN
     aws = create_customer_gateway(store, caller, asn=asn, address=found.tunnels[0].address)
     tunnels = tuple(

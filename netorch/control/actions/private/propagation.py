@@ -1,4 +1,4 @@
-"""Route propagation: what a virtual private gateway reaches is in the route tables that ask for it."""
+"""Route propagation: route tables get what a virtual private gateway reaches, if they ask for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from netorch.store.base import Store
 
 
 def enable_propagation(store: Store, caller: Caller, table_id: str, gateway_id: str) -> RouteTable:
-    """Return a route table that has what a gateway of its VPC reaches: EC2's EnableVgwRoutePropagation.
+    """Let a gateway of the VPC propagate routes to a route table, and return the table: EC2's EnableVgwRoutePropagation.
 
     Raises:
       ApiError: InvalidRouteTableID.NotFound, InvalidVpnGatewayID.NotFound, Gateway.NotAttached for another VPC's gateway.
@@ -27,12 +27,12 @@ def enable_propagation(store: Store, caller: Caller, table_id: str, gateway_id: 
 
 
 def disable_propagation(store: Store, caller: Caller, table_id: str, gateway_id: str) -> RouteTable:
-    """Return a route table that has only its own routes: EC2's DisableVgwRoutePropagation. Raises as `enable_propagation`."""
+    """End a gateway's propagation to a route table, and return it: EC2's DisableVgwRoutePropagation. Raises as above."""
     return _change(store, caller, table_id, gateway_id, lambda table: without_propagation(table, gateway_id))
 
 
 def with_propagation(table: RouteTable, gateway_id: str) -> RouteTable:
-    """Return a route table into which a gateway propagates."""
+    """Return a route table with a gateway's propagation."""
     return msgspec.structs.replace(table, propagating=tuple(sorted({*table.propagating, gateway_id})))
 
 
@@ -47,7 +47,7 @@ def _change(
             raise ApiError("Gateway.NotAttached", f"{text}; choose the one of that VPC")
         writes, changed = Writes(), change(stored.record)
         if changed != stored.record:
-            guard_structure(writes, vpc)  # who deletes the gateway at the same time decides again
+            guard_structure(writes, vpc)  # a deletion of the gateway at the same time conflicts
             writes.change(keys.resource(table_id), stored.mod_revision, changed)
         return writes, changed
 

@@ -1,4 +1,4 @@
-"""What a customer asks of a VPN connection and its tunnels, looked at before anything is read or drawn."""
+"""Requests for VPN connections and tunnels, checked before anything is read or chosen."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from netorch.records.errors import invalid
 
 
 class TunnelWish(msgspec.Struct, frozen=True, kw_only=True):
-    """What a tunnel is to be; a network and a pre-shared key that are left out are chosen."""
+    """The properties of a requested tunnel; an omitted network or pre-shared key is chosen."""
 
     inside_cidr: str = ""
     options: TunnelOptions = TunnelOptions()
-    secret: Secret | None = None  # the pre-shared key, or with a certificate its private key
-    certificate: str = ""  # the edge's, PEM
-    remote: str = ""  # the address of AWS's end, if it leads to AWS
+    secret: Secret | None = None  # the pre-shared key, or the certificate's private key
+    certificate: str = ""  # the edge's, in PEM
+    remote: str = ""  # address of AWS's end, if the tunnel leads to AWS
 
 
 def checked_wish(
     where: str, tunnels: Sequence[TunnelWish], authentication: Authentication
 ) -> tuple[tuple[TunnelWish, ...], dict[int, Secret]]:
-    """Return the wishes for both tunnels, and the keys that were made for those without one, by tunnel (1, 2).
+    """Return the requests for both tunnels, and the keys generated for tunnels without one, by tunnel (1, 2).
 
     Raises:
       ApiError: InvalidParameterValue, InvalidParameterCombination, MissingParameter.
@@ -52,13 +52,13 @@ def checked_wish(
 
 
 def check_options(where: str, options: TunnelOptions) -> None:
-    """Refuse options that EC2 does not have. Raises ApiError: InvalidParameterValue."""
+    """Refuse options that EC2 does not permit. Raises ApiError: InvalidParameterValue."""
     for field, violation in vpn_rules.options(options):
         raise invalid(f"{where}: {field}", violation.what, violation.fix)
 
 
 def check_secret(where: str, wish: TunnelWish, authentication: Authentication) -> None:
-    """Refuse a secret that is none, or of the wrong kind. Raises ApiError; no text has anything of a secret."""
+    """Refuse an invalid secret, or one of the wrong kind. Raises ApiError; no text contains any part of a secret."""
     secret = wish.secret or Secret()
     if authentication is Authentication.PSK:
         if secret.key or wish.certificate:
@@ -81,7 +81,7 @@ def check_secret(where: str, wish: TunnelWish, authentication: Authentication) -
 def checked_tunnels(
     where: str, routes: Sequence[str], local_cidr: str, remote_cidr: str, *, static: bool
 ) -> tuple[tuple[str, ...], str, str]:
-    """Return routes and the networks at both ends, canonical. Raises ApiError."""
+    """Return routes and the networks at both ends in canonical form. Raises ApiError."""
     if routes and not static:
         text = f"{where}: has static routes, and BGP says what is at the customer's; ask for a static connection"
         raise ApiError("InvalidParameterCombination", text)
@@ -95,12 +95,12 @@ def checked_tunnels(
 
 
 def checked_route(where: str, text: str) -> str:
-    """Return the CIDR of a network at an end of a connection, host bits cut off as EC2 does. Raises ApiError."""
+    """Return the CIDR of a network at an end of a connection, with host bits cleared as EC2 does. Raises ApiError."""
     return str(checks.cidr(text, where, "InvalidParameterValue", vpn_rules.traffic_cidr))
 
 
 def checked_selector(where: str, text: str, *, static: bool) -> str:
-    """Return the network to which tunnels are narrowed at one end, host bits cut off as EC2 does. Raises ApiError."""
+    """Return the traffic selector of one end, with host bits cleared as EC2 does. Raises ApiError."""
     return str(checks.cidr(text, where, "InvalidParameterValue", partial(vpn_rules.selector, static=static)))
 
 

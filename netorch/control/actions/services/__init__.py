@@ -1,1 +1,1 @@
-"""Actions about what instances are told: options of DHCP, metadata."""
+"""Actions on what instances get from netorch's services: DHCP options, metadata, DNS zones."""

@@ -1,4 +1,4 @@
-"""Attributes of a VPC that say how its instances are served."""
+"""Attributes of a VPC that control the services for its instances."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def modify_vpc(
     enable_dns_support: bool | None = None,
     enable_dns_hostnames: bool | None = None,
 ) -> Vpc:
-    """Return the VPC with other attributes; None leaves one as it is. EC2: ModifyVpcAttribute.
+    """Change the attributes of a VPC and return the VPC; None keeps a value. EC2: ModifyVpcAttribute.
 
     Raises:
       ApiError: InvalidVpcID.NotFound, MissingParameter, InvalidParameterValue for host names without DNS support.

@@ -1,7 +1,7 @@
-"""DHCP options sets: an owner's, and what a VPC is told to tell its interfaces.
+"""DHCP options sets of an owner, and the options that a VPC sends to its interfaces.
 
-A set never changes, and a VPC that is associated with it has a copy. Whoever associates a VPC rewrites the set's record, so that
-of an association and a deletion at the same time one fails and decides again.
+A set never changes, and an associated VPC has a copy of it. An association rewrites the set's record. So if an association and
+a deletion happen at the same time, one fails and is decided again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from netorch.store.base import Store
 
 
 class DhcpOptionsInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A set, with the VPCs that are associated with it."""
+    """A set and its associated VPCs."""
 
     found: DhcpOptionsSet
     vpcs: tuple[str, ...]  # ids
@@ -33,7 +33,7 @@ class DhcpOptionsInfo(msgspec.Struct, frozen=True, kw_only=True):
 def create_dhcp_options(
     store: Store, caller: Caller, *, name: str = "", options: DhcpOptions, tags: Tags | None = None
 ) -> DhcpOptionsSet:
-    """Return a new set.
+    """Create a set and return it.
 
     Raises:
       ApiError: DhcpOptionsLimitExceeded, InvalidParameterValue for a bad value or a taken name.
@@ -57,7 +57,7 @@ def create_dhcp_options(
 
 
 def checked(where: str, asked: DhcpOptionsSet) -> DhcpOptionsSet:
-    """Return a set whose values are good, in their normal form. Raises ApiError: InvalidParameterValue."""
+    """Return a set with valid values, in their normal form. Raises ApiError: InvalidParameterValue."""
     checks.name(f"owner {asked.owner!r}", asked.owner)
     if asked.name:
         checks.name(where, asked.name)
@@ -70,12 +70,12 @@ def checked(where: str, asked: DhcpOptionsSet) -> DhcpOptionsSet:
 
 
 def owner_mark(owner: str) -> str:
-    """Return by what those who make an owner's sets at the same time see each other: a mark (`use_key`)."""
+    """Return the mark (`use_key`) by which simultaneous creations of an owner's sets conflict."""
     return f"dopt/{owner}"
 
 
 def associate_writes(writes: Writes, before: Vpc | None, after: Vpc, held: Stored[DhcpOptionsSet] | None) -> None:
-    """Add what says with which set, `held`, a VPC is associated now. A deletion of the set at the same time sees it."""
+    """Add the association of a VPC with the set `held`. A deletion of the set at the same time conflicts."""
     if before is not None:
         forget_writes(writes, before)
     if held is not None:
@@ -90,16 +90,16 @@ def forget_writes(writes: Writes, vpc: Vpc) -> None:
 
 
 def with_options(vpc: Vpc, found: DhcpOptionsSet | None) -> Vpc:
-    """Return a VPC that is associated with a set, or with the default one."""
+    """Return the VPC, associated with a set or with the default one."""
     if found is None:
         return msgspec.structs.replace(vpc, dhcp_options="", dhcp=DEFAULT_OPTIONS)
     return msgspec.structs.replace(vpc, dhcp_options=found.id, dhcp=found.options)
 
 
 def associate_dhcp_options(store: Store, caller: Caller, set_id: str, vpc_id: str) -> Vpc:
-    """Return a VPC whose interfaces are told what a set of its owner says; no id: what the default set says.
+    """Associate a VPC with a set of its owner and return the VPC; without an id, with the default set.
 
-    Instances hear of it when they renew their leases.
+    Instances get the new options when they renew their leases.
 
     Raises:
       ApiError: InvalidVpcID.NotFound; InvalidDhcpOptionID.NotFound, also for a set of another owner.
@@ -119,7 +119,7 @@ def associate_dhcp_options(store: Store, caller: Caller, set_id: str, vpc_id: st
 
 
 def delete_dhcp_options(store: Store, caller: Caller, set_id: str) -> None:
-    """Delete a set with which no VPC is associated.
+    """Delete a set without associated VPCs.
 
     Raises:
       ApiError: InvalidDhcpOptionID.NotFound, DependencyViolation.
@@ -142,7 +142,7 @@ def delete_dhcp_options(store: Store, caller: Caller, set_id: str) -> None:
 
 
 def _vpcs_with(store: Store, found: DhcpOptionsSet) -> list[str]:
-    """Return the ids of the VPCs that are associated with a set."""
+    """Return the ids of a set's associated VPCs."""
     return [kv.key.rpartition("/")[2] for kv in store.list(keys.dhcp_use(found.owner, found.id)).kvs]
 
 
@@ -154,7 +154,7 @@ def describe_dhcp_options(store: Store, caller: Caller) -> list[DhcpOptionsInfo]
 
 
 def describe_dhcp_options_set(store: Store, caller: Caller, set_id: str) -> DhcpOptionsInfo:
-    """Return one. Raises ApiError: InvalidDhcpOptionID.NotFound."""
+    """Return one set. Raises ApiError: InvalidDhcpOptionID.NotFound."""
     return _info(store, read_owned(store, caller, DhcpOptionsSet, set_id).record)
 
 

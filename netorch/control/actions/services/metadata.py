@@ -1,4 +1,4 @@
-"""How instances may ask for their metadata. EC2's ModifyInstanceMetadataOptions."""
+"""Options of instances' metadata requests: EC2's ModifyInstanceMetadataOptions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from netorch.store.base import Store
 
 
 def modify_metadata_options(store: Store, caller: Caller, instance_id: str, asked: Mapping[str, bool | int]) -> Instance:
-    """Return an instance that may ask for its metadata in another way: fields of MetadataOptions; others stay as they are.
+    """Change an instance's metadata options and return the instance; `asked` holds fields of MetadataOptions, others stay.
 
     Raises:
       ApiError: InvalidInstanceID.NotFound, InvalidParameterValue for a hop limit out of range.

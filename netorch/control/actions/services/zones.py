@@ -1,7 +1,7 @@
-"""Private zones: an owner's, with their record sets, and the VPCs in which they are answered. Errors have Route 53's codes.
+"""Private zones of an owner, their record sets, and the VPCs in which they are answered. Errors have Route 53's codes.
 
-Whoever changes a zone, or which VPCs are associated with it, rewrites the zone's record; whoever associates a VPC also rewrites
-the VPC's. So of two such changes at the same time one fails and decides again.
+A change of a zone or of its associations rewrites the zone's record. An association also rewrites the VPC's record. If two such
+changes happen at the same time, one fails and is decided again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from netorch.store.base import Store
 
 
 class ZoneInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A zone, with the VPCs that are associated with it."""
+    """A zone and its associated VPCs."""
 
     found: PrivateZone
     vpcs: tuple[str, ...]  # ids
@@ -51,7 +51,7 @@ class ZoneInfo(msgspec.Struct, frozen=True, kw_only=True):
 def create_zone(
     store: Store, caller: Caller, vpc_id: str, *, name: str, domain: str = "", tags: Tags | None = None
 ) -> PrivateZone:
-    """Return a new zone without record sets, associated with a VPC of its owner; its domain is its name if none is given.
+    """Create a zone without record sets, associated with a VPC of its owner, and return it; `domain` defaults to the name.
 
     Raises:
       ApiError: InvalidVpcID.NotFound, TooManyHostedZones, HostedZoneAlreadyExists for a taken name, ConflictingDomainExists,
@@ -77,17 +77,17 @@ def create_zone(
 
 
 def where_of(zone: PrivateZone) -> str:
-    """Return what errors call a zone."""
+    """Return the name of a zone for error texts."""
     return f"private zone {zone.name!r}"
 
 
 def owner_mark(owner: str) -> str:
-    """Return by what those who make an owner's zones at the same time see each other: a mark (`use_key`)."""
+    """Return the mark (`use_key`) by which simultaneous creations of an owner's zones conflict."""
     return f"zone/{owner}"
 
 
 def checked_zone(asked: PrivateZone) -> PrivateZone:
-    """Return a zone whose name, domain and record sets are good, in their usual form.
+    """Return a zone with a valid name, domain and record sets, in their normal form.
 
     Raises:
       ApiError: InvalidDomainName, InvalidChangeBatch, InvalidParameterValue for a bad name.
@@ -104,7 +104,7 @@ def checked_zone(asked: PrivateZone) -> PrivateZone:
 
 
 def checked_record(zone: PrivateZone, asked: RecordSet) -> RecordSet:
-    """Return a record set in its usual form. Raises ApiError: InvalidChangeBatch."""
+    """Return a record set in its normal form. Raises ApiError: InvalidChangeBatch."""
     where = f"{where_of(zone)}: {asked.name} {asked.type.value}"
     values = checked_values(asked.type, asked.values)
     if isinstance(values, Violation):
@@ -120,14 +120,14 @@ def _bad_change(where: str, violation: Violation) -> ApiError:
 
 
 def check_new(quotas: Quotas, asked: PrivateZone, others: list[PrivateZone]) -> None:
-    """Refuse one zone too many, and a name that another one of the owner's has. Raises ApiError."""
+    """Refuse a zone beyond the quota, or a name that another zone of the owner has. Raises ApiError."""
     check_room(quotas, "TooManyHostedZones", f"owner {asked.owner}", len(others) + 1)
     if any(other.name == asked.name for other in others):
         raise duplicate_name("zone", asked.name, f"owner {asked.owner}")
 
 
 def check_size(quotas: Quotas, zone: PrivateZone, had: int) -> None:
-    """Refuse more record sets than a zone may have, and than it `had`. Raises ApiError: LimitsExceeded."""
+    """Refuse more record sets than a zone may have, if they are more than it `had`. Raises ApiError: LimitsExceeded."""
     if len(zone.records) > had:
         check_limit(quotas, "record_sets_per_zone", "LimitsExceeded", where_of(zone), len(zone.records), "record sets")
 
@@ -138,7 +138,7 @@ def check_vpcs(quotas: Quotas, zone: PrivateZone, count: int) -> None:
 
 
 def zones_in(store: Store, vni: int) -> list[VpcZone]:
-    """Return the zones that a VPC is associated with. Raises UnreadableRecord."""
+    """Return the zones associated with a VPC. Raises UnreadableRecord."""
     return [found.record for found in listed(store, keys.mapping(vni, keys.ZONE), VpcZone).values()]
 
 
@@ -148,14 +148,14 @@ def endpoints_in(store: Store, vni: int) -> list[VpcEndpoint]:
 
 
 def zone_of(domain: str, zones: Iterable[VpcZone], endpoints: Iterable[VpcEndpoint]) -> str:
-    """Return the id of the zone or endpoint that has a domain in a VPC; nothing: none."""
+    """Return the id of the zone or endpoint that has a domain in a VPC; nothing if there is none."""
     found = [zone.zone for zone in zones if zone.domain == domain]
     found += [endpoint.id for endpoint in endpoints if endpoint.private_dns_name == domain]
     return next(iter(found), "")
 
 
 def refuse_conflict(zone: PrivateZone, vpc: Vpc, zones: Iterable[VpcZone], endpoints: Iterable[VpcEndpoint]) -> None:
-    """Refuse a domain that a VPC has already, by another zone or an endpoint. Raises ApiError: ConflictingDomainExists."""
+    """Refuse a domain that another zone or an endpoint already has in a VPC. Raises ApiError: ConflictingDomainExists."""
     others = (other for other in zones if other.zone != zone.id)
     if known := zone_of(zone.domain, others, endpoints):
         what = f"{known} has the domain {zone.domain} in VPC {vpc.id} already"
@@ -163,7 +163,7 @@ def refuse_conflict(zone: PrivateZone, vpc: Vpc, zones: Iterable[VpcZone], endpo
 
 
 def join_writes(writes: Writes, zone: PrivateZone, vpc: Vpc) -> None:
-    """Add the association of a VPC. The guards are the caller's."""
+    """Add the association of a VPC. The caller adds the guards."""
     writes.put(keys.vpc_zone(vpc.vni, zone.id), copy_of(zone, vpc.vni))
     writes.put(keys.zone_use(zone.owner, zone.id, vpc.id), True)
 
@@ -175,10 +175,10 @@ def part_writes(writes: Writes, owner: str, zone_id: str, vpc_id: str) -> None:
 
 
 def associate_zone(store: Store, caller: Caller, zone_id: str, vpc_id: str) -> PrivateZone:
-    """Return a zone that is answered in one more VPC of its owner, if that has DNS support and host names.
+    """Associate a zone with one more VPC of its owner and return it; answers need the VPC's DNS support and host names.
 
     Raises:
-      ApiError: NoSuchHostedZone, InvalidVpcID.NotFound, also for another owner's; ConflictingDomainExists, LimitsExceeded.
+      ApiError: NoSuchHostedZone, InvalidVpcID.NotFound, also for another owner's VPC; ConflictingDomainExists, LimitsExceeded.
     """
 
     def decide() -> tuple[Writes, PrivateZone]:
@@ -198,7 +198,7 @@ def associate_zone(store: Store, caller: Caller, zone_id: str, vpc_id: str) -> P
 
 
 def disassociate_zone(store: Store, caller: Caller, zone_id: str, vpc_id: str) -> PrivateZone:
-    """Return a zone that is not answered in a VPC any more.
+    """End a zone's association with a VPC and return the zone.
 
     Raises:
       ApiError: NoSuchHostedZone, VPCAssociationNotFound, LastVPCAssociation.
@@ -223,12 +223,12 @@ def disassociate_zone(store: Store, caller: Caller, zone_id: str, vpc_id: str) -
 
 
 def vpcs_of(store: Store, zone: PrivateZone) -> list[str]:
-    """Return the ids of the VPCs that are associated with a zone."""
+    """Return the ids of a zone's associated VPCs."""
     return [kv.key.rpartition("/")[2] for kv in store.list(keys.zone_use(zone.owner, zone.id)).kvs]
 
 
 def put_record(store: Store, caller: Caller, zone_id: str, record: RecordSet) -> PrivateZone:
-    """Return a zone with a new record set, which takes the place of one of the same name and type. Route 53: UPSERT.
+    """Add a record set to a zone, or replace the one of the same name and type, and return the zone. Route 53: UPSERT.
 
     Raises:
       ApiError: NoSuchHostedZone, InvalidChangeBatch for a bad name, value or combination, LimitsExceeded.
@@ -243,10 +243,10 @@ def put_record(store: Store, caller: Caller, zone_id: str, record: RecordSet) ->
 
 
 def delete_record(store: Store, caller: Caller, zone_id: str, name: str, type: RecordType) -> PrivateZone:
-    """Return a zone without a record set.
+    """Delete a record set of a zone and return the zone.
 
     Raises:
-      ApiError: NoSuchHostedZone, InvalidChangeBatch for one that is not there.
+      ApiError: NoSuchHostedZone, InvalidChangeBatch for a record set that does not exist.
     """
 
     def changed(zone: PrivateZone) -> PrivateZone:
@@ -261,7 +261,7 @@ def delete_record(store: Store, caller: Caller, zone_id: str, name: str, type: R
 
 
 def _change(store: Store, caller: Caller, zone_id: str, change: Callable[[PrivateZone], PrivateZone]) -> PrivateZone:
-    """Write a zone that differs in its record sets, with its copies, and return it."""
+    """Write a zone with changed record sets and its copies, and return the zone."""
 
     def decide() -> tuple[Writes, PrivateZone]:
         held = read_owned(store, caller, PrivateZone, zone_id)
@@ -280,7 +280,7 @@ def _copy(store: Store, zone_id: str, vpc_id: str) -> Stored[VpcZone] | None:
 
 
 def change_writes(writes: Writes, held: Stored[PrivateZone], after: PrivateZone, copies: Iterable[Stored[VpcZone]]) -> None:
-    """Add what changes a zone and its copies. A VPC that is deleted at the same time gets none."""
+    """Add the change of a zone and of its copies. A VPC that is deleted at the same time gets no copy."""
     writes.change(owned_key(after), held.mod_revision, after)
     for copy in copies:
         vni = copy.record.vni
@@ -288,7 +288,7 @@ def change_writes(writes: Writes, held: Stored[PrivateZone], after: PrivateZone,
 
 
 def delete_zone(store: Store, caller: Caller, zone_id: str) -> None:
-    """Delete a zone without record sets; its VPCs are asked no more.
+    """Delete a zone without record sets, with its associations.
 
     Raises:
       ApiError: NoSuchHostedZone, HostedZoneNotEmpty.
@@ -311,7 +311,7 @@ def delete_zone(store: Store, caller: Caller, zone_id: str) -> None:
 
 
 def delete_zone_writes(writes: Writes, held: Stored[PrivateZone], vpc_ids: Iterable[str]) -> None:
-    """Add the end of a zone and of its associations."""
+    """Add the deletion of a zone and of its associations."""
     delete_owned(writes, held)
     for vpc_id in vpc_ids:
         part_writes(writes, held.record.owner, held.record.id, vpc_id)
@@ -325,7 +325,7 @@ def describe_zones(store: Store, caller: Caller) -> list[ZoneInfo]:
 
 
 def describe_zone(store: Store, caller: Caller, zone_id: str) -> ZoneInfo:
-    """Return one. Raises ApiError: NoSuchHostedZone."""
+    """Return one zone. Raises ApiError: NoSuchHostedZone."""
     return _info(store, read_owned(store, caller, PrivateZone, zone_id).record)
 
 
