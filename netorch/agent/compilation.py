@@ -1,11 +1,12 @@
-"""Records -> slices: parts of compilers that depend on what has changed are compiled again, and no others. Edits memory only.
+"""Compile records to slices in memory. Only the parts of compilers whose inputs changed are compiled again.
 
-A part that cannot be compiled is a problem of its own. What it yielded last stays in force and the others go on; while it never
-could be compiled since the agent started, nothing of its slice is deleted, because what it would yield looks like too much.
+A part that cannot be compiled is a problem of its own. Its last result stays in force and the other parts go on. If the part
+has never compiled since the agent started, the agent deletes nothing of its slice: objects that the part would yield look
+superfluous.
 
-One thing waits for nobody: that a VPC has a public address, or range, no more. Whoever gets it next must not share it with a VPC
-that cannot be compiled, or of which a record cannot be read. So what leads it to the VPC goes with the record that said so. The
-same holds for a VLAN of a port, and for a customer's device that is not to come in any more.
+There is one exception: a public address or range that a VPC no longer has. The next VPC to get the prefix must not share it
+with a VPC that cannot be compiled or has an unreadable record. So the objects that lead the prefix to the VPC are withdrawn as
+soon as its record is gone. The same holds for a port's VLAN and for a customer's device whose connection has ended.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ from netorch.records.codec import check_value
 from netorch.records.vpc import MissingRecord
 from netorch.state.base import link_key
 
-# What public prefixes of a VPC depend on, and its ends of tunnels and VLANs.
+# Records that decide a VPC's public prefixes and its ends of tunnels and VLANs.
 _GIVING: Final = frozenset({PublicMapping, Vpc, HostView, VpnConnection, VirtualInterface})
 
 
@@ -80,8 +81,8 @@ class Compilation:
         problems: Problems,
     ) -> None:
         self.phases: dict[int, dict[str, Phase]] = {}
-        self.host: HostView | None = None  # as VPCs see it, as of the last turn
-        self._full_host: HostView | None = None  # with what it says of itself to other hosts
+        self.host: HostView | None = None  # as VPCs see it, at the last turn
+        self._full_host: HostView | None = None  # with the fields that only other hosts use
         self._records = records
         self._moves = moves
         self._numbers = numbers
@@ -96,12 +97,12 @@ class Compilation:
         self._inputs = inputs_of(compilers)
         self._views = Views(records, self._inputs, numbers)
         self._owed: dict[int, set[type]] = {}  # kinds of records that changed while their VPC could not be compiled
-        self._missing: dict[int, set[str]] = {}  # slice -> the parts that could not be compiled yet
+        self._missing: dict[int, set[str]] = {}  # slice -> the parts that have never compiled
 
     def turn(self, dirty: Dirty, host: HostView | None, now: float) -> None:
-        """Compile what depends on the dirty records, and all of it when the host's own view has changed.
+        """Compile what depends on the dirty records, and everything when the host's own view has changed.
 
-        Before there is such a view nothing is compiled; VPCs that are no longer carried are dropped all the same.
+        Without a host view nothing is compiled. VPCs that are no longer carried are dropped in any case.
         """
         carried = self._records.carried()
         full, host = host, _as_vpcs_see_it(host) if host is not None else None
@@ -113,14 +114,14 @@ class Compilation:
         for vni in carried if host_changed else ():
             kinds.setdefault(vni, set()).add(HostView)
         changed: set[type] = set()
-        complete: set[int] = set()  # VPCs of which all mappings have been compiled
-        led_to: set[int] = set()  # peers to which tables lead otherwise than before
+        complete: set[int] = set()  # peers to which route tables lead differently
+        led_to: set[int] = set()  # peers whose routes from other VPCs changed
         for vni in sorted(kinds):
             if vni not in carried:
                 changed |= self._drop(vni)
                 continue
             if host is None:
-                continue  # all of it is compiled once there is one
+                continue  # everything is compiled once there is a view
             before = self._views.known.get(vni)
             differing = self._compile_vpc(vni, kinds[vni], host, now)
             changed |= differing
@@ -141,15 +142,15 @@ class Compilation:
             self._compile_host(full, full_changed, changed)
 
     def knows(self, vni: int) -> bool:
-        """Return whether it is known what a VPC's slice must hold, or that it holds nothing."""
+        """Return whether the content of a VPC's slice is known. It is empty for a VPC that is not carried."""
         return vni in self._views.known or vni not in self._records.carried()
 
     def view(self, vni: int) -> VpcView | None:
-        """Return what compilers saw of a VPC last, or None."""
+        """Return the last view of a VPC that compilers got, or None."""
         return self._views.known.get(vni)
 
     def is_complete(self, slice_id: int) -> bool:
-        """Return whether each part of a slice could be compiled at least once, so that what nobody asks for may go."""
+        """Return whether each part of a slice has compiled at least once, so that superfluous objects can be deleted."""
         return not self._missing.get(slice_id)
 
     def recomputed(self, vni: int) -> Objects:
@@ -176,7 +177,7 @@ class Compilation:
             view, before, changed = self._views.refresh(vni, owed, host, phases)
         except Exception as error:  # see _problem_of
             self._problems.compiled(vni, VIEW, _problem_of(error))
-            self._numbers.settle(vni, target.holds)  # those that were chosen for nothing
+            self._numbers.settle(vni, target.holds)  # free the numbers chosen for this view
             return frozenset()
         self._problems.compiled(vni, VIEW, "")
         del self._owed[vni]
@@ -197,7 +198,7 @@ class Compilation:
         return changed
 
     def _withdraw(self, vni: int) -> None:
-        """Let go of the public prefixes, tunnels and VLANs that a VPC has no more; where all was compiled, nothing asks for them.
+        """Withdraw public prefixes, tunnels and VLANs that a VPC no longer has. Where everything compiled, nothing needs this.
 
         Cost: O(slice) where something could not be compiled.
         """
@@ -213,7 +214,7 @@ class Compilation:
         target.withdraw(frozenset(led | ended))
 
     def _compile_peers(self, view: VpcView, before: VpcView | None, changed: Set[type]) -> None:
-        """Compile what a VPC has for its peers' mappings: for those of new peers all, else what depends on these inputs."""
+        """Compile a VPC's objects for its peers' mappings: all for new peers, else the parts that depend on these inputs."""
         known = {peer.vni for peer in before.of(Peer)} if before is not None else set()
         now = {peer.vni for peer in view.of(Peer)}
         for peer in sorted(known - now):
@@ -229,7 +230,7 @@ class Compilation:
         keep = kept_keys(view)
         if keep != target.keep:
             target.keep = keep
-            target.all_touched = True  # what was left alone is to be looked at again
+            target.all_touched = True  # objects that were left alone must be compared again
 
     def _compile_part(self, slice_id: int, part_id: str, compile_it: Callable[[], Objects]) -> None:
         problem, target = "", self._slice(slice_id)
@@ -254,7 +255,7 @@ class Compilation:
         self._problems.left_out(view.vni, part.id, left_out)
 
     def _compile_dirty_mappings(self, dirty: Dirty, complete: Collection[int]) -> set[int]:
-        """Compile dirty mappings for their VPCs and for those that are peered with them; return for which."""
+        """Compile dirty mappings for their own VPCs and for the VPCs peered with them; return those VPCs."""
         by_vni: dict[int, list[str]] = {}
         for vni, address in dirty.mappings:
             if vni in self._records.vpcs:
@@ -311,7 +312,7 @@ class Compilation:
         self._problems.compiled(slice_id, DISPUTE, self._slice(slice_id).dispute())
 
     def _drop(self, vni: int) -> Set[type]:
-        """Ask for nothing of a VPC any more; return which inputs it had."""
+        """Remove everything of a VPC; return the inputs that it had."""
         view = self._views.forget(vni)
         self._slice(vni).clear()
         self.phases.pop(vni, None)
@@ -323,19 +324,19 @@ class Compilation:
 
 
 def _as_vpcs_see_it(host: HostView) -> HostView:
-    """Return a host's view without what no VPC's objects depend on: what it says to others, and all policies of buckets."""
+    """Return a host's view without the fields that no VPC's objects depend on: those for other hosts, and bucket policies."""
     return msgspec.structs.replace(host, ready=False, announces=False, active=False, buckets=())
 
 
 def _scope(peer: int) -> str:
-    """Return what a peer's addresses begin with in the names of parts: two peers may have the same addresses."""
+    """Return the prefix of a peer's addresses in part names: two peers may have the same addresses."""
     return f"{peer:06x}/"
 
 
 def _problem_of(error: Exception) -> str:
-    """Return what a compiler, or whoever made its view, ran into.
+    """Return the error of a compiler, or of the code that made its view, as text.
 
-    Compilers are plug-ins and records come from outside: whatever one VPC makes them raise must not stop the others.
+    Compilers are plug-ins and records come from outside: an exception of any type in one VPC must not stop the others.
     """
     if isinstance(error, MissingRecord | CompileError | UnreadableRecord):
         return str(error)

@@ -1,7 +1,8 @@
-"""Follows the store: list, watch from there, resume, list again when the history is compacted.
+"""Follow the store: list, watch from that revision, resume, list again after a compaction.
 
-A store that is away changes nothing: the records stay. A store that is another one, or in which what was seen did not happen
-(restored from a backup), is refused until an operator says that it is right: following it could take every instance off the host.
+While the store is away the records stay as they are. A different store, or a store without the history that this host has
+followed (restored from a backup), is refused until an operator confirms it: following it could remove every instance from the
+host.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ RETRY_MAX_S = 15.0
 
 
 class Prefixes(Protocol):
-    """Says which keys the records need followed, given what they hold; the same object while that has not changed."""
+    """Returns the key prefixes that must be followed, given the records; the same object while they are unchanged."""
 
     def __call__(self) -> frozenset[str]: ...
 
@@ -34,9 +35,9 @@ class Follower:
 
     def __init__(self, records: Records, open_store: Callable[[], Store], prefixes: Prefixes) -> None:
         self.store: Store | None = None
-        self.in_sync = False  # the records are what the store held at `revision`; only then may anything be deleted
-        self.trouble = ""  # why not, for people
-        self.refused = False  # what is there is not what this host has followed
+        self.in_sync = False  # the records equal the store at `revision`; only then may anything be deleted
+        self.trouble = ""  # why not in sync, for people
+        self.refused = False  # the store's history is not the one that this host has followed
         self.history = History()
         self.retry_at = 0.0
         self._records = records
@@ -47,17 +48,17 @@ class Follower:
         self._pause_s = RETRY_FIRST_S
 
     def boot(self, snapshot: Snapshot) -> None:
-        """Take the records of the last run; what the store says later replaces them."""
+        """Load the records of the last run; the store's records replace them later."""
         self.history.recall(snapshot)
         for key, (modified, value) in snapshot.records.items():
             self._records.put(key, value, modified)
 
     def fileno(self) -> int | None:
-        """Return the descriptor that wakes for events, or None while there is no connection."""
+        """Return the descriptor that becomes readable for events, or None while there is no connection."""
         return self._watch.fileno() if self._watch is not None else None
 
     def pull(self, now: float) -> None:
-        """Bring the records up to date; never raises for a store that is away."""
+        """Bring the records up to date; never raises when the store is away."""
         try:
             if self.store is None:
                 if now < self.retry_at:
@@ -76,7 +77,7 @@ class Follower:
             self._watch = None
 
     def close(self) -> None:
-        """Let go of the store."""
+        """Close the store."""
         self.unwatch()
         if self.store is not None:
             self.store.close()
@@ -117,14 +118,14 @@ class Follower:
             self.history.saw(self.store, self._watch.revision, self._watch.mark)
 
     def _follow_needed(self) -> None:
-        """Watch exactly what the records need, until listing what is new asks for nothing newer."""
+        """Watch exactly the prefixes that the records need, until a listing adds no new prefix."""
         while (needed := self._prefixes()) is not self._watched and needed != self._watched:
             self._list(needed - self._watched)
             self._rewatch(needed)
         if not self.in_sync:
             log.info("in sync revision=%d store=%s", self.history.revision, self.history.uid)
         self.in_sync = True
-        self._pause_s = RETRY_FIRST_S  # not before: a store that can be opened and not be read is asked less and less often
+        self._pause_s = RETRY_FIRST_S  # only now: a store that opens but cannot be read is retried less and less often
 
     def _list(self, prefixes: frozenset[str]) -> None:
         assert self.store is not None
@@ -133,8 +134,8 @@ class Follower:
             listing = self.store.list(prefix)
             self._records.replace([prefix], {kv.key: (kv.mod_revision, kv.value) for kv in listing.kvs}, listing.revision)
             first = first or listing
-        # Prefixes already watched continue behind the last event; the listed ones behind the first listing. The earlier of the
-        # two serves both, because a record that is not newer than the known one changes nothing.
+        # Prefixes already watched continue after the last event; listed prefixes continue after the first listing. The earlier
+        # of the two revisions serves both, because a record that is not newer than the known one changes nothing.
         if first is not None and (not self._watched or first.revision < self.history.revision):
             self.history.saw(self.store, first.revision, first.mark)
 

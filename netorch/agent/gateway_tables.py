@@ -1,9 +1,9 @@
-"""The connection tables of an edge's gateways as one that VPCs share.
+"""The connection tables of an edge's gateways as one table that VPCs share.
 
-Each gateway that tracks connections has a namespace, and so a table, of its own. The kernel counts each by itself, up to the one
-`nf_conntrack_max` of the machine; memory and the hash table are the machine's. So all of them together are taken for one table
-with that limit, in which a VPC is the zone with the number of its VNI. What a VPC may hold, in all its gateways, follows as on
-hypervisors (netorch.agent.tasks.allowance). Nothing is estimated: the kernel knows how many connections each namespace has.
+Each gateway that tracks connections has its own namespace and conntrack table. The kernel limits each table by the machine's
+single `nf_conntrack_max`, but memory and hash table are shared. So the agent treats all of them as one table with that limit,
+in which a VPC is the zone numbered by its VNI. A VPC's allowance over all its gateways follows the rule of hypervisors
+(netorch.agent.tasks.allowance). Nothing is estimated: the kernel counts the connections of each namespace.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from netorch.drivers.base import ConnectionTracker, TableUse
 from netorch.state.base import HOST_SLICE
 from netorch.state.names import vni_of_netns
 
-_ZONE: Final = 0  # of all connections in a gateway's namespace
+_ZONE: Final = 0  # the zone of all connections in a gateway's namespace
 
 
 class GatewayTables:
     """Implements `netorch.drivers.base.SharedTable`."""
 
     def __init__(self, trackers: Mapping[str, ConnectionTracker]) -> None:
-        """Take connection tracking by namespace; gateways come and go in it."""
+        """Take connection trackers by namespace; the mapping changes as gateways come and go."""
         self._trackers = trackers
-        self._held: Counter[int] = Counter()  # by VNI, as `use` has found it
+        self._held: Counter[int] = Counter()  # by VNI, as found by `use`
 
     def use(self) -> TableUse:
-        """Return how many connections all gateways hold. Cost: a question for each gateway, 8 µs. Raises KernelError."""
+        """Return how many connections all gateways hold. Cost: one query per gateway, 8 µs. Raises KernelError."""
         self._held, most = Counter(), 0
         for vni, tracker in self._gateways():
             found = tracker.use()
@@ -37,15 +37,15 @@ class GatewayTables:
         return TableUse(held=self._held.total(), most=most)
 
     def sample(self, size: int) -> dict[int, int]:
-        """Return how many connections each VPC has, all of them, as `use` has found it."""
+        """Return the number of connections of each VPC, counted completely, as found by `use`."""
         return dict(self._held)
 
     def refused(self) -> frozenset[int]:
-        """Return the VPCs that may begin no connection now. Cost: a question for each gateway. Raises KernelError."""
+        """Return the VPCs that may not open connections now. Cost: one query per gateway. Raises KernelError."""
         return frozenset(vni for vni, tracker in self._gateways() if tracker.refused())
 
     def refuse(self, zones: Set[int]) -> None:
-        """Let these VPCs, and no others, begin no connection for some seconds from now on. Raises KernelError."""
+        """Stop these VPCs, and no others, from opening connections for some seconds. Raises KernelError."""
         for vni, tracker in self._gateways():
             if vni in zones:
                 tracker.refuse({_ZONE})
@@ -53,7 +53,7 @@ class GatewayTables:
                 tracker.refuse(frozenset())
 
     def vnis(self) -> dict[int, int]:
-        """Return the VPCs with gateways here, by zone."""
+        """Return the VPCs with gateways on this host, by zone."""
         return {vni: vni for vni, _ in self._gateways()}
 
     def _gateways(self) -> Iterator[tuple[int, ConnectionTracker]]:

@@ -1,7 +1,7 @@
-"""Which history of the store this host has followed, and whether the store found continues it.
+"""The history of the store that this host has followed, and the check that the opened store continues it.
 
-A number proves nothing: a copy that was put back counts on from where it was, and soon has every number that the lost history
-had. The random mark of a revision (netorch/store/base.py) is the proof.
+A revision number proves nothing: a restored copy continues to count and soon reaches every number of the lost history. The
+random mark of a revision (netorch/store/base.py) is the proof.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from netorch.store.base import KEEP_MARK_EVERY, Store
 
 
 class History:
-    """The last revision that was seen, with its mark."""
+    """The last revision that this host has followed, with its mark."""
 
     def __init__(self) -> None:
-        self.uid = ""  # nothing was seen yet
+        self.uid = ""  # empty: no store was followed yet
         self.revision = 0
         self.mark = ""
-        self.kept = (0, "")  # of an earlier revision, when the store has forgotten that one's mark
+        self.kept = (0, "")  # an earlier revision and its mark, for when the store has dropped the last revision's mark
 
     def recall(self, snapshot: Snapshot) -> None:
-        """Go on where the last run was."""
+        """Continue from the last run's snapshot."""
         self.uid, self.revision, self.mark, self.kept = snapshot.uid, snapshot.revision, snapshot.mark, snapshot.kept
 
     def stamp(self, snapshot: Snapshot) -> Snapshot:
-        """Return a snapshot as one of what was seen last."""
+        """Return the snapshot stamped with the last revision followed."""
         return msgspec.structs.replace(snapshot, uid=self.uid, revision=self.revision, mark=self.mark, kept=self.kept)
 
     def saw(self, store: Store, revision: int, mark: str) -> None:
-        """Take note of what was delivered up to a revision."""
+        """Note that everything up to a revision was delivered."""
         self.uid, self.revision, self.mark = store.uid, revision, mark
         kept = revision - revision % KEEP_MARK_EVERY
         if kept != self.kept[0] or not self.kept[1]:
@@ -41,7 +41,7 @@ class History:
                 self.kept = (kept, store.mark(kept))
 
     def check(self, store: Store) -> None:
-        """Raise OtherHistory for a store in which what was seen did not happen."""
+        """Raise OtherHistory for a store that does not contain the history that this host has followed."""
         current = store.revision()
         if not self.uid:
             return

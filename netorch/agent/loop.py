@@ -1,10 +1,10 @@
 """The agent's loop: wait, pull, compile, apply, report. One thread; the store's and the kernel's descriptors wake it.
 
 pull      store events edit the records, kernel events edit the slices: memory only
-compile   what became dirty
+compile   the dirty parts
 apply     the only writes to the kernel
-tasks     whatever else a host does (`netorch/agent/tasks/`): connections, moves that are complete, flow logs, probes,
-          gateways handed over, readiness, status
+tasks     other work of a host (`netorch/agent/tasks/`): connections, completed moves, flow logs, probes, gateway handovers,
+          readiness, status
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ from netorch.store.base import Store
 
 log = logging.getLogger(__name__)
 
-STORE_PATIENCE_S = 0.05  # repair waits behind the store: a lock that somebody holds is asked for again in another turn
+STORE_PATIENCE_S = 0.05  # repair must not wait for the store: if the store is locked, the agent tries again in another turn
 AUDIT_EVERY_S = 60.0
 SNAPSHOT_EVERY_S = 1.0
-READ_AGAIN_S = 2.0  # after the kernel could not be read
-# An audit or a snapshot costs O(state): it may take this part of the time, so a large host does them less often.
+READ_AGAIN_S = 2.0  # after a failed read of the kernel
+# An audit or a snapshot costs O(state). Each may take 1/SHARE of the time, so a large host does them less often.
 SHARE = 50
 
 
@@ -99,27 +99,27 @@ class Agent:
             PublicUses(self.records, self.reconciler, kernel, self.publisher),
             self.private_gateways,
             TargetChecks(self.records, self.reconciler, kernel, self.publisher),
-            self.status,  # last, so that it says what the others have done
+            self.status,  # last, so that it reports what the others did
         ]
         self._clock, self._snapshot, self._kernel_trouble = clock, snapshot, ""
         self._saved_changes = self._saved_revision = -1
         self._save_at = self._audit_at = 0.0
         self._followed: frozenset[str] = frozenset()
-        self._followed_at: tuple[int, set[str]] = (-1, set())  # what `_followed` was made from
+        self._followed_at: tuple[int, set[str]] = (-1, set())  # the inputs of `_followed`
 
     def start(self) -> None:
-        """Read the kernel, then the store, or the snapshot of the last run while the store is away."""
+        """Read the kernel, then the store. While the store is away, read the snapshot of the last run."""
         now = self._clock()
         self.reconciler.read_kernel()
         self._audit_at = now + AUDIT_EVERY_S
         self._follow(now)
         self.probes.recall()
         self.private_gateways.recall()
-        self.records.dirty.host |= self.follower.in_sync  # so that a host that the store does not know is reported at once
+        self.records.dirty.host |= self.follower.in_sync  # a host that the store does not know is reported at once
         self.turn()
 
     def _follow(self, now: float) -> None:
-        """Follow the store from where the last run was. What that run saved is let go again before anything is compiled."""
+        """Follow the store from where the last run stopped. The snapshot is freed before anything is compiled."""
         saved = self._snapshot.load()
         if saved is not None:
             self.follower.history.recall(saved)
@@ -131,7 +131,7 @@ class Agent:
             self.connections.recall(saved)
 
     def step(self, timeout_s: float, wake_fd: int | None = None) -> None:
-        """Wait for something to do, at most `timeout_s` or until `wake_fd` is readable, and do it."""
+        """Wait for work, at most `timeout_s` or until `wake_fd` is readable, and do it."""
         wait_s = max(0.0, min(timeout_s, self._next_deadline() - self._clock()))
         poller = select.poll()
         poller.register(self.kernel.fileno(), select.POLLIN)
@@ -142,7 +142,7 @@ class Agent:
         self.turn()
 
     def turn(self) -> None:
-        """Take in what has happened and act on it; never blocks for long."""
+        """Read what has happened and act on it; never blocks for long."""
         now = self._clock()
         self._take_kernel_events(now)
         self.follower.pull(now)
@@ -155,7 +155,7 @@ class Agent:
         self._save(now)
 
     def close(self) -> None:
-        """Save what is known and let go; the kernel keeps everything."""
+        """Save the records and close everything; the kernel keeps its state."""
         self._save(float("inf"))
         self._save_what_was_seen()
         for task in self.tasks:
@@ -168,14 +168,14 @@ class Agent:
         return self._vpcs_of(self.reconciler.vnis())
 
     def _vpcs_of(self, vnis: Mapping[int, int]) -> dict[int, Vpc]:
-        """Return the VPCs of zones whose VNIs are known. Cost: O(zones)."""
+        """Return the known VPCs of these zones. Cost: O(zones)."""
         known = ((zone, self.records.vpcs.get(vni)) for zone, vni in vnis.items())
         return {zone: vpc for zone, records in known if records is not None for vpc in records.each(Vpc)}
 
     # --- in ------------------------------------------------------------------------------------------------------------------
 
     def _prefixes(self) -> frozenset[str]:
-        """Return what is to be followed: the same set as long as nothing of it changes. Cost: O(1) then."""
+        """Return the prefixes to follow: the same set while nothing changed, at O(1)."""
         stamp = (self.records.prefix_changes, self.moves.watched_prefixes() | self.handover.watched_prefixes())
         if stamp != self._followed_at:
             self._followed_at, self._followed = stamp, frozenset(self.records.prefixes | stamp[1])
@@ -193,7 +193,7 @@ class Agent:
         except KernelError as error:
             log.warning("the kernel cannot be read reason=%r", str(error))
             self._kernel_trouble = str(error)
-            self._audit_at = now + READ_AGAIN_S  # whatever was to be read is owed until then
+            self._audit_at = now + READ_AGAIN_S  # the failed read is repeated then
 
     def _read_kernel(self, now: float) -> None:
         started = self._clock()
@@ -211,7 +211,7 @@ class Agent:
         return min(deadline for deadline in deadlines if deadline is not None)
 
     def _trouble(self) -> str:
-        """Return what concerns all of the host, or nothing."""
+        """Return a problem of the whole host, or nothing."""
         troubles = (
             self.follower.trouble,
             self.reconciler.host_trouble,
@@ -228,11 +228,11 @@ class Agent:
         follower = self.follower
         if follower.refused:
             self._save_what_was_seen()
-        # The store's revision alone is no reason: it rises with every host's every word.
+        # The store's revision alone is no reason to save: every write of every host raises it.
         if not follower.in_sync or self.records.changes == self._saved_changes or now < self._save_at:
             return
         started = self._clock()
-        owed = tuple(sorted(self.records.dirty.terminations))  # `connections.turn` put them back
+        owed = tuple(sorted(self.records.dirty.terminations))  # put back by `connections.turn`
         host = self.reconciler.host_view
         underlay = Underlay(ifname=host.underlay_ifname, mtu=host.underlay_mtu, carries=False) if host is not None else None
         snapshot = Snapshot(uid="", revision=0, records=self.records.raw, terminations=owed, underlay=underlay)
@@ -241,7 +241,7 @@ class Agent:
         self._save_at = self._clock() + max(SNAPSHOT_EVERY_S, SHARE * (self._clock() - started))
 
     def _save_what_was_seen(self) -> None:
-        """Keep up to where the store was followed, so that another one is refused after a restart, too."""
+        """Save how far the store was followed, so that a different store is refused after a restart, too."""
         history = self.follower.history
         if history.revision != self._saved_revision and (saved := self._snapshot.load()) is not None:
             self._snapshot.save(history.stamp(saved))

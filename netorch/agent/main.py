@@ -1,4 +1,4 @@
-"""The agent as a process: one per host, held by a lock; SIGTERM and SIGINT end it and leave the kernel as it is."""
+"""The agent as a process: one per host, held by a lock. SIGTERM and SIGINT end it and leave the kernel as it is."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def run_agent(host_name: str, store_url: str, state_dir: Path, flow_log_dir: Pat
     """Run the agent of `host_name` until a signal ends it; `metrics` is the address that serves them.
 
     Raises:
-      NetorchError: no compiler reads a kind of resource, another agent of this host runs, or the state directory cannot be used.
+        NetorchError: no compiler reads a kind of resource, another agent of this host runs, or the state directory is unusable.
     """
     manager = ServiceManager()
     compilers = _compilers()
     with _kernel_of(host_name, state_dir) as kernel:
-        # Imported here: pyroute2 takes a second to import, and only this process needs it.
+        # Imported late: pyroute2 takes a second to import, and only this process needs it.
         from netorch.drivers.conntrack.sources import KernelFlows
 
         stop_fd = _descriptor_of_signals(signal.SIGTERM, signal.SIGINT)
@@ -80,15 +80,15 @@ def _seen(agent: Agent) -> Seen:
 
 
 def restore_host(host_name: str, state_dir: Path) -> dict[int, str]:
-    """Restore a host at boot; return why slices are not as they should be. Does nothing on a host that has its namespace already.
+    """Restore a host at boot; return why slices are degraded. Does nothing on a host that already has its namespace.
 
     Raises:
-      NetorchError: as `run_agent`, and as `restore`: then the kernel holds nothing that carries packets.
+        NetorchError: as `run_agent`, and as `restore`: then the kernel holds nothing that carries packets.
     """
     from netorch.drivers import netns
 
     if netns.exists(overlay_netns(host_name)):
-        return {}  # it is not booting: what is there is newer than the snapshot
+        return {}  # the host is not booting: its kernel state is newer than the snapshot
     with _kernel_of(host_name, state_dir) as kernel:
         problems = restore(host_name, kernel, _snapshot_of(host_name, state_dir), _compilers())
         kernel.close()
@@ -109,28 +109,28 @@ def _snapshot_of(host_name: str, state_dir: Path) -> SnapshotFile:
 
 @contextmanager
 def _kernel_of(host_name: str, state_dir: Path) -> Iterator[LinuxKernel]:
-    """Yield the host's kernel, which is this process's alone meanwhile. Raises NetorchError."""
+    """Yield the host's kernel, locked for this process. Raises NetorchError."""
     _allow_many_files()
     lock = _lock(state_dir / f"{host_name}.lock", host_name)
-    # Imported here: see above.
+    # Imported late for the same reason as in `run_agent`.
     from netorch.drivers.daemons.sealing import EdgeKey
     from netorch.drivers.linux import LinuxKernel
 
     kernel = LinuxKernel(host_name, EdgeKey(state_dir / f"{host_name}.key"))
-    claim = kernel.claim()  # the lock is another agent's affair where it has another state directory
+    claim = kernel.claim()  # the lock does not stop an agent with another state directory
     yield kernel
     claim.close()
     os.close(lock)
 
 
 def _allow_many_files() -> None:
-    """Raise the limit of open files to what the system lets us: each gateway of an edge takes a dozen."""
+    """Raise the limit of open files to the hard limit: each gateway of an edge takes a dozen."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _descriptor_of_signals(*signals: signal.Signals) -> int:
-    """Return a descriptor that becomes readable when one of the signals comes; a flag would be slept through by poll(2)."""
+    """Return a descriptor that becomes readable on a signal. A flag is not enough: poll(2) would sleep through it."""
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(writer)
     for number in signals:

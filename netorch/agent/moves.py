@@ -1,13 +1,13 @@
 """How an interface moves from host A to host B without loss of traffic.
 
-    control   mapping {host A, move to B}, B has the placement
-    peers     accept B as its source beside A
-    A         routes its address to B as second best (the kernel itself relays once the port is gone), says DEPARTING
-    B         prepares everything but the port; waits for A's word and a moment for the peers; plugs the port
-    B         mapping {host B, move from A}: peers send to B
-    A         relays for a grace period, then forgets the interface: mapping {host B}
+control   mapping {host A, move to B}, B has the placement
+peers     accept B as its source beside A
+A         adds a less preferred route for its address to B (the kernel relays once the port is gone), publishes OUTGOING
+B         prepares everything but the port; waits for A's status and a moment for the peers; plugs the port
+B         mapping {host B, move from A}: peers send to B
+A         relays for a grace period, then forgets the interface: mapping {host B}
 
-Everything is read from records and kernel, so that either agent may die at any point and go on.
+All state is read from records and the kernel, so either agent may die at any point and continue later.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ from netorch.model.ids import port_name, vni_of
 from netorch.model.mapping import Mapping, MoveDirection
 from netorch.records import keys
 
-SETTLE_S = 0.1  # after A's word, for peers that have not yet heard of B: hosts see a change 1 to 100 ms apart
-DEAD_S = 3.0  # A has not spoken for so long: it is taken for dead, and the interface is plugged without it
-GRACE_S = 2.0  # how long A relays what peers with an old mapping still send
-AGAIN_S = 1.0  # between two attempts to tell the store that the relay has ended
+SETTLE_S = 0.1  # after A's status, for peers that do not know B yet: hosts see a change 1 to 100 ms apart
+DEAD_S = 3.0  # without a status from A for so long, A counts as dead and the interface is plugged
+GRACE_S = 2.0  # how long A relays packets from peers with an old mapping
+AGAIN_S = 1.0  # between two attempts to report to the store that the relay has ended
 
 
 class Arrival(msgspec.Struct):
-    """The clock of one arrival: when it was first seen, when A's word came (seconds, monotonic)."""
+    """The clock of one arrival: when it was first seen, when A's status arrived (seconds, monotonic)."""
 
     seen_at: float
     released_at: float | None = None
-    plugged: bool = False  # its time has come; what is left is the kernel's and the store's affair
+    plugged: bool = False  # the time has come; the kernel and the store do the rest
 
     def due_at(self) -> float:
-        """Return when the port may be plugged, as far as is known now."""
+        """Return when the port may be plugged, as far as known now."""
         return self.seen_at + DEAD_S if self.released_at is None else self.released_at + SETTLE_S
 
 
 def mapping_of(records: Records, eni_id: str) -> Mapping | None:
-    """Return the mapping that decides an interface's place: its primary address's."""
+    """Return the mapping that decides an interface's place: that of its primary address."""
     vpc = records.vpcs.get(vni_of(eni_id))
     eni = vpc.one(NetworkInterface, eni_id) if vpc is not None else None
     return vpc.one(Mapping, eni.address) if vpc is not None and eni is not None else None
 
 
 def is_incoming(mapping: Mapping, me: str) -> bool:
-    """Return whether the address is on its way to this host."""
+    """Return whether the address is moving to this host."""
     return mapping.move is not None and mapping.move.direction is MoveDirection.TO and mapping.move.host == me
 
 
@@ -64,10 +64,10 @@ class Moves:
     def __init__(self, records: Records) -> None:
         self._records = records
         self._arrivals: dict[str, Arrival] = {}
-        self._relays: dict[str, float] = {}  # interface that has left -> until when this host relays for it
+        self._relays: dict[str, float] = {}  # interface that has left -> when this host stops relaying for it
 
     def phases(self, vni: int, has_device: Callable[[str], bool], now: float) -> dict[str, Phase]:
-        """Return the phase of each interface of a VPC that is here; `has_device` says whether the kernel holds a device."""
+        """Return the phase of each interface of a VPC on this host; `has_device` says whether the kernel holds a device."""
         phases = {}
         for eni_id in self._records.placements_of(vni):
             mapping = mapping_of(self._records, eni_id)
@@ -99,19 +99,19 @@ class Moves:
         return None
 
     def watched_prefixes(self) -> set[str]:
-        """Return the keys by which the hosts that release an interface to us say so, and tell its connections."""
+        """Return the keys under which other hosts publish that they release an interface to this host, and its connections."""
         watched = set()
         for mapping in self.incoming():
             watched |= {keys.eni_status(mapping.host, mapping.eni), keys.eni_flows(mapping.host, mapping.eni)}
         me = self._records.host_name
-        for mapping in self._records.moving.values():  # what has come: the former host tells once more when it has let go
+        for mapping in self._records.moving.values():  # arrived: the former host publishes once more when it has let go
             move = mapping.move
             if mapping.host == me and move is not None and move.direction is MoveDirection.FROM:
                 watched.add(keys.eni_flows(move.host, mapping.eni))
         return watched
 
     def incoming(self) -> list[Mapping]:
-        """Return the deciding mappings of the interfaces that are on their way to this host."""
+        """Return the deciding mappings of the interfaces that are moving to this host."""
         records = self._records
         return [
             mapping
@@ -122,12 +122,12 @@ class Moves:
         ]
 
     def arrivals_due(self, now: float) -> set[int]:
-        """Return the VPCs with an arrival whose time has come."""
+        """Return the VPCs with an arrival that is due."""
         self._forget_unwanted(self._arrivals)
         return {vni_of(eni_id) for eni_id, arrival in self._arrivals.items() if not arrival.plugged and now >= arrival.due_at()}
 
     def departures_due(self, now: float) -> list[str]:
-        """Return the interfaces that were relayed long enough; again after a while if they are still ours."""
+        """Return the interfaces that were relayed long enough; again after a while if they are still placed on this host."""
         self._forget_unwanted(self._relays)
         due = [eni_id for eni_id, until in self._relays.items() if now >= until]
         for eni_id in due:
@@ -135,7 +135,7 @@ class Moves:
         return due
 
     def next_deadline(self, in_sync: bool) -> float | None:
-        """Return when `arrivals_due`, or `departures_due` if it can be published, may next have something."""
+        """Return the next time for `arrivals_due`, or for `departures_due` if it can be published."""
         deadlines = [arrival.due_at() for arrival in self._arrivals.values() if not arrival.plugged]
         return min((*deadlines, *(self._relays.values() if in_sync else ())), default=None)
 

@@ -1,6 +1,6 @@
-"""Numbers that a host chooses by itself: conntrack zones, and VRFs of inlets and of single subnets.
+"""Numbers that a host chooses: conntrack zones, and VRFs of inlets and of single subnets.
 
-They are remembered in the kernel, from where a restarted agent learns them.
+The kernel stores them: a restarted agent learns them from there.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from netorch.state.nft import VPC_TABLE, ZONES, NftElement
 
 ZONE_LAST: Final = 0xFFFF
 
-Holds = Callable[[Key], bool]  # whether an object is to be in the kernel, or still is
+Holds = Callable[[Key], bool]  # whether an object should be, or still is, in the kernel
 
 
 class Zones:
     """Conntrack zones: connections of two VPCs may have the same addresses and ports.
 
-    A zone has 16 bits, a VNI 24. With another number, every connection of a VPC would be a stranger. A VPC's zone is that of its
-    VXLAN device, and each inlet has one of its own. A freed number comes again as late as possible.
+    A zone has 16 bits, a VNI 24. If a VPC's zone changed, the kernel would not recognize its connections. A VPC's zone is that
+    of its VXLAN device, and each inlet has its own zone. A freed number is reused as late as possible.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Zones:
         self._last = 0
 
     def learn(self, obj: KernelObject) -> None:
-        """Note what the kernel holds, unless it contradicts what is known already."""
+        """Record the zone of a kernel object, unless it contradicts a known zone."""
         if not isinstance(obj, NftElement) or obj.set != ZONES or not obj.value:
             return
         device = obj.items[0]
@@ -45,7 +45,7 @@ class Zones:
                 self._take(device, zone)
 
     def of(self, device: str) -> int:
-        """Return the zone of a VXLAN device or an inlet, chosen now if it has none. Raises CompileError when all are taken."""
+        """Return the zone of a VXLAN device or an inlet; choose one if it has none. Raises CompileError when all are taken."""
         if device not in self._of:
             if len(self._taken) == ZONE_LAST:
                 raise CompileError(f"conntrack: all {ZONE_LAST} zones of this host are in use; move some VPCs to other hosts")
@@ -68,7 +68,7 @@ class Zones:
         return self._taken
 
     def settle(self, vni: int, holds: Holds) -> None:
-        """Give back the zones of devices that are gone; the kernel forgets a zone's connections when its element is removed."""
+        """Free the zones of devices that are gone. The kernel forgets a zone's connections when its element is removed."""
         devices = self._devices.get(vni, [])
         for device in [device for device in devices if not _is_in_use(device, holds)]:
             devices.remove(device)
@@ -85,14 +85,14 @@ class Zones:
 
 
 class VrfNumbers:
-    """The numbers of VRFs above those of route tables: of inlets, and of subnets that have a VRF apart from their table's."""
+    """Numbers of VRFs above those of route tables: for inlets, and for subnets that have a VRF apart from their table's."""
 
     def __init__(self) -> None:
-        self._of: dict[int, dict[str, int]] = {}  # VNI -> inlet, or id of a subnet -> number
-        self._of_ports: dict[int, dict[str, int]] = {}  # VNI -> port -> number of the VRF that the kernel shows it in
+        self._of: dict[int, dict[str, int]] = {}  # VNI -> inlet, or subnet id -> number
+        self._of_ports: dict[int, dict[str, int]] = {}  # VNI -> port -> number of its VRF in the kernel
 
     def learn(self, obj: KernelObject) -> None:
-        """Note what the kernel holds, unless it contradicts what is known already."""
+        """Record the VRF of a kernel object, unless it contradicts a known number."""
         if not isinstance(obj, CableEnd | VethPort | TapPort):
             return
         number = vrf_number(obj.vrf)
@@ -106,11 +106,11 @@ class VrfNumbers:
                 known.setdefault(obj.ifname, number)
 
     def of_inlet(self, device: str) -> int:
-        """Return the number of an inlet's VRF, chosen now if it has none. Raises CompileError when all are taken."""
+        """Return the number of an inlet's VRF; choose one if it has none. Raises CompileError when all are taken."""
         return self._number(vni_of_ifname(device), device, ())
 
     def of_subnet(self, subnet: Subnet, ports: Collection[str]) -> int:
-        """Return the number of the VRF in which a subnet's ports are, chosen now if it has none. Raises CompileError."""
+        """Return the number of the VRF with a subnet's ports; choose one if it has none. Raises CompileError."""
         return self._number(subnet.vni, subnet.id, ports)
 
     def _number(self, vni: int, name: str, ports: Collection[str]) -> int:
@@ -128,7 +128,7 @@ class VrfNumbers:
         return known[name]
 
     def settle(self, vni: int, holds: Holds) -> bool:
-        """Give back the numbers of VRFs that are gone; return whether there are any."""
+        """Free the numbers of VRFs that are gone; return whether any were freed."""
         known, shown = self._of.get(vni, {}), self._of_ports.get(vni, {})
         gone = [number for number in {*known.values(), *shown.values()} if not holds(link_key(vrf_name(vni, number)))]
         for numbers in (known, shown):
@@ -141,14 +141,14 @@ class VrfNumbers:
 
 
 class Numbers:
-    """All that a host chooses for its VPCs."""
+    """All numbers that a host chooses for its VPCs."""
 
     def __init__(self) -> None:
         self.zones = Zones()
         self._vrfs = VrfNumbers()
 
     def learn(self, obj: KernelObject) -> None:
-        """Note what the kernel holds."""
+        """Record the numbers of a kernel object."""
         self.zones.learn(obj)
         self._vrfs.learn(obj)
 
@@ -157,15 +157,15 @@ class Numbers:
         return self.zones.of(vxlan_name(vni))
 
     def inlet(self, device: str) -> Inlet:
-        """Return what an inlet has of its own. Raises CompileError."""
+        """Return an inlet's own VRF number and zone. Raises CompileError."""
         return Inlet(number=self._vrfs.of_inlet(device), zone=self.zones.of(device))
 
     def vrf_of_subnet(self, subnet: Subnet, ports: Collection[str]) -> int:
-        """Return the number of the VRF that a subnet has apart from its table's. Raises CompileError."""
+        """Return the number of a subnet's VRF apart from its table's. Raises CompileError."""
         return self._vrfs.of_subnet(subnet, ports)
 
     def settle(self, vni: int, holds: Holds) -> bool:
-        """Give back the numbers of devices that are gone; return whether another VRF of the VPC may have one of them."""
+        """Free the numbers of devices that are gone; return whether a VRF number became free."""
         self.zones.settle(vni, holds)
         return self._vrfs.settle(vni, holds)
 

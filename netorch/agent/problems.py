@@ -1,7 +1,7 @@
-"""Why slices are not as they should be: what cannot be compiled, what the kernel refuses, and when that is tried again.
+"""Problems of slices: what cannot be compiled, what the kernel refuses, and when to retry.
 
-The two are apart, because the one ends when a record is repaired and the other when the kernel has taken everything: neither may
-hide or end the other. What parts had to leave out of a slice is a problem, too, but the slice is in force without it.
+The two are separate: a compile error ends when a record is repaired, a refusal when the kernel has taken everything. Neither
+may hide or end the other. Objects that parts had to leave out are a problem, too, but the rest of the slice is in force.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ log = logging.getLogger(__name__)
 
 RETRY_FIRST_S = 0.5
 RETRY_MAX_S = 30.0
-PartId = tuple[str, str]  # a part of a compiler by its id, and the address of the mapping that it was compiled for, or nothing
-VIEW: Final[PartId] = ("", "")  # what parts are compiled from
+PartId = tuple[str, str]  # part of a compiler by its id, and the address of its mapping or nothing
+VIEW: Final[PartId] = ("", "")  # the view, the input of all parts
 DISPUTE: Final[PartId] = ("disagreement", "")
 
 
 class KernelFailure(msgspec.Struct):
-    """What the kernel said last, when the slice is tried again, and the pause after that (seconds, monotonic)."""
+    """The kernel's last error, when the slice is retried, and the pause after that (seconds, monotonic)."""
 
     reason: str
     retry_at: float
@@ -37,21 +37,21 @@ class Problems:
     """The compile errors and kernel failures of all slices."""
 
     def __init__(self) -> None:
-        self.texts: dict[int, str] = {}  # slice -> why it is not as it should be
+        self.texts: dict[int, str] = {}  # slice -> its problem
         self._compile_errors: dict[int, dict[PartId, str]] = {}
         self._failures: dict[int, KernelFailure] = {}
-        self._left_out: dict[int, dict[str, LeftOut]] = {}  # slice -> part -> what it had to leave out
+        self._left_out: dict[int, dict[str, LeftOut]] = {}  # slice -> part -> the objects that it had to leave out
 
     def in_force(self, slice_id: int) -> bool:
-        """Return whether all that could be asked for was compiled, and the kernel refused none of it."""
+        """Return whether everything was compiled, and the kernel refused nothing."""
         return slice_id not in self._compile_errors and slice_id not in self._failures
 
     def is_refused(self, slice_id: int) -> bool:
-        """Return whether the kernel refused something of a slice last."""
+        """Return whether the kernel last refused something of a slice."""
         return slice_id in self._failures
 
     def compiled(self, slice_id: int, part: PartId, problem: str) -> None:
-        """Note how compiling a part of a slice went; no problem: well."""
+        """Record the result of compiling a part of a slice; an empty problem is a success."""
         errors = self._compile_errors.get(slice_id)
         if problem:
             self._compile_errors.setdefault(slice_id, {})[part] = problem
@@ -66,44 +66,44 @@ class Problems:
         return frozenset().union(*(found.peers for found in self._left_out.get(slice_id, {}).values()))
 
     def left_out(self, slice_id: int, part_id: str, what: LeftOut) -> None:
-        """Note what parts had to leave out of a slice."""
+        """Record what a part had to leave out of a slice."""
         found = {**self._left_out.pop(slice_id, {}), part_id: what}
         if kept := {part: left for part, left in found.items() if left.text}:
             self._left_out[slice_id] = kept
         self._tell(slice_id)
 
     def dropped_parts(self, slice_id: int, scope: str) -> None:
-        """Forget the compile errors of parts that were compiled for something whose name begins with `scope`."""
+        """Forget the compile errors of parts whose name begins with `scope`."""
         for part in [part for part in self._compile_errors.get(slice_id, {}) if part[1].startswith(scope)]:
             self.compiled(slice_id, part, "")
 
     def dropped(self, slice_id: int) -> None:
-        """Forget the compile errors of a slice that is no longer asked for, and what was left out of it."""
+        """Forget the compile errors of a dropped slice, and what was left out of it."""
         self._compile_errors.pop(slice_id, None)
         self._left_out.pop(slice_id, None)
         self._tell(slice_id)
 
     def refused(self, slice_id: int, reason: str, now: float) -> None:
-        """Note that the kernel refused something; the pause doubles each time."""
+        """Record a refusal by the kernel; the pause doubles each time."""
         known = self._failures.get(slice_id)
         pause = known.pause_s if known is not None else RETRY_FIRST_S
         self._failures[slice_id] = KernelFailure(reason, now + pause, min(pause * 2, RETRY_MAX_S))
         self._tell(slice_id)
 
     def taken(self, slice_id: int) -> None:
-        """Note that the kernel holds everything that the slice asks for."""
+        """Record that the kernel holds everything that the slice wants."""
         if self._failures.pop(slice_id, None) is not None:
             self._tell(slice_id)
 
     def due(self, now: float) -> list[int]:
-        """Return the slices that are to be tried again now."""
+        """Return the slices to retry now."""
         found = [(slice_id, failure) for slice_id, failure in self._failures.items() if failure.retry_at <= now]
         for _, failure in found:
             failure.retry_at = now + failure.pause_s
         return [slice_id for slice_id, _ in found]
 
     def next_retry(self) -> float | None:
-        """Return when `due` may next have something."""
+        """Return the next time for `due`."""
         return min((failure.retry_at for failure in self._failures.values()), default=None)
 
     def _tell(self, slice_id: int) -> None:
@@ -120,9 +120,10 @@ class Problems:
 
 
 def by_slice(failures: Iterable[Failure]) -> dict[int, list[Failure]]:
-    """Return failures by the slices that are not as they should be.
+    """Return failures by the slice that they degrade.
 
-    What is refused of the host's own stops all VPCs, but for what nobody waits for, and what stands on that.
+    A refused object of the host's own slice stops all VPCs, except objects that no VPC waits for and objects that depend on
+    those.
     """
     found: dict[int, list[Failure]] = {}
     aside: set[Key | None] = set()

@@ -1,9 +1,9 @@
 """Records -> slices -> operations -> kernel. The only caller of the kernel's `apply`.
 
-A VPC that cannot be compiled, or whose operations the kernel refuses, is a problem of its own: it keeps what it has,
-its problem is reported, and it is retried; the others go on. When the host's own part (the tables that verify and drop)
-cannot be applied, nothing else is: fail closed. What the border router hears is applied with the VPCs, as the last of it: it
-invites packets. If that fails, only that is tried again.
+A VPC that cannot be compiled, or whose operations the kernel refuses, is a problem of its own: it keeps its objects, the agent
+reports the problem and retries, and the other VPCs go on. While the host's own slice (the tables that verify and drop) cannot
+be applied, nothing else is applied: fail closed. Announcements to the border router attract packets, so they are applied last,
+together with the VPCs. If they fail, only they are retried.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from netorch.state.op import Delete, Failure, Op
 
 log = logging.getLogger(__name__)
 
-LOOK_AGAIN_S = 2.0  # after the kernel could not say which device holds the underlay address, or none did
+LOOK_AGAIN_S = 2.0  # after the kernel could not report the device of the underlay address, or none had it
 
 
 class Reconciler:
@@ -41,47 +41,47 @@ class Reconciler:
 
     def __init__(self, records: Records, moves: Moves, kernel: Kernel, compilers: Sequence[Compiler]) -> None:
         self.slices: dict[int, Slice] = {}
-        self._handed_out: set[int] = set()  # slices that may have become dirty since they were compared
+        self._handed_out: set[int] = set()  # slices that may have become dirty since the last comparison
         self.writes = 0
         self.repaired = 0
         self.host_view: HostView | None = None
-        self.assumed: Underlay | None = None  # as it was last, for a host that boots and whose network is not up yet
-        self.connected = True  # whether its underlay carries packets
-        self.ready = False  # whether the host is to say so: a task decides, once everything is applied
-        self.announces = False  # whether it is to announce its addresses, likewise
+        self.assumed: Underlay | None = None  # last known underlay, for a booting host whose network is not up yet
+        self.connected = True  # whether the underlay carries packets
+        self.ready = False  # whether the host reports ready: decided by a task after everything is applied
+        self.announces = False  # whether the host announces its addresses, likewise
         self.active = False  # likewise
         self._records = records
         self._kernel = kernel
         self._problems = Problems()
-        self._refusals: dict[int, dict[Key, str]] = {}  # slice -> what others stand on -> why the kernel refused it last
+        self._refusals: dict[int, dict[Key, str]] = {}  # slice -> key of a parent object -> why the kernel last refused it
         self._numbers = Numbers()
         self._compilation = Compilation(records, moves, self._numbers, compilers, self._slice, self._problems)
         self._look_again_at: float | None = None
 
     @property
     def problems(self) -> dict[int, str]:
-        """Return why slices are not as they should be."""
+        """Return the problems of degraded slices."""
         return self._problems.texts
 
     def in_force(self, vni: int) -> bool:
-        """Return whether a VPC's records are in force here, but for what its problem says is left out."""
+        """Return whether a VPC's records are in force on this host, except what its problem lists as left out."""
         return self._problems.in_force(vni)
 
     def view(self, vni: int) -> VpcView | None:
-        """Return what compilers saw of a VPC last, or None."""
+        """Return the last view of a VPC that compilers got, or None."""
         return self._compilation.view(vni)
 
     @property
     def phases(self) -> Mapping[int, Mapping[str, Phase]]:
-        """Return how far the interfaces of each VPC have come on this host."""
+        """Return the phase of each VPC's interfaces on this host."""
         return self._compilation.phases
 
     # --- what the kernel holds -----------------------------------------------------------------------------------------------
 
     def read_kernel(self) -> int:
-        """Take in everything that the kernel holds now; return how many objects differ from what was known.
+        """Read everything that the kernel holds; return how many objects differ from the known ones.
 
-        Cost: O(objects of this host); at the start, after lost notifications, and as a periodic audit.
+        Cost: O(objects of this host). Used at the start, after lost notifications, and as a periodic audit.
         """
         is_first = not self.slices
         differing = self._adopt(self._kernel.dump(), lambda key: True)
@@ -93,16 +93,16 @@ class Reconciler:
         return differing
 
     def _note_lost_word(self) -> None:
-        """Say no more that the host is ready when the kernel has lost that: what else it has lost comes first."""
+        """Report the host as not ready when the kernel has lost the ready element: repair other lost objects first."""
         host = self._slice(HOST_SLICE)
         if any(host.desired[key].says_ready and key not in host.actual for key in host.touched & host.desired.keys()):
             self.ready = self.announces = False
 
     def on_kernel(self, events: Sequence[KernelEvent]) -> None:
-        """Note what changed behind our back. Raises KernelError when the kernel cannot be read; read it all then."""
+        """Note changes made by others. Raises KernelError when the kernel cannot be read; then read everything again."""
         self._records.dirty.host |= any(isinstance(event, UnderlayChanged) for event in events)
         if any(isinstance(event, Lost) and event.kinds is None for event in events):
-            self.read_kernel()  # newer than all the other events, which must not be applied to it
+            self.read_kernel()  # newer than the other events, which must not be applied to the dump
             return
         lost: set[str] = set()
         for event in events:
@@ -149,7 +149,7 @@ class Reconciler:
         return differing
 
     def _slice(self, slice_id: int) -> Slice:
-        """Return a slice to be changed; the only way to one."""
+        """Return a slice in order to change it; all changes go through here."""
         self._handed_out.add(slice_id)
         found = self.slices.get(slice_id)
         if found is None:
@@ -159,7 +159,7 @@ class Reconciler:
     # --- what it should hold -------------------------------------------------------------------------------------------------
 
     def compile(self, dirty: Dirty, now: float) -> None:
-        """Compile what the dirty records ask for; edits memory only, but for a look at the underlay device."""
+        """Compile what the dirty records affect. Edits memory only, and may query the underlay device."""
         if dirty.host or (self._look_again_at is not None and now >= self._look_again_at):
             self._look_at_host(now)
         if self.host_view is not None:
@@ -168,7 +168,7 @@ class Reconciler:
         self._compilation.turn(dirty, self.host_view, now)
 
     def _look_at_host(self, now: float) -> None:
-        """Make the host's own view. While that cannot be done nothing is applied, and VPCs are compiled as for the last one."""
+        """Update the host's own view. While this fails nothing is applied, and VPCs are compiled with the last view."""
         self._look_again_at, self.connected = None, False
         host, problem = self._records.host, self._records.host_problem
         if not problem and host is None:
@@ -179,7 +179,7 @@ class Reconciler:
             except KernelError as error:
                 problem, self._look_again_at = str(error), now + LOOK_AGAIN_S
             else:
-                if underlay is None:  # asked again too: a route that makes a way for an address on the loopback is no event
+                if underlay is None:  # query again too: a new route to an address on the loopback device sends no event
                     problem = f"no device holds the underlay address {host.underlay}; waiting for it"
                     self._look_again_at = now + LOOK_AGAIN_S
                 else:
@@ -199,9 +199,9 @@ class Reconciler:
     # --- from one to the other -----------------------------------------------------------------------------------------------
 
     def apply(self, now: float, may_delete: bool) -> set[int]:
-        """Carry out every difference; return the slices that were dirty. Without `may_delete` nothing is taken away.
+        """Apply all differences; return the slices that were dirty. Without `may_delete` nothing is deleted.
 
-        Cost: O(what is dirty), whatever else the host holds.
+        Cost: O(dirty objects), whatever else the host holds.
         """
         if self.host_view is None:
             return set()
@@ -242,16 +242,16 @@ class Reconciler:
             applied.add(slice_id)
         self._run(desired, actual, keep, whole, now, may_delete)
         for slice_id in applied - {HOST_SLICE}:
-            freed = self._numbers.settle(slice_id, self.slices[slice_id].holds)  # not before the kernel has let go of them
+            freed = self._numbers.settle(slice_id, self.slices[slice_id].holds)  # only after the kernel has deleted the devices
             if self.slices[slice_id].empty:
                 del self.slices[slice_id]
             elif freed:
-                for kind in (Middlebox, RouteTable):  # what found no number may have it now
+                for kind in (Middlebox, RouteTable):  # objects that got no number may get one now
                     self._records.dirty.mark(slice_id, kind)
         return applied
 
     def pending(self) -> list[Op]:
-        """Return what `apply` would do if it could touch everything; changes nothing."""
+        """Return the operations of an `apply` that may touch everything; changes nothing."""
         desired: Objects = {}
         actual: Objects = {}
         keep: set[Key] = set()
@@ -262,16 +262,16 @@ class Reconciler:
         return diff(desired, actual, keep)
 
     def _may_touch(self, slice_id: int) -> bool:
-        """Return whether it is known what the slice is to hold: it was compiled once, or is known to be nothing."""
+        """Return whether a slice's desired content is known: it compiled once, or is known to be empty."""
         return self._compilation.knows(slice_id) and not self.slices[slice_id].dispute()
 
     def _run(
         self, desired: Objects, actual: Objects, keep: Collection[Key], whole: Set[int], now: float, may_delete: bool
     ) -> None:
-        """Carry out a difference. Slices of which something is refused are tried again later, as a whole.
+        """Apply a difference. Slices with a refused operation are retried later as a whole.
 
-        `whole` names the slices of which everything was compared: only that ends a refusal, because a part of a slice says
-        nothing about the part that was refused.
+        `whole` names the slices that were compared completely. Only a complete comparison ends a refusal: a part of a slice
+        does not show whether the refused part is in force.
         """
         ops = diff(desired, actual, keep)
         ops = [op for op in ops if self._may_run(op, desired, may_delete)]
@@ -280,7 +280,7 @@ class Reconciler:
         except KernelError as error:
             failures = [
                 Failure(op, error) for op in ops
-            ]  # nobody knows which were done: the kernel is read before they are retried
+            ]  # any of them may have been applied: the kernel is read before the retry
         if ops and log.isEnabledFor(logging.DEBUG):
             log.debug("applied:\n  %s", "\n  ".join(op_text(op) for op in ops))
         refused = by_slice(failures)
@@ -303,49 +303,49 @@ class Reconciler:
             self._refusals.pop(slice_id, None)
 
     def _may_run(self, op: Op, desired: Objects, may_delete: bool) -> bool:
-        """Return whether an operation may be carried out now; a deletion that may not stays to be looked at."""
+        """Return whether an operation may be applied now. A deletion that may not is kept for a later comparison."""
         obj = op.obj
         if not isinstance(op, Delete) or obj.key in desired:
-            return True  # removed to be made again, e.g. an incomplete device: nothing is taken away
+            return True  # deleted to be created again, e.g. an incomplete device: nothing is lost
         if obj.says_ready or obj.says_active:
-            return True  # that the host is not ready, or not active, is no record's word
+            return True  # the ready and active states do not come from records
         if may_delete and (self._compilation.is_complete(obj.vni) or obj.key in self._slice(obj.vni).withdrawn):
             return True
         self._slice(obj.vni).touch(obj.key)
         return False
 
     def retry_due(self, now: float) -> bool:
-        """Mark the slices whose retry is due; return whether there is one, in which case the kernel is to be read first."""
+        """Mark the slices whose retry is due; return whether there are any. If so, the kernel must be read first."""
         due = self._problems.due(now)
         for slice_id in due:
             self._slice(HOST_SLICE if slice_id == PORTS else slice_id).all_touched = True
         return bool(due)
 
     def next_retry(self) -> float | None:
-        """Return when `retry_due` or `compile` may next have something."""
+        """Return the next time for `retry_due` or `compile`."""
         times = (self._problems.next_retry(), self._look_again_at)
         return min((when for when in times if when is not None), default=None)
 
     @property
     def host_trouble(self) -> str:
-        """Return why the host's own part is not in force, or nothing."""
+        """Return why the host's own slice is not in force, or nothing."""
         return self.problems.get(HOST_SLICE, "")
 
     def unapplied(self, *, in_sync: bool) -> tuple[int, ...]:
-        """Return the VPCs of which this host does not hold yet what it is to hold. Cost: O(VPCs).
+        """Return the VPCs whose objects are not all on this host yet. Cost: O(VPCs).
 
-        What cannot be compiled is left out, as long as no record is missing: it is the same on all hosts.
+        VPCs that cannot be compiled are left out while the records are complete: they fail on all hosts alike.
         """
 
         carried = sorted(self._records.carried())
         return tuple(vni for vni in carried if self._problems.is_refused(vni) or not self._is_known(vni, in_sync))
 
     def _is_known(self, vni: int, in_sync: bool) -> bool:
-        """Return whether a VPC has been compiled, or it is known why it cannot be."""
+        """Return whether a VPC has been compiled, or the reason why it cannot be compiled is known."""
         return self._compilation.knows(vni) or (in_sync and vni in self.problems)
 
     def port_is_up(self, eni_ifname: str, vni: int) -> bool:
-        """Return whether the kernel holds a port, up."""
+        """Return whether the kernel holds a port and the port is up."""
         target = self.slices.get(vni)
         return target is not None and up_key(eni_ifname) in target.actual
 
@@ -362,7 +362,7 @@ class Reconciler:
         return self._problems.peers_left_out(vni)
 
     def inlet_zone(self, vni: int, eni_id: str) -> int | None:
-        """Return the conntrack zone of what comes to an interface here by routes to it, None if none leads there."""
+        """Return the conntrack zone of packets routed to an interface on this host, None if no route leads there."""
         return self._numbers.zones.known(inlet_name(vni, eni_id))
 
     def zones_of(self, vni: int) -> Collection[int]:
@@ -374,22 +374,22 @@ class Reconciler:
         return self._numbers.zones.vnis()
 
     def object_count(self) -> int:
-        """Return how many kernel objects are ours."""
+        """Return the number of netorch's kernel objects."""
         return sum(len(target.actual) for target in self.slices.values()) - len(self.foreign())
 
     def foreign(self) -> tuple[str, ...]:
-        """Return what is not netorch's in its own namespace. Cost: O(the host's own part)."""
+        """Return the foreign objects in netorch's own namespace. Cost: O(the host's own slice)."""
         found = self._slice(HOST_SLICE).actual.values()
         return tuple(sorted(obj.text() for obj in found if not obj.ours))
 
     def recomputed(self, vni: int) -> dict[Key, KernelObject]:
-        """Return a slice compiled from nothing; must equal `slices[vni].desired`. For tests and the audit of audits."""
+        """Return a slice compiled from nothing; must equal `slices[vni].desired`. For tests and for checking the audit."""
         return self._compilation.recomputed(vni)
 
 
 def _is_damage(target: Slice, key: Key, found: KernelObject | None) -> bool:
-    """Return whether the kernel held an object as it is wanted, and now holds another or none, though nobody may take it."""
+    """Return whether the kernel held an object as wanted and now holds another or none, although nobody may remove it."""
     wanted, known = target.desired.get(key), target.actual.get(key)
     if wanted is None or known is None or not wanted.matches(known) or (found is not None and wanted.matches(found)):
         return False
-    return key not in target.keep and wanted.parent not in target.keep  # a port on its way to another host is no damage
+    return key not in target.keep and wanted.parent not in target.keep  # a port that moves to another host is no damage

@@ -1,8 +1,8 @@
-"""What this host watches, and what became dirty in it: the only memory of the store that an agent has.
+"""The records that this host watches, and what their changes made dirty: an agent's only memory of the store.
 
-A record that cannot be read isolates its VPC only: the VPC stays as it was last compiled, and the reason is published.
+An unreadable record isolates only its VPC: the VPC stays as it was last compiled, and the reason is published.
 
-A host may carry thousands of VPCs: one record's change must cost the same then as with ten, hence the indexes.
+A host may carry thousands of VPCs. The indexes keep the cost of one record's change independent of their number.
 """
 
 from __future__ import annotations
@@ -44,28 +44,28 @@ from netorch.records.flows import HandedOver
 from netorch.records.mirror import Mirror, RecordChange, WatchedVpc
 from netorch.state.daemons.services.relay import Target
 
-_NAMED: Final = 3  # in a sentence
+_NAMED: Final = 3  # placements named in a message
 
 
 class Records(Mirror):
-    """Everything this host knows from the store."""
+    """All records that this host knows from the store."""
 
     def __init__(self, host_name: str) -> None:
         super().__init__()
         self.host_name = host_name
         self.host: Host | None = None
-        self.host_problem = ""  # why the host's record cannot be read; `host` is then the last one that could
-        self.drained = False  # whether nobody is to send to this edge
-        self.placements: set[str] = set()  # ids of what this host is to carry
-        self.strays: set[str] = set()  # names of placements that are no ids: nobody knows of which VPC
+        self.host_problem = ""  # why the host's record is unreadable; `host` is then the last readable one
+        self.drained = False  # whether hosts should stop sending to this edge
+        self.placements: set[str] = set()  # ids of the resources that this host must carry
+        self.strays: set[str] = set()  # placements whose names are no ids: their VPCs are unknown
         self.moving: dict[tuple[int, str], Mapping] = {}  # the few mappings that name two hosts
-        # Of all records that this host needs, but for `Moves.watched_prefixes`; and how often they have changed.
+        # Prefixes of all records that this host needs, except `Moves.watched_prefixes`, and how often they have changed.
         own = (keys.host_prefix(host_name), keys.secret_prefix(host_name))
         self.prefixes = {*own, keys.mtu_prefix(), keys.pool_prefix()}
         self.prefix_changes = 0
         self.underlay_mtus = UnderlayMtus()
         self.peerings = Peerings()
-        self.mapped = Peerings()  # the mapped connections that this host, an edge, carries
+        self.mapped = Peerings()  # mapped connections that this host, an edge, carries
         self.seats = Seats()
         self.handovers = Handovers()
         self.private_ends = PrivateEnds(host_name)
@@ -73,7 +73,7 @@ class Records(Mirror):
         self.pools: dict[str, AddressPool] = {}
         self.services = Services()
         self.statuses: dict[str, EniStatus] = {}  # key below hoststat/ -> status
-        self.handed_over: dict[str, HandedOver] = {}  # interface on its way to this host -> its connections where it was
+        self.handed_over: dict[str, HandedOver] = {}  # interface moving to this host -> its connections on the old host
         self.ailing: dict[str, frozenset[Target]] = {}  # connection with an endpoint service -> targets that do not answer it
         self.logged: set[int] = set()  # VPCs with flow logs
         self.dirty = Dirty()
@@ -83,7 +83,7 @@ class Records(Mirror):
         self._middleboxes: dict[int, Middleboxes] = {}
 
     def forget_vpc(self, vni: int) -> WatchedVpc | None:
-        """Forget a VPC that nothing on this host belongs to any more."""
+        """Forget a VPC that has nothing left on this host."""
         records = super().forget_vpc(vni)
         self.logged.discard(vni)
         self.elastic_ips.forget(vni)
@@ -102,7 +102,7 @@ class Records(Mirror):
         return records
 
     def forget_statuses(self, watched: Collection[str]) -> None:
-        """Forget what other hosts said of interfaces that are no longer watched: it may be outdated when they are again."""
+        """Forget other hosts' statuses of interfaces that are no longer watched: they may be outdated when watched again."""
         for key in self.statuses.keys() - set(watched):
             del self.statuses[key]
         kept = tuple(prefix for prefix in watched if prefix.startswith("hoststat/"))
@@ -116,18 +116,18 @@ class Records(Mirror):
         """Return what became dirty since the last call."""
         dirty, self.dirty = self.dirty, Dirty()
         for place in [place for place in dirty.mappings if self.is_isolated(place[0])]:
-            self.dirty.mappings[place] = dirty.mappings.pop(place)  # until its VPC is isolated no more
+            self.dirty.mappings[place] = dirty.mappings.pop(place)  # until its VPC is no longer isolated
         for place in [place for place in dirty.ended if self.is_isolated(place[0])]:
             dirty.ended.discard(place)
             self.dirty.ended.add(place)
         return dirty
 
     def carried(self) -> Set[int]:
-        """Return the VNIs that have something on this host, and those of their active peers, as a view that changes."""
+        """Return the VNIs that have something on this host, and those of their active peers, as a live view."""
         return self._carried
 
     def placements_of(self, vni: int) -> Collection[str]:
-        """Return the interfaces of a VPC that this host is to carry."""
+        """Return the interfaces of a VPC that this host must carry."""
         return self._placements_of.get(vni, {}).keys()
 
     def problem(self, vni: int) -> str:
@@ -136,11 +136,11 @@ class Records(Mirror):
         return refused or (self.vpcs[vni].problem() if vni in self.vpcs else "no record of the VPC is here yet")
 
     def is_isolated(self, vni: int) -> bool:
-        """Return whether something of a VPC is of a newer version: then nothing of it is changed in the kernel."""
+        """Return whether a record of a VPC has a newer version: then the agent changes nothing of the VPC in the kernel."""
         return any(self._placements_of.get(vni, {}).values()) or (vni in self.vpcs and self.vpcs[vni].is_isolated)
 
     def gives(self, vni: int, prefix: str) -> bool:
-        """Return whether a VPC has a public address, or a range or part of one; a record that cannot be read may say so."""
+        """Return whether a VPC has a public address or prefix, or may have it according to an unreadable record."""
         address, _, length = prefix.partition("/")
         if length == "32":
             return keys.public_mapping(vni, address) in self.raw
@@ -151,12 +151,12 @@ class Records(Mirror):
         return key in records.decode_errors or any(given.contains(parse_prefix(prefix)) for given in ranges)
 
     def strange(self) -> str:
-        """Return which placements are no ids, so that nobody knows what is asked for, or nothing."""
+        """Return a message about placements whose names are no ids, or nothing."""
         named = ", ".join(keys.placement(self.host_name, name) for name in sorted(self.strays)[:_NAMED])
         return f"placements that cannot be understood: {named}" if named else ""
 
     def changed_other(self, key: str, value: bytes | None) -> None:
-        """Take note of what is said of hosts."""
+        """Record a change outside VPCs: of hosts, pools, services, secrets or MTUs."""
         root, _, rest = key.partition("/")
         if root == "host":
             self._set_host(key, rest.partition("/")[2], value)
@@ -174,7 +174,7 @@ class Records(Mirror):
                 self._set_underlay_mtu(vni, name)
 
     def _set_underlay_mtu(self, vni: int, name: str) -> None:
-        """Take note that a host where an address or a gateway is has another MTU."""
+        """Note that the underlay MTU changed at a host of a mapping or gateway."""
         if is_id(name):
             self.dirty.mark(vni, Gateway)
             return
@@ -199,12 +199,12 @@ class Records(Mirror):
             self.host = decode_value(key, value, Host) if value is not None else None
         except UnreadableRecord as error:
             self.host_problem = str(error)
-        served = {keys.service_prefix(), keys.bucket_prefix()}  # nobody but an edge's proxy asks for them
+        served = {keys.service_prefix(), keys.bucket_prefix()}  # only an edge's proxy needs them
         self.prefixes = self.prefixes | served if self.host and self.host.role is Role.EDGE else self.prefixes - served
         self.prefix_changes += 1
 
     def _set_pool(self, key: str, name: str, value: bytes | None) -> None:
-        """Take in a pool; one that cannot be read counts as not there, so that its addresses are announced by nobody."""
+        """Record a pool. An unreadable pool counts as missing, so no host announces its addresses."""
         self.dirty.host = True
         self.pools.pop(name, None)
         if value is not None:
@@ -212,17 +212,17 @@ class Records(Mirror):
                 self.pools[name] = decode_value(key, value, AddressPool)
 
     def set_up(self, names: Set[str], *, invites: bool) -> None:
-        """Take note of the tunnels and virtual interfaces here that are up now, and of whether sites are to send to this edge."""
+        """Record which tunnels and virtual interfaces on this host are up, and whether sites may send to this edge."""
         for vni in self.private_ends.set_up(names, invites=invites):
             self.dirty.mark(vni, LocalTunnel, LocalVif)
 
     def set_silent(self, silent: Set[str], dead: Set[str] = frozenset()) -> None:
-        """Take note of the edges that do not say to this host that they are ready, and of those that do not answer at all."""
+        """Record the edges that do not report ready to this host, and those that do not answer at all."""
         for vni in self.seats.set_silent(silent, dead):
             self.dirty.mark(vni, Gateway)
 
     def set_standby(self, vteps: Set[str]) -> None:
-        """Take note of the edges whose seats of stateful gateways are not to be used now."""
+        """Record the edges whose seats of stateful gateways must not be used now."""
         for vni in self.seats.set_standby(vteps):
             self.dirty.mark(vni, Gateway)
 
@@ -245,20 +245,20 @@ class Records(Mirror):
             self._set_mapped(vni)
 
     def _come_or_gone(self, vni: int) -> None:
-        """Take note of a VPC that has something on this host now, or nothing any more."""
+        """Update what depends on whether a VPC has anything on this host."""
         self._follow(vni)
         self._set_peers(vni)
         for other in self.peerings.peered_with(vni):
             self.dirty.mark(other, LocalPeer)
 
     def _set_mapped(self, vni: int) -> None:
-        """Take note of the mapped connections of a VPC that this host is to carry."""
+        """Update a VPC's mapped connections that this host must carry."""
         known = self.vpcs[vni].each(PeeringConnection) if vni in self.vpcs else ()
         for peer in self.mapped.update(vni, (found for found in known if found.gateway and found.id in self.placements)):
             self._follow(peer)
 
     def _set_peers(self, vni: int) -> None:
-        """Take note of a VPC's active peers; they count while something of it is here."""
+        """Update a VPC's active peers; they count while the VPC has something on this host."""
         known = self.vpcs[vni].each(PeeringConnection) if vni in self._placements_of and vni in self.vpcs else ()
         before = self.peerings.of(vni)
         for peer in self.peerings.update(vni, (found for found in known if found.is_native)):
@@ -269,7 +269,7 @@ class Records(Mirror):
             self.dirty.mark(peer, RoutesFromPeer)
 
     def _follow(self, vni: int) -> None:
-        """Follow the records of a VPC if it is to be carried, else no longer."""
+        """Follow the records of a VPC that this host carries; stop following others."""
         prefixes = {keys.vpc_prefix(vni), keys.map_prefix(vni)}
         self.prefix_changes += 1
         if vni in self._placements_of or self.peerings.peered_with(vni) or self.mapped.peered_with(vni):
@@ -280,7 +280,7 @@ class Records(Mirror):
             self.prefixes -= prefixes
 
     def changed(self, change: RecordChange) -> None:
-        """Take note of what a VPC's record makes dirty."""
+        """Mark what a changed record of a VPC makes dirty."""
         vni, unreadable = change.vni, change.unreadable or change.was_unreadable
         if change.of is Mapping:
             if unreadable:
@@ -329,18 +329,18 @@ class Records(Mirror):
             self.address_ended(vni, address)
         self._count_identity(vni, before, mapping)
         for either in (before, mapping):
-            # An interface of ours: where its address lives decides its phase, which the VPC's own part depends on.
+            # The place of a local interface's address decides the interface's phase, on which the VPC's own part depends.
             if either is not None and either.eni in self.placements:
                 self.dirty.mark(vni, Phase)
             if either is not None:
                 self._note_middlebox(vni, either)
 
     def address_ended(self, vni: int, address: str) -> None:
-        """Note that its interface has an address no more: who gets it next has begun none of its connections, none with peers."""
+        """Note that an interface lost an address: its connections, in the VPC and with peers, are not the next holder's."""
         self.dirty.ended |= {(known, address) for known in (vni, *self.peerings.peered_with(vni))}
 
     def _count_identity(self, vni: int, before: Mapping | None, after: Mapping | None) -> None:
-        """Keep count of the sets of groups; one that is new, or gone, changes what rules that refer to its groups come to."""
+        """Count the sets of groups. A set that appears or disappears changes the elements of rules that refer to its groups."""
         old, new = (mapping.groups if mapping is not None else None for mapping in (before, after))
         if old == new:
             return
@@ -369,14 +369,14 @@ class Records(Mirror):
             return
         self.statuses.pop(key, None)
         if value is not None:
-            with suppress(UnreadableRecord):  # no word, then: the move goes on as with a host that says nothing
+            with suppress(UnreadableRecord):  # an unreadable status counts as missing: the move goes on without it
                 self.statuses[key] = decode_value(key, value, EniStatus)
         self.dirty.mark(vni_of(eni_id), Phase)
 
     def _set_flows(self, eni_id: str, value: bytes | None) -> None:
         self.handed_over.pop(eni_id, None)
         if value is not None:
-            with suppress(UnreadableRecord):  # its connections must start again, then
+            with suppress(UnreadableRecord):  # then its connections must start again
                 self.handed_over[eni_id] = decode_value(eni_id, value, HandedOver)
                 self.dirty.handed_over.add(eni_id)
 
@@ -385,12 +385,12 @@ class Records(Mirror):
             self.dirty.mark(vni, Middlebox)
 
     def middleboxes_of(self, vni: int) -> Middleboxes:
-        """Return the interfaces of a VPC that a route leads to, and those without source/destination check."""
+        """Return the interfaces of a VPC that are route targets or have no source/destination check."""
         found = self._middleboxes.get(vni)
         if found is None:
             found = self._middleboxes[vni] = Middleboxes()
         return found
 
     def groups_of(self, vni: int) -> Collection[tuple[str, ...]]:
-        """Return every set of groups that some mapping of a VPC has."""
+        """Return all sets of groups that a VPC's mappings have."""
         return self._identities.get(vni, {}).keys()

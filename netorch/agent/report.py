@@ -1,6 +1,6 @@
-"""What the agent publishes: records below hoststat/<host>/, underlay/mtu/<host>, and the lease of host/<host>/live.
+"""The records that the agent publishes: below hoststat/<host>/, underlay/mtu/<host>, and host/<host>/live with a lease.
 
-Only differences are written. While the store is away they wait here.
+Only differences are written. While the store is away they wait in memory.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ LEASE_TTL_S = 15
 LEASE_RENEW_S = 5.0
 COUNT_EVERY_S = 1.0
 _OPS_PER_TXN: Final = 100
-_BYTES_PER_TXN: Final = 1 << 20  # of keys and values; a store takes MAX_TXN_BYTES of netorch.store.rules, with its own words
+_BYTES_PER_TXN: Final = 1 << 20  # of keys and values; below MAX_TXN_BYTES of netorch.store.rules
 
 
 class StatusPublisher:
-    """The records that this host is to write, and those that it has written."""
+    """The records that this host wants in the store, and those that it has written."""
 
     def __init__(self, host_name: str, kernel: str) -> None:
-        """Speak for a host; `kernel` says which kernel it is (netorch.drivers.base.Kernel.identity)."""
+        """Publish for a host; `kernel` identifies its kernel (netorch.drivers.base.Kernel.identity)."""
         self._host_name = host_name
         self._run = AgentRun(kernel=kernel, run=secrets.token_hex(8))
         self._rival: AgentRun | None = None
@@ -41,13 +41,13 @@ class StatusPublisher:
         self._renew_at = 0.0
 
     def adopt(self, store: Store) -> None:
-        """Learn what stands in the store: what an earlier run has written, and what somebody has removed."""
+        """Read the host's records in the store: records of an earlier run, and records that were removed."""
         found = [*store.list(f"hoststat/{self._host_name}/").kvs, store.get(keys.host_mtu(self._host_name))]
         self._written = {kv.key: kv.value for kv in found if kv is not None}
         self._changed = set(self._wanted) | {key for key in self._written if key not in self._wanted}
 
     def publish(self, key: str, record: msgspec.Struct | None) -> None:
-        """Have `record` written at `key`, or the key removed."""
+        """Queue `record` to be written at `key`, or the key's deletion."""
         value = encode(record) if record is not None else None
         if value is None:
             self._wanted.pop(key, None)
@@ -57,15 +57,15 @@ class StatusPublisher:
             self._changed.add(key)
 
     def published(self) -> set[str]:
-        """Return the keys that have, or wait for, a record."""
+        """Return the keys whose records are published or queued."""
         return set(self._wanted)
 
     def records(self) -> Mapping[str, bytes]:
-        """Return the records that are there or wait, by key."""
+        """Return the records that are published or queued, by key."""
         return self._wanted
 
     def flush(self, store: Store) -> None:
-        """Write what is different. Raises StoreError; what was not written stays to be written."""
+        """Write the differences. Raises StoreError; unwritten records stay queued."""
         self._changed = {key for key in self._changed if self._wanted.get(key) != self._written.get(key)}
         for ops in _transactions([self._op(key) for key in sorted(self._changed)]):
             store.txn((), ops)
@@ -81,11 +81,11 @@ class StatusPublisher:
         return Put(key, wanted) if wanted is not None else Delete(key)
 
     def stay_alive(self, store: Store, now: float) -> bool:
-        """Renew the lease that says that this host lives; return whether it is ours, so that this agent may speak for the host.
+        """Renew the lease that shows that this host lives; return whether this agent holds it and may publish for the host.
 
-        The record says which kernel the host is and which run of an agent keeps it. An earlier run on the same kernel is dead
-        (`netorch.agent.main` sees to it), so its record is taken over. A record of another kernel stays while its lease does:
-        two machines that take themselves for one host must not both be believed.
+        The record names the host's kernel and the agent's run. An earlier run on the same kernel is dead (`netorch.agent.main`
+        ensures this), so its record is taken over. A record of another kernel stays while its lease lives: of two machines that
+        claim to be one host, at most one may be believed.
 
         Raises StoreError.
         """
@@ -103,7 +103,7 @@ class StatusPublisher:
             take = Put(key, msgspec.json.encode(self._run), store.grant(LEASE_TTL_S))
             self._is_owner = store.txn([Compare(key, found.mod_revision if found is not None else 0)], [take]).succeeded
             if not self._is_owner:
-                return False  # somebody was faster: look again with the next turn
+                return False  # another agent was faster: check again in the next turn
         self._renew_at = now + LEASE_RENEW_S
         return self._is_owner
 
@@ -115,7 +115,7 @@ _ANOTHER = (
 
 
 def _transactions(ops: Iterable[Put | Delete]) -> Iterator[list[Put | Delete]]:
-    """Return operations in the same order, in parts that a store takes."""
+    """Yield operations in the same order, in transactions that a store accepts."""
     part: list[Put | Delete] = []
     size = 0
     for op in ops:
@@ -130,7 +130,7 @@ def _transactions(ops: Iterable[Put | Delete]) -> Iterator[list[Put | Delete]]:
 
 
 def _run_of(found: KeyValue | None) -> AgentRun | None:
-    """Return what a host's record of life says; a damaged one says nothing."""
+    """Return the run in a host's live record; a damaged record gives an empty run."""
     try:
         return msgspec.json.decode(found.value, type=AgentRun) if found is not None else None
     except msgspec.MsgspecError:

@@ -1,7 +1,7 @@
-"""Desired and actual objects of one VPC on this host, and which keys may differ.
+"""Desired and actual objects of one VPC on this host, and the keys that may differ.
 
-What is desired is what the parts of compilers ask for, counted, so that one part compiled again touches its own keys only.
-`recomputed` must always equal `desired`; the tests assert it everywhere.
+The desired objects are those that the parts of compilers want, with reference counts. So recompiling one part touches only its
+own keys. `recomputed` must always equal `desired`; the tests assert this everywhere.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Objects = dict[Key, KernelObject]
 
 
 class Slice:
-    """One VPC (or the host's own part) on this host."""
+    """One VPC (or the host's own slice) on this host."""
 
     def __init__(self) -> None:
         self.desired: Objects = {}  # what should exist
@@ -27,15 +27,15 @@ class Slice:
         self.keep: frozenset[Key] = frozenset()
         self.touched: set[Key] = set()
         self.all_touched = False
-        self.withdrawn: frozenset[Key] = frozenset()  # what goes in any case: a public prefix that the VPC has no more
-        self._parts: dict[PartId, tuple[KernelObject, ...]] = {}  # what each part asks for
-        self._shared: dict[Key, Counter[KernelObject]] = {}  # keys that several parts ask for -> which objects, and how many do
-        self._disputed: set[Key] = set()  # keys of which parts ask for different objects
+        self.withdrawn: frozenset[Key] = frozenset()  # deleted in any case: e.g. a public prefix that the VPC no longer has
+        self._parts: dict[PartId, tuple[KernelObject, ...]] = {}  # objects that each part wants
+        self._shared: dict[Key, Counter[KernelObject]] = {}  # keys that several parts want -> the objects, with counts
+        self._disputed: set[Key] = set()  # keys for which parts want different objects
 
     def set_part(self, part: PartId, objects: Objects) -> None:
-        """Replace what a part asks for, by objects that are the slice's from now on; nothing when the part is gone.
+        """Replace a part's objects; the slice takes ownership of `objects`. Empty when the part is gone.
 
-        Cost: O(the part), whatever else the slice holds.
+        Cost: O(part), whatever else the slice holds.
         """
         before = {obj.key: obj for obj in self._parts.pop(part, ())}
         for key, obj in objects.items():
@@ -50,12 +50,12 @@ class Slice:
             self._parts[part] = tuple(objects.values())
 
     def drop_parts(self, scope: str) -> None:
-        """Forget what parts ask for that were compiled for something whose name begins with `scope`. Cost: O(slice)."""
+        """Drop the objects of parts whose name begins with `scope`. Cost: O(slice)."""
         for part in [part for part in self._parts if part[1].startswith(scope)]:
             self.set_part(part, {})
 
     def withdraw(self, keys: frozenset[Key]) -> None:
-        """Ask for these objects no more, whichever part did when it was compiled last. Cost: O(slice)."""
+        """Drop these objects from all parts until those are compiled again. Cost: O(slice)."""
         self.withdrawn = keys
         for part, objects in list(self._parts.items()):
             if any(obj.key in keys for obj in objects):
@@ -63,11 +63,11 @@ class Slice:
         self.touched |= keys
 
     def has_part(self, part: PartId) -> bool:
-        """Return whether a part asks for anything."""
+        """Return whether a part has objects."""
         return part in self._parts
 
     def _ask(self, key: Key, obj: KernelObject) -> KernelObject:
-        """Note that one more part asks for an object; return the kernel's own if it is equal: no object is kept twice."""
+        """Add a part's reference to an object; return the kernel's own object if equal, so that no object is stored twice."""
         known, found = self.desired.get(key), self.actual.get(key)
         if found is not None and found == obj:
             obj = found
@@ -103,7 +103,7 @@ class Slice:
             self._disputed.discard(key)
 
     def dispute(self) -> str:
-        """Return which two parts ask for different objects with one key, or nothing. Cost: O(1) when there are none."""
+        """Return which two parts want different objects with one key, or nothing. Cost: O(1) when there are none."""
         if not self._disputed:
             return ""
         key = min(self._disputed, key=str)
@@ -112,7 +112,7 @@ class Slice:
         return disagreement(_spell(first), known, _spell(second), obj)
 
     def clear(self) -> None:
-        """Ask for nothing any more."""
+        """Drop all desired objects."""
         self.desired = {}
         self._parts = {}
         self._shared = {}
@@ -121,25 +121,25 @@ class Slice:
         self.all_touched = True
 
     def found(self, objects: Objects) -> None:
-        """Take in all that the kernel holds of a slice of which nothing was known yet."""
+        """Set everything that the kernel holds of a slice that was unknown so far."""
         self.actual = objects
         self.all_touched = True
 
     def touch(self, key: Key) -> None:
-        """Note that the kernel's object of this key may differ from the desired one."""
+        """Note that the kernel's object with this key may differ from the desired one."""
         self.touched.add(key)
 
     def seen(self, obj: KernelObject) -> None:
-        """The kernel holds this object now."""
+        """Note that the kernel holds this object now."""
         key = obj.key
         if self.actual.get(key) != obj:
             self.actual[key] = obj
             self.touched.add(key)
 
     def gone(self, key: Key) -> None:
-        """The kernel no longer holds the object of this key, nor what goes with it.
+        """Note that the kernel no longer holds the object with this key, nor the objects that vanish with it.
 
-        The kernel does not tell of the IPv4 routes that a device takes along when it goes down, so they are taken for gone.
+        The kernel does not report the IPv4 routes that vanish when a device goes down, so they are assumed gone.
         """
         known = self.actual.get(key)
         if known is not None:
@@ -148,7 +148,7 @@ class Slice:
         self.touched.add(key)
 
     def applied(self, ops: Sequence[Op]) -> list[KernelObject]:
-        """The kernel has carried out these operations of ours; return what they replaced of other VPCs, e.g. a peer's route."""
+        """Note that these operations were applied; return the objects of other VPCs that they replaced, e.g. a peer's route."""
         replaced = [op for op in ops if isinstance(op, Replace)]
         moved = [op.obj.key for op in replaced if op.old.parent != op.obj.parent]
         self._suffer([op.obj for op in ops if isinstance(op, Delete)], moved)
@@ -160,7 +160,7 @@ class Slice:
         return [op.old for op in replaced if op.old.vni != op.obj.vni]
 
     def _suffer(self, gone: Sequence[KernelObject], moved: Sequence[Key]) -> set[Key]:
-        """Let the actual objects suffer what follows; return the keys of those that did."""
+        """Apply the side effects on the actual objects; return the keys of the changed ones."""
         left = aftermath(self.actual, gone, moved)
         for key, rest in left.items():
             if rest is None:
@@ -170,9 +170,9 @@ class Slice:
         return set(left)
 
     def difference(self) -> tuple[Objects, Objects]:
-        """Return the desired and the actual objects that may differ, and start over.
+        """Return the desired and the actual objects that may differ, and reset the marks.
 
-        Cost: O(touched keys); O(slice) when something that has children is among them.
+        Cost: O(touched keys); O(slice) when an object with children is among them.
         """
         touched, everything = self.touched, self.all_touched or any(map(self._has_children, self.touched))
         self.touched, self.all_touched = set(), False
@@ -186,7 +186,7 @@ class Slice:
         return obj is not None and obj.has_children
 
     def holds(self, key: Key) -> bool:
-        """Return whether an object is to be in the kernel, or still is."""
+        """Return whether an object is desired, or still in the kernel."""
         return key in self.desired or key in self.actual
 
     @property
@@ -196,7 +196,7 @@ class Slice:
 
     @property
     def empty(self) -> bool:
-        """Return whether nothing is wanted and nothing is there."""
+        """Return whether nothing is desired and nothing is in the kernel."""
         return not self.desired and not self.actual
 
 

@@ -1,6 +1,6 @@
-"""The records on local disk, from which a host boots while the store is away.
+"""The records on local disk: a host boots from them while the store is away.
 
-One file, replaced by rename; the first 32 bytes are the SHA-256 of the rest, so that a damaged file is noticed and ignored.
+One file, replaced by rename. The first 32 bytes are the SHA-256 of the rest, so a damaged file is detected and ignored.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ _DIGEST_BYTES = 32
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """Which store, up to which of its revisions, and every record as (mod_revision, value) by key."""
+    """The store's uid, the last revision followed, and every record as (mod_revision, value) by key."""
 
     uid: str
     revision: int
     records: dict[str, tuple[int, bytes]]
-    mark: str = ""  # of the revision; empty: of before there were marks
-    kept: tuple[int, str] = (0, "")  # an earlier revision, of which the store keeps the mark for good, and its mark
-    terminations: tuple[tuple[int, str], ...] = ()  # (VNI, group) of which connections were still to end
-    underlay: Underlay | None = None  # for what is restored before the network is up
+    mark: str = ""  # of the revision; empty in snapshots from before marks existed
+    kept: tuple[int, str] = (0, "")  # an earlier revision whose mark the store keeps forever, and that mark
+    terminations: tuple[tuple[int, str], ...] = ()  # (VNI, group) whose connections still had to end
+    underlay: Underlay | None = None  # for a restore before the network is up
 
 
 class SnapshotFile:
@@ -47,7 +47,7 @@ class SnapshotFile:
         except OSError as error:
             log.warning("snapshot unreadable path=%s error=%s", self.path, error)
             return None
-        digest, body = content[:_DIGEST_BYTES], memoryview(content)[_DIGEST_BYTES:]  # no copy: a large host's has many megabytes
+        digest, body = content[:_DIGEST_BYTES], memoryview(content)[_DIGEST_BYTES:]  # no copy: snapshots have many megabytes
         if hashlib.sha256(body).digest() != digest:
             log.warning("snapshot damaged and ignored path=%s", self.path)
             return None
@@ -58,11 +58,11 @@ class SnapshotFile:
             return None
 
     def save(self, snapshot: Snapshot) -> None:
-        """Replace the file; on a full or read-only disk the old one stays, and the reason is logged."""
+        """Replace the file. On a full or read-only disk the old file stays, and the reason is logged."""
         body = msgspec.msgpack.encode(snapshot)
         new = self.path.with_suffix(".new")
         try:
-            new.unlink(missing_ok=True)  # of an agent that was killed, and open to others as it made it
+            new.unlink(missing_ok=True)  # left by an agent that was killed, perhaps with wider permissions
             with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE), "wb") as file:
                 give_to_group(new)
                 file.write(hashlib.sha256(body).digest())

@@ -1,7 +1,7 @@
-"""What compilers see of a VPC: its records, and what this host makes of them.
+"""Views of VPCs for compilers: a VPC's records, and what this host derives from them.
 
-A view is kept and brought up to date kind by kind: a changed record costs its own kind, and only kinds that some part of a
-compiler depends on. `Phase` stands among changed kinds for where the interfaces are.
+A view is kept and updated kind by kind. A changed record costs only its own kind, and only if some part of a compiler depends
+on that kind. Among changed kinds, `Phase` stands for the place of the interfaces.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ from netorch.records.vpc import MissingRecord, VpcRecords
 from netorch.state.names import inlet_name
 
 T = TypeVar("T")
-Phases = Mapping[str, Phase]  # of the interfaces that are here
+Phases = Mapping[str, Phase]  # of the interfaces on this host
 
 
 def local_enis(records: VpcRecords, phases: Phases) -> tuple[LocalEni, ...]:
-    """Return the interfaces that are here in some phase. Raises MissingRecord."""
+    """Return the interfaces that are on this host in some phase. Raises MissingRecord."""
     found = []
     for eni_id in sorted(phases):
         eni = needed(records, NetworkInterface, eni_id)
@@ -72,7 +72,7 @@ def local_enis(records: VpcRecords, phases: Phases) -> tuple[LocalEni, ...]:
 
 
 def _interfaces(records: VpcRecords, phases: Phases, seated: Set[str]) -> list[str]:
-    """Return the ids of the interfaces here, those of gateways with a seat here among them. Raises MissingRecord."""
+    """Return the ids of the interfaces on this host, including those of gateways with a seat on it. Raises MissingRecord."""
     nats = (nat.eni for nat in records.each(NatGateway) if nat.id in seated)
     return [*phases, *nats, *ports_of_endpoints(records, seated)]
 
@@ -84,9 +84,9 @@ def _subnets_of(records: VpcRecords, interfaces: Iterable[str]) -> list[Subnet]:
 
 
 def _tables_of(records: VpcRecords, subnets: Collection[Subnet]) -> list[RouteTable]:
-    """Return the main table, and those of the subnets of interfaces here; none where no interface is.
+    """Return the main table, and those of the subnets of interfaces on this host; none without interfaces.
 
-    Schema 1 of route tables knew neither numbers nor routes. A table of that time is as good as the main one while neither has
+    Schema 1 of route tables had neither numbers nor routes. Such a table is equivalent to the main one while neither has
     routes, and has no VRF of its own.
     """
     if not subnets:
@@ -107,12 +107,12 @@ def _tables_of(records: VpcRecords, subnets: Collection[Subnet]) -> list[RouteTa
 
 
 def _group_names(records: VpcRecords, _phases: Phases) -> tuple[GroupName, ...]:
-    """Return what a VPC's security groups are called."""
+    """Return the names of a VPC's security groups."""
     return tuple(GroupName(id=group.id, name=group.name) for group in _by_id(records, SecurityGroup))
 
 
 def _takes_packets(records: VpcRecords, target: str) -> bool:
-    """Return whether the target of a route is there, and can take packets."""
+    """Return whether the target of a route exists and can take packets."""
     found = next(filter(None, (records.one(kind, target) for kind in get_args(TargetRecord))), None)
     return found is not None and takes_packets(found)
 
@@ -128,7 +128,7 @@ _OF_ENDPOINTS: Final = frozenset({TargetKind.ENDPOINT_SERVICE, TargetKind.ENDPOI
 _OF_ENDS: Final = frozenset({Gateway, GatewayMapping, EndpointConnection, VpcEndpoint, NetworkInterface, Subnet})
 _OF_EGRESS_ONLY: Final = frozenset({Gateway, GatewayMapping, EgressOnlyInternetGateway, Vpc, Subnet, RouteTable, PrefixList})
 _OF_ROUTES: Final = _OF_TABLES | {PrefixList, PeeringConnection, Reach}
-# What is made of records and phases: of which kinds, and how. Any other input is all records of its kind.
+# Inputs derived from records and phases: the kinds that they depend on, and how. Any other input is all records of its kind.
 _MADE: Final[dict[type, tuple[Set[type], Callable[[VpcRecords, Phases], tuple[Any, ...]]]]] = {
     LocalEni: (frozenset({NetworkInterface, Subnet, Instance, Phase}), local_enis),
     GroupName: (frozenset({SecurityGroup}), _group_names),
@@ -141,12 +141,12 @@ class Views:
     def __init__(
         self, records: Records, inputs: Set[type], numbers: Numbers, others: Mapping[int, VpcView] | None = None
     ) -> None:
-        """Make views with these inputs; what a VPC's peers have is taken from `others`, or else from these views themselves."""
+        """Make views with these inputs; peers' views are taken from `others`, or else from these views themselves."""
         self.known: dict[int, VpcView] = {}
         self._records = records
         self._numbers = numbers
         self._others = self.known if others is None else others
-        # In an order, in which numbers are chosen: the same each time.
+        # In a fixed order, because numbers are chosen on the way.
         self._inputs = sorted(inputs - {HostView} | {Vpc, LocalEni, Peer, RoutesToPeer}, key=lambda kind: kind.__name__)
 
     def refresh(
@@ -180,7 +180,7 @@ class Views:
         return _MADE[kind][1](records, phases) if kind in _MADE else _by_id(records, kind)
 
     def middleboxes(self, vni: int, phases: Phases) -> Iterable[Middlebox]:
-        """Yield the interfaces that a route leads to, or that have no source/destination check."""
+        """Yield the interfaces that are route targets, or have no source/destination check."""
         records, boxes = self._records.vpcs[vni], self._records.middleboxes_of(vni)
         for eni_id in boxes.ids():
             eni = records.one(NetworkInterface, eni_id)
@@ -194,31 +194,31 @@ class Views:
             yield Middlebox(eni=eni, mapping=mapping, underlay_mtu=underlay_mtu, inlet=inlet, no_inlet=no_inlet)
 
     def _inlet(self, vni: int, eni_id: str) -> tuple[Inlet | None, str]:
-        """Return an interface's inlet, or why it can have none: that concerns the interface alone, not the rest of its VPC."""
+        """Return an interface's inlet, or why it can have none: this affects only the interface, not the rest of its VPC."""
         try:
             return self._numbers.inlet(inlet_name(vni, eni_id)), ""
         except CompileError as error:
             return None, str(error)
 
     def gateways(self, vni: int, _phases: Phases) -> Iterable[Gateway]:
-        """Yield the gateways of a VPC that edges carry. Endpoint services and connections with them are no targets of routes."""
+        """Yield a VPC's gateways on edges. Endpoint services and connections with them are not route targets."""
         return (gateway for gateway in self._carried(vni) if gateway.kind not in _OF_ENDPOINTS)
 
     def _carried(self, vni: int) -> Iterable[Gateway]:
-        """Yield all of a VPC that edges carry."""
+        """Yield everything of a VPC that edges carry."""
         seats, mtus = self._records.seats, self._records.underlay_mtus.mtus
         records = self._records.vpcs[vni]
         mapped = (found.gateway for found in _by_id(records, PeeringConnection))
         for mapping in (*_by_id(records, GatewayMapping), *(found for found in mapped if found is not None)):
             if mapping.seats:
                 seat, ways = seats.seat_of(self._records.host_name, mapping), seats.ways_of(mapping)
-                # Routes to an edge have no MTU of their own, so those by which packets go either way have the smaller one.
+                # Routes to an edge have no MTU of their own: routes that may use either edge get the smaller one.
                 known = [mtus[way.host] for way in ways or (seat,) if way.host in mtus]
                 underlay_mtu = min(known, default=None)
                 yield Gateway(id=mapping.gateway, seats=mapping.seats, seat=seat, underlay_mtu=underlay_mtu, ways=ways)
 
     def nats(self, vni: int, phases: Phases) -> Iterable[Nat]:
-        """Yield the NAT gateways of a VPC that edges carry. Raises MissingRecord."""
+        """Yield a VPC's NAT gateways on edges. Raises MissingRecord."""
         records = self._records.vpcs[vni]
         for gateway in self.gateways(vni, phases):
             if gateway.kind is TargetKind.NAT_GATEWAY:
@@ -234,7 +234,7 @@ class Views:
             yield from endpoint_ends(records, found, carried)
 
     def backends(self, vni: int, _phases: Phases) -> Iterable[Backend]:
-        """Yield what is behind the endpoints of a VPC that have a seat here, as far as the services' VPCs are here."""
+        """Yield the backends of a VPC's endpoints that have a seat on this host, if the services' VPCs are known."""
         records = self._records.vpcs[vni]
         seated = self._seated(records)
         for found in _by_id(records, EndpointConnection):
@@ -243,7 +243,7 @@ class Views:
                 yield from backend(provider, found, self._records.ailing.get(found.id, frozenset()))
 
     def egress_only(self, vni: int, phases: Phases) -> Iterable[EgressOnly]:
-        """Yield the egress-only internet gateway of a VPC, if it has a seat here. Raises MissingRecord."""
+        """Yield the egress-only internet gateway of a VPC, if it has a seat on this host. Raises MissingRecord."""
         records = self._records.vpcs[vni]
         for gateway in self.gateways(vni, phases) if records.of(EgressOnlyInternetGateway) else ():
             if gateway.kind is TargetKind.EGRESS_ONLY_GATEWAY and gateway.is_at(self._records.host_name):
@@ -260,13 +260,13 @@ class Views:
         return local_tunnels(known.host_name, _by_id(known.vpcs[vni], VpnConnection), ends.secrets, ends.up, ends.invites)
 
     def local_vifs(self, vni: int, _phases: Phases) -> Iterable[LocalVif]:
-        """Yield a VPC's virtual interfaces of ports of this host."""
+        """Yield a VPC's virtual interfaces on ports of this host."""
         known = self._records
         ends = known.private_ends
         return local_vifs(known.host_name, _by_id(known.vpcs[vni], VirtualInterface), ends.secrets, ends.up, ends.invites)
 
     def local_tables(self, vni: int, phases: Phases) -> tuple[LocalTable, ...]:
-        """Return the route tables that have a VRF here. Raises MissingRecord, CompileError."""
+        """Return the route tables that have a VRF on this host. Raises MissingRecord, CompileError."""
         records = self._records.vpcs[vni]
         seated = self._seated(records)
         interfaces = _interfaces(records, phases, seated)
@@ -280,7 +280,7 @@ class Views:
         return (*found, *(LocalTable(id="", number=number) for number in endpoints))
 
     def _seated(self, records: VpcRecords) -> set[str]:
-        """Return the ids of the gateways with a seat here."""
+        """Return the ids of the gateways with a seat on this host."""
         me = self._records.host_name
         return {found for found, stored in records.of(GatewayMapping).items() if me in {s.host for s in stored.record.seats}}
 
@@ -307,24 +307,24 @@ class Views:
         return sorted({PeerIdentity(groups) for peer in peers for groups in self._records.groups_of(peer)})
 
     def peers(self, vni: int, _phases: Phases) -> Iterable[Peer]:
-        """Yield a VPC's active peers, as far as they are known yet."""
+        """Yield a VPC's active peers whose records are known."""
         for peer in sorted(self._records.peerings.of(vni)):
             for vpc in self._records.vpcs[peer].each(Vpc) if peer in self._records.vpcs else ():
                 yield Peer(vni=peer, ranges=tuple(ranges_of(vpc)))
 
     def local_peers(self, vni: int, _phases: Phases) -> Iterable[LocalPeer]:
-        """Yield a VPC's active peers that have interfaces here."""
+        """Yield a VPC's active peers that have interfaces on this host."""
         for peer, connection in sorted(self._records.peerings.of(vni).items()):
             if self._records.placements_of(peer):
                 yield LocalPeer(vni=peer, connection=connection)
 
     def routes_to_peers(self, vni: int, phases: Phases) -> Iterable[RoutesToPeer]:
-        """Return what a VPC's tables lead to its active peers. Raises MissingRecord, CompileError."""
+        """Return the routes of a VPC's tables to its active peers. Raises MissingRecord, CompileError."""
         peers, records = self._records.peerings.of(vni), self._records.vpcs[vni]
         return routes_to_peers(records.vpc.record, self.table_routes(vni, phases), peers) if peers else ()
 
     def routes_from_peers(self, vni: int, _phases: Phases) -> Iterable[RoutesFromPeer]:
-        """Yield what peers' tables lead to a VPC, as of the last view of each peer."""
+        """Yield the routes of peers' tables to a VPC, from the last view of each peer."""
         for peer in sorted(self._records.peerings.peered_with(vni)):
             view = self._others.get(peer)
             for routes in view.of(RoutesToPeer) if view is not None else ():
@@ -336,7 +336,7 @@ class Views:
         return self.known.pop(vni, None)
 
 
-# What is made with more than the VPC's own records.
+# Inputs that need more than the VPC's own records.
 _LINKED: Final[dict[type, tuple[Set[type], Callable[[Views, int, Phases], Iterable[Any]]]]] = {
     Gateway: (frozenset({Gateway, GatewayMapping, PeeringConnection}), Views.gateways),
     Nat: (frozenset({Gateway, GatewayMapping, NatGateway, NetworkInterface, Subnet}), Views.nats),
@@ -358,7 +358,7 @@ _LINKED: Final[dict[type, tuple[Set[type], Callable[[Views, int, Phases], Iterab
 
 
 def _kinds_of(kind: type) -> Collection[type]:
-    """Return the kinds of changes on which an input depends."""
+    """Return the kinds of changes that an input depends on."""
     made = _MADE.get(kind) or _LINKED.get(kind)
     return made[0] if made is not None else (kind,)
 

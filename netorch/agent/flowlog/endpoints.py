@@ -1,11 +1,11 @@
-"""What the interfaces of an interface endpoint's connection see of it: each the half that is in its own VPC.
+"""Flow-log halves of an interface endpoint's connection: each interface logs the half in its own VPC.
 
-    endpoint      10.0.1.5:40000 to 10.0.9.9:443 arrives, the answer leaves
-    connection    10.0.8.20:40001 to the target 10.0.1.5:8443 leaves, the answer arrives
+  endpoint      10.0.1.5:40000 to 10.0.9.9:443 arrives, the answer leaves
+  connection    10.0.8.20:40001 to the target 10.0.1.5:8443 leaves, the answer arrives
 
-Neither has anything of the other VPC: no address of it, and no packet that was dropped there. So whoever reads the logs of one
-learns nothing of the other. A packet that is dropped is seen as it came, or with the translation of its destination; never with
-the connection's source, since the ACL is asked before that (edges.interface_endpoint).
+Neither log shows anything of the other VPC: no address, and no packet dropped there. A reader of one log learns nothing of the
+other VPC. A dropped packet is logged as it arrived, or with its destination translated. It never has the connection's source,
+since the ACL is checked before source translation (edges.interface_endpoint).
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from netorch.drivers.conntrack.attrs import Connection, Tuple
 
 
 class Refused(NamedTuple):
-    """What an interface saw of a packet that was dropped: a leg that was refused, or one that was let in."""
+    """The leg of a dropped packet that an interface logs: a rejected one, or an accepted one."""
 
     refused: Leg | None = None
     accepted: Leg | None = None
 
 
 def halves_of(connection: Connection, interface: Interface) -> tuple[FlowDirection, FlowDirection]:
-    """Return both directions of a connection as an interface sees them: of who has begun it, and of the answers."""
+    """Return both directions of a connection as an interface sees them: the initiator's packets, and the answers."""
     original, reply = connection.original, connection.reply
     to_target = Tuple(original.source, reply.source, original.protocol, original.source_port, reply.source_port)
     seen = (original, to_target), (reply, original.reversed())
-    if interface.end != FRONT and reply.destination not in interface.addresses:  # a consumer's, which is relayed here
+    if interface.end != FRONT and reply.destination not in interface.addresses:  # a consumer's connection, relayed on this host
         return FlowDirection(seen[0], ()), FlowDirection(seen[1], ())
     if interface.end != FRONT:
         return FlowDirection(seen[0], (Leg(reply.reversed(), True),)), FlowDirection(seen[1], (Leg(reply, False),))
-    if original.destination not in interface.addresses:  # it came to the endpoint's interface in another subnet
+    if original.destination not in interface.addresses:  # through the endpoint's interface in another subnet
         return FlowDirection(seen[0], ()), FlowDirection(seen[1], ())
     return FlowDirection(seen[0], (Leg(original, False),)), FlowDirection(seen[1], (Leg(original.reversed(), True),))
 
 
 def dropped_half(flow: Tuple, interface: Interface, drop: GatewayDrop) -> Refused:
-    """Return what an interface saw of a packet that was dropped in the connection's namespace.
+    """Return what an interface logs of a packet dropped in the connection's namespace.
 
-    What the endpoint's groups and ACL let in, and the service does not take, was accepted, as in EC2.
+    A packet that the endpoint's groups and ACL let in, and the service does not take, is accepted, as in EC2.
     """
     at_front = interface.end == FRONT
     if at_front and drop.leaving and flow.source not in interface.addresses:

@@ -1,6 +1,6 @@
-"""Flow logs as files: DIRECTORY/<owner>/<vpc>/<flow log>/<host>.log, of which each owner may be given the own directory to read.
+"""Flow logs as files: DIRECTORY/<owner>/<vpc>/<flow log>/<host>.log. Owners can be given read access to their own directory.
 
-A file that has grown to its limit becomes <host>.log.1, the one before it .2, and so on; the oldest goes.
+A file that reaches its limit becomes <host>.log.1, the previous .1 becomes .2, and so on; the oldest file is deleted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ OLD_FILES: Final = 4
 
 
 def log_directory(root: Path, owner: str, vpc: str, flow_log: str) -> Path:
-    """Return where a flow log's files stand, one per host and its older ones."""
+    """Return the directory of a flow log. It holds the current and older files of each host."""
     return root / owner / vpc / flow_log
 
 
@@ -42,7 +42,7 @@ class LogFiles:
         return (log_directory(self._root, owner, vpc, flow_log) / self._name).exists()
 
     def append(self, finished: Finished) -> bool:
-        """Write the lines of an interval; return whether that was possible. A full disk is not worth the agent."""
+        """Write the lines of an interval; return whether this succeeded. A full disk does not stop the agent."""
         directory = log_directory(self._root, finished.owner, finished.vpc, finished.log.id)
         try:
             self._make(directory)
@@ -84,7 +84,7 @@ class LogFiles:
 
 
 def _no_link(path: str, flags: int) -> int:
-    """Open a file, but no symbolic link: who may write the directory could lead it to a file that others read or write."""
+    """Open a file, but not a symbolic link: a user who may write the directory could link to a file of somebody else."""
     return os.open(path, flags | os.O_NOFOLLOW)
 
 
@@ -92,7 +92,7 @@ def read_lines(directory: Path, host: str | None = None) -> Iterator[str]:
     """Yield the lines of a flow log, of one host or of all in turn, oldest first.
 
     Raises:
-      NetorchError: a file may not be read by this user.
+        NetorchError: this user may not read a file.
     """
     names = sorted(path.name for path in directory.glob("*.log") if host in (None, path.stem))
     for name in names:

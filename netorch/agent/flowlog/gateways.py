@@ -1,12 +1,12 @@
-"""What the interface of a NAT gateway sees of a connection: four legs, two of each direction, as EC2 writes them.
+"""Flow-log legs at the interface of a NAT gateway: four per connection, two in each direction, as in EC2.
 
-    original   arrives from 10.0.1.5:40000 for the gateway      its packets are for 203.0.113.10:443
-               leaves in the gateway's name, from another port  to 203.0.113.10:443
-    reply      arrives from 203.0.113.10:443 at that port
-               leaves the gateway for 10.0.1.5:40000            its packets are from 203.0.113.10
+  original   arrives from 10.0.1.5:40000 for the gateway      packet's destination: 203.0.113.10:443
+             leaves from the gateway's address and new port   to 203.0.113.10:443
+  reply      arrives from 203.0.113.10:443 at that port
+             leaves the gateway for 10.0.1.5:40000            packet's source: 203.0.113.10
 
-A packet that is dropped is seen as it came, or translated back: never with the gateway's source, since the ACL is asked before
-that (edges.nat). What the gateway itself does not carry the ACL has let in, so EC2 calls it accepted.
+A dropped packet is logged as it arrived, or translated back. It never has the gateway's source, since the ACL is checked before
+source translation (edges.nat). The ACL has let in packets that the gateway itself drops, so they are accepted, as in EC2.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from netorch.model.security import ICMP
 
 
 class Leg(NamedTuple):
-    """One of the four: a flow with one end at the gateway, and the packets' own ends where these are others."""
+    """One of the four legs: a flow with one end at the gateway, and the packet's own addresses if they differ."""
 
     flow: Tuple
     egress: bool
@@ -30,37 +30,37 @@ class Leg(NamedTuple):
 
 
 class FlowDirection(NamedTuple):
-    """One direction of a connection: what packets have when they are dropped, and the legs by which they come and go."""
+    """One direction of a connection: the tuples that its dropped packets can have, and the legs of its packets."""
 
     seen: tuple[Tuple, ...]
     legs: tuple[Leg, ...]
 
 
 class GatewayDrop(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a packet was dropped in a gateway's namespace, and what connection tracking knows of it."""
+    """Why a packet was dropped in a gateway's namespace, and its connection tracking state."""
 
     reason: str  # the counter's name
-    established: bool  # whether a connection has counted it
+    established: bool  # whether a connection has counted the packet
     reply: bool
 
     @property
     def by_acl(self) -> bool:
-        """Return whether the ACL of the gateway's subnet denies it; else the gateway does not carry it."""
+        """Return whether the ACL of the gateway's subnet denies the packet; otherwise the gateway does not carry it."""
         return self.reason.startswith("acl_")
 
     @property
     def by_rules(self) -> bool:
-        """Return whether rules of a customer deny it: an ACL, or the groups of an endpoint."""
+        """Return whether a customer's rules deny the packet: an ACL, or the security groups of an endpoint."""
         return self.by_acl or self.reason.startswith("sg_")
 
     @property
     def leaving(self) -> bool:
-        """Return whether it had been let in."""
+        """Return whether the packet had been let in."""
         return self.reason == "acl_egress"
 
 
 class Dropped(msgspec.Struct):
-    """Packets that a connection has counted, and that were dropped on the way in, or on the way out."""
+    """Packets counted by a connection and then dropped, on the way in or on the way out."""
 
     arriving: Counts = Counts()
     leaving: Counts = Counts()
@@ -73,7 +73,7 @@ class Dropped(msgspec.Struct):
             self.arriving = _sum(self.arriving, Counts(1, length))
 
     def before(self, leg: Leg) -> Counts:
-        """Return those that were not seen on a leg."""
+        """Return the packets that did not pass a leg."""
         return _sum(self.arriving, self.leaving) if leg.egress else self.arriving
 
 
@@ -82,7 +82,7 @@ def _sum(one: Counts, other: Counts) -> Counts:
 
 
 def directions_of(connection: Connection) -> tuple[FlowDirection, FlowDirection]:
-    """Return both directions of a connection that a gateway translates: of who has begun it, and of the answers."""
+    """Return both directions of a connection that a gateway translates: the initiator's packets, and the answers."""
     original, reply = connection.original, connection.reply
     here, protocol = reply.destination, original.protocol
     if protocol == ICMP:
@@ -96,7 +96,7 @@ def directions_of(connection: Connection) -> tuple[FlowDirection, FlowDirection]
 
 
 def dropped_legs(flow: Tuple, addresses: Sequence[bytes], drop: GatewayDrop) -> tuple[Leg, Leg]:
-    """Return the legs of a packet that was dropped, by which it came and would have gone; `addresses` are the gateway's own."""
+    """Return the leg on which a dropped packet came and the one for leaving; `addresses` are the gateway's own."""
     here = addresses[0]
     if drop.reply and drop.leaving:
         leg = _inward(flow, here)
@@ -108,13 +108,13 @@ def dropped_legs(flow: Tuple, addresses: Sequence[bytes], drop: GatewayDrop) -> 
 
 
 def _outward(flow: Tuple, here: bytes, port: int) -> tuple[Leg, Leg]:
-    """Return the legs of what goes out, in the gateway's name from a port of its own."""
+    """Return the legs of an outgoing packet: it leaves from the gateway's address and a port of the gateway."""
     came = Tuple(flow.source, here, flow.protocol, flow.source_port, flow.destination_port)
     goes = Tuple(here, flow.destination, flow.protocol, port, flow.destination_port)
     return Leg(came, False, (flow.source, flow.destination)), Leg(goes, True)
 
 
 def _inward(flow: Tuple, here: bytes) -> Leg:
-    """Return the leg of an answer to who has begun the connection."""
+    """Return the leg of an answer to the initiator of the connection."""
     goes = Tuple(here, flow.destination, flow.protocol, flow.source_port, flow.destination_port)
     return Leg(goes, True, (flow.source, flow.destination))

@@ -1,15 +1,15 @@
-"""Aggregation: what was observed becomes, at the end of each interval, one line per interface, flow, direction and action.
+"""Aggregate observed traffic: at the end of each interval, one line per interface, flow, direction and action.
 
-    a connection's counts      ACCEPT lines of both ends that are here, for both directions; at a NAT gateway four of them
-    a dropped packet           a REJECT line of the end that refused it
-    nothing                    NODATA, a line per interface
-    something was left out     SKIPDATA, a line per interface beside those of what is known
+  a connection's counts      ACCEPT lines of both ends on this host, for both directions; at a NAT gateway four of them
+  a dropped packet           a REJECT line of the end that refused it
+  nothing                    NODATA, a line per interface
+  something was left out     SKIPDATA, a line per interface beside the lines of known traffic
 
-Conntrack counts packets before policy decides. So a dropped packet of a connection that is known is taken off the
-counts of those ends that it did not pass. That is EC2's example of a group that accepts a ping and an ACL that rejects its reply:
-an ACCEPT line of the request, a REJECT line of the reply.
+Conntrack counts packets before policy decides. So a dropped packet of a known connection is subtracted from the counts of the
+ends that it did not pass. In EC2's example, a group accepts a ping and an ACL rejects its reply: this gives an ACCEPT line for
+the request and a REJECT line for the reply.
 
-No I/O and no clock: the caller says what time it is. Memory is bounded by the number of lines, see `Limits`.
+No I/O and no clock: the caller passes the time. Memory is bounded by the number of lines, see `Limits`.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from netorch.model.security import ICMP, ICMPV6, TCP
 _CLOSING: Final = range(4, 8)  # enum tcp_conntrack: FIN_WAIT to TIME_WAIT
 _RESET: Final = 8  # CLOSE
 
-_OF_OWNER: Final = 4  # times what is free: what the logs of an owner's VPCs may hold together
+_OF_OWNER: Final = 4  # times the free entries: limit for all VPCs of one owner
 
 K = TypeVar("K")
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """How many flows are remembered at a time: of a host, and of one interface.
+    """How many flows are kept at a time: on a host, and for one interface.
 
-    A VPC that has more places of the host than are free gets no other, nor does an owner whose VPCs have more than four times as
-    many together: the rule by which netorch.agent.tasks.allowance divides connections. So one VPC alone gets half of them, two
-    get a third each, and somebody who comes later always finds as many free as the largest holds.
+    A VPC that holds as many of the host's entries as are free gets no more. Neither does an owner whose VPCs together hold four
+    times as many as are free. netorch.agent.tasks.allowance divides connections by the same rule. So a single VPC gets half of
+    the entries, two VPCs get a third each, and a VPC that comes later always finds as many free as the largest holds.
     """
 
     host: int = 100_000
@@ -51,7 +51,7 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """A flow log with the interfaces on this host that it covers, and the addresses of which no traffic is logged."""
+    """A flow log, the interfaces on this host that it covers, and the service addresses whose traffic is not logged."""
 
     log: FlowLog
     interfaces: tuple[Interface, ...]
@@ -68,7 +68,7 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FlowCounts(msgspec.Struct):
-    """What was seen of one flow in an interval. `off_` is what others have refused of what the connection counted."""
+    """Counts of one flow in an interval. `off_` counts packets of the connection that other ends refused."""
 
     packets: int
     bytes: int
@@ -79,33 +79,33 @@ class FlowCounts(msgspec.Struct):
     off_bytes: int = 0
 
 
-FlowKey = tuple[str, Tuple, bool, str, Ends | None]  # interface, flow, egress, reason, the packets' own ends if they are others
+FlowKey = tuple[str, Tuple, bool, str, Ends | None]  # interface, flow, egress, reason, the packet's addresses if others
 
 
 class LogFlows:
-    """One log's running interval."""
+    """The current interval of one log."""
 
     def __init__(self, target: Target, now: float, *, counting: bool) -> None:
         self.target = target
-        self.counting = counting  # connections' counts are those of the log's time; before, they are of what was before it
+        self.counting = counting  # counts belong to the log's time; until then they include older traffic
         self.start_s = now
-        self.interfaces: dict[str, Interface] = {}  # those that are here, and those that have left since the interval began
+        self.interfaces: dict[str, Interface] = {}  # on this host now, or at some time in the interval
         self.entries: dict[FlowKey, FlowCounts] = {}
-        self.dropped: dict[Tuple, Dropped] = {}  # at NAT gateways, of connections that have counted them
-        self.skipped: set[str] = set()  # interfaces of which something was left out
+        self.dropped: dict[Tuple, Dropped] = {}  # at NAT gateways, packets that their connections counted
+        self.skipped: set[str] = set()  # interfaces with data left out
 
     @property
     def vni(self) -> int:
-        """Return which VPC it is of."""
+        """Return the VNI of the log's VPC."""
         return self.target.interfaces[0].vni
 
     @property
     def owner(self) -> str:
-        """Return whose log it is."""
+        """Return the log's owner."""
         return self.target.interfaces[0].owner
 
     def end_s(self) -> float:
-        """Return when the interval ends: intervals begin at multiples of their length, but for the first."""
+        """Return when the interval ends. Intervals begin at multiples of their length, except the first."""
         length = self.target.log.interval_s
         return (self.start_s // length + 1) * length
 
@@ -129,9 +129,9 @@ class Ledger:
         return self._logs
 
     def configure(self, targets: Iterable[Target], now: float, resumed: frozenset[str] = frozenset()) -> list[Finished]:
-        """Log these from now on, and return the last lines of those that are gone.
+        """Log these from now on, and return the last lines of the logs that are gone.
 
-        Of a log in `resumed` an earlier run has written: what came between is left out, and said so.
+        An earlier run has written to the logs in `resumed`: the time between the runs is missing, and the log says so.
         """
         wanted = {target.log.id: target for target in targets}
         finished = []
@@ -160,7 +160,7 @@ class Ledger:
                     self._at.setdefault((interface.vni, address), []).append((flows, interface))
 
     def accept(self, vni: int, connection: Connection, now: float) -> None:
-        """Take in what a connection has counted since it was last read."""
+        """Add what a connection has counted since it was last read."""
         for flow, counts in ((connection.original, connection.original_counts), (connection.reply, connection.reply_counts)):
             if not counts.packets:
                 continue
@@ -174,7 +174,7 @@ class Ledger:
                         self._add(flows, (interface.id, plain, egress, "", None), entry)
 
     def drop(self, vni: int, packet: Headers, reason: str, now: float, *, established: bool) -> None:
-        """Take in a dropped packet; `established`: its connection has counted it."""
+        """Add a dropped packet; `established`: its connection has counted it."""
         flow = packet.tuple
         plain = _without_icmp_ports(flow)
         here = (vni, flow.source) in self._at
@@ -187,12 +187,12 @@ class Ledger:
                 if egress == by_sender:
                     seen = FlowCounts(1, packet.length, now, now, flags)
                     self._add(flows, (interface.id, plain, egress, reason, None), seen)
-                if established and (by_sender or not egress):  # this end had no part in what the connection counted
+                if established and (by_sender or not egress):  # the packet did not pass this end
                     off = FlowCounts(0, 0, now, now, 0, off_packets=1, off_bytes=packet.length)
                     self._add(flows, (interface.id, plain, egress, "", None), off)
 
     def accept_translated(self, gateway: str, connection: Connection, now: float) -> None:
-        """Take in what a connection that a NAT gateway or an endpoint translates has counted since it was last read."""
+        """Add what a connection translated by a NAT gateway or an endpoint has counted since it was last read."""
         counted = (connection.original, connection.original_counts), (connection.reply, connection.reply_counts)
         for flows, interface in self._of_gateways.get(gateway, ()):
             start_s, fresh = max(flows.start_s, connection.started_s), connection.started_s >= flows.start_s
@@ -207,7 +207,7 @@ class Ledger:
                     self._add(flows, _key_of(interface, leg, ""), entry)
 
     def drop_at_gateway(self, gateway: str, packet: Headers, drop: GatewayDrop, now: float) -> None:
-        """Take in a packet that was dropped in the namespace of a gateway, as it came there or was translated back."""
+        """Add a packet that was dropped in a gateway's namespace, as it arrived there or as translated back."""
         for flows, interface in self._of_gateways.get(gateway, ()):
             seen = FlowCounts(1, packet.length, now, now, _flags_in(packet))
             refused, accepted = _refused_and_accepted(packet.tuple, interface, drop)
@@ -215,40 +215,40 @@ class Ledger:
                 self._add(flows, _key_of(interface, refused, drop.reason), seen)
             if drop.established:
                 self._take_off(flows, interface.id, packet, drop)
-            elif accepted is not None:  # it was let in, and connection tracking has not kept it
+            elif accepted is not None:  # it was let in, but conntrack did not keep it
                 self._add(flows, _key_of(interface, accepted, ""), structs.replace(seen))
 
     def _take_off(self, flows: LogFlows, interface: str, packet: Headers, drop: GatewayDrop) -> None:
-        """Remember a dropped packet that its connection has counted, until that is read."""
+        """Keep a dropped packet that its connection has counted, until the connection is read."""
         if packet.tuple not in flows.dropped and len(flows.dropped) >= self._limits.interface:
             flows.skipped.add(interface)
             return
         flows.dropped.setdefault(packet.tuple, Dropped()).add(packet.length, leaving=drop.leaving)
 
     def lose(self) -> None:
-        """Say that something was left out, and nobody knows what."""
+        """Note that data of unknown flows was left out."""
         for log_id in self._logs:
             self.skip(log_id)
 
     def lose_of(self, vni: int) -> None:
-        """Say that something of one VPC was left out."""
+        """Note that data of one VPC was left out."""
         for log_id, flows in self._logs.items():
             if flows.target.log.vni == vni:
                 self.skip(log_id)
 
     def skip(self, log_id: str) -> None:
-        """Say that something of one log was left out."""
+        """Note that data of one log was left out."""
         flows = self._logs[log_id]
         flows.skipped.update(interface.id for interface in flows.target.interfaces)
 
     def count_from_now(self, log_ids: Iterable[str]) -> None:
-        """Begin to believe in counts: they were just taken off the connections, so the next are of the log's time."""
+        """Start to use connections' counts: earlier counts were just read off, so later ones belong to the log's time."""
         for log_id in log_ids:
             if log_id in self._logs:
                 self._logs[log_id].counting = True
 
     def next_end(self) -> float | None:
-        """Return when an interval ends next; None without flow logs."""
+        """Return when the next interval ends; None without flow logs."""
         return min((flows.end_s() for flows in self._logs.values()), default=None)
 
     def finish(self, now: float, *, everything: bool = False) -> list[Finished]:
@@ -295,7 +295,7 @@ class Ledger:
     def _forget(self, flows: LogFlows) -> None:
         self._count -= len(flows.entries)
         self._of_interface.subtract(key[0] for key in flows.entries)
-        self._of_interface += Counter()  # without those that are 0
+        self._of_interface += Counter()  # drop zero counts
         self._of_vpc[flows.vni] -= len(flows.entries)
         self._of_owner[flows.owner] -= len(flows.entries)
 
@@ -335,7 +335,7 @@ def _without_icmp_ports(flow: Tuple) -> Tuple:
 
 
 def _refused_and_accepted(flow: Tuple, interface: Interface, drop: GatewayDrop) -> tuple[Leg | None, Leg | None]:
-    """Return the leg on which a packet was refused, if a customer's rules do that, and the one on which it was let in."""
+    """Return the leg on which a customer's rules refused a packet, if they did, and the leg on which it was let in."""
     if interface.end:
         return dropped_half(flow, interface, drop)
     arrives, leaves = dropped_legs(flow, interface.addresses, drop)
@@ -348,12 +348,12 @@ def _key_of(interface: Interface, leg: Leg, reason: str) -> FlowKey:
 
 
 def _flags_in(packet: Headers) -> int:
-    """Return the flags of TCP that a line has, of a packet's own."""
+    """Return the TCP flags that a line gets from one packet."""
     return packet.tcp_flags & (FIN | SYN | RST | (ACK if packet.tcp_flags & SYN else 0))
 
 
 def _flags_of(connection: Connection, flow: Tuple, *, fresh: bool) -> int:
-    """Return the flags of TCP that a connection's packets must have had, from its state: nobody looks at each packet."""
+    """Return the TCP flags that a connection's packets must have had, derived from its state: packets are not inspected."""
     if flow.protocol != TCP:
         return 0
     flags = 0

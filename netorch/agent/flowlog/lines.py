@@ -1,4 +1,4 @@
-"""One line of a flow log: what is known of a flow, spelled as the log's format says."""
+"""One line of a flow log: a flow in the log's format."""
 
 from __future__ import annotations
 
@@ -26,11 +26,9 @@ class Interface(msgspec.Struct, frozen=True, kw_only=True):
     subnet: str
     instance: str
     addresses: tuple[bytes, ...]
-    gateway: str = (
-        ""  # the label of the namespace where its connections are tracked: that of a gateway, or of an endpoint's connection
-    )
-    end: str = ""  # of an endpoint's connection: its device in that namespace
-    routes: tuple[Effective, ...] = ()  # that are in force in its subnet, whatever their targets' state
+    gateway: str = ""  # label of the namespace that tracks the connections: that of a gateway, or of an endpoint's connection
+    end: str = ""  # the device in that namespace, for an endpoint's connection
+    routes: tuple[Effective, ...] = ()  # in force in its subnet, whatever their targets' state
 
 
 Ends = tuple[bytes, bytes]  # source and destination
@@ -39,15 +37,15 @@ Ends = tuple[bytes, bytes]  # source and destination
 class FlowRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What one interface saw of one flow in one direction, within an interval."""
 
-    tuple: Tuple  # of ICMP without ports
+    tuple: Tuple  # without ports for ICMP
     egress: bool
-    reason: str  # the counter's name; nothing: accepted
+    reason: str  # the counter's name; empty: accepted
     packets: int
     bytes: int
     start_s: int
     end_s: int
     tcp_flags: int
-    packet: Ends | None = None  # what packets have, where the interface is only between their ends
+    packet: Ends | None = None  # the packet's own addresses, where the interface is between their ends
 
 
 def flow_line(log: FlowLog, interface: Interface, record: FlowRecord) -> str:
@@ -59,7 +57,7 @@ def flow_line(log: FlowLog, interface: Interface, record: FlowRecord) -> str:
 
 
 def status_line(log: FlowLog, interface: Interface, start_s: int, end_s: int, status: str) -> str:
-    """Return the line that says NODATA or SKIPDATA of an interval."""
+    """Return the NODATA or SKIPDATA line of an interval."""
     values = _common(log, interface, start_s, end_s, status)
     return " ".join(values.get(field, NOTHING) for field in log.format)
 
@@ -111,9 +109,9 @@ _PATHS: Final = {
     TargetKind.INTERNET_GATEWAY: "8",
     TargetKind.EGRESS_ONLY_GATEWAY: "8",
 }
-# At an instance's interface nothing has translated a packet yet, so a packet's own addresses are the flow's. At that of a NAT
-# gateway they are not: a packet from an instance is for a host of the internet, and its flow ends at the gateway.
-# Source: EC2's "Flow log record examples", traffic through a NAT gateway.
+# At an instance's interface packets are not translated yet, so the packet's addresses are the flow's. At a NAT gateway they
+# differ: the packet goes from an instance to an internet host, but its flow ends at the gateway. Source: EC2's "Flow log record
+# examples", traffic through a NAT gateway.
 _OF_FLOW: Final[dict[str, Callable[[FlowRecord], str]]] = {
     "srcaddr": _source,
     "dstaddr": _destination,

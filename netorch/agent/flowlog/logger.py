@@ -1,6 +1,6 @@
-"""The flow logs of a host at work: sources to ledger, and at the end of an interval ledger to files.
+"""The flow logs of a host: read the sources into the ledger, and write its lines to files when an interval ends.
 
-At an interval's end the living connections are asked for their counts, in a walk; at the walk's end lines are written.
+At an interval's end a walk reads the counts of the living connections; the lines are written when the walk ends.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from netorch.state.nft import DROPPED_ESTABLISHED, DROPPED_REPLY
 
 log = logging.getLogger(__name__)
 
-RETRY_S = 10.0  # after the kernel refused to tell
+RETRY_S = 10.0  # after the kernel refused a request
 
 
 class FlowLogger:
-    """Owned by the agent's loop, which calls `turn` when `fileno` is readable and at `wait_s`."""
+    """Owned by the agent's loop, which calls `turn` when `fileno` is readable and after `wait_s`."""
 
     def __init__(self, sources: FlowSources, files: LogFiles, clock: Callable[[], float] = time.time) -> None:
         self._sources = sources
@@ -33,15 +33,15 @@ class FlowLogger:
         self._clock = clock
         self._ledger = Ledger()
         self._vni_of: dict[int, int] = {}  # zone -> VNI
-        self._gateways: dict[str, set[int]] = {}  # namespace -> VNIs of the VPCs that log what passes there
+        self._gateways: dict[str, set[int]] = {}  # namespace -> VNIs of the VPCs that log its traffic
         self._listening: frozenset[int | str] = frozenset()  # zones, and gateways
-        self._fresh: set[str] = set()  # logs whose connections have counts from before them
+        self._fresh: set[str] = set()  # logs whose connections still have older counts
         self._walking_for: set[str] = set()
         self._retry_at = 0.0
         self._trouble = ""
 
     def configure(self, targets: Iterable[Target], zones: Mapping[int, int]) -> None:
-        """Log these from now on; `zones` are those of the VPCs with interfaces of instances among them, by VNI."""
+        """Log these from now on; `zones` are the conntrack zones of VPCs that have instances' interfaces here, by VNI."""
         wanted = list(targets)
         new = [target for target in wanted if target.log.id not in self._ledger.logs]
         resumed = frozenset(target.log.id for target in new if self._has_file(target))
@@ -56,11 +56,11 @@ class FlowLogger:
         self._listen()
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable when there is something to take in."""
+        """Return a descriptor that is readable when there is something to read."""
         return self._sources.fileno()
 
     def wait_s(self) -> float | None:
-        """Return in how many seconds something is to be done; None: not before something happens."""
+        """Return in how many seconds `turn` is due; None: not before an event."""
         end = self._ledger.next_end()
         if end is None:
             return None
@@ -69,7 +69,7 @@ class FlowLogger:
         return max(0.0, end - self._clock())
 
     def turn(self) -> None:
-        """Take in a part of what has happened, and write what has come to its end; never blocks for long."""
+        """Take in a part of the events, and write the intervals that have ended; never blocks for long."""
         if not self._ledger.logs:
             return
         try:
@@ -80,7 +80,7 @@ class FlowLogger:
             self._fail(str(error))
 
     def close(self) -> None:
-        """Write what is known of the running intervals. What living connections have counted waits for the next run."""
+        """Write the running intervals. Counts of living connections are left for the next run."""
         if self._ledger.logs and self._listening:
             self._absorb(self._sources.read())
             self._write(everything=True)
@@ -132,7 +132,7 @@ class FlowLogger:
             vni = vni_of_ifname(packet.indev)
             if packet.reason == SUPPRESSED:
                 self._ledger.lose_of(vni)
-            headers = packet.headers if code_of(packet.reason) else None  # else it is no customer's business
+            headers = packet.headers if code_of(packet.reason) else None  # else the drop does not concern the customer
             if vni != HOST_SLICE and headers is not None:
                 established = bool(packet.mark & DROPPED_ESTABLISHED)
                 self._ledger.drop(vni, headers, packet.reason, packet.at_s or now, established=established)

@@ -1,4 +1,4 @@
-"""Which flow logs concern this host, and which of its interfaces each covers."""
+"""Which flow logs concern this host, and which of its interfaces each log covers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from netorch.records.vpc import VpcRecords
 
 
 def targets_of(records: Records, phases: Mapping[int, Mapping[str, Phase]], namespaces: Container[str] = ()) -> list[Target]:
-    """Return the flow logs with the interfaces that are here; those of gateways whose namespaces are there, too.
+    """Return the flow logs with their interfaces on this host, including gateways whose namespaces exist.
 
     Cost: O(records of the VPCs that have flow logs).
     """
@@ -40,14 +40,14 @@ def targets_of(records: Records, phases: Mapping[int, Mapping[str, Phase]], name
 
 
 class _Place(NamedTuple):
-    """Where the connections of an interface are tracked, if not in the overlay."""
+    """Where an interface's connections are tracked, if not in the overlay."""
 
-    netns: str  # its label
-    end: str = ""  # of an endpoint's connection: the interface's device there
+    netns: str  # label of the namespace
+    end: str = ""  # the interface's device there, for an endpoint's connection
 
 
 def _tracked_here(records: Records, vpc: VpcRecords) -> Iterator[tuple[str, _Place]]:
-    """Yield the interfaces of a VPC that are of gateways and endpoints used at this host: at another seat nothing passes."""
+    """Yield a VPC's interfaces of gateways and endpoints in use at this host: another seat passes no traffic."""
     used = {found.gateway for found in vpc.each(GatewayMapping) if records.seats.is_at(records.host_name, found)}
     for nat in vpc.each(NatGateway):
         if nat.id in used:
@@ -64,7 +64,7 @@ def _tracked_here(records: Records, vpc: VpcRecords) -> Iterator[tuple[str, _Pla
 
 def _of_vpc(records: VpcRecords, phases: Mapping[str, Phase], tracked: Mapping[str, _Place]) -> Iterator[Target]:
     vpc = next(records.each(Vpc), None)
-    if vpc is None or rules.name(vpc.owner):  # the owner's name becomes a directory's
+    if vpc is None or rules.name(vpc.owner):  # the owner's name becomes a directory name
         return
     enis = sorted(records.each(NetworkInterface), key=lambda eni: eni.id)
     here = [eni for eni in enis if eni.id in tracked or phases.get(eni.id, Phase.INCOMING) is not Phase.INCOMING]
@@ -95,7 +95,7 @@ def _interface(records: VpcRecords, vpc: Vpc, eni: NetworkInterface, place: _Pla
 
 
 def _routes(records: VpcRecords, vpc: Vpc, eni: NetworkInterface) -> tuple[Effective, ...]:
-    """Return the routes of an interface's subnet. What its packets have passed was there: no target counts as gone."""
+    """Return the routes of an interface's subnet. Logged packets reached their targets, so all targets count as available."""
     subnet = records.one(Subnet, eni.subnet)
     table = records.one(RouteTable, subnet.route_table) if subnet is not None else None
     table = table or records.main_table()

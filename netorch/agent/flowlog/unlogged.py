@@ -1,4 +1,4 @@
-"""What flow logs leave out, as EC2's do: traffic with the router, the resolver, the metadata and time services, and DHCP."""
+"""Traffic that flow logs leave out, as EC2's do: with the router, the resolver, the metadata and time services, and DHCP."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from netorch.model.addr import format_ip, packed, parse_prefix
 from netorch.model.security import UDP
 from netorch.model.vpc import Subnet
 
-# The metadata, resolver and time services of EC2, and the router of IPv6.
+# The metadata, resolver and time services of EC2, and the IPv6 router.
 _SERVICES: Final = frozenset(
     (
         *map(socket.inet_aton, ("169.254.169.254", "169.254.169.253", "169.254.169.123")),
@@ -22,7 +22,7 @@ _DHCP: Final = frozenset({67, 68, 546, 547})
 
 
 def service_addresses(subnets: Iterable[Subnet]) -> frozenset[bytes]:
-    """Return the addresses of which no traffic is logged: the services', and each subnet's router and resolver."""
+    """Return the addresses whose traffic is not logged: the services', and each subnet's router and resolver."""
     found = set(_SERVICES)
     for subnet in subnets:
         for text in filter(None, (subnet.cidr, subnet.ipv6_cidr)):
@@ -32,7 +32,7 @@ def service_addresses(subnets: Iterable[Subnet]) -> frozenset[bytes]:
 
 
 def is_unlogged(flow: Tuple, services: frozenset[bytes]) -> bool:
-    """Return whether traffic is none that a customer's flow log shows."""
+    """Return whether flow logs leave this traffic out."""
     if flow.source in services or flow.destination in services:
         return True
     return flow.protocol == UDP and (flow.source_port in _DHCP and flow.destination_port in _DHCP)

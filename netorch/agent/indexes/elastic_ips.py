@@ -1,4 +1,4 @@
-"""The elastic IPs that stand for something, by VPC: an edge counts packets of these only."""
+"""Elastic IPs in use, by VPC: an edge counts only their packets."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _NONE: Final[frozenset[str]] = frozenset()
 
 
 class ElasticIps:
-    """Which VPCs of those known have elastic IPs, and which these are."""
+    """The elastic IPs of the known VPCs."""
 
     def __init__(self) -> None:
         self._of: dict[int, set[str]] = {}  # VNI -> addresses
 
     def vnis(self) -> Set[int]:
-        """Return the VPCs with elastic IPs, as a view that changes."""
+        """Return the VPCs with elastic IPs, as a live view."""
         return self._of.keys()
 
     def of(self, vni: int) -> Set[str]:
@@ -25,7 +25,7 @@ class ElasticIps:
         return self._of.get(vni, _NONE)
 
     def update(self, vni: int, before: PublicMapping | None, after: PublicMapping | None) -> None:
-        """Take in what a public address stands for now, elastic or not."""
+        """Record the current mapping of a public address, elastic or not."""
         addresses = self._of.setdefault(vni, set())
         if before is not None:
             addresses.discard(before.address)

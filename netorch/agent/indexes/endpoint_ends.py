@@ -1,4 +1,4 @@
-"""The ends of connections of interface endpoints, and what is behind them, out of the records of the two VPCs."""
+"""Ends of interface endpoints' connections, and the backends behind them, from the records of the two VPCs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from netorch.records.vpc import MissingRecord, VpcRecords
 from netorch.state.daemons.services.relay import Target
 
 T = TypeVar("T")
-# On which of a provider's records what is behind its consumers' endpoints depends.
+# Kinds of a provider's records that decide the backends of its consumers' endpoints.
 _BEHIND_ENDPOINTS: Final = frozenset({EndpointService, EndpointConnection, NetworkInterface, Subnet, NetworkAcl})
 
 
 def needed(records: VpcRecords, kind: type[T], resource_id: str) -> T:
-    """Return a record that another one refers to. Raises MissingRecord."""
+    """Return a record that another record refers to. Raises MissingRecord."""
     found = records.one(kind, resource_id)
     if found is None:
         raise MissingRecord(f"the record {resource_id} is missing")
@@ -31,7 +31,7 @@ def needed(records: VpcRecords, kind: type[T], resource_id: str) -> T:
 
 
 def endpoint_ends(records: VpcRecords, connection: EndpointConnection, carried: Mapping[str, Gateway]) -> Iterator[EndpointEnd]:
-    """Yield a VPC's end of a connection; `carried` is what edges carry of the VPC. Raises MissingRecord."""
+    """Yield a VPC's end of a connection; `carried` are the VPC's gateways on edges. Raises MissingRecord."""
     gateway = carried.get(connection.id if _is_consumers(connection) else connection.service)
     if gateway is None or not connection.eni:
         return
@@ -49,7 +49,7 @@ def endpoint_ends(records: VpcRecords, connection: EndpointConnection, carried: 
 
 
 def address_at(records: VpcRecords, gateway: str) -> str:
-    """Return an address of a VPC to which hosts have ways to the seat of a gateway in use, or nothing."""
+    """Return an address of a VPC that hosts route to the seat in use of a gateway, or nothing."""
     nat = records.one(NatGateway, gateway)
     connections = (each for each in records.each(EndpointConnection) if each.eni and gateway in (each.id, each.service))
     found = [nat.eni] if nat is not None else [eni for each in connections for eni in _interfaces_of(records, each)]
@@ -58,21 +58,21 @@ def address_at(records: VpcRecords, gateway: str) -> str:
 
 
 def ports_of_endpoints(records: VpcRecords, seated: Collection[str]) -> Iterator[str]:
-    """Yield the interfaces by which connections have ports on a host; `seated` is what has a seat there. Raises MissingRecord."""
+    """Yield interfaces with ports of connections on a host; `seated` are the ids with a seat there. Raises MissingRecord."""
     for connection in records.each(EndpointConnection):
         if connection.eni and (connection.id if _is_consumers(connection) else connection.service) in seated:
             yield _interfaces_of(records, connection)[0]
 
 
 def consumers_of(provider: VpcRecords, changed: type | None) -> Iterator[int]:
-    """Yield the VNIs of the VPCs for whose endpoints a changed record of a provider matters."""
+    """Yield the VNIs of the VPCs whose endpoints depend on a changed record of a provider."""
     for connection in provider.each(EndpointConnection) if changed in _BEHIND_ENDPOINTS else ():
         if not _is_consumers(connection):
             yield connection.consumer
 
 
 def backend(provider: VpcRecords, connection: EndpointConnection, ailing: frozenset[Target]) -> Iterator[Backend]:
-    """Yield what is behind a connection, as far as the provider's records are here: a target that is gone gets nothing."""
+    """Yield the backend of a connection, if the provider's records are known. A deleted target is left out."""
     service, eni = provider.one(EndpointService, connection.service), provider.one(NetworkInterface, connection.eni)
     subnet = provider.one(Subnet, eni.subnet) if eni is not None else None
     acl = _acl_of(provider, subnet) if subnet is not None else None
@@ -99,7 +99,7 @@ def _is_consumers(connection: EndpointConnection) -> bool:
 
 
 def _interfaces_of(records: VpcRecords, connection: EndpointConnection) -> tuple[str, ...]:
-    """Return the interfaces that a connection has in a VPC, one at least. Raises MissingRecord."""
+    """Return the interfaces of a connection in a VPC, at least one. Raises MissingRecord."""
     if not _is_consumers(connection):
         return (connection.eni,)
     found = needed(records, VpcEndpoint, connection.endpoint).interfaces

@@ -1,4 +1,4 @@
-"""What other edges say of gateways that move between them and this one: an index of records below `hoststat/<edge>/handover/`."""
+"""Handovers that other edges announce to this one: an index of records below `hoststat/<edge>/handover/`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ class Handovers:
     def __init__(self) -> None:
         self._words: dict[str, HandoverWord] = {}  # by edge
         self._parts: dict[str, dict[str, tuple[Flow, ...]]] = {}  # by edge and key
-        self._unreadable: dict[str, str] = {}  # key of a part -> why nobody knows what it says
+        self._unreadable: dict[str, str] = {}  # key of a part -> why it cannot be read
 
     def update(self, key: str, value: bytes | None) -> bool:
-        """Take in a record, or that it is gone; return whether it is one of these.
+        """Add or remove a record; return whether the key belongs to a handover.
 
-        A word that cannot be read is not there. A part that cannot is one without connections: it holds up no others.
+        An unreadable word counts as missing. An unreadable part counts as one without connections, so the other parts are not
+        held up.
         """
         root, _, rest = key.partition("/handover/")
         edge = root.removeprefix("hoststat/")
@@ -52,11 +53,11 @@ class Handovers:
             self._unreadable[key] = str(error)
 
     def word(self, edge: str) -> HandoverWord:
-        """Return what an edge has said last; nothing of note if it has said nothing."""
+        """Return the last word of an edge; an empty word if there is none."""
         return self._words.get(edge, HandoverWord())
 
     def flows(self, edge: str) -> dict[str, list[Flow]] | None:
-        """Return the connections that an edge hands over, by gateway; None while not all of them have come."""
+        """Return the connections that an edge hands over, by gateway; None until all parts have arrived."""
         word, parts = self.word(edge), self._parts.get(edge, {})
         if len(parts) != word.parts:
             return None
@@ -66,5 +67,5 @@ class Handovers:
         return found
 
     def unreadable(self, edge: str) -> list[str]:
-        """Return why parts of what an edge hands over cannot be read, in the order of their keys."""
+        """Return why parts of an edge's handover cannot be read, in the order of their keys."""
         return [why for key, why in sorted(self._unreadable.items()) if key in self._parts.get(edge, {})]

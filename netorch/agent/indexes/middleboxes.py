@@ -1,4 +1,4 @@
-"""Which interfaces packets to and from other addresses than their own may pass: an index, so that a change costs only itself."""
+"""Interfaces that may pass packets to and from addresses other than their own, indexed so that a change costs O(change)."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from netorch.model.vpc import RouteTable
 
 
 class Middleboxes:
-    """The interfaces of one VPC that a route leads to, and those without source/destination check."""
+    """The interfaces of one VPC that are route targets or have no source/destination check."""
 
     def __init__(self) -> None:
         self.unchecked: set[str] = set()
-        self._targets: dict[str, frozenset[str]] = {}  # route table -> the interfaces that its routes lead to
-        self._tables: Counter[str] = Counter()  # interface -> how many route tables lead to it
+        self._targets: dict[str, frozenset[str]] = {}  # route table -> the interfaces that its routes target
+        self._tables: Counter[str] = Counter()  # interface -> how many route tables target it
 
     def set_interface(self, eni_id: str, eni: NetworkInterface | None) -> bool:
-        """Take in an interface, or that it is gone; return whether it is, or was, among those meant here."""
+        """Record an interface, or its removal; return whether it is, or was, in the index."""
         before = self.holds(eni_id)
         if eni is None or eni.source_dest_check:
             self.unchecked.discard(eni_id)
@@ -28,7 +28,7 @@ class Middleboxes:
         return before or self.holds(eni_id)
 
     def set_table(self, table_id: str, table: RouteTable | None) -> bool:
-        """Take in a route table, or that it is gone; return whether its routes lead to other interfaces than before."""
+        """Record a route table, or its removal; return whether its routes target other interfaces than before."""
         before = self._targets.pop(table_id, frozenset())
         after = frozenset(_interfaces(table)) if table is not None else frozenset()
         if after:
@@ -41,15 +41,15 @@ class Middleboxes:
         return before != after
 
     def is_target(self, eni_id: str) -> bool:
-        """Return whether a route leads to an interface."""
+        """Return whether a route targets an interface."""
         return self._tables[eni_id] > 0
 
     def holds(self, eni_id: str) -> bool:
-        """Return whether an interface is meant here."""
+        """Return whether an interface is in the index."""
         return eni_id in self.unchecked or self.is_target(eni_id)
 
     def ids(self) -> list[str]:
-        """Return the ids of all of them, sorted."""
+        """Return the ids of all indexed interfaces, sorted."""
         return sorted(self.unchecked | self._tables.keys())
 
 

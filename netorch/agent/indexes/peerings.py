@@ -1,8 +1,8 @@
-"""Which VPCs are active peers of those that have something on this host: by native connections, or by mapped ones.
+"""Active peers of the VPCs that have something on this host: by native connections, or by mapped connections.
 
-A host follows the peers of its VPCs, and carries them too: packets to a peer's interface on another host leave by the peer's own
-VXLAN device. It goes no further than that: peers of a VPC that is here for its peers' sake only do not count. An edge that
-carries a mapped connection carries both VPCs.
+A host follows and carries the peers of its VPCs: packets to a peer's interface on another host leave by the peer's own VXLAN
+device. The host goes no further: it does not follow the peers of a VPC that it carries only as a peer. An edge that carries a
+mapped connection carries both VPCs.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ _NONE: Final[Mapping[int, str]] = {}
 
 
 class Peerings:
-    """The active connections of the VPCs that have something here, by VNI, in both directions."""
+    """The active connections of the VPCs that have something on this host, by VNI, in both directions."""
 
     def __init__(self) -> None:
         self._of: dict[int, dict[int, str]] = {}  # VNI -> VNI of a peer -> id of the connection
-        self._peered_with: dict[int, set[int]] = {}  # VNI -> VNIs of the VPCs above of which it is a peer
+        self._peered_with: dict[int, set[int]] = {}  # VNI -> VNIs of the VPCs above that it is a peer of
 
     def of(self, vni: int) -> Mapping[int, str]:
-        """Return the ids of the active connections of a VPC that has something here, by the peer's VNI."""
+        """Return the ids of the active connections of a VPC that has something on this host, by the peer's VNI."""
         return self._of.get(vni, _NONE)
 
     def peered_with(self, vni: int) -> Collection[int]:
-        """Return the VPCs with something here of which this one is an active peer."""
+        """Return the VPCs with something on this host that have this VPC as an active peer."""
         return self._peered_with.get(vni, _NOBODY)
 
     def update(self, vni: int, connections: Iterable[PeeringConnection]) -> list[int]:
-        """Take in the connections of a VPC that count, none when it has nothing here; return the peers that came or went."""
+        """Set a VPC's connections that count, none when it has nothing on this host; return the peers that came or went."""
         now = {found.peer_vni: found.id for found in connections}
         before = self._of.pop(vni, {})
         if now:

@@ -1,4 +1,4 @@
-"""What this host is asked to carry, and whether an agent of this version can."""
+"""Whether an agent of this version can carry what a placement asks for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from netorch.records.kinds import BY_PREFIX
 def why_not_carried(key: str, resource_id: str, value: bytes) -> str:
     """Return why an agent of this version cannot carry what a placement asks for, or nothing.
 
-    The key says it all: a value that cannot be read is not needed to know what must not be taken off the host.
+    The key is enough: even with an unreadable value, the agent knows which resource must stay on the host.
     """
     kind = BY_PREFIX.get(resource_id.rpartition("-")[0])
     if kind is None or not kind.placed:

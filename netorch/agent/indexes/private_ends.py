@@ -1,6 +1,6 @@
-"""What an edge knows of its ends of VPN connections and virtual interfaces.
+"""An edge's ends of VPN connections and virtual interfaces.
 
-That is which virtual private gateways it carries, what is sealed for it, and which tunnels are up.
+These are the virtual private gateways that the edge carries, the secrets sealed for the edge, and the tunnels that are up.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from netorch.records.codec import decode_value
 
 
 class PrivateEnds:
-    """Of all VPCs on this host."""
+    """The ends of all VPCs on this host."""
 
     def __init__(self, host: str) -> None:
         self.gateways: dict[int, str] = {}  # VNI -> the virtual private gateway that has a seat on this host
         self._host = host
-        self.secrets: dict[str, Sealed] = {}  # by the id of what they are for
-        self.invites = True  # whether sites are told the ranges of VPCs: not by an edge that cannot bring packets there
+        self.secrets: dict[str, Sealed] = {}  # by the id of the resource that they are for
+        self.invites = True  # whether sites learn the ranges of VPCs; not from an edge that cannot forward packets to the VPCs
         self.up: frozenset[str] = frozenset()  # names of tunnels that carry packets, ids of interfaces whose port has a carrier
 
     def update(self, key: str, value: bytes | None) -> int | None:
-        """Take in what is sealed for this host, and return the VNI of what it is for; what cannot be read counts as not there."""
+        """Record a secret sealed for this host; return the VNI of its resource. An unreadable secret counts as missing."""
         resource_id = key.rpartition("/")[2]
         self.secrets.pop(resource_id, None)
         if value is not None:
@@ -37,7 +37,7 @@ class PrivateEnds:
         return vni_of(resource_id) if is_id(resource_id) else None
 
     def update_gateway(self, vni: int, gateway: str, mapping: GatewayMapping | None) -> None:
-        """Take in a gateway's mapping, or that it is gone."""
+        """Record a gateway's mapping, or its removal."""
         if gateway_kind(gateway) is not TargetKind.VPN_GATEWAY:
             return
         if mapping is not None and any(seat.host == self._host for seat in mapping.seats):
@@ -46,7 +46,7 @@ class PrivateEnds:
             self.gateways.pop(vni, None)
 
     def set_up(self, names: Set[str], *, invites: bool) -> set[int]:
-        """Take in which tunnels and interfaces are up, and whether sites are to send here; return the VNIs of what changed."""
+        """Record which tunnels and interfaces are up, and whether sites may send to this host; return the changed VNIs."""
         changed, self.up = self.up ^ names, frozenset(names)
         others, self.invites = self.gateways if invites != self.invites else (), invites
         return {_vni_of(name) for name in changed}.union(others)

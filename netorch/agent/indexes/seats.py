@@ -1,6 +1,6 @@
-"""The gateways of the VPCs on this host, the edges that carry them, and which of these answer: an index by edge.
+"""Gateways of the VPCs on this host, the edges that carry them, and which edges answer: an index by edge.
 
-An edge that falls silent concerns the VPCs with a gateway there, and no others.
+An edge that falls silent affects only the VPCs with a gateway there.
 """
 
 from __future__ import annotations
@@ -13,38 +13,38 @@ from netorch.model.routing.target import TargetKind
 
 
 class Seats:
-    """Which edges the gateways of known VPCs are on."""
+    """The edges of the known VPCs' gateways."""
 
     def __init__(self) -> None:
-        self.silent: frozenset[str] = frozenset()  # VTEPs that do not say that they are ready
-        self.dead: frozenset[str] = frozenset()  # those of them that do not answer at all
-        self.standby: frozenset[str] = frozenset()  # VTEPs, this host's own may be one, that are not active
+        self.silent: frozenset[str] = frozenset()  # VTEPs that do not report ready
+        self.dead: frozenset[str] = frozenset()  # silent VTEPs that do not answer at all
+        self.standby: frozenset[str] = frozenset()  # VTEPs that are not active, possibly this host's own
         self.hosts: dict[str, str] = {}  # the edges by VTEP
         self._vteps: dict[tuple[int, str], frozenset[str]] = {}  # (VNI, gateway) -> the VTEPs of its seats
         self._at: dict[str, set[tuple[int, str]]] = {}  # VTEP -> the gateways there
 
     def vteps(self) -> Set[str]:
-        """Return the VTEPs of all seats, as a view that changes: what is to be probed."""
+        """Return the VTEPs of all seats, as a live view: the edges to probe."""
         return self._at.keys()
 
     def seat_of(self, host: str, mapping: GatewayMapping) -> Seat:
-        """Return the seat that this host sends to now, of a gateway that has some."""
+        """Return the seat that this host sends to now, for a gateway that has seats."""
         return seat_for(host, mapping, self.silent, self.dead, self.standby)
 
     def ways_of(self, mapping: GatewayMapping) -> tuple[Seat, ...]:
-        """Return where packets go that are for each of the seats; nothing for gateways of which routes do not say that."""
+        """Return the next hop for each seat of a virtual private gateway; nothing for other gateways."""
         if gateway_kind(mapping.gateway) is not TargetKind.VPN_GATEWAY:
             return ()
         return tuple(stand_in(place, mapping, self.silent, self.dead) for place in range(len(mapping.seats)))
 
     def is_at(self, host: str, mapping: GatewayMapping) -> bool:
-        """Return whether a gateway is in use at this host itself."""
+        """Return whether this host is the seat in use of a gateway."""
         return bool(mapping.seats) and self.seat_of(host, mapping).host == host
 
     def update(self, vni: int, gateway: str, mapping: GatewayMapping | None) -> None:
-        """Take in a gateway's mapping, or that it is gone. Cost: O(seats of the gateway).
+        """Record a gateway's mapping, or its removal. Cost: O(seats of the gateway).
 
-        An edge that joins another one counts as silent until it answers: it does so once it has all gateways.
+        An edge added to a gateway that has other seats counts as silent until it answers: it answers once it has all gateways.
         """
         before = self._vteps.pop((vni, gateway), frozenset())
         if before and mapping is not None:
@@ -61,18 +61,18 @@ class Seats:
                 self._at.setdefault(vtep, set()).add((vni, gateway))
 
     def forget(self, vni: int) -> None:
-        """Forget a VPC. Cost: O(gateways known)."""
+        """Forget a VPC. Cost: O(known gateways)."""
         for known, gateway in [place for place in self._vteps if place[0] == vni]:
             self.update(known, gateway, None)
 
     def set_silent(self, silent: Set[str], dead: Set[str]) -> set[int]:
-        """Take in which edges are silent and dead now; return the VNIs with a gateway at one of which that has changed."""
+        """Record the silent and dead edges; return the VNIs with a gateway at an edge that changed."""
         changed = (self.silent ^ silent) | (self.dead ^ dead)
         self.silent, self.dead = frozenset(silent), frozenset(dead)
         return self._with_gateways_at(changed)
 
     def set_standby(self, vteps: Set[str]) -> set[int]:
-        """Take in which edges are not active now; return the VNIs with a gateway at one of which that has changed."""
+        """Record the edges that are not active; return the VNIs with a gateway at an edge that changed."""
         changed, self.standby = self.standby ^ vteps, frozenset(vteps)
         return self._with_gateways_at(changed)
 

@@ -1,7 +1,7 @@
-"""Services that gateway endpoints lead to, and the policies of their buckets, as an edge knows them.
+"""Services that gateway endpoints lead to, and their bucket policies, as an edge knows them.
 
-A service that cannot be read has no listener. A bucket of which the policy cannot be read, or means nothing to this version, is
-shut: a policy that is left out would open it.
+An unreadable service has no listener. A bucket whose policy is unreadable, or unknown to this version, is shut: without a
+policy it would be open.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _SHUT: Final = (
 
 
 class Services:
-    """What the store says of services and buckets."""
+    """Services and buckets from the store."""
 
     def __init__(self) -> None:
         self._services: dict[str, GatewayService] = {}
-        self._buckets: dict[str, BucketPolicy | None] = {}  # None: it cannot be read
+        self._buckets: dict[str, BucketPolicy | None] = {}  # None: unreadable
 
     def update(self, key: str, value: bytes | None) -> None:
-        """Take in a record, or that it is gone."""
+        """Record a service or bucket, or its removal."""
         root, _, name = key.partition("/")
         if root == "gwsvc":
             self._services.pop(name, None)
@@ -54,7 +54,7 @@ class Services:
         return tuple(service for _, service in sorted(self._services.items()))
 
     def buckets(self) -> tuple[BucketPolicy, ...]:
-        """Return the buckets by name; one that cannot be read is shut at every service."""
+        """Return the buckets by name; an unreadable bucket is shut at every service."""
         found: list[BucketPolicy] = []
         for name, bucket in sorted(self._buckets.items()):
             if bucket is not None:

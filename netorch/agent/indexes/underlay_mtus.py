@@ -1,6 +1,6 @@
-"""The MTUs that other hosts publish of their underlays, and the mappings and gateways that lead to them.
+"""MTUs of other hosts' underlays, and the mappings and gateways that lead to those hosts.
 
-A host of which nothing is known takes as much as this one sends: it has not started yet, or its agent is an older one.
+A host without a published MTU is taken to have this host's MTU: it has not started yet, or its agent is older.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ _NOWHERE: Final[frozenset[Place]] = frozenset()
 
 
 class UnderlayMtus:
-    """The MTU of each host's underlay, and what leads to it by host: one host's change touches what leads to it only."""
+    """The underlay MTU of each host, and what leads to it: a host's change touches only its own mappings and gateways."""
 
     def __init__(self) -> None:
         self.mtus: dict[str, int] = {}
         self._places: dict[str, set[Place]] = {}
 
     def update(self, host: str, value: bytes | None) -> Collection[Place]:
-        """Take in a host's word, or that it is gone; return the mappings that are to be compiled again."""
+        """Record a host's MTU, or its removal; return the places that must be compiled again."""
         before = self.mtus.pop(host, None)
         if value is not None:
-            with suppress(UnreadableRecord):  # no word, then
+            with suppress(UnreadableRecord):  # an unreadable record counts as missing
                 self.mtus[host] = decode_value(keys.host_mtu(host), value, HostMtu).mtu
         return self._places.get(host, _NOWHERE) if self.mtus.get(host) != before else _NOWHERE
 
     def follow(self, place: Place, before: Placed, after: Placed) -> None:
-        """Note where a mapping leads to now."""
+        """Record where a mapping leads to now."""
         for host in _hosts(before):
             places = self._places.get(host, set())
             places.discard(place)

@@ -1,1 +1,1 @@
-"""The agent as a service of its machine: what it says to the service manager, how it logs, what it restores at boot."""
+"""The agent as a service of its machine: messages to the service manager, logging, and restoring the host at boot."""

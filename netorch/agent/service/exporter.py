@@ -1,7 +1,7 @@
-"""Serves an agent's metrics to Prometheus: text exposition format 0.0.4 by HTTP, on a TCP address or a Unix socket.
+"""Serves an agent's metrics to Prometheus: text exposition format 0.0.4 over HTTP, on a TCP address or a Unix socket.
 
-A thread speaks HTTP, one client at a time, so a client that is slow or says nothing holds up nobody but the next client. It asks
-the agent's own thread for the text, at most once a second, and the agent answers in its next turn.
+A thread serves HTTP, one client at a time, so a slow or silent client delays only the next client. The thread asks the agent's
+own thread for the text, at most once a second, and the agent answers in its next turn.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ UNIX: Final = "unix:"
 OFF: Final = "off"
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 ANSWER_S: Final = 10.0  # a turn may take seconds; Prometheus gives up after ten
-CLIENT_S: Final = 5.0  # for a client to send its request and take the answer
+CLIENT_S: Final = 5.0  # for a client to send its request and read the answer
 FRESH_S: Final = 1.0
 
 
@@ -49,10 +49,10 @@ def _escaped(text: str, *, quotes: bool) -> str:
 
 
 class Exporter(Task):
-    """The task that serves; `describe` is called by the agent's thread."""
+    """The task that serves metrics; the agent's thread calls `describe`."""
 
     def __init__(self, address: str, describe: Callable[[], str]) -> None:
-        """Serve at HOST:PORT or unix:PATH; where that cannot be done the agent goes on without."""
+        """Serve at HOST:PORT or unix:PATH; if this fails the agent runs without metrics."""
         self._describe = describe
         self._questions: queue.SimpleQueue[queue.SimpleQueue[str]] = queue.SimpleQueue()
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -66,11 +66,11 @@ class Exporter(Task):
             threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
 
     def fileno(self) -> int | None:
-        """Return a descriptor that is readable when somebody asks."""
+        """Return a descriptor that is readable when a client asks."""
         return self._reader
 
     def turn(self, turn: Turn) -> None:
-        """Answer who has asked."""
+        """Answer the waiting requests."""
         with contextlib.suppress(BlockingIOError):
             os.read(self._reader, 4096)
         with contextlib.suppress(queue.Empty):
@@ -86,7 +86,7 @@ class Exporter(Task):
         os.close(self._writer)
 
     def _ask(self) -> str:
-        """Return the text, by the agent's thread. Raises queue.Empty: it is busy."""
+        """Return the text from the agent's thread. Raises queue.Empty when the agent is busy."""
         if time.monotonic() - self._text_at > FRESH_S:
             answer: queue.SimpleQueue[str] = queue.SimpleQueue()
             self._questions.put(answer)
@@ -100,7 +100,7 @@ class _UnixServer(socketserver.UnixStreamServer):
 
     def server_bind(self) -> None:
         path = Path(str(self.server_address))
-        path.unlink(missing_ok=True)  # of an agent that was killed
+        path.unlink(missing_ok=True)  # left by an agent that was killed
         super().server_bind()
         path.chmod(0o660)
 
@@ -115,7 +115,7 @@ class _TcpServer6(_TcpServer):
 
 
 def _server(address: str, ask: Callable[[], str]) -> socketserver.BaseServer:
-    """Return a server that listens. Raises OSError, and ValueError for what is no address."""
+    """Return a listening server. Raises OSError, and ValueError for an invalid address."""
     handler = type("Handler", (_Handler,), {"ask": staticmethod(ask)})
     if address.startswith(UNIX):
         return _UnixServer(address.removeprefix(UNIX), handler)
@@ -149,4 +149,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Log nothing: a scrape is no change of state."""
+        """Log nothing: a scrape changes no state."""

@@ -1,4 +1,4 @@
-"""How the agent logs: lines for people, or JSON objects for programs, one a line, on stderr."""
+"""Logging of the agent: lines for people, or JSON objects for programs, one per line, on stderr."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 
 
 class JsonLines(logging.Formatter):
-    """A record as a JSON object: `time` (UTC, RFC 3339), `level`, `logger`, `message`, and `exception` where there is one."""
+    """A log record as a JSON object: `time` (UTC, RFC 3339), `level`, `logger`, `message`, and `exception` if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one line."""
@@ -26,7 +26,7 @@ class JsonLines(logging.Formatter):
 
 
 def log_as(log_format: str, *, verbose: bool) -> None:
-    """Log to stderr from now on, as `text` or `json`; `verbose`: each operation, too."""
+    """Log to stderr from now on, as `text` or `json`; `verbose` also logs each operation."""
     handler = logging.StreamHandler(sys.stderr)
     text = logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s")
     handler.setFormatter(JsonLines() if log_format == "json" else text)

@@ -1,6 +1,6 @@
-"""What an agent measures, in Prometheus's terms: each metric with its name, what it is, and its values now. Pure.
+"""An agent's metrics for Prometheus: each with its name, help text and current values. Pure.
 
-docs/design/metrics.md lists them. A metric keeps its name and meaning: dashboards and alerts of others depend on it.
+docs/design/metrics.md lists them. A metric keeps its name and meaning: dashboards and alerts outside this repository use it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _WORD = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 class Metric(msgspec.Struct, frozen=True):
-    """A metric, and its value for each set of labels; one whose name ends in _total only grows."""
+    """A metric, and its value for each set of labels; a metric whose name ends in _total only grows."""
 
     name: str
     help: str
@@ -34,15 +34,15 @@ class Metric(msgspec.Struct, frozen=True):
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """What an agent knows at one moment."""
+    """The agent's state at one moment."""
 
     host: str
     status: AgentStatus
     in_sync: bool  # whether it follows the store
-    revision: int  # of the store, up to which it has followed
-    degraded: int  # VPCs that are not as they should be here
-    mappings: Mapping[int, int]  # by VNI, how many it holds
-    published: Mapping[str, bytes]  # the records that it has, or wants to have, in the store
+    revision: int  # store revision up to which it has followed
+    degraded: int  # degraded VPCs on this host
+    mappings: Mapping[int, int]  # number of mappings by VNI
+    published: Mapping[str, bytes]  # records published, or waiting for the store
 
 
 def metrics_of(seen: Seen) -> list[Metric]:
@@ -89,7 +89,7 @@ def _of_edge(status: AgentStatus) -> Iterator[Metric]:
 
 
 def _of_nat_gateways(seen: Seen) -> Iterator[Metric]:
-    """Yield EC2's metrics of NAT gateways; one that EC2 calls PacketsDropCount is netorch_nat_packets_drop_count_total."""
+    """Yield EC2's metrics of NAT gateways, e.g. PacketsDropCount as netorch_nat_packets_drop_count_total."""
     uses = {key.rpartition("/")[2]: decode_value(key, value, NatUse) for key, value in seen.published.items() if "/nat-" in key}
     for metric in METRICS:
         name = f"netorch_nat_{_WORD.sub('_', metric).lower()}{'' if metric == ACTIVE else '_total'}"

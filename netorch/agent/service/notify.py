@@ -1,4 +1,4 @@
-"""What a service says to the manager that started it: sd_notify(3), one datagram to the socket that NOTIFY_SOCKET names."""
+"""Messages of a service to its manager: sd_notify(3), one datagram to the socket in NOTIFY_SOCKET."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from collections.abc import MutableMapping
 
 
 class ServiceManager:
-    """systemd, or nobody where the process was started by hand."""
+    """systemd, or no manager if the process was started by hand."""
 
     def __init__(self, environ: MutableMapping[str, str] = os.environ) -> None:
-        """Take the variables from the environment: daemons that the agent starts must not speak for it."""
-        self._address = environ.pop("NOTIFY_SOCKET", "").replace("@", "\0", 1)  # @: an abstract name
+        """Take the variables out of the environment: daemons started by the agent must not send in its name."""
+        self._address = environ.pop("NOTIFY_SOCKET", "").replace("@", "\0", 1)  # @: an abstract socket
         limit_us = environ.pop("WATCHDOG_USEC", "")
         meant = environ.pop("WATCHDOG_PID", str(os.getpid()))
         is_watched = limit_us.isdecimal() and meant == str(os.getpid())
         self.every_s = (
             int(limit_us) / 2e6 if is_watched else float("inf")
-        )  # how often it wants a sign of life: sd_watchdog_enabled(3)
+        )  # interval of WATCHDOG=1, half the limit: sd_watchdog_enabled(3)
 
     def ready(self) -> None:
-        """Say that the service has started."""
+        """Report that the service has started."""
         self._say("READY=1")
 
     def alive(self) -> None:
-        """Give a sign of life."""
+        """Report that the service is alive."""
         self._say("WATCHDOG=1")
 
     def stopping(self) -> None:
-        """Say that the service ends."""
+        """Report that the service is stopping."""
         self._say("STOPPING=1")
 
     def _say(self, text: str) -> None:

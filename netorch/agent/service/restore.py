@@ -1,8 +1,8 @@
-"""What a host does at boot before its network comes up: it brings the kernel into the state that the last snapshot says.
+"""Restore a host at boot before its network comes up: bring the kernel into the state of the last snapshot.
 
-Fail closed: an empty kernel carries nothing, so a snapshot that is damaged, or of another version, leaves it empty. Nothing is
-deleted, no edge says that it is ready, and nothing is announced: the agent does these things. It starts later and takes over what
-is there.
+Fail closed: an empty kernel carries nothing, so a damaged snapshot, or one of another version, leaves the kernel empty.
+Restoring deletes nothing, reports no edge as ready and announces nothing: the agent does this. The agent starts later and takes
+over the restored objects.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ log = logging.getLogger(__name__)
 
 
 def restore(host_name: str, kernel: Kernel, file: SnapshotFile, compilers: Sequence[Compiler]) -> dict[int, str]:
-    """Bring the kernel into the state of the snapshot; return why slices are not as they should be.
+    """Bring the kernel into the state of the snapshot; return why slices are degraded.
 
     Raises:
-      NetorchError: there is a snapshot and it cannot be read, or the host's own part (the tables that verify and drop) cannot be
-        applied. Then no VPC is.
+        NetorchError: the snapshot exists but is unreadable, or the host's own slice (the tables that verify and drop) cannot be
+            applied. Then no VPC is applied.
     """
     saved = file.load()
     if saved is None:

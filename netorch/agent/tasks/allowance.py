@@ -1,20 +1,21 @@
-"""All VPCs share a host's connection table: no VPC may fill it, and packets of known connections do not pay for that.
+"""Shares of a host's connection table: no VPC may fill it, and packets of known connections do not pay for the check.
 
-    a VPC that holds more connections than its host's table has free cannot open new ones;
-    nor may an owner's VPCs that hold more than four times as many together
+  a VPC that holds more connections than its host's table has free cannot open new ones;
+  nor may an owner's VPCs that hold more than four times as many together
 
-Nobody is refused while the table is at most half full, so nobody need be counted then. One greedy VPC gets half of the table, two
-get a third each, k get a part in k + 1, and as much as that stays free: it is the threshold by which switches share their buffers
-(Choudhury and Hahne, Dynamic queue length thresholds, 1998). An owner of many VPCs gets four fifths. Somebody may be quicker than
-we look, so that nothing is free; or a greedy VPC may have a modest sister. So a VPC that holds little is left alone: an eighth of
-the table, divided by all VPCs of the host. In a full table the kernel makes room for it by ending what nobody has answered. A
-refused VPC begins connections again when it holds a fifth less than it might, so that it does not flap.
+No VPC is refused while the table is at most half full, so the agent need not count then. One greedy VPC gets half of the table,
+two get a third each, k get 1/(k + 1) each, and as much stays free. Switches share their buffers by the same threshold
+(Choudhury and Hahne, Dynamic queue length thresholds, 1998). An owner of many VPCs gets four fifths. If a VPC is quicker than
+the agent's looks, nothing may be free; and a greedy VPC may have a modest sister. So a VPC that holds little is never refused:
+little is an eighth of the table, divided by the host's VPCs plus one. In a full table the kernel makes room for it by ending
+unanswered connections. To avoid flapping, a refused VPC may open connections again only when it holds a fifth less than its
+allowance.
 
-The kernel refuses (policy.skeleton) and forgets: elements expire, so without an agent everybody may fill the table again, and
-nobody is locked out. Their set is the only memory, so an agent that is restarted goes on where the last one was.
+The kernel refuses (policy.skeleton) and forgets: elements expire, so without an agent any VPC may fill the table again, and no
+VPC is locked out. The set of elements is the only memory, so a restarted agent goes on where the last run stopped.
 
-Refused alternatives: `ct count` walks the connections of a zone for every new one, and grows with them; a fixed part for each
-VPC is waste on a host with few of them and too much on one with many.
+Rejected alternatives: `ct count` walks the connections of a zone for every new connection, and its cost grows with them. A
+fixed share for each VPC is waste on a host with few VPCs and too much on a host with many.
 """
 
 from __future__ import annotations
@@ -32,21 +33,22 @@ from netorch.model.vpc import Vpc
 
 log = logging.getLogger(__name__)
 
-# A look costs the kernel's two numbers. From a quarter on it comes oftener: nobody opens a quarter of a table in that time.
+# A look costs two numbers from the kernel. Above a quarter full, looks are more frequent: no VPC can open a quarter of a table
+# between two looks.
 LOOK_EVERY_S: Final = 1.0
 LOOK_SOON_S: Final = 0.1
 REFRESH_S: Final = 3.0  # elements expire after 10
-SAMPLE: Final = 2000  # connections, some 2 ms; what is estimated from them is wrong by 1 % of the table
-_OF_OWNER: Final = 4  # times what is free: what an owner's VPCs may hold together
-_LITTLE: Final = 1 / 8  # of the table: so much is for those who hold little, all together
-_AGAIN: Final = 0.8  # of the allowance: a refused VPC that holds no more may begin connections again
+SAMPLE: Final = 2000  # connections, some 2 ms; the estimate's error is 1 % of the table
+_OF_OWNER: Final = 4  # times the free connections: limit for all VPCs of one owner
+_LITTLE: Final = 1 / 8  # of the table: reserved for all VPCs that hold little
+_AGAIN: Final = 0.8  # of the allowance: a refused VPC below this may open connections again
 
 
 def over_allowance(held: Mapping[int, float], owners: Mapping[int, str], most: int, refused: Set[int]) -> frozenset[int]:
     """Return the VPCs that hold too many connections, by VNI.
 
-    `held` says how many each holds, `owners` whose each VPC of the host is, `most` how many connections the table holds at most,
-    and `refused` who is refused now. A VPC without an owner is its own.
+    `held` is the number of connections of each VPC, `owners` the owner of each VPC on the host, `most` the limit of the table,
+    and `refused` the VPCs refused now. A VPC without an owner counts as its own owner.
     """
     together: defaultdict[str | int, float] = defaultdict(float)
     for vni, count in held.items():
@@ -61,10 +63,10 @@ def over_allowance(held: Mapping[int, float], owners: Mapping[int, str], most: i
 
 
 def within_allowance(wanted: Mapping[int, int], held: Mapping[int, int], owners: Mapping[int, str], most: int) -> dict[int, int]:
-    """Return how many of the `wanted` connections each VPC may have beside those that it holds, by VNI: small VPCs come first.
+    """Return how many of the `wanted` connections each VPC may add to those that it holds, by VNI: small VPCs come first.
 
-    So many that none of its owner's VPCs holds too many then (`over_allowance`); any number while the table is at most half full.
-    Cost: O(VPCs).
+    No VPC of the same owner may then hold too many (`over_allowance`). Any number is allowed while the table is at most half
+    full. Cost: O(VPCs).
     """
     total, little = sum(held.values()), _little(most, len(owners.keys() | held.keys() | wanted.keys()))
     together: defaultdict[str | int, int] = defaultdict(int)
@@ -81,7 +83,7 @@ def within_allowance(wanted: Mapping[int, int], held: Mapping[int, int], owners:
         largest[owner] = max(largest[owner], count)
     granted = {}
     for vni in sorted(wanted, key=lambda vni: (wanted[vni], vni)):
-        # The least number of which one more does not fit.
+        # The smallest count that cannot be raised by one.
         granted[vni] = count = bisect_left(range(wanted[vni]), 1, key=lambda count: not fits(vni, count + 1))
         owner = owners.get(vni, vni)
         total += count
@@ -95,7 +97,7 @@ def _little(most: int, vpcs: int) -> float:
 
 
 def _is_over(held: float, together: float, free: float, little: float) -> bool:
-    """Return whether a VPC holds too many connections, whose owner's VPCs hold so many together."""
+    """Return whether a VPC holds too many connections; `together` is what its owner's VPCs hold."""
     return held > little and max(held, together / _OF_OWNER) > free
 
 
@@ -109,27 +111,27 @@ class Allowance(Task):
         self.use = TableUse(held=0, most=0)
         self._table = table
         self._vpcs = vpcs
-        self._read = False  # whether it is known who was refused when we came
+        self._read = False  # whether the zones refused by an earlier run were read
         self._refresh_at = 0.0
         self._trouble = ""
 
     @property
     def percent(self) -> int:
-        """Return how full the table is, where it is more than half; else 0."""
+        """Return how full the table is if it is more than half full, else 0."""
         use = self.use
         return 100 * use.held // use.most if 2 * use.held > use.most > 0 else 0
 
     @property
     def vnis(self) -> tuple[int, ...]:
-        """Return the VPCs that may begin no connection now, in any of their zones."""
+        """Return the VPCs that may not open connections now, in any of their zones."""
         return tuple(sorted({vpc.vni for zone, vpc in self._vpcs().items() if zone in self.refused})) if self.refused else ()
 
     def wake_at(self, now: float) -> float | None:
-        """Return when the table is to be looked at."""
+        """Return when to look at the table."""
         return self.look_at
 
     def turn(self, turn: Turn) -> None:
-        """Look at the table when it is time to, and let the kernel refuse those who hold too much of it."""
+        """Look at the table when due, and let the kernel refuse the VPCs that hold too much of it."""
         now = turn.now
         if now < self.look_at:
             return
@@ -160,7 +162,7 @@ class Allowance(Task):
             log.info("new connections refused vnis=%s table=%d/%d", self.vnis, use.held, use.most)
 
     def _over(self, use: TableUse) -> frozenset[int]:
-        """Return all zones of the VPCs that hold too many connections. Each inlet has a zone of its own beside its VPC's."""
+        """Return all zones of the VPCs that hold too many connections. Each inlet has its own zone beside its VPC's."""
         vpcs, held = self._vpcs(), self._held(use)
         of = {zone: vpcs[zone].vni if zone in vpcs else -zone for zone in (*vpcs, *held, *self.refused)}
         together: defaultdict[int, float] = defaultdict(float)
@@ -171,9 +173,9 @@ class Allowance(Task):
         return frozenset(zone for zone in of if of[zone] in over)
 
     def _held(self, use: TableUse) -> dict[int, float]:
-        """Return how many connections each zone holds, as far as a sample tells.
+        """Return how many connections each zone holds, estimated from a sample.
 
-        A sample of everything is taken as it is: the table holds what has expired, too, until the kernel comes by.
+        A sample of the whole table is not scaled: the table also counts expired connections until the kernel removes them.
         """
         sample = self._table.sample(SAMPLE)
         scale = use.held / sum(sample.values()) if sum(sample.values()) >= SAMPLE else 1

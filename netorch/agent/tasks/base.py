@@ -1,6 +1,6 @@
-"""What a task is: something that an agent does beside keeping the kernel as the records say.
+"""The base of tasks: a task is work of an agent besides keeping the kernel equal to the records.
 
-A new task is one class in this folder and one line in `netorch.agent.loop.Agent`; the loop knows none by name.
+A new task is one class in this folder and one line in `netorch.agent.loop.Agent`; the loop knows no task by name.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from netorch.store.base import Store
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
-    """One turn of the loop, as tasks see it once the kernel has been made as the records say."""
+    """One turn of the loop, as tasks see it after the kernel was brought up to date."""
 
     now: float  # by the agent's clock
     dirty: Dirty = msgspec.field(default_factory=Dirty)  # what changed in the records
-    applied: Set[int] = frozenset()  # the slices whose objects were compared with the kernel's, or written
-    store: Store | None = None  # None: it is away, or the records are behind it
+    applied: Set[int] = frozenset()  # slices whose objects were compared with the kernel's, or written
+    store: Store | None = None  # None: the store is away, or the records are behind it
 
 
 class Task:
     """The base of all tasks; most need only `turn`."""
 
     def fileno(self) -> int | None:
-        """Return a descriptor that is readable when there is something to do."""
+        """Return a descriptor that is readable when there is work."""
         return None
 
     def wake_at(self, now: float) -> float | None:
@@ -35,11 +35,11 @@ class Task:
         return None
 
     def on_kernel(self, events: Sequence[KernelEvent]) -> None:
-        """Take note of what the kernel has reported, before anything is compiled."""
+        """Note what the kernel has reported, before anything is compiled."""
 
     def turn(self, turn: Turn) -> None:
-        """Do what is to be done; never block for long."""
+        """Do the work that is due; never block for long."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Let go of descriptors."""
+        """Close descriptors."""

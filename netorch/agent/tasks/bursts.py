@@ -1,6 +1,6 @@
-"""How often something is said of each of many: a few times in a row at once, then at most once in a while.
+"""Rate limit of reports on each of many items: a few at once, then at most one per interval.
 
-Others can make such things change as fast as they like, and whatever one host says, many have to hear.
+Customers can make such items change as fast as they like, and many hosts read each report.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ T = TypeVar("T")
 
 
 class Bursts(Generic[T]):
-    """When each was spoken of. Source: RFC 2698's token bucket, as the time at which it will be full again."""
+    """The time of each item's reports. Source: RFC 2698's token bucket, stored as the time when it will be full again."""
 
     def __init__(self) -> None:
         self._full_at: dict[T, float] = {}
 
     def may_at(self, one: T) -> float:
-        """Return from when on something may be said of one."""
+        """Return when an item may be reported next."""
         return self._full_at.get(one, 0.0) - (AT_ONCE - 1) * EVERY_S
 
     def said(self, one: T, now: float) -> None:
-        """Take note that something was said of one."""
+        """Note that an item was reported."""
         self._full_at[one] = max(self._full_at.get(one, now), now) + EVERY_S
 
     def keep(self, those: Collection[T]) -> None:
-        """Forget all others."""
+        """Forget all other items."""
         for gone in self._full_at.keys() - set(those):
             del self._full_at[gone]

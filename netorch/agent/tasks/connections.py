@@ -1,17 +1,18 @@
-"""Connections that the kernel tracks, where a customer's request or a move concerns them.
+"""Connections that the kernel tracks, and that a customer's request or a move affects.
 
-Terminations   A group's `terminations` has grown: connections that its members track and no rule permits any more are to end.
-               The kernel forgets them, and takes up none in the middle. What a group said last stands in the snapshot, and so
-               does what could not be ended before it was written: an agent that dies in between ends them when it comes back.
+Terminations   A group's `terminations` has grown: connections that its members track and no rule permits any longer must end.
+               The kernel forgets them, and does not pick up connections in the middle. The snapshot holds each group's last
+               `terminations` and those still owed, so an agent that dies in between ends the connections when it is back.
 
-Moves          What an interface's connections may do is known where it has been. The old host writes them down beside its word
-               that the interface may be taken, and once more when it has left; the new host lets its kernel know them. A packet
-               of a connection that began in between is lost until its sender repeats it, never let through.
+Moves          The permissions of an interface's connections are known on its old host. The old host publishes the connections
+               together with the status that the interface may be taken, and again when the interface has left. The new host
+               restores them in its kernel. A packet of a connection that opened in between is lost until its sender repeats
+               it; it is never let through.
 
-Ends           An address that its interface has no more has no connections either: who gets it next has begun none of them. That
-               holds for what passed an interface that routes lead to, and in peers. A peering connection that ends takes along
-               the connections with all addresses of the peer. What ended while no agent was here is seen by comparing with the
-               snapshot.
+Ends           An address that its interface has lost has no connections either: the next holder has opened none of them. This
+               includes connections through an interface that is a route target, and connections in peers. When a peering
+               connection ends, connections with all addresses of the peer end. The agent finds what ended while it was not
+               running by comparison with the snapshot.
 """
 
 from __future__ import annotations
@@ -48,21 +49,21 @@ from netorch.trace.policy_index import PolicyIndex
 
 log = logging.getLogger(__name__)
 
-HANDED_OVER: Final = 3000  # connections of one interface: a record of the store holds so many
+HANDED_OVER: Final = 3000  # connections of one interface: the limit of one record in the store
 
 
 class Connections(Task):
-    """What is still to be done for connections of this host."""
+    """Pending work on connections of this host."""
 
     def __init__(self, records: Records, reconciler: Reconciler, tracker: ConnectionTracker, publisher: StatusPublisher) -> None:
         self._records = records
         self._reconciler = reconciler
         self._tracker = tracker
         self._publisher = publisher
-        self._published: dict[str, bool] = {}  # outgoing interface -> whether it had left by then
+        self._published: dict[str, bool] = {}  # outgoing interface -> whether it had left when published
 
     def recall(self, saved: Snapshot) -> None:
-        """Note the terminations that the last run owed or never saw, and the addresses that ended since it saved its records."""
+        """Note the terminations that the last run owed or missed, and the addresses that ended since its snapshot."""
         self._records.dirty.terminations |= set(saved.terminations)
         parted = set(self._parted(saved))
         for key, (_, value) in saved.records.items():
@@ -77,7 +78,7 @@ class Connections(Task):
                 self._records.dirty.terminations.add((group.vni, group.id))
 
     def _parted(self, saved: Snapshot) -> Iterator[tuple[int, int]]:
-        """Yield the VNIs of VPCs and of peers whose connection was active then, and is no more."""
+        """Yield the VNIs of VPCs and peers whose connection was active then, and no longer is."""
         for key, (_, value) in saved.records.items():
             root, vni, kind, *_ = [*key.split("/"), "", "", ""]
             peer = _active_peer(value) if root == "vpc" and kind == "pcx" else None
@@ -90,7 +91,7 @@ class Connections(Task):
         return now is None or now.eni != _owner(value)
 
     def turn(self, turn: Turn) -> None:
-        """Do what was asked for since the last turn, as far as the rules are in force; the rest is kept for a later one."""
+        """Do what became necessary since the last turn, where the rules are in force; keep the rest for a later turn."""
         dirty = turn.dirty
         for vni in sorted({vni for vni, _ in dirty.ended}):
             addresses = {address for owner, address in dirty.ended if owner == vni}
@@ -108,7 +109,7 @@ class Connections(Task):
         return self._reconciler.in_force(vni)
 
     def _tried(self, act: Callable[[], None]) -> bool:
-        """Return whether it could be done; if not, it is logged and retried."""
+        """Return whether the action succeeded; a failure is logged and retried."""
         try:
             act()
         except KernelError as error:
@@ -123,7 +124,7 @@ class Connections(Task):
         local = [eni for name in self._reconciler.phases.get(vni, ()) if (eni := records.one(NetworkInterface, name)) is not None]
         if not any(group_id in eni.groups for eni in local):
             return
-        grouped = self._records.peerings.of(vni).keys() - self._reconciler.peers_left_out(vni)  # as the rules here take them
+        grouped = self._records.peerings.of(vni).keys() - self._reconciler.peers_left_out(vni)  # as the rules on this host do
         peers = (self._records.vpcs[peer] for peer in grouped if peer in self._records.vpcs)
         index = PolicyIndex(
             records.each(Subnet),
@@ -137,10 +138,10 @@ class Connections(Task):
         log.info("ended connections count=%d group=%s", len(ended), group_id)
 
     def _outlived(self, vni: int, index: PolicyIndex, local: Sequence[NetworkInterface], group_id: str) -> Iterator[Flow]:
-        """Yield what members of a group here track and no rule permits any more: their own connections, and what passes them.
+        """Yield connections of a group's local members that no rule permits any longer: their own, and those through them.
 
-        What an interface without source/destination check sends as others is in the VPC's zone, whichever such interface it was:
-        it is yielded if none of them may send it.
+        Packets that an interface without source/destination check sends with other sources are in the VPC's zone, whichever
+        such interface sent them. Such a connection is yielded if none of these interfaces may send it.
         """
         zone, members = self._reconciler.zone_of(vni), [eni for eni in local if group_id in eni.groups]
         own = {address: eni for eni in members for address in eni.addresses}
@@ -158,12 +159,12 @@ class Connections(Task):
                 yield flow
 
     def _forget(self, vni: int, addresses: Set[str]) -> None:
-        """End a VPC's connections with addresses. Of one that is gone from here the kernel has forgotten them with the zone."""
+        """End a VPC's connections with addresses. If the VPC left this host, the kernel has forgotten them with the zone."""
         for zone in self._reconciler.zones_of(vni) if vni in self._records.carried() else ():
             self._tracker.forget(self._tracker.flows(zone, addresses))
 
     def _take_over(self, eni_id: str) -> None:
-        """Let the kernel know what an interface's old host says of its connections, and no more: the host may lie."""
+        """Restore the connections published by an interface's old host, limited to the interface: the host may lie."""
         said = self._records.handed_over.get(eni_id)
         eni = self._interface(eni_id)
         if said is not None and eni is not None and eni_id in self._records.placements:
@@ -172,7 +173,7 @@ class Connections(Task):
             self._tracker.restore(msgspec.structs.replace(flow, zone=zone) for flow in own if flow.mark)
 
     def _interface(self, eni_id: str) -> NetworkInterface | None:
-        """Return an interface's record; there is none any more when its VPC has gone meanwhile."""
+        """Return an interface's record, or None if its VPC has gone meanwhile."""
         records = self._records.vpcs.get(vni_of(eni_id))
         return records.one(NetworkInterface, eni_id) if records is not None else None
 
@@ -186,7 +187,7 @@ class Connections(Task):
             self._publisher.publish(keys.eni_flows(self._records.host_name, eni_id), None)
 
     def _leaving(self) -> Iterator[tuple[str, bool]]:
-        """Yield the interfaces that are on their way from here, and whether they have left. Cost: O(moves)."""
+        """Yield the interfaces that are leaving this host, and whether they have left. Cost: O(moves)."""
         me = self._records.host_name
         for mapping in self._records.moving.values():
             if mapping.eni not in self._records.placements:
@@ -209,14 +210,14 @@ class Connections(Task):
 
 
 def _own_part(flow: Flow, eni: NetworkInterface) -> Flow:
-    """Return a connection with what an interface's own ends know of it; what the other end knows is not its to say."""
+    """Return a connection with only the marks of an interface's own ends: the old host does not decide for the other end."""
     begins = BEGINNER_TRACKS if flow.source in eni.addresses else 0
     answers = OTHER_END_TRACKS if flow.destination in eni.addresses else 0
     return msgspec.structs.replace(flow, mark=flow.mark & (begins | answers))
 
 
 def _has_outlived(index: PolicyIndex, members: Mapping[str, NetworkInterface], flow: Flow) -> bool:
-    """Return whether a member tracks a connection of its own that no rule of its groups permits any more."""
+    """Return whether a member tracks a connection of its own that no rule of its groups permits any longer."""
     ends = (flow.source, BEGINNER_TRACKS, Direction.EGRESS), (flow.destination, OTHER_END_TRACKS, Direction.INGRESS)
     return any(
         flow.mark & bit and not _permits(index, members[address], direction, flow)
@@ -226,7 +227,7 @@ def _has_outlived(index: PolicyIndex, members: Mapping[str, NetworkInterface], f
 
 
 def _permits(index: PolicyIndex, eni: NetworkInterface, direction: Direction, flow: Flow) -> bool:
-    """Return whether a rule of an interface's groups lets a connection begin."""
+    """Return whether a rule of an interface's groups permits a connection to open."""
     return ask_groups(index, eni, direction, flow.first_packet).rule is not None
 
 

@@ -1,4 +1,4 @@
-"""Flow logs: what is to be recorded follows the records, and lines are written when they are due."""
+"""Flow logs: the records decide what is logged, and lines are written when due."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class FlowLogs(Task):
     """The flow logs of one host."""
 
     def __init__(self, logger: FlowLogger, records: Records, reconciler: Reconciler, namespaces: Set[str]) -> None:
-        """Log for the records' flow logs; `namespaces` are those in which connections are tracked now, a view that changes."""
+        """Log as the records say; `namespaces` are those with connection tracking now, a live view."""
         self._logger = logger
         self._records = records
         self._reconciler = reconciler
         self._namespaces = namespaces
-        self._logged: set[int] = set()  # VPCs with flow logs, when they were last looked at
+        self._logged: set[int] = set()  # VPCs with flow logs, at the last look
         self._known: frozenset[str] = frozenset()  # namespaces, likewise
 
     def fileno(self) -> int | None:
-        """Return the descriptor of what is recorded."""
+        """Return the descriptor of the traffic sources."""
         return self._logger.fileno()
 
     def wake_at(self, now: float) -> float | None:
@@ -35,7 +35,7 @@ class FlowLogs(Task):
         return None if wait_s is None else now + wait_s
 
     def turn(self, turn: Turn) -> None:
-        """Record what there is, for the logs that there are."""
+        """Update the logs' targets if they may have changed, then log."""
         if self._may_differ(turn.dirty):
             targets = targets_of(self._records, self._reconciler.phases, self._namespaces)
             self._logged, self._known = set(self._records.logged), frozenset(self._namespaces)
@@ -49,5 +49,5 @@ class FlowLogs(Task):
         return changed or (bool(self._logged) and (dirty.host or self._known != self._namespaces))
 
     def close(self) -> None:
-        """Write what was recorded, and stop."""
+        """Write the recorded lines, and stop."""
         self._logger.close()

@@ -1,23 +1,23 @@
-"""Gateways that keep state move between the edges of a pair with their connections: when one is drained, and when one is back.
+"""Handover of stateful gateways with their connections between the edges of a pair: when one is drained, and when it is back.
 
-    giver    begins no new connection in its gateways (10 s at most, by themselves), writes down the known ones, says `gives`
-    taker    lets its kernel know them, is active, says `took`
-    giver    of a drain: is on standby; of a return: sees that the other one is active
-    hosts    hear that by their probes, within 250 ms; what still comes to the giver is translated there as before
+  giver    opens no new connection in its gateways (the ban expires after 10 s), publishes the known ones, says `gives`
+  taker    restores them in its kernel, becomes active, says `took`
+  giver    after a drain: goes on standby; after a return: sees that the other edge is active
+  hosts    learn this from their probes, within 250 ms; the giver still translates packets that reach it as before
 
-Both kernels translate a connection alike, so it does not matter by which one a packet comes meanwhile, as long as one of the two
-keeps what it gets: the taker does so before the giver sends answers there. What would begin is lost
-at the giver, and found at the taker when it is repeated: TCP does so after a second.
+Both kernels translate a connection alike, so packets may come through either of them meanwhile, as long as one of the two keeps
+the state: the taker has it before the giver sends answers there. The first packet of a new connection is lost at the giver, and
+accepted at the taker when it is repeated: TCP repeats it after a second.
 
-A drained edge gives all that it has in use, and is not ready any more when it has nothing in use. An edge that was on standby for
-a while (RETURN_S) asks for the gateways whose first seat it is. If nothing comes of that it asks again after some minutes, and
-ever later. No gateway decides for others: one that the giver has no namespace of is not named, and the taker goes on without one
-that it has none of. The store carries all of it. While that is away nothing is handed over; edges that fail are left nevertheless
-(netorch.agent.liveness).
+A drained edge gives all gateways in use on it, and is no longer ready when none is left. An edge that was on standby for a
+while (RETURN_S) asks for the gateways that have their first seat on it. If it gets none it asks again after some minutes, and
+then less and less often. No gateway holds up others: the giver does not name a gateway that has no namespace on it, and the
+taker skips one that has no namespace on the taker. The store carries all of this. While the store is away nothing is handed
+over; hosts still leave edges that fail (netorch.agent.liveness).
 
-Either agent may die at any point: nothing is in force before `took`, and who begins again writes everything down again. If the
-taker says nothing for so long (PATIENCE_S, DRAIN_PATIENCE_S), a drained edge goes as one that has failed: connections are reset.
-One that was asked does nothing more.
+Either agent may die at any point: nothing is in force before `took`, and a new run publishes everything again. If the taker
+does not answer in time (PATIENCE_S, DRAIN_PATIENCE_S), a drained edge goes like a failed one: connections are reset. An edge
+that was asked does nothing further.
 """
 
 from __future__ import annotations
@@ -52,24 +52,24 @@ from netorch.state.flow import Flow, uncounted
 
 log = logging.getLogger(__name__)
 
-RETURN_S = 30.0  # on standby beside an edge that works, before gateways are asked for: not while a fault comes and goes
-ASK_S: Final = 15.0  # for so long they are asked for; after that there is a pause, since new connections are dropped meanwhile
-PAUSE_S: Final = 120.0  # the first one; each is twice as long as the last
+RETURN_S = 30.0  # on standby beside a working edge before it asks for gateways, so that a flapping edge does not ask
+ASK_S: Final = 15.0  # how long it asks; then it pauses, since new connections are dropped meanwhile
+PAUSE_S: Final = 120.0  # the first pause; each pause is twice as long as the last
 LONGEST_PAUSE_S: Final = 3600.0
-ARRIVE_S: Final = 3.0  # a gateway that is handed over may come here later than what is said of it
+ARRIVE_S: Final = 3.0  # a gateway that is handed over may reach this edge later than the word about it
 PATIENCE_S: Final = 10.0  # for the word of a taker that has asked
-DRAIN_PATIENCE_S: Final = 30.0  # for that of one that has not
-LEAVE_S: Final = 1.0  # after the last gateway has gone, until all hosts have heard it
-REFRESH_S: Final = 3.0  # elements that keep new connections away expire after 10
+DRAIN_PATIENCE_S: Final = 30.0  # for the word of a taker that has not asked
+LEAVE_S: Final = 1.0  # after the last gateway has gone, until all hosts know
+REFRESH_S: Final = 3.0  # elements that stop new connections expire after 10
 PART: Final = 1000  # connections in a record: some 400 kB with IPv6
-MOST: Final = 60 * PART  # of one gateway: those that have spoken both ways first
-REMEMBER_S: Final = 600.0  # what was lost, for whoever asks why connections were reset
+MOST: Final = 60 * PART  # of one gateway: connections with traffic both ways first
+REMEMBER_S: Final = 600.0  # how long a loss is reported, for operators who ask why connections were reset
 _ALL: Final = frozenset({0})  # the zone of all connections in a gateway's namespace
-_ENDED: Final = frozenset({7, 8})  # TIME_WAIT and CLOSE: nothing comes of these any more
+_ENDED: Final = frozenset({7, 8})  # TIME_WAIT and CLOSE: these connections are over
 
 
 class Giving(msgspec.Struct, kw_only=True):
-    """What an edge hands over now."""
+    """The handover that an edge gives now."""
 
     to: str
     token: str
@@ -80,7 +80,7 @@ class Giving(msgspec.Struct, kw_only=True):
 
 
 class Handover(Task):
-    """What one edge hands over to the other one of its pair, and takes from it."""
+    """Handovers of one edge to the other edge of its pair, and from it."""
 
     def __init__(
         self,
@@ -90,9 +90,9 @@ class Handover(Task):
         table: SharedTable,
         publisher: StatusPublisher,
     ) -> None:
-        """Take connection tracking by namespace, and that of all gateways as one table (netorch.agent.gateway_tables)."""
-        self.is_under_way = False  # whether this edge, which is drained, has still to be used
-        self.trouble = ""  # what of the last handing over to this edge was lost, or nothing
+        """Take connection trackers by namespace, and those of all gateways as one table (netorch.agent.gateway_tables)."""
+        self.is_under_way = False  # whether this drained edge must still be used
+        self.trouble = ""  # what was lost of the last handover to this edge, or nothing
         self._records = records
         self._reconciler = reconciler
         self._trackers = trackers
@@ -102,22 +102,22 @@ class Handover(Task):
         self._gave_up = False  # for as long as it is drained, or asked
         self._left_at = -LEAVE_S  # when the last gateway had gone
         self._took = ""
-        self._heard = ""  # the token of what is handed over to this edge
+        self._heard = ""  # token of the handover to this edge
         self._heard_at = 0.0
-        self._lost = ""  # what of it could not be read
+        self._lost = ""  # the part that could not be read
         self._lost_at = 0.0
-        self._ask_at: float | None = None  # while another edge works instead of this one, which could
+        self._ask_at: float | None = None  # set while another edge works although this one could
         self._pause_s = PAUSE_S
 
     def watched_prefixes(self) -> set[str]:
-        """Return the keys by which the other edge speaks to this one."""
+        """Return the keys under which the other edge publishes its handovers."""
         host, seats = self._records.host, self._records.seats
         if host is None or host.role is not Role.EDGE:
             return set()
         return {keys.handover_prefix(name) for vtep, name in seats.hosts.items() if vtep != host.underlay}
 
     def wake_at(self, now: float) -> float | None:
-        """Return when something is over, or to be asked for."""
+        """Return when a deadline of a handover comes, or when to ask for one."""
         times = []
         if self._giving is not None:
             times += [self._giving.refresh_at, self._giving.until]
@@ -130,7 +130,7 @@ class Handover(Task):
         return min((when for when in times if when > now), default=None)
 
     def turn(self, turn: Turn) -> None:
-        """Take the next step of whatever is under way, and say it. While the store is away only time passes."""
+        """Take the next step of a handover and publish it. Without the store only deadlines pass."""
         host = self._reconciler.host_view
         self.trouble = self._lost if turn.now < self._lost_at + REMEMBER_S else ""
         if host is None or host.host.role is not Role.EDGE:
@@ -146,7 +146,7 @@ class Handover(Task):
         self._say(host.host.name, asks)
 
     def _partner(self, host: HostView) -> Seat | None:
-        """Return the other edge of the pair, as gateways here name it."""
+        """Return the other edge of the pair, as named by gateways on this host."""
         others = sorted((name, vtep) for vtep, name in self._records.seats.hosts.items() if vtep != host.vtep)
         return next((Seat(host=name, vtep=vtep) for name, vtep in others), None)
 
@@ -172,7 +172,7 @@ class Handover(Task):
             self._refuse(giving.gateways)
 
     def _wanted(self, host: HostView, partner: Seat | None, *, is_asked: bool) -> tuple[str, ...] | None:
-        """Return the gateways that the other edge is to have, of those in use here; None: it is to have nothing."""
+        """Return the gateways in use on this edge that the other edge should have; None if nothing is to be handed over."""
         if partner is None or partner.vtep in self._records.seats.silent or not (host.drained or is_asked):
             return None
         used = [mapping for mapping in self._shared(host.host.name, partner.host) if self._can_give(mapping, host.host.name)]
@@ -181,13 +181,13 @@ class Handover(Task):
         return tuple(sorted(mapping.gateway for mapping in used if mapping.seats[0].host == partner.host))
 
     def _shared(self, *edges: str) -> list[GatewayMapping]:
-        """Return the gateways that keep state and have seats at all these edges. Cost: O(gateways)."""
+        """Return the stateful gateways that have seats at all these edges. Cost: O(gateways)."""
         mappings = (mapping for records in self._records.vpcs.values() for mapping in records.each(GatewayMapping))
         stateful = (mapping for mapping in mappings if not is_stateless(mapping.gateway))
         return [mapping for mapping in stateful if {*edges} <= {seat.host for seat in mapping.seats}]
 
     def _can_give(self, mapping: GatewayMapping, me: str) -> bool:
-        """Return whether a gateway is in use here. One without a namespace, e.g. for want of an address, has nothing to give."""
+        """Return whether a gateway is in use here. Without a namespace, e.g. for lack of an address, it has nothing to give."""
         return mapping.gateway in self._trackers and self._records.seats.is_at(me, mapping)
 
     def _begin(self, me: str, partner: Seat, gateways: tuple[str, ...], now: float, until: float) -> None:
@@ -207,13 +207,13 @@ class Handover(Task):
         )
 
     def _flows(self, gateway: str) -> list[Flow]:
-        """Return the connections of a gateway that are worth to be known elsewhere."""
+        """Return the connections of a gateway that are worth restoring elsewhere."""
         try:
             known = self._trackers[gateway].flows(0)
         except KernelError as error:
             log.warning("connections of %s stay behind reason=%r", gateway, str(error))
             return []
-        # What is relayed ends with the sockets that it has here.
+        # Relayed connections end with their sockets on this host.
         moving = (flow for flow in known if RELAY_ADDRESS not in (flow.source, flow.nat_destination))
         flows = [uncounted(flow) for flow in moving if flow.tcp_state not in _ENDED]
         if len(flows) > MOST:
@@ -221,7 +221,7 @@ class Handover(Task):
         return sorted(flows, key=lambda flow: (not flow.assured, -flow.timeout_s))[:MOST]
 
     def _refuse(self, gateways: Sequence[str]) -> None:
-        """Let gateways begin no connection for some seconds."""
+        """Stop gateways from opening connections for some seconds."""
         for gateway in gateways:
             try:
                 if gateway in self._trackers:
@@ -230,7 +230,7 @@ class Handover(Task):
                 log.warning("gateway %s begins connections that stay behind reason=%r", gateway, str(error))
 
     def _end(self, now: float) -> None:
-        """Say no more that something is handed over; the kernel forgets by itself that nothing is to begin here."""
+        """End the handover that this edge gives; the ban on new connections expires in the kernel."""
         assert self._giving is not None
         for key in self._giving.written:
             self._publisher.publish(key, None)
@@ -239,7 +239,7 @@ class Handover(Task):
     # --- taking --------------------------------------------------------------------------------------------------------------
 
     def _take(self, host: HostView, partner: Seat, word: HandoverWord, now: float) -> None:
-        """Take what the other edge hands over, once all of it is there."""
+        """Take over what the other edge gives, once all parts have arrived."""
         if word.gives != host.host.name:
             self._heard = self._took = ""
             return
@@ -259,13 +259,13 @@ class Handover(Task):
             {gateway: flows[gateway] for gateway in here if not self._records.seats.is_at(host.host.name, mappings[gateway])}
         )
         self._reconciler.active = True
-        self._records.set_standby(self._records.seats.standby - {host.vtep})  # at once: the giver hears it with its next round
+        self._records.set_standby(self._records.seats.standby - {host.vtep})  # at once: the giver learns it in its next round
         self._took = word.token
         log.info("took over gateways=%d from=%s", len(here), partner.host)
         self._note_lost(partner.host, word.parts, now)
 
     def _note_lost(self, giver: str, parts: int, now: float) -> None:
-        """Say which parts of what was handed over could not be read: their connections begin again, all others go on."""
+        """Report which parts of a handover were unreadable: their connections must start again, all others go on."""
         unreadable = self._records.handovers.unreadable(giver)
         self._lost, self._lost_at = "", now
         if unreadable:
@@ -275,14 +275,14 @@ class Handover(Task):
         self.trouble = self._lost
 
     def _is_arriving(self, missing: Sequence[str], known: Container[str]) -> bool:
-        """Return whether one of the missing gateways may still come: it, or its VPC, may be newer than what is known here."""
+        """Return whether a missing gateway may still arrive: the gateway or its VPC may be newer than this host's state."""
         if not missing:
             return False
         unapplied = self._reconciler.unapplied(in_sync=True)
         return any(gateway not in known or vni_of(gateway) in unapplied for gateway in missing)
 
     def _know(self, handed: Mapping[str, Sequence[Flow]]) -> None:
-        """Let gateways' kernels know these connections, and no others, as far as their VPCs may hold so many."""
+        """Restore these connections, and no others, in the gateways' kernels, as far as their VPCs may hold so many."""
         own = {gateway: self._own(gateway, flows) for gateway, flows in handed.items() if self._clear(gateway)}
         allowed = self._allowed(own)
         for gateway in sorted(own, key=lambda gateway: (len(own[gateway]), gateway)):
@@ -299,7 +299,7 @@ class Handover(Task):
                 log.warning("connections of %s stay behind reason=%r", gateway, str(error))
 
     def _clear(self, gateway: str) -> bool:
-        """Let a gateway begin connections, and forget what its kernel has from an earlier time; return whether that worked."""
+        """Let a gateway open connections, and forget its kernel's old connections; return whether this succeeded."""
         tracker = self._trackers[gateway]
         try:
             tracker.hand_over(frozenset())
@@ -324,12 +324,12 @@ class Handover(Task):
         return within_allowance(wanted, held, owners, use.most)
 
     def _own(self, gateway: str, flows: Sequence[Flow]) -> list[Flow]:
-        """Return connections in the name of the gateway, as its namespace tracks them."""
+        """Return the connections with a source address of the gateway, as its namespace tracks them."""
         names = self._names_of(gateway)
         return [msgspec.structs.replace(flow, zone=0, mark=0) for flow in flows if flow.nat_source in names]
 
     def _names_of(self, gateway: str) -> set[str]:
-        """Return the addresses in whose name a gateway sends, and nothing, which is each sender's own."""
+        """Return the addresses from which a gateway sends; the empty string stands for each sender's own address."""
         records = self._records.vpcs[vni_of(gateway)]
         connection = records.one(EndpointConnection, gateway)
         if connection is not None:
@@ -341,9 +341,9 @@ class Handover(Task):
     # --- asking, and saying --------------------------------------------------------------------------------------------------
 
     def _ask(self, host: HostView, partner: Seat | None, now: float) -> str:
-        """Return the edge that is to hand over its gateways, once this one has been on standby beside it for a while.
+        """Return the edge to ask for gateways, once this edge has been on standby beside it for a while.
 
-        It is asked for a while. If nothing comes of that it is asked again, after pauses that grow.
+        The request stands for a while. If it fails it is repeated after growing pauses.
         """
         seats = self._records.seats
         works = partner is not None and partner.vtep not in seats.silent | seats.standby
@@ -358,7 +358,7 @@ class Handover(Task):
         return partner.host if now >= self._ask_at else ""
 
     def _do_not_ask(self) -> str:
-        """Return no edge, and begin from the start when one is to be asked."""
+        """Return no edge, and reset the pauses."""
         self._ask_at, self._pause_s = None, PAUSE_S
         return ""
 

@@ -1,4 +1,4 @@
-"""Moves that are complete: the store learns it from the host where that shows."""
+"""Completed moves: the host that sees the completion reports it to the store."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class MoveEnds(Task):
         return self._moves.next_deadline(self._has_store)
 
     def turn(self, turn: Turn) -> None:
-        """Tell the store of interfaces that have arrived, and of those that have left long enough ago."""
+        """Report to the store the interfaces that have arrived, and those that left long enough ago."""
         self._has_store = turn.store is not None
         if turn.store is None:
             return
@@ -41,7 +41,7 @@ class MoveEnds(Task):
                     complete_arrival(turn.store, self._host_name, mapping.eni)
             for eni_id in self._moves.departures_due(turn.now):
                 finish_departure(turn.store, self._host_name, eni_id)
-        except (StoreError, *UNREADABLE) as error:  # the store's records are read again there, whatever stands in them
+        except (StoreError, *UNREADABLE) as error:  # these functions read records from the store, which may be unreadable
             log.warning("a move waits for the store reason=%r", str(error))
 
     def _has_arrived(self, mapping: Mapping) -> bool:

@@ -1,7 +1,7 @@
-"""Addresses of NAT gateways that drain: they go when no connection has them any more, or when their time is over.
+"""Draining addresses of NAT gateways: an address is removed when no connection uses it any longer, or when its time is over.
 
-The edge decides that the gateway is at: it has the connections. Both may take themselves for it for a moment, and then an address
-may go early: the other edge would have reset its connections anyway.
+The edge in use decides, because it has the connections. Both edges may briefly consider themselves in use, and then an address
+may be removed early: the other edge would have reset its connections anyway.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ LOOK_EVERY_S: Final = 2.0
 
 
 class NatDrains(Task):
-    """The ends of drains at this host."""
+    """The ends of drains on this host."""
 
     def __init__(self, records: Records, kernel: Kernel) -> None:
         self._records = records
         self._kernel = kernel
         self._look_at = 0.0
-        self._waits = False  # whether the last look found addresses that drain
+        self._waits = False  # whether the last look found draining addresses
 
     def wake_at(self, now: float) -> float | None:
-        """Return when draining addresses are to be looked at again. New ones are seen with what else wakes the loop."""
+        """Return when to look at draining addresses again. New ones come with a change that wakes the loop anyway."""
         return self._look_at if self._waits else None
 
     def turn(self, turn: Turn) -> None:
-        """Tell the store of addresses that have drained."""
+        """Report to the store the addresses that have drained."""
         if turn.store is None or turn.now < self._look_at:
             return
         self._look_at = turn.now + LOOK_EVERY_S
@@ -55,7 +55,7 @@ class NatDrains(Task):
                 log.warning("addresses drain on gateway=%s reason=%r", nat.id, str(error))
 
     def _draining(self) -> Iterator[NatGateway]:
-        """Yield the gateways with draining addresses that are at this host. Cost: O(gateways here)."""
+        """Yield the gateways in use on this host that have draining addresses. Cost: O(gateways on this host)."""
         for label in self._kernel.trackers:
             records = self._records.vpcs.get(vni_of_netns(label))
             nat = records.one(NatGateway, label) if records is not None else None

@@ -1,4 +1,4 @@
-"""What NAT gateways have counted on this edge. A few are read at a time, so that no turn takes longer where there are many."""
+"""Counters of NAT gateways on this edge. A few are read per turn, so the length of a turn does not grow with their number."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class NatUses(Task):
-    """Publishes the use of each NAT gateway that this host has a namespace of."""
+    """Publishes the use of each NAT gateway with a namespace on this host."""
 
     def __init__(self, host_name: str, kernel: Kernel, publisher: StatusPublisher) -> None:
         self._host_name = host_name
@@ -28,7 +28,7 @@ class NatUses(Task):
         self._published: set[str] = set()
 
     def wake_at(self, now: float) -> float | None:
-        """Return when the next gateways are to be read."""
+        """Return when the next gateways are due."""
         is_any = self._published or any(_is_nat(label) for label in self._kernel.trackers)
         return self._rounds.next_at if is_any else None
 
@@ -49,7 +49,7 @@ class NatUses(Task):
         for gateway in gateways:
             try:
                 use = self._use_of(gateway)
-            except (KeyError, KernelError) as error:  # it may have gone since the round began
+            except (KeyError, KernelError) as error:  # the gateway may have gone since the round began
                 log.warning("use not read gateway=%s reason=%r", gateway, str(error))
                 continue
             self._publisher.publish(keys.nat_use(self._host_name, gateway), use)
@@ -64,5 +64,5 @@ class NatUses(Task):
 
 
 def _is_nat(label: str) -> bool:
-    """Return whether a namespace is a NAT gateway's."""
+    """Return whether a namespace belongs to a NAT gateway."""
     return label.startswith("nat-")

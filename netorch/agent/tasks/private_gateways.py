@@ -1,11 +1,11 @@
-"""Virtual private gateways on an edge: which tunnels are up, what the edge reaches, and how tunnels and sessions are.
+"""Virtual private gateways on an edge: which tunnels are up, what the edge reaches, and the state of tunnels and sessions.
 
-    SAs       -> Records: static routes lead into tunnels that are up
-    routes    -> `map/<vni>/reach/<gateway>/<edge>`: every host that carries the VPC routes by it
-    sessions  -> `hoststat/<edge>/<vpn or vif>`: what customers are shown
+  SAs       -> Records: static routes lead into tunnels that are up
+  routes    -> `map/<vni>/reach/<gateway>/<edge>`: every host that carries the VPC routes by it
+  sessions  -> `hoststat/<edge>/<vpn or vif>`: the state shown to customers
 
-What a gateway's routing table on this edge has is what the edge reaches: routes of BGP that a bird has put there, and static ones
-of ours. Their metrics tell where they come from (netorch.model.routing.metrics).
+The edge reaches the prefixes in a gateway's routing table on this edge: BGP routes installed by a bird, and netorch's static
+routes. Their metrics show their origin (netorch.model.routing.metrics).
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ from netorch.store.base import Compare, Delete, Put, Store
 log = logging.getLogger(__name__)
 
 ASK_EVERY_S: Final = 1.0
-HOLD_S: Final = 5.0  # for which the underlay must have carried packets before sites are told to send here again
-SHARE: Final = 5  # to ask for tunnels costs O(tunnels), and many may change one after another: this part of the time is for it
-# Kinds of changes after which an edge may reach something else.
+HOLD_S: Final = 5.0  # how long the underlay must have carried packets before sites may send to this edge again
+SHARE: Final = 5  # querying tunnels costs O(tunnels), and many may change in a row: queries take 1/SHARE of the time
+# Kinds of changes that may change what an edge reaches.
 _MATTERING: Final = frozenset({GatewayMapping, Reach, VpnConnection, VirtualInterface, Sealed, LocalTunnel, LocalVif})
 
 T = TypeVar("T")
 
 
 class PrivateGateways(Task):
-    """Of all VPCs whose virtual private gateway has a seat on this host."""
+    """The gateways of all VPCs whose virtual private gateway has a seat on this host."""
 
     def __init__(
         self,
@@ -68,35 +68,35 @@ class PrivateGateways(Task):
         self._kernel = kernel
         self._publisher = publisher
         self._tunnels: Mapping[str, TunnelStatus] = {}
-        self._owed: set[int] = set()  # VNIs of which it may have changed what this edge reaches
-        self._bursts = Bursts[int]()  # a customer's router may come and go as often as it likes
+        self._owed: set[int] = set()  # VNIs for which the reached prefixes may have changed
+        self._bursts = Bursts[int]()  # a customer's router may flap without limit
         self._rounds = Rounds[int]()
         self._clock = clock
         self._ask_at = 0.0
-        self._invite_at = -math.inf  # when sites are to be told the ranges of VPCs
-        self._changed, self._may_ask_at = False, 0.0  # whether a tunnel has changed since they were asked for
+        self._invite_at = -math.inf  # when sites may learn the ranges of VPCs
+        self._changed, self._may_ask_at = False, 0.0  # whether a tunnel changed since the last query
         self._published: dict[int, set[str]] = {}  # VNI -> the ids of connections and interfaces
 
     def recall(self) -> None:
-        """Note which tunnels and ports are up before the first turn, so that an agent that starts changes no route."""
+        """Note which tunnels and ports are up before the first turn, so that a starting agent changes no route."""
         self._ask_for_tunnels()
 
     def wake_at(self, now: float) -> float | None:
-        """Return when tunnels are to be asked for again, if there are any, or something is to be said that has to wait."""
+        """Return when to query tunnels again, if there are any, or when a delayed reach may be written."""
         if not self._records.private_ends.gateways:
             return None
         soon = self._may_ask_at if self._changed else math.inf
         return min(self._ask_at, soon, *(at for vni in self._owed if (at := self._bursts.may_at(vni)) > now), math.inf)
 
     def on_kernel(self, events: Sequence[KernelEvent]) -> None:
-        """Take in that tunnels or learned routes have changed, before anything is compiled."""
+        """Note changes of tunnels or learned routes before anything is compiled."""
         self._changed |= any(isinstance(event, TunnelsChanged) for event in events)
         if self._changed and self._clock() >= self._may_ask_at:
             self._ask_for_tunnels()
         self._owed |= {vni_of_table(event.table) for event in events if isinstance(event, LearnedChanged)}
 
     def turn(self, turn: Turn) -> None:
-        """Say what this edge reaches where that may have changed, and how a few VPCs' tunnels and sessions are."""
+        """Publish what this edge reaches where that may have changed, and the tunnels and sessions of a few VPCs."""
         host, here = self._records.host, self._records.private_ends.gateways
         if host is None or host.role is not Role.EDGE:
             return
@@ -118,7 +118,7 @@ class PrivateGateways(Task):
             self._say_status(turn.now, sorted(here))
 
     def _ask_for_tunnels(self) -> None:
-        """Note which tunnels and ports are up: what depends on that is compiled next."""
+        """Query which tunnels and ports are up; whatever depends on them is compiled next."""
         begin = self._clock()
         self._tunnels = self._kernel.tunnels()
         end = self._clock()
@@ -143,7 +143,7 @@ class PrivateGateways(Task):
     # --- what this edge reaches ----------------------------------------------------------------------------------------------
 
     def _say_all_reach(self, store: Store, now: float) -> None:
-        """Write what is owed; what the store does not take now stays owed, and so does what was written often of late."""
+        """Write what is owed. It stays owed if the store fails, or if it was written too often recently."""
         self._bursts.keep(self._records.private_ends.gateways)
         try:
             for vni in sorted(vni for vni in self._owed if self._bursts.may_at(vni) <= now):
@@ -154,7 +154,7 @@ class PrivateGateways(Task):
             log.warning("reach not written reason=%r", str(error))
 
     def _say_reach(self, store: Store, vni: int) -> bool:
-        """Write what this edge reaches through a VPC's gateway, if that is something else than before; return whether it was."""
+        """Write what this edge reaches through a VPC's gateway if that changed; return whether it was written."""
         records, me = self._records.vpcs.get(vni), self._records.host_name
         gateway = self._records.private_ends.gateways.get(vni)
         for stale in self._stale(records, gateway):
@@ -169,19 +169,19 @@ class PrivateGateways(Task):
         reach = Reach(vni=vni, gateway=gateway, edge=me, prefixes=best([*_learned(learned), *self._static(vni)]))
         if any(said == reach for said in records.each(Reach)):
             return False
-        # Not when the gateway goes at the same time: then nobody would delete it.
+        # Not if the gateway goes at the same time: the record would never be deleted.
         mapping = records.of(GatewayMapping)[gateway]
         at = keys.gateway_mapping(vni, gateway)
         store.txn([Compare(at, mapping.mod_revision)], [Put(keys.reach(vni, gateway, me), encode(reach))])
         return True
 
     def _stale(self, records: VpcRecords | None, gateway: str | None) -> list[Reach]:
-        """Return what this edge has said of gateways of a VPC that it does not carry any more."""
+        """Return this edge's records of a VPC's gateways that it no longer carries."""
         said = records.each(Reach) if records is not None else ()
         return [reach for reach in said if reach.edge == self._records.host_name and reach.gateway != gateway]
 
     def _static(self, vni: int) -> Iterator[ReachedPrefix]:
-        """Yield the prefixes of our own routes to sites: those of tunnels and ports that are up."""
+        """Yield the prefixes of netorch's own routes to sites: those of tunnels and ports that are up."""
         for tunnel in self._of(vni, LocalTunnel):
             yield from (ReachedPrefix(prefix=prefix, origin=Origin.VPN_STATIC) for prefix in tunnel.static_prefixes)
         for local in self._of(vni, LocalVif):
@@ -195,7 +195,7 @@ class PrivateGateways(Task):
         sessions, few = self._kernel.customer_sessions(), self._rounds.few(here)
         for vni in few:
             self._publish(vni, dict(self._statuses(vni, sessions)))
-        self._owed |= set(few)  # should the kernel's word have been lost
+        self._owed |= set(few)  # in case a kernel event was lost
 
     def _statuses(self, vni: int, sessions: Mapping[str, CustomerSession]) -> Iterator[tuple[str, VpnStatus | VifStatus]]:
         tunnels: dict[str, dict[int, TunnelStatus]] = {}
@@ -225,7 +225,7 @@ class PrivateGateways(Task):
 
 
 def _learned(routes: Iterable[LearnedRoute]) -> Iterator[ReachedPrefix]:
-    """Yield what routes of a bird's say, but for those with a metric that is none of ours."""
+    """Yield the prefixes of a bird's routes, except those whose metric is not one of netorch's."""
     for route in routes:
         if (found := origin_of(route.metric)) is not None:
             yield ReachedPrefix(prefix=route.prefix, origin=found[0], as_path_length=found[1])

@@ -1,12 +1,13 @@
-"""Probes: the host asks the edges that carry gateways of its VPCs whether they live, and sends to others when they do not.
+"""Probes: the host probes the edges that carry gateways of its VPCs, and sends to other edges when one does not answer.
 
-An edge is asked by others in the same way, and decides by that whether it is active (netorch.agent.liveness.Standing).
+Other hosts probe an edge in the same way; from their echoes the edge decides whether it is active
+(netorch.agent.liveness.Standing).
 
-Nothing of this is in the store, and no daemon of an edge takes part: its kernel answers, and says whether it is ready (`ready`,
-policy.underlay). The store being away changes nothing. While no gateway is known nothing is sent.
+Probing needs neither the store nor a daemon on the edge: the edge's kernel answers, and reports whether it is ready (`ready`,
+policy.underlay). While the store is away nothing changes. While no gateway is known no echo is sent.
 
-An edge counts itself as the others count it, without an echo: once it is not ready any more it falls silent for itself when it
-does for them, and sends what its partner is to have there.
+An edge rates itself as other hosts rate it, without an echo. Once it is no longer ready it becomes silent for itself when it
+does for the others, and then sends to its partner what the partner should have.
 """
 
 from __future__ import annotations
@@ -43,10 +44,10 @@ class Probes(Task):
         self._reconciler = reconciler
         self._kernel = kernel
         self._clock = clock
-        self._readiness = Liveness()  # who says that it is ready
-        self._presence = Liveness()  # who answers at all
+        self._readiness = Liveness()  # which edges report ready
+        self._presence = Liveness()  # which edges answer at all
         self._standing = Standing()
-        self._idle = 0  # rounds since this host, an edge, was active
+        self._idle = 0  # rounds since this host, an edge, was last active
         self._echoes: Echoes | None = None
         self._source = ""  # of the echoes
         self._asked: frozenset[str] = frozenset()
@@ -54,10 +55,10 @@ class Probes(Task):
         self._trouble = ""
 
     def recall(self) -> None:
-        """Take for silent, or on standby, whom the kernel passes over: an earlier run of the agent had found them so.
+        """Take edges that the kernel passes over as silent or on standby: an earlier run of the agent had found them so.
 
-        Whom a gateway that keeps state is not at may be either. It counts as on standby until it says otherwise. An edge that is
-        not ready is silent for itself, one that is not active on standby.
+        If the kernel passes over an edge for a stateful gateway, the edge may be either. It counts as on standby until it
+        reports otherwise. An edge that is not ready is silent for itself; one that is not active is on standby.
         """
         own = {self._records.host.underlay if self._records.host is not None else ""} & self._records.seats.vteps()
         silent = own if not self._reconciler.ready else set()
@@ -72,7 +73,7 @@ class Probes(Task):
     def _used_seat(self, records: WatchedVpc, mapping: GatewayMapping) -> str:
         """Return the VTEP of the seat that the kernel sends to, or nothing.
 
-        On a seat that is not used the gateway's MAC, or its private address, leads to the other one.
+        On a seat that is not in use, the gateway's MAC or its private address leads to the other seat.
         """
         vni, target = records.vni, self._reconciler.slices.get(records.vni)
         if target is None:
@@ -88,14 +89,14 @@ class Probes(Task):
         return own if Namespace(vni=vni, label=mapping.gateway).key in target.actual else ""
 
     def wake_at(self, now: float) -> float | None:
-        """Return when a round is due, or now if an edge was found silent, or back, in this turn."""
+        """Return when a round is due, or now if this turn changed which edges are silent."""
         host = self._reconciler.host_view
         if self._records.dirty.kinds or (host is not None and host.active != self._reconciler.active):
             return now
         return self._round_at if self._records.seats.vteps() else None
 
     def turn(self, turn: Turn) -> None:
-        """Evaluate the last round and send another one, when it is time to."""
+        """Evaluate the last round and send the next one, when due."""
         host = self._reconciler.host_view
         known = frozenset(self._records.seats.vteps()) - ({host.vtep} if host is not None else set())
         if host is None or not known:
@@ -131,22 +132,22 @@ class Probes(Task):
             if (silent, dead) != (seats.silent, seats.dead):
                 self._records.set_silent(silent, dead)
             self._evaluate_standing(host, heard, was_asked)
-        # Behind the sending, which may have been late in this turn: a round is never evaluated before its time.
+        # After sending, which may have been late in this turn: a round is never evaluated before its time.
         self._round_at = max(self._round_at + ROUND_S, self._clock() + ANSWER_S)
 
     def _evaluate_standing(self, host: HostView, heard: Mapping[str, Answer], was_asked: bool) -> None:
-        """Take note of who is active: the others by their word, this host, if it is an edge, by its own decision."""
+        """Note which edges are active: others by their answers, this host, if it is an edge, by its own decision."""
         reconciler, seats = self._reconciler, self._records.seats
         active = {vtep for vtep, said in heard.items() if said is Answer.ACTIVE}
         standby = (seats.standby & seats.vteps() | {v for v, said in heard.items() if said is Answer.STANDBY}) - active
         if host.host.role is Role.EDGE:
-            # Agents elsewhere may all be restarted at once, and ask nobody for a while; their kernels answer nevertheless.
+            # Agents on other hosts may all restart at once and send no echoes for a while; their kernels still answer.
             reachable, rival = host.ready and (was_asked or bool(heard)), not active.isdisjoint(seats.vteps())
             reconciler.active = self._standing.evaluate(reconciler.active, reachable=reachable, rival=rival)
             self._idle = 0 if reconciler.active else self._idle + 1
             if reconciler.active:
                 standby -= {host.vtep}
-            elif self._idle > MISSES:  # the other edge has heard it by then: an answer must not be sent to and fro
+            elif self._idle > MISSES:  # the other edge knows by then: otherwise answers could loop between the two
                 standby |= {host.vtep}
         if standby != seats.standby:
             log.info("edges on standby=%s active=%s", sorted(standby - seats.standby), sorted(seats.standby - standby))
@@ -163,5 +164,5 @@ class Probes(Task):
 
 
 def _own_answer(host: HostView) -> Answer:
-    """Return what an edge would hear from itself."""
+    """Return the answer that an edge would get from itself."""
     return (Answer.ACTIVE if host.active else Answer.STANDBY) if host.ready else Answer.NOT_READY

@@ -1,4 +1,4 @@
-"""What internet gateways have translated on this edge for elastic IPs. A few VPCs are read at a time."""
+"""Packets that internet gateways have translated on this edge for elastic IPs. A few VPCs are read per turn."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from netorch.state.tc import EGRESS, Nat, TcFilter
 
 log = logging.getLogger(__name__)
 
-_ETHERNET_BYTES: Final = 14  # of each packet that a filter at egress counts
+_ETHERNET_BYTES: Final = 14  # of each packet counted by an egress filter
 
 
 class Translation(NamedTuple):
@@ -34,7 +34,7 @@ class Translation(NamedTuple):
 
 
 class PublicUses(Task):
-    """Publishes the use of each elastic IP that stands for something in a VPC with an internet gateway here."""
+    """Publishes the use of each elastic IP that maps to something in a VPC with an internet gateway on this host."""
 
     def __init__(self, records: Records, reconciler: Reconciler, kernel: Kernel, publisher: StatusPublisher) -> None:
         self._records = records
@@ -42,12 +42,12 @@ class PublicUses(Task):
         self._kernel = kernel
         self._publisher = publisher
         self._rounds = Rounds[int]()  # of VPCs
-        self._published: dict[int, set[str]] = {}  # the addresses of each
+        self._published: dict[int, set[str]] = {}  # VNI -> its addresses
 
     def turn(self, turn: Turn) -> None:
-        """Read the next few VPCs, about once a second: the agent's status has the loop wake as often.
+        """Read the next few VPCs, about once a second: the agent's status wakes the loop as often.
 
-        Cost: O(VPCs with elastic IPs on this edge); hypervisors, which know of the same ones, have nothing to count.
+        Cost: O(VPCs with elastic IPs on this edge). Hypervisors know the same elastic IPs, but count nothing.
         """
         host = self._reconciler.host_view
         if host is None or host.host.role is not Role.EDGE or not self._rounds.is_due(turn.now):
@@ -74,8 +74,8 @@ class PublicUses(Task):
         return found
 
     def _translations(self, vni: int) -> Iterator[Translation]:
-        """Yield the filters that translate public addresses of a VPC. Cost: O(its objects here)."""
-        target = self._reconciler.slices.get(vni)  # it may have gone since the round began
+        """Yield the filters that translate public addresses of a VPC. Cost: O(its objects on this host)."""
+        target = self._reconciler.slices.get(vni)  # the VPC may have gone since the round began
         for key, obj in target.desired.items() if target is not None else ():
             action = obj.actions[0] if isinstance(obj, TcFilter) and obj.actions else None
             if isinstance(obj, TcFilter) and isinstance(action, Nat):

@@ -1,17 +1,17 @@
-"""Readiness: whether an edge says that it is fit to carry packets, so that hypervisors send to it.
+"""Readiness: whether an edge reports that it is fit to carry packets, so that hypervisors send to it.
 
-It says so by an element of its kernel's tables (edges.readiness), which hypervisors' probes ask for. So an edge that has just
-booted, or whose tables somebody has emptied, is left alone, and one whose agent is killed goes on.
+The report is an element in its kernel's tables (edges.readiness), queried by hypervisors' probes. So hypervisors avoid an edge
+that has just booted or whose tables were flushed, and an edge whose agent is killed goes on.
 
-An edge that somebody has drained does not say so either, though it is fit, and forwards what still comes: no packet is lost. It
-says so until it has handed over the gateways that keep state (netorch.agent.tasks.handover).
+A drained edge does not report ready either, though it is fit, and forwards the packets that still arrive: no packet is lost. It
+reports ready until it has handed over the stateful gateways (netorch.agent.tasks.handover).
 
-An edge that speaks BGP is fit only while it has a session: without one nothing from outside arrives there, and most likely what
-it sends gets nowhere. It leaves at once and comes back only after the session has held for some time, so that a session that
-comes and goes does not move hypervisors each time.
+An edge that speaks BGP is fit only while it has a session. Without one no packets from outside reach it, and most likely its
+packets get nowhere. It leaves at once and comes back only after the session has held for some time, so that a flapping session
+does not move hypervisors each time.
 
-The decision is made when a turn has applied what there is, and carried out by the next one, which follows at once. A restarted
-agent begins with what the kernel says.
+A turn decides after it has applied everything, and the next turn, which follows at once, applies the decision. A restarted
+agent starts with the kernel's state.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ from netorch.errors import KernelError
 from netorch.model.eni import Role
 from netorch.model.status import ESTABLISHED, BorderSession
 
-_NAMED: Final = 3  # VPCs in a sentence
-LOOK_EVERY_S: Final = 1.0  # at the sessions: the daemon does not say by itself when one ends
+_NAMED: Final = 3  # VPCs named in a message
+LOOK_EVERY_S: Final = 1.0  # at the sessions: the daemon does not report when one ends
 HOLD_S: Final = 5.0  # how long a session must have been established before the edge becomes ready
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What an agent knows of its edge after a turn."""
+    """The state of an edge after a turn."""
 
-    ready: bool = False  # whether it is ready until now
-    uplink: str = ""  # its device; nothing: the edge has none
+    ready: bool = False  # whether the edge was ready so far
+    uplink: str = ""  # the uplink's device; empty: the edge has none
     carrier: bool = False
-    connected: bool = True  # whether its underlay carries packets
-    border: str = ""  # why no session with the border router counts; nothing: one does, or the edge does not speak BGP
-    trouble: str = ""  # why the host's own objects, e.g. the outside's default route, are not all there
-    unapplied: tuple[int, ...] = ()  # VNIs of VPCs of which not all is there
+    connected: bool = True  # whether the underlay carries packets
+    border: str = ""  # why no session with the border router counts; empty: one does, or the edge does not speak BGP
+    trouble: str = ""  # why the host's own objects, e.g. the outside's default route, are incomplete
+    unapplied: tuple[int, ...] = ()  # VNIs of VPCs whose objects are incomplete
 
 
 def why_not_ready(facts: Facts) -> str:
     """Return why an edge is not fit to carry packets, or nothing.
 
-    VPCs count only for an edge that is about to be ready: one that is would leave all others alone for the sake of a new one.
+    VPCs count only until the edge is ready: a ready edge must not leave all other VPCs because of a new one.
     """
     if not facts.uplink:
         return "it has no uplink; netorch host update --pair PAIR --uplink UPLINK gives it one"
@@ -85,9 +85,9 @@ class Readiness(Task):
     """The readiness of one host."""
 
     def __init__(self, reconciler: Reconciler, kernel: Kernel, handing_over: Callable[[], bool]) -> None:
-        """Decide for a host; `handing_over` returns whether its gateways are being moved to the other edge of its pair."""
-        self.why = ""  # the host, an edge, is not ready; nothing: it is, or it is none
-        self.sessions: tuple[BorderSession, ...] = ()  # with the border router, as of the last look
+        """Decide for a host; `handing_over` returns whether its gateways are moving to the other edge of its pair."""
+        self.why = ""  # why the host, an edge, is not ready; empty: it is ready, or no edge
+        self.sessions: tuple[BorderSession, ...] = ()  # with the border router, at the last look
         self._reconciler = reconciler
         self._kernel = kernel
         self._handing_over = handing_over
@@ -95,7 +95,7 @@ class Readiness(Task):
         self._established_at = math.inf  # since when a session has been established
 
     def wake_at(self, now: float) -> float | None:
-        """Return now if the kernel is yet to be changed, or when to look at the sessions."""
+        """Return now if the kernel still needs the change, or when to look at the sessions."""
         host = self._reconciler.host_view
         reconciler = self._reconciler
         if host is not None and (host.ready, host.announces) != (reconciler.ready, reconciler.announces):
@@ -103,7 +103,7 @@ class Readiness(Task):
         return self._look_at if host is not None and _speaks(host) else None
 
     def turn(self, turn: Turn) -> None:
-        """Decide, now that all is applied; without a look at the host everything stays."""
+        """Decide after everything was applied; without a host view nothing changes."""
         host = self._reconciler.host_view
         if host is None:
             return
@@ -112,7 +112,7 @@ class Readiness(Task):
         self.why = why_not_ready(facts) if facts is not None else ""
         serves = facts is not None and not (host.drained and not self._handing_over())
         self._reconciler.ready = serves and not self.why
-        # Without a session, announcements reach nobody: they are there for the next one.
+        # Without a session announcements reach no router: they wait for the next session.
         self._reconciler.announces = serves and not (facts and why_not_ready(msgspec.structs.replace(facts, border="")))
 
     def _look(self, now: float) -> None:

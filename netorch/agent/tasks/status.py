@@ -30,12 +30,12 @@ from netorch.store.base import Store
 
 log = logging.getLogger(__name__)
 
-_UNAVAILABLE: Final = "unavailable"  # requests: the server behind a service did not answer them
-FOREIGN_NAMED: Final = 20  # foreign things in our namespace: a status names so many
+_UNAVAILABLE: Final = "unavailable"  # requests that the server behind a service did not answer
+FOREIGN_NAMED: Final = 20  # foreign objects in netorch's namespace that a status names
 
 
 class Status(Task):
-    """The status of one host. `trouble` returns what concerns all of the host, or nothing."""
+    """The status of one host. `trouble` returns a problem of the whole host, or nothing."""
 
     def __init__(
         self,
@@ -59,19 +59,19 @@ class Status(Task):
         self.count_at = 0.0  # when packets are counted next
         self._counters: dict[str, int] = {}
         self._violated_at = 0.0
-        self._served: Counter[str] | None = None  # nothing was read yet
+        self._served: Counter[str] | None = None  # None: nothing was read yet
         self._unavailable_at = 0.0
         self._started_at = time.time()
         self._connected: Store | None = None
         self._enis_published: dict[int, set[str]] = {}
 
     def wake_at(self, now: float) -> float | None:
-        """Return when packets are to be counted, or the lease is to be renewed."""
+        """Return when to count packets, or to renew the lease."""
         return min(self.count_at, now + LEASE_RENEW_S)
 
     def turn(self, turn: Turn) -> None:
-        """Publish what is different, and write what waits while the store is there."""
-        if turn.dirty.host:  # deleting a host removes its status, so publish again; and once with every audit
+        """Publish differences, and write what is queued while the store is there."""
+        if turn.dirty.host:  # deleting a host removes its status, so publish again; also at each audit
             self._connected = None
         for slice_id in turn.applied | self._reconciler.problems.keys():
             if slice_id not in (HOST_SLICE, BORDER_SLICE, PORTS):
@@ -96,7 +96,7 @@ class Status(Task):
             if self._publisher.stay_alive(store, now):
                 self._publisher.flush(store)
         except StoreError as error:
-            self._connected = None  # what of it was written is for the store to say
+            self._connected = None  # read from the store what was written
             log.warning("status not written reason=%r", str(error))
 
     def _count(self) -> None:
@@ -136,7 +136,7 @@ class Status(Task):
         return EniStatus(state=EniState.FAILED, reason=why)
 
     def _left_alone(self, eni_id: str) -> str:
-        """Return what the namespace that an interface was plugged into had already, or nothing."""
+        """Return what already existed in the namespace that an interface was plugged into, or nothing."""
         target = self._reconciler.slices.get(vni_of(eni_id))
         port = target.desired.get(link_key(port_name(eni_id))) if target is not None else None
         if not isinstance(port, VethPort) or port.make_netns:

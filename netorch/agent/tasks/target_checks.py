@@ -1,11 +1,11 @@
-"""Targets of endpoint services: which of them answer, as each connection that is in use at this edge finds them.
+"""Targets of endpoint services: which targets answer, checked from each connection in use on this edge.
 
-    knocks    -> Records: a new connection goes to a target that answers, or to any if none does
-    counters  -> `hoststat/<edge>/<vpce-con id>`: what the provider is shown
+  knocks    -> Records: a new connection goes to a target that answers, or to any if none does
+  counters  -> `hoststat/<edge>/<vpce-con id>`: the state shown to the provider
 
-Each connection knocks for itself, because targets' groups may permit one and not another. A target is asked every EVERY_S; where
-there are more than MOST in a second to ask, less often. The other edge of the pair gets no answers, so it takes all for healthy
-until it is the one in use.
+Each connection knocks for itself, because targets' groups may permit one and not another. A target is checked every EVERY_S, or
+less often where there are more than MOST checks per second. The other edge of the pair gets no answers, so it takes all targets
+for healthy until it is the edge in use.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from netorch.state.nft import NftElement
 
 log = logging.getLogger(__name__)
 
-TURN_S: Final = 1.0  # after which a knock counts as not answered
+TURN_S: Final = 1.0  # after which a knock counts as unanswered
 EVERY_S: Final = 5.0
 MOST: Final = 200  # knocks in a turn
-IN_A_ROW: Final = 2  # answers of the other kind: no lost packet takes a target out of service, as in EC2's health checks
+IN_A_ROW: Final = 2  # contrary results: one lost packet takes no target out of service, as in EC2's health checks
 
 T = TypeVar("T")
 
 
 class Health(Generic[T]):
-    """The targets that do not answer, and how many answers of the other kind each has had in a row."""
+    """The targets that do not answer, and how many contrary results each has had in a row."""
 
     def __init__(self) -> None:
         self.ailing: set[T] = set()
         self._contrary: dict[T, int] = {}
 
     def note(self, target: T, *, well: bool) -> None:
-        """Take note of a knock that was answered, or was not."""
+        """Note whether a knock was answered."""
         if well == (target not in self.ailing):
             self._contrary.pop(target, None)
             return
@@ -58,14 +58,14 @@ class Health(Generic[T]):
             del self._contrary[target]
 
     def keep(self, known: set[T]) -> None:
-        """Forget all others: they begin as healthy ones."""
+        """Forget all other targets: they start as healthy ones."""
         self.ailing &= known
         for gone in self._contrary.keys() - known:
             del self._contrary[gone]
 
 
 class TargetChecks(Task):
-    """Of all connections with endpoint services that are in use at this host."""
+    """The targets of all connections with endpoint services that are in use on this host."""
 
     def __init__(self, records: Records, reconciler: Reconciler, kernel: Kernel, publisher: StatusPublisher) -> None:
         self._records = records
@@ -76,14 +76,14 @@ class TargetChecks(Task):
         self._health = Health[Knock]()
         self._answered: set[Knock] = set()
         self._asked: set[Knock] = set()
-        self._waiting: list[Knock] = []  # what this round has not asked yet
+        self._waiting: list[Knock] = []  # not yet checked in this round
         self._turn_at = self._round_at = 0.0
         self._rounds = Rounds[str]()
         self._published: set[str] = set()
         self._has_begun = False
 
     def on_kernel(self, events: Sequence[KernelEvent]) -> None:
-        """Take for ailing, when the agent starts, whom the kernel passes over: an earlier run had found them so."""
+        """When the agent starts, take targets that the kernel passes over as ailing: an earlier run had found them so."""
         if self._has_begun:
             return
         self._has_begun = True
@@ -94,15 +94,15 @@ class TargetChecks(Task):
         self._tell()
 
     def fileno(self) -> int | None:
-        """Return a descriptor that is readable when a target has answered: it is let go before it hears more."""
+        """Return a descriptor that is readable when a target has answered; the answer is read without delay."""
         return self._knocks.fileno()
 
     def wake_at(self, now: float) -> float | None:
-        """Return when the next targets are to be asked, if there are any."""
+        """Return when to check the next targets, if there are any."""
         return self._turn_at if self._asked or self._published or self._connections() else None
 
     def turn(self, turn: Turn) -> None:
-        """Take in answers; once a second judge those that were asked, and ask the next ones."""
+        """Read answers; once a second rate the targets that were checked, and check the next ones."""
         self._answered |= self._knocks.answered()
         if turn.now < self._turn_at:
             return
@@ -121,11 +121,11 @@ class TargetChecks(Task):
         self._knocks.begin(asked)
 
     def close(self) -> None:
-        """Let go of all knocks."""
+        """Close all knocks."""
         self._knocks.close()
 
     def _all(self) -> Iterator[Knock]:
-        """Yield all targets of connections that are in use here. Cost: O(connections here)."""
+        """Yield all targets of connections in use on this host. Cost: O(connections on this host)."""
         for back in self._backends():
             for port in dict.fromkeys(port.target_port for port in back.ports if port.protocol == TCP):
                 yield from (Knock(back.connection, RELAY_ADDRESS, BACK, target, port) for target in back.targets)
@@ -141,11 +141,11 @@ class TargetChecks(Task):
                     yield back
 
     def _connections(self) -> set[str]:
-        """Return the connections that have a namespace here."""
+        """Return the connections that have a namespace on this host."""
         return {label for label in self._kernel.trackers if label.startswith("vpce-con-")}
 
     def _tell(self) -> None:
-        """Note who is ailing where that has changed: their connections are compiled next."""
+        """Note changes of ailing targets: their connections are compiled next."""
         found: dict[str, set[tuple[str, int]]] = {}
         for knock in self._health.ailing:
             found.setdefault(knock.netns, set()).add((knock.address, knock.port))
@@ -156,7 +156,7 @@ class TargetChecks(Task):
         self._records.ailing = {connection: frozenset(targets) for connection, targets in found.items()}
 
     def _publish(self, now: float) -> None:
-        """Say how a few connections are used, and nothing any more of those that are not in use here."""
+        """Publish the use of a few connections, and delete the records of those no longer in use on this host."""
         if not self._rounds.is_due(now):
             return
         here = sorted({back.connection for back in self._backends()})
@@ -166,7 +166,7 @@ class TargetChecks(Task):
         for connection in self._rounds.few(here):
             try:
                 use = self._use_of(connection)
-            except (KeyError, KernelError) as error:  # it may have gone since the round began
+            except (KeyError, KernelError) as error:  # the connection may have gone since the round began
                 log.warning("use not read connection=%s reason=%r", connection, str(error))
                 continue
             self._publisher.publish(keys.connection_use(self._records.host_name, connection), use)
