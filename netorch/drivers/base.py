@@ -160,7 +160,7 @@ class SharedTable(Protocol):
         ...
 
     def sample(self, size: int) -> dict[int, int]:
-        """Sample at least `size` random connections, or all if there are fewer. Return their number by zone."""
+        """Return the number of connections by zone in a random sample of `size`, or of all if there are fewer."""
         ...
 
     def refused(self) -> frozenset[int]:

@@ -1,1 +1,1 @@
-"""BIRD, the routing daemon, driven as a kernel is: dump, operations, events."""
+"""BIRD, the routing daemon, with the interface of a kernel driver: dump, operations, events."""

@@ -1,7 +1,7 @@
-"""The bird of an edge's outside namespace: it tells the border router which addresses arrive at the edge.
+"""The bird of an edge's outside namespace: it announces the addresses that the edge serves to the border router.
 
-bird neither takes routes from Linux nor gives it any: there is no protocol `kernel`. So it cannot announce what nobody asked for,
-and whatever the border router announces changes nothing here.
+bird neither imports routes from Linux nor exports any: it has no `kernel` protocol. So it announces nothing unrequested, and
+announcements of the border router change nothing on the edge.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _STATICS: Final = {4: "announced4", 6: "announced6"}
 
 
 class Border(Config, frozen=True, kw_only=True):
-    """Sessions with the border router, and what is announced in each of them."""
+    """Sessions with the border router, and the prefixes announced in each."""
 
     kinds: ClassVar[frozenset[str]] = frozenset({BgpPeer.kind, Announcement.kind})
     refused: ClassVar[str] = "packets came with another password than this edge has, or without one"
@@ -68,7 +68,7 @@ def _peer(name: str, peer: BgpPeer, passwords: Mapping[str, str]) -> str:
         f"neighbor {peer.remote} as {peer.remote_asn};",
         password_line(passwords, name),
         BFD,
-        "ttl security on;",  # RFC 5082: segments of neither side have come over a router
+        "ttl security on;",  # RFC 5082: drops TCP segments that have crossed a router
         "hold time 9;",
         "connect delay time 1;",
         "connect retry time 3;",

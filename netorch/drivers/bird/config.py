@@ -1,10 +1,10 @@
-"""bird's configuration: written from objects, and read back into them.
+"""bird's configuration: generated from objects, and read back into them.
 
-A configuration begins with the objects that it was written from, and with a name that no other has. `read` writes those objects
-once more: a file in which anything else has been changed is none of ours. A running bird tells the name (as its host name, which
-it sends nobody), so that one can see whether it runs this file or another.
+A configuration starts with its objects and a unique name. `read` generates the configuration from those objects again: a file
+with any other change is not accepted. A running bird reports the name (as its hostname, which it does not send to peers),
+which shows whether it runs this file.
 
-What a bird is for says a class of its own: netorch.drivers.bird.border, netorch.drivers.bird.customers.
+Each use of bird has its own class: netorch.drivers.bird.border, netorch.drivers.bird.customers.
 """
 
 from __future__ import annotations
@@ -21,39 +21,39 @@ from netorch.state.daemons.bgp import BgpPeer, CustomerPeer
 
 Session = BgpPeer | CustomerPeer
 
-# A neighbour is missed after 0.9 s. Source: RFC 5880 section 6.8.4. BGP alone would need three times the keepalive time.
+# A neighbour is down after 0.9 s. Source: RFC 5880 section 6.8.4. BGP alone would need three times the keepalive time.
 BFD: Final = "bfd { interval 300 ms; multiplier 3; };"
 _HEAD: Final = "# netorch "
-# Everything in a block is indented, so this does not look beyond one.
+# All lines in a block are indented, so this does not match beyond the block.
 _PASSWORD: Final = re.compile(r'^protocol bgp (\w+) \{\n(?:  .*\n)*?  password "(.*)";$', re.MULTILINE)
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """What a bird runs with. `name` tells two configurations apart; of the same content, too."""
+    """The content of a bird configuration. `name` distinguishes two configurations even with the same content."""
 
-    kinds: ClassVar[frozenset[str]]  # of the objects in it
-    refused: ClassVar[str]  # what is said of a session after Linux has refused segments for their password
+    kinds: ClassVar[frozenset[str]]  # of its objects
+    refused: ClassVar[str]  # the reason shown for a session after Linux has dropped segments for a wrong password
 
     name: str
 
     @classmethod
     def of(cls, name: str, objects: Iterable[KernelObject]) -> Self:
-        """Return a configuration with these objects, which are of its kinds."""
+        """Return a configuration with these objects, all of its kinds."""
         raise NotImplementedError
 
     @property
     def objects(self) -> tuple[KernelObject, ...]:
-        """Return all objects in it."""
+        """Return all its objects."""
         raise NotImplementedError
 
     @property
     def sessions(self) -> tuple[Session, ...]:
-        """Return those of them that are sessions."""
+        """Return those of its objects that are sessions."""
         raise NotImplementedError
 
     @staticmethod
     def protocols_of(obj: KernelObject) -> tuple[str, ...]:
-        """Return the names of the protocols of bird's that an object is in; a session's own comes first."""
+        """Return the names of an object's bird protocols; a session's own comes first."""
         raise NotImplementedError
 
     @staticmethod
@@ -61,12 +61,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         """Raise Refused for an object that must not be written into the file."""
 
     def blocks(self, passwords: Mapping[str, str]) -> Iterable[str]:
-        """Yield what bird is told, with the passwords of sessions by their protocol; without one there is none."""
+        """Yield blocks of the file, with sessions' passwords by protocol; a session may have none."""
         raise NotImplementedError
 
     @property
     def comparing(self) -> str:
-        """Return the name of a protocol that, when it is reloaded, has bird compare its routes with Linux's; or nothing."""
+        """Return the protocol whose reload makes bird compare its routes with Linux's, or an empty string."""
         return ""
 
     def protocol_of(self, session: Session) -> str:
@@ -84,18 +84,18 @@ def config_of(kind: type[C], objects: Iterable[KernelObject]) -> C:
 
 
 def without_mark(obj: KernelObject) -> KernelObject:
-    """Return an object as it is asked for."""
+    """Return an object without its observed state, as it was requested."""
     return msgspec.structs.replace(obj, other_password=False) if isinstance(obj, Session) else obj
 
 
 def write(config: Config, passwords: Mapping[str, str]) -> str:
-    """Return the text of a configuration, with the passwords of sessions by their protocol."""
+    """Return the text of a configuration, with sessions' passwords by protocol."""
     head = [_HEAD + msgspec.json.encode(config).decode(), f'hostname "{config.name}";', "log syslog all;\n"]
     return "\n".join(head) + "\n".join(config.blocks(passwords))
 
 
 def read(kind: type[C], text: str) -> tuple[C, dict[str, str]] | None:
-    """Return the configuration and the passwords in a text, or None when `write` has not written it as it is."""
+    """Return the configuration and passwords of a text, or None if `write` would not generate exactly this text."""
     head, _, _ = text.partition("\n")
     passwords = dict(_PASSWORD.findall(text))
     try:
@@ -106,10 +106,10 @@ def read(kind: type[C], text: str) -> tuple[C, dict[str, str]] | None:
 
 
 def block(head: str, *lines: str) -> str:
-    """Return a block of a configuration; lines of nothing are left out."""
+    """Return a block of a configuration; empty lines are left out."""
     return "\n".join([f"{head} {{", *(f"  {line}" for line in lines if line), "}"]) + "\n"
 
 
 def password_line(passwords: Mapping[str, str], protocol: str) -> str:
-    """Return the line that gives a session its password; nothing if it has none."""
+    """Return a session's password line; empty if it has no password."""
     return f'password "{passwords[protocol]}";' if protocol in passwords else ""

@@ -1,7 +1,7 @@
-"""bird's control socket: commands and replies, as birdc(8) has them.
+"""bird's control socket: commands and replies, as in birdc(8).
 
-Each line of a reply begins with a code of four digits and a minus, or with a blank if its code is that of the line before. The
-last one has a blank behind the code. Codes from 8000 on are errors. Source: BIRD's doc/reply_codes, nest/cli.c.
+Each line of a reply starts with a four-digit code and a minus; or with a blank, if its code is that of the previous line. In
+the last line a blank follows the code. Codes from 8000 on are errors. Source: BIRD's doc/reply_codes, nest/cli.c.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ _CODE: Final = 4  # digits
 
 
 class BirdError(DaemonError):
-    """bird cannot be run, does not answer, or refuses a command."""
+    """bird cannot be started, does not answer, or refuses a command."""
 
 
 class Refused(BirdError):
-    """bird would not take what one of the objects of a configuration asks for."""
+    """bird would reject an object of a configuration."""
 
 
 class Control(Connection):
-    """A connection. All methods raise BirdError."""
+    """A connection to bird. All methods raise BirdError."""
 
     daemon = "bird"
     failure = BirdError
 
     def greet(self) -> None:
-        """Take bird's greeting, which comes first: it proves that bird answers."""
+        """Read bird's greeting, which comes first and proves that bird answers."""
         self._reply()
 
     def ask(self, command: str, patience_s: float | None = None) -> list[str]:
-        """Return the lines of the reply, without codes; from now on each answer may take so long, if that is said."""
+        """Return the lines of the reply, without codes. `patience_s` sets the timeout of this and later answers."""
         if patience_s is not None:
             self._socket.settimeout(patience_s)
         try:
@@ -49,7 +49,7 @@ class Control(Connection):
         while True:
             line = self._line()
             code, text = line[:_CODE], line[_CODE + 1 :]
-            if not code.isdigit():  # of the same code as the line before
+            if not code.isdigit():  # same code as the previous line
                 lines.append(line[1:])
                 continue
             lines.append(text)

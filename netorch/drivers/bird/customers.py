@@ -1,15 +1,16 @@
-"""The bird of an edge's overlay namespace: sessions with customers' routers, each in the VRF of the device that leads there.
+"""The bird of an edge's overlay namespace: sessions with customers' routers, each in the VRF of its device.
 
-    learned_<table>      bird's table for a routing table of Linux: what customers announce, and netorch's own routes there
-    linux_<table>        gives Linux the best of what was learned, and takes netorch's own routes of it (proto 200)
-    announced_<table>    what customers are told
+    learned_<table>      bird's table for a Linux routing table: customers' announcements, and netorch's own routes there
+    linux_<table>        exports the best learned routes to Linux, and imports netorch's own routes (proto 200)
+    announced_<table>    prefixes announced to customers
     bfd_<vrf>            BFD of the sessions in a VRF
     customer_<name>      a session
 
-bird keeps the metric of a route as its preference, 65535 less the metric, so it chooses by that alone. Linux is given a route for
-a prefix only while none of netorch's own is better. All these routes have one metric there: bird 2.0.12 does not remove a route
-when it replaces it by one of another metric, and the old one would stay in force (sysdep/linux/netlink.c, krt_replace_rte). What
-they are worth stands in `reordering`, which concerns TCP connections that begin here, and none does by that table.
+bird stores a route's metric as its preference, 65535 minus the metric, so only the metric decides. bird exports a route for a
+prefix to Linux only if no route of netorch's own is better. All exported routes have the same Linux metric: when bird 2.0.12
+replaces a route by one with another metric, it does not delete the old one, which would stay in use (sysdep/linux/netlink.c,
+krt_replace_rte). The real metric is stored in `reordering`, which only affects TCP connections from this host, and none uses
+that table.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ from netorch.state.base import KernelObject
 from netorch.state.daemons.bgp import LEARNED_METRIC, CustomerPeer
 from netorch.state.owner import PROTOCOL
 
-# What nobody has behind a customer's router: this host, loopback, link-local, multicast and reserved. The default route may be.
+# Never behind a customer's router: this host, loopback, link-local, multicast and reserved. A default route is allowed.
 REFUSED: Final = ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")
-MOST_HOPS: Final = 999  # of an AS path: no path is so long that it counts for another kind of way
+MOST_HOPS: Final = 999  # cap of the AS path length, so that it never changes the rank between kinds of routes
 _WORST: Final = 65535
 _METRIC_LAST: Final = _WORST - MOST_HOPS - 1
 _ASN_LAST: Final = 0xFFFFFFFF
 _TABLE_LAST: Final = (1 << 31) - 1
-_NAME: Final = re.compile(r"\w{1,50}", re.ASCII)  # bird: 64 characters with what stands before it
+_NAME: Final = re.compile(r"\w{1,50}", re.ASCII)  # bird allows 64 characters, including the prefix
 _DEVICE: Final = re.compile(r"[\w.-]{1,15}", re.ASCII)
-_ROUTER_ID: Final = "192.0.0.8"  # never another: all sessions would begin again. That of a session is its local address.
+_ROUTER_ID: Final = "192.0.0.8"  # constant, because a change restarts all sessions. A session's own is its local address.
 
 
 class Customers(Config, frozen=True, kw_only=True):
@@ -61,7 +62,7 @@ class Customers(Config, frozen=True, kw_only=True):
 
     @property
     def comparing(self) -> str:
-        return f"linux_{self.peers[0].table}" if self.peers else ""  # whichever it is, bird looks at all tables
+        return f"linux_{self.peers[0].table}" if self.peers else ""  # any of them: bird compares all tables
 
     @staticmethod
     def protocols_of(obj: KernelObject) -> tuple[str, ...]:
@@ -90,7 +91,7 @@ class Customers(Config, frozen=True, kw_only=True):
 
 
 def problem_of(peer: CustomerPeer) -> str:
-    """Return why a session is not what bird can be told of, or nothing. None of its words may end a word of bird's file."""
+    """Return why a session cannot be configured in bird, or an empty string. No value may end a token of bird's file."""
     if not _NAME.fullmatch(peer.name) or not all(map(_DEVICE.fullmatch, (peer.ifname, peer.vrf))):
         return f"{peer.name}: names have letters and digits; it is on {peer.ifname} in {peer.vrf}"
     numbers = {
@@ -153,7 +154,7 @@ def _session(name: str, peer: CustomerPeer, passwords: Mapping[str, str]) -> str
         "connect delay time 1;",
         "connect retry time 5;",
         "error wait time 1, 10;",
-        "graceful restart off;",  # what a router announces is gone with its session
+        "graceful restart off;",  # a router's routes are withdrawn with its session
         "ipv4 {",
         f"  table learned_{peer.table};",
         f"  import limit {peer.limit} action restart;",

@@ -1,7 +1,7 @@
-"""bird as a process: started, watched, stopped. It outlives the agent, and a later agent finds it by its control socket.
+"""bird as a process: start, watch, stop. It outlives the agent, and a later agent finds it by its control socket.
 
-It runs in a session of its own, as the owner of its file, with the few capabilities that it keeps (capabilities(7)). Which
-process it is the kernel tells of the control socket, so no file has to be right about that.
+bird runs in its own session, as the owner of its file, with the few capabilities that it keeps (capabilities(7)). The kernel
+reports its PID on the control socket, so no PID file is needed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ANSWER_S: Final = 1.0
 
 
 class Daemon(Process):
-    """The bird of one namespace; `directory` is netorch's own, and the namespace's."""
+    """The bird of one namespace; `directory` belongs to netorch and to this namespace."""
 
     def __init__(self, directory: Path, fd: int) -> None:
         """Take a descriptor of the namespace, which must stay open."""
@@ -36,7 +36,7 @@ class Daemon(Process):
 
     @contextmanager
     def connected(self) -> Iterator[Control]:
-        """Open a connection to the bird that runs here and answers, which is watched from now on. Raises BirdError."""
+        """Open a connection to the namespace's running bird, and watch its process. Raises BirdError."""
         with Control(self._socket, ANSWER_S) as control:
             self.watch(control.pid())
             control.greet()
@@ -44,7 +44,7 @@ class Daemon(Process):
             yield control
 
     def check(self, path: Path) -> None:
-        """Let bird parse a configuration. Raises Refused with what it says, BirdError when it is not installed."""
+        """Let bird parse a configuration. Raises Refused with bird's error, BirdError if bird is not installed."""
         command = [find_program("bird", PACKAGE, BirdError), "-p", "-c", str(path)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=START_S, check=False)
@@ -54,10 +54,10 @@ class Daemon(Process):
             raise Refused(" ".join(done.stderr.split()), errno.EINVAL)
 
     def start(self) -> None:
-        """Start bird with its configuration and return when it answers; one that does not answer is ended first.
+        """Start bird with its configuration, and return when it answers. One that does not answer is killed first.
 
         Raises:
-          BirdError: it is not installed, or has ended at once.
+          BirdError: bird is not installed, or has exited at once.
         """
         program = find_program("bird", PACKAGE, BirdError)
         self.end(signal.SIGKILL)
@@ -77,9 +77,9 @@ class Daemon(Process):
             pass
 
     def stop(self) -> None:
-        """End bird, which tells its neighbours, and remove what it had."""
+        """Stop bird, which notifies its neighbours, and delete its files."""
         with suppress(BirdError):
-            self._greeted()  # now it is known which process it is
+            self._greeted()  # this finds its PID
         self.end(signal.SIGTERM)
         for path in (self._socket, self.config):
             path.unlink(missing_ok=True)

@@ -1,1 +1,1 @@
-"""charon, strongSwan's IKE daemon, driven as a kernel is."""
+"""charon, strongSwan's IKE daemon, with the interface of a kernel driver."""

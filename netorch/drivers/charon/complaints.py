@@ -1,8 +1,8 @@
-"""Which connection a finding is about, and what is to be said of it there; pure.
+"""Assignment of findings to connections, and the reason to report there; pure.
 
-Before the other end has named itself only its address is known. So a finding is about a connection by its name, else by the
-address of its customer gateway, else by the identity. What is about none is nobody's: an edge on the internet hears from
-strangers.
+Before the peer has identified itself, only its address is known. So a finding is assigned by connection name, else by the
+address of the customer gateway, else by identity. Findings that match no connection are dropped: an edge on the internet
+hears from strangers.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from netorch.model.outside.ike_identity import is_same
 from netorch.state.daemons.ike import IkeConnection
 
 _VERSIONS: Final = {0: "IKEv1 and IKEv2", 1: "IKEv1", 2: "IKEv2"}
-# A word that is told by a worse one of the same attempt stays: after that line comes one that says less.
+# A reason replaced by a less specific one of the same attempt is kept, since a less specific line may follow.
 _FOLLOWS: Final = {
-    words.SILENT: frozenset({words.WRONG_PSK}),  # IKEv1 sends the same packet again when an answer cannot be decrypted
+    words.SILENT: frozenset({words.WRONG_PSK}),  # IKEv1 retransmits a packet whose answer cannot be decrypted
     words.CERTIFICATE_UNTRUSTED: frozenset({words.CERTIFICATE_EXPIRED, words.CERTIFICATE_UNTRUSTED}),
 }
 
 
 def about(finding: Finding, connections: Iterable[IkeConnection]) -> Iterator[tuple[IkeConnection, str, dict[str, str]]]:
-    """Yield the connections that a finding is about, each with the word and the facts."""
+    """Yield the connections that a finding is about, each with the reason and facts."""
     known = tuple(connections)
     named = [connection for connection in known if connection.name == finding.name]
     by_address = named or [connection for connection in known if finding.remote and connection.remote == finding.remote]
@@ -41,7 +41,7 @@ def about(finding: Finding, connections: Iterable[IkeConnection]) -> Iterator[tu
 
 
 def follows(word: str, former: str) -> bool:
-    """Return whether a word says less than the one that was said before, of the same attempt."""
+    """Return whether a reason is less specific than the previous one of the same attempt."""
     return former in _FOLLOWS.get(word, frozenset())
 
 

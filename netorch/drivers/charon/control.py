@@ -1,6 +1,7 @@
-"""charon's control socket: commands, and events that tell of what happens. The protocol is vici, version 1.
+"""charon's control socket: commands, and events. The protocol is vici, version 1.
 
-A packet is a length of four bytes, a type, for some types a name, and a message: nested sections of strings and lists of these.
+A packet has a four-byte length, a type, a name for some types, and a message: nested sections of strings and lists of
+strings.
 Source: strongSwan's src/libcharon/plugins/vici/README.md.
 """
 
@@ -22,11 +23,11 @@ Section = dict[str, Value]
 
 _LENGTH: Final = struct.Struct("!I")
 _CHUNK: Final = 1 << 16
-_MOST: Final = 16 << 20  # bytes of a packet; charon tells of all CHILD_SAs of an IKE_SA in one, and a peer makes many if it likes
+_MOST: Final = 16 << 20  # bytes per packet; one packet has all CHILD_SAs of an IKE_SA, and a peer can make any number of them
 
 
 class CharonError(DaemonError):
-    """charon cannot be run, does not answer, or refuses a command."""
+    """charon cannot be started, does not answer, or refuses a command."""
 
 
 class _Packet(NamedTuple):
@@ -42,9 +43,9 @@ class Control(Connection):
     failure = CharonError
 
     def __init__(self, path: Path, patience_s: float) -> None:
-        """Connect; each answer may take so long."""
+        """Connect; `patience_s` is the timeout of each answer."""
         super().__init__(path, patience_s)
-        self.is_busy: Callable[[], bool] = lambda: False  # asked when an answer is late: whether to wait as long again
+        self.is_busy: Callable[[], bool] = lambda: False  # called when an answer is late: whether to wait for another timeout
 
     def fileno(self) -> int:
         """Return the socket's descriptor."""
@@ -58,7 +59,7 @@ class Control(Connection):
         return self._answer(packet)
 
     def tell(self, command: str, message: Mapping[str, Value]) -> bool:
-        """Return whether a command was carried out; charon may refuse it, e.g. to end what has ended."""
+        """Return whether a command succeeded; charon may refuse it, e.g. to terminate an SA that has ended."""
         try:
             self.ask(command, message)
         except CharonError as error:
@@ -68,7 +69,7 @@ class Control(Connection):
         return True
 
     def stream(self, command: str, event: str, message: Mapping[str, Value] | None = None) -> Iterator[Section]:
-        """Yield what a command answers in pieces, which are events."""
+        """Yield a command's answers, which arrive as events."""
         self.listen((event,))
         self._send(Packet.request(command, Message.serialize(message or {})))
         while (packet := self._packet()).type == Packet.EVENT:
@@ -79,7 +80,7 @@ class Control(Connection):
         self._answer(packet)
 
     def listen(self, events: Sequence[str]) -> None:
-        """Ask for events from now on."""
+        """Subscribe to events."""
         for event in events:
             self._send(Packet.register_event(event))
             while (packet := self._packet()).type == Packet.EVENT:
@@ -88,7 +89,7 @@ class Control(Connection):
                 raise CharonError(f"charon knows no event {event}", errno.EOPNOTSUPP)
 
     def received(self) -> list[tuple[str, Section]]:
-        """Return the events that have come, each with its name; never blocks."""
+        """Return the received events with their names; never blocks."""
         events: list[tuple[str, Section]] = []
         patience = self._socket.gettimeout()
         self._socket.setblocking(False)
@@ -102,7 +103,7 @@ class Control(Connection):
         except CharonError:
             if not events:
                 raise
-            return events  # and the error the next time
+            return events  # the next call raises the error
         finally:
             self._socket.settimeout(patience)
 
@@ -123,7 +124,7 @@ class Control(Connection):
             raise CharonError("charon has ended") from error
 
     def _packet(self) -> _Packet:
-        """Return the next packet. Raises BlockingIOError while there is none, of a socket that does not block."""
+        """Return the next packet. On a non-blocking socket, raises BlockingIOError if there is none."""
         length = _LENGTH.unpack(self._peek(_LENGTH.size))[0]
         if length > _MOST:
             raise CharonError(f"charon sent a packet of {length} bytes")
@@ -135,7 +136,7 @@ class Control(Connection):
         return _Packet(raw[0], raw[2:end].decode(), raw[end:])
 
     def _peek(self, size: int) -> bytes:
-        """Return what has come, up to `size` bytes, once there is so much."""
+        """Wait for `size` bytes and return them without consuming them."""
         while len(self._pending) < size:
             try:
                 chunk = self._socket.recv(_CHUNK)
@@ -174,18 +175,18 @@ def _value(value: object) -> Value:
 
 
 def text(section: Section, name: str) -> str:
-    """Return a string of a section; nothing where there is none."""
+    """Return a string of a section; empty if absent."""
     found = section.get(name, "")
     return found if isinstance(found, str) else ""
 
 
 def sections(section: Section, name: str = "") -> dict[str, Section]:
-    """Return the sections in a section, or in that of a name in it."""
+    """Return the sections in a section, or in its section called `name`."""
     found = section.get(name, {}) if name else section
     return {key: value for key, value in found.items() if isinstance(value, dict)} if isinstance(found, dict) else {}
 
 
 def strings(section: Section, name: str) -> list[str]:
-    """Return a list of strings of a section; none where there is no list."""
+    """Return a list of strings of a section; empty if absent."""
     found = section.get(name, [])
     return found if isinstance(found, list) else []

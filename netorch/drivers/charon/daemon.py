@@ -1,7 +1,7 @@
-"""charon as a process: started, watched, stopped. It outlives the agent, and a later agent finds it by its control socket.
+"""charon as a process: start, watch, stop. It outlives the agent, and a later agent finds it by its control socket.
 
-It runs in a session of its own. Which process it is the kernel tells of the control socket. `charon-systemd` needs no systemd and
-no file with a process id: several may run on a machine, in namespaces of their own.
+charon runs in its own session; the kernel reports its PID on the control socket. `charon-systemd` needs neither systemd nor a
+PID file: several may run on a machine, each in its own namespace.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ PROGRAM: Final = "charon-systemd"
 PACKAGES: Final = "charon-systemd libstrongswan-standard-plugins"
 START_S: Final = 10.0
 ANSWER_S: Final = 2.0
-BUSY_S: Final = 20.0  # for a charon that is seen to work: hundreds of peers may begin at once
+BUSY_S: Final = 20.0  # for a charon that is making progress: hundreds of peers may initiate at once
 _CONF: Final = "STRONGSWAN_CONF"
 
 
 class Daemon(Process):
-    """The charon of one namespace; `directory` is netorch's own, and the namespace's."""
+    """The charon of one namespace; `directory` belongs to netorch and to this namespace."""
 
     def __init__(self, directory: Path, fd: int) -> None:
         """Take a descriptor of the namespace, which must stay open."""
@@ -40,9 +40,9 @@ class Daemon(Process):
 
     @contextmanager
     def connected(self, within_s: float = BUSY_S) -> Iterator[Control]:
-        """Open a connection to the charon that runs here, which is watched from now on. Raises CharonError.
+        """Open a connection to the namespace's running charon, and watch its process. Raises CharonError.
 
-        An answer may take ANSWER_S, and longer from a charon that works meanwhile: until `within_s` from now.
+        The timeout of an answer is ANSWER_S. It is extended while charon makes progress, until `within_s` from now.
         """
         with Control(self.socket, ANSWER_S) as control:
             self.watch(control.pid())
@@ -51,10 +51,10 @@ class Daemon(Process):
             yield control
 
     def start(self, connections: int) -> None:
-        """Start a charon for so many connections and return when it answers; one that does not answer is ended first.
+        """Start a charon for this number of connections, and return when it answers; kill one that does not answer first.
 
         Raises:
-          CharonError: it is not installed, or has ended at once.
+          CharonError: charon is not installed, or has exited at once.
         """
         program = find_program(PROGRAM, PACKAGES, CharonError)
         self.end(signal.SIGKILL)
@@ -79,9 +79,9 @@ class Daemon(Process):
             control.ask("version")
 
     def stop(self) -> None:
-        """End charon, which tells its peers, and remove what it had."""
+        """Stop charon, which notifies its peers, and delete its directory."""
         with suppress(CharonError), self.connected():
-            pass  # now it is known which process it is
+            pass  # this finds its PID
         self.end(signal.SIGTERM)
         shutil.rmtree(self.directory, ignore_errors=True)
 

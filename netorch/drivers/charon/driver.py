@@ -1,10 +1,10 @@
-"""The driver of charon: the connections that it negotiates are objects, a change is a message, its end is an event.
+"""The driver of charon: its connections are kernel objects, loaded and unloaded by messages.
 
-An object is there while charon has a connection by the name, whose digests are those of the object, and the secret. What charon
-has otherwise (somebody has loaded another one, the file of what it was told is lost) is shown as a connection that says nothing,
-so that it is replaced or taken away.
+An object exists while charon has a connection with its name and digests, and its secret. Anything else in charon (a
+connection loaded by others, or after the file of loaded connections was lost) is reported as a connection with empty options,
+so that the agent replaces or deletes it.
 
-SAs come and go by themselves: `tunnels` tells of them, and events that they have.
+SAs come and go by themselves: `tunnels` returns their state, and events report that it changed.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from netorch.state.daemons.ike import IkeConnection
 from netorch.state.op import Delete, Failure, Op
 
 RUN: Final = Path("/run/netorch-charon")
-SILENT: Final = 2  # questions without an answer: one may be lost to a machine that stalls
-_LATE: Final = 2 * ANSWER_S / BUSY_S  # how much of such a question is one that a busy charon does not answer
-APPLY_S: Final = 10.0  # after which what is not yet carried out is left for the next time: everything else waits for it
+SILENT: Final = 2  # unanswered requests; a single one may be due to a stalled machine
+_LATE: Final = 2 * ANSWER_S / BUSY_S  # weight of a request that a busy charon does not answer
+APPLY_S: Final = 10.0  # operations not applied after this time are left for the next call: the whole agent waits for this one
 Objects = dict[Key, KernelObject]
 
 
@@ -48,9 +48,9 @@ class Charon:
     kinds: Final = frozenset({IkeConnection.kind})
 
     def __init__(self, label: str, fd: int, directory: Path, key: EdgeKey | None) -> None:
-        """Take the label and a descriptor of the namespace, a directory of its own, and the key that opens secrets.
+        """Take the label and a descriptor of the namespace, its own directory, and the key that decrypts secrets.
 
-        Who has no key only reads: it loads no connection and begins or ends no tunnel.
+        Without a key the driver only reads: it loads no connections, and neither initiates nor terminates tunnels.
         """
         self.netns = label
         self._file = KeptFile(directory / "connections")
@@ -58,15 +58,15 @@ class Charon:
         self._key = key
         self._xfrm = Xfrm(fd)
         self._tunnels = Tunnels(self._xfrm, acts=key is not None)
-        self._unanswered = 0.0  # questions in a row
-        self._told: Mapping[str, TunnelStatus] = {}  # the last answer
+        self._unanswered = 0.0  # consecutive requests
+        self._told: Mapping[str, TunnelStatus] = {}  # the last result of `tunnels`
         self._ear = Ear(self._daemon)
         self._ready = select.epoll()
         for descriptor in (self._daemon.fileno(), self._ear.fileno()):
             self._ready.register(descriptor, select.EPOLLIN)
 
     def dump(self) -> Objects:
-        """Return what charon has now; nothing if none runs, or it does not answer."""
+        """Return charon's connections; empty if it does not run or does not answer."""
         try:
             with self._daemon.connected() as control:
                 self._ear.open()
@@ -76,13 +76,14 @@ class Charon:
         return {obj.key: obj for obj in found}
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
-        """Carry out operations one by one, as many as there is time for; charon runs while there are connections."""
+        """Apply operations one by one while there is time. charon runs while there are connections."""
         former = self._file.read()
         secrets, failures = self._opened(ops)
         kept, owed = dict(former), [op for op in ops if op in secrets or isinstance(op, Delete)]
         try:
             self._start(len(former) + len(ops))
-            # First the file: what charon has otherwise than the file says is seen, what the file does not say is not known.
+            # Write the file first: a difference between charon and the file is detected, but nothing detects what the file
+            # lacks.
             self._file.write({**former, **{_of(op).name: Kept(connection=_of(op)) for op in secrets}})
             failures += self._carry_out(owed, secrets, kept)
             self._settle(former, kept, {_of(op).name for op in owed})
@@ -91,10 +92,10 @@ class Charon:
         return failures
 
     def _carry_out(self, ops: Sequence[Op], secrets: Mapping[Op, Secret], kept: dict[str, Kept]) -> list[Failure]:
-        """Carry out operations, and note in `kept` what charon has then; return what it refused, and what there is no time for.
+        """Apply operations and update `kept` with charon's connections. Return failures: refused, or out of time.
 
         Raises:
-          CharonError: it does not answer.
+          CharonError: charon does not answer.
         """
         failures: list[Failure] = []
         ends = time.monotonic() + APPLY_S
@@ -106,15 +107,16 @@ class Charon:
                 try:
                     _carry_out(control, op, secrets.get(op), kept)
                 except CharonError as error:
-                    if error.number != errno.EINVAL:  # it has not refused this one, but answers nothing
+                    if error.number != errno.EINVAL:  # not a refusal of this operation: charon does not answer at all
                         raise
                     failures.append(failure(op, error))
         return failures
 
     def events(self) -> list[KernelEvent]:
-        """Return that everything must be read again after charon has ended or fallen silent, and that SAs came or went.
+        """Return Lost when charon has exited or stopped answering, and TunnelsChanged when SAs came or went.
 
-        A tunnel that is up lets another be begun at once: to look at all of them first would cost more the more there are.
+        An established tunnel lets another one be initiated at once: listing all tunnels first would cost more the more there
+        are.
         """
         silent = self._unanswered >= SILENT
         if silent:
@@ -122,27 +124,27 @@ class Charon:
         lost: list[KernelEvent] = [Lost(self.kinds)] if self._daemon.has_ended() or silent else []
         changed = self._tunnels.hear(self._ear.heard(), self._connections())
         if self._tunnels.has_room():
-            with suppress(CharonError), self._daemon.connected(ANSWER_S) as control:  # else when they are looked at
+            with suppress(CharonError), self._daemon.connected(ANSWER_S) as control:  # on failure, `tunnels` does it
                 self._tunnels.begin_more(control)
         return [*lost, TunnelsChanged()] if lost or changed else []
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable when charon has ended or tells something."""
+        """Return a descriptor that is readable when charon has exited or sent events."""
         return self._ready.fileno()
 
     def close(self) -> None:
-        """Let go of charon, which goes on."""
+        """Close sockets; charon keeps running."""
         self._ready.close()
         self._ear.close()
         self._daemon.close()
 
     def stop(self) -> None:
-        """End charon, and all tunnels."""
+        """Stop charon and terminate all tunnels."""
         self._ear.shut()
         self._daemon.stop()
 
     def tunnels(self) -> Mapping[str, TunnelStatus]:
-        """Return how the tunnels are; of a charon that does not run, or has not answered twice, what the kernel tells."""
+        """Return the states of tunnels; if charon does not run, or has failed to answer twice, as the kernel reports them."""
         connections = self._connections()
         if not connections:
             return {}
@@ -166,7 +168,7 @@ class Charon:
         return {name: kept.connection for name, kept in self._file.read().items()}
 
     def _start(self, connections: int) -> None:
-        """Let a charon run, if none does. Raises CharonError, KernelError, OSError."""
+        """Start a charon if none runs. Raises CharonError, KernelError, OSError."""
         try:
             with self._daemon.connected() as control:
                 control.ask("version")
@@ -177,10 +179,10 @@ class Charon:
         self._ear.open()
 
     def _settle(self, former: Mapping[str, Kept], kept: Mapping[str, Kept], changed: set[str]) -> None:
-        """Let charon and the kernel have nothing else than what these connections need.
+        """Remove everything from charon and the kernel that these connections do not need.
 
         Raises:
-          CharonError, KernelError, OSError: one of them does not.
+          CharonError, KernelError, OSError: one of them refuses.
         """
         for name in changed:
             self._tunnels.changed(name)
@@ -195,7 +197,7 @@ class Charon:
         self._xfrm.purge(_if_ids(former) - _if_ids(kept))
 
     def _opened(self, ops: Sequence[Op]) -> tuple[dict[Op, Secret], list[Failure]]:
-        """Return the secrets of what is to be loaded, and the operations whose secret cannot be opened."""
+        """Return the secrets of connections to load, and failures for secrets that cannot be decrypted."""
         secrets: dict[Op, Secret] = {}
         failures = []
         for op in ops:

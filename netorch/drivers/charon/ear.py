@@ -1,4 +1,4 @@
-"""A connection by which charon tells what happens, without being asked. It is there as long as charon is."""
+"""A connection for charon's events. It lasts as long as charon does."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from netorch.drivers.charon.daemon import ANSWER_S, Daemon
 
 _EVENTS: Final = ("ike-updown", "child-updown", "ike-rekey", "child-rekey")
 _LOG: Final = "log"
-_MOST: Final = 2000  # lines of the log a second: strangers can make it tell as much as they like
-_REST_S: Final = 60.0  # for which the log is not listened to after that
+_MOST: Final = 2000  # log lines a second: strangers can cause any number of them
+_REST_S: Final = 60.0  # seconds without the log after exceeding the limit
 
 
 class Ear:
-    """Listens to a daemon. The descriptor stays the same whatever becomes of the connection."""
+    """Listens to a daemon. Its descriptor stays the same across connections."""
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
         self._control: Control | None = None
         self._ready = select.epoll()
-        self._rests_until = 0.0  # by a clock that does not jump
+        self._rests_until = 0.0  # on the monotonic clock
         self._second, self._lines = 0, 0
 
     def open(self) -> None:
-        """Listen, if it does not yet. Raises CharonError."""
+        """Listen, unless already listening. Raises CharonError."""
         now = time.monotonic()
         if self._rests_until and now >= self._rests_until:
             self._rests_until = 0.0
@@ -43,14 +43,14 @@ class Ear:
         self._ready.register(control.fileno(), select.EPOLLIN)
 
     def shut(self) -> None:
-        """Listen no longer."""
+        """Stop listening."""
         if self._control is not None:
             self._ready.unregister(self._control.fileno())
             self._control.close()
             self._control = None
 
     def heard(self) -> list[tuple[str, Section]]:
-        """Return the events that have come, each with its name; never blocks."""
+        """Return the received events with their names; never blocks."""
         if self._control is None:
             return []
         try:
@@ -60,15 +60,15 @@ class Ear:
             return []
         if self._too_many(sum(name == _LOG for name, _ in events)):
             self._rests_until = time.monotonic() + _REST_S
-            self.shut()  # and opened again, without the log, when the tunnels are looked at
+            self.shut()  # opened again without the log when the tunnels are read
         return events
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable when something was told."""
+        """Return a descriptor that is readable when an event has arrived."""
         return self._ready.fileno()
 
     def close(self) -> None:
-        """Let go."""
+        """Close the connection."""
         self.shut()
         self._ready.close()
 

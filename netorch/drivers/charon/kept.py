@@ -1,6 +1,7 @@
-"""What charon was told last, in a file: it shows too little for a later agent to read its objects back.
+"""The file of connections loaded into charon: charon shows too little for a later agent to reconstruct its objects.
 
-Nothing in it is plain: a secret is in the box in which it came. A file that cannot be read is one that says nothing.
+The file has no plaintext secrets: each secret stays in the sealed box in which it arrived. An unreadable file counts as
+empty.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from netorch.state.daemons.ike import IkeConnection
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """A connection, and the id that charon has given to its private key."""
+    """A connection, and the id that charon gave to its private key."""
 
     connection: IkeConnection
     key: str = ""
 
 
 class KeptFile:
-    """The file; it is read again only when it is another."""
+    """The file. It is read again only when it has changed."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -30,7 +31,7 @@ class KeptFile:
         self._found: Mapping[str, Kept] = {}
 
     def read(self) -> Mapping[str, Kept]:
-        """Return what is kept, by the name of the connection."""
+        """Return the stored connections by name."""
         try:
             stat = self._path.stat()
             if (stat.st_ino, stat.st_mtime_ns) != self._stamp:
@@ -41,7 +42,7 @@ class KeptFile:
         return self._found
 
     def write(self, kept: Mapping[str, Kept]) -> None:
-        """Replace the file, which nobody but its owner may read. Raises OSError."""
+        """Replace the file, which is readable only by its owner. Raises OSError."""
         new = self._path.with_suffix(".new")
         new.unlink(missing_ok=True)
         with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:

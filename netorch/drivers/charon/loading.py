@@ -1,4 +1,4 @@
-"""What charon is told of connections, and what it answers when it is asked for them."""
+"""Loading of connections into charon, and its answers about them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from netorch.state.daemons.ike import IkeConnection
 
 
 def loaded(control: Control, kept: Mapping[str, Kept]) -> Iterator[IkeConnection]:
-    """Yield the connections that charon has. Raises CharonError."""
+    """Yield charon's connections. Raises CharonError."""
     secrets = _secrets(control)
     for answer in control.stream("list-conns", "list-conn"):
         for name, found in sections(answer).items():
@@ -27,7 +27,7 @@ def loaded(control: Control, kept: Mapping[str, Kept]) -> Iterator[IkeConnection
 
 
 def load(control: Control, connection: IkeConnection, secret: Secret) -> Kept:
-    """Let charon have a connection, instead of the one that had its name; SAs stay as they are. Raises CharonError."""
+    """Load a connection, replacing one with the same name; SAs are kept. Raises CharonError."""
     if connection.certificate:
         key = text(control.ask("load-key", {"type": "any", "data": secret.key}), "id")
     else:
@@ -38,13 +38,13 @@ def load(control: Control, connection: IkeConnection, secret: Secret) -> Kept:
 
 
 def unload(control: Control, name: str) -> None:
-    """Let charon have a connection no more, nor SAs of it; that it has none is fine. Raises CharonError."""
+    """Unload a connection and terminate its SAs; absence is fine. Raises CharonError."""
     control.tell("unload-conn", {"name": name})
     control.tell("terminate", {"ike": name, "force": "yes"})
 
 
 def end_childless(control: Control, names: Set[str]) -> None:
-    """End the IKE_SAs of some connections that have no CHILD_SA, and so do not show by which options they are.
+    """Terminate these connections' IKE_SAs that have no CHILD_SA, and so do not show which options they were made with.
 
     Raises:
       CharonError: charon does not answer.
@@ -55,7 +55,7 @@ def end_childless(control: Control, names: Set[str]) -> None:
 
 
 def forget_secrets(control: Control, kept: Mapping[str, Kept]) -> None:
-    """Let charon have no other secrets than those of these connections. Raises CharonError."""
+    """Unload all secrets except those of these connections. Raises CharonError."""
     wanted = {known.key or shared_id(known.connection) for known in kept.values()}
     for command, secret in (("unload-shared", "get-shared"), ("unload-key", "get-keys")):
         for found in strings(control.ask(secret), "keys"):
@@ -64,7 +64,7 @@ def forget_secrets(control: Control, kept: Mapping[str, Kept]) -> None:
 
 
 def list_sas(control: Control) -> tuple[IkeSa, ...]:
-    """Return the IKE_SAs that there are. Raises CharonError."""
+    """Return the present IKE_SAs. Raises CharonError."""
     return tuple(ike_sas(control.stream("list-sas", "list-sa")))
 
 
@@ -78,7 +78,7 @@ def _is_whole(known: Kept, children: set[str], secrets: set[str]) -> bool:
 
 
 def _strange(name: str) -> IkeConnection:
-    """Return a connection that nobody asks for, for one that somebody else has loaded."""
+    """Return a connection that is never wanted, in place of one that others have loaded."""
     vpn = name.rpartition("-")[0]
     return IkeConnection(
         vni=vni_of(vpn) if is_id(vpn, "vpn") else HOST_SLICE,

@@ -1,9 +1,8 @@
-"""What charon is told of a connection, written from the object; pure.
+"""Messages that load connections into charon, built from objects; pure.
 
-charon shows neither secrets nor all options. What it is told is named by digests, which it does show: the name of a CHILD_SA's
-configuration has one of all options, the id of a pre-shared key has one of its box. A CHILD_SA keeps the name that it was made
-by, so it can be seen whether it was made by what the connection says now. The first digest in that name is of the options that an
-SA must not outlive.
+charon shows neither secrets nor all options, but it shows names. So names contain digests: a CHILD_SA configuration's name
+has one of all options, and a pre-shared key's id has one of its box. A CHILD_SA keeps the name of the configuration that made
+it, which shows whether that was the present one. The first digest in the name is of the options that an SA must not outlive.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ _IKEV2: Final = 2
 
 
 def child_name(connection: IkeConnection) -> str:
-    """Return the name of the CHILD_SA's configuration."""
+    """Return the name of the CHILD_SA configuration."""
     return f"{connection.name}.{_digest(_lasting(connection))}.{_digest(_options(connection))}"
 
 
 def outlived(name: str, connection: IkeConnection) -> bool:
-    """Return whether a CHILD_SA, by its name, is one that the connection as it is now must not have."""
+    """Return whether a CHILD_SA with this name was made with options that the present connection must not use."""
     return name.rpartition(".")[0] != child_name(connection).rpartition(".")[0]
 
 
@@ -41,8 +40,8 @@ def load_conn(connection: IkeConnection) -> Section:
     """Return the message that loads a connection.
 
     Raises:
-      CharonError: an identity would be taken for more than one, the device has that of the edge, or it could prove by its
-        pre-shared key that it is another one.
+      CharonError: an identity matches more than one device, the device has the edge's identity, or its pre-shared key would
+        let it pose as another device.
     """
     for identity in filter(None, (connection.local_identity, connection.remote_identity)):
         if not is_identity(identity):
@@ -61,8 +60,8 @@ def load_conn(connection: IkeConnection) -> Section:
 def load_shared(connection: IkeConnection, psk: str) -> Section:
     """Return the message that loads its pre-shared key.
 
-    The device owns it, and not the edge: charon accepts any key of which one of both ends is an owner, and would take the key of
-    any other customer for proof that he is this device (shared_filter in mem_cred.c, process in psk_authenticator.c).
+    The device owns the key, not the edge: charon accepts any key owned by either end, and would take any other customer's key
+    as proof that the customer is this device (shared_filter in mem_cred.c, process in psk_authenticator.c).
     """
     return {"id": shared_id(connection), "type": "IKE", "data": psk, "owners": [connection.remote_identity]}
 
@@ -79,7 +78,7 @@ def _options(connection: IkeConnection) -> Section:
         "over_time": _seconds(margin),
         "rand_time": _seconds(fuzz),
         "dpd_delay": _seconds(0 if connection.dpd_action == "none" else connection.dpd_delay),
-        "dpd_timeout": _seconds(connection.dpd_delay + int(GIVEN_UP_S)),  # IKEv1; IKEv2 has its retransmissions
+        "dpd_timeout": _seconds(connection.dpd_delay + int(GIVEN_UP_S)),  # IKEv1 only; IKEv2 uses its retransmissions
         "unique": "never",  # `upkeep` ends duplicates: charon would let the peer end what carries packets (INITIAL_CONTACT)
         "mobike": "no",
         "keyingtries": "0" if connection.dpd_action == "restart" else "1",
@@ -95,7 +94,7 @@ def _options(connection: IkeConnection) -> Section:
             "life_time": _seconds(connection.child_lifetime),
             "rand_time": _seconds(fuzz),
             "replay_window": str(connection.replay_window),
-            "start_action": "none",  # `upkeep` begins: charon would end the SAs of a connection when it is loaded again
+            "start_action": "none",  # `upkeep` initiates: charon would terminate a connection's SAs when it is loaded again
             "dpd_action": "restart" if connection.dpd_action == "restart" else "clear",
             "close_action": "none",
         },

@@ -1,11 +1,11 @@
-"""What charon tells while it negotiates, read for the reason why a tunnel does not come up; pure.
+"""charon's log during negotiations, parsed for the reason why a tunnel does not come up; pure.
 
-charon's log is the only place where it says that. A line names the IKE_SA that it is about by a number. Who is at its other end
-is known before it is known which connection it is of, so lines of one number are put together. Source: the messages of strongSwan
-5.9.8, as tests/integration/drivers/charon sees them; a line that is not known says nothing.
+Only the log has that reason. A line identifies its IKE_SA by a number. The peer is known before the IKE_SA's connection, so
+lines with the same number are combined. Source: the messages of strongSwan 5.9.8, as seen by
+tests/integration/drivers/charon; unknown lines are ignored.
 
-Of two lines that follow each other closely the second one may come first: charon lets any of its threads send the next one
-(`raise_events` in src/libcharon/plugins/vici/vici_logger.c). So a verdict waits for the line that says what it is about.
+Two lines in close succession may arrive in reverse order: charon lets any of its threads send the next one (`raise_events` in
+src/libcharon/plugins/vici/vici_logger.c). So a verdict waits for the line with its facts.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ import msgspec
 from netorch.drivers.charon.control import Section, text
 from netorch.model.outside import tunnel_problems as words
 
-UNNAMED: Final = "(unnamed)"  # an IKE_SA of which it is not known yet of which connection it is
-_MOST: Final = 1024  # talks that are remembered: strangers begin as many as they like
-_LONGEST: Final = 1 << 14  # characters of a line: what strangers propose, and call themselves, may be as long as a packet
+UNNAMED: Final = "(unnamed)"  # an IKE_SA whose connection is not known yet
+_MOST: Final = 1024  # negotiations to remember: strangers can start any number of them
+_LONGEST: Final = 1 << 14  # characters per line: strangers' proposals and identities may be as long as a packet
 
 
 class Talk(msgspec.Struct):
-    """What is known of an IKE_SA that is being negotiated."""
+    """What is known about an IKE_SA during negotiation."""
 
     remote: str = ""  # address
     version: str = ""  # IKEv1 or IKEv2
-    identity: str = ""  # as which the other end names itself
-    wanted: str = ""  # as which it expects this edge
-    theirs: str | None = None  # proposals of the other end that were not taken, once they were told
-    ours: str | None = None  # and what this one would have taken
-    is_unknown: bool = False  # whether no connection was found for who is there
-    is_refused: bool = False  # whether none was found for its address and version
-    began: bool = False  # whether this side did
-    established: bool = True  # one that was not heard to begin is older than this agent
+    identity: str = ""  # the peer's own identity
+    wanted: str = ""  # the identity that the peer expects of this edge
+    theirs: str | None = None  # the peer's rejected proposals, once logged
+    ours: str | None = None  # and the proposals configured here
+    is_unknown: bool = False  # no connection was found for the peer's identity
+    is_refused: bool = False  # no connection was found for its address and version
+    began: bool = False  # this side initiated
+    established: bool = True  # an IKE_SA whose start was not logged is older than this agent
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,13 +50,13 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class News:
-    """Puts lines together."""
+    """Combines log lines."""
 
     def __init__(self) -> None:
-        self._talks: dict[str, Talk] = {}  # by the number of the IKE_SA
+        self._talks: dict[str, Talk] = {}  # by the IKE_SA's number
 
     def read(self, line: Section) -> Finding | None:
-        """Return what a line of the log lets conclude, if anything."""
+        """Return the finding that a log line completes, if any."""
         number, said = text(line, "ikesa-uniqueid"), text(line, "msg")[:_LONGEST]
         if not number:
             return None
@@ -142,7 +142,7 @@ def _configured(talk: Talk, found: re.Match[str]) -> Verdict:
 
 def _of_proposals(talk: Talk) -> Verdict:
     theirs, ours = talk.theirs, talk.ours
-    if theirs is None or ours is None or (theirs and theirs[:4] != ours[:4]):  # IKE: and ESP: are of two phases
+    if theirs is None or ours is None or (theirs and theirs[:4] != ours[:4]):  # IKE: and ESP: are different phases
         return None
     talk.theirs = talk.ours = None
     word = words.CHILD_NO_PROPOSAL if ours.startswith("ESP:") else words.NO_PROPOSAL
@@ -158,12 +158,12 @@ def _given_up(talk: Talk, found: re.Match[str]) -> Verdict:
 
 
 def _always(word: str, *names: str) -> _Reader:
-    """Return a reader of a line that says a word; the groups of its pattern are the facts of these names."""
+    """Return a reader for a line that means this reason; the groups of its pattern are the facts with these names."""
     return lambda talk, found: (word, dict(zip(names, found.groups(), strict=True)))
 
 
 def _plain(proposals: str) -> str:
-    """Return proposals without the protocol before each."""
+    """Return proposals without their protocol prefixes."""
     return re.sub(r"\b(IKE|ESP):", "", proposals)
 
 

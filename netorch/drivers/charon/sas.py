@@ -1,4 +1,4 @@
-"""The SAs that charon has, read from what it answers, and what is to be said of a tunnel that has them; pure."""
+"""charon's SAs, parsed from its answers, and the tunnel status that they imply; pure."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from netorch.model.status import INSTALLED, TunnelStatus
 
 ESTABLISHED = "ESTABLISHED"
 CONNECTING = "CONNECTING"
-_LASTING = (INSTALLED, "REKEYING", "UPDATING", "REKEYED")  # it carries packets; those behind carry them, too, for a moment
+_LASTING = (INSTALLED, "REKEYING", "UPDATING", "REKEYED")  # carrying packets; those after INSTALLED only for a moment
 _IKE_PORT = "500"
 
 
 class ChildSa(msgspec.Struct, frozen=True, kw_only=True):
-    """A CHILD_SA: two SAs of the kernel, one for each direction."""
+    """A CHILD_SA: two kernel SAs, one for each direction."""
 
     id: str
-    name: str  # of the configuration that it was made by
+    name: str  # of the configuration that made it
     state: str
     spi_in: int
     spi_out: int
@@ -31,7 +31,7 @@ class ChildSa(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def carries(self) -> bool:
-        """Return whether packets go by it."""
+        """Return whether the CHILD_SA carries packets."""
         return self.state in _LASTING
 
 
@@ -41,7 +41,7 @@ class IkeSa(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     name: str  # of the connection
     state: str
-    remote: str  # the address, with the port if that is not IKE's
+    remote: str  # the address, with the port unless it is IKE's
     age: int  # seconds since it was established
     children: tuple[ChildSa, ...]
 
@@ -62,7 +62,7 @@ def ike_sas(answers: Iterable[Section]) -> Iterator[IkeSa]:
 
 
 def best(sas: Iterable[IkeSa]) -> IkeSa | None:
-    """Return the IKE_SA that says most of a tunnel: one that carries packets, the youngest of them."""
+    """Return the IKE_SA for a tunnel's status: one that carries packets, else an established one; of several the youngest."""
     return max(sas, key=_says, default=None)
 
 
@@ -71,13 +71,13 @@ def _says(sa: IkeSa) -> tuple[bool, bool, int]:
 
 
 def best_child(sas: Iterable[IkeSa]) -> ChildSa | None:
-    """Return the CHILD_SA that packets leave by: the youngest of those that are whole."""
+    """Return the CHILD_SA that outgoing packets use: the youngest installed one."""
     children = (child for sa in sas for child in sa.children)
     return max(children, key=lambda child: (child.state == INSTALLED, child.carries, int(child.id)), default=None)
 
 
 def status_of(sas: Iterable[IkeSa]) -> TunnelStatus:
-    """Return the status of a tunnel that has these SAs, without what a single answer of charon does not tell."""
+    """Return the status of a tunnel with these SAs, without facts that need more than one answer of charon."""
     found = tuple(sas)
     ike, child = best(found), best_child(found)
     if ike is None:
@@ -85,7 +85,7 @@ def status_of(sas: Iterable[IkeSa]) -> TunnelStatus:
     status = TunnelStatus(ike=ike.state, remote=ike.remote)
     if child is None:
         return status
-    # While it is rekeyed it carries packets as before: that is nothing that changes.
+    # Rekeying does not change the status: packets are carried as before.
     return msgspec.structs.replace(status, child=INSTALLED if child.carries else child.state, proposal=child.proposal)
 
 

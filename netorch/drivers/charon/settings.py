@@ -1,8 +1,8 @@
-"""charon's own settings: how it runs, whatever it is to negotiate (strongswan.conf(5)).
+"""charon's own settings, independent of its connections (strongswan.conf(5)).
 
-Only the plugins are loaded that tunnels of EC2's kind need. `kdf`, `hmac` and `sha2` derive keys; `openssl` has the ciphers, the
-groups and the signatures; `pem`, `x509`, `pkcs1`, `pkcs8`, `pubkey` and `constraints` read and judge certificates. None of them
-asks a server of somebody else whether a certificate was revoked.
+Only the plugins needed by EC2-style tunnels are loaded. `kdf`, `hmac` and `sha2` derive keys; `openssl` has the ciphers, the
+groups and the signatures; `pem`, `x509`, `pkcs1`, `pkcs8`, `pubkey` and `constraints` parse and verify certificates. None of
+them queries an external server about revoked certificates.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ PLUGINS: Final = (
     "random nonce openssl sha2 hmac kdf pem x509 pkcs1 pkcs8 pubkey constraints kernel-netlink socket-default vici counters"
 )
 
-# A peer that answers nothing is given up after 1 + 1.5 + 2.25 + 3.375 s. Source: strongswan.conf(5), IKEv2 RETRANSMISSION.
+# A silent peer is given up after 1 + 1.5 + 2.25 + 3.375 s. Source: strongswan.conf(5), IKEv2 RETRANSMISSION.
 RETRANSMIT_S: Final = 1.0
 RETRANSMIT_BASE: Final = 1.5
 RETRANSMIT_TRIES: Final = 3
@@ -25,10 +25,10 @@ _SEGMENTS: Final = 16
 
 
 def settings(directory: Path, connections: int) -> str:
-    """Return the text of the file for a charon that is to have so many connections.
+    """Return the text of the file for a charon with this number of connections.
 
-    The table of IKE_SAs has a size that is set when charon starts. One that turns out too small has longer chains, and no more: a
-    charon that is started again would have lost its SAs.
+    The size of the IKE_SA table is fixed when charon starts. A table that turns out too small only has longer chains;
+    restarting charon would lose its SAs.
     """
     table = max(_LEAST_TABLE, 1 << (2 * connections).bit_length())
     return f"""# written by netorch

@@ -1,4 +1,4 @@
-"""What a tunnel has carried, over the SAs that followed each other, and whether nothing has come in for long."""
+"""A tunnel's traffic counters across successive SAs, and detection of missing inbound packets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from netorch.drivers.charon.sas import ChildSa
 from netorch.model.status import TunnelStatus
 
-QUIET_S: Final = 60.0  # without a packet inwards, while some leave
+QUIET_S: Final = 60.0  # without inbound packets while packets leave
 _SOME: Final = 10  # packets
 
 
@@ -25,17 +25,17 @@ _FIELDS: Final = _Counts.__struct_fields__
 
 
 class Traffic(msgspec.Struct):
-    """Of one tunnel."""
+    """The traffic of one tunnel."""
 
     total: _Counts = msgspec.field(default_factory=_Counts)
-    last: dict[str, _Counts] = {}  # of the CHILD_SAs that there are, by id
-    heard: float = 0.0  # when a packet last came in, by a clock that does not jump
-    sent: int = 0  # packets that had left by then
+    last: dict[str, _Counts] = {}  # of the present CHILD_SAs, by id
+    heard: float = 0.0  # time of the last inbound packet, on the monotonic clock
+    sent: int = 0  # outbound packets at that time
 
     def count(self, children: Iterable[ChildSa], now: float) -> None:
-        """Add what CHILD_SAs have carried since the last call."""
+        """Add the CHILD_SAs' traffic since the last call."""
         found = {child.id: _Counts(*(getattr(child, field) for field in _FIELDS)) for child in children}
-        if not self.last:  # it comes up
+        if not self.last:  # the tunnel comes up
             self.heard, self.sent = now, self.total.packets_out
         came = self.total.packets_in
         for id_, counts in found.items():
@@ -47,10 +47,10 @@ class Traffic(msgspec.Struct):
             self.heard, self.sent = now, self.total.packets_out
 
     def quiet(self, now: float) -> float:
-        """Return for how many seconds nothing has come in although packets leave; 0 while all is well."""
+        """Return for how many seconds packets have left but none arrived; 0 if fine."""
         some = self.total.packets_out - self.sent >= _SOME
         return now - self.heard if self.last and some and now - self.heard >= QUIET_S else 0.0
 
     def put_into(self, status: TunnelStatus) -> TunnelStatus:
-        """Return a status with what was counted."""
+        """Return a status with these counters."""
         return msgspec.structs.replace(status, **{field: getattr(self.total, field) for field in _FIELDS})

@@ -1,4 +1,4 @@
-"""The tunnels of a charon over time: how they are, why one is not up, and what is done about it each time they are looked at."""
+"""The tunnels of a charon over time: their states, why a tunnel is down, and the upkeep at each poll."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from netorch.model.status import INSTALLED, TunnelStatus
 from netorch.state.daemons.ike import IkeConnection
 
 Connections = Mapping[str, IkeConnection]
-_DEAD: Final = frozenset({words.SILENT, words.DPD_TIMEOUT})  # who is known to answer nothing gets no packets by former SAs
+_DEAD: Final = frozenset({words.SILENT, words.DPD_TIMEOUT})  # no packets are sent by old SAs to a peer known to be dead
 
 
 class Tunnels:
-    """What is known of them. Who only reads does nothing about them (`acts`)."""
+    """The state of tunnels. Without `acts`, it only reads."""
 
     def __init__(self, xfrm: Xfrm, acts: bool) -> None:
         self._xfrm = xfrm
@@ -34,24 +34,24 @@ class Tunnels:
         self._news = News()
         self._memory = Memory()
         self._traffic: dict[str, Traffic] = {}
-        self._since: dict[str, float] = {}  # by the id of the IKE_SA: charon tells an age, which jumps by a second
+        self._since: dict[str, float] = {}  # by IKE_SA id: charon reports an age, which jumps by a second
         self._problems: dict[str, tuple[str, dict[str, str]]] = {}
-        self._wary = True  # whether the kernel may have SAs that charon does not know
+        self._wary = True  # the kernel may have SAs unknown to charon
 
     def restarted(self) -> None:
-        """Take note that charon begins with nothing: all SAs that the kernel has are left by another. Raises KernelError."""
+        """Record that charon starts without SAs: all kernel SAs are left from an earlier one. Raises KernelError."""
         now = time.monotonic()
         self._news, self._memory, self._wary = News(), Memory(), True
         self._memory.nobodys = dict.fromkeys(self._xfrm.sas(), now - SETTLED_S)
         self._since, self._problems = {}, {}
 
     def changed(self, name: str) -> None:
-        """Take note that a connection is another one now."""
+        """Record that a connection's options changed."""
         self._memory.forget(name)
         self._problems.pop(name, None)
 
     def hear(self, events: Iterable[tuple[str, Section]], connections: Connections) -> bool:
-        """Take what charon tells; return whether a tunnel is otherwise now than it was."""
+        """Process charon's events; return whether a tunnel's state changed."""
         changed = False
         for event, message in events:
             if event == "log":
@@ -67,15 +67,15 @@ class Tunnels:
         return changed
 
     def has_room(self) -> bool:
-        """Return whether there are tunnels that had to wait for others, and need not any more."""
+        """Return whether tunnels that had to wait for others can be initiated now."""
         return self._memory.room(time.monotonic()) > 0
 
     def begin_more(self, control: Control) -> None:
-        """Begin a few of them. Raises CharonError."""
+        """Initiate a few waiting tunnels. Raises CharonError."""
         self._carry_out(control, more(self._memory, time.monotonic()))
 
     def look(self, control: Control, connections: Connections) -> dict[str, TunnelStatus]:
-        """Return how the tunnels are, and do what is to be done about them. Raises CharonError, KernelError."""
+        """Return the states of tunnels, and carry out their upkeep. Raises CharonError, KernelError."""
         now = time.monotonic()
         kernel = self._xfrm.sas() if self._acts and self._wary else []  # before charon's: see `unnamed`
         sas = list_sas(control)
@@ -99,7 +99,7 @@ class Tunnels:
         return found
 
     def by_kernel(self, connections: Connections, reason: str) -> dict[str, TunnelStatus]:
-        """Return how tunnels are while charon tells nothing: packets go on as long as the kernel has SAs."""
+        """Return the states of tunnels while charon does not answer: packets flow as long as the kernel has SAs."""
         try:
             carried = {sa.if_id for sa in self._xfrm.sas()}
         except KernelError:
@@ -147,12 +147,12 @@ class Tunnels:
                 command, message = "terminate", {"ike-id": step.id, "force": "yes"}
             else:
                 command, message = "terminate", {"child-id": step.id}
-            control.tell(command, {**message, "timeout": "-1"})  # it is not waited for
+            control.tell(command, {**message, "timeout": "-1"})  # do not wait for completion
 
     def _clear(
         self, left: Iterable[KernelSa], by_name: Mapping[str, Sequence[IkeSa]], connections: Connections, now: float
     ) -> None:
-        """Take away what a killed charon has left and nobody needs any more. Raises KernelError."""
+        """Delete the kernel SAs that a killed charon left and that are no longer needed. Raises KernelError."""
         carried = {
             connection.if_id
             for name, connection in connections.items()

@@ -1,13 +1,14 @@
-"""What is to be done about the SAs of a tunnel, as they are now; pure but for what is remembered between two looks.
+"""Upkeep of a tunnel's SAs in their present state; pure, except for memory between polls.
 
-charon carries out what it was told when the SAs were made. So this is looked at again and again:
+charon follows the options with which SAs were made. So these rules are applied at each poll:
 
-- An SA that the connection must not have any more (other networks, identities, another peer) is ended at once.
-- One that was made by other options carries packets until there is one by those of now, which is begun here; for a while only.
-- One that has been followed by another of the same connection is ended a little later: the peer has begun again.
-- A tunnel that this side is to begin is begun, again and again. Of hundreds a few are under way at a time.
-- A peer has a few SAs at a time. charon would let it make as many as it likes, in the memory that all customers share.
-- What a killed charon has left in the kernel carries packets until the peer is back; for a while only.
+- An SA that the connection must not have any more (other networks, identities, or peer) is terminated at once.
+- An SA made with other options carries packets, for a limited time, until one with the present options exists. The edge
+  initiates that one.
+- An IKE_SA followed by a younger one of the same connection is terminated slightly later: the peer has started again.
+- Tunnels that this side must initiate are retried forever. Of hundreds, only a few are in progress at a time.
+- A peer has a limited number of SAs. charon itself has no limit, and all customers share its memory.
+- Kernel SAs left by a killed charon carry packets until the peer is back, for a limited time.
 """
 
 from __future__ import annotations
@@ -25,31 +26,31 @@ from netorch.drivers.charon.xfrm import KernelSa
 from netorch.model.status import INSTALLED
 from netorch.state.daemons.ike import IkeConnection
 
-RETRY_S: Final = 10.0  # between two attempts to begin a tunnel
-MOST_BEGUN: Final = 50  # tunnels that are under way: with hundreds charon would have no time for anything else
-BEGUN_S: Final = 2.0  # after which one that is not up yet counts no longer: it waits for a peer, which costs charon nothing
-TAKE_OVER_S: Final = 30.0  # for which SAs by former options are kept
-SETTLED_S: Final = 5.0  # after which an SA of the kernel that charon does not name is nobody's: it names a new one a little later
-MOST_SAS: Final = 8  # IKE_SAs of a connection, of which one carries packets; the others are followed for a moment
-MOST_CHILDREN: Final = 16  # CHILD_SAs of an IKE_SA, likewise
+RETRY_S: Final = 10.0  # between two attempts to initiate a tunnel
+MOST_BEGUN: Final = 50  # tunnels in progress: hundreds would leave charon no time for anything else
+BEGUN_S: Final = 2.0  # a tunnel not up after this no longer counts: it waits for a peer, which costs charon nothing
+TAKE_OVER_S: Final = 30.0  # for which SAs with former options are kept
+SETTLED_S: Final = 5.0  # after which a kernel SA that charon does not list is orphaned: charon lists a new one slightly later
+MOST_SAS: Final = 8  # IKE_SAs per connection. One carries packets; the others are about to be replaced
+MOST_CHILDREN: Final = 16  # CHILD_SAs per IKE_SA, likewise
 GRACE_S: Final = 300.0  # for which SAs of a killed charon are kept
 
 
 class Begin(msgspec.Struct, frozen=True):
-    """Begin a CHILD_SA, with an IKE_SA if there is none by these options."""
+    """Initiate a CHILD_SA, with an IKE_SA if none with these options exists."""
 
     name: str
     child: str
 
 
 class EndIke(msgspec.Struct, frozen=True):
-    """End an IKE_SA with all of its CHILD_SAs."""
+    """Terminate an IKE_SA with all its CHILD_SAs."""
 
     id: str
 
 
 class EndChild(msgspec.Struct, frozen=True):
-    """End a CHILD_SA."""
+    """Terminate a CHILD_SA."""
 
     id: str
 
@@ -58,28 +59,28 @@ Step = Begin | EndIke | EndChild
 
 
 class Memory(msgspec.Struct):
-    """Since when things are as they are, by a clock that does not jump."""
+    """Times at which states began, on the monotonic clock, and pending actions."""
 
-    begun: dict[str, float] = {}  # name -> when its tunnel was begun last
-    waits: set[str] = set()  # names of tunnels that were begun a moment ago and are not up yet
-    owed: dict[str, Begin] = {}  # name -> how to begin a tunnel that has to wait until there is room, in the order of turns
-    former: dict[str, float] = {}  # name -> since when there are SAs by former options and none by those of now
-    followed: dict[str, float] = {}  # id of an IKE_SA -> since when there is a younger one that carries packets
-    restarts: set[str] = set()  # names of tunnels whose peer fell silent, and that this side is to begin then
-    nobodys: dict[KernelSa, float] = {}  # SAs of the kernel that charon does not name
+    begun: dict[str, float] = {}  # name -> time of the last attempt to initiate its tunnel
+    waits: set[str] = set()  # names of tunnels initiated a moment ago and not up yet
+    owed: dict[str, Begin] = {}  # name -> the step for a tunnel that must wait for room, in order
+    former: dict[str, float] = {}  # name -> since when it has SAs with former options and none with the present ones
+    followed: dict[str, float] = {}  # id of an IKE_SA -> since when a younger one carries packets
+    restarts: set[str] = set()  # names of tunnels with a dead peer that this side must restart
+    nobodys: dict[KernelSa, float] = {}  # kernel SAs that charon does not list
 
     def room(self, now: float) -> int:
-        """Return how many of the tunnels that have to wait may be begun now."""
+        """Return how many of the waiting tunnels can be initiated now."""
         self.waits = {name for name in self.waits if now - self.begun[name] < BEGUN_S}
         return max(0, min(MOST_BEGUN - len(self.waits), len(self.owed)))
 
     def is_up(self, name: str) -> None:
-        """Take note that a tunnel is up: it makes room for another."""
+        """Record that a tunnel is up: it makes room for another."""
         self.waits.discard(name)
         self.owed.pop(name, None)
 
     def forget(self, name: str) -> None:
-        """Forget a tunnel: it is looked at as if for the first time."""
+        """Drop the state of a tunnel."""
         self.begun.pop(name, None)
         self.is_up(name)
         self.former.pop(name, None)
@@ -87,7 +88,7 @@ class Memory(msgspec.Struct):
 
 
 def steps(connection: IkeConnection, sas: Sequence[IkeSa], left: bool, memory: Memory, now: float) -> list[Step]:
-    """Return what is to be done about the SAs of a tunnel; `left` says whether a killed charon has left some in the kernel."""
+    """Return the steps for a tunnel's SAs; `left`: a killed charon left some of its SAs in the kernel."""
     if excess := _excess(sas):
         return excess
     wanted = child_name(connection)
@@ -114,14 +115,14 @@ def steps(connection: IkeConnection, sas: Sequence[IkeSa], left: bool, memory: M
 
 
 def bounded(wanted: Sequence[Step], memory: Memory, now: float) -> list[Step]:
-    """Return the steps of all tunnels that are to be taken now: of those that begin one a few, who have waited longest."""
+    """Return the steps to take now: all terminations, and a few initiations, longest waiting first."""
     begins = sorted((step for step in wanted if isinstance(step, Begin)), key=lambda step: memory.begun.get(step.name, -math.inf))
     memory.owed = {step.name: step for step in begins}
     return [*(step for step in wanted if not isinstance(step, Begin)), *more(memory, now)]
 
 
 def more(memory: Memory, now: float) -> list[Begin]:
-    """Return the tunnels that are begun now, of those that had to wait."""
+    """Return the initiations to start now, and move them out of the waiting ones."""
     first = list(islice(memory.owed.values(), memory.room(now)))
     for step in first:
         del memory.owed[step.name]
@@ -131,7 +132,7 @@ def more(memory: Memory, now: float) -> list[Begin]:
 
 
 def unnamed(sas: Iterable[IkeSa], kernel: Iterable[KernelSa], if_ids: set[int], memory: Memory, now: float) -> list[KernelSa]:
-    """Return the kernel's SAs of tunnels that charon has not named for a moment. `kernel` must have been read before `sas`."""
+    """Return tunnels' kernel SAs that charon has not listed for a while. Read `kernel` before `sas`."""
     named = {spi for sa in sas for child in sa.children for spi in (child.spi_in, child.spi_out)}
     found = {sa for sa in kernel if sa.if_id in if_ids and sa.spi not in named}
     memory.nobodys = {sa: memory.nobodys.get(sa, now) for sa in found}
@@ -139,19 +140,19 @@ def unnamed(sas: Iterable[IkeSa], kernel: Iterable[KernelSa], if_ids: set[int], 
 
 
 def stale(left: Iterable[KernelSa], carried: set[int], memory: Memory, now: float) -> list[KernelSa]:
-    """Return those of them to be taken away: the tunnel has a CHILD_SA (its if_id is in `carried`), or the time is over."""
+    """Return the SAs of `left` to delete: those of tunnels with a CHILD_SA (if_id in `carried`), and expired ones."""
     return [sa for sa in left if sa.if_id in carried or now - memory.nobodys[sa] >= GRACE_S]
 
 
 def _excess(sas: Sequence[IkeSa]) -> list[Step]:
-    """Return the steps that end the IKE_SAs that have too many CHILD_SAs, and those beyond the youngest few."""
+    """Return the steps that terminate IKE_SAs with too many CHILD_SAs, and IKE_SAs beyond the youngest few."""
     established = sorted((sa for sa in sas if sa.state == ESTABLISHED), key=lambda sa: int(sa.id))
     crowded = [EndIke(sa.id) for sa in sas if len(sa.children) > MOST_CHILDREN]
     return _once([*crowded, *(EndIke(sa.id) for sa in established[:-MOST_SAS])])
 
 
 def _followed(sas: Sequence[IkeSa], memory: Memory, now: float) -> list[Step]:
-    """Return the steps that end the IKE_SAs which younger ones have followed for a moment."""
+    """Return the steps that terminate IKE_SAs with a younger successor for a while."""
     youngest = max((int(sa.id) for sa in sas if any(child.state == INSTALLED for child in sa.children)), default=0)
     older = [sa.id for sa in sas if int(sa.id) < youngest and sa.state == ESTABLISHED]
     for id_ in older:
@@ -163,7 +164,7 @@ def _followed(sas: Sequence[IkeSa], memory: Memory, now: float) -> list[Step]:
 
 
 def _ending(sa: IkeSa, child: ChildSa, wanted: str) -> Step:
-    """Return the step that ends a CHILD_SA, with its IKE_SA if nothing else is in that."""
+    """Return the step that terminates a CHILD_SA, or its IKE_SA if that has no wanted one."""
     return EndChild(child.id) if any(other.name == wanted for other in sa.children) else EndIke(sa.id)
 
 

@@ -1,7 +1,7 @@
-"""The SAs and policies that Linux has of tunnels, by XFRM netlink by hand.
+"""The kernel's SAs and policies of tunnels, by hand-packed XFRM netlink.
 
-charon makes them, and a charon that was killed leaves them behind. A new one knows nothing of them, so they are found and taken
-away here: by the if_id, which says whose they are. Source: linux/xfrm.h, net/xfrm/xfrm_user.c of the kernel.
+charon creates them, and a killed charon leaves them behind. A new charon does not know them, so this module finds and deletes
+them by if_id, which identifies their connection. Source: linux/xfrm.h, net/xfrm/xfrm_user.c of the kernel.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _GONE: Final = frozenset({errno.ESRCH, errno.ENOENT})
 
 
 class KernelSa(msgspec.Struct, frozen=True, kw_only=True):
-    """An SA of one direction."""
+    """A kernel SA, for one direction."""
 
     if_id: int
     spi: int
@@ -39,14 +39,14 @@ class KernelSa(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Xfrm:
-    """What one namespace has. Each call opens a socket of its own: they are rare."""
+    """The SAs and policies of one namespace. Each call opens its own socket: calls are rare."""
 
     def __init__(self, fd: int) -> None:
         """Take a descriptor of the namespace, which must stay open."""
         self._fd = fd
 
     def sas(self) -> list[KernelSa]:
-        """Return the SAs of tunnels that are whole: one that is being negotiated has no algorithms yet. Raises KernelError."""
+        """Return the complete SAs of tunnels: one still in negotiation has no algorithms. Raises KernelError."""
         try:
             with closing(Channel(self._fd, _NETLINK_XFRM)) as channel:
                 return [sa for _, _, body in channel.dump(_GET_SA, b"") if (sa := _sa(body)) is not None]
@@ -54,13 +54,13 @@ class Xfrm:
             raise KernelError("read the kernel's SAs", error.errno or 0, str(error)) from error
 
     def delete(self, sas: Iterable[KernelSa]) -> None:
-        """Take SAs away; that one is gone already is fine. Raises KernelError."""
+        """Delete SAs; absence is fine. Raises KernelError."""
         self._send(
             [(_DELETE_SA, 0, _SA_ID.pack(sa.destination, sa.spi.to_bytes(4, "big"), sa.family, sa.protocol)) for sa in sas]
         )
 
     def purge(self, if_ids: Collection[int]) -> None:
-        """Take all SAs and policies of some tunnels away. Raises KernelError."""
+        """Delete all SAs and policies of some tunnels. Raises KernelError."""
         self.delete(sa for sa in self.sas() if sa.if_id in if_ids)
         try:
             with closing(Channel(self._fd, _NETLINK_XFRM)) as channel:

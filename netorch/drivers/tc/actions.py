@@ -1,6 +1,7 @@
-"""The actions of filters as attributes of a message, and back. Pure.
+"""Actions of filters as attributes of a message, and back. Pure.
 
-Each says what follows: another action (pipe), or nothing, and the packet goes on (ok), is dropped (shot) or taken away (stolen).
+Each action says how to continue: with the next action (pipe), or with the packet passed (ok), dropped (shot) or consumed
+(stolen).
 """
 
 from __future__ import annotations
@@ -31,17 +32,17 @@ from netorch.model.addr import packed
 from netorch.state.tc import EGRESS, INGRESS, Action, Drop, Nat, Pass, Receive, Redirect
 
 IndexOf = Callable[[str], int]
-Names = Mapping[int, str]  # device number -> name
+Names = Mapping[int, str]  # ifindex -> name
 Options = Mapping[int, bytes]
 
-_GENERIC = struct.Struct("=IIiii")  # of each action: number, capabilities, what follows, two counts of uses
-_MIRRED_TAIL = struct.Struct("=iI")  # what it does, device
+_GENERIC = struct.Struct("=IIiii")  # of each action: index, capabilities, control action, refcnt, bindcnt
+_MIRRED_TAIL = struct.Struct("=iI")  # mirred action, ifindex
 _NAT_TAIL = struct.Struct("=4s4s4sI")  # old address, new address, mask, flags
 _NUMBER_16 = struct.Struct("=H")
 _REDIRECTIONS: Final = {INGRESS: TCA_INGRESS_REDIR, EGRESS: TCA_EGRESS_REDIR}
 _NAT_FLAGS: Final = {INGRESS: 0, EGRESS: NAT.EGRESS}
 _VERDICTS: Final[dict[int, Drop | Pass]] = {TC_ACT_SHOT: Drop(), TC_ACT_OK: Pass()}
-# Of each kind of action: the attribute of its parameters, and those that say nothing of what it does.
+# For each kind of action: the attribute of its parameters, and attributes without influence on its effect.
 _ATTRIBUTES: Final = {
     "skbedit": (SKBEDIT.PARMS, {SKBEDIT.TM, SKBEDIT.PAD}),
     "nat": (NAT.PARMS, {NAT.TM, NAT.PAD}),
@@ -51,7 +52,7 @@ _ATTRIBUTES: Final = {
 
 
 def pack_action(action: Action, index_of: IndexOf, *, last: bool) -> tuple[str, bytes]:
-    """Return the action's kind and its options. Raises LookupError when a device is not there."""
+    """Return the action's kind and its options. Raises LookupError if a device does not exist."""
     follows = TC_ACT_OK if last else TC_ACT_PIPE
     match action:
         case Receive():
@@ -71,7 +72,7 @@ def pack_action(action: Action, index_of: IndexOf, *, last: bool) -> tuple[str, 
 
 
 def read_action(kind: str, options: Options, names: Names, *, last: bool) -> Action:
-    """Return an action. Raises Strange."""
+    """Return the action in a message. Raises Strange."""
     parms_of, mute = _ATTRIBUTES.get(kind, (0, set()))
     parms = options.get(parms_of, b"")
     if len(parms) < _GENERIC.size:

@@ -1,4 +1,4 @@
-"""Messages of traffic control as kernel objects. Pure; the inverse stands in netorch.drivers.tc.encode."""
+"""Traffic control messages as kernel objects. Pure; the inverse is netorch.drivers.tc.encode."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _HOOKS = {parent: hook for hook, parent in HOOKS.items()}
 
 
 def device_number(body: bytes) -> int:
-    """Return the number of the device that a message is about."""
+    """Return the ifindex in a message."""
     return int(_TCMSG.unpack_from(body)[1])
 
 
 def qdisc(body: bytes, names: Names) -> Clsact | Foreign | None:
-    """Return a device of ours' clsact, a qdisc of somebody else's, or None for the kernel's own, which have no handle."""
+    """Return a netorch device's clsact, a foreign qdisc, or None for the kernel's own, which have no handle."""
     _, index, handle, _, _ = _TCMSG.unpack_from(body)
     kind = _text(attrs(body, TCMSG.SIZE).get(TCA.KIND, b""))
     ifname = names.get(index, "")
@@ -40,9 +40,10 @@ def qdisc(body: bytes, names: Names) -> Clsact | Foreign | None:
 
 
 def tc_filter(body: bytes, names: Names) -> TcFilter | StrangeFilter | None:
-    """Return the filter of a device of ours, or None.
+    """Return the filter of a netorch device, or None.
 
-    None, too, for a message about all filters of a pref, and for a filter outside of the first chain: none of ours leads there.
+    Also None for a message about all filters of a pref, and for a filter outside of chain 0: no filter of netorch jumps
+    there.
     """
     _, index, handle, parent, info = _TCMSG.unpack_from(body)
     ifname, hook, pref = names.get(index, ""), _HOOKS.get(parent, ""), info >> 16
@@ -63,7 +64,7 @@ def tc_filter(body: bytes, names: Names) -> TcFilter | StrangeFilter | None:
 
 
 def count(body: bytes) -> Count:
-    """Return what a filter's first action has counted, which all packets of the filter come to."""
+    """Return the counters of a filter's first action, which all packets of the filter reach."""
     options = attrs(attrs(body, TCMSG.SIZE).get(TCA.OPTIONS, b""))
     first = next((raw for _, raw in each_attr(options.get(ACTIONS, b""))), b"")
     stats = attrs(attrs(first).get(ACT.STATS, b""))

@@ -1,4 +1,4 @@
-"""Traffic control in one namespace: clsact and its filters, and word of other qdiscs."""
+"""Traffic control in one namespace: clsact and its filters, and detection of other qdiscs."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from netorch.state.op import Create, Delete, Failure, Op
 from netorch.state.tc import Clsact, StrangeFilter, TcFilter
 
 _QUEUE_BYTES: Final = 4 << 20
-_DATAGRAMS: Final = 1 << 16  # more than the queue holds
+_DATAGRAMS: Final = 1 << 16  # more than fit into the queue
 _RECV: Final = 1 << 17  # bytes
 
 
 class Tc:
-    """Implements `netorch.drivers.base.Driver`. `names` are those of all devices, by number, as last heard of."""
+    """Implements `netorch.drivers.base.Driver`. `names` returns all devices' names by ifindex, as last notified."""
 
     kinds: Final = frozenset({Clsact.kind, TcFilter.kind})
 
     def __init__(self, label: str, netns_fd: int, names: Callable[[], Names]) -> None:
-        """Open the namespace of that label. Raises OSError."""
+        """Open the namespace with that label. Raises OSError."""
         self.netns = label
         self._names = names
         self._channel = Channel(netns_fd)
@@ -41,7 +41,7 @@ class Tc:
         skip_ports(self._monitor, (self._channel.port,))
 
     def dump(self) -> dict[Key, KernelObject]:
-        """Return the clsact qdiscs and filters of our devices, and what is foreign. Cost: one dump, and two for each clsact."""
+        """Return clsact qdiscs and filters of netorch's devices, and foreign qdiscs. Cost: one dump, and two per clsact."""
         self.events()
         try:
             return {obj.key: obj for obj in map(self._placed, self._read())}
@@ -49,7 +49,7 @@ class Tc:
             raise KernelError(f"dump traffic control of the {self.netns} namespace", error.errno or 0, str(error)) from error
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
-        """Carry out the operations in one batch of messages."""
+        """Apply the operations in one batch of messages."""
         indexes: dict[str, int] = {}
 
         def index_of(ifname: str) -> int:
@@ -72,7 +72,7 @@ class Tc:
         return failures + [failure(op, refusal) for op, refusal in hard]
 
     def counts(self, ifname: str) -> dict[Key, Count]:
-        """Return what each filter of a device has taken; nothing if there is no such device. Cost: two dumps.
+        """Return the counters of each filter of a device; empty if the device does not exist. Cost: two dumps.
 
         Raises:
           KernelError: the kernel refused.
@@ -87,14 +87,14 @@ class Tc:
             raise KernelError(f"count what the filters of {ifname} take", error.errno or 0, str(error)) from error
 
     def events(self) -> list[KernelEvent]:
-        """Return what others have changed since the last call; never blocks."""
+        """Return changes made by others since the last call; never blocks."""
         found: list[KernelEvent] = []
         for answer in arrived(self._monitor, _DATAGRAMS, _RECV):
             found += [Lost(self.kinds)] if answer is None else self._event(answer[0], answer[2])
         return found
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable when `events` has something."""
+        """Return a descriptor that is readable when `events` has something to return."""
         return self._monitor.fileno()
 
     def close(self) -> None:
@@ -130,7 +130,7 @@ class Tc:
         elif kind in (RTM.NEWTFILTER, RTM.DELTFILTER):
             found = decode.tc_filter(body, names)
             if found is None:
-                return [Lost(self.kinds)]  # of some kinds of filters Linux does not say which one it is
+                return [Lost(self.kinds)]  # for some kinds of filters, Linux does not report which filter changed
         else:
             return []
         if found is None:
@@ -140,7 +140,7 @@ class Tc:
 
 
 def _tolerated(op: Op, number: int) -> bool:
-    """Return whether a refusal leaves things as they were asked for."""
+    """Return whether the refusal means that the wanted state already exists."""
     if isinstance(op, Delete):
         return number in ABSENT or number == errno.EINVAL  # its device has no clsact any more
     return isinstance(op, Create) and isinstance(op.obj, Clsact) and number == errno.EEXIST

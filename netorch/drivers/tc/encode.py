@@ -1,6 +1,6 @@
-"""Clsact and filters as route netlink messages. Pure; the inverse stands in netorch.drivers.tc.decode.
+"""Clsact and filters as route netlink messages. Pure; the inverse is netorch.drivers.tc.decode.
 
-`index_of` turns a device's name into its number and raises LookupError when there is none.
+`index_of` returns a device's ifindex by name, and raises LookupError if there is no such device.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def pack(obj: KernelObject, index_of: IndexOf, *, delete: bool = False) -> Messa
     """Return the message that creates, replaces or deletes a clsact or filter.
 
     Raises:
-      LookupError: a device is not there.
+      LookupError: a device does not exist.
     """
     match obj:
         case Clsact():
@@ -46,7 +46,7 @@ def pack(obj: KernelObject, index_of: IndexOf, *, delete: bool = False) -> Messa
 
 
 def head_of(index: int, handle: int = 0, parent: int = 0, info: int = 0) -> bytes:
-    """Return the fixed head of a message."""
+    """Return the fixed header of a message."""
     return _TCMSG.pack(0, index, handle, parent, info)
 
 

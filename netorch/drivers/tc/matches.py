@@ -1,4 +1,4 @@
-"""What filters take as options of classifiers, and back. Pure."""
+"""Matches of filters as options of classifiers, and back. Pure."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from netorch.model.addr import mac_bytes, packed
 from netorch.state.tc import ALL, CUSTOMER_TAG, IP, IPV6, SERVICE_TAG, Match, OtherPriority
 
 PROTOCOLS: Final = {ALL: ETH_P_ALL, IP: ETH_P_IP, IPV6: ETH_P_IPV6, CUSTOMER_TAG: ETH_P_8021Q, SERVICE_TAG: ETH_P_8021AD}
-_IN_FLOWER: Final = frozenset({IP, IPV6})  # the others are in the filter's head only
+_IN_FLOWER: Final = frozenset({IP, IPV6})  # other protocols are only in the filter's header
 FLOWER_KIND: Final = "flower"
 BASIC_KIND: Final = "basic"
-ACTIONS: Final = FLOWER.ACT  # the attribute of the actions: the same number for both kinds
+ACTIONS: Final = FLOWER.ACT  # the attribute of the actions: the same number in both classifiers
 
-_SIDES: Final = {  # attributes of source and destination, each with that of its mask
+_SIDES: Final = {  # attributes of source and destination, each with its mask attribute
     ALL: (),
     CUSTOMER_TAG: (),
     SERVICE_TAG: (),
@@ -32,12 +32,12 @@ _TREE = struct.Struct("=HH")  # number of matches, program
 _EMATCH = struct.Struct("=HHHH")  # number, kind, flags, padding
 _PRIORITY_EQUALS: Final = struct.pack(
     "=HBBHBB", META.PRIORITY, 0, META.EQ, META.VALUE, 0, 0
-)  # left and right: kind, shift, operator
+)  # left and right operand: kind, shift, operator
 _NOT_META: Final = (EMATCH.META, EMATCH.INVERT)
 
 
 def pack_match(match: Match | OtherPriority) -> tuple[str, bytes]:
-    """Return the classifier's kind, and its options but for the actions."""
+    """Return the classifier's kind, and its options without the actions."""
     if isinstance(match, OtherPriority):
         compared = attr(META.HDR, _PRIORITY_EQUALS) + attr_u32(META.RVALUE, match.priority)
         only = attr(1, _EMATCH.pack(0, *_NOT_META, 0) + compared)
@@ -58,7 +58,7 @@ def pack_match(match: Match | OtherPriority) -> tuple[str, bytes]:
 
 
 def read_match(kind: str, protocol: int, options: Mapping[int, bytes]) -> Match | OtherPriority:
-    """Return what a filter takes. Raises Strange."""
+    """Return a filter's match. Raises Strange."""
     if kind == FLOWER_KIND:
         return _flower(protocol, options)
     if kind == BASIC_KIND and protocol == ETH_P_ALL:
@@ -73,7 +73,7 @@ def mask_of(length: int, size: int) -> bytes:
 
 
 def prefix_of(raw: bytes, mask: bytes) -> str:
-    """Return an address and its mask as a prefix. Raises Strange."""
+    """Return an address and mask as a prefix. Raises Strange."""
     length = int.from_bytes(mask, "big").bit_count()
     if not length or mask != mask_of(length, len(raw)):
         raise Strange("of many prefixes")

@@ -1,7 +1,7 @@
-"""How the readers of this package say that a filter is not of our making."""
+"""The exception for filters that netorch did not make."""
 
 from __future__ import annotations
 
 
 class Strange(Exception):
-    """A filter is not of our making; says in a few words what is strange about it."""
+    """A filter that netorch did not make; the text says briefly how it differs."""

@@ -1,4 +1,4 @@
-"""The kernel's numbers of traffic control, by the names that its headers give them.
+"""The kernel's traffic control constants, under the names in its headers.
 
 Source: linux/pkt_sched.h, pkt_cls.h, gen_stats.h, if_ether.h, tc_act/tc_{gact,mirred,nat,skbedit}.h, tc_ematch/tc_em_meta.h.
 """
@@ -7,13 +7,13 @@ from __future__ import annotations
 
 
 class TCMSG:
-    """The head of a qdisc's or filter's message: family, device, handle, parent, pref and protocol."""
+    """The header of a qdisc or filter message: family, device, handle, parent, pref and protocol."""
 
     SIZE = 20
 
 
 class TC_H:
-    """Handles: clsact as a handle and as a parent, and the parents of the filters at its ingress and egress."""
+    """Handles: clsact as a handle and as a parent, and the parents of filters at its ingress and egress."""
 
     CLSACT_HANDLE, CLSACT, INGRESS, EGRESS = 0xFFFF0000, 0xFFFFFFF1, 0xFFFFFFF2, 0xFFFFFFF3
 
@@ -25,7 +25,7 @@ class TCA:
 
 
 class FLOWER:
-    """TCA_FLOWER_: options of a flower filter. FLAGS and IN_HW_COUNT tell of offload to hardware."""
+    """TCA_FLOWER_: options of a flower filter. FLAGS and IN_HW_COUNT are about hardware offload."""
 
     ACT, KEY_ETH_DST, KEY_ETH_DST_MASK, KEY_ETH_TYPE, KEY_IP_PROTO = 3, 4, 5, 8, 9
     KEY_IPV4_SRC, KEY_IPV4_SRC_MASK, KEY_IPV4_DST, KEY_IPV4_DST_MASK = 10, 11, 12, 13
@@ -40,7 +40,7 @@ class BASIC:
 
 
 class EMATCH:
-    """TCA_EMATCH_TREE_: an expression of extended matches, and of one of them its kind (TCF_EM_META) and flags."""
+    """TCA_EMATCH_TREE_: an expression of extended matches; the kind (TCF_EM_META) and flags of each match."""
 
     HDR, LIST = 1, 2
     META = 4
@@ -48,7 +48,7 @@ class EMATCH:
 
 
 class META:
-    """TCA_EM_META_: a comparison of two values, and what they are: kinds of numbers (TCF_META_TYPE_INT, shifted), an operator."""
+    """TCA_EM_META_: a comparison of two values: the kinds of values (TCF_META_TYPE_INT, shifted) and the operator."""
 
     HDR, RVALUE = 1, 3
     VALUE, PRIORITY = 1 << 12, 1 << 12 | 6
@@ -62,13 +62,13 @@ class ACT:
 
 
 class STATS:
-    """TCA_STATS_: what has been counted. PKT64 is there when the packets in BASIC are too many for 32 bits."""
+    """TCA_STATS_: counters. PKT64 is present if the packets in BASIC exceed 32 bits."""
 
     BASIC, PKT64 = 1, 8
 
 
 class SKBEDIT:
-    """TCA_SKBEDIT_: options of skbedit. TM and PAD say nothing of what it does."""
+    """TCA_SKBEDIT_: options of skbedit. TM and PAD do not affect what it does."""
 
     TM, PARMS, MARK, PAD, PTYPE, MASK = 1, 2, 5, 6, 7, 8
 
@@ -86,7 +86,7 @@ class GACT:
 
 
 class NAT:
-    """TCA_NAT_: options of nat, and the flag (TCA_NAT_FLAG_EGRESS) that it is the source address's."""
+    """TCA_NAT_: options of nat, and the flag (TCA_NAT_FLAG_EGRESS) for translation of the source address."""
 
     PARMS, TM, PAD = 1, 2, 3
     EGRESS = 1

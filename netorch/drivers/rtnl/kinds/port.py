@@ -1,8 +1,7 @@
-"""Ports: veth pairs into instances, taps for virtual machines, and ports that another host's overlay hands over.
+"""Ports: veth pairs into instances, taps for virtual machines, and ports taken over from another host's overlay.
 
-A new port is marked last, so one that a killed process left behind is recognised as incomplete, and finished.
-A port that is pulled over from another overlay keeps its label and its mark; until its master is set it shows a wrong VRF, which
-is corrected.
+A new port is marked last, so a port left behind by a killed process is recognised as incomplete, and finished. A port moved
+from another overlay keeps its label and mark; until its master is set, its VRF is wrong, which the agent corrects.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ _IFREQ_FLAGS = struct.Struct("=16sH22x")
 
 
 class Ports:
-    """Makes and takes over the ports of one overlay namespace."""
+    """Creates and takes over the ports of one overlay namespace."""
 
     def __init__(self, overlay_fd: int, underlay_fd: int, channel: Channel, index_of: encode.IndexOf) -> None:
         self._overlay_fd = overlay_fd
@@ -46,11 +45,11 @@ class Ports:
         self._taken: list[tuple[VethPort, int]] = []  # with a descriptor of the instance's namespace
 
     def plug(self, port: VethPort) -> None:
-        """Make the port; finish one that lacks a step, or take it over when the instance is plugged into another host's overlay.
+        """Create or finish the port, or take it over if the instance is plugged into another host's overlay.
 
         Raises:
-          KernelError: the instance's namespace is gone, is not its own to have, or has such a device of its own; or the kernel
-            refused a step.
+          KernelError: the instance's namespace does not exist, may not be used, or has another device with that name; or the
+            kernel refused a step.
         """
         fd = netns.make(port.instance_netns) if port.make_netns else netns.find(port.instance_netns)
         try:
@@ -61,7 +60,7 @@ class Ports:
                 if peer is not None:
                     self._finish(port, fd, inside, peer)
                     return
-                if own is not None:  # in the overlay, which is ours alone, but it leads elsewhere
+                if own is not None:  # a device of netorch's overlay, but its peer is elsewhere
                     _run(self._channel, [encode.del_link(own.ifname)], f"remove what stands for {own.ifname}")
                 found = _device(inside, port.inside.ifname)
                 if found is None:
@@ -72,13 +71,13 @@ class Ports:
             os.close(fd)
 
     def make_tap(self, port: TapPort) -> None:
-        """Make a persistent tap, ready for a virtual machine to open.
+        """Create a persistent tap that a virtual machine can open.
 
         Raises:
           KernelError: there is no /dev/net/tun, or the kernel refused a step.
         """
         try:
-            with netns.inside(self._overlay_fd):  # the namespace in which the file is opened gets the device
+            with netns.inside(self._overlay_fd):  # the device is created in the namespace in which the file is opened
                 fd = os.open(_TUN, os.O_RDWR | os.O_CLOEXEC)
             try:
                 fcntl.ioctl(fd, _TUNSETIFF, _IFREQ_FLAGS.pack(port.ifname.encode(), _TAP_WITHOUT_HEADER))
@@ -91,10 +90,10 @@ class Ports:
         _run(self._channel, [encode.set_altname(port.ifname)], f"mark {port.ifname}")
 
     def adjust(self, port: VethPort | TapPort) -> None:
-        """Give an existing port its MAC, MTU and VRF, and the instance's end of it the MTU.
+        """Set an existing port's MAC, MTU and VRF, and the MTU of its peer in the instance.
 
-        The instance's end comes first, so that a port that has its MTU says that both have it; until then the larger one takes
-        what the instance sends, and the router tells it what is too large. Of a tap the other end is the virtual machine's.
+        The peer comes first, so a port's MTU implies that both ends have it. Meanwhile the end with the larger MTU accepts
+        the instance's packets, and the router answers too large ones. The other end of a tap belongs to the virtual machine.
 
         Raises:
           KernelError: the kernel refused, or the instance's namespace cannot be found.
@@ -109,7 +108,7 @@ class Ports:
         _run(self._channel, [change], f"configure {shortened(port)}")
 
     def _adjust_inside(self, port: VethPort) -> None:
-        """Let the instance's end follow a change of the MTU, unless the instance has chosen a smaller one."""
+        """Apply an MTU change to the instance's end, unless the instance has set a smaller one."""
         body = self._channel.get(RTM.GETLINK, encode.get_link(port.ifname))
         if body is None or (ours := devices.device(body)).mtu == port.mtu:
             return
@@ -127,24 +126,24 @@ class Ports:
             os.close(fd)
 
     def finish_tap(self, port: TapPort) -> None:
-        """Complete a tap that lacks its mark, which a virtual machine may hold open. Raises KernelError."""
+        """Complete a tap without a mark, which a virtual machine may have open. Raises KernelError."""
         self.adjust(port)
         _run(self._channel, [encode.set_altname(port.ifname)], f"mark {port.ifname}", (errno.EEXIST,))
 
     def label_of(self, ifname: str) -> PortLabel | None:
-        """Return what a port's label says, or None."""
+        """Return a port's label, or None."""
         found = _device(self._channel, ifname)
         return read_label(found.alias) if found is not None else None
 
     def left_alone(self, ifname: str) -> str:
-        """Return what the instance's namespace had when the port was plugged, and keeps, or nothing."""
+        """Return what was found in the instance's namespace and kept when the port was plugged; empty if nothing."""
         label = self.label_of(ifname)
         versions = " and ".join(f"IPv{version}" for version in label.left_alone) if label is not None else ""
         what = f"its namespace had an {versions} default route already, which stays"
         return f"{what}; route to the VPC's CIDRs by the subnet's router there" if versions else ""
 
     def _peer(self, own: devices.Device, fd: int, inside: Channel) -> devices.Device | None:
-        """Return the other end of a device in the overlay, if that is in the instance's namespace."""
+        """Return the peer of an overlay device, if it is in the instance's namespace."""
         if own.kind != "veth" or own.netnsid is None or own.netnsid != home.number_of(fd, self._channel):
             return None
         found = inside.get(RTM.GETLINK, encode.link_header(own.peer) + attr_u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS))
@@ -164,7 +163,7 @@ class Ports:
         self._complete(furnished, instance_fd, inside)
 
     def _complete(self, port: VethPort, instance_fd: int, inside: Channel) -> None:
-        """Label, furnish and mark a port. The label comes first: deleting the port needs to know which namespace we made."""
+        """Label, configure and mark a port. The label comes first, because it says which namespace to delete with the port."""
         standing = () if port.make_netns else _standing_routes(port, inside)
         made, place = (home.identity(instance_fd), "") if port.make_netns else ("", port.instance_netns)
         label = PortLabel(port.holder, port.inside.lladdr, made, place, standing)
@@ -173,9 +172,9 @@ class Ports:
         _run(self._channel, [encode.set_altname(port.ifname)], f"mark {port.ifname}", (errno.EEXIST,))
 
     def _take_over(self, port: VethPort, instance_fd: int, found: devices.Device, inside: Channel) -> None:
-        """Pull the other end of the instance's device over, if it is this very interface's.
+        """Move the other end of the instance's device to this overlay, if it belongs to this ENI.
 
-        Cost: three messages, since the instance is under traffic.
+        Cost: three messages, because the instance has traffic.
         """
         other = home.other_end(found, inside)
         label = read_label(other.alias) if other is not None and altname(port.ifname) in other.altnames else None
@@ -183,7 +182,7 @@ class Ports:
             detail = f"{port.instance_netns} has a device {port.inside.ifname} of its own; remove it or name another"
             raise KernelError(f"create {shortened(port)}", errno.EEXIST, detail)
         source = home.overlay_of(found, inside)
-        if source is None:  # somebody carried our end off; with the one here both go
+        if source is None:  # the other end was moved away; deleting this end deletes both
             _run(inside, [encode.del_link(found.ifname)], f"remove {found.ifname} in {port.instance_netns}")
             self._make(port, instance_fd, inside)
             return
@@ -199,16 +198,16 @@ class Ports:
         self._taken.append((port, os.dup(instance_fd)))
 
     def close(self) -> None:
-        """Let go of the instances whose ports were taken over and never came up."""
+        """Close the namespaces of instances whose ports were taken over but never came up."""
         for _, fd in self._taken:
             os.close(fd)
         self._taken = []
 
     def wake_taken(self) -> None:
-        """Let instances whose ports were taken over ask for their neighbours again, now that somebody answers.
+        """Flush the neighbours of instances whose ports were taken over: they resolve them again, and now get answers.
 
-        An instance that sent while its device had no carrier has asked in vain, and would ask again only a second later.
-        One that has vanished meanwhile needs no waking.
+        An instance that sent without carrier has failed to resolve its neighbours, and would only retry a second later.
+        Instances that are gone are skipped.
         """
         taken, self._taken = self._taken, []
         for port, fd in taken:
@@ -221,9 +220,10 @@ class Ports:
 
 
 def _furnish(port: VethPort, instance_fd: int, inside: Channel, standing: Sequence[int]) -> None:
-    """Configure the instance's side: addresses usable at once, default routes, everything up.
+    """Configure the instance's side: addresses usable at once, default routes, all devices up.
 
-    What stands there stays, and no default route joins one of the `standing` IP versions: the port's own is in its own table.
+    Existing configuration stays, and IP versions in `standing` get no default route in the main table: the port's is in its
+    own table.
     """
     device = port.inside
     what = f"configure {device.ifname} in {port.instance_netns}"
@@ -240,9 +240,9 @@ def _furnish(port: VethPort, instance_fd: int, inside: Channel, standing: Sequen
 
 
 def _standing_routes(port: VethPort, inside: Channel) -> tuple[int, ...]:
-    """Return the IP versions of the port's default routes in which the namespace has one by another device.
+    """Return the IP versions for which the port would add a default route, but the namespace has one via another device.
 
-    Of whatever metric: one of ours beside it would win over it or wait behind it.
+    Its metric does not matter: a second default route would either win or never be used.
     """
     device = port.inside
     own = index_in(inside, device.ifname)
@@ -260,7 +260,7 @@ def _device(channel: Channel, ifname: str) -> devices.Device | None:
 
 
 def index_in(channel: Channel, ifname: str) -> int:
-    """Return the number of a device in the channel's namespace. Raises LookupError when there is none."""
+    """Return the ifindex of a device in the channel's namespace. Raises LookupError if there is no such device."""
     try:
         answer = fcntl.ioctl(channel.socket, _SIOCGIFINDEX, _IFREQ_INDEX.pack(ifname.encode(), 0))
     except OSError as error:

@@ -1,9 +1,9 @@
-"""Devices that are made in the outside namespace and work in the overlay: xfrm interfaces and VLAN devices.
+"""Overlay devices rooted in the outside namespace: xfrm interfaces and VLAN devices.
 
-Linux makes such a device in the one namespace and moves it to the other while it answers one message, so a process that is killed
-leaves it behind in the overlay without its mark, or not at all. What it is made of stays in the outside: the SAs and policies of
-its number, the device below it. There Linux takes a number or a VLAN once only, whatever the device is called and wherever it is
-now. So a device of ours that somebody has renamed or carried off stands in the way of its successor, and is looked for then.
+Linux creates such a device in one namespace and moves it to the other within a single message, so a killed process leaves it
+in the overlay without its mark, or not at all. Its root stays in the outside: the SAs and policies with its if_id, or its
+parent device. Linux accepts each if_id or VLAN there only once, whatever the device's name and present namespace. So a
+netorch device that others renamed or moved blocks its successor; the agent then searches for it.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _KINDS = frozenset({"xfrm", "vlan"})
 
 
 class Roots(Single):
-    """The devices of one namespace that have their root in the outside."""
+    """The devices of one namespace that are rooted in the outside."""
 
     def uproot(self, lower: int = 0) -> None:
-        """Delete our devices that have their root here, in the outside, or only those on the device of this number.
+        """Delete netorch's devices that are rooted here, in the outside, or only those on the device with ifindex `lower`.
 
-        Linux lets VLAN devices live on when the device below them is moved.
+        Linux keeps VLAN devices when their parent is moved.
 
         Raises:
           OSError: the kernel does not show them.
@@ -64,7 +64,7 @@ class Roots(Single):
             lower = self._lower(obj)
             if standing is not None and obj.replaces(standing):
                 return self._change(obj, standing, vrf)
-            if found is not None:  # it bears a name of ours, and is something else
+            if found is not None:  # has netorch's name, but is another device
                 self._channel.batch([encode.del_link(obj.ifname)])
             return self._create(obj, lower, vrf)
         except encode.NotPackable as error:
@@ -95,7 +95,7 @@ class Roots(Single):
         raise encode.NotPackable(NetlinkError(errno.EINVAL, f"{obj.ifname} cannot be in the {obj.netns}"))
 
     def _root(self, obj: Rooted) -> int | None:
-        """Return the number that the outside has here, None where it is here itself. Raises NotPackable."""
+        """Return the nsid of the outside as seen from here, or None if this is the outside. Raises NotPackable."""
         if obj.netns == OUTSIDE:
             return None
         fd = self._spaces.fds.get(OUTSIDE)
@@ -110,7 +110,7 @@ class Roots(Single):
         return number
 
     def _lower(self, obj: Rooted) -> Device | None:
-        """Return the device below a VLAN device. Raises NotPackable where it is not there, or takes smaller packets only."""
+        """Return a VLAN device's parent. Raises NotPackable if it does not exist or its MTU is too small."""
         if not isinstance(obj, Vlan):
             return None
         root = self._root(obj)
@@ -125,7 +125,7 @@ class Roots(Single):
         return lower
 
     def _clear_the_way(self, obj: Rooted) -> None:
-        """Delete what is left of the device under another name, or in another namespace, wherever it is."""
+        """Delete earlier devices with this root under another name or in another namespace, wherever they are."""
         outside = self._spaces.fds.get(OUTSIDE)
         if outside is None:
             return
@@ -134,7 +134,7 @@ class Roots(Single):
                 is_outside = home.identity(fd) == home.identity(outside)
                 root = None if is_outside else home.number_of(outside, channel)
                 if root is None and not is_outside:
-                    continue  # it knows nothing of the outside
+                    continue  # it has no link to the outside
                 questions = [encode.get_marked(obj.ifname), *([encode.get_link(obj.ifname)] if is_outside else [])]
                 for body in filter(None, (channel.get(RTM.GETLINK, question) for question in questions)):
                     dev = devices.device(body)
@@ -142,12 +142,12 @@ class Roots(Single):
                         channel.batch([encode.del_link(dev.ifname)])
 
     def _namespaces(self) -> Iterator[int]:
-        """Yield descriptors of all namespaces that have a name, and of ours."""
+        """Yield descriptors of netorch's namespaces, and of all named ones."""
         yield from tuple(self._spaces.fds.values())
         for path in netns.RUN_NETNS.iterdir():
             try:
                 fd = netns.find(path.name)
-            except KernelError:  # on its way in or out
+            except KernelError:  # being created or deleted
                 continue
             try:
                 yield fd
@@ -162,7 +162,7 @@ def _taken(obj: Rooted) -> str:
 
 
 def _all(channel: Channel) -> list[Device]:
-    """Return the devices that are ours and have a root."""
+    """Return netorch's rooted devices."""
     body = encode.link_header() + attr_u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS)
     found = channel.read(RTM.GETLINK, body, devices.device)
     return [dev for dev in found if dev.kind in _KINDS and _is_ours(dev)]

@@ -1,4 +1,4 @@
-"""Devices that are made one by one, because what is to be done for one depends on what stands there."""
+"""Devices that are created one by one, because the messages for each depend on what exists."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from netorch.state.op import Failure, Op
 
 
 class Single:
-    """The base of those that make devices of one kind in one namespace."""
+    """Base class of creators of one kind of device in one namespace."""
 
     def __init__(self, channel: Channel, place: Place, spaces: Spaces, index_of: encode.IndexOf) -> None:
         self._channel = channel
@@ -20,7 +20,7 @@ class Single:
         self._index_of = index_of
 
     def make(self, ops: list[Op]) -> list[Failure]:
-        """Make, finish or change devices in order; return what was refused."""
+        """Create, finish or change devices in order; return the refused operations."""
         refusals = ((op, self._make(op)) for op in ops)
         return [failure(op, refusal) for op, refusal in refusals if refusal is not None]
 
@@ -28,6 +28,6 @@ class Single:
         raise NotImplementedError
 
     def _send(self, messages: list[Message]) -> NetlinkError | None:
-        """Send messages together; return the refusal of the first that was refused."""
+        """Send messages in one batch; return the first refusal."""
         refused = self._channel.batch(messages)
         return refused[min(refused)] if refused else None

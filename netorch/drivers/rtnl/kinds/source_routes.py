@@ -1,19 +1,19 @@
-"""Addresses and routes inside an instance: what it sends from an interface's address leaves by that interface.
+"""Addresses and source routes inside an instance: packets from an ENI's address leave by that ENI.
 
-The router checks at each port that the source is the port's own address. With one table of routes an instance with two interfaces
-would answer by the first what came by the second, and the answer would be dropped there. So an interface that is not the
-instance's first has a table of its own, as EC2's own images set it up, and rules that lead to it:
+The router checks at each port that the source is the port's own address. With a single routing table, an instance with two
+ENIs would answer by the first what arrived by the second, and the router would drop the answer. So every ENI but the
+instance's primary one has its own table, as EC2's images do, and rules for it:
 
-    10000  from ADDRESS lookup TABLE               what it answers, or binds to the address
-    10001  lookup main suppress_prefixlength 0     IPv4: what the first interface's subnet, or the instance's own route, has
-    10002  from 0.0.0.0 to SUBNET lookup TABLE     IPv4: what has no source yet and goes to the subnet
-    32800  lookup TABLE                            what nothing else has a route to, e.g. IPv6 that the first interface lacks
+    10000  from ADDRESS lookup TABLE               replies, and sockets bound to the address
+    10001  lookup main suppress_prefixlength 0     IPv4: the first ENI's subnet, and the instance's own routes
+    10002  from 0.0.0.0 to SUBNET lookup TABLE     IPv4: packets to the subnet that have no source yet
+    32800  lookup TABLE                            no other route, e.g. IPv6 if the first ENI has none
 
-Nothing of it stands in the main table, and no route has a twin in another table. That matters for path MTU discovery: Linux keeps
-what it learns at the route that the packet's source leads to, and who sends without a source must find that same route.
+The main table has none of these routes, and no route is duplicated in another table. This matters for path MTU discovery:
+Linux stores a path MTU at the route found for the packet's source, and a sender without a source must find that same route.
 
-A first interface is treated so where the main table had a default route before it. A device takes its table along when it goes.
-Its rules stay, and are taken away when the next change is made in the namespace.
+A primary ENI is treated this way if the main table already had a default route. A device's table is emptied when the device
+is deleted. Its rules stay until the next change in the namespace removes them.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from netorch.model.addr import version_of
 from netorch.state.link import Inside
 from netorch.state.owner import PROTOCOL
 
-MOST_INSIDE: Final = 1000  # devices, or rules of an IP version: what an instance may have the agent read whenever it is plugged
+MOST_INSIDE: Final = 1000  # devices, or rules per IP version: a limit on what an instance can make the agent read at each plug
 _OWN, _MAIN_FIRST, _TO_SUBNET, _LAST = 10000, 10001, 10002, 32800
-_FIRST_TABLE: Final = 10000  # EC2's own images do the same: table 10000 + number of the device
+_FIRST_TABLE: Final = 10000  # as in EC2's own images: table 10000 + ifindex
 
 
 def configuration(index: int, inside: Inside, standing: Collection[int]) -> Iterator[Message]:
-    """Yield the messages that give a device its addresses and routes; each may find its object there already.
+    """Yield the messages that configure a device's addresses and routes; objects that exist already are tolerated.
 
-    `standing` names the IP versions in which the namespace has a default route by another device.
+    `standing` has the IP versions with a default route by another device in the namespace.
     """
     gateways = {version_of(gateway): gateway for gateway in inside.gateways}
     for text in inside.addresses:
@@ -52,7 +52,7 @@ def configuration(index: int, inside: Inside, standing: Collection[int]) -> Iter
 
 
 def _beside(index: int, address: ipaddress.IPv4Interface | ipaddress.IPv6Interface, gateway: str) -> Iterator[Message]:
-    """Yield the routes and rules of an address that is not the first."""
+    """Yield the routes and rules of an address beside the main table."""
     table, subnet = _FIRST_TABLE + index, str(address.network)
     if address.version == 4:
         yield encode.subnet_route(index, subnet, table)
@@ -71,9 +71,9 @@ def devices_of(inside: Channel) -> list[devices.Device]:
 
 
 def stale_rules(inside: Channel) -> list[Message]:
-    """Return the messages that take away our rules of devices that are gone from a namespace."""
+    """Return the messages that remove netorch's rules for devices that no longer exist in a namespace."""
     tables = {_FIRST_TABLE + dev.index for dev in devices_of(inside)}
-    found: list[tuple[int, bytes]] = []  # the table and the whole of each rule of ours
+    found: list[tuple[int, bytes]] = []  # of each rule of netorch: its table, and its message body
     for family in encode.IP_FAMILIES:
         for _, _, body in inside.dump(RTM.GETRULE, bytes((family,)) + bytes(RULEHDR.SIZE - 1), MOST_INSIDE):
             known = attrs(body, RULEHDR.SIZE)

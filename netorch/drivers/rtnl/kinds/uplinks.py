@@ -1,7 +1,7 @@
-"""Uplinks: devices of the host's own, moved from the underlay to the outside and back.
+"""Uplinks: the host's own devices, moved from the underlay to the outside namespace and back.
 
-The mark comes first, while the device is still in the underlay: so a moved device always has it, whenever a process is killed,
-and one that lacks it was put there by somebody else. On the way back it goes last.
+The mark is set first, while the device is still in the underlay. So a moved device always has it, even if the process is
+killed, and a device without it was put there by others. On the way back the mark is removed last.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Uplinks:
     """The uplinks of one namespace."""
 
     def __init__(self, channel: Channel, underlay: Channel, place: Place, spaces: Spaces, uproot: Callable[[int], None]) -> None:
-        """Take who deletes the devices that stand on one: they would live on, and lead into VPCs from the underlay."""
+        """`uproot` deletes the devices on an uplink, which would otherwise survive and connect VPCs to the underlay."""
         self._channel = channel
         self._underlay = underlay
         self._place = place
@@ -33,13 +33,13 @@ class Uplinks:
         self._uproot = uproot
 
     def concerns(self, obj: KernelObject) -> bool:
-        """Return whether an object is an uplink, or one that somebody has renamed in the outside."""
+        """Return whether an object is an uplink, or an uplink renamed by others in the outside."""
         if isinstance(obj, IncompleteLink) and obj.netns == OUTSIDE and obj.vni == HOST_SLICE:
             return not self._place.is_vlan_of_port(obj.ifname)
         return isinstance(obj, Uplink)
 
     def apply(self, ops: list[Op]) -> list[Failure]:
-        """Move uplinks in or give them back, one by one."""
+        """Move uplinks to the outside or return them, one by one."""
         failures: list[Failure] = []
         for op in ops:
             assert isinstance(op.obj, Link)
@@ -49,13 +49,13 @@ class Uplinks:
         return failures
 
     def give_back_all(self) -> None:
-        """Give back all uplinks, as far as the kernel lets us: the namespace is about to go."""
+        """Return all uplinks, as far as the kernel permits: the namespace is about to be deleted."""
         for dev in self._devices():
             if devices.is_uplink(dev, self._place) or (_marks(dev) and self._place.vni_of(dev.ifname) == HOST_SLICE):
                 self._give_back(dev.ifname)
 
     def _take(self, ifname: str) -> NetlinkError | None:
-        """Move a device from the underlay. One that is here already gets its mark again, or its name."""
+        """Move a device from the underlay. If it is already here, restore its mark or name."""
         renamed = _answer(self._channel, encode.get_marked(ifname))
         if renamed is not None and renamed.ifname != ifname:
             refused = self._channel.batch(encode.rename(renamed.index, ifname))
@@ -76,7 +76,7 @@ class Uplinks:
         return refused.get(0)
 
     def _give_back(self, ifname: str) -> NetlinkError | None:
-        """Move a device to the underlay, under the name that it had there, and take its mark away. Absence is fine."""
+        """Move a device back to the underlay under its name there, and remove its mark. Absence is fine."""
         dev = _look(self._channel, ifname)
         if dev is None:
             return None
