@@ -1,1 +1,1 @@
-"""What people read: listings, exports, health, mappings."""
+"""Views for people: listings, exports, health, mappings."""

@@ -1,4 +1,4 @@
-"""VPCs, instances, interfaces as people ask for them: with their state; and look-ups of resources by name."""
+"""VPCs, instances and interfaces with their state, for display; and look-ups of resources by name."""
 
 from __future__ import annotations
 
@@ -30,35 +30,35 @@ Public = Dictionary[str, PublicMapping]  # by interface
 
 
 class InstanceState(Enum):
-    """Where an instance stands, as far as its hosts have said."""
+    """The state of an instance, according to its hosts."""
 
-    PENDING = "pending"  # no host has said anything yet
+    PENDING = "pending"  # no status from a host yet
     RUNNING = "running"
-    MOVING = "moving"  # on its way to another host
+    MOVING = "moving"  # moving to another host
     FAILED = "failed"
 
 
 class InterfaceInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A network interface, with where it is."""
+    """A network interface and its location."""
 
     eni: NetworkInterface
     subnet: Subnet
     vpc: Vpc
     mapping: Stored[Mapping] | None  # of the primary address; None: not attached
-    status: EniStatus | None  # what the host says; None: nothing yet
-    groups: tuple[str, ...]  # the names of its security groups
-    public: PublicMapping | None  # what stands for its address outside
+    status: EniStatus | None  # from its host; None: none yet
+    groups: tuple[str, ...]  # names of its security groups
+    public: PublicMapping | None  # public mapping of its address
 
 
 class InstanceInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """An instance, with its interfaces (its own first) and its state."""
+    """An instance with its interfaces (the primary one first) and its state."""
 
     instance: Instance
     vpc: Vpc
     interfaces: tuple[InterfaceInfo, ...]
     state: InstanceState
     host: str
-    reason: str = ""  # of a failure, or what its own interface lacks, in the host's words
+    reason: str = ""  # why it failed, or what its first interface lacks, in the host's words
 
 
 def describe_vpcs(inventory: Inventory, caller: Caller) -> list[Vpc]:
@@ -112,7 +112,7 @@ def instance_info(store: Store, caller: Caller, instance_id: str) -> InstanceInf
 
 
 def _around(store: Store, caller: Caller, kind: str, resource_id: str) -> Inventory:
-    """Return the VPC of an id, with its hosts. Raises ApiError, UnreadableRecord."""
+    """Return the inventory of an id's VPC and its hosts. Raises ApiError, UnreadableRecord."""
     if not is_id(resource_id, kind):
         raise not_found(kind, resource_id)
     part = read_part(store, [vni_of(resource_id)])
@@ -142,7 +142,7 @@ def _interface(inventory: Inventory, records: VpcRecords, eni: NetworkInterface,
 
 
 def _public(records: VpcRecords) -> Public:
-    """Return what stands for the addresses of a VPC's interfaces outside, by interface."""
+    """Return the public mappings of a VPC by interface."""
     return {mapping.eni: mapping for mapping in records.each(PublicMapping)}
 
 
@@ -172,15 +172,15 @@ def _state(interfaces: tuple[InterfaceInfo, ...]) -> tuple[InstanceState, str]:
 
 
 def resolve(inventory: Inventory, caller: Caller, kind: str, text: str) -> tuple[VpcRecords, Any]:
-    """Return a resource with its VPC's records, by id, or by name: `owner/vpc/name`, `vpc/name`, or `name` if there is but one.
+    """Return a resource and its VPC's records, by id or by name: `owner/vpc/name`, `vpc/name`, or a unique `name`.
 
-    A VPC itself (`kind` "vpc") is `owner/name` or `name`; an unnamed interface goes by its instance's name; a group or prefix
-    list may be written as in rules, `sg-web`: no name begins so. Other kinds are those of
+    The name of a VPC itself (`kind` "vpc") is `owner/name` or `name`. An unnamed interface has its instance's name. A group or
+    prefix list may have its prefix as in rules, `sg-web`: no name starts with such a prefix. Other kinds are the prefixes of
     ids: subnet, rtb, eni, i, sg, acl, pl, fl, igw, eigw, nat, vgw, vpn.
 
     Raises:
       ApiError: EC2's NotFound of that kind; InvalidParameterValue for a name that several have, with the candidates.
-      UnreadableRecord: the resource may be in an isolated VPC.
+        UnreadableRecord: the resource may be in an isolated VPC.
     """
     if is_id(text, kind):
         inventory.check_vpc(caller, vni_of(text))
@@ -191,7 +191,7 @@ def resolve(inventory: Inventory, caller: Caller, kind: str, text: str) -> tuple
     *scope, name = text.split("/")
     name = bare_name(kind, name)
     candidates = {path: hit for path, hit in _by_name(inventory, caller, kind, name) if _in_scope(path, scope)}
-    if scope or kind == "vpc" or not candidates:  # a bare name that another VPC has means that one
+    if scope or kind == "vpc" or not candidates:  # a bare name that exists in another VPC means that resource
         _check_isolated(inventory, caller, kind, scope, name)
     if not candidates:
         raise not_found(kind, text)
@@ -229,7 +229,7 @@ def _by_name(inventory: Inventory, caller: Caller, kind: str, name: str) -> Iter
 
 
 def _check_isolated(inventory: Inventory, caller: Caller, kind: str, scope: list[str], name: str) -> None:
-    """Raise UnreadableRecord when the name may be that of something in an isolated VPC, or of that VPC."""
+    """Raise UnreadableRecord if the name may belong to an isolated VPC, or to a resource in it."""
     for vni, found in inventory.isolated.items():
         path = f"{found.owner}/{found.name}"
         if (found.name == name and _in_scope(path, scope)) if kind == "vpc" else _in_scope(f"{path}/{name}", scope):
@@ -242,7 +242,7 @@ def _in_scope(path: str, scope: list[str]) -> bool:
 
 
 def names_by_id(inventory: Inventory, caller: Caller) -> dict[str, str]:
-    """Return the names of all resources that the caller sees and that have one. Cost: O(cloud)."""
+    """Return the names of all named resources that the caller sees, by id. Cost: O(cloud)."""
     gateways = (stored.record for stored in inventory.customer_gateways.values())
     names = {found.id: found.name for found in gateways if found.name and caller.sees(found.owner)}
     sets = (stored.record for owned in (inventory.dhcp_options, inventory.zones) for stored in owned.values())
@@ -256,7 +256,7 @@ def names_by_id(inventory: Inventory, caller: Caller) -> dict[str, str]:
 
 
 def resource_names(inventory: Inventory, caller: Caller, kind: str) -> list[str]:
-    """Return what commands take for each resource of a kind (an id's prefix, or that of what has a name only), for completion."""
+    """Return the resources of a kind as commands accept them, for completion; `kind` is an id's prefix, or e.g. `host`."""
     if kind == "host":
         return sorted(inventory.hosts)
     if kind == "pool":

@@ -1,4 +1,4 @@
-"""What is worth knowing of virtual interfaces: those that are down, and those that wait for somebody's word."""
+"""Problems and notes on virtual interfaces: those that are down, and those that wait for a confirmation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from netorch.records.inventory import Inventory
 
 
 def vif_problems(inventory: Inventory) -> Iterator[str]:
-    """Yield a sentence for each virtual interface that is down, as its edge said last."""
+    """Yield a sentence for each virtual interface that is down, according to its edge's last status."""
     for path, vif in _each(inventory):
         said = inventory.vif_status.get((vif.edge, vif.id))
         if said is not None and state_of(vif, said) is VifState.DOWN:
@@ -18,7 +18,7 @@ def vif_problems(inventory: Inventory) -> Iterator[str]:
 
 
 def why_down(vif: VirtualInterface, said: VifStatus) -> str:
-    """Return why a virtual interface is down, as far as its edge knows."""
+    """Return why a virtual interface is down, according to its edge."""
     if not said.carrier:
         return f"{vif.device} of {vif.edge} has no carrier"
     reason = f" ({said.bgp_reason})" if said.bgp_reason else ""

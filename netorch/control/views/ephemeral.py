@@ -1,4 +1,4 @@
-"""Ephemeral public addresses: they come and go with an interface, and no record is theirs alone."""
+"""Ephemeral public addresses: they belong to an interface and have no record of their own."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from netorch.records.inventory import Inventory
 
 
 class EphemeralInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """An ephemeral address, with what it stands for."""
+    """An ephemeral address and its mapping."""
 
     mapping: PublicMapping
     vpc: Vpc
-    instance: str  # the id of the instance that the interface is attached to
+    instance: str  # id of the interface's instance
 
 
 def ephemeral_addresses(inventory: Inventory, caller: Caller) -> list[EphemeralInfo]:

@@ -1,4 +1,4 @@
-"""The stored cloud as a declaration: what `apply` would find unchanged."""
+"""The stored cloud as a declaration that `apply` would find unchanged."""
 
 from __future__ import annotations
 
@@ -94,17 +94,17 @@ D = TypeVar("D", bound=InternetGatewayDecl)
 
 
 def export_cloud(store: Store) -> Cloud:
-    """Return everything in the store that a vpc.yaml can say, in order of names, with every choice spelled out.
+    """Return everything in the store that a vpc.yaml can declare, in order of names, with all choices explicit.
 
-    Interfaces besides an instance's own and VPN connections to AWS are left out: a vpc.yaml has no words for them.
+    Interfaces other than an instance's primary one, and VPN connections to AWS, are left out: a vpc.yaml cannot declare them.
     """
     return export_inventory(read_inventory(store), Caller(operator=True))
 
 
 def export_inventory(inventory: Inventory, caller: Caller) -> Cloud:
-    """Return the declaration of what the caller may see of an inventory; hosts and address pools are the operator's.
+    """Return the declaration of what the caller sees of an inventory; only the operator sees hosts and address pools.
 
-    What VPCs have out of pools it names as a file asks for it, not by its prefix.
+    A VPC's range from a pool is declared as a request, not by its prefix.
     """
     hosts = [_host(inventory.hosts[name].host) for name in sorted(inventory.hosts) if caller.operator]
     pools = [_pool(inventory.pools[name].record) for name in sorted(inventory.pools) if caller.operator]
@@ -160,7 +160,7 @@ def _connection(connection: Connection) -> ConnectionDecl:
 
 
 def _virtual_interface(vif: VirtualInterface) -> VirtualInterfaceDecl:
-    """Return the declaration of a virtual interface. Nobody can read its key: the name of a file stands for it."""
+    """Return the declaration of a virtual interface. Its key cannot be read: a file name stands for it."""
     return VirtualInterfaceDecl(
         name=vif.name,
         connection=vif.connection,
@@ -183,10 +183,10 @@ def _elastic_ip(elastic: ElasticIp) -> ElasticIpDecl:
 
 
 def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str], elastic: Mapping[str, str]) -> VpcDecl:
-    """Return the declaration of one VPC as of `now`, with the prefixes of all its ranges.
+    """Return the declaration of one VPC at `now`, with the prefixes of all its ranges.
 
-    `paths` has the owner and name of VPCs by id, `elastic` the names of elastic IPs, customer gateways, DHCP options
-    sets, and of services and endpoints of other VPCs, likewise.
+    `paths` holds the owners and names of VPCs by id. `elastic` holds the names of elastic IPs, customer gateways, DHCP options
+    sets, and services and endpoints of other VPCs, by id.
     """
     vpc = records.vpc.record
     subnets = sorted(records.each(Subnet), key=lambda subnet: subnet.name)
@@ -249,7 +249,7 @@ def _device(device: CustomerGateway) -> CustomerGatewayDecl:
 
 
 def _vpn(vpn: VpnConnection, names: Mapping[str, str]) -> VpnConnectionDecl:
-    """Return the declaration of a VPN connection; `names` has those of customer gateways by id. Nobody can read its keys."""
+    """Return the declaration of a VPN connection; `names` holds customer gateways' names by id. Its keys cannot be read."""
     return VpnConnectionDecl(
         name=vpn.name,
         customer_gateway=names.get(vpn.customer_gateway, vpn.customer_gateway),
@@ -262,7 +262,7 @@ def _vpn(vpn: VpnConnection, names: Mapping[str, str]) -> VpnConnectionDecl:
 
 
 def _nat_gateway(records: VpcRecords, nat: NatGateway, elastic: Mapping[str, str]) -> NatGatewayDecl:
-    """Return the declaration of a NAT gateway without what drains; `elastic` has names of elastic IPs by id."""
+    """Return the declaration of a NAT gateway without draining addresses; `elastic` holds elastic IPs' names by id."""
     eni = records.of(NetworkInterface)[nat.eni].record
     public = {found.private_address: found.allocation for found in records.each(PublicMapping) if found.eni == nat.eni}
     stay = (address for address in eni.addresses if address not in nat.draining)
@@ -277,7 +277,7 @@ def _nat_gateway(records: VpcRecords, nat: NatGateway, elastic: Mapping[str, str
 
 
 def export_tables(records: VpcRecords, names: Mapping[str, str]) -> list[RouteTableDecl]:
-    """Return the declaration of a VPC's route tables; `names` says what to write for the ids of targets and prefix lists."""
+    """Return the declaration of a VPC's route tables; `names` holds the declared names of targets and prefix lists by id."""
     return normal_tables(
         RouteTableDecl(
             name=table.name,
@@ -361,7 +361,7 @@ def _subnet(records: VpcRecords, subnet: Subnet) -> SubnetDecl:
 
 
 def _instance(records: VpcRecords, instance: Instance, public: PublicMapping | None, elastic: Mapping[str, str]) -> InstanceDecl:
-    """Return the declaration of an instance; `public` stands for its address, `elastic` has names of elastic IPs by id."""
+    """Return the declaration of an instance; `public` maps to its address, `elastic` holds elastic IPs' names by id."""
     eni = records.of(NetworkInterface)[primary_eni_id(instance.id)].record
     mapping = records.mappings[eni.address].record
     leaving = mapping.move is not None and mapping.move.direction is MoveDirection.TO
@@ -386,6 +386,6 @@ def _instance(records: VpcRecords, instance: Instance, public: PublicMapping | N
 
 
 def _ephemeral(public: PublicMapping | None, subnet: Subnet) -> bool | msgspec.UnsetType:
-    """Return whether an instance has an ephemeral address, where its subnet does not say the same."""
+    """Return whether an instance has an ephemeral address; UNSET if its subnet implies that."""
     has_one = public is not None and not public.allocation
     return has_one if has_one or (public is None and subnet.public_on_launch) else msgspec.UNSET

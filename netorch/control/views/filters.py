@@ -1,9 +1,9 @@
-"""EC2's filters: a list keeps what matches all of them, and a filter matches if one of its values does.
+"""EC2's filters: a list keeps the rows that match all filters; a filter matches if one of its values matches.
 
-A filter is `name=value,value`. Its name is a field of what is listed, as JSON output has it, or `tag:KEY`, or `tag-key`.
-`available-addresses` is the same as `available_addresses`, and `ingress.peer` is a field of the entries of `ingress`. In a value
-`*` stands for any text and `?` for one character; a backslash before one of these, or before a comma or a backslash, means that
-character itself. Values are case-sensitive.
+A filter is `name=value,value`. Its name is a field of the rows, as in JSON output, or `tag:KEY`, or `tag-key`.
+`available-addresses` is the same as `available_addresses`, and `ingress.peer` is a field of the entries of `ingress`. In a
+value, `*` stands for any text and `?` for one character. A backslash before one of these, a comma or a backslash makes that
+character literal. Values are case-sensitive.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ _WILD: Final = {"*": ".*", "?": "."}
 
 
 class Filter(msgspec.Struct, frozen=True):
-    """A name, and a pattern of which a text must match all."""
+    """A name, and a pattern that must match a whole text."""
 
     name: str
     pattern: re.Pattern[str]
 
     def matches(self, row: Row) -> bool:
-        """Return whether one of the texts that a row has under the name is one of the values."""
+        """Return whether a text of a row under the name matches one of the values."""
         return any(self.pattern.fullmatch(text) for text in _texts_of(row, self.name))
 
 
 def parse(text: str, fields: Collection[str]) -> Filter:
-    """Return the filter that a text says of rows with these fields. Raises ApiError: InvalidParameterValue."""
+    """Parse a filter for rows with these fields. Raises ApiError: InvalidParameterValue."""
     name, equals, values = text.partition("=")
     where = f"filter {text!r}"
     if not equals:
@@ -57,7 +57,7 @@ def matching(rows: Iterable[R], filters: Sequence[Filter]) -> list[R]:
 
 
 def _pattern(values: str) -> re.Pattern[str]:
-    """Return what matches one of some values that are separated by commas."""
+    """Return a pattern that matches one of several values separated by commas."""
     parts = ("|" if char == "," else _WILD.get(char) or re.escape(escaped or char) for escaped, char in _TOKEN.findall(values))
     return re.compile("".join(parts), re.DOTALL)
 

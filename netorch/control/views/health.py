@@ -32,44 +32,44 @@ from netorch.records.valid.ports import wrong_ports
 from netorch.state.owner import overlay_netns
 from netorch.store.base import Store
 
-ALARM_S = 300.0  # how long a packet that no host may have sent is a problem
+ALARM_S = 300.0  # how long the last forbidden packet is a problem, in seconds
 
 
 class EdgeHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """What is of interest of an edge besides."""
+    """Further status of an edge."""
 
     pair: str
-    uplink: str  # as people write it; nothing: it has none, and carries nothing
-    gateways: int  # that it is to carry
+    uplink: str  # as in commands; empty: no uplink, so the edge carries nothing
+    gateways: int  # placed on it
     connections: int  # of its NAT gateways
-    no_port: int  # packets of these for which no port was free
-    left_by: tuple[str, ...]  # the hosts that hear nothing of it, or that it is not ready, and send to the other edge
+    no_port: int  # packets of its NAT gateways without a free port
+    left_by: tuple[str, ...]  # hosts that get no answer from it, or one that it is not ready, and use the other edge
     proxy: ProxyHealth | None = None  # of gateway endpoints, if it carries any
 
 
 class HostHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """One host's condition."""
+    """The status of one host."""
 
     name: str
     underlay: str
-    mtu: int  # of the underlay, in bytes; 0: not said yet
+    mtu: int  # of the underlay, in bytes; 0: not reported yet
     readiness: str  # of an edge: "ready", "not ready: ..." or "not known"
     agent: str  # "running 3m", "silent" or "never seen"
-    vpcs: int  # that its interfaces are in
-    interfaces: int  # that it is to carry
-    attached: int  # that it says it carries
+    vpcs: int  # of its interfaces
+    interfaces: int  # placed on it
+    attached: int  # reported as attached
     mappings: int  # of these VPCs
     objects: int
     writes: int
     repaired: int
     dropped: dict[str, int]
-    table_percent: int  # how full its connection table is, where it is more than half; else 0
+    table_percent: int  # use of its connection table, if above half; else 0
     border: tuple[BorderSession, ...] = ()  # of an edge that announces its addresses
     edge: EdgeHealth | None = None
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole cloud's condition; `problems` and `notes` are sentences for people."""
+    """The status of the whole cloud; `problems` and `notes` are sentences for people."""
 
     revision: int
     vpcs: int
@@ -77,11 +77,11 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     mappings: int
     hosts: tuple[HostHealth, ...]
     problems: tuple[str, ...]
-    notes: tuple[str, ...]  # what is worth knowing, and right
+    notes: tuple[str, ...]  # facts worth knowing that are no problems
 
 
 def read_health(store: Store, now: float) -> Health:
-    """Return the condition of everything at `now` (seconds since 1970). Cost: O(store)."""
+    """Return the status of everything at `now` (seconds since 1970). Cost: O(store)."""
     inventory = read_inventory(store)
     hosts = [_host(inventory, name, state, now) for name, state in sorted(inventory.hosts.items())]
     return Health(
@@ -114,7 +114,7 @@ def _host(inventory: Inventory, name: str, state: HostState, now: float) -> Host
         readiness=readiness(state, said),
         agent=f"running {_age(now - status.started_at)}" if state.live else ("silent" if said is not None else "never seen"),
         vpcs=len(carried),
-        interfaces=0 if state.host.role is Role.EDGE else state.placements,  # an edge carries gateways
+        interfaces=0 if state.host.role is Role.EDGE else state.placements,  # an edge's placements are gateways
         attached=list(told.values()).count(EniState.ATTACHED),
         mappings=sum(len(records.mappings) for vni, records in inventory.vpcs.items() if vni in carried),
         objects=status.objects,
@@ -142,7 +142,7 @@ def _edge_health(inventory: Inventory, state: HostState, status: AgentStatus) ->
 
 
 def _left_by(inventory: Inventory, edge: Host) -> tuple[str, ...]:
-    """Return the hypervisors that do not send to an edge, as their agents have said."""
+    """Return the hypervisors that do not send to an edge, according to their agents."""
     hypervisors = sorted(name for name, state in inventory.hosts.items() if state.host.role is Role.HYPERVISOR)
     known = [(name, inventory.agents[name]) for name in hypervisors if name in inventory.agents]
     return tuple(name for name, status in known if edge.underlay in status.silent)
@@ -176,7 +176,7 @@ def _problems(inventory: Inventory, now: float) -> list[str]:
 
 
 def _silence(state: HostState, *, seen: bool) -> str:
-    """Return what is to be said of a host without an agent."""
+    """Return the sentence for a host whose agent does not run."""
     name = state.host.name
     start = f"start it there: netorch agent run --host {name}"
     if not seen:
@@ -187,7 +187,7 @@ def _silence(state: HostState, *, seen: bool) -> str:
 
 
 def _complaints(name: str, status: AgentStatus, now: float) -> Iterator[str]:
-    """Yield what an agent says is wrong with its host."""
+    """Yield the problems that an agent reports of its host."""
     if status.trouble:
         yield status.trouble
     for session in status.border:
@@ -209,7 +209,7 @@ def _complaints(name: str, status: AgentStatus, now: float) -> Iterator[str]:
 
 
 def _drained(inventory: Inventory) -> Iterator[str]:
-    """Yield the edges that are drained, and the hosts that may still send to each."""
+    """Yield a sentence for each drained edge, with the hosts that may still send to it."""
     for name, state in sorted(inventory.hosts.items()):
         if state.drained:
             users = users_of(inventory, name)
@@ -218,7 +218,7 @@ def _drained(inventory: Inventory) -> Iterator[str]:
 
 
 def _on_standby(inventory: Inventory) -> Iterator[str]:
-    """Yield the edges that are fit, and whose gateways that keep state are used at the other edge of the pair."""
+    """Yield a sentence for each ready edge whose stateful gateways are in use on the pair's other edge."""
     for name, state in sorted(inventory.hosts.items()):
         status = inventory.agents.get(name)
         if status is not None and not state.drained and not status.not_ready and state.host.underlay in status.standby:
@@ -226,7 +226,7 @@ def _on_standby(inventory: Inventory) -> Iterator[str]:
 
 
 def _failed(inventory: Inventory, host: Host, status: AgentStatus) -> Iterator[str]:
-    """Yield the VTEPs of edges that do not answer a host though they are to; one that answers says itself what it lacks."""
+    """Yield the VTEPs of edges that should answer a host's probes but do not. An edge that answers reports its own problems."""
     drained = {state.host.underlay for state in inventory.hosts.values() if state.drained}
     yield from (vtep for vtep in status.dead if vtep not in {*drained, host.underlay})
 

@@ -1,6 +1,6 @@
-"""The mapping service as people ask it: where does this address of this VPC live, and which edges carry its gateways?
+"""Look-ups in the mapping service: the host of a VPC's address, and the edges of its gateways.
 
-What these edges reach through a virtual private gateway is a kind of mapping, too.
+The prefixes that these edges reach through a virtual private gateway are a kind of mapping, too.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def lookup_mapping(store: Store, caller: Caller, vpc: int | str, address: str) -
     """Return the mapping of an address; its `mod_revision` is the mapping's generation.
 
     Raises:
-      ApiError: InvalidVpcID.NotFound, InvalidParameterValue for no address, InvalidAddress.NotFound for one that nobody has.
+      ApiError: InvalidVpcID.NotFound, InvalidParameterValue for an invalid address, InvalidAddress.NotFound for an unmapped
+        one.
     """
     vni = vpc_of(store, caller, vpc).vni
     canonical = checks.address(address, f"VPC {vpc}", version_of(address))
@@ -47,7 +48,7 @@ OfOutside = GatewayMapping | PublicMapping | Reach
 
 
 def list_outside(store: Store, caller: Caller, vpc: int | str) -> list[Stored[OfOutside]]:
-    """Return what a VPC has outside: gateways, public addresses, prefixes reached. Raises ApiError: InvalidVpcID.NotFound."""
+    """Return a VPC's gateways, public addresses and reached prefixes. Raises ApiError: InvalidVpcID.NotFound."""
     prefix = keys.map_prefix(vpc_of(store, caller, vpc).vni)
     kvs = store.list(prefix).kvs
     kinds: tuple[type[OfOutside], ...] = (GatewayMapping, PublicMapping, Reach)
@@ -55,7 +56,7 @@ def list_outside(store: Store, caller: Caller, vpc: int | str) -> list[Stored[Of
 
 
 def list_mappings(store: Store, caller: Caller, vpc: int | str) -> list[Stored[Mapping]]:
-    """Return a VPC's mappings of addresses in their order, IPv4 first. Raises ApiError: InvalidVpcID.NotFound."""
+    """Return a VPC's address mappings in address order, IPv4 first. Raises ApiError: InvalidVpcID.NotFound."""
     vni = vpc_of(store, caller, vpc).vni
     prefix = keys.map_prefix(vni)
     of_addresses = [kv for kv in store.list(prefix).kvs if mapped(kv.key.removeprefix(prefix)) is Mapping]

@@ -1,4 +1,4 @@
-"""What people should know of hosts whose underlays have different MTUs, or less than a VPC needs inside. Pure."""
+"""Sentences on hosts whose underlays have different MTUs, or a smaller one than a VPC needs. Pure."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from netorch.records.codec import parse_value
 from netorch.records.inventory import Inventory
 from netorch.records.kinds import mapped as type_at
 
-_NAMED: Final = 5  # VPCs or hosts in a sentence; of more the number is said
+_NAMED: Final = 5  # VPCs or hosts named in a sentence; the others are counted
 
 
 class Sharing(msgspec.Struct, frozen=True):
-    """A VPC and the hosts that its addresses are on."""
+    """A VPC and the hosts of its addresses."""
 
     vpc: Vpc
     hosts: Collection[str]
@@ -36,7 +36,7 @@ def sharing(inventory: Inventory) -> list[Sharing]:
 
 
 def sharing_after(inventory: Inventory, steps: Iterable[Writes]) -> list[Sharing]:
-    """Return the VPCs in which steps of a plan map addresses, with the hosts that these are on then."""
+    """Return the VPCs in which a plan's steps map addresses, with the addresses' hosts after the plan."""
     written: dict[str, bytes | None] = {}
     for step in steps:
         written |= step.values
@@ -62,7 +62,7 @@ def _vpc_after(inventory: Inventory, written: Mapping[str, bytes | None], vni: i
 
 
 def unequal(found: Iterable[Sharing], mtus: Mapping[str, int]) -> list[str]:
-    """Return a sentence for the VPCs whose hosts have different MTUs; none where all are equal or unknown."""
+    """Return sentences on the VPCs whose hosts have different MTUs; none if all are equal or unknown."""
     by_sizes: dict[tuple[tuple[int, tuple[str, ...]], ...], list[str]] = {}
     for item in found:
         sizes = sorted({mtus[host] for host in item.hosts if host in mtus}, reverse=True)
@@ -81,7 +81,7 @@ def _unequal_text(groups: tuple[tuple[int, tuple[str, ...]], ...], vpcs: list[st
 
 
 def too_small(found: Iterable[Sharing], mtus: Mapping[str, int]) -> list[str]:
-    """Return a sentence for each host whose underlay carries less in one piece than IP needs in its VPCs."""
+    """Return a sentence for each host whose underlay MTU is smaller than IP in its VPCs needs."""
     short: dict[tuple[str, bool], list[str]] = {}
     for item in found:
         dual_stack = bool(item.vpc.ipv6_cidrs)
@@ -105,7 +105,7 @@ def _needed(dual_stack: bool) -> int:
 
 
 def _home(mapping: AddressMapping) -> str:
-    """Return the host where an address is or, when it moves, will be."""
+    """Return the host of an address; during a move, the target host."""
     move = mapping.move
     return move.host if move is not None and move.direction is MoveDirection.TO else mapping.host
 

@@ -10,7 +10,7 @@ from netorch.records.vpc import VpcRecords
 
 
 def declared_peerings(records: VpcRecords, now: float, paths: Mapping[str, str]) -> list[PeeringDecl]:
-    """Return the live connections that the VPC has a name for: all that it requested, and what it chose to name."""
+    """Return the live connections that the VPC has a name for: all that it requested, and others that it named."""
     found = sorted(records.each(PeeringConnection), key=lambda half: half.name)
     live = [half for half in found if half.name and half.is_live(now)]
     return [

@@ -1,4 +1,4 @@
-"""Services, endpoints, and what instances are told, as a vpc.yaml declares them."""
+"""Services, endpoints and DHCP options sets as a vpc.yaml declares them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from netorch.records.vpc import VpcRecords
 
 
 def declared_service(service: GatewayService) -> GatewayServiceDecl:
-    """Return the declaration of a service of the operator's."""
+    """Return the declaration of an operator's service."""
     return GatewayServiceDecl(
         name=service.name,
         prefixes=list(service.prefixes),
@@ -65,9 +65,9 @@ def declared_options_set(found: DhcpOptionsSet) -> DhcpOptionsDecl:
 
 
 def called_across(inventory: Inventory, caller: Caller) -> dict[str, str]:
-    """Return what VPCs call services and endpoints of others by their ids: OWNER/VPC/NAME, where the caller may know it.
+    """Return the names OWNER/VPC/NAME of services and endpoints by id, for those that the caller sees.
 
-    Endpoints go by the ids of their connections.
+    The id of an endpoint's connection stands for the endpoint.
     """
     found: dict[str, str] = {}
     for records in inventory.vpcs.values():
@@ -81,7 +81,7 @@ def called_across(inventory: Inventory, caller: Caller) -> dict[str, str]:
 
 
 def declared_interface_endpoints(records: VpcRecords, names: Mapping[str, str]) -> list[InterfaceEndpointDecl]:
-    """Return the declaration of a VPC's interface endpoints; `names` has what to call services by their ids."""
+    """Return the declarations of a VPC's interface endpoints; `names` holds the names of services by id."""
     found = []
     for endpoint in records.each(VpcEndpoint):
         if endpoint.type is not EndpointType.INTERFACE:
@@ -101,7 +101,7 @@ def declared_interface_endpoints(records: VpcRecords, names: Mapping[str, str]) 
 
 
 def declared_endpoint_services(records: VpcRecords, names: Mapping[str, str]) -> list[EndpointServiceDecl]:
-    """Return the declaration of a VPC's services; `names` has what to call the endpoints of connections by their ids."""
+    """Return the declarations of a VPC's services; `names` holds the names of endpoints by the ids of their connections."""
     return normal_endpoint_services(_offered(records, service, names) for service in records.each(EndpointService))
 
 
@@ -126,7 +126,7 @@ def _offered(records: VpcRecords, service: EndpointService, names: Mapping[str, 
 
 
 def _target(records: VpcRecords, eni_id: str) -> str:
-    """Return what a file calls a target: the instance with which it came, else its id."""
+    """Return a target's name in a file: the instance if the target is its primary interface, else the id."""
     eni = records.one(NetworkInterface, eni_id)
     instance = records.one(Instance, eni.instance) if eni is not None and eni.instance else None
     return instance.name if instance is not None and primary_eni_id(instance.id) == eni_id else eni_id

@@ -1,4 +1,4 @@
-"""What is worth knowing of services: of the proxy on each edge, of endpoints, and of mapped peering connections."""
+"""Problems and notes on services: on each edge's proxy, on endpoints, and on mapped peering connections."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from netorch.records.inventory import Inventory
 from netorch.records.vpc import VpcRecords
 from netorch.services.proxy.limits import CONNECTIONS
 
-ALARM_S = 300.0  # how long a server behind a service that did not answer is a problem
-_NEARLY = 0.9  # of the places that there are for connections
+ALARM_S = 300.0  # how long an unanswering server behind a service is a problem, in seconds
+_NEARLY = 0.9  # of the limit of connections
 
 
 class ProxyHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """What an edge's proxy of gateway endpoints has counted since it began (netorch.services.proxy.journal.counts)."""
+    """The counters of an edge's gateway endpoint proxy since its start (netorch.services.proxy.journal.counts)."""
 
-    endpoints: int  # that it serves
-    connections: int  # that are open
-    limit: int  # of these
+    endpoints: int  # served
+    connections: int  # open
+    limit: int  # of open connections
     requests: int
     denied: int  # by policies
-    malformed: int  # that could not be read, or asked for what is none of the service's
+    malformed: int  # unreadable, or for a host outside the service
     unavailable: int  # because the server behind did not answer
-    broken: int  # that have no answer, because one of the ends has gone
+    broken: int  # without an answer, because one end was gone
     reset: int  # connections: too many, too slow, or idle for too long
 
 
 def proxy_health(inventory: Inventory, host: Host, status: AgentStatus) -> ProxyHealth | None:
-    """Return what an edge's proxy has counted; None where it serves no endpoint."""
+    """Return the counters of an edge's proxy; None if it serves no endpoint."""
     carried = [seats for _, one, seats in _endpoints(inventory) if one.type is EndpointType.GATEWAY]
     endpoints = sum(any(seat.host == host.name for seat in seats) for seats in carried)
     if not endpoints:
@@ -46,7 +46,7 @@ def proxy_health(inventory: Inventory, host: Host, status: AgentStatus) -> Proxy
 
 
 def proxy_complaints(status: AgentStatus, now: float) -> Iterator[str]:
-    """Yield what is wrong with the proxy of an edge, as its agent has said."""
+    """Yield the problems of an edge's proxy, according to its agent."""
     if status.unavailable_at and now - status.unavailable_at < ALARM_S:
         count = status.served.get("unavailable", 0)
         said = f"a server behind a gateway service does not answer ({count} requests so far)"
@@ -57,7 +57,7 @@ def proxy_complaints(status: AgentStatus, now: float) -> Iterator[str]:
 
 
 def services_problems(inventory: Inventory) -> Iterator[str]:
-    """Yield a sentence for each endpoint, service and mapped peering connection that carries nothing though it is to."""
+    """Yield a sentence for each endpoint, service and mapped peering connection that should carry packets but cannot."""
     for path, endpoint, seats in _endpoints(inventory):
         if endpoint.state is EndpointState.AVAILABLE and (why := _no_edge(inventory, seats)):
             yield f"endpoint {path} reaches nothing: {why}"
@@ -82,7 +82,7 @@ def services_notes(inventory: Inventory) -> Iterator[str]:
 
 
 def _endpoints(inventory: Inventory) -> Iterator[tuple[str, VpcEndpoint, tuple[Seat, ...]]]:
-    """Yield each endpoint with what people call it, and the edges that carry it."""
+    """Yield each endpoint with its path and the edges that carry it."""
     for records in inventory.vpcs.values():
         seats: Mapping[str, tuple[Seat, ...]] = {found.gateway: found.seats for found in records.each(GatewayMapping)}
         for endpoint in records.each(VpcEndpoint):
@@ -91,7 +91,7 @@ def _endpoints(inventory: Inventory) -> Iterator[tuple[str, VpcEndpoint, tuple[S
 
 
 def _no_edge(inventory: Inventory, seats: tuple[Seat, ...]) -> str:
-    """Return why none of some edges carries anything; nothing if one does."""
+    """Return why none of some edges carries packets; nothing if one does."""
     if not seats:
         return "no edge carries it; make a pair of edges: netorch host create --role edge --pair PAIR"
     if any(_is_fit(inventory, seat.host) for seat in seats):

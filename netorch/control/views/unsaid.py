@@ -1,4 +1,4 @@
-"""What the store holds and a vpc.yaml has no words for: an export names it, so that nothing is lost silently."""
+"""Stored facts that a vpc.yaml cannot express: an export names them, so that nothing is lost silently."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from netorch.records.vpc import VpcRecords
 
 
 def unsaid(inventory: Inventory, caller: Caller) -> Iterator[str]:
-    """Yield a sentence for each thing that the caller may see and an export leaves out, or that a file cannot bring back."""
+    """Yield a sentence for each thing that the caller sees and an export leaves out, or that a file cannot restore."""
     held = (found.record for found in inventory.elastic_ips.values())
     unnamed = sorted(elastic.address for elastic in held if not elastic.name and caller.sees(elastic.owner))
     if unnamed:
@@ -32,7 +32,7 @@ def unsaid(inventory: Inventory, caller: Caller) -> Iterator[str]:
 
 
 def _of_virtual_interfaces(records: VpcRecords) -> Iterator[str]:
-    """Yield what a file does not say of virtual interfaces."""
+    """Yield what a file leaves out of virtual interfaces."""
     path = f"VPC {records.vpc.record.owner}/{records.vpc.record.name}"
     vifs = sorted(records.each(VirtualInterface), key=lambda vif: vif.name)
     if waiting := [vif.name for vif in vifs if not vif.confirmed]:
@@ -43,7 +43,7 @@ def _of_virtual_interfaces(records: VpcRecords) -> Iterator[str]:
 
 
 def _destinations(records: VpcRecords) -> Iterator[str]:
-    """Yield what a VPC's routes and rules name: CIDRs, and ids."""
+    """Yield the destinations and peers of a VPC's routes and rules: CIDRs and ids."""
     for table in records.each(RouteTable):
         yield from (route.destination for route in table.routes)
     for prefix_list in records.each(PrefixList):
@@ -55,7 +55,7 @@ def _destinations(records: VpcRecords) -> Iterator[str]:
 
 
 def _range_of(text: str) -> int | None:
-    """Return the first address of the range of a VPC's size in which an IPv6 prefix lies; None if it lies in none."""
+    """Return the first address of the VPC-sized range that contains an IPv6 prefix; None if no such range does."""
     if ":" not in text:
         return None
     prefix = parse_prefix(text)

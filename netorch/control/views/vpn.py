@@ -1,4 +1,4 @@
-"""VPN connections as people ask for them: with what the edges say of their tunnels. Words and states are EC2's."""
+"""VPN connections for display, with their edges' reports on the tunnels. Words and states are EC2's."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from netorch.store.base import Store
 
 
 class ConnectionState(Enum):
-    """How far a connection has come; EC2's words."""
+    """The progress of a connection; EC2's words."""
 
-    PENDING = "pending"  # an edge has not said anything of it yet
+    PENDING = "pending"  # an edge has not reported on it yet
     AVAILABLE = "available"
 
 
@@ -33,24 +33,24 @@ class Telemetry(Enum):
 
 
 class TunnelInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A tunnel, with what its edge says of it."""
+    """A tunnel, with its edge's report."""
 
     number: int  # 1 or 2
     tunnel: Tunnel
-    has_secret: bool  # whether its edge has one
-    said: TunnelStatus | None  # None: nothing
-    is_stale: bool  # whether the edge's agent does not run, so that `said` may be outdated
+    has_secret: bool  # its edge has one
+    said: TunnelStatus | None  # None: no report
+    is_stale: bool  # the edge's agent does not run, so `said` may be outdated
     status: Telemetry
-    message: str  # EC2's StatusMessage, or what keeps the tunnel from being negotiated
-    problem: str  # what its edge says is wrong, and what to do; nothing: all is well
+    message: str  # EC2's StatusMessage, or why the tunnel cannot be negotiated
+    problem: str  # according to its edge, with what to do; empty: none
 
 
 class VpnInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A VPN connection, with its state."""
+    """A VPN connection with its state."""
 
     connection: VpnConnection
     vpc: Vpc
-    customer: str  # the name of its customer gateway, or its id
+    customer: str  # name or id of its customer gateway
     state: ConnectionState
     tunnels: tuple[TunnelInfo, ...]
 
@@ -110,7 +110,7 @@ def _tunnel(store: Store, connection: VpnConnection, number: int) -> TunnelInfo:
 def telemetry_of(connection: VpnConnection, number: int, said: TunnelStatus | None, *, has_secret: bool) -> tuple[Telemetry, str]:
     """Return whether a tunnel (1, 2) carries packets, and why not.
 
-    As in EC2 a tunnel with BGP is up while the session is established, another one while it has an SA for packets.
+    As in EC2, a tunnel with BGP is up while the session is established, another one while it has an IPsec SA.
     """
     tunnel = connection.tunnels[number - 1]
     if not tunnel.edge:
@@ -124,5 +124,5 @@ def telemetry_of(connection: VpnConnection, number: int, said: TunnelStatus | No
     if connection.static:
         return Telemetry.UP, "IPSEC IS UP"
     if said.bgp != ESTABLISHED:
-        return Telemetry.DOWN, "IPSEC IS UP"  # and BGP is not
+        return Telemetry.DOWN, "IPSEC IS UP"  # but BGP is down
     return Telemetry.UP, f"{said.accepted} BGP ROUTES"

@@ -1,4 +1,4 @@
-"""What the customer of a VPN connection is to be told of it."""
+"""The facts that the customer of a VPN connection needs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from netorch.store.base import Store
 
 
 def customer_facts(store: Store, caller: Caller, vpn_id: str) -> Facts:
-    """Return what a configuration of the customer's device is written from.
+    """Return the facts for a configuration of the customer's device.
 
     Raises:
       ApiError: InvalidVpnConnectionID.NotFound; UnsupportedOperation for a connection to AWS; IncorrectState while no tunnel
-        ends at an edge.
+        ends on an edge.
     """
     vpc, connection = read(store, caller, VpnConnection, vpn_id)
     if leads_to_aws(connection.record):

@@ -1,4 +1,4 @@
-"""What is worth knowing of tunnels of VPN connections: those that are down, as their edges said last."""
+"""Problems and notes on VPN tunnels, from their edges' last reports."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from netorch.records.inventory import Inventory
 
 
 def vpn_problems(inventory: Inventory) -> Iterator[str]:
-    """Yield a sentence for each tunnel that is down though an edge has said something of it."""
+    """Yield a sentence for each tunnel that an edge reports as down."""
     for path, connection in _each(inventory):
         for number, tunnel in enumerate(connection.tunnels, 1):
             said = _said(inventory, tunnel.edge, connection.id, number)
@@ -28,7 +28,7 @@ def vpn_problems(inventory: Inventory) -> Iterator[str]:
 
 
 def vpn_notes(inventory: Inventory) -> Iterator[str]:
-    """Yield a sentence for each connection of which a tunnel ends nowhere."""
+    """Yield a sentence for each connection with a tunnel that has no edge."""
     for path, connection in _each(inventory):
         if lacking := [str(number) for number, tunnel in enumerate(connection.tunnels, 1) if not tunnel.edge]:
             what = f"tunnel {' and tunnel '.join(lacking)} of VPN connection {path} has no edge"
@@ -39,7 +39,7 @@ def vpn_notes(inventory: Inventory) -> Iterator[str]:
 
 
 def why_down(said: TunnelStatus) -> str:
-    """Return why a tunnel that has a secret is down, as far as its edge knows."""
+    """Return why a tunnel with a secret is down, according to its edge."""
     if said.problem:
         return sentence(said.problem, said.facts)
     if not said.is_up:
@@ -54,7 +54,7 @@ def _said(inventory: Inventory, edge: str, vpn_id: str, number: int) -> TunnelSt
 
 
 def _sealed(inventory: Inventory, edge: str, vpn_id: str) -> frozenset[int]:
-    """Return the tunnels of a connection of which an edge has a secret; what cannot be read counts as not there."""
+    """Return the tunnels of a connection for which an edge has a secret; unreadable secrets count as missing."""
     found = inventory.raw.get(keys.secret(edge, vpn_id)) if edge else None
     if found is not None:
         with suppress(UnreadableRecord):

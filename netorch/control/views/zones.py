@@ -1,4 +1,4 @@
-"""What an export says of private zones."""
+"""Private zones in an export."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _zone(inventory: Inventory, zone: PrivateZone) -> PrivateZoneDecl:
 
 
 def _vpcs(inventory: Inventory, zone: PrivateZone) -> Iterator[str]:
-    """Yield the names of a zone's VPCs; of an isolated one as far as that is known."""
+    """Yield the names of a zone's VPCs; of an isolated VPC only if its name is known."""
     prefix = keys.zone_use(zone.owner, zone.id)
     for vni in (vni_of(key.removeprefix(prefix)) for key in inventory.raw if key.startswith(prefix)):
         if vni in inventory.vpcs:

@@ -48,7 +48,7 @@ class VifInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def create_virtual_interface(store: Store, caller: Caller, vpc_id: str, wanted: Wanted) -> VirtualInterface:
-    """Create a virtual interface of a VPC and return it. The operator's, in another owner's VPC, needs the owner's confirmation.
+    """Create a virtual interface of a VPC and return it. The operator's, in another owner's VPC, needs a confirmation there.
 
     Raises:
       ApiError: InvalidVpcID.NotFound; InvalidVpnGatewayID.NotFound for a VPC without a virtual private gateway;
