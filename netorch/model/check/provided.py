@@ -28,7 +28,7 @@ def check_provided_subnet(notes: Notes, vpc: VpcDecl, number: int, where: Where,
 
 
 def no_own_range(vpc: VpcDecl, text: str) -> Violation:
-    """Return what is wrong with a subnet's /64 in a VPC that writes no IPv6 range of its own."""
+    """Return the error in a subnet's /64 in a VPC that writes no IPv6 range of its own, or None."""
     if PROVIDED in vpc.ipv6_cidrs:
         what = f"{text} is outside the VPC's IPv6 CIDRs, and it is not known which one will be provided"
         return Violation(what, f"write {PROVIDED}-N for a /64 of the provided range, N from 0 to {SUBNETS - 1}")

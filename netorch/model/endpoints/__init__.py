@@ -1,1 +1,1 @@
-"""Endpoints: services, the ways of VPCs to them, and who may use a bucket."""
+"""Endpoints: services, the endpoints by which VPCs reach them, and bucket policies."""

@@ -1,12 +1,12 @@
-"""Endpoints: how a VPC reaches services without an internet gateway. EC2's VpcEndpoint, of two types.
+"""Endpoints: a VPC's access to services without an internet gateway. EC2's VpcEndpoint, of two types.
 
-    gwsvc/<name>            GatewayService   a service of the operator's, such as S3
-    vpc/<vni>/vpce/<id>     VpcEndpoint      a VPC's way to a service
-    vpc/<vni>/pl/<id>       PrefixList       where the VPC finds a service: its prefixes, under the service's name
-    bucket/<name>           BucketPolicy     who may use a bucket of a service
+    gwsvc/<name>            GatewayService   an operator's service, such as S3
+    vpc/<vni>/vpce/<id>     VpcEndpoint      a VPC's endpoint for a service
+    vpc/<vni>/pl/<id>       PrefixList       the prefixes of a service, under the service's name
+    bucket/<name>           BucketPolicy     the permissions of a bucket of a service
 
-A gateway endpoint is in a route table by a route there: the service's prefix list leads to the endpoint. Such a route comes and
-goes with the endpoint, and such a list with the VPC's first and last endpoint of the service.
+A gateway endpoint adds a route to its route tables: from the service's prefix list to the endpoint. The route is created and
+deleted with the endpoint. The list is created with the VPC's first endpoint of the service and deleted with the last.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from typing import ClassVar, Final
 from netorch.model.record import Record
 from netorch.model.vpc import Tags
 
-SERVICE_PREFIX: Final = "com.netorch."  # of a gateway service's name as customers write it; EC2's is com.amazonaws.REGION.
-NUMBER_FIRST: Final = 234  # of a gateway endpoint's VRF on edges, behind those of route tables and inlets
+SERVICE_PREFIX: Final = "com.netorch."  # prefix of a gateway service's full name; EC2's is com.amazonaws.REGION.
+NUMBER_FIRST: Final = 234  # of a gateway endpoint's VRF on edges; the numbers after those of route tables and inlets
 NUMBER_LAST: Final = 253
 
 
 class EndpointType(Enum):
-    """How packets come to an endpoint; the values are EC2's."""
+    """How packets reach an endpoint. The values are EC2's."""
 
     GATEWAY = "Gateway"  # by routes of route tables
     INTERFACE = "Interface"  # by a network interface of the VPC
 
 
 class EndpointState(Enum):
-    """EC2's states of endpoints, as far as netorch has them."""
+    """The EC2 endpoint states that netorch uses."""
 
     PENDING_ACCEPTANCE = "pendingAcceptance"
     AVAILABLE = "available"
@@ -38,42 +38,42 @@ class EndpointState(Enum):
 
 
 class GatewayService(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """A service of the operator's that gateway endpoints lead to, such as S3. Stored at `gwsvc/<name>`.
+    """An operator's service behind gateway endpoints, such as S3. Stored at `gwsvc/<name>`.
 
-    VPCs reach it at any address of `prefixes`. The edges' proxy reaches it at `upstream`, from the outside.
+    VPCs reach it at any address of `prefixes`. The edges' proxy reaches it at `upstream`, through the external network.
     """
 
     name: str
-    prefixes: tuple[str, ...]  # IPv4, canonical, in order; they overlap no VPC's ranges that uses it
+    prefixes: tuple[str, ...]  # IPv4, canonical, sorted; they overlap no CIDR of a VPC that uses the service
     upstream: str  # http://ADDRESS:PORT
-    hosts: tuple[str, ...] = ()  # by which names VPCs know it, in small letters; a bucket's name may stand in front of one
-    tls: str = ""  # ADDRESS:PORT to which TLS is passed on as it is; nothing: no TLS
+    hosts: tuple[str, ...] = ()  # lower-case DNS names inside VPCs; a client may prepend a bucket's name
+    tls: str = ""  # ADDRESS:PORT that receives TLS unchanged; empty: no TLS
     tags: Tags = {}
 
     @property
     def service_name(self) -> str:
-        """Return what customers call it, e.g. com.netorch.s3."""
+        """Return the service's full name, e.g. com.netorch.s3."""
         return f"{SERVICE_PREFIX}{self.name}"
 
 
 class BucketPolicy(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """Who may use a bucket, and by which VPCs and endpoints. Stored at `bucket/<name>`.
+    """The policy of a bucket: who may use it, and from which VPCs and endpoints. Stored at `bucket/<name>`.
 
-    The operator says whose a bucket is. Its owner says who may use it.
+    The operator sets the owner. The owner sets the policy.
     """
 
     name: str  # of the bucket
-    service: str  # of a GatewayService
+    service: str  # the name of a GatewayService
     owner: str
-    policy: str = ""  # IAM JSON; nothing: everything is permitted that the service itself permits
+    policy: str = ""  # IAM JSON; empty: permits all that the service itself permits
     tags: Tags = {}
 
 
 class VpcEndpoint(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """An endpoint. Stored at `vpc/<vni>/vpce/<id>`; the VPC is the consumer's.
+    """An endpoint. Stored at `vpc/<vni>/vpce/<id>` of the consumer's VPC.
 
-    One of type Gateway is a gateway as others are (`netorch.model.mapping.GatewayMapping`). One of type Interface has an
-    interface in each of some subnets. Schema 2 added `private_dns_name`.
+    An endpoint of type Gateway is a gateway with a `netorch.model.mapping.GatewayMapping`. An endpoint of type Interface has one
+    interface in each of its subnets. Schema 2 added `private_dns_name`.
     """
 
     SCHEMA: ClassVar[int] = 2
@@ -84,15 +84,15 @@ class VpcEndpoint(Record, frozen=True, kw_only=True, omit_defaults=True):
     service: str  # the name of a GatewayService, or the id of an EndpointService: vpce-svc-...
     name: str = ""
     state: EndpointState = EndpointState.AVAILABLE
-    policy: str = ""  # IAM JSON, of a gateway's; nothing: everything is permitted
-    number: int = 0  # of a gateway's VRF on edges, NUMBER_FIRST to NUMBER_LAST: unique in the VPC
-    prefix_list: str = ""  # pl-..., of a gateway's: the service's prefixes
+    policy: str = ""  # IAM JSON, of a gateway endpoint; empty: permits all
+    number: int = 0  # of a gateway endpoint's VRF on edges, NUMBER_FIRST to NUMBER_LAST, unique in the VPC
+    prefix_list: str = ""  # pl-..., of a gateway endpoint: the service's prefixes
     interfaces: tuple[str, ...] = ()  # eni-...: of an interface endpoint
     private_dns: bool = False
-    private_dns_name: str = ""  # with private DNS: the service's, as it was when that was switched on
+    private_dns_name: str = ""  # with private DNS: the service's name when private DNS was enabled
     tags: Tags = {}
 
     @property
     def is_named(self) -> bool:
-        """Return whether it is reached by the service's private DNS name."""
+        """Return whether the service's private DNS name resolves to this endpoint."""
         return bool(self.private_dns_name) and self.state is EndpointState.AVAILABLE

@@ -1,4 +1,4 @@
-"""What the values of gateway services and endpoints may be. Rules return a value or a Violation, as netorch.model.rules does."""
+"""Rules for the values of gateway services and endpoints. Like netorch.model.rules, they return a value or a Violation."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from netorch.model.addr import AddressError, Prefix, parse_prefix, version_of
 from netorch.model.routing.effective import is_reserved
 from netorch.model.rules import Violation, shown
 
-DOMAIN: Final = "netorch.internal"  # of services' own names, e.g. s3.netorch.internal
-MAX_PREFIXES: Final = 32  # of a service
-MAX_POLICY: Final = 20_480  # EC2's and S3's, in characters
+DOMAIN: Final = "netorch.internal"  # the domain of default service names, e.g. s3.netorch.internal
+MAX_PREFIXES: Final = 32  # per service
+MAX_POLICY: Final = 20_480  # characters; EC2's and S3's limit
 _SHORTEST: Final = 8
 _UNUSABLE: Final = tuple(
     (parse_prefix(text), why)
@@ -27,21 +27,21 @@ _UNUSABLE: Final = tuple(
 )
 SERVICE_PATTERN: Final = "^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$"
 _NAME: Final = re.compile(SERVICE_PATTERN[1:-1] + r"\Z")
-# S3's: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+# S3's rules: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 _BUCKET: Final = re.compile(r"(?!\d+\.\d+\.\d+\.\d+\Z)(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
 _HOST: Final = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 _UPSTREAM: Final = re.compile(r"http://([^/@?#\s]+)\Z")
 
 
 def service_name(text: str) -> Violation | None:
-    """Return what is wrong with the name of a gateway service."""
+    """Return the error in the name of a gateway service, or None."""
     if _NAME.match(text):
         return None
     return Violation(f"{shown(text)} is not the name of a service", "use 1 to 32 small letters, digits and dashes, e.g. s3")
 
 
 def bucket_name(text: str) -> Violation | None:
-    """Return what is wrong with the name of a bucket."""
+    """Return the error in the name of a bucket, or None."""
     if _BUCKET.match(text):
         return None
     fix = "use 3 to 63 small letters, digits, dots and dashes, a letter or digit first and last"
@@ -49,12 +49,12 @@ def bucket_name(text: str) -> Violation | None:
 
 
 def own_names(name: str, hosts: Iterable[str]) -> tuple[str, ...]:
-    """Return the names by which VPCs know a service for which these were asked."""
+    """Return the DNS names of a service inside VPCs: `hosts`, or the default name."""
     return tuple(hosts) or (f"{name}.{DOMAIN}",)
 
 
 def service_prefix(text: str) -> Prefix | Violation:
-    """Return a prefix of a gateway service, or what is wrong with it."""
+    """Return a prefix of a gateway service, or the error in it."""
     try:
         found = parse_prefix(text)
     except AddressError as error:
@@ -72,14 +72,14 @@ def service_prefix(text: str) -> Prefix | Violation:
 
 
 def known_name(text: str) -> Violation | None:
-    """Return what is wrong with a name by which VPCs know a service."""
+    """Return the error in a DNS name of a service, or None."""
     if _HOST.match(text):
         return None
     return Violation(f"{shown(text)} is not the name of a host", f"write it in small letters, e.g. s3.{DOMAIN}")
 
 
 def upstream(text: str) -> Violation | None:
-    """Return what is wrong with where a proxy reaches a service: http:// and an IPv4 address and port."""
+    """Return the error in a service's `upstream` (http:// with an IPv4 address and a port), or None."""
     found = _UPSTREAM.match(text)
     if found is None:
         return Violation(f"{shown(text)} is not where a service is", "write http://ADDRESS:PORT, e.g. http://192.0.2.80:9000")
@@ -87,7 +87,7 @@ def upstream(text: str) -> Violation | None:
 
 
 def socket_address(text: str) -> Violation | None:
-    """Return what is wrong with an IPv4 address and a port."""
+    """Return the error in an IPv4 address and a port, or None."""
     address, colon, port = text.rpartition(":")
     try:
         good = bool(colon) and version_of(address) == 4 and port.isdecimal() and port.isascii() and 0 < int(port) < 65536
@@ -97,7 +97,7 @@ def socket_address(text: str) -> Violation | None:
 
 
 def policy_size(text: str) -> Violation | None:
-    """Return what is wrong with the size of a policy."""
+    """Return the error in the size of a policy, or None."""
     if len(text) <= MAX_POLICY:
         return None
     return Violation(f"the policy has {len(text)} characters", f"use at most {MAX_POLICY:,}")

@@ -1,14 +1,14 @@
-"""Services that VPCs offer to others by interface endpoints: EC2's VPC endpoint services, as of AWS PrivateLink.
+"""Services that a VPC offers to other VPCs by interface endpoints: EC2's VPC endpoint services (AWS PrivateLink).
 
-EC2 puts a network load balancer in front of a service. Here a service names its targets, and its ports, itself.
+EC2 puts a network load balancer in front of a service. A netorch service lists its targets and ports itself.
 
-A consumer's endpoint asks for a connection, which the provider accepts or rejects:
+A consumer's endpoint requests a connection, which the provider accepts or rejects:
 
     pendingAcceptance --accept--> available --reject--> rejected --accept--> available
             +--reject--> rejected
 
-Each connection has an address of its own in the provider's subnet, in whose name the consumer's packets come. The record of a
-connection is in both VPCs, and agrees in everything but `vni` and `tags`. One transaction writes both.
+Each connection has its own address in the provider's subnet, the source of the consumer's packets there. Both VPCs have a
+record of the connection. The two records differ only in `vni` and `tags`. One transaction writes both.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from netorch.model.rules import Violation, shown
 from netorch.model.security import TCP, UDP
 from netorch.model.vpc import Tags
 
-EVERYBODY: Final = "*"  # among a service's principals
-PROTOCOLS: Final = {"tcp": TCP, "udp": UDP}  # those that a service may have
-MOST_PORTS: Final = 50  # of one service: EC2's listeners of a network load balancer
-MOST_TARGETS: Final = 100  # of one service; EC2 has 500 of a load balancer in one zone
-MOST_SUBNETS: Final = 6  # of one endpoint; EC2 has one in each zone
+EVERYBODY: Final = "*"  # the principal that means every owner
+PROTOCOLS: Final = {"tcp": TCP, "udp": UDP}  # the protocols of services
+MOST_PORTS: Final = 50  # per service; EC2's limit for listeners of a network load balancer
+MOST_TARGETS: Final = 100  # per service; EC2's limit is 500 per load balancer and zone
+MOST_SUBNETS: Final = 6  # per endpoint; EC2 allows one per zone
 
 
 class ServicePort(Part, frozen=True, kw_only=True, order=True):
-    """A port that consumers reach."""
+    """A port of a service."""
 
     protocol: int  # TCP or UDP
     port: int  # at the endpoint
@@ -38,29 +38,29 @@ class ServicePort(Part, frozen=True, kw_only=True, order=True):
 
 
 class EndpointService(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """A service. Stored at `vpc/<vni>/vpce-svc/<id>`; the VPC is the provider's."""
+    """An endpoint service. Stored at `vpc/<vni>/vpce-svc/<id>` of the provider's VPC."""
 
     id: str
     vni: int
     name: str
-    subnets: tuple[str, ...]  # subnet-...: connections get their addresses in the first of these that has one
+    subnets: tuple[str, ...]  # subnet-...; a connection gets its address in the first subnet with a free one
     ports: tuple[ServicePort, ...]  # sorted
-    targets: tuple[str, ...]  # eni-..., of the VPC; one that is gone, or not attached, gets nothing
+    targets: tuple[str, ...]  # eni-... of the VPC; deleted or detached targets get no traffic
     acceptance_required: bool = True
-    principals: tuple[str, ...] = ()  # owners that may ask for connections beside the provider, sorted; or EVERYBODY
+    principals: tuple[str, ...] = ()  # owners that may request connections besides the provider, sorted; or EVERYBODY
     private_dns_name: str = ""
-    proxy_protocol: bool = False  # whether targets are told of each TCP connection who its consumer is: PROXY protocol, version 2
+    proxy_protocol: bool = False  # whether targets get a PROXY header (version 2) with the consumer of each TCP connection
     tags: Tags = {}
 
     def admits(self, owner: str) -> bool:
-        """Return whether an owner other than the provider may ask for connections."""
+        """Return whether an owner other than the provider may request connections."""
         return owner in self.principals or EVERYBODY in self.principals
 
 
 class EndpointConnection(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """A connection of an endpoint with a service. Stored at `vpc/<vni>/vpce-con/<id>` of both VPCs.
+    """A connection of an endpoint to a service. Stored at `vpc/<vni>/vpce-con/<id>` of both VPCs.
 
-    Its id has the consumer's VNI.
+    Its id contains the consumer's VNI.
     """
 
     id: str
@@ -70,9 +70,9 @@ class EndpointConnection(Record, frozen=True, kw_only=True, omit_defaults=True):
     owner: str  # the consumer
     created: int  # seconds since 1970
     state: EndpointState = EndpointState.PENDING_ACCEPTANCE
-    eni: str = ""  # eni-..., of the provider's VPC, while it is available
-    address: str = ""  # that interface's
-    name: str = ""  # it has none: it goes by its id, or the endpoint's
+    eni: str = ""  # eni-... in the provider's VPC, while the connection is available
+    address: str = ""  # the address of `eni`
+    name: str = ""  # always empty: the connection is known by its id or the endpoint's
     tags: Tags = {}
 
     @property
@@ -87,19 +87,19 @@ class EndpointConnection(Record, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def other(self) -> int:
-        """Return the VNI of the VPC that has the other record."""
+        """Return the VNI of the VPC with the other record."""
         return self.provider if self.vni == self.consumer else self.consumer
 
 
 def port_text(port: ServicePort) -> str:
-    """Return a port as people write it: tcp/443, or tcp/443:8443 where targets have another one."""
+    """Return a port as text: tcp/443, or tcp/443:8443 if the targets' port differs."""
     word = next(word for word, number in PROTOCOLS.items() if number == port.protocol)
     to = f":{port.target_port}" if port.target_port != port.port else ""
     return f"{word}/{port.port}{to}"
 
 
 def read_port(text: str) -> ServicePort | Violation:
-    """Return the port that such a text means, or what is wrong with it."""
+    """Return the port of a text written by `port_text`, or the error in it."""
     word, _, numbers = text.partition("/")
     port, _, target = numbers.partition(":")
     found = [int(number) if number.isascii() and number.isdigit() else 0 for number in (port, target or port)]
@@ -110,5 +110,5 @@ def read_port(text: str) -> ServicePort | Violation:
 
 
 def connection_of(endpoint_id: str) -> str:
-    """Return the id of the connection of an interface endpoint: the two have their digits in common."""
+    """Return the id of an interface endpoint's connection. Both ids have the same digits."""
     return f"vpce-con-{endpoint_id[-17:]}"

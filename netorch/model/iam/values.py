@@ -16,14 +16,14 @@ _BOOLS: Final = {"true": True, "false": False}
 
 
 def variables_problem(text: str) -> Violation | None:
-    """Return what is wrong with a text of Version 2012-10-17 that has a variable in it."""
+    """Return the error in a text of Version 2012-10-17 that has a variable in it, or None."""
     if not _VARIABLE.search(text):
         return None
     return Violation(f"{shown(text)} has a variable, and netorch replaces none", "write ${$} for a '$' itself, or leave it out")
 
 
 def read_value(kind: Kind, found: object, *, variables: bool) -> Value | Violation:
-    """Return one value as an operator of that kind needs it, or what is wrong with it.
+    """Return one value as an operator of that kind needs it, or the error in it.
 
     A number or boolean may be written as JSON's or as a text. With `variables`, ${*}, ${?} and ${$} stand for characters.
     """

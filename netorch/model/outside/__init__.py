@@ -1,1 +1,1 @@
-"""What a VPC has towards the outside: gateways and public addresses."""
+"""External connectivity of a VPC: gateways, public addresses, VPN and Direct Connect."""

@@ -1,4 +1,4 @@
-"""Direct Connect: ports of edges to which a customer's own router is wired, and the VLANs on them that lead into VPCs."""
+"""Direct Connect: ports of edges that are cabled to a customer's router, and the VLANs on them that connect to VPCs."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from netorch.model.status import ESTABLISHED, VifStatus
 from netorch.model.vpc import Tags
 
 VLAN_LAST: Final = 4094  # IEEE 802.1Q: 4095 is reserved, and 0 means a priority without a VLAN
-MTUS: Final = (1500, 8500)  # of a virtual interface, EC2's, in bytes
-MAX_INTERFACES: Final = 50  # of a connection, EC2's quota
+MTUS: Final = (1500, 8500)  # of a virtual interface, in bytes; EC2's values
+MAX_INTERFACES: Final = 50  # per connection; EC2's quota
 
 
 class HostedConnection(Part, frozen=True, kw_only=True, omit_defaults=True):
-    """A VLAN of a port that an owner may have a virtual interface on. EC2's hosted connection has one VLAN, too."""
+    """A VLAN of a port that is reserved for one owner's virtual interface. EC2's hosted connection also has one VLAN."""
 
     owner: str
     vlan: int
-    outer_vlan: int = 0  # of the service tag (802.1ad) around it; 0: none
+    outer_vlan: int = 0  # the outer service tag (802.1ad); 0: none
 
 
 class Connection(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """A physical port of an edge. The operator's; it goes by its name. Stored at `dxcon/<name>`."""
+    """A physical port of an edge. It belongs to the operator; its name is its id. Stored at `dxcon/<name>`."""
 
     name: str
     host: str  # the edge
-    device: str  # the network device of that host; the edge takes it for itself
-    owner: str = ""  # who may have virtual interfaces on any VLAN; nothing: only those that a VLAN is hosted for
+    device: str  # a network device of that host, which the edge uses exclusively
+    owner: str = ""  # this owner may use every VLAN that is not hosted; empty: no owner may
     hosted: tuple[HostedConnection, ...] = ()
     tags: Tags = {}
 
@@ -41,9 +41,9 @@ class BgpAuthentication(Enum):
 
 
 class VirtualInterface(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """A private virtual interface: a VLAN of a connection that leads into a VPC. Stored at `vpc/<vni>/dxvif/<id>`.
+    """A private virtual interface: a VLAN of a connection that connects to a VPC. Stored at `vpc/<vni>/dxvif/<id>`.
 
-    What the connection says is copied, because edges follow the VPC only. While it is not confirmed, no packet passes.
+    It contains a copy of the connection's fields, because edges read only the VPC's records. No packet passes until confirmation.
     """
 
     id: str
@@ -51,42 +51,42 @@ class VirtualInterface(Record, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     gateway: str  # vgw-...
     connection: str
-    edge: str  # the connection's host
-    device: str  # the connection's
+    edge: str  # the host of the connection
+    device: str  # the device of the connection
     vlan: int  # 1 to VLAN_LAST
-    outer_vlan: int = 0  # the service tag (802.1ad) around it; 0: none
+    outer_vlan: int = 0  # the outer service tag (802.1ad); 0: none
     mtu: int = 1500  # one of MTUS
-    asn: int = 0  # of the customer's router; 0: no BGP, `routes` say what is there
+    asn: int = 0  # of the customer's router; 0: no BGP, static `routes`
     address: str  # IPv4 of the edge, with prefix length
     peer: str  # IPv4 of the customer's router
     authentication: BgpAuthentication = BgpAuthentication.NONE
     bfd: bool = False
-    routes: tuple[str, ...] = ()  # canonical IPv4 CIDRs, without BGP
-    confirmed: bool = True  # by the VPC's owner, if the operator made it
-    rejected: bool = False  # by the VPC's owner, instead: its VLAN is free, and it is only there to be seen
+    routes: tuple[str, ...] = ()  # static routes, canonical IPv4 CIDRs; only without BGP
+    confirmed: bool = True  # false until the VPC's owner confirms an interface that the operator created
+    rejected: bool = False  # the VPC's owner rejected it: its VLAN is free, and the record is for display only
     tags: Tags = {}
 
 
 class VifState(Enum):
-    """The states of a virtual interface, Direct Connect's. One that is deleted is not there any more."""
+    """Direct Connect's states of a virtual interface. A deleted one has no record."""
 
-    CONFIRMING = "confirming"  # the VPC's owner has not said yet whether he wants it
-    PENDING = "pending"  # its edge has said nothing of it yet
-    AVAILABLE = "available"  # the BGP session is up; with static routes: the port has a carrier
+    CONFIRMING = "confirming"  # the VPC's owner has neither confirmed nor rejected it
+    PENDING = "pending"  # its edge has not reported a status yet
+    AVAILABLE = "available"  # the BGP session is up; with static routes: the port has link
     DOWN = "down"
     REJECTED = "rejected"
 
 
 class ConnectionState(Enum):
-    """The states of a connection, as far as Direct Connect's are known here."""
+    """Direct Connect's states of a connection that netorch uses."""
 
-    PENDING = "pending"  # no edge has said anything: it looks at a port while virtual interfaces are there
-    AVAILABLE = "available"  # the port has a carrier
+    PENDING = "pending"  # no status: the edge watches a port only while it has virtual interfaces
+    AVAILABLE = "available"  # the port has link
     DOWN = "down"
 
 
 def state_of(vif: VirtualInterface, said: VifStatus | None) -> VifState:
-    """Return the state of a virtual interface, of which `said` is its edge's last word."""
+    """Return the state of a virtual interface. `said` is the last status from its edge."""
     if vif.rejected:
         return VifState.REJECTED
     if not vif.confirmed:

@@ -1,4 +1,4 @@
-"""Gateways: how a VPC reaches the outside, and is reached. Edges carry them (netorch.model.mapping.GatewayMapping)."""
+"""Gateways between a VPC and external networks. Edges carry them (netorch.model.mapping.GatewayMapping)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from netorch.model.outside.vpn import VirtualPrivateGateway
 from netorch.model.record import Record
 from netorch.model.vpc import Tags
 
-MAX_PUBLIC: Final = 8  # elastic IPs of a NAT gateway, EC2's
+MAX_PUBLIC: Final = 8  # elastic IPs per NAT gateway; EC2's limit
 
 
 class InternetGateway(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """A VPC's way to the internet, and back. A VPC has one at most. Stored at `vpc/<vni>/igw/<id>`.
+    """An internet gateway, for both directions. A VPC has at most one. Stored at `vpc/<vni>/igw/<id>`.
 
-    It translates between public and private IPv4 addresses one to one, and keeps no state. IPv6 addresses it leaves as they are.
+    It translates public and private IPv4 addresses one to one, without state. It does not translate IPv6 addresses.
     """
 
     id: str
@@ -25,9 +25,9 @@ class InternetGateway(Record, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class EgressOnlyInternetGateway(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """A VPC's way to the internet for IPv6, and not back. A VPC has one at most. Stored at `vpc/<vni>/eigw/<id>`.
+    """An outbound-only gateway to the IPv6 internet. A VPC has at most one. Stored at `vpc/<vni>/eigw/<id>`.
 
-    Instances begin connections by it, and nobody outside does: it tracks connections. It translates no address.
+    It tracks connections: instances can open them, external hosts cannot. It translates no addresses.
     """
 
     id: str
@@ -37,11 +37,11 @@ class EgressOnlyInternetGateway(Record, frozen=True, kw_only=True, omit_defaults
 
 
 class NatGateway(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """A way to the internet for many private addresses, in the name of a few. Stored at `vpc/<vni>/nat/<id>`.
+    """A NAT gateway: many private addresses share a few public ones. Stored at `vpc/<vni>/nat/<id>`.
 
-    It is in a subnet by its interface, and its packets go by that subnet's route table. Its public addresses are what stands for
-    that interface's private ones (`netorch.model.mapping.PublicMapping`). No connection begins in the name of one that is in
-    `draining`, which goes when those that there are have ended. Schema 2 added that.
+    Its interface is in a subnet, whose route table routes its packets. Its public addresses map to the private addresses of this
+    interface (`netorch.model.mapping.PublicMapping`). An address in `draining` gets no new connections, and is removed when its
+    existing connections have ended. Schema 2 added `draining`.
     """
 
     SCHEMA: ClassVar[int] = 2
@@ -50,15 +50,15 @@ class NatGateway(Record, frozen=True, kw_only=True, omit_defaults=True):
     vni: int
     name: str
     subnet: str
-    eni: str  # its interface, which nobody else may change
-    draining: dict[str, float] = {}  # secondary private address -> when it goes at the latest, seconds since 1970
+    eni: str  # its interface, which only the gateway's own actions change
+    draining: dict[str, float] = {}  # secondary private address -> deadline of its removal, seconds since 1970
     tags: Tags = {}
 
 
-# Those that a VPC has one of at most, and that lead elsewhere without another one.
+# Gateways of which a VPC has at most one, and which need no other gateway.
 OnlyGateway = InternetGateway | EgressOnlyInternetGateway | VirtualPrivateGateway
 GatewayRecord = OnlyGateway | NatGateway | VpcEndpoint
-Tracking = EgressOnlyInternetGateway | NatGateway  # those that have a namespace, in which connections are tracked
+Tracking = EgressOnlyInternetGateway | NatGateway  # gateways with their own namespace and conntrack table
 TRACKING: Final[tuple[type[Tracking], ...]] = get_args(Tracking)
 ONLY_GATEWAYS: Final[tuple[type[OnlyGateway], ...]] = get_args(OnlyGateway)
 GATEWAYS: Final[tuple[type[GatewayRecord], ...]] = get_args(GatewayRecord)

@@ -1,8 +1,8 @@
-"""What a customer's device may call itself in IKE (RFC 7296 section 3.5): what means one device, and is written in one way.
+"""Valid IKE identities of a customer's device (RFC 7296 section 3.5): they identify one device and have one spelling.
 
-strongSwan takes more for an identity, and some of it stands for many devices: wildcards, networks, ranges of addresses, 0.0.0.0,
-types before a colon. Whoever had such a one could prove himself to be somebody else. It compares without regard to case. Source:
-strongSwan's identification_create_from_string, matches.
+strongSwan accepts more texts. Some match many devices: wildcards, networks, address ranges, 0.0.0.0, types before a colon. A
+device with such an identity could authenticate as another device. strongSwan ignores case in comparisons. Source: strongSwan's
+identification_create_from_string, matches.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _VALUE: Final = r"[A-Za-z0-9._()'-]+(?: [A-Za-z0-9._()'-]+)*"
 _PART: Final = rf"(?:C|ST|L|O|OU|CN)={_VALUE}"
 _NAME: Final = re.compile(rf"(?:{_USER}@)?{_DOMAIN}")
 _DISTINGUISHED: Final = re.compile(rf"{_PART}(?:, {_PART})*")
-_LETTER: Final = re.compile(r"[A-Za-z]")  # without one it is an address, or a range of addresses
+_LETTER: Final = re.compile(r"[A-Za-z]")  # without a letter, the text is an address or an address range
 _MOST: Final = 255  # characters
-_UNICAST: Final = range(1 << 24, 224 << 24)  # not 0.0.0.0/8, which means nobody or anybody; not multicast and what follows
+_UNICAST: Final = range(1 << 24, 224 << 24)  # not 0.0.0.0/8, which means no host or any host; not multicast and above
 
 
 def is_identity(text: str) -> bool:
-    """Return whether a text is an IPv4 address, a domain name, user@domain, or a distinguished name as `C=DE, O=acme`."""
+    """Return whether a text is an IPv4 address, a domain name, user@domain, or a distinguished name such as `C=DE, O=acme`."""
     if len(text) > _MOST:
         return False
     if _DISTINGUISHED.fullmatch(text):
@@ -40,10 +40,10 @@ def is_identity(text: str) -> bool:
 
 
 def is_same(first: str, second: str) -> bool:
-    """Return whether two identities mean one device to IKE."""
+    """Return whether IKE treats two identities as the same device."""
     return compared(first) == compared(second)
 
 
 def compared(identity: str) -> str:
-    """Return an identity as it is compared with others."""
+    """Return the form of an identity that comparisons use."""
     return identity.lower()

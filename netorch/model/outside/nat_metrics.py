@@ -1,7 +1,7 @@
-"""EC2's metrics of a NAT gateway, from what its namespace counts. Peaks are left out: they are of whoever looks once a minute.
+"""EC2's metrics of a NAT gateway, from the counters of its namespace. Peak metrics are missing: they need sampling per minute.
 
-All but ActiveConnectionCount are totals since the gateway came to the edge. EC2's are those of a period; the difference of two
-totals is one. Source: the VPC guide, "NAT gateway metrics and dimensions".
+All but ActiveConnectionCount are totals since the edge took over the gateway. EC2's metrics are per period, i.e. the difference
+of two totals. Source: the VPC guide, "NAT gateway metrics and dimensions".
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 ACTIVE: Final = "ActiveConnectionCount"
 NO_PORT: Final = "ErrorPortAllocation"
 
-_COUNTED: Final = {  # metric -> the counter whose packets, or connections, it is (edges.nat, netorch.drivers.base)
+_COUNTED: Final = {  # metric -> its counter of packets or connections (edges.nat, netorch.drivers.base)
     "ConnectionAttemptCount": "attempts",
     "ConnectionEstablishedCount": "established",
     NO_PORT: "no_port",
@@ -28,7 +28,7 @@ _BYTES: Final = {
     "BytesInFromDestination": "in_from_destination",
     "BytesOutToSource": "out_to_source",
 }
-_DROPPED: Final = {  # PacketsDropCount: counter -> why
+_DROPPED: Final = {  # PacketsDropCount: counter -> reason
     "fragments": "fragments of TCP or ICMP",
     "protocol": "neither TCP, UDP nor ICMP",
     "no_connection": "of no connection that is known; those of TCP are answered with a reset",
@@ -47,7 +47,7 @@ METRICS: Final = (ACTIVE, *_COUNTED, "PacketsDropCount", *_BYTES)
 
 
 def metrics_of(packets: Mapping[str, int], sizes: Mapping[str, int], active: int) -> dict[str, int]:
-    """Return the metrics that are not 0; `packets` and `sizes` (bytes) are by counter, `active` connections are tracked now."""
+    """Return the nonzero metrics. `packets` and `sizes` (bytes) are by counter; `active` is the number of tracked connections."""
     found = {ACTIVE: active, "PacketsDropCount": sum(packets.get(name, 0) for name in _DROPPED)}
     found |= {metric: packets.get(name, 0) for metric, name in _COUNTED.items()}
     found |= {metric: sizes.get(name, 0) for metric, name in _BYTES.items()}
@@ -55,11 +55,11 @@ def metrics_of(packets: Mapping[str, int], sizes: Mapping[str, int], active: int
 
 
 def drops_of(packets: Mapping[str, int]) -> dict[str, int]:
-    """Return the packets that were dropped, by reason, where there are any."""
+    """Return reason -> dropped packets, without zeros."""
     return {name: packets[name] for name in REASONS if packets.get(name)}
 
 
 def total(of: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """Return all metrics of a gateway, the sums of what its edges have counted."""
+    """Return all metrics of a gateway, summed over its edges."""
     each = list(of)
     return {metric: sum(found.get(metric, 0) for found in each) for metric in METRICS}

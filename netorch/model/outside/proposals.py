@@ -1,11 +1,11 @@
-"""What is proposed for a tunnel, in strongSwan's words: AES256-GCM-16, SHA2-256 and group 19 are aes256gcm16-prfsha256-ecp256.
+"""A tunnel's proposals in strongSwan's syntax: AES256-GCM-16, SHA2-256 and group 19 are aes256gcm16-prfsha256-ecp256.
 
-EC2 names what each of encryption, integrity and Diffie-Hellman group may be. strongSwan has proposals, which may name several of
-each. Ciphers that authenticate by themselves (AES-GCM) need a proposal apart, because they take no integrity algorithm: phase 1
-derives its keys with the pseudo-random function of that name instead (RFC 5282 section 4), phase 2 needs none.
+EC2 lists the permitted encryption algorithms, integrity algorithms and Diffie-Hellman groups. A strongSwan proposal can name
+several of each. AEAD ciphers (AES-GCM) need a separate proposal, because they take no integrity algorithm: phase 1 derives its
+keys with the pseudo-random function of that hash instead (RFC 5282 section 4), phase 2 needs none.
 
-The order is of preference. What is sound and cheap comes first; SHA-1, and groups of less than 112 bits or of unknown origin
-(RFC 8247 section 2.4), come last. Words: swanctl.conf(5), libstrongswan/crypto/proposal/proposal_keywords_static.txt.
+The order is of preference. Secure and fast algorithms come first; SHA-1, and groups of less than 112 bits or of unknown origin
+(RFC 8247 section 2.4), come last. Keywords: swanctl.conf(5), libstrongswan/crypto/proposal/proposal_keywords_static.txt.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ GROUPS: Final = {
     2: "modp1024",
 }
 
-Row = tuple[tuple[str, ...], ...]  # the words of a proposal, by what they are for
+Row = tuple[tuple[str, ...], ...]  # the keywords of a proposal, grouped by purpose
 Name = TypeVar("Name", str, int)
 
 
 def proposals(options: TunnelOptions, phase: Phase) -> tuple[str, ...]:
-    """Return the proposals for a tunnel, the preferred one first; nothing if no combination of these options is possible.
+    """Return the proposals for a tunnel, the preferred one first; empty if no combination of these options is possible.
 
-    Phase 1 is the IKE_SA, phase 2 the CHILD_SA. With IKEv1 alone there is a proposal for each combination, because strongSwan
-    offers the first algorithm of a proposal only (libcharon/encoding/payloads/proposal_substructure.c, set_from_proposal_v1), and
-    phase 1 has no AES-GCM. Phase 2 always has a Diffie-Hellman group, as EC2's.
+    Phase 1 is the IKE_SA, phase 2 the CHILD_SA. With IKEv1 alone, each combination gets its own proposal, because strongSwan
+    offers only the first algorithm of a proposal (libcharon/encoding/payloads/proposal_substructure.c, set_from_proposal_v1), and
+    phase 1 has no AES-GCM. Phase 2 always has a Diffie-Hellman group, as in EC2.
     """
     if "ikev2" in options.ike_versions:
         return tuple("-".join(word for words in row for word in words) for row in _rows(options, phase))
@@ -55,7 +55,7 @@ def proposals(options: TunnelOptions, phase: Phase) -> tuple[str, ...]:
 
 
 def _rows(options: TunnelOptions, phase: Phase) -> Iterator[Row]:
-    """Yield the proposals that name each algorithm; none without one of each sort."""
+    """Yield the AEAD proposal and the plain proposal, each with all permitted algorithms; skip one that lacks a kind."""
     if phase == 1:
         encryption, integrity, groups = options.phase1_encryption, options.phase1_integrity, options.phase1_dh_groups
         functions = tuple(f"prf{word}" for word in _chosen(INTEGRITY, integrity))
@@ -68,6 +68,6 @@ def _rows(options: TunnelOptions, phase: Phase) -> Iterator[Row]:
 
 
 def _chosen(words: Mapping[Name, str], names: Iterable[Name]) -> tuple[str, ...]:
-    """Return the words for these names, in our order."""
+    """Return the keywords for these names, in the order of `words`."""
     wanted = set(names)
     return tuple(word for name, word in words.items() if name in wanted)

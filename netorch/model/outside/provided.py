@@ -1,8 +1,7 @@
-"""How a vpc.yaml writes IPv6 ranges out of address pools: nobody knows their prefixes when the file is written.
+"""The notation in vpc.yaml for IPv6 ranges from address pools, whose prefixes are not known when the file is written.
 
-A VPC writes `ipv6_cidrs: [provided]`. Its subnets write `ipv6_cidr: provided-N`, the /64 of that number in the range, 0-255; the
-numbers of a second provided range are 256-511, and so on. An instance in such a subnet may write the part of its address within
-the /64, e.g. `::4`.
+A VPC has `ipv6_cidrs: [provided]`. Its subnets have `ipv6_cidr: provided-N`, the N-th /64 of the range, 0-255. The numbers of a
+second provided range are 256-511, and so on. An instance in such a subnet may give only the host part of its address, e.g. `::4`.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from netorch.model.cloud import InstanceDecl, SubnetDecl, VpcDecl
 
 PROVIDED: Final = "provided"
 NUMBER_PATTERN: Final = rf"{PROVIDED}-(0|[1-9][0-9]{{0,3}})"
-SUBNETS: Final = 1 << (rules.IPV6_SUBNET_LENGTH - rules.IPV6_VPC_LENGTH)  # in a range
-HOST_PART: Final = Prefix(6, 0, rules.IPV6_SUBNET_LENGTH)  # where addresses are that leave the /64 open
+SUBNETS: Final = 1 << (rules.IPV6_SUBNET_LENGTH - rules.IPV6_VPC_LENGTH)  # subnets per range
+HOST_PART: Final = Prefix(6, 0, rules.IPV6_SUBNET_LENGTH)  # the prefix of addresses that give only the host part
 
 _NUMBER: Final = re.compile(NUMBER_PATTERN)
 _SHIFT: Final = 128 - rules.IPV6_SUBNET_LENGTH
@@ -29,13 +28,13 @@ _HOST_MASK: Final = (1 << _SHIFT) - 1
 
 
 def provided_number(text: str) -> int | None:
-    """Return the number of the /64 that `provided-N` means; None for other texts."""
+    """Return N of `provided-N`, the number of the /64; None for other texts."""
     found = _NUMBER.fullmatch(text)
     return int(found[1]) if found else None
 
 
 def concrete(decl: VpcDecl, ranges: Sequence[str]) -> VpcDecl:
-    """Return a declared VPC with its provided ranges, one for each that it writes, in that order."""
+    """Return a declared VPC with `ranges` in place of its `provided` entries, in order."""
     left = iter(ranges)
     subnets = [_concrete_subnet(subnet, ranges) for subnet in decl.subnets]
     written = {before.name: now.ipv6_cidr for before, now in zip(decl.subnets, subnets, strict=True) if before != now}
@@ -48,7 +47,7 @@ def concrete(decl: VpcDecl, ranges: Sequence[str]) -> VpcDecl:
 
 
 def relative(decl: VpcDecl, ranges: Collection[str]) -> VpcDecl:
-    """Return a declared VPC that writes these of its ranges as provided ones."""
+    """Return a declared VPC with `provided` in place of these of its ranges."""
     named = [text for text in decl.ipv6_cidrs if text == PROVIDED or text in ranges]
     places = {text: place for place, text in enumerate(named) if text != PROVIDED}
     subnets = [_relative_subnet(subnet, places) for subnet in decl.subnets]
@@ -89,7 +88,7 @@ def _relative_subnet(subnet: SubnetDecl, places: dict[str, int]) -> SubnetDecl:
 
 
 def _concrete_instance(instance: InstanceDecl, cidr: str) -> InstanceDecl:
-    """Return an instance with its whole address; `cidr` is that of its subnet if the file leaves it open, else nothing."""
+    """Return an instance with its full IPv6 address. `cidr` is its subnet's CIDR if that is provided, else empty."""
     if not cidr or not instance.ipv6_address:
         return instance
     value = parse_prefix(cidr).network | parse_ip(instance.ipv6_address)[1]
@@ -100,4 +99,4 @@ def _relative_instance(instance: InstanceDecl) -> InstanceDecl:
     if not instance.ipv6_address:
         return instance
     value = parse_ip(instance.ipv6_address)[1] & _HOST_MASK
-    return msgspec.structs.replace(instance, ipv6_address=str(IPv6Address(value)))  # not ::0.10.0.9, as inet_ntop has it
+    return msgspec.structs.replace(instance, ipv6_address=str(IPv6Address(value)))  # inet_ntop would write ::0.10.0.9

@@ -1,10 +1,10 @@
-"""Public addresses: pools of them, and the IPv4 ones that customers hold.
+"""Public addresses: pools, and the elastic IPv4 addresses of customers.
 
-pool/<name>               AddressPool     ranges that arrive at the edges of one pair; the operator's
-eip/<owner>/<id>          ElasticIp       an address that a customer holds until it is released
-map/<vni>/eip/<address>   PublicMapping   what an address stands for (netorch.model.mapping); edges translate by these alone
-alloc/eip/<address>       who holds an address: an elastic IP, or the association of an ephemeral one; who holds the IPv6 range
-                          that begins with it: a VPC (netorch.model.vpc.Vpc.ipv6_pools)
+pool/<name>               AddressPool     an operator's ranges that are routed to the edges of one pair
+eip/<owner>/<id>          ElasticIp       an address that a customer holds until its release
+map/<vni>/eip/<address>   PublicMapping   the private address (netorch.model.mapping); edges translate by these records only
+alloc/eip/<address>       the holder of an address: an elastic IP, or an ephemeral address's association; the VPC that holds the
+                          IPv6 range that begins at the address (netorch.model.vpc.Vpc.ipv6_pools)
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from netorch.model.vpc import Tags
 
 
 class AddressPool(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """Public addresses that arrive at the edges of one pair."""
+    """Public addresses that are routed to the edges of one pair."""
 
     name: str
     pair: str
-    cidrs: tuple[str, ...]  # IPv4 and IPv6 (/56 or larger), canonical; they overlap no other pool's
+    cidrs: tuple[str, ...]  # IPv4 and IPv6 (/56 or larger), canonical; they overlap no other pool
     tags: Tags = {}
 
 
@@ -30,5 +30,5 @@ class ElasticIp(Record, frozen=True, kw_only=True, omit_defaults=True):
     address: str
     pool: str
     name: str = ""
-    vni: int = 0  # of the VPC in which it stands for an address; 0: it stands for none
+    vni: int = 0  # of the VPC in which it is associated; 0: not associated
     tags: Tags = {}

@@ -1,7 +1,7 @@
-"""Secrets of tunnels and sessions, and how they are sealed for the one edge that may open them.
+"""Secrets of tunnels and BGP sessions, sealed for the one edge that may open them.
 
-A box is libsodium's sealed box (X25519, XSalsa20, Poly1305) in base64: anybody can make one with the edge's public key, and only
-the edge opens it (netorch.drivers.daemons.sealing). It says nothing of who has made it; the store says who may write there.
+A box is a libsodium sealed box (X25519, XSalsa20, Poly1305) in base64. Any holder of the edge's public key can create one; only
+the edge can open it (netorch.drivers.daemons.sealing). A box does not authenticate its sender; the store controls who may write.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from nacl.public import PublicKey, SealedBox
 
 
 class Secret(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What is in a box: one of these. Its text shows nothing, in a log or an exception neither."""
+    """The content of a box: exactly one of these fields. Its repr hides the secret in logs and exceptions."""
 
     psk: str = ""  # a pre-shared key
     key: str = ""  # a private key, PEM
@@ -28,10 +28,10 @@ class Secret(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
 
 
 def seal(public: str, secret: Secret) -> str:
-    """Return a box that only the edge with this public key can open. It is another one each time.
+    """Return a box that only the edge with this public key can open. Each call returns a different box.
 
     Raises:
-      ValueError: that is no public key.
+      ValueError: `public` is not a public key.
     """
     try:
         key = PublicKey(b64decode(public, validate=True))

@@ -1,4 +1,4 @@
-"""How long a packet may be that goes through a tunnel, so that the packet around it fits the path."""
+"""The MTU inside a tunnel, so that the outer packet fits the path MTU."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ TCP_HEADERS: Final = 40  # bytes, IPv4 and TCP without options
 
 _AROUND: Final = 20 + 8 + 8  # bytes: IPv4, UDP of NAT traversal (RFC 3948), SPI and sequence number of ESP (RFC 4303)
 _TRAILER: Final = 2  # bytes: pad length and next header
-# encryption -> bytes of its initialization vector, of what it pads to. Sources: RFC 3602 section 2, RFC 4106 sections 3 and 8.
+# encryption -> bytes of (initialization vector, padding block). Sources: RFC 3602 section 2, RFC 4106 sections 3 and 8.
 _ENCRYPTION: Final = {"AES128": (16, 16), "AES256": (16, 16), "AES128-GCM-16": (8, 4), "AES256-GCM-16": (8, 4)}
 _GCM_TAG: Final = 16  # bytes
-# integrity -> bytes of what ESP carries of it. Sources: RFC 2404, RFC 4868 section 2.6.
+# integrity -> bytes of the ICV in ESP. Sources: RFC 2404, RFC 4868 section 2.6.
 _INTEGRITY: Final = {"SHA1": 12, "SHA2-256": 16, "SHA2-384": 24, "SHA2-512": 32}
 
 
 def inside_mtu(options: TunnelOptions, path_mtu: int = PATH_MTU) -> int:
-    """Return the MTU of a tunnel in bytes, whatever of its options both ends agree on, and whether there is a NAT or not."""
+    """Return the MTU of a tunnel in bytes. It fits every combination of its options, with and without NAT."""
     return min(
         _fitting(path_mtu, *_ENCRYPTION[encryption], tag)
         for encryption in options.phase2_encryption
@@ -28,7 +28,7 @@ def inside_mtu(options: TunnelOptions, path_mtu: int = PATH_MTU) -> int:
 
 
 def inside_mss(options: TunnelOptions, path_mtu: int = PATH_MTU) -> int:
-    """Return the MSS of TCP through a tunnel in bytes."""
+    """Return the TCP MSS inside a tunnel in bytes."""
     return inside_mtu(options, path_mtu) - TCP_HEADERS
 
 

@@ -1,7 +1,7 @@
-"""What keeps a tunnel from working: an edge says a word and facts (`TunnelStatus`), and here they become a sentence.
+"""Problems of VPN tunnels: an edge reports a key and facts (`TunnelStatus`), and this module turns them into a sentence.
 
-A sentence says what is wrong with the values found, then what to do. Its reader has the customer's device in front of them. Facts
-are what came in packets, mostly before anybody had proven who they are: they are shown, and nothing follows from them.
+A sentence says what is wrong, with the values found, then what to do. Its reader configures the customer's device. Facts are
+from packets, mostly before authentication: they are only displayed, and no decision depends on them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from netorch.errors import printable
 
 Facts = Mapping[str, str]
 
-# While there is no CHILD_SA.
+# Problems without a CHILD_SA; the comments name the facts.
 WAITING: Final = "waiting"
 NO_PROPOSAL: Final = "no_proposal"  # ours, theirs
 CHILD_NO_PROPOSAL: Final = "child_no_proposal"  # ours, theirs
@@ -31,13 +31,13 @@ DPD_TIMEOUT: Final = "dpd_timeout"  # remote
 CLOSED: Final = "closed"  # remote
 OTHER_ADDRESS: Final = "other_address"  # ours, theirs
 NO_DAEMON: Final = "no_daemon"  # reason
-# While there is one.
+# Problems with a CHILD_SA.
 RESTARTED: Final = "restarted"
 NO_INBOUND: Final = "no_inbound"  # seconds
 
 
 def sentence(word: str, facts: Facts) -> str:
-    """Return the sentence of a problem; of a word that a newer edge has said, the word and its facts."""
+    """Return the sentence of a problem, or the key and its facts if a newer edge reported an unknown key."""
     shown = {name: printable(value) for name, value in facts.items()}
     make = _SENTENCES.get(word)
     if make is None:
@@ -46,7 +46,7 @@ def sentence(word: str, facts: Facts) -> str:
 
 
 class _Known(dict[str, str]):
-    """Facts, in which one that is missing is said to be unknown."""
+    """Facts with the default `unknown`."""
 
     def __missing__(self, name: str) -> str:
         return "unknown"
@@ -74,7 +74,7 @@ def _certificate(what: str, facts: Facts) -> str:
     return f"the device showed a certificate of {facts['theirs']} that is not {what}: {facts['reason']}; "
 
 
-# "The device" is the customer's.
+# "The device" is the customer's VPN device.
 _SENTENCES: Final[Mapping[str, Callable[[Facts], str]]] = {
     WAITING: lambda _: "nothing has come from the device so far; let it begin the tunnel, or set the startup action to start",
     NO_PROPOSAL: lambda facts: _proposals("phase 1", facts),

@@ -1,4 +1,4 @@
-"""How an edge is attached to the outside, as people write it.
+"""The text form of an edge's uplink, and the rules for its values.
 
 DEVICE,ADDRESS/LENGTH,GATEWAY[,IPv6 ADDRESS/LENGTH,IPv6 GATEWAY]
 """
@@ -18,15 +18,15 @@ _EXAMPLE: Final = "write e.g. the address 198.18.0.21/24 and the gateway 198.18.
 _DEVICE: Final = re.compile(r"(?!\.{1,2}$)[!-.0-9;-~]{1,15}")  # IFNAMSIZ - 1, no slash, no colon: net/core/dev.c, dev_valid_name
 _LINK_LOCAL: Final = parse_prefix("fe80::/10")
 _WRITE_ASNS: Final = "write two, e.g. 64601 for the edge and 64512 for the border router, or none without BGP"
-_ASN_LAST: Final = 0xFFFFFFFF  # itself reserved: RFC 7300
+_ASN_LAST: Final = 0xFFFFFFFF  # reserved: RFC 7300
 _RESERVED_ASNS: Final = {23456, 65535}  # RFC 6793, RFC 7300
-_LENGTHS: Final = {4: 31, 6: 127}  # an uplink's network holds a border router, too
+_LENGTHS: Final = {4: 31, 6: 127}  # maximum length, because the network also contains the border router
 
 
 def parse_uplink(text: str, asn: int = 0, gateway_asn: int = 0) -> Uplink | Violation:
-    """Return the uplink that a text describes, its addresses in canonical form, or what is wrong with it.
+    """Return the uplink of a text, with canonical addresses, or the error in the text.
 
-    `asn` and `gateway_asn` are the AS numbers of the edge and of its gateway, 0 without BGP.
+    `asn` and `gateway_asn` are the AS numbers of the edge and of its gateway; 0 without BGP.
     """
     parts = [part.strip() for part in text.split(",")]
     if len(parts) not in (3, 5):
@@ -49,13 +49,13 @@ def parse_uplink(text: str, asn: int = 0, gateway_asn: int = 0) -> Uplink | Viol
 
 
 def uplink_text(uplink: Uplink) -> str:
-    """Return an uplink as people write it."""
+    """Return an uplink in text form."""
     parts = (uplink.device, uplink.address, uplink.gateway, uplink.ipv6_address, uplink.ipv6_gateway)
     return ",".join(part for part in parts if part)
 
 
 def violation_of(uplink: Uplink) -> Violation | None:
-    """Return what is wrong with an uplink, nothing when all is well."""
+    """Return the error in an uplink, or None."""
     if violation := violation_of_device(uplink.device):
         return violation
     found = _violation_of_addresses(4, uplink.address, uplink.gateway)
@@ -65,14 +65,14 @@ def violation_of(uplink: Uplink) -> Violation | None:
 
 
 def violation_of_device(device: str) -> Violation | None:
-    """Return what is wrong with the name of a network device."""
+    """Return the error in the name of a network device, or None."""
     if _DEVICE.fullmatch(device):
         return None
     return Violation(f"{shown(device)} is not the name of a network device", "write e.g. eth2")
 
 
 def violation_of_edge(role: Role, pair: str, uplink: Uplink | str | None) -> Violation | None:
-    """Return what is wrong with a host that has, or has not, a pair and an uplink."""
+    """Return the error in a host's combination of role, pair and uplink, or None."""
     if (pair or uplink) and role is not Role.EDGE:
         return Violation("only an edge has a pair and an uplink", "leave them out")
     if bool(pair) != bool(uplink):
@@ -81,7 +81,7 @@ def violation_of_edge(role: Role, pair: str, uplink: Uplink | str | None) -> Vio
 
 
 def violation_of_underlay(underlay: str, uplink: Uplink) -> Violation | None:
-    """Return what is wrong with an edge's underlay address beside its uplink; both are well-formed."""
+    """Return why an edge's underlay address conflicts with its uplink, or None. Both must be well-formed."""
     network = parse_prefix(uplink.address, strict=False)
     if network.holds(*parse_ip(underlay)):
         what = f"the underlay address {underlay} is inside {network}, the network of its own uplink"
@@ -90,12 +90,12 @@ def violation_of_underlay(underlay: str, uplink: Uplink) -> Violation | None:
 
 
 def own_addresses(uplink: Uplink) -> tuple[str, ...]:
-    """Return the edge's own addresses at an uplink; no other edge has one of them."""
+    """Return the edge's own addresses on an uplink. No other edge may have one of them."""
     return tuple(text.partition("/")[0] for text in (uplink.address, uplink.ipv6_address) if text)
 
 
 def networks_of(underlay: str, uplink: Uplink | None) -> Iterator[Prefix]:
-    """Yield what no pool may hold of a host: its underlay address, and the networks that its uplink leads to."""
+    """Yield a host's prefixes that no pool may overlap: its underlay address and its uplink's networks."""
     yield parse_prefix(f"{underlay}/32")
     for text in (uplink.address, uplink.ipv6_address) if uplink is not None else ():
         if text:

@@ -1,6 +1,6 @@
-"""What a connection and a virtual interface of Direct Connect may be. Numbers are those of the Direct Connect guide.
+"""Rules for Direct Connect connections and virtual interfaces. The limits are those of the Direct Connect guide.
 
-A virtual interface with static routes instead of BGP is netorch's own: Direct Connect has BGP only.
+Static routes instead of BGP are a netorch extension: AWS Direct Connect has BGP only.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from netorch.model.outside.vpn_rules import INSIDE, INSIDE_LENGTH, INSIDE_RESERV
 from netorch.model.rules import Violation, number_text
 
 KEY_LENGTHS: Final = (6, 80)  # characters of a BGP key
-MAX_ROUTES: Final = 100  # of a virtual interface, as many as a customer may announce by BGP
+MAX_ROUTES: Final = 100  # per virtual interface, equal to the limit for prefixes announced by BGP
 _LENGTHS: Final = (30, 31)
 _PRIVATE: Final = tuple(map(parse_prefix, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16")))
 _EXAMPLE: Final = "write e.g. the edge's 169.254.100.1/30 and the customer's 169.254.100.2, or leave both out"
 
 
 def vlan_violation(vlan: int, outer_vlan: int = 0) -> Violation | None:
-    """Return what is wrong with a VLAN and the service tag around it (802.1ad); 0: there is none."""
+    """Return the error in a VLAN and its outer service tag (802.1ad; 0: none), or None."""
     if not 1 <= vlan <= VLAN_LAST:
         return Violation(f"{number_text(vlan)} is not a VLAN", f"choose 1 to {VLAN_LAST}")
     if not 0 <= outer_vlan <= VLAN_LAST:
@@ -31,24 +31,24 @@ def vlan_violation(vlan: int, outer_vlan: int = 0) -> Violation | None:
 
 
 def vlan_text(vlan: int, outer_vlan: int = 0) -> str:
-    """Return a VLAN as people read it: 101, or 300.5 inside a service tag."""
+    """Return a VLAN as text: 101, or 300.5 for VLAN 5 inside service tag 300."""
     return f"{outer_vlan}.{vlan}" if outer_vlan else str(vlan)
 
 
 def mtu_violation(mtu: int) -> Violation | None:
-    """Return what is wrong with the MTU of a virtual interface, in bytes."""
+    """Return the error in the MTU of a virtual interface (bytes), or None."""
     if mtu in MTUS:
         return None
     return Violation(f"{number_text(mtu)} is not the MTU of a virtual interface", f"choose {' or '.join(map(str, MTUS))}")
 
 
 def asn_violation(asn: int) -> Violation | None:
-    """Return what is wrong with the AS number of a customer's router; 0 means that it speaks no BGP."""
+    """Return the error in the AS number of a customer's router, or None. 0 means no BGP."""
     return customer_asn(asn) if asn else None
 
 
 def key_violation(key: str) -> Violation | None:
-    """Return what is wrong with a BGP key, without the key."""
+    """Return the error in a BGP key, or None. The error text does not contain the key."""
     first, last = KEY_LENGTHS
     if first <= len(key) <= last and key.isascii() and key.isprintable() and not set(key) & set(' "'):
         return None
@@ -56,7 +56,7 @@ def key_violation(key: str) -> Violation | None:
 
 
 def routing_violation(asn: int, routes: Sequence[str], *, bfd: bool, has_key: bool) -> Violation | None:
-    """Return what is wrong with how a virtual interface learns what the customer has: by BGP, or from static routes."""
+    """Return the error in a virtual interface's routing, which uses either BGP or static routes, or None."""
     if asn and routes:
         return Violation("has an AS number and static routes", "leave one of the two out: BGP says what the customer has")
     if not asn and not routes:
@@ -69,7 +69,7 @@ def routing_violation(asn: int, routes: Sequence[str], *, bfd: bool, has_key: bo
 
 
 def route(text: str, ranges: Iterable[Prefix] = ()) -> Prefix | Violation:
-    """Return the prefix of a static route, or what is wrong with it; `ranges` are the VPC's, which it is not inside of."""
+    """Return the prefix of a static route, or the error in it. It must not be inside `ranges`, the VPC's own."""
     try:
         prefix = parse_prefix(text)
     except AddressError as error:
@@ -83,9 +83,9 @@ def route(text: str, ranges: Iterable[Prefix] = ()) -> Prefix | Violation:
 
 
 def link_of(address: str, peer: str, ranges: Iterable[Prefix] = ()) -> Prefix | Violation:
-    """Return the network of the two ends of a virtual interface, or what is wrong with them.
+    """Return the network of the two ends of a virtual interface, or the error in them.
 
-    `address` is the edge's, with the prefix length, `peer` the customer's router's; `ranges` are those that it overlaps none of.
+    `address` is the edge's, with the prefix length; `peer` is the customer's router. The network must not overlap `ranges`.
     """
     try:
         network, own = parse_prefix(address, strict=False), parse_ip(address.partition("/")[0])
@@ -113,7 +113,7 @@ def link_of(address: str, peer: str, ranges: Iterable[Prefix] = ()) -> Prefix | 
 
 
 def other_end(address: str) -> str:
-    """Return the other end of an address with the length of its /30 or /31; nothing if it has none."""
+    """Return the other end of an address with the length /30 or /31; empty for other addresses."""
     try:
         network, (version, own) = parse_prefix(address, strict=False), parse_ip(address.partition("/")[0])
     except AddressError:
@@ -124,7 +124,7 @@ def other_end(address: str) -> str:
 
 
 def ends_of(network: Prefix) -> tuple[int, int]:
-    """Return the two addresses that a /30 or a /31 has (RFC 3021), the edge's first."""
+    """Return the two usable addresses of a /30 or /31 (RFC 3021), the edge's first."""
     first = network.network + (network.length == INSIDE_LENGTH)
     return first, first + 1
 
@@ -135,9 +135,9 @@ def _ends_text(ends: tuple[int, int], network: Prefix) -> str:
 
 
 def drawn(number: int, taken: Iterable[Prefix]) -> tuple[str, str] | None:
-    """Return the addresses of an edge, with length, and of a customer's router from a free /30; None when none is free.
+    """Return an edge's address, with length, and a customer router's address from a free /30; None if no /30 is free.
 
-    Nobody else has it among `taken`. `number` says where to begin to look, so that two VPCs rarely have the same.
+    The /30 overlaps none of `taken`. The search begins at `number`, so that two VPCs rarely get the same /30.
     """
     count = INSIDE.size >> 32 - INSIDE_LENGTH
     blocked = [*INSIDE_RESERVED, *taken]
@@ -150,7 +150,7 @@ def drawn(number: int, taken: Iterable[Prefix]) -> tuple[str, str] | None:
 
 
 def connection_violation(connection: Connection) -> Violation | None:
-    """Return what is wrong with a connection's owner and hosted VLANs; nothing when all is well."""
+    """Return the error in a connection's owner and hosted VLANs, or None."""
     if connection.owner and (violation := rules.name(connection.owner)):
         return violation
     seen: dict[tuple[int, int], HostedConnection] = {}
@@ -165,6 +165,6 @@ def connection_violation(connection: Connection) -> Violation | None:
 
 
 def may_use(connection: Connection, owner: str, vlan: int, outer_vlan: int = 0) -> bool:
-    """Return whether an owner may have a virtual interface on a VLAN: hosted for him, or his connection's and nobody else's."""
+    """Return whether an owner may use a VLAN: it is hosted for this owner, or not hosted and the connection is this owner's."""
     hosted = [each.owner for each in connection.hosted if (each.vlan, each.outer_vlan) == (vlan, outer_vlan)]
     return hosted == [owner] if hosted else bool(owner) and connection.owner == owner

@@ -1,9 +1,9 @@
-"""Site-to-Site VPN: a VPC's gateway for private networks elsewhere, the customer's device, and the tunnels between the two.
+"""Site-to-Site VPN: a VPC's virtual private gateway, the customer's device, and the tunnels between the two.
 
-A connection has two tunnels, one to each edge of the pair that carries the gateway. IPv4 only, as EC2's with such a gateway.
+A connection has two tunnels, one to each edge of the pair that carries the gateway. IPv4 only, as in EC2 with such a gateway.
 
-A connection may also lead to a VPC at AWS. Then AWS is EC2 and an edge is the customer's device: both tunnels end at that edge,
-because AWS knows one address of its customer, and each leads to an address of AWS's.
+A connection may also lead to a VPC at AWS. Then an edge has the role of the customer's device. Both tunnels end at that edge,
+because AWS accepts one customer address. Each tunnel has its own remote address at AWS.
 """
 
 from __future__ import annotations
@@ -16,56 +16,56 @@ from netorch.model.outside.ike_identity import compared
 from netorch.model.record import Part, Record
 from netorch.model.vpc import Tags
 
-AMAZON_ASN: Final = 64512  # of a gateway that is given none, EC2's
+AMAZON_ASN: Final = 64512  # default of a gateway, as in EC2
 ANY_CIDR: Final = "0.0.0.0/0"
-CUSTOMER_ASN: Final = 65000  # of a customer gateway that is given none, EC2's
+CUSTOMER_ASN: Final = 65000  # default of a customer gateway, as in EC2
 TUNNELS: Final = 2
-MAX_CONNECTIONS: Final = 10  # of a virtual private gateway, EC2's quota
-NUMBER_LAST: Final = 127  # of a connection in its VPC: an if_id has 32 bits, the VNI takes 24, and the tunnel one
-MAX_LEARNED: Final = 100  # routes that one gateway propagates, EC2's quota
+MAX_CONNECTIONS: Final = 10  # per virtual private gateway; EC2's quota
+NUMBER_LAST: Final = 127  # per VPC: of the 32 bits of an if_id, the VNI takes 24 and the tunnel one
+MAX_LEARNED: Final = 100  # routes that one gateway propagates; EC2's quota
 
 
 class VirtualPrivateGateway(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """A VPC's way to private networks elsewhere, and back. A VPC has one at most. Stored at `vpc/<vni>/vgw/<id>`.
+    """A gateway to remote private networks. A VPC has at most one. Stored at `vpc/<vni>/vgw/<id>`.
 
-    VPN connections and virtual interfaces of Direct Connect end at it.
+    VPN connections and Direct Connect virtual interfaces end at it.
     """
 
     id: str
     vni: int
     name: str = ""
-    asn: int = AMAZON_ASN  # with which it speaks BGP
+    asn: int = AMAZON_ASN  # for its BGP sessions
     tags: Tags = {}
 
 
 class CustomerGateway(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """A customer's own VPN device, as its owner describes it. Stored at `cgw/<owner>/<id>`. It never changes."""
+    """A customer's own VPN device, as its owner describes it. Stored at `cgw/<owner>/<id>`. Immutable."""
 
     id: str
     owner: str
     name: str = ""
     asn: int = CUSTOMER_ASN
-    address: str = ""  # IPv4, public; of its NAT if it stands behind one. Nothing: any, then it needs an identity
-    identity: str = ""  # by which it names itself in IKE (RFC 7296 section 3.5); nothing: its address
+    address: str = ""  # public IPv4, or that of the NAT in front of it; empty: any address, `identity` is required
+    identity: str = ""  # its IKE identity (RFC 7296 section 3.5); empty: its address
     tags: Tags = {}
 
 
 class Authentication(Enum):
-    """By what both ends of a tunnel prove who they are."""
+    """How both ends of a tunnel authenticate."""
 
     PSK = "psk"
     CERTIFICATE = "certificate"
 
 
 class StartupAction(Enum):
-    """Who begins a tunnel: EC2's `StartupAction`."""
+    """Which side initiates a tunnel: EC2's `StartupAction`."""
 
     ADD = "add"  # the customer's side
     START = "start"  # both
 
 
 class DpdAction(Enum):
-    """What becomes of a tunnel whose other end does not answer: EC2's `DPDTimeoutAction`."""
+    """The action on a tunnel whose peer does not answer: EC2's `DPDTimeoutAction`."""
 
     CLEAR = "clear"
     NONE = "none"
@@ -73,7 +73,7 @@ class DpdAction(Enum):
 
 
 class TunnelOptions(Part, frozen=True, kw_only=True, omit_defaults=True):
-    """What is agreed on for a tunnel. Names, values and defaults are EC2's; times are in seconds."""
+    """The options of a tunnel. Names, values and defaults are EC2's; times are in seconds."""
 
     ike_versions: tuple[str, ...] = ("ikev1", "ikev2")
     phase1_encryption: tuple[str, ...] = ("AES128", "AES256", "AES128-GCM-16", "AES256-GCM-16")
@@ -87,7 +87,7 @@ class TunnelOptions(Part, frozen=True, kw_only=True, omit_defaults=True):
     rekey_margin: int = 270  # 60 to half of phase2_lifetime
     rekey_fuzz: int = 100  # percent, 0 to 100
     replay_window: int = 1024  # packets, 64 to 2048
-    dpd_timeout: int = 30  # EC2's least; here 3 and more
+    dpd_timeout: int = 30  # EC2's minimum; netorch permits 3 and more
     dpd_action: DpdAction = DpdAction.CLEAR
     startup_action: StartupAction = StartupAction.ADD
 
@@ -95,20 +95,20 @@ class TunnelOptions(Part, frozen=True, kw_only=True, omit_defaults=True):
 class Tunnel(Part, frozen=True, kw_only=True, omit_defaults=True):
     """One of the tunnels of a connection."""
 
-    inside_cidr: str  # a /30 of 169.254.0.0/16: EC2's end has its first address, the customer's the second
-    edge: str = ""  # the host that it ends at; nothing: the pair has no second edge, and the tunnel is down
-    address: str = ""  # IPv4, of that edge in the outside; nothing if there is no edge
-    remote: str = ""  # IPv4, of AWS's end; nothing: the other end is the customer's device
+    inside_cidr: str  # a /30 of 169.254.0.0/16; the VPC's end has the first address, the customer's the second
+    edge: str = ""  # the host of the local end; empty: the pair has no second edge, and the tunnel is down
+    address: str = ""  # external IPv4 address of that edge; empty without an edge
+    remote: str = ""  # IPv4 address of AWS's end; empty: the other end is the customer's device
     options: TunnelOptions = TunnelOptions()
 
 
 class VpnConnection(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Two tunnels between a virtual private gateway and a customer gateway. Stored at `vpc/<vni>/vpn/<id>`.
 
-    What the customer gateway says is copied when the connection is made, because edges follow the VPC only. Pre-shared keys and
-    private keys are not here but sealed for the edge, at `secret/<edge>/<id>`.
+    The record contains a copy of the customer gateway's fields from its creation, because edges read only the VPC's records.
+    Pre-shared keys and private keys are at `secret/<edge>/<id>`, sealed for the edge.
 
-    If it leads to AWS, the customer gateway stands for AWS: its AS number, and the address of the first tunnel's other end.
+    If the connection leads to AWS, the customer gateway describes AWS: its AS number, and the remote address of the first tunnel.
 
     Schema 2 added `Tunnel.remote`.
     """
@@ -122,56 +122,56 @@ class VpnConnection(Record, frozen=True, kw_only=True, omit_defaults=True):
     customer_gateway: str  # cgw-...
     number: int  # 1 to NUMBER_LAST, unique in the VPC
     asn: int  # of the customer gateway
-    address: str = ""  # of the customer gateway; nothing: any
-    identity: str = ""  # of the customer gateway, as it has it
+    address: str = ""  # of the customer gateway; empty: any
+    identity: str = ""  # of the customer gateway, unchanged
     authentication: Authentication = Authentication.PSK
     certificates: dict[str, str] = {}  # with CERTIFICATE: edge -> its certificate, PEM
-    authority: str = ""  # with CERTIFICATE: the certificate of the authority that the customer's must be signed by, PEM
-    static: bool = False  # whether `routes` say what is at the customer's; otherwise BGP does
+    authority: str = ""  # with CERTIFICATE: the CA certificate that must have signed the customer's, PEM
+    static: bool = False  # true: static `routes`; false: BGP
     routes: tuple[str, ...] = ()  # canonical IPv4 CIDRs
-    local_cidr: str = ANY_CIDR  # what may be in the tunnel on the customer's side; EC2's LocalIpv4NetworkCidr
-    remote_cidr: str = ANY_CIDR  # on the VPC's side; EC2's RemoteIpv4NetworkCidr
+    local_cidr: str = ANY_CIDR  # traffic selector of the customer's side; EC2's LocalIpv4NetworkCidr
+    remote_cidr: str = ANY_CIDR  # traffic selector of the VPC's side; EC2's RemoteIpv4NetworkCidr
     tunnels: tuple[Tunnel, ...]  # TUNNELS
     tags: Tags = {}
 
 
 def peer_identity(device: CustomerGateway | VpnConnection) -> str:
-    """Return what the customer's device calls itself in IKE (RFC 7296 section 3.5), as it is compared with others."""
+    """Return the IKE identity of the customer's device (RFC 7296 section 3.5), in the form that comparisons use."""
     return compared(device.identity or device.address)
 
 
 def ikev1_is_safe(connection: VpnConnection) -> bool:
-    """Return whether a device that speaks IKEv1 can be told from all others.
+    """Return whether a device that uses IKEv1 can be distinguished from all others.
 
-    With pre-shared keys only by its address: the key is chosen before the device has named itself (RFC 2409 section 5.4), so who
-    has one of those that come into question could then name himself as another device.
+    With pre-shared keys, only the address distinguishes devices: the responder chooses the key before the device sends its
+    identity (RFC 2409 section 5.4). A device with one of several candidate keys could send the identity of another device.
     """
     by_psk = connection.authentication is Authentication.PSK
     return not by_psk or (bool(connection.address) and peer_identity(connection) == connection.address)
 
 
 def leads_to_aws(connection: VpnConnection) -> bool:
-    """Return whether a VPC at AWS is at the other end, and an edge is its customer's device."""
+    """Return whether the other end is a VPC at AWS, and an edge has the role of the customer's device."""
     return any(tunnel.remote for tunnel in connection.tunnels)
 
 
 def peer_identities(connection: VpnConnection) -> tuple[str, ...]:
-    """Return what the other ends of a connection call themselves in IKE: the device one name, AWS one for each tunnel."""
+    """Return the IKE identities of the other ends of a connection: one for a device, one per tunnel for AWS."""
     return tuple(tunnel.remote for tunnel in connection.tunnels if tunnel.remote) or (peer_identity(connection),)
 
 
 def if_id(vni: int, number: int, tunnel: int) -> int:
-    """Return the number that ties the SAs of a tunnel (0 or 1) to its xfrm interface, unique on every edge."""
+    """Return the if_id that binds the SAs of a tunnel (0 or 1) to its xfrm interface. It is unique on every edge."""
     return vni << 8 | number << 1 | tunnel
 
 
 def inside_addresses(inside_cidr: str) -> tuple[str, str]:
-    """Return the addresses of a tunnel's /30, without lengths: that of EC2's end, the customer's."""
+    """Return the addresses of a tunnel's /30, without lengths: the VPC's end, then the customer's."""
     network = parse_prefix(inside_cidr).network
     return format_ip(4, network + 1), format_ip(4, network + 2)
 
 
 def inside_ends(tunnel: Tunnel) -> tuple[str, str]:
-    """Return the addresses inside a tunnel, without lengths: the edge's, that of the other end."""
+    """Return the addresses inside a tunnel, without lengths: the edge's, then the other end's."""
     first, second = inside_addresses(tunnel.inside_cidr)
     return (second, first) if tunnel.remote else (first, second)

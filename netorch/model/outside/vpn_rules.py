@@ -1,6 +1,6 @@
-"""What one value of a VPN may be, as EC2 has it: the same for a file, for a command, and for a record that is read.
+"""EC2's rules for single VPN values, the same for files, commands and stored records.
 
-A rule returns nothing, or a Violation, and never raises. Source: EC2's API reference, VpnTunnelOptionsSpecification,
+A rule returns None or a Violation and never raises. Source: EC2's API reference, VpnTunnelOptionsSpecification,
 CreateCustomerGateway, CreateVpnGateway.
 """
 
@@ -19,9 +19,9 @@ from netorch.model.rules import Violation, number_text, shown
 
 V = TypeVar("V", str, int)
 
-INSIDE: Final = parse_prefix("169.254.0.0/16")  # where the networks of tunnels are
+INSIDE: Final = parse_prefix("169.254.0.0/16")  # contains the networks of all tunnels
 INSIDE_LENGTH: Final = 30
-# EC2's own: its services are at some of them.
+# EC2 reserves these; some contain its services.
 INSIDE_RESERVED: Final = tuple(
     parse_prefix(f"169.254.{middle}/30") for middle in ("0.0", "1.0", "2.0", "3.0", "4.0", "5.0", "169.252")
 )
@@ -36,7 +36,7 @@ PHASE2_LIFETIME: Final = (900, 3600)
 REKEY_MARGIN_LEAST: Final = 60
 REKEY_FUZZ: Final = (0, 100)
 REPLAY_WINDOW: Final = (64, 2048)
-DPD_TIMEOUT: Final = (3, 3600)  # EC2's least is 30
+DPD_TIMEOUT: Final = (3, 3600)  # EC2's minimum is 30
 
 PSK_RULE: Final = "use 8 to 64 letters, digits, '.' and '_', not 0 first"
 _PSK: Final = re.compile(r"(?!0)[A-Za-z0-9._]{8,64}")
@@ -44,17 +44,17 @@ _PEM: Final = re.compile(r"(-----BEGIN CERTIFICATE-----\n([A-Za-z0-9+/=]{1,76}\n
 _PRIVATE_KEY: Final = re.compile(r"-----BEGIN ((RSA |EC )?PRIVATE KEY)-----\n([A-Za-z0-9+/=]{1,76}\n)+-----END \1-----\n?")
 _PEM_MOST: Final = 32_768  # characters
 _RESERVED_ASNS: Final = {23456, 65535}  # RFC 6793, RFC 7300
-_ASN_LAST: Final = 0xFFFFFFFF  # itself reserved: RFC 7300
+_ASN_LAST: Final = 0xFFFFFFFF  # reserved: RFC 7300
 _PRIVATE_ASNS: Final = (range(64512, 65535), range(4_200_000_000, 4_294_967_295))  # RFC 6996
 
 
 def number(value: int) -> Violation | None:
-    """Return what is wrong with the number of a connection in its VPC."""
+    """Return the error in the number of a VPN connection, or None."""
     return None if 1 <= value <= NUMBER_LAST else Violation(f"{number_text(value)} is out of range", f"use 1 to {NUMBER_LAST}")
 
 
 def gateway_asn(value: int) -> Violation | None:
-    """Return what is wrong with the AS number of a virtual private gateway: a private one, as EC2's."""
+    """Return the error in the AS number of a virtual private gateway, or None. It must be private, as in EC2."""
     if any(value in numbers for numbers in _PRIVATE_ASNS):
         return None
     what = f"{number_text(value)} is not a private AS number"
@@ -62,14 +62,14 @@ def gateway_asn(value: int) -> Violation | None:
 
 
 def customer_asn(value: int) -> Violation | None:
-    """Return what is wrong with the AS number of a customer's router."""
+    """Return the error in the AS number of a customer's router, or None."""
     if value not in _RESERVED_ASNS and 0 < value < _ASN_LAST:
         return None
     return Violation(f"{number_text(value)} is not the number of an autonomous system", "write e.g. 65000")
 
 
 def customer_address(text: str) -> Violation | None:
-    """Return what is wrong with the address of a customer gateway."""
+    """Return the error in the address of a customer gateway, or None."""
     value = rules.address(text, 4)
     if isinstance(value, Violation):
         return Violation(value.what, "write the IPv4 address of the customer's device, or of the NAT that it is behind")
@@ -78,7 +78,7 @@ def customer_address(text: str) -> Violation | None:
 
 
 def identity(text: str) -> Violation | None:
-    """Return what is wrong with the name by which a device is known in IKE: an address, a domain name, a distinguished name."""
+    """Return the error in an IKE identity (an address, a domain name or a distinguished name), or None."""
     if is_identity(text):
         return None
     fix = "write a domain name, user@domain, an IPv4 address, or e.g. 'C=DE, O=acme, CN=router'"
@@ -86,28 +86,28 @@ def identity(text: str) -> Violation | None:
 
 
 def psk(text: str) -> Violation | None:
-    """Return what is wrong with a pre-shared key. The key itself is in no text."""
+    """Return the error in a pre-shared key, or None. The error text does not contain the key."""
     if _PSK.fullmatch(text):
         return None
     return Violation(f"the pre-shared key is not one: it has {len(text)} characters", PSK_RULE)
 
 
 def certificates(text: str) -> Violation | None:
-    """Return what is wrong with the form of certificates; whether they are valid, IKE decides."""
+    """Return the error in the form of certificates, or None. IKE checks their validity."""
     if len(text) <= _PEM_MOST and _PEM.fullmatch(text):
         return None
     return Violation("it is not a certificate in PEM", "write what begins with -----BEGIN CERTIFICATE-----")
 
 
 def private_key(text: str) -> Violation | None:
-    """Return what is wrong with the form of a private key. The key itself is in no text."""
+    """Return the error in the form of a private key, or None. The error text does not contain the key."""
     if len(text) <= _PEM_MOST and _PRIVATE_KEY.fullmatch(text):
         return None
     return Violation("it is not a private key in PEM, without a password", "write what begins with -----BEGIN PRIVATE KEY-----")
 
 
 def inside_cidr(text: str) -> Prefix | Violation:
-    """Return the network of a tunnel, or what is wrong with it."""
+    """Return the inside network of a tunnel, or the error in it."""
     example = f"write a /{INSIDE_LENGTH} of {INSIDE}, e.g. 169.254.10.0/30"
     try:
         prefix = parse_prefix(text)
@@ -121,7 +121,7 @@ def inside_cidr(text: str) -> Prefix | Violation:
 
 
 def traffic_cidr(text: str) -> Prefix | Violation:
-    """Return an IPv4 network at one end of a connection, or what is wrong with it."""
+    """Return an IPv4 network at one end of a connection, or the error in it."""
     found = cidr(text, references=False)
     if isinstance(found, Prefix) and found.version != 4:
         return Violation(f"{text} is IPv{found.version}, and a virtual private gateway's VPN has IPv4 only", "write an IPv4 CIDR")
@@ -129,9 +129,9 @@ def traffic_cidr(text: str) -> Prefix | Violation:
 
 
 def selector(text: str, *, static: bool) -> Prefix | Violation:
-    """Return a network to which the tunnels of a connection are narrowed at one end, or what is wrong with it.
+    """Return the traffic selector for one end of a connection, or the error in it.
 
-    BGP is spoken between the addresses inside the tunnels, so its packets must be let in as well.
+    BGP runs between the inside addresses of the tunnels, so without static routes the selector must contain them.
     """
     found = traffic_cidr(text)
     if isinstance(found, Violation) or static or found.contains(INSIDE):
@@ -141,12 +141,12 @@ def selector(text: str, *, static: bool) -> Prefix | Violation:
 
 
 def count_of_tunnels(count: int) -> Violation | None:
-    """Return what is wrong with how many tunnels a connection has."""
+    """Return the error in the number of a connection's tunnels, or None."""
     return None if count == TUNNELS else Violation(f"{count} tunnels are there", f"a connection has {TUNNELS}")
 
 
 def options(found: TunnelOptions) -> Iterator[tuple[str, Violation]]:
-    """Yield what is wrong with the options of a tunnel, each with the field that has it."""
+    """Yield (field, error) for the options of a tunnel."""
     texts = (
         ("ike_versions", found.ike_versions, IKE_VERSIONS),
         ("phase1_encryption", found.phase1_encryption, ENCRYPTION),
@@ -177,7 +177,7 @@ def options(found: TunnelOptions) -> Iterator[tuple[str, Violation]]:
 
 
 def _choice(chosen: Collection[V], known: Collection[V]) -> Iterator[Violation]:
-    """Yield what is wrong with a choice of one or more."""
+    """Yield the errors in a choice of one or more values."""
     fix = f"choose among {', '.join(map(str, known))}"
     if not chosen:
         yield Violation("nothing is chosen", fix)

@@ -11,7 +11,7 @@ from netorch.model.rules import Violation, shown
 
 
 def read_ranges(text: str) -> tuple[str, str] | Violation:
-    """Return the range and its alias that a text says, canonical, or what is wrong with it: `10.0.0.0/16=100.66.0.0/16`."""
+    """Return the range and its alias that a text says, canonical, or the error in it: `10.0.0.0/16=100.66.0.0/16`."""
     words = text.split("=")
     found = []
     for word in words:
@@ -26,7 +26,7 @@ def read_ranges(text: str) -> tuple[str, str] | Violation:
 
 
 def pair_problem(own: Prefix, alias: Prefix) -> Violation | None:
-    """Return what is wrong with a range and its alias, whatever VPC they are for."""
+    """Return the error in a range and its alias, whatever VPC they are for, or None."""
     if own.version != 4 or alias.version != 4:
         return Violation(
             f"{own if own.version != 4 else alias} is not an IPv4 range", "IPv6 addresses do not clash; peer without"
@@ -64,7 +64,7 @@ def outside_alias(destination: str, alias: str) -> Violation | None:
 
 
 def range_without(end: PeerVpc, own: Collection[Prefix]) -> Violation | None:
-    """Return what is wrong with a VPC that has only the ranges `own`, for its end of a mapped connection."""
+    """Return the error in a VPC that has only the ranges `own`, for its end of a mapped connection, or None."""
     mine = parse_prefix(end.range)
     if any(prefix.contains(mine) for prefix in own):
         return None

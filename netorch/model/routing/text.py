@@ -47,7 +47,7 @@ class RouteWords(msgspec.Struct, frozen=True):
 
 
 def parse_route(text: str) -> RouteWords | Violation:
-    """Return what a route's text means, or what is wrong with it."""
+    """Return what a route's text means, or the error in it."""
     destination, via, target = " ".join(text.split()).partition(_VIA)
     if not via:
         return Violation(f"{shown(text)} is not a route", _WRITE)

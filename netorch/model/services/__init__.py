@@ -1,1 +1,1 @@
-"""What the services of a host tell instances: options of DHCP, metadata."""
+"""The data of a host's services for instances: DHCP options, metadata, DNS names."""

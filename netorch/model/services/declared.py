@@ -1,4 +1,4 @@
-"""What instances are told, as vpc.yaml declares it. See netorch.model.cloud."""
+"""DHCP options, metadata options and user data as vpc.yaml declares them. See netorch.model.cloud."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from netorch.model.vpc import DEFAULT_OWNER, Tags
 
 
 class DhcpOptionsDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """An owner's DHCP options set. `owner` and `name` together say which one it is; nothing but its tags ever changes."""
+    """An owner's DHCP options set. `owner` and `name` together identify it. Only its tags can change."""
 
     name: str
     owner: str = DEFAULT_OWNER
@@ -21,26 +21,26 @@ class DhcpOptionsDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     domain_name_servers: list[str] = []  # addresses, or `provided`: the VPC's own resolver
     ntp_servers: list[str] = []
     netbios_name_servers: list[str] = []
-    netbios_node_type: int = 0  # 0: not told
+    netbios_node_type: int = 0  # 0: not sent
     tags: Tags = {}
 
 
 class Switch(Enum):
-    """EC2's words for on and off."""
+    """EC2's values for on and off."""
 
     ENABLED = "enabled"
     DISABLED = "disabled"
 
 
 class Tokens(Enum):
-    """EC2's words for whether an instance needs a token to read its metadata."""
+    """EC2's values for whether an instance needs a token to read its metadata."""
 
     REQUIRED = "required"
     OPTIONAL = "optional"
 
 
 class MetadataOptionsDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How an instance may ask for its metadata. EC2's names, values and defaults."""
+    """The metadata options of an instance, with EC2's names, values and defaults."""
 
     http_endpoint: Switch = Switch.ENABLED
     http_tokens: Tokens = Tokens.REQUIRED
@@ -49,7 +49,7 @@ class MetadataOptionsDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
 
 
 def metadata_options(decl: MetadataOptionsDecl | msgspec.UnsetType) -> MetadataOptions:
-    """Return declared options of metadata as they are stored."""
+    """Return declared metadata options in their stored form."""
     if isinstance(decl, msgspec.UnsetType):
         return MetadataOptions()
     return MetadataOptions(
@@ -61,7 +61,7 @@ def metadata_options(decl: MetadataOptionsDecl | msgspec.UnsetType) -> MetadataO
 
 
 def declared_options(options: MetadataOptions) -> MetadataOptionsDecl | msgspec.UnsetType:
-    """Return the declaration of stored options of metadata; none for the defaults."""
+    """Return the declaration of stored metadata options, or UNSET for the defaults."""
     if options == MetadataOptions():
         return msgspec.UNSET
     return MetadataOptionsDecl(
@@ -73,7 +73,7 @@ def declared_options(options: MetadataOptions) -> MetadataOptionsDecl | msgspec.
 
 
 def user_data(text: str, encoded: str) -> str:
-    """Return declared user data as they are stored: a text, or what is base64 already. What is no base64 stays as it is."""
+    """Return declared user data in base64: encoded `text`, or normalized `encoded`. Invalid base64 is returned unchanged."""
     if text:
         return base64.b64encode(text.encode(errors="surrogatepass")).decode()
     try:
@@ -83,7 +83,7 @@ def user_data(text: str, encoded: str) -> str:
 
 
 def declared_user_data(stored: str) -> dict[str, str]:
-    """Return the field of an instance's declaration that has its user data: as text, if they are one; none without any."""
+    """Return the declaration field for stored user data: `user_data` if they are text, else `user_data_base64`; {} for none."""
     if not stored:
         return {}
     try:

@@ -9,27 +9,27 @@ from netorch.model.vpc import DEFAULT_OWNER, Tags
 
 
 class RecordSetDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a name of a private zone stands for."""
+    """A record set of a private zone: the values of one name and type."""
 
-    name: str  # in front of the zone's domain; `@`: the domain itself
+    name: str  # relative to the zone's domain; `@`: the domain itself
     type: RecordType
     ttl: int = DEFAULT_TTL  # seconds
     values: list[str]
 
 
 class PrivateZoneDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """An owner's private zone. `owner` and `name` together say which one it is; its domain never changes."""
+    """An owner's private zone. `owner` and `name` together identify it. Its domain never changes."""
 
     name: str
     owner: str = DEFAULT_OWNER
-    domain: str = ""  # the name when left out
-    vpcs: list[str]  # names of the owner's VPCs that are associated with it
+    domain: str = ""  # default: `name`
+    vpcs: list[str]  # names of the owner's VPCs that use the zone
     records: list[RecordSetDecl] = []
     tags: Tags = {}
 
 
 def declared_records(decl: PrivateZoneDecl) -> tuple[RecordSet, ...]:
-    """Return the record sets that a zone declares, as they are written there."""
+    """Return the record sets of a declared zone, not normalized."""
     return tuple(
         RecordSet(name=record.name, type=record.type, ttl=record.ttl, values=tuple(record.values)) for record in decl.records
     )

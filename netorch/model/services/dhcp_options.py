@@ -1,7 +1,7 @@
-"""DHCP options sets: what the interfaces of a VPC are told by DHCP besides their addresses. EC2's DhcpOptions, `dopt-`.
+"""DHCP options sets: the options that DHCP gives the interfaces of a VPC besides addresses. EC2's DhcpOptions, `dopt-`.
 
-A set belongs to an owner and never changes. A VPC that is associated with one has a copy of it in its record: hosts follow the
-records of their VPCs only.
+A set belongs to an owner and never changes. The record of an associated VPC contains a copy of the set, because hosts read only
+the records of their VPCs.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from netorch.model.record import Part, Record
 from netorch.model.rules import Violation, shown
 from netorch.model.services.private_names import DOMAIN
 
-PROVIDED_DNS: Final = "provided"  # among name servers: the VPC's own resolver, at its primary range plus two
-_EC2_PROVIDED: Final = "amazonprovideddns"  # EC2's word for it, in small letters
-DEFAULT_SET: Final = "default"  # what a VPC is associated with that names no set
+PROVIDED_DNS: Final = "provided"  # as a name server: the VPC's own resolver, at the primary CIDR plus two
+_EC2_PROVIDED: Final = "amazonprovideddns"  # EC2's name for it, in lower case
+DEFAULT_SET: Final = "default"  # the set of a VPC that names no set
 
 MAX_SERVERS: Final = 4  # EC2's
 NODE_TYPES: Final = (1, 2, 4, 8)  # RFC 2132 section 8.7; EC2 recommends 2
@@ -29,20 +29,20 @@ _UNUSABLE: Final = tuple(map(parse_prefix, ("0.0.0.0/8", "127.0.0.0/8", "224.0.0
 
 
 class DhcpOptions(Part, frozen=True, kw_only=True, omit_defaults=True):
-    """What is told, as far as it is set."""
+    """The options of a set. Empty options are not sent."""
 
     domain_name: str = ""
-    domain_name_servers: tuple[str, ...] = ()  # IPv4 addresses; PROVIDED_DNS stands alone
+    domain_name_servers: tuple[str, ...] = ()  # IPv4 addresses, or PROVIDED_DNS alone
     ntp_servers: tuple[str, ...] = ()
     netbios_name_servers: tuple[str, ...] = ()
-    netbios_node_type: int = 0  # one of NODE_TYPES; 0: not told
+    netbios_node_type: int = 0  # one of NODE_TYPES; 0: not sent
 
 
 DEFAULT_OPTIONS: Final = DhcpOptions(domain_name=DOMAIN, domain_name_servers=(PROVIDED_DNS,))  # EC2's
 
 
 class DhcpOptionsSet(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """A set. Stored at `dopt/<owner>/<id>`."""
+    """A DHCP options set. Stored at `dopt/<owner>/<id>`."""
 
     id: str
     owner: str
@@ -52,13 +52,13 @@ class DhcpOptionsSet(Record, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def normal(options: DhcpOptions) -> DhcpOptions:
-    """Return valid options in the one way to write them."""
+    """Return valid options in normal form."""
     servers = (PROVIDED_DNS if text.lower() == _EC2_PROVIDED else text for text in options.domain_name_servers)
     return msgspec.structs.replace(options, domain_name=options.domain_name.lower(), domain_name_servers=tuple(servers))
 
 
 def violations(options: DhcpOptions) -> Iterator[tuple[str, Violation]]:
-    """Yield what is wrong with options in their normal form, each with the field that has it."""
+    """Yield (field, error) for options in normal form."""
     if options == DhcpOptions():
         yield "domain_name_servers", Violation("it tells nothing", f"set at least one option, e.g. to {PROVIDED_DNS}")
     if options.domain_name and not _DOMAIN.match(options.domain_name):
@@ -73,7 +73,7 @@ def violations(options: DhcpOptions) -> Iterator[tuple[str, Violation]]:
 
 
 def _servers(field: str, servers: tuple[str, ...]) -> Violation | None:
-    """Return what is wrong with the addresses of servers."""
+    """Return the error in the addresses of servers, or None."""
     if len(servers) > MAX_SERVERS:
         return Violation(f"there are {len(servers)} servers", f"keep at most {MAX_SERVERS}")
     if PROVIDED_DNS in servers and field == "domain_name_servers":

@@ -1,4 +1,4 @@
-"""What an instance is told of itself (EC2's instance metadata): its options, and the tree of texts."""
+"""EC2's instance metadata: its options, and the tree of texts that an instance reads."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from netorch.model.rules import Violation
 
 USER_DATA_MOST: Final = 16384  # bytes, as in EC2
 HOPS_MOST: Final = 64  # EC2's
-VERSIONS: Final = ("2009-04-04", "2016-09-02", "2018-09-24", "2021-03-23", "latest")  # all have the same tree
-ZONE, REGION = "netorch-1a", "netorch-1"  # netorch has neither; programs for EC2 want a region, and a zone of it
+VERSIONS: Final = ("2009-04-04", "2016-09-02", "2018-09-24", "2021-03-23", "latest")  # all serve the same tree
+ZONE, REGION = "netorch-1a", "netorch-1"  # netorch has neither; programs for EC2 expect a zone and its region
 
 
 class MetadataOptions(Part, frozen=True, kw_only=True, omit_defaults=True):
-    """How an instance may ask. EC2's names and defaults."""
+    """The metadata options of an instance, with EC2's names and defaults."""
 
-    http_endpoint: bool = True  # whether it is answered at all
-    http_tokens: bool = True  # whether it needs a token
-    http_put_response_hop_limit: int = 1  # the TTL of the answer that has the token
-    instance_metadata_tags: bool = False  # whether it sees its tags
+    http_endpoint: bool = True  # whether the instance gets answers
+    http_tokens: bool = True  # whether the instance needs a token
+    http_put_response_hop_limit: int = 1  # the IP TTL of the response that carries the token
+    instance_metadata_tags: bool = False  # whether the instance can read its tags
 
 
 def option_words(options: MetadataOptions) -> dict[str, str | int]:
-    """Return how an instance may ask for its metadata, in EC2's words."""
+    """Return metadata options with EC2's values."""
     return {
         "http_endpoint": "enabled" if options.http_endpoint else "disabled",
         "http_tokens": "required" if options.http_tokens else "optional",
@@ -39,14 +39,14 @@ def option_words(options: MetadataOptions) -> dict[str, str | int]:
 
 
 def hop_limit(number: int) -> Violation | None:
-    """Return what is wrong with a hop limit."""
+    """Return the error in a hop limit, or None."""
     if 1 <= number <= HOPS_MOST:
         return None
     return Violation(f"the hop limit {number} is out of range", f"choose 1 to {HOPS_MOST}")
 
 
 def user_data(text: str) -> Violation | None:
-    """Return what is wrong with user data in base64."""
+    """Return the error in user data in base64, or None."""
     try:
         size = len(base64.b64decode(text, validate=True))
     except (binascii.Error, ValueError):
@@ -57,7 +57,7 @@ def user_data(text: str) -> Violation | None:
 
 
 class InterfaceFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of one interface of an instance."""
+    """The metadata of one interface of an instance."""
 
     id: str
     mac: str
@@ -69,11 +69,11 @@ class InterfaceFacts(msgspec.Struct, frozen=True, kw_only=True):
     subnet_ipv6_cidr: str = ""
     public_address: str = ""
     public_hostname: str = ""
-    groups: tuple[tuple[str, str], ...] = ()  # id and name of its security groups, by name
+    groups: tuple[tuple[str, str], ...] = ()  # (id, name) of its security groups, sorted by name
 
 
 class InstanceFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of an instance. Its own interface comes first."""
+    """The metadata of an instance. Its primary interface comes first."""
 
     id: str
     owner: str
@@ -81,11 +81,11 @@ class InstanceFacts(msgspec.Struct, frozen=True, kw_only=True):
     cidrs: tuple[str, ...]
     ipv6_cidrs: tuple[str, ...]
     interfaces: Sequence[InterfaceFacts]
-    tags: tuple[tuple[str, str], ...] = ()  # those that it may see
+    tags: tuple[tuple[str, str], ...] = ()  # the tags that the instance may read
 
 
 def tree(facts: InstanceFacts) -> dict[str, str]:
-    """Return all texts by their paths below a version; what a directory has follows from the paths."""
+    """Return path -> text for all texts below a version. The paths determine the directory listings."""
     own = facts.interfaces[0]
     document = {
         "accountId": facts.owner,

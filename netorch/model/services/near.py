@@ -1,6 +1,6 @@
-"""The addresses at which a host itself serves the instances of a VPC, as EC2's do. Only instances on the host reach them.
+"""The link-local services of a host for the instances of a VPC, as in EC2. Only instances on the host reach them.
 
-Neither security groups nor network ACLs apply to them, and flow logs leave them out.
+Security groups and network ACLs do not apply to them, and flow logs omit them.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from netorch.model.vpc import Vpc
 
 METADATA: Final = "169.254.169.254"
 RESOLVER: Final = "169.254.169.253"
-RESOLVER6: Final = "fd00:ec2::253"  # of VPCs with IPv6 ranges. Source: VPC User Guide, "Amazon DNS server"
-PACKETS_PER_S: Final = 1024  # of an interface to all of them together. Source: VPC User Guide, "DNS attributes", DNS quotas
+RESOLVER6: Final = "fd00:ec2::253"  # of VPCs with IPv6 CIDRs. Source: VPC User Guide, "Amazon DNS server"
+PACKETS_PER_S: Final = 1024  # per interface, to all of them together. Source: VPC User Guide, "DNS attributes", DNS quotas
 
 
 def resolvers(vpc: Vpc) -> tuple[str, ...]:
-    """Return the addresses at which names are asked for: first the one behind the router's in the primary range, then EC2's."""
+    """Return the resolver addresses of a VPC: primary CIDR plus two, then EC2's fixed addresses. Empty without DNS support."""
     if not vpc.enable_dns_support:
         return ()
     prefix = parse_prefix(vpc.cidrs[0])
@@ -26,5 +26,5 @@ def resolvers(vpc: Vpc) -> tuple[str, ...]:
 
 
 def near_addresses(vpc: Vpc) -> tuple[str, ...]:
-    """Return all addresses at which a VPC's instances are served."""
+    """Return all addresses of host services in a VPC."""
     return (*resolvers(vpc), METADATA)

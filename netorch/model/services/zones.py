@@ -1,7 +1,7 @@
-"""Private zones: names that an owner makes for his VPCs. Route 53's private hosted zones.
+"""Private zones: DNS zones that an owner creates for its VPCs. Route 53's private hosted zones.
 
-    zone/<owner>/<id>        PrivateZone   the zone with its record sets
-    map/<vni>/zone/<id>      VpcZone       a copy for each VPC that is associated: hosts follow the records of their VPCs only
+    zone/<owner>/<id>        PrivateZone   the zone and its record sets
+    map/<vni>/zone/<id>      VpcZone       a copy for each associated VPC, because hosts read only the records of their VPCs
 
 One transaction writes the zone and all copies.
 """
@@ -21,12 +21,12 @@ from netorch.model.rules import MAX_DNS_NAME, Violation, shown
 from netorch.model.services.private_names import DOMAIN, SERVICES_DOMAIN
 from netorch.model.vpc import Tags
 
-APEX: Final = "@"  # the name of the zone itself, as master files write it
+APEX: Final = "@"  # the name of the zone itself, as in master files
 DEFAULT_TTL: Final = 300  # seconds; Route 53's
 MAX_TTL: Final = 2_147_483_647  # RFC 2181 section 8
-MAX_ZONE_BYTES: Final = 57_344  # of its record sets as stored: one transaction writes a copy for each of its VPCs
-_MAX_SET_BYTES: Final = 16_384  # of a record set in an answer
-_OF_RECORD: Final = 28  # bytes of a record in an answer beside those of its text, at most
+MAX_ZONE_BYTES: Final = 57_344  # size of its stored record sets: one transaction writes a copy for each of its VPCs
+_MAX_SET_BYTES: Final = 16_384  # size of a record set in an answer
+_OF_RECORD: Final = 28  # maximum size in an answer of a record without its text, in bytes
 _LABEL: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)\Z")
 _TEXT: Final = re.compile(r"[ !#-~]{1,4000}\Z")  # printable ASCII without quotes
 _RESERVED: Final = (DOMAIN, SERVICES_DOMAIN)
@@ -44,56 +44,56 @@ class RecordType(Enum):
 
 
 class RecordSet(Part, frozen=True, kw_only=True, omit_defaults=True):
-    """What a name stands for. `values` are sorted; each is in the form that `checked_value` returns."""
+    """The values of one name and type. `values` are sorted and in the form that `checked_values` returns."""
 
-    name: str  # in front of the zone's domain, in small letters; APEX: the domain itself. `*` may be its first label
+    name: str  # relative to the zone's domain, lower case; APEX: the domain itself. `*` may be the first label
     type: RecordType
     ttl: int = DEFAULT_TTL  # seconds
     values: tuple[str, ...]
 
 
 class PrivateZone(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """A zone. Stored at `zone/<owner>/<id>`."""
+    """A private zone. Stored at `zone/<owner>/<id>`."""
 
     id: str
     owner: str
     name: str
-    domain: str  # in small letters, without a dot at the end
-    records: tuple[RecordSet, ...] = ()  # by name and type
+    domain: str  # lower case, without a trailing dot
+    records: tuple[RecordSet, ...] = ()  # sorted by name and type
     tags: Tags = {}
 
 
 class VpcZone(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """What a zone says in a VPC that is associated with it. Stored at `map/<vni>/zone/<id>`."""
+    """The copy of a zone for an associated VPC. Stored at `map/<vni>/zone/<id>`."""
 
     vni: int
-    zone: str  # its id
+    zone: str  # the zone's id
     domain: str
     records: tuple[RecordSet, ...] = ()
 
 
 def copy_of(zone: PrivateZone, vni: int) -> VpcZone:
-    """Return what a zone says in a VPC."""
+    """Return the copy of a zone for a VPC."""
     return VpcZone(vni=vni, zone=zone.id, domain=zone.domain, records=zone.records)
 
 
 def full_name(record: RecordSet, domain: str) -> str:
-    """Return the whole name of a record set."""
+    """Return the fully qualified name of a record set."""
     return domain if record.name == APEX else f"{record.name}.{domain}"
 
 
 def in_order(records: Iterable[RecordSet]) -> tuple[RecordSet, ...]:
-    """Return record sets as a zone has them."""
+    """Return record sets in the order of a zone's `records`."""
     return tuple(sorted(records, key=lambda record: (record.name != APEX, record.name, record.type.value)))
 
 
 def plain(name: str) -> str:
-    """Return a DNS name in small letters, without a dot at the end."""
+    """Return a DNS name in lower case, without a trailing dot."""
     return name.lower().removesuffix(".")
 
 
 def relative_name(text: str, domain: str) -> str:
-    """Return the name of a record set as a zone has it; whoever writes the domain behind it, or the domain alone, may do so."""
+    """Return the name of a record set relative to the domain. The text may be relative, fully qualified, or the domain itself."""
     name = plain(text)
     if name in (APEX, domain):
         return APEX
@@ -101,7 +101,7 @@ def relative_name(text: str, domain: str) -> str:
 
 
 def domain_violation(domain: str) -> Violation | None:
-    """Return what is wrong with the domain of a zone."""
+    """Return the error in the domain of a zone, or None."""
     if not _is_name(domain):
         return Violation(f"{shown(domain)} is not a domain name", "write e.g. corp.example")
     reserved = next((name for name in _RESERVED if domain == name or domain.endswith(f".{name}")), "")
@@ -111,7 +111,7 @@ def domain_violation(domain: str) -> Violation | None:
 
 
 def record_violation(record: RecordSet, domain: str) -> Violation | None:
-    """Return what is wrong with a record set by itself."""
+    """Return the error in a single record set, or None."""
     labels = record.name.split(".")
     labels = labels[1:] if labels[0] == "*" else labels
     whole = ".".join((*labels, domain))
@@ -134,7 +134,7 @@ def record_violation(record: RecordSet, domain: str) -> Violation | None:
 
 
 def zone_violation(records: tuple[RecordSet, ...]) -> Violation | None:
-    """Return what is wrong with the record sets of a zone together."""
+    """Return the error in a zone's record sets as a whole, or None."""
     seen: dict[str, set[RecordType]] = {}
     size = len(msgspec.json.encode(records))
     for record in records:
@@ -151,7 +151,7 @@ def zone_violation(records: tuple[RecordSet, ...]) -> Violation | None:
 
 
 def checked_values(type: RecordType, texts: Iterable[str]) -> tuple[str, ...] | Violation:
-    """Return values in their usual form, in order, or what is wrong with one."""
+    """Return values in canonical form, sorted, or the error in one of them."""
     found: set[str] = set()
     for text in texts:
         value = _VALUES[type](text)
@@ -162,7 +162,7 @@ def checked_values(type: RecordType, texts: Iterable[str]) -> tuple[str, ...] | 
 
 
 def master_text(record: RecordSet) -> Iterator[str]:
-    """Yield the values as master files have them (RFC 1035 section 5.1)."""
+    """Yield the values in master file format (RFC 1035 section 5.1)."""
     for value in record.values:
         if record.type is not RecordType.TXT:
             yield value if record.type in (RecordType.A, RecordType.AAAA) else f"{value}."
@@ -188,7 +188,7 @@ def _address(version: int, example: str) -> Callable[[str], str | Violation]:
 
 
 def _target(numbers: int, example: str) -> Callable[[str], str | Violation]:
-    """Return the check of a value that is numbers of 16 bits and a name."""
+    """Return the check of a value that consists of `numbers` 16-bit numbers and a name."""
 
     def check(text: str) -> str | Violation:
         *words, name = text.split() or [""]
