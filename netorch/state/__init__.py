@@ -1,1 +1,1 @@
-"""What one host holds, as values: the vocabulary between compilers, plan and drivers."""
+"""The objects of one host as values: the vocabulary shared by compilers, plan and drivers."""

@@ -1,6 +1,7 @@
-"""What becomes of other objects when some are deleted, go down or get another master.
+"""What happens to other objects when some are deleted, go down or change their master.
 
-The plan recreates what would be lost, slices forget it, and the kernel in memory loses it, all by the rules here.
+The plan recreates objects that would be lost, slices forget them, and the in-memory kernel drops them. All follow these
+rules.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ Objects = Mapping[Key, KernelObject]
 
 
 def aftermath(objects: Objects, gone: Collection[KernelObject], moved: Iterable[Key] = ()) -> dict[Key, KernelObject | None]:
-    """Return what is left of other objects than the `gone` ones: another value, or nothing.
+    """Return the objects affected by the deletion of `gone`, each with its remaining value, or None if it is lost.
 
-    What dies with its parent, or with what else it needs, goes. A device that outlives its VRF is taken down for a moment, as the
-    `moved` devices are, which got another master. Going down, a device loses what is `lost_when_down`.
-
-    Cost: nothing where none of the gone has children; else O(objects) for each generation, of which there are two or three.
+    An object is lost with its parent, or with the object in `needs`. A device that outlives its VRF goes down for a
+    moment, as do the `moved` devices, which got another master. When a device goes down, it loses all children with
+    `lost_when_down`. Cost: nothing if no object in `gone` can have children; else O(objects) for each generation, of
+    which there are two or three.
     """
     dead = {obj.key for obj in gone if obj.has_children}
     down = {obj.parent for obj in gone if obj.is_up_state and obj.parent is not None} | set(moved)

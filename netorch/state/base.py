@@ -1,19 +1,18 @@
-"""What every kernel object says of itself, so that plan, slices and drivers' loops need no knowledge of their own.
+"""The attributes of every kernel object. Plan, slices and the drivers' loops need no other knowledge of it.
 
-key             the kernel's own identity of the object: kind, namespace, and what tells it from others of its kind there
-netns           the label of the namespace that it is in
-vni             the VPC that it belongs to; HOST_SLICE for what all VPCs share, BORDER_SLICE for what the border router hears
-parent          the key of the object that this one stands on, e.g. a route's device
-orphan          what the kernel leaves of it when the parent goes; nothing: it goes, too
-needs           the key of one more object without which this one is of no use, and made again: a cable's other end
-lost_when_down  whether the kernel takes it away when the parent, a device, goes down or gets another master
-order           made in ascending order, removed in descending order (netorch.state.order)
-public_prefix   what it leads from outside to its VPC: nobody but the holder of that may have it, whatever can be compiled
-in_place        whether a changed object can be replaced without a moment of absence (`replaces`)
-text            the object in the words of ip(8), bridge(8), sysctl(8), nft(8)
+key             the kernel's identity of the object: kind, namespace, and what is unique among objects of its kind there
+netns           the label of its namespace vni             the VPC that it belongs to; HOST_SLICE: shared by all VPCs;
+BORDER_SLICE: announced to the border router parent          the key of the object that it depends on, e.g. a route's
+device orphan          its remainder in the kernel after its parent is deleted; None: it is deleted, too needs
+the key of another object without which it is useless and recreated: a cable's other end lost_when_down  whether the
+kernel deletes it when the parent, a device, goes down or gets another master order           objects are created in
+ascending order, deleted in descending order (netorch.state.order) public_prefix   the public prefix that it routes to
+its VPC: only the prefix's holder may have it, even if a VPC fails to compile in_place        whether a changed object
+can be replaced without an interruption (`replaces`) text            the object in the syntax of ip(8), bridge(8),
+sysctl(8), nft(8)
 
-What becomes of other objects when one goes follows from these alone: netorch.state.aftermath.
-How a restarted agent knows that an object is its own: netorch.state.owner.
+The effect of an object's deletion on others follows from these alone: netorch.state.aftermath. How a restarted agent
+recognises its own objects: netorch.state.owner.
 """
 
 from __future__ import annotations
@@ -25,37 +24,37 @@ import msgspec
 Key = tuple[str | int, ...]
 
 HOST_SLICE: Final = 0
-BORDER_SLICE: Final = -1  # what the border router hears from the host; no VPC waits for it, and it waits for all
-PORTS: Final = -2  # no slice, but what is refused of the host's own for which nobody waits: ports of Direct Connect
+BORDER_SLICE: Final = -1  # what the host announces to the border router; no VPC waits for it, and it waits for all
+PORTS: Final = -2  # not a slice, but errors of host objects for which no VPC waits: ports of Direct Connect
 
 UNDERLAY: Final = "underlay"  # the host's own namespace
 OVERLAY: Final = "overlay"  # `netorch-<host>`: VRFs, VXLAN devices, ports
-OUTSIDE: Final = "outside"  # of an edge: uplinks, public addresses and routes
-# A gateway that tracks connections has a namespace of its own, whose label is the gateway's id.
+OUTSIDE: Final = "outside"  # on an edge: uplinks, public addresses and routes
+# A gateway that tracks connections has its own namespace, whose label is the gateway's id.
 _PERMANENT: Final = frozenset({UNDERLAY, OVERLAY})
 
 
 class KernelObject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One thing in a kernel. Equal values are equal things; `key` says which thing it is.
+    """One object in a kernel. Equal values are equal objects; `key` identifies the object.
 
-    Objects are in no cycles, so the garbage collector leaves them alone (`gc=False`): a host has some 100,000.
+    Objects have no reference cycles, so the garbage collector can ignore them (`gc=False`): a host has some 100,000.
     """
 
     kind: ClassVar[str]  # the first item of the key
     in_place: ClassVar[bool] = False
-    ours: ClassVar[bool] = True  # whether netorch may remove it
-    has_children: ClassVar[bool] = False  # whether others may have it as their parent
+    ours: ClassVar[bool] = True  # whether netorch may delete it
+    has_children: ClassVar[bool] = False  # whether it can be the parent of other objects
     is_up_state: ClassVar[bool] = False  # whether its parent, a device, is down without it
 
     netns: str = OVERLAY
     vni: int = HOST_SLICE
 
     def matches(self, actual: KernelObject) -> bool:
-        """Return whether the kernel's `actual` object is what this one asks for."""
+        """Return whether the kernel's `actual` object is equivalent to this one."""
         return self == actual
 
     def replaces(self, actual: KernelObject) -> bool:
-        """Return whether the kernel can turn `actual`, which has the same key, into this without removing it."""
+        """Return whether the kernel can change `actual`, which has the same key, into this one without deleting it."""
         return self.in_place and type(actual) is type(self)
 
     @property
@@ -65,56 +64,56 @@ class KernelObject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def parent(self) -> Key | None:
-        """Return the key of the object that this one stands on: what stands on no other stands in its namespace."""
+        """Return the key of the object that this one depends on. By default this is its namespace."""
         return namespace_key(self.netns)
 
     @property
     def orphan(self) -> KernelObject | None:
-        """Return what the kernel leaves of the object when its parent goes; None when it goes, too."""
+        """Return the object's remainder in the kernel after its parent is deleted, or None if it is deleted, too."""
         return None
 
     @property
     def needs(self) -> Key | None:
-        """Return the key of one more object that this one does not outlive, or that leaves it useless when it goes."""
+        """Return the key of another object whose deletion deletes this one or makes it useless."""
         return None
 
     @property
     def dies_with_parent(self) -> bool:
-        """Return whether it goes when its parent does."""
+        """Return whether the deletion of its parent deletes it."""
         return self.orphan is None
 
     @property
     def is_waited_for(self) -> bool:
-        """Return whether the host applies no VPC while it cannot have this; only what stands on a host once is asked."""
+        """Return whether the host applies no VPC until it has this object. Only asked of objects that exist once per host."""
         return True
 
     @property
     def says_ready(self) -> bool:
-        """Return whether it says to other hosts that this one is ready: that is decided after everything else was applied."""
+        """Return whether it signals to other hosts that this one is ready. The agent applies everything else first."""
         return False
 
     @property
     def says_active(self) -> bool:
-        """Return whether it says to other hosts that this one's seats of stateful gateways are to be used."""
+        """Return whether it signals to other hosts that this one's seats of stateful gateways are in use."""
         return False
 
     @property
     def public_prefix(self) -> str:
-        """Return the public prefix that it leads to its VPC, or nothing; it goes with the record that gives the VPC that."""
+        """Return the public prefix that it routes to its VPC, or "". It must go with the record that assigns the prefix."""
         return ""
 
     @property
     def lost_when_down(self) -> bool:
-        """Return whether it goes when its parent, a device, goes down, if only for the moment of a change of its master."""
+        """Return whether it is lost when its parent, a device, goes down, even for the moment of a change of master."""
         return False
 
     @property
     def order(self) -> int:
-        """Return the place in the order in which objects are made."""
+        """Return its place in the order of creation."""
         raise NotImplementedError
 
     def order_of_change(self, actual: KernelObject) -> int:
-        """Return the place of a change in place, from `actual` to this, among what is made."""
+        """Return the place of an in-place change from `actual` to this one in the order of creation."""
         return self.order
 
     def text(self) -> str:
@@ -123,27 +122,27 @@ class KernelObject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 def located(obj: KernelObject) -> str:
-    """Return an object's text; in a namespace that is made when asked for with `-n LABEL` before it, as ip(8) has it."""
+    """Return an object's text, with `-n LABEL` before it if the object is in a namespace created on demand, as for ip(8)."""
     return obj.text() if namespace_key(obj.netns) is None else f"-n {obj.netns} {obj.text()}"
 
 
 def namespace_key(netns: str) -> Key | None:
-    """Return the key of a namespace that is made when asked for; None for the two that every host has."""
+    """Return the key of a namespace created on demand; None for the two that every host has."""
     return None if netns in _PERMANENT else ("netns", UNDERLAY, netns)
 
 
 def link_key(ifname: str, netns: str = OVERLAY) -> Key:
-    """Return the key of the device of that name."""
+    """Return the key of the device with this name."""
     return ("link", netns, ifname)
 
 
 def up_key(ifname: str, netns: str = OVERLAY) -> Key:
-    """Return the key of a device's being up."""
+    """Return the key of the up state of a device."""
     return ("up", netns, ifname)
 
 
 class OnDevice(KernelObject, frozen=True, kw_only=True):
-    """What stands on a device and goes with it."""
+    """An object that belongs to a device and is deleted with it."""
 
     ifname: str
 

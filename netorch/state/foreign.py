@@ -1,4 +1,4 @@
-"""What is in a namespace of netorch's and is not netorch's: it is named to people and never touched."""
+"""Foreign objects in netorch's namespaces: they are reported to people and never touched."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from netorch.state.base import OVERLAY, KernelObject, Key
 
 
 class Foreign(KernelObject, frozen=True, kw_only=True):
-    """A rule, route, device, qdisc, program or table of somebody else's. Never asked for, never removed.
+    """A rule, route, device, qdisc, program or table that is not netorch's. Never wanted, never deleted.
 
-    The namespace is netorch's alone, so such a thing may stop packets or let them past: netorch cannot know what it is for.
+    The namespace is netorch's alone, so a foreign object may stop packets or let them pass: netorch cannot know its
+    purpose.
     """
 
     kind: ClassVar[str] = "foreign"
     ours: ClassVar[bool] = False
 
-    what: str  # e.g. `rule pref 500 lookup 77`; the same text is the same thing
+    what: str  # e.g. `rule pref 500 lookup 77`; equal texts are the same object
 
     @property
     def key(self) -> Key:
@@ -31,6 +32,6 @@ class Foreign(KernelObject, frozen=True, kw_only=True):
 
 
 class ForeignTable(Foreign, frozen=True, kw_only=True):
-    """A table of nftables that is somebody else's."""
+    """A foreign table of nftables."""
 
     kind: ClassVar[str] = "nft-foreign"

@@ -9,7 +9,7 @@ from netorch.state.order import Order
 
 
 class Fdb(OnDevice, frozen=True, kw_only=True):
-    """A router MAC's VTEP: the outer destination of a VXLAN packet. Source: bridge(8), RFC 7348 section 4."""
+    """The VTEP of a router MAC: the outer destination of a VXLAN packet. Source: bridge(8), RFC 7348 section 4."""
 
     kind: ClassVar[str] = "fdb"
     in_place: ClassVar[bool] = True
@@ -17,7 +17,7 @@ class Fdb(OnDevice, frozen=True, kw_only=True):
 
     lladdr: str
     dst: str
-    strange: str = ""  # what a kernel shows of it and ours never have, e.g. a port
+    strange: str = ""  # attributes in a kernel's dump that netorch never sets, e.g. a port
 
     @property
     def key(self) -> Key:

@@ -11,19 +11,19 @@ from netorch.state.order import Order
 
 # The metric of a VRF's last route: above every other, below the kernel's own maximum. Source: vrf.rst.
 UNREACHABLE_METRIC = 4278198272
-MAIN_TABLE: Final = 254  # of a namespace, where nothing is in a VRF
-VRF_PRIORITY = 1000  # of the rule that the kernel makes for all VRFs
-IPV6_METRIC = 1024  # what the kernel gives an IPv6 route without one; said aloud so that the key is known
+MAIN_TABLE: Final = 254  # of a namespace without VRFs
+VRF_PRIORITY = 1000  # of the kernel's rule for all VRFs
+IPV6_METRIC = 1024  # the kernel's default for an IPv6 route; explicit, so that the key is known
 
-# Types of routes, in the words of ip-route(8).
+# Types of routes, as in ip-route(8).
 UNICAST: Final = "unicast"
 UNREACHABLE: Final = "unreachable"  # the sender gets an ICMP error
 BLACKHOLE: Final = "blackhole"  # the sender gets nothing
-LOCAL: Final = "local"  # for the host itself, as if all addresses of the prefix were its own
+LOCAL: Final = "local"  # for the host itself, as if it had all addresses of the prefix
 
 
 class Address(OnDevice, frozen=True, kw_only=True):
-    """An address of a device. One of a VRF is the VPC's router, which answers pings and is the source of ICMP errors."""
+    """An address of a device. An address of a VRF is the VPC's router: it answers pings and is the source of ICMP errors."""
 
     kind: ClassVar[str] = "addr"
     order: ClassVar[int] = Order.ADDRESS
@@ -43,9 +43,10 @@ class Address(OnDevice, frozen=True, kw_only=True):
 
 
 class Route(KernelObject, frozen=True, kw_only=True):
-    """A route in a VRF's table, or in the main one of a namespace without VRFs.
+    """A route in a VRF's table, or in the main table of a namespace without VRFs.
 
-    A unicast route has a device, and with `via` it is onlink. A local one has its VRF as the device. The others have neither.
+    A unicast route has a device, and with `via` it is onlink. A local route has its VRF as the device. The others have
+    neither.
     """
 
     kind: ClassVar[str] = "route"
@@ -57,7 +58,7 @@ class Route(KernelObject, frozen=True, kw_only=True):
     ifname: str = ""
     via: str = ""
     metric: int = 0
-    mtu: int = 0  # bytes, where it is less than the device's; locked: Linux heeds no other for forwarded IPv6
+    mtu: int = 0  # bytes, where less than the device's; locked: Linux ignores any other for forwarded IPv6
 
     @property
     def key(self) -> Key:
@@ -73,7 +74,7 @@ class Route(KernelObject, frozen=True, kw_only=True):
     def orphan(self) -> KernelObject | None:
         if self.ifname or self.netns != OVERLAY:
             return None
-        return self  # the table stays when the VRF device goes, and what leads to no device stays in it
+        return self  # the table survives the VRF device, with its routes that have no device
 
     @property
     def public_prefix(self) -> str:
@@ -106,7 +107,7 @@ class Route(KernelObject, frozen=True, kw_only=True):
 
 
 class Neighbour(OnDevice, frozen=True, kw_only=True):
-    """A permanent neighbour: nobody is ever asked, so nobody can lie."""
+    """A permanent neighbour: the host sends no solicitations, so no instance can spoof the answers."""
 
     kind: ClassVar[str] = "neigh"
     in_place: ClassVar[bool] = True
@@ -128,10 +129,10 @@ class Neighbour(OnDevice, frozen=True, kw_only=True):
 
 
 class Rule(KernelObject, frozen=True, kw_only=True):
-    """`pref N lookup TABLE` for one IP version: the local table stands behind the VRFs'.
+    """`pref N lookup TABLE` for one IP version: the local table comes after the VRFs' tables.
 
-    Without a table it is the rule that looks a packet up in the table of its VRF (`lookup [l3mdev-table]`). With `iif` it is for
-    what comes by that device only.
+    Without a table, it is the rule that looks a packet up in its VRF's table (`lookup [l3mdev-table]`). With `iif` it
+    applies only to packets from this device.
     """
 
     kind: ClassVar[str] = "rule"

@@ -1,4 +1,4 @@
-"""Devices: VRF, VXLAN, ports, cables, uplinks; what is up and what gathers packets; sysctls of devices and of the namespace."""
+"""Devices: VRF, VXLAN, ports, cables, uplinks; their up state, GRO and other settings; sysctls."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from netorch.state.base import OUTSIDE, OVERLAY, KernelObject, Key, OnDevice, li
 from netorch.state.names import vrf_name, vrf_table
 from netorch.state.order import Order
 
-CONNTRACK: Final = "netfilter/nf_conntrack"  # the paths of connection tracking's sysctls begin so
-LOOPBACK: Final = "lo"  # the kernel hangs `unreachable` IPv6 routes on it, and takes them away when it goes down
+CONNTRACK: Final = "netfilter/nf_conntrack"  # the paths of connection tracking's sysctls start with this
+LOOPBACK: Final = "lo"  # the kernel attaches `unreachable` IPv6 routes to it, and deletes them when it goes down
 VXLAN_PORT = 4789  # RFC 7348 section 5
-VXLAN_GROUP: Final = 0x4E540000  # of our VXLAN devices, so that a firewall knows them by a number; nobody else's has this one
-PEERING_GROUP: Final = 0x4E540002  # of our ends of cables between peers, likewise
+VXLAN_GROUP: Final = 0x4E540000  # of netorch's VXLAN devices, so that a firewall can match them by number; unique to them
+PEERING_GROUP: Final = 0x4E540002  # of netorch's ends of cables between peers, likewise
 OUTSIDE_GROUP: Final = 0x4E540003  # of the ends of cables in the outside namespace, likewise
 
 
@@ -32,10 +32,10 @@ class Link(KernelObject, frozen=True, kw_only=True):
 
 
 class IncompleteLink(Link, frozen=True, kw_only=True):
-    """A device with a name of ours but without our mark, found in the overlay. Never asked for.
+    """A device with a netorch name but without its mark, found in the overlay. Never wanted.
 
-    Making it was cut short, the mark was taken away, or somebody else made it. `seems` is what it would be with the mark, if that
-    is something of ours: then it is finished in place instead of being made again.
+    Its creation was interrupted, its mark was removed, or it is foreign. `seems` is the netorch device that it would be
+    with the mark, if any: then it is completed in place instead of being recreated.
     """
 
     order: ClassVar[int] = Order.PORT
@@ -51,13 +51,13 @@ class IncompleteLink(Link, frozen=True, kw_only=True):
 
 
 def finishes(wanted: Link, actual: KernelObject) -> bool:
-    """Return whether `actual` lacks its mark, and otherwise is or can become what is wanted."""
+    """Return whether `actual` only lacks its mark, and otherwise matches or can become the wanted device."""
     seems = actual.seems if isinstance(actual, IncompleteLink) else None
     return seems is not None and (wanted.matches(seems) or wanted.replaces(seems))
 
 
 class Vrf(Link, frozen=True, kw_only=True):
-    """A VRF device: the routing table of one of a VPC's route tables. Source: Documentation/networking/vrf.rst."""
+    """A VRF device, for one route table of a VPC. Source: Documentation/networking/vrf.rst."""
 
     order: ClassVar[int] = Order.VRF
 
@@ -71,12 +71,12 @@ class Vrf(Link, frozen=True, kw_only=True):
 
 
 def vrf_of(vni: int, number: int = 0) -> Vrf:
-    """Return the VRF of a VPC's route table of that number; 0 is the main one."""
+    """Return the VRF of a VPC's route table with this number; 0 is the main one."""
     return Vrf(vni=vni, ifname=vrf_name(vni, number), table=vrf_table(vni, number))
 
 
 class Member(Link, frozen=True, kw_only=True):
-    """A device in a VRF, or in none. It outlives the VRF, without the routes that led to it."""
+    """A device in a VRF, or in none. It outlives the VRF, but loses the routes through it."""
 
     lladdr: str
     mtu: int
@@ -92,9 +92,9 @@ class Member(Link, frozen=True, kw_only=True):
 
 
 class Vxlan(Member, frozen=True, kw_only=True):
-    """A VXLAN device without learning, enslaved to its VRF; its UDP socket lives in the underlay namespace.
+    """A VXLAN device without learning, enslaved to its VRF. Its UDP socket is in the underlay namespace.
 
-    `vni` is the VXLAN's own as well, `lladdr` the host's router MAC, `mtu` the largest inner IP packet in bytes.
+    `vni` is also the VXLAN's VNI, `lladdr` the host's router MAC, `mtu` the largest inner IP packet in bytes.
     """
 
     order: ClassVar[int] = Order.VXLAN
@@ -113,28 +113,29 @@ class Vxlan(Member, frozen=True, kw_only=True):
 
 
 class Inside(msgspec.Struct, frozen=True, kw_only=True):
-    """What the instance finds on its side; set when the port is plugged, the customer's own affair afterwards."""
+    """The configuration of the instance's side. The agent sets it when it plugs the port; later it is the customer's."""
 
     ifname: str
     lladdr: str
     addresses: tuple[str, ...]  # with prefix length
-    gateways: tuple[str, ...]  # its routers, one for each IP version that it has an address of
-    is_primary: bool = True  # its routers are the instance's default ones; another's serve what concerns its own addresses
+    gateways: tuple[str, ...]  # its routers, one for each IP version of its addresses
+    is_primary: bool = True  # its routers are the instance's default ones; a secondary interface's serve only its own addresses
 
     def text(self) -> str:
-        """Return it in the words of ip(8)."""
+        """Return it in the syntax of ip(8)."""
         noun = "gateway" if self.is_primary else "router"
         words = [f"peer {self.ifname} address {self.lladdr}", *self.addresses, *(f"{noun} {each}" for each in self.gateways)]
         return " ".join(words)
 
 
 class VethPort(Member, frozen=True, kw_only=True):
-    """A veth pair: our end in the VRF, the other one in the instance's namespace.
+    """A veth pair: netorch's end in the VRF, the other one in the instance's namespace.
 
-    `instance_netns` is a name in /run/netns or an absolute path. If `make_netns`, the namespace is made when absent and is ours.
-    A port of another host's overlay is taken over only if its label names the same instance and MAC; the compiler yields a port
-    only where its mapping leads. The kernel's dump gives ifname, lladdr, mtu, vrf and, from the label, whose port it is and
-    whether we made the namespace; the rest counts only when the port is plugged.
+    `instance_netns` is a name in /run/netns or an absolute path. With `make_netns`, the agent creates the namespace if
+    it is absent, and owns it. A port of another host's overlay is taken over only if its label has the same instance
+    and MAC; the compiler yields a port only where its mapping leads. The kernel's dump has ifname, lladdr, mtu, vrf
+    and, from the label, the instance and whether netorch created the namespace. The other fields matter only when the
+    port is plugged.
     """
 
     order: ClassVar[int] = Order.PORT
@@ -142,15 +143,15 @@ class VethPort(Member, frozen=True, kw_only=True):
     instance_netns: str
     make_netns: bool
     inside: Inside
-    instance: str = ""  # the instance's id; nothing: the name of its namespace, which is that id if we made it
+    instance: str = ""  # the instance's id; empty: the name of its namespace, which is that id if netorch created it
 
     @property
     def holder(self) -> str:
-        """Return whose port this is."""
+        """Return the instance of this port."""
         return self.instance or self.instance_netns
 
     def same_place(self, other: KernelObject) -> bool:
-        """Return whether another port leads to the same instance, in a namespace that we made or not as this one."""
+        """Return whether another port leads to the same instance, and whether both agree on `make_netns`."""
         return isinstance(other, VethPort) and (other.holder, other.make_netns) == (self.holder, self.make_netns)
 
     def matches(self, actual: KernelObject) -> bool:
@@ -179,11 +180,12 @@ class TapPort(Member, frozen=True, kw_only=True):
 
 
 class CableEnd(Member, frozen=True, kw_only=True):
-    """One end of a cable: a veth pair whose ends are both in namespaces of ours, e.g. each in a VRF of the overlay.
+    """One end of a cable: a veth pair with both ends in netorch's namespaces, e.g. each in a VRF of the overlay.
 
-    Linux makes and deletes both ends together. The end that is asked for first brings the other, which is incomplete until it is
-    asked for itself. The ends are two objects, since they may belong to two VPCs. `group` is VXLAN_GROUP where packets that leave
-    by the end go on to a receiver that is not a port of this host's VPC, PEERING_GROUP where that is a peer's.
+    Linux creates and deletes both ends together. Creating the first end brings the other one, which is incomplete until
+    it is wanted itself. The ends are two objects, because they may belong to two VPCs. `group` is VXLAN_GROUP if
+    packets that leave by this end go to a receiver that is not a port of this host's VPC; PEERING_GROUP if the receiver
+    is a peer's.
     """
 
     order: ClassVar[int] = Order.CABLE
@@ -208,15 +210,15 @@ class CableEnd(Member, frozen=True, kw_only=True):
 
 
 class Uplink(Link, frozen=True, kw_only=True):
-    """A device of the host's own that is moved from the underlay to the outside, and moved back when nobody asks for it.
+    """A device of the host that is moved from the underlay to the outside, and back when it is no longer wanted.
 
-    Its MAC and MTU stay as the operator has set them; addresses and routes that it had in the underlay go with the move.
+    The operator's MAC and MTU stay. The move loses its addresses and routes in the underlay.
     """
 
     order: ClassVar[int] = Order.UPLINK
 
     netns: str = OUTSIDE
-    port: bool = False  # whether it is one of Direct Connect, which nobody waits for but what is on it; no kernel shows that
+    port: bool = False  # whether it is a port of Direct Connect, for which only its own objects wait; unknown to the kernel
 
     @property
     def is_waited_for(self) -> bool:
@@ -233,7 +235,7 @@ class Uplink(Link, frozen=True, kw_only=True):
 
 
 class AdminUp(OnDevice, frozen=True, kw_only=True):
-    """A device is up. Apart from the device, so that everything that guards it comes in between."""
+    """A device's up state. Separate from the device, so that all its protection is applied before."""
 
     kind: ClassVar[str] = "up"
     is_up_state: ClassVar[bool] = True
@@ -244,7 +246,7 @@ class AdminUp(OnDevice, frozen=True, kw_only=True):
 
     @property
     def parent(self) -> Key | None:
-        # Each namespace begins with a loopback.
+        # Each namespace starts with a loopback.
         return namespace_key(self.netns) if self.ifname == LOOPBACK else link_key(self.ifname, self.netns)
 
     @property
@@ -256,9 +258,9 @@ class AdminUp(OnDevice, frozen=True, kw_only=True):
 
 
 class Gro(OnDevice, frozen=True, kw_only=True):
-    """Whether a device gathers packets of one stream before they are routed (generic receive offload).
+    """Whether a device merges packets of one stream before routing (generic receive offload).
 
-    Deleting it does nothing: a device takes its features along.
+    Deletion is a no-op: the setting is deleted with the device.
     """
 
     kind: ClassVar[str] = "gro"
@@ -276,7 +278,7 @@ class Gro(OnDevice, frozen=True, kw_only=True):
 
 
 class Deviation(msgspec.Struct, frozen=True):
-    """A setting of a device that is not as it should be: a word of ip-link(8), or a path below /proc/sys/net."""
+    """A device's wrong setting: a word of ip-link(8), or a path below /proc/sys/net."""
 
     setting: str
     found: str
@@ -284,10 +286,10 @@ class Deviation(msgspec.Struct, frozen=True):
 
 
 class Settings(OnDevice, frozen=True, kw_only=True):
-    """All else about a device that packets depend on: its flags, its tunnel parameters, the sysctls that it has inherited.
+    """All other settings of a device that packets depend on: its flags, tunnel parameters and inherited sysctls.
 
-    A new device has them as they should be, so only deviations are named: a device costs one small object, however many settings
-    there are. What is asked for has none. Creating or deleting it does nothing.
+    A new device has correct settings, so only deviations are listed: a device costs one small object, however many
+    settings there are. The wanted object has none. Creation and deletion are no-ops.
     """
 
     kind: ClassVar[str] = "settings"
@@ -305,9 +307,9 @@ class Settings(OnDevice, frozen=True, kw_only=True):
 
 
 class Sysctl(OnDevice, frozen=True, kw_only=True):
-    """A value below /proc/sys/net; `ifname` when it is a device's own.
+    """A value below /proc/sys/net; `ifname` is set if it belongs to a device.
 
-    Deleting one does nothing: a device takes its sysctls along, and the namespace's own go with the namespace.
+    Deletion is a no-op: a sysctl is deleted with its device or namespace.
     """
 
     kind: ClassVar[str] = "sysctl"

@@ -1,21 +1,24 @@
-"""Names and numbers of a VPC's devices, tables and chains, and the VNI in each of them.
+"""Names and numbers of a VPC's devices, tables and chains, with the VNI in each.
 
-Compilers write the VNI into each object. For what a kernel shows, e.g. after the records are gone, it is read from the name.
+Compilers write the VNI into each object. For an object in a kernel, e.g. after its records are gone, it is parsed from
+the name.
 
     vrf5000, vrf5000.1   VRF of the VPC's route table 0, 1; its routing table has the number 5000, 1 << 24 | 5000
     vx5000               VXLAN device
     v-001388abcdef0      port: a letter, six hexadecimal digits of VNI, seven more
-    p-… and q-…          ends of a cable between two peered VPCs: in the VPC of lower VNI, in the other; each has its own VNI
+    p-… and q-…          ends of a cable between two peered VPCs: in the VPC of lower VNI, in the other; each has its
+    own VNI
     g-… and o-…          ends of a cable to the outside: in the overlay, in the outside namespace
-    m-… and n-…          ends of a cable into an interface that routes lead to: where packets come in, where this host sends them
+    m-… and n-…          ends of a cable into an interface that routes lead to: where packets come in, where this host
+    sends them
     e-…                  end of a cable into the namespace of an egress-only internet gateway
     x-… and y-…          xfrm interfaces of the first and the second tunnel of a VPN connection
     d-…                  VLAN device of a virtual interface of Direct Connect
-    svlan300-1a2b        VLAN device in the outside of a service tag around such ones; it is of no VPC
-    cvlan0-1a2b, svlan0-1a2b   likewise, of what has a priority and no VLAN; never up
-    identity-001388.4       chain, set or map of nftables: behind the first dash six hexadecimal digits of VNI
+    svlan300-1a2b        VLAN device in the outside for a service tag around those; belongs to no VPC
+    cvlan0-1a2b, svlan0-1a2b   likewise, for packets with a priority and no VLAN; never up
+    identity-001388.4       chain, set or map of nftables: six hexadecimal digits of VNI after the first dash
 
-A new kind of device gets a letter of its own, see `LETTERS`; its name then tells the VNI.
+A new kind of device gets its own letter, see `LETTERS`. Its name then has the VNI.
 """
 
 from __future__ import annotations
@@ -29,15 +32,15 @@ from typing import Final
 from netorch.state.base import HOST_SLICE
 
 CABLE_LETTERS: Final = "pqmngoe"  # of the ends of cables
-LETTERS: Final = f"v{CABLE_LETTERS}xyd"  # that a device's name may begin with: v a port
+LETTERS: Final = f"v{CABLE_LETTERS}xyd"  # first letters of device names: v is a port
 VRF_NUMBER_LAST: Final = 255  # a routing table has 32 bits, the VNI takes 24 of them
-MAIN_NUMBER: Final = 255  # of the VRF of the table without a number, where that cannot be the VPC's first one: see compiler.vrf
-INLET: Final = "m-"  # what the name of an inlet, the end where packets come in, begins with
-INLET_NUMBER_LAST: Final = 233  # of VRFs of inlets and of single subnets, which follow those of route tables; then endpoints
-VPN_GATEWAY_NUMBER: Final = 254  # of the VRF from which packets go to a virtual private gateway's networks, on edges
+MAIN_NUMBER: Final = 255  # of the VRF of the table without a number, if that cannot be the VPC's first one: see compiler.vrf
+INLET: Final = "m-"  # the start of the name of an inlet, the end where packets come in
+INLET_NUMBER_LAST: Final = 233  # of VRFs of inlets and of single subnets, between those of route tables and of endpoints
+VPN_GATEWAY_NUMBER: Final = 254  # of the VRF on edges that routes packets to a virtual private gateway's networks
 
-# BIRD 2.0.12 reads no routes of a table above 2^31, whose number it takes for a negative one. So the VRF of the routes that it
-# learns (VPN_GATEWAY_NUMBER), and the one whose table that becomes, have each other's.
+# BIRD 2.0.12 reads no routes of tables above 2^31: it takes their numbers for negative ones. So the VRF of the routes
+# that BIRD learns (VPN_GATEWAY_NUMBER) and the VRF that would have the resulting table exchange their tables.
 _TABLE_NUMBERS: Final = {VPN_GATEWAY_NUMBER: 126, 126: VPN_GATEWAY_NUMBER}
 
 _DEVICE: Final = re.compile(rf"(?:vrf(?P<vrf>\d+)(?:\.\d+)?|vx(?P<vxlan>\d+)|[{LETTERS}]-(?P<other>[0-9a-f]{{6}})[0-9a-f]{{7}})")
@@ -48,17 +51,17 @@ _CHAIN: Final = re.compile(r"[^-]*-([0-9a-f]{6})(?:[-.].*)?")
 
 
 def vrf_name(vni: int, number: int = 0) -> str:
-    """Return the name of the VRF that stands for a VPC's route table, e.g. vrf5000.1; 15 characters at most."""
+    """Return the name of the VRF of a VPC's route table, e.g. vrf5000.1; 15 characters at most."""
     return f"vrf{vni}.{number}" if number else f"vrf{vni}"
 
 
 def vrf_table(vni: int, number: int = 0) -> int:
-    """Return the routing table of that VRF."""
+    """Return the routing table number of this VRF."""
     return _TABLE_NUMBERS.get(number, number) << 24 | vni
 
 
 def vrf_number(name: str) -> int:
-    """Return the number in the name of a VRF; 0 for the VPC's first one, and for what is no VRF's name."""
+    """Return the number in the name of a VRF; 0 for the VPC's first one, and for other names."""
     digits = name.partition(".")[2]
     return int(digits) if name.startswith("vrf") and digits.isdigit() else 0
 
@@ -69,17 +72,17 @@ def vxlan_name(vni: int) -> str:
 
 
 def cable_end_name(letter: str, vni: int, resource_id: str) -> str:
-    """Return the name of a cable's end in a VPC: a letter, the VNI, the first seven random digits of the id of what it is for."""
+    """Return the name of a cable's end in a VPC: a letter, the VNI, the first seven random digits of the resource's id."""
     return f"{letter}-{vni:06x}{resource_id[-11:-4]}"
 
 
 def inlet_name(vni: int, eni_id: str) -> str:
-    """Return the name of the device by which packets come in to an interface that routes lead to."""
+    """Return the name of the device through which packets enter an interface that routes lead to."""
     return cable_end_name("m", vni, eni_id)
 
 
 def to_inlet_name(vni: int, eni_id: str) -> str:
-    """Return the name of the device by which this host sends packets to such an interface of its own."""
+    """Return the name of the device through which this host sends packets to such an interface of its own."""
     return cable_end_name("n", vni, eni_id)
 
 
@@ -104,12 +107,12 @@ def vlan_name(vni: int, vif_id: str) -> str:
 
 
 def service_vlan_name(device: str, outer_vlan: int) -> str:
-    """Return the name of the device of a service tag of a port; all virtual interfaces inside it share that."""
+    """Return the name of a port's device for a service tag. All virtual interfaces inside the tag share it."""
     return f"svlan{outer_vlan}-{_digest(device)}"
 
 
 def priority_vlan_names(device: str) -> tuple[str, str]:
-    """Return the names of the devices of a port's packets that have a priority and no VLAN: of 802.1Q, and of 802.1ad."""
+    """Return the names of a port's devices for packets with a priority and no VLAN: of 802.1Q, and of 802.1ad."""
     return f"cvlan0-{_digest(device)}", service_vlan_name(device, 0)
 
 
@@ -118,7 +121,7 @@ def _digest(device: str) -> str:
 
 
 def is_vlan_of_port(ifname: str) -> bool:
-    """Return whether a device's name is that of a port's VLAN which is of no VPC, e.g. of a service tag."""
+    """Return whether a device's name is that of a port's VLAN without a VPC, e.g. of a service tag."""
     return _VLAN_OF_PORT.fullmatch(ifname) is not None
 
 
@@ -143,7 +146,7 @@ def is_private_end(ifname: str) -> bool:
 
 
 def vrf_of_table(table: int) -> str:
-    """Return the name of the VRF whose routing table this is."""
+    """Return the name of the VRF with this routing table."""
     number = table >> 24
     return vrf_name(vni_of_table(table), _TABLE_NUMBERS.get(number, number))
 
@@ -155,7 +158,7 @@ def vni_of_table(table: int) -> int:
 
 @lru_cache(maxsize=65536)
 def vni_of_ifname(ifname: str) -> int:
-    """Return the VNI in a device's name, or HOST_SLICE for a device that is of no VPC."""
+    """Return the VNI in a device's name, or HOST_SLICE for a device of no VPC."""
     found = _DEVICE.fullmatch(ifname)
     if found is None:
         return HOST_SLICE
@@ -171,7 +174,7 @@ def vni_of_netns(netns: str) -> int:
 
 
 def vni_of_device(ifname: str, netns: str) -> int:
-    """Return the VNI of a device in a namespace, or HOST_SLICE. In a gateway's own the devices eth0, eth1 are the gateway's."""
+    """Return the VNI of a device in a namespace, or HOST_SLICE. In a gateway's namespace, eth0 and eth1 belong to its VPC."""
     own = vni_of_netns(netns)
     if own == HOST_SLICE:
         return vni_of_ifname(ifname)
@@ -179,15 +182,15 @@ def vni_of_device(ifname: str, netns: str) -> int:
 
 
 def vni_of_chain(name: str) -> int:
-    """Return the VNI in the name of a VPC's own chain, set or map; HOST_SLICE for what all VPCs share."""
+    """Return the VNI in the name of a VPC's own chain, set or map; HOST_SLICE for shared ones."""
     found = _CHAIN.fullmatch(name)
     return int(found[1], 16) if found is not None else HOST_SLICE
 
 
 def vni_of_element(name: str, items: Sequence[str]) -> int:
-    """Return the VNI of an element: in its set's name, in a device's name that comes first, or in a VXLAN header behind that.
+    """Return the VNI of an element: from its set's name, from a leading device name, or from a VXLAN header after that.
 
-    HOST_SLICE for what has none. Source: RFC 7348 section 5: a word of flags, then 24 bits of VNI and 8 reserved ones.
+    HOST_SLICE if it has none. Source: RFC 7348 section 5: a word of flags, then 24 bits of VNI and 8 reserved ones.
     """
     vni = vni_of_chain(name) or vni_of_ifname(items[0])
     if vni == HOST_SLICE and len(items) > 2 and items[2].startswith("0x"):

@@ -1,4 +1,4 @@
-"""Namespaces that edges have beside underlay and overlay: the outside, and one for each gateway that tracks connections."""
+"""The namespaces of edges besides underlay and overlay: the outside, and one for each gateway that tracks connections."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from netorch.state.order import Order
 
 
 class Namespace(KernelObject, frozen=True, kw_only=True):
-    """A network namespace; all that is in it goes with it. Its name in /run/netns is that of the host and the label.
+    """A network namespace. All its objects are deleted with it. Its name in /run/netns has the host and the label.
 
-    An object is in it when its `netns` is the label: OUTSIDE, or the id of a gateway, e.g. "nat-00138800000000abc". What a
-    gateway's holds belongs to the gateway's VPC, as the namespace does.
+    An object is in it if its `netns` is the label: OUTSIDE, or the id of a gateway, e.g. "nat-00138800000000abc". A
+    gateway's namespace and the objects in it belong to the gateway's VPC.
     """
 
     kind: ClassVar[str] = "netns"

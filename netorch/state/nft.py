@@ -1,4 +1,4 @@
-"""nftables: whole tables (host-wide skeletons, as text), and what a VPC adds: elements of sets and maps, chains of its ports."""
+"""nftables: whole tables (host-wide skeletons, as text), and each VPC's elements of sets and maps, and chains."""
 
 from __future__ import annotations
 
@@ -14,39 +14,40 @@ from netorch.state.names import INLET, vni_of_chain
 from netorch.state.order import Order
 from netorch.state.tc import VERIFIED
 
-VPC_TABLE: Final[Key] = ("nft-table", OVERLAY, "inet")  # where the chains and sets of VPCs stand
-BORDER: Final = "border-"  # names of chains that lead to other chains of their VPC begin so, which makes them later born
+VPC_TABLE: Final[Key] = ("nft-table", OVERLAY, "inet")  # with the chains and sets of VPCs
+BORDER: Final = "border-"  # the start of the names of chains that jump to other chains of their VPC, which are created later
 ZONES: Final = "zone"  # the map from VRFs and VXLAN devices to conntrack zones
-# The set of zones that may begin no connection now. Its elements expire, so it is no part of what a kernel is to hold.
+# The set of zones that cannot open new connections. Its elements expire, so it is not part of the wanted state.
 OVER_ALLOWANCE: Final = "over_allowance"
-HANDING_OVER: Final = "handing_over"  # likewise, in a gateway's table, while its connections are handed over to another edge
-READY: Final = "ready"  # the set of the host's own VTEP while the host, an edge, is fit to carry packets
-ACTIVE: Final = "active"  # the set of the host's own VTEP while its seats of stateful gateways are to be used
+HANDING_OVER: Final = "handing_over"  # likewise, in a gateway's table, while its connections move to another edge
+READY: Final = "ready"  # the set with the host's own VTEP while the host, an edge, is ready to forward packets
+ACTIVE: Final = "active"  # the set with the host's own VTEP while its seats of stateful gateways are in use
 ROUTERS: Final = "routers"  # the set of the router that may speak BGP and BFD to an edge
-IKE: Final = "ike"  # the set of the uplink's device and the edge's own address there, at which it negotiates tunnels
-UPSTREAMS: Final = "upstreams"  # the set of the servers behind gateway services, which an edge's proxy asks
-HOST_SETS: Final = frozenset({READY, ACTIVE, ROUTERS, IKE, UPSTREAMS})  # whose elements are objects, though of no VPC
+IKE: Final = "ike"  # the set with the uplink's device and the edge's own address there, which negotiates tunnels
+UPSTREAMS: Final = "upstreams"  # the set of the servers behind gateway services, which an edge's proxy connects to
+HOST_SETS: Final = frozenset({READY, ACTIVE, ROUTERS, IKE, UPSTREAMS})  # their elements are objects, but of no VPC
 
-# ICMP identifiers of probes: that of a request, and that which a ready host's table puts in its place before the kernel answers.
+# ICMP identifiers of probes: that of a request, and its replacement by a ready host's table before the kernel answers.
 PROBE_ID: Final = 0x4E50
 READY_ID: Final = 0x4E52
 ACTIVE_ID: Final = 0x4E53  # of a host that is active, too
 
-# NFLOG groups that dropped packets are logged to, one listener each. Numbers nobody else is likely to use: "NT" and the next.
+# NFLOG groups for logged packets, with one listener each. Unlikely to be used elsewhere: "NT" and the next numbers.
 FLOW_LOG_GROUP: Final = 0x4E54  # the agent's
 LIVE_GROUP: Final = 0x4E55  # of `netorch flows`
-DHCP_GROUP: Final = 0x4E56  # of netorch.services: what clients of DHCP send
+DHCP_GROUP: Final = 0x4E56  # of netorch.services: requests of DHCP clients
 DROPPED_ESTABLISHED: Final = 0x1  # the mark of a logged packet of an established connection
-DROPPED_REPLY: Final = 0x2  # beside it, in the namespace of a gateway: of the direction that answers
+DROPPED_REPLY: Final = 0x2  # in addition, in a gateway's namespace: of the reply direction
 
-VERIFIED_TEXT: Final = f"{VERIFIED >> 16:x}:{VERIFIED & 0xFFFF:x}"  # the priority as nft(8) writes it
+VERIFIED_TEXT: Final = f"{VERIFIED >> 16:x}:{VERIFIED & 0xFFFF:x}"  # the priority in nft(8) syntax
 
 
 class NftTable(KernelObject, frozen=True, kw_only=True):
     """A table named `netorch`: its sets, maps, counters, chains and rules, without elements.
 
-    `body` is the text between the braces. A changed body replaces the table and puts all elements back in one transaction.
-    A kernel does not keep texts: a dump has the body's `digest` in its place, or nothing when the table was altered.
+    `body` is the text between the braces. A changed body replaces the table and restores all elements in one
+    transaction. A kernel does not store the text: a dump has the body's `digest` instead, or nothing if the table was
+    altered.
     """
 
     kind: ClassVar[str] = "nft-table"
@@ -59,7 +60,7 @@ class NftTable(KernelObject, frozen=True, kw_only=True):
 
     @property
     def digest(self) -> str:
-        """Return what stands for the body in a kernel."""
+        """Return the digest that represents the body in a kernel."""
         return hashlib.sha256(self.body.encode()).hexdigest()[:32]
 
     def matches(self, actual: KernelObject) -> bool:
@@ -74,10 +75,10 @@ class NftTable(KernelObject, frozen=True, kw_only=True):
 
 
 class PortChain(OnDevice, frozen=True, kw_only=True):
-    """A chain at the ingress of one port: what comes from its instance passes these rules before the kernel looks at it.
+    """A chain at the ingress of one port: it filters packets of the instance before the kernel processes them.
 
-    It is in the overlay's netdev table, has the device's name, and goes with the device; its policy is to drop. The rules are
-    in the words of `nft list` but for quotes and leading zeros, so that a dump gives them back.
+    It is in the overlay's netdev table, has the device's name, and is deleted with the device. Its policy is drop. The
+    rules are in the syntax of `nft list` without quotes and leading zeros, as a dump returns them.
     """
 
     kind: ClassVar[str] = "nft-chain"
@@ -95,14 +96,14 @@ class PortChain(OnDevice, frozen=True, kw_only=True):
 
 
 class NftMap(KernelObject, frozen=True, kw_only=True):
-    """An empty set or map of one VPC in the overlay's inet table; its elements are objects of their own."""
+    """An empty set or map of one VPC in the overlay's inet table. Its elements are separate objects."""
 
     kind: ClassVar[str] = "nft-set"
     has_children: ClassVar[bool] = True
     order: ClassVar[int] = Order.NFT_SET
 
-    name: str  # with the VNI in it, see netorch.state.names
-    spec: str  # what `nft list` shows of it but for the elements, lines joined by "; ", e.g. "type ipv4_addr : mark"
+    name: str  # includes the VNI, see netorch.state.names
+    spec: str  # the output of `nft list` without elements, lines joined by "; ", e.g. "type ipv4_addr : mark"
 
     @property
     def key(self) -> Key:
@@ -117,28 +118,28 @@ class NftMap(KernelObject, frozen=True, kw_only=True):
 
 
 class ChainSet(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A set that one chain reads, with all its elements."""
+    """A set that only one chain reads, with all its elements."""
 
-    name: str  # begins with the chain's name
+    name: str  # starts with the chain's name
     spec: str  # as NftMap's, e.g. "type ipv4_addr . inet_service . inet_proto; flags interval"
-    elements: tuple[str, ...]  # sorted; as `nft -n list` shows them, e.g. "10.0.0.0/8 . 80-443 . 6"
+    elements: tuple[str, ...]  # sorted; in the syntax of `nft -n list`, e.g. "10.0.0.0/8 . 80-443 . 6"
 
 
 class NftChain(KernelObject, frozen=True, kw_only=True):
     """A chain of one VPC in a shared table, with the sets that only it reads.
 
-    Sets that only one chain reads exist in the overlay's inet table only.
+    Such sets exist in the overlay's inet table only.
 
-    All of it is one object, so that a change of rules is one change in place: no packet meets half of it. A change that leaves
-    `rules` as they are and only adds elements, or only removes some, costs no more than those.
+    Chain and sets are one object, so that a change of rules is one change in place: no packet sees a partial change. A
+    change that keeps `rules` and only adds elements, or only deletes some, costs no more than these elements.
     """
 
     kind: ClassVar[str] = "nft-rules"
     in_place: ClassVar[bool] = True
 
     family: str = str(VPC_TABLE[2])
-    name: str  # with the VNI in it, see netorch.state.names
-    rules: tuple[str, ...]  # in the words of `nft -n list` but for quotes and leading zeros, as PortChain's
+    name: str  # includes the VNI, see netorch.state.names
+    rules: tuple[str, ...]  # in the syntax of `nft -n list` without quotes and leading zeros, as PortChain's
     sets: tuple[ChainSet, ...] = ()  # by name
 
     @property
@@ -155,13 +156,13 @@ class NftChain(KernelObject, frozen=True, kw_only=True):
 
     @property
     def is_blank(self) -> bool:
-        """Return whether there are no rules: sets without a chain are left by an agent that ended before it made the chain."""
+        """Return whether there are no rules: an agent that ends before it creates the chain leaves its sets behind."""
         return not self.rules
 
     def order_of_change(self, actual: KernelObject) -> int:
         """Return the place of elements: a class that gets other members or peers is one change of chains and of elements.
 
-        A blank chain is as good as none: others may wait for it.
+        A blank chain counts as missing: other objects may wait for it.
         """
         return self.order if isinstance(actual, NftChain) and actual.is_blank else Order.NFT_ELEMENT
 
@@ -171,10 +172,10 @@ class NftChain(KernelObject, frozen=True, kw_only=True):
 
 
 class NftElement(KernelObject, frozen=True, kw_only=True):
-    """An element of a set, or of a map when it has a `value`.
+    """An element of a set, or of a map if it has a `value`.
 
-    `items` are the parts of the (concatenated) key in nft's own notation: names, addresses, MACs; numbers in hexadecimal.
-    The VNI is in the key of every element, see `netorch.state.names.vni_of_element`.
+    `items` are the parts of the (concatenated) key in nft syntax: names, addresses, MACs; numbers in hexadecimal. The
+    key of every element includes the VNI, see `netorch.state.names.vni_of_element`.
     """
 
     kind: ClassVar[str] = "nft-element"
@@ -209,7 +210,7 @@ class NftElement(KernelObject, frozen=True, kw_only=True):
 
 
 def freed_zone(obj: KernelObject) -> int:
-    """Return the conntrack zone that is given back when this object goes: that of a VXLAN device or inlet; 0 for others."""
+    """Return the conntrack zone that this object's deletion frees: that of a VXLAN device or inlet; 0 for others."""
     if isinstance(obj, NftElement) and obj.set == ZONES and obj.items[0].startswith(("vx", INLET)):
         return int(obj.value, 0)
     return 0
@@ -218,12 +219,13 @@ def freed_zone(obj: KernelObject) -> int:
 NFT_KINDS: Final = frozenset(of.kind for of in (NftTable, PortChain, NftMap, NftChain, NftElement, ForeignTable))
 
 
-# --- how a packet is dropped: logged to listeners at a bounded rate, counted by its reason ------------------------------------
+# --- how a packet is dropped: logged to listeners at a limited rate, counted by reason
+# ----------------------------------------
 
-_LOGGED_BYTES: Final = 128  # whole headers fit, those of a VXLAN packet and of what is in it
-_LOGGED: Final = "limit rate 2000/second burst 500 packets"  # of what belongs to no VPC, for one reason
-# For all reasons together. In `forward` the device is a VPC's VRF, before that a port or a VPC's VXLAN device. A zone would not
-# do: the kernel shows none before a connection is looked up, nor of what is in no connection.
+_LOGGED_BYTES: Final = 128  # room for all headers, those of a VXLAN packet and of its inner packet
+_LOGGED: Final = "limit rate 2000/second burst 500 packets"  # for packets of no VPC, for one reason
+# For all reasons together. In `forward` the device is a VPC's VRF, before that a port or a VPC's VXLAN device. A zone
+# cannot replace it: the kernel has no zone before the conntrack lookup, and none for packets of no connection.
 _LOGGED_OF_VPC: Final = "update @logged { iif limit rate 400/second burst 400 packets }"
 _SUPPRESSED_SAMPLE: Final = "update @suppressed { iif limit rate 1/second burst 1 packets }"
 
@@ -232,7 +234,7 @@ def _log(prefix: str, *groups: int) -> str:
     return " ".join(f'log prefix "{prefix}" group {group} snaplen {_LOGGED_BYTES}' for group in groups)
 
 
-# What the chains below keep of the devices that packets come by.
+# State of the chains below, by input device.
 VPC_DROP_SETS: Final = """set logged {
     typeof iif
     size 65535
@@ -248,15 +250,16 @@ set suppressed {
 
 
 def drop_chain(reason: str) -> str:
-    """Return the chain that logs, counts and drops what is refused for one reason before it belongs to a VPC."""
+    """Return the chain that logs, counts and drops packets for one reason before they belong to a VPC."""
     drop = f'counter name "{reason}" drop'
     return _chain(f"drop_{reason}", f"{_LOGGED} {_log(reason, FLOW_LOG_GROUP, LIVE_GROUP)} {drop}", drop)
 
 
 def vpc_drop_chain(reason: str, *first: str) -> str:
-    """Return the same for what belongs to a VPC, behind the rules `first`.
+    """Return the same for packets of a VPC, after the rules `first`.
 
-    A VPC's flood is logged in part; of the rest one packet a second says so. The table needs VPC_DROP_SETS.
+    A VPC's flood is logged in part. One packet a second is logged as a sign of suppressed ones. The table needs
+    VPC_DROP_SETS.
     """
     log, drop = _log(reason, FLOW_LOG_GROUP, LIVE_GROUP), f'counter name "{reason}" drop'
     return _chain(

@@ -1,4 +1,4 @@
-"""Operations on a kernel, and what it answers."""
+"""Operations on a kernel, and its answers."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _WIDTH: Final = 200  # characters of an object in an error: a chain may have tho
 
 
 class Create(msgspec.Struct, frozen=True, gc=False):
-    """Make an object."""
+    """Create an object."""
 
     obj: KernelObject
 
 
 class Replace(msgspec.Struct, frozen=True, gc=False):
-    """Change an object with `in_place` without a moment of absence."""
+    """Change an object with `in_place` without an interruption."""
 
     old: KernelObject
     obj: KernelObject
 
 
 class Delete(msgspec.Struct, frozen=True, gc=False):
-    """Remove an object; that it is gone already is no error."""
+    """Delete an object. A missing object is no error."""
 
     obj: KernelObject
 
@@ -36,7 +36,7 @@ Op = Create | Replace | Delete
 
 
 class Failure(msgspec.Struct, frozen=True, gc=False):
-    """An operation that the kernel refused. The others of the batch were carried out."""
+    """An operation that the kernel refused. The other operations of the batch were executed."""
 
     op: Op
     error: KernelError

@@ -1,13 +1,13 @@
-"""The order in which a plan makes objects: ascending, and removes them: descending.
+"""The order in which a plan creates objects (ascending) and deletes them (descending).
 
-Policy comes before the ports come up, and the mapping comes last. This is the one place where the order is spelled.
+Policy is applied before the ports come up, and the mapping comes last. Only this module defines the order.
 """
 
 from __future__ import annotations
 
 
 class Order:
-    """The apply order. Objects of one place are sorted by their keys."""
+    """The apply order. Objects of the same place are sorted by their keys."""
 
     NETNS = 8
     RULE = 10
@@ -15,11 +15,11 @@ class Order:
     NFT_TABLE = 15
     NFT_SET = 16
     NFT_RULES = 17
-    NFT_BORDER = 18  # chains that lead to other chains of their VPC
-    CONNTRACK_SYSCTL = 19  # they are there once a table needs connection tracking
+    NFT_BORDER = 18  # chains that jump to other chains of their VPC
+    CONNTRACK_SYSCTL = 19  # these exist once a table needs connection tracking
     VRF = 20
     VRF_UP = 22
-    TABLE_ROUTE = 25  # routes of a table that lead to no device
+    TABLE_ROUTE = 25  # routes without a device
     VXLAN = 30
     CABLE = 32
     UPLINK = 33
@@ -36,11 +36,11 @@ class Order:
     NEIGHBOUR = 55
     FDB = 57
     PORT_ROUTE = 60
-    DROPPING_FILTER = 64  # before those that let pass: half of a device's filters pass too little
-    FILTER = 65  # after the routes of the device that it leads to
+    DROPPING_FILTER = 64  # before the passing ones: a device with half of its filters passes too little
+    FILTER = 65  # after the routes of its target device
     MAPPING_ROUTE = 70
-    SERVICE_DATA = 76  # what is served is known before anybody can ask for it
+    SERVICE_DATA = 76  # the data is complete before any request can arrive
     SERVICE_LISTENER = 78
     IKE_CONNECTION = 80
     BGP_PEER = 82
-    ANNOUNCEMENT = 84  # it invites packets: all that they need is there
+    ANNOUNCEMENT = 84  # it attracts packets: everything that they need exists

@@ -1,4 +1,4 @@
-"""Devices that are made in the outside namespace and work in the overlay: tunnels of IPsec, and VLANs of a port."""
+"""Devices that are created in the outside namespace and work in the overlay: tunnels of IPsec, and VLANs of a port."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from netorch.state.order import Order
 
 
 class Rooted(Link, frozen=True, kw_only=True):
-    """A device that Linux makes in the outside namespace, and that works in a VRF of the overlay, or in none."""
+    """A device that Linux creates in the outside namespace, and that works in a VRF of the overlay, or in none."""
 
-    mtu: int  # bytes; 0: that of the device below, of a service tag's
+    mtu: int  # bytes; 0: that of the lower device, for a service tag
     vrf: str = ""
     group: int = 0
 
@@ -28,21 +28,22 @@ class Rooted(Link, frozen=True, kw_only=True):
 
     @property
     def root(self) -> Key:
-        """Return what there is one of in the outside, whatever the device is called and wherever it is."""
+        """Return its unique identity in the outside, independent of its name and place."""
         raise NotImplementedError
 
     def replaces(self, actual: KernelObject) -> bool:
         return actual.root == self.root if isinstance(actual, Rooted) else finishes(self, actual)
 
     def common_text(self) -> str:
-        """Return what all of them have, in the words of ip(8)."""
+        """Return the common attributes in the syntax of ip(8)."""
         return f"mtu {self.mtu} group {self.group:#x} master {self.vrf or 'none'}"
 
 
 class Xfrm(Rooted, frozen=True, kw_only=True):
-    """An xfrm interface in a VRF: the plain end of an IPsec tunnel whose SAs and policies are in the outside, with which it goes.
+    """An xfrm interface in a VRF: the plaintext end of an IPsec tunnel. Its SAs and policies are in the outside.
 
-    What it is given while there is no SA of its `if_id` is dropped, so nothing leaves in plain text. Source: xfrmi_xmit2.
+    It is deleted with the outside namespace. It drops packets while there is no SA with its `if_id`, so nothing leaves
+    in plain text. Source: xfrmi_xmit2.
     """
 
     order: ClassVar[int] = Order.TUNNEL
@@ -62,13 +63,14 @@ class Xfrm(Rooted, frozen=True, kw_only=True):
 
 
 class Vlan(Rooted, frozen=True, kw_only=True):
-    """An 802.1Q device on a device of the outside: in a VRF of the overlay, or itself in the outside for a service tag (802.1ad).
+    """An 802.1Q device on a device of the outside: in a VRF of the overlay, or in the outside for a service tag (802.1ad).
 
-    It has the MAC of the device below, and goes with that. When that goes down, it has no carrier, and keeps its routes.
+    It has the MAC of the lower device, and is deleted with that. When the lower device goes down, it loses its carrier
+    and keeps its routes.
     """
 
     lower: str  # the device in the outside namespace
-    vlan: int  # 0: of what has a priority and no VLAN
+    vlan: int  # 0: for packets with a priority and no VLAN
     protocol: str = "802.1Q"  # or 802.1ad
 
     @property

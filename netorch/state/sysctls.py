@@ -1,7 +1,8 @@
-"""The sysctls that netorch sets, below /proc/sys/net in its namespaces: one list of each for compilers and drivers.
+"""The sysctls that netorch sets, below /proc/sys/net in its namespaces: the lists for compilers and drivers.
 
-A driver's dump shows exactly these. `{dev}` stands for a device's name. The lists ending in V6 hold for devices of dual-stack
-VPCs only; a dump shows them while IPv6 is enabled on the device, and deleting the device's `disable_ipv6` disables it again.
+A driver's dump shows exactly these. `{dev}` stands for a device's name. The lists ending in V6 are for devices of
+dual-stack VPCs only. A dump shows them while IPv6 is enabled on the device, and deleting the device's `disable_ipv6`
+disables it again.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from netorch.state.names import vni_of_netns
 
 Template = tuple[str, str]  # path, value
 
-FRAGMENT_MEMORY: Final = 2 << 30  # bytes, for each IP version; used by who sends fragments only
+FRAGMENT_MEMORY: Final = 2 << 30  # bytes, for each IP version; only senders of fragments use it
 FRAGMENT_S: Final = 2
-GATEWAY_FRAGMENT_MEMORY: Final = 64 << 20  # of a gateway's own namespace: 26,000 fragments of 1,400 bytes
+GATEWAY_FRAGMENT_MEMORY: Final = 64 << 20  # of a gateway's namespace: 26,000 fragments of 1,400 bytes
 
-# What packets need of every device. A new device gets it from `default`; `all` is pinned too, because the kernel takes the larger
-# value of the two, or either. What is not here changes nothing for a packet that passes.
+# Settings that packets need on every device. A new device gets them from `default`. `all` is pinned too, because the
+# kernel uses the larger value of the two, or either. Other settings do not affect forwarded packets.
 DEVICE_V4: Final[dict[str, str]] = {
     "forwarding": "1",
-    "arp_accept": "0",  # neighbours are set, never learnt
+    "arp_accept": "0",  # neighbours are set, never learned
     "arp_filter": "0",
     "arp_ignore": "0",
     "bc_forwarding": "0",
@@ -32,11 +33,11 @@ DEVICE_V4: Final[dict[str, str]] = {
     "drop_unicast_in_l2_multicast": "0",
     "ignore_routes_with_linkdown": "0",
     "medium_id": "0",  # devices of one medium do not answer ARP for each other
-    "proxy_arp": "0",  # but for ports
-    "proxy_arp_pvlan": "0",  # an instance would hear that its own address is taken
+    "proxy_arp": "0",  # except on ports
+    "proxy_arp_pvlan": "0",  # an instance would get the reply that its own address is taken
     "route_localnet": "0",
-    # Sources are checked per port by nft, MAC included. A strict rp_filter would add nothing but losses during a move, while
-    # the instance's packets come from its port and its /32 route still leads to the old host.
+    # nft checks sources per port, MAC included. A strict rp_filter would only add losses during a move: the instance's
+    # packets come from its port while its /32 route still leads to the old host.
     "rp_filter": "0",
     "send_redirects": "0",
 }
@@ -52,21 +53,21 @@ DEVICE_V6: Final[dict[str, str]] = {
 }
 
 _TRACKING_SYSCTLS: Final[tuple[Template, ...]] = (
-    ("netfilter/nf_conntrack_tcp_loose", "0"),  # a flow begins with a SYN: nobody picks one up in the middle
-    # The receiver checks what it gets. Here it would cost a look at every byte on each host, and no packet of UDP-Lite would
-    # pass: the kernel takes its checksum for one of UDP. Source: nf_conntrack_proto_udp.c, udplite_error.
+    ("netfilter/nf_conntrack_tcp_loose", "0"),  # a flow starts with a SYN: no pick-up of existing connections
+    # The receiver checks its packets. A check in the host would read every byte, and drop all packets of UDP-Lite: the
+    # kernel checks them as UDP. Source: nf_conntrack_proto_udp.c, udplite_error.
     ("netfilter/nf_conntrack_checksum", "0"),
-    ("netfilter/nf_conntrack_acct", "1"),  # flow logs tell packets and bytes
-    ("netfilter/nf_conntrack_timestamp", "1"),  # and when a flow began
-    ("netfilter/nf_conntrack_udp_timeout_stream", "180"),  # EC2's; its other timeouts are the kernel's own
+    ("netfilter/nf_conntrack_acct", "1"),  # flow logs need packets and bytes
+    ("netfilter/nf_conntrack_timestamp", "1"),  # and the start of a flow
+    ("netfilter/nf_conntrack_udp_timeout_stream", "180"),  # as in EC2; the other timeouts are the kernel's
 )
 
-# Of every namespace in which netorch routes.
+# For every namespace in which netorch routes.
 _ROUTER_SYSCTLS: Final[tuple[Template, ...]] = (
     ("ipv6/conf/all/forwarding", "1"),
     ("ipv6/conf/all/disable_ipv6", "0"),
     ("ipv6/conf/default/disable_ipv6", "1"),  # with IPv6 every device coming up walks all VRFs' tables: quadratic
-    ("ipv6/conf/default/addr_gen_mode", "1"),  # none: no address that nobody asked for
+    ("ipv6/conf/default/addr_gen_mode", "1"),  # none: no automatic addresses
     *((f"ipv4/conf/{which}/{name}", value) for which in ("all", "default") for name, value in DEVICE_V4.items()),
     *((f"ipv6/conf/default/{name}", value) for name, value in DEVICE_V6.items()),
     ("ipv4/conf/all/accept_redirects", "0"),
@@ -75,48 +76,49 @@ _ROUTER_SYSCTLS: Final[tuple[Template, ...]] = (
 
 OVERLAY_SYSCTLS: Final[tuple[Template, ...]] = (
     *_ROUTER_SYSCTLS,
-    # Without rp_filter the kernel still looks each source up, in case it is one of our own addresses; accept_local spares that
-    # second walk through rules and routes (fib_validate_source). nft is stricter: the source is exactly the sender's own.
+    # Without rp_filter the kernel still looks up each source, in case it is a local address. accept_local avoids this
+    # second walk through rules and routes (fib_validate_source). nft is stricter: the source must be the sender's own.
     ("ipv4/conf/all/accept_local", "1"),
-    ("ipv4/ip_early_demux", "0"),  # no socket here waits for packets, so looking for one before routing is in vain
-    # The host's own services are not for instances; with udp_l3mdev_accept one could send VXLAN to its gateway's address.
+    ("ipv4/ip_early_demux", "0"),  # no socket here receives packets, so a socket lookup before routing is wasted
+    # Instances must not reach the host's own services. With udp_l3mdev_accept one could send VXLAN to its gateway's
+    # address.
     ("ipv4/tcp_l3mdev_accept", "0"),
     ("ipv4/udp_l3mdev_accept", "0"),
-    # All VPCs share the memory of fragments, and each has a part of it (docs/design/shares.md). The default is 4 MB. In a data
-    # center the rest of a packet comes at once or never; the kernel would wait 30 s, and 60 s for IPv6.
+    # All VPCs share the memory for fragments, each up to its share (docs/design/shares.md). The default is 4 MB. In a
+    # data center the rest of a packet arrives at once or never; the kernel would wait 30 s, and 60 s for IPv6.
     ("ipv4/ipfrag_high_thresh", str(FRAGMENT_MEMORY)),
     ("ipv4/ipfrag_time", str(FRAGMENT_S)),
     ("netfilter/nf_conntrack_frag6_high_thresh", str(FRAGMENT_MEMORY)),
     ("netfilter/nf_conntrack_frag6_timeout", str(FRAGMENT_S)),
-    # The kernel sends a thousand ICMP errors a second, of all namespaces together. A router's go back to the port that
-    # caused them and nowhere else, so they are not among the thousand.
+    # The kernel limits ICMP errors to a thousand a second over all namespaces. Errors of VPC routers return only to the
+    # port that caused them, so they do not count towards the limit.
     ("ipv4/icmp_ratemask", "0"),
-    ("ipv6/icmp/ratemask", "127"),  # a list of types that cannot be empty: one that nobody sends
+    ("ipv6/icmp/ratemask", "127"),  # a list of types that cannot be empty: a type that is never sent
     *_TRACKING_SYSCTLS,
 )
 
-# A namespace of public addresses. It is open to the internet, so the kernel's limits of ICMP errors hold.
+# A namespace with public addresses. It is open to the internet, so the kernel's limits of ICMP errors apply.
 OUTSIDE_SYSCTLS: Final = _ROUTER_SYSCTLS
 
 # A gateway that tracks connections.
 GATEWAY_SYSCTLS: Final[tuple[Template, ...]] = (
     *_ROUTER_SYSCTLS,
     *_TRACKING_SYSCTLS,
-    # EC2 forgets a connection that was idle for 350 s. Source: VPC User Guide, NAT gateway basics. What nobody has answered is
-    # forgotten after the kernel's 30 s (KERNEL_DEFAULTS): who only sends fills the table no further.
+    # EC2 forgets a connection that was idle for 350 s. Source: VPC User Guide, NAT gateway basics. An unanswered
+    # connection expires after the kernel's 30 s (KERNEL_DEFAULTS), so a client that only sends does not fill the table.
     ("netfilter/nf_conntrack_tcp_timeout_established", "350"),
     ("netfilter/nf_conntrack_udp_timeout_stream", "350"),
-    # The memory of fragments is one customer's alone here, and there may be many gateways (docs/design/shares.md).
+    # The memory for fragments belongs to one customer, and there may be many gateways (docs/design/shares.md).
     ("ipv4/ipfrag_high_thresh", str(GATEWAY_FRAGMENT_MEMORY)),
     ("ipv4/ipfrag_time", str(FRAGMENT_S)),
     ("netfilter/nf_conntrack_frag6_high_thresh", str(GATEWAY_FRAGMENT_MEMORY)),
     ("netfilter/nf_conntrack_frag6_timeout", str(FRAGMENT_S)),
-    # Of TCP only what belongs to no connection is invalid, and is reset; what is out of its window the receiver judges.
+    # For TCP, only packets of no connection are invalid, and get a reset. The receiver checks the window.
     ("netfilter/nf_conntrack_tcp_be_liberal", "1"),
 )
 
-# As a new namespace has them, so they are written only when somebody has changed them. A kernel may lack some, when connection
-# tracking is not loaded yet or does not know a protocol. What is not there cannot be wrong.
+# The defaults of a new namespace, written only if they were changed. A kernel may lack some, if connection tracking is
+# not loaded yet or does not support a protocol. A missing sysctl cannot be wrong.
 KERNEL_DEFAULTS: Final[dict[str, str]] = {
     "ipv4/ip_default_ttl": "64",
     "ipv4/ip_forward_use_pmtu": "0",
@@ -167,7 +169,7 @@ PORT_V4: Final[tuple[Template, ...]] = (
 
 PORT_V6: Final[tuple[Template, ...]] = (("ipv6/conf/{dev}/disable_ipv6", "0"),)
 
-# Without solicitations a neighbour that we have not set is unreachable: nothing is ever asked on the overlay.
+# Without solicitations a neighbour that is not set is unreachable: no solicitation is ever sent on the overlay.
 VXLAN_V4: Final[tuple[Template, ...]] = (
     ("ipv4/neigh/{dev}/mcast_solicit", "0"),
     ("ipv4/neigh/{dev}/ucast_solicit", "0"),
@@ -192,7 +194,7 @@ _OF_SHARED: Final = {
 
 
 def pinned(netns: str) -> Mapping[str, str]:
-    """Return the sysctls of a namespace's own by path, with their values. A kernel may lack those of KERNEL_DEFAULTS."""
+    """Return the sysctls of a namespace by path, with their values. A kernel may lack those of KERNEL_DEFAULTS."""
     return _OF_SHARED.get(netns, _OF_GATEWAY)
 
 

@@ -1,15 +1,17 @@
-"""Traffic control: what is done to packets at a device, before they are routed (ingress) or just before they leave (egress).
+"""Traffic control: actions on packets at a device, before routing (ingress) or just before they leave (egress).
 
-A filter takes packets by what they are, and acts on them. Filters of a lower step decide first; what no filter takes goes on its
-way. Those of one step must not both take a packet: which of them decides would depend on when they were made.
+A filter matches packets and acts on them. Filters of a lower step decide first. A packet that no filter matches
+continues unchanged. No two filters of one step may match the same packet: the order of their creation would decide.
 
-Linux keeps filters by device, hook, preference (`pref`) and handle. Two rules of its own cannot be broken here, because both
-numbers follow from what a filter takes:
+Linux identifies filters by device, hook, preference (`pref`) and handle. Both numbers follow from the match, so two
+rules of Linux always hold:
 
-* Filters of one preference are of one protocol and one classifier, so each step has a preference for every such pair.
-* Of two filters of one preference that take the same packets, the second is refused when it is made. When a filter is changed
-  into one, Linux accepts that, and the filter takes nothing. So the handle is a digest of what a filter takes, and only what it
-  does to packets is changed in place.
+* Filters of one preference have one protocol and one classifier, so each step has a preference for every such pair.
+* Of two filters of one preference with the same match, Linux refuses to create the second. Linux accepts a change that
+  makes two
+  matches equal, but the changed filter then matches nothing. So the handle is a digest of the match, and only the
+  actions are
+  changed in place.
 """
 
 from __future__ import annotations
@@ -23,27 +25,27 @@ from netorch.model.addr import mac_bytes, packed, version_of
 from netorch.state.base import KernelObject, Key, OnDevice, link_key
 from netorch.state.order import Order
 
-VERIFIED: Final = 0x14E54  # the priority of VXLAN packets that have been verified, written 1:4e54 by tc(8) and nft(8)
-REDIRECTED: Final = 0x4E56  # the mark of what a filter has redirected, so that a firewall knows that it came by VXLAN
+VERIFIED: Final = 0x14E54  # the priority of verified VXLAN packets, 1:4e54 in tc(8) and nft(8)
+REDIRECTED: Final = 0x4E56  # the mark of redirected packets, so that a firewall knows that they came over VXLAN
 
-# Where a filter sees packets, which of their addresses is translated, and by which end of another device they go on.
+# The hook of a filter, the address to translate, and the direction of a redirect.
 INGRESS: Final = "ingress"
 EGRESS: Final = "egress"
 
-# The protocols that filters tell apart, as tc(8) names them.
+# The protocols that filters match, as in tc(8).
 ALL: Final = "all"
 IP: Final = "ip"
 IPV6: Final = "ipv6"
 _PROTOCOLS: Final = {4: IP, 6: IPV6}
 CUSTOMER_TAG: Final = "802.1Q"
 SERVICE_TAG: Final = "802.1ad"
-# Of the preferences of one step: who looks at tags there cannot look at addresses, which are behind tags.
+# Among the preferences of one step. A filter on tags cannot match addresses, which come after tags.
 _PLACES: Final = {ALL: 1, IP: 2, IPV6: 3, CUSTOMER_TAG: 2, SERVICE_TAG: 3}
 PREFS_PER_STEP: Final = 4
 
 
 class Clsact(OnDevice, frozen=True, kw_only=True):
-    """The queueing discipline that a device's filters need. Source: tc(8), net/sched/sch_ingress.c."""
+    """The queueing discipline that holds a device's filters. Source: tc(8), net/sched/sch_ingress.c."""
 
     kind: ClassVar[str] = "clsact"
     has_children: ClassVar[bool] = True
@@ -57,17 +59,20 @@ class Clsact(OnDevice, frozen=True, kw_only=True):
         return f"qdisc clsact dev {self.ifname}"
 
 
-# --- what a filter takes -----------------------------------------------------------------------------------------------------
+# --- matches
+# -----------------------------------------------------------------------------------------------------------------
 
 
 class Match(msgspec.Struct, frozen=True):
-    """Packets that meet all conditions; without any, every packet of the protocol. Source: tc-flower(8).
+    """Packets that meet all conditions; without conditions, every packet of the protocol. Source: tc-flower(8).
 
-    A packet with a VLAN tag has the tag's protocol. `src` and `dst` are prefixes of the packet's addresses, e.g. "10.0.0.0/16",
-    of the same IP version as the protocol. `ip_proto` is the number of what is inside an IP packet, e.g. 1 for ICMP; 0: anything.
+    A packet with a VLAN tag has the tag's protocol. `src` and `dst` are prefixes of the packet's addresses, e.g.
+    "10.0.0.0/16", of the same IP version as the protocol. `ip_proto` is the IP protocol number, e.g. 1 for ICMP; 0:
+    any.
 
     Raises:
-      ValueError: a prefix is not of the protocol, or has length 0, which Linux keeps as no condition; or the protocol is not IP.
+      ValueError: a prefix is not of the protocol, or has length 0, which Linux keeps as no condition; or the protocol
+      is not IP.
     """
 
     protocol: str = ALL
@@ -90,24 +95,24 @@ class Match(msgspec.Struct, frozen=True):
 
     @property
     def digest(self) -> int:
-        """Return a number of 32 bits that tells two matches of one protocol apart.
+        """Return a 32-bit number that distinguishes two matches of one protocol.
 
-        It is certain to if all the bits in which they differ are within 32 bits in a row: CRC-32 finds every burst error of that
-        length. So the filters of many IPv4 addresses do not collide.
+        It is certain to differ if all differing bits are within 32 consecutive bits: CRC-32 detects every burst error
+        of that length. So the filters of many IPv4 addresses do not collide.
         """
         mac = mac_bytes(self.dst_mac).rjust(6, b"\0")
         return zlib.crc32(bytes([0, self.ip_proto]) + mac + _prefix_bytes(self.src) + _prefix_bytes(self.dst))
 
     def text(self) -> str:
-        """Return it in the words of tc(8)."""
+        """Return it in the syntax of tc(8)."""
         conditions = (("dst_mac", self.dst_mac), ("ip_proto", self.ip_proto), ("src_ip", self.src), ("dst_ip", self.dst))
         return " ".join(["flower", *(f"{name} {value}" for name, value in conditions if value)])
 
 
 class OtherPriority(msgspec.Struct, frozen=True):
-    """Packets of any protocol whose priority is another one. Source: tc-basic(8), tc-ematch(8).
+    """Packets of any protocol with a different priority. Source: tc-basic(8), tc-ematch(8).
 
-    The priority is Linux's own note on a packet (`skb->priority`, nft's `meta priority`); it is not on the wire.
+    The priority is a field of Linux's packet buffer (`skb->priority`, nft's `meta priority`); it is not on the wire.
     """
 
     protocol: ClassVar[str] = ALL
@@ -117,32 +122,33 @@ class OtherPriority(msgspec.Struct, frozen=True):
 
     @property
     def digest(self) -> int:
-        """Return a number of 32 bits that tells two of these apart."""
+        """Return a 32-bit number that distinguishes two of these."""
         return self.priority
 
     def text(self) -> str:
-        """Return it in the words of tc(8)."""
+        """Return it in the syntax of tc(8)."""
         return f"basic match 'not meta(priority eq {self.priority:#x})'"
 
 
-# --- what it does to them ----------------------------------------------------------------------------------------------------
+# --- actions
+# -----------------------------------------------------------------------------------------------------------------
 
 
 class Receive(msgspec.Struct, frozen=True):
-    """Take the packet for this host's, whatever its destination MAC, and mark it. Source: tc-skbedit(8)."""
+    """Receive the packet on this host, whatever its destination MAC, and mark it. Source: tc-skbedit(8)."""
 
     mark: int
 
     def text(self) -> str:
-        """Return it in the words of tc(8)."""
+        """Return it in the syntax of tc(8)."""
         return f"skbedit ptype host mark {self.mark:#x}"
 
 
 class Nat(msgspec.Struct, frozen=True):
-    """Translate an IPv4 address, without state; the errors (ICMP) about a translated packet are translated back.
+    """Translate an IPv4 address without state. ICMP errors about a translated packet are translated back.
 
-    `direction`: INGRESS, the destination address; EGRESS, the source address. `old` is a prefix. Of a prefix shorter than 32 the
-    addresses keep the bits behind it. Source: tc-nat(8), net/sched/act_nat.c.
+    `direction`: INGRESS, the destination address; EGRESS, the source address. `old` is a prefix. With a prefix shorter
+    than 32, the addresses keep the bits after it. Source: tc-nat(8), net/sched/act_nat.c.
     """
 
     direction: str
@@ -150,21 +156,21 @@ class Nat(msgspec.Struct, frozen=True):
     new: str
 
     def text(self) -> str:
-        """Return it in the words of tc(8)."""
+        """Return it in the syntax of tc(8)."""
         return f"nat {self.direction} {self.old} {self.new}"
 
 
 class Redirect(msgspec.Struct, frozen=True):
-    """Let the packet come in by another device, or leave by it; no further action follows. Source: tc-mirred(8).
+    """Move the packet to the ingress or egress of another device. It must be the last action. Source: tc-mirred(8).
 
-    `hook`: INGRESS, it comes in by the device and is routed there. EGRESS, it leaves by the device as it is.
+    `hook`: INGRESS, the device receives the packet and routes it. EGRESS, the packet leaves by the device as it is.
     """
 
     ifname: str
     hook: str = INGRESS
 
     def text(self) -> str:
-        """Return it in the words of tc(8)."""
+        """Return it in the syntax of tc(8)."""
         return f"mirred {self.hook} redirect dev {self.ifname}"
 
 
@@ -172,15 +178,15 @@ class Drop(msgspec.Struct, frozen=True):
     """Drop the packet. Source: tc-actions(8)."""
 
     def text(self) -> str:
-        """Return it in the words of tc(8)."""
+        """Return it in the syntax of tc(8)."""
         return "drop"
 
 
 class Pass(msgspec.Struct, frozen=True):
-    """Let the packet go on its way, past the filters of later steps. Source: tc-actions(8)."""
+    """Let the packet continue, past the filters of later steps. Source: tc-actions(8)."""
 
     def text(self) -> str:
-        """Return it in the words of tc(8)."""
+        """Return it in the syntax of tc(8)."""
         return "pass"
 
 
@@ -191,9 +197,9 @@ Action = Receive | Nat | Redirect | Drop | Pass
 
 
 class TcFilter(KernelObject, frozen=True, kw_only=True):
-    """What a device does with some packets. On a device of ours each filter is ours.
+    """The actions of a device on matching packets. All filters on a netorch device are netorch's.
 
-    The actions are carried out in order. Behind the last one the packet goes on its way, if there still is one.
+    The actions are executed in order. After the last one the packet continues, unless it was dropped or redirected.
     """
 
     kind: ClassVar[str] = "filter"
@@ -216,7 +222,7 @@ class TcFilter(KernelObject, frozen=True, kw_only=True):
 
     @property
     def handle(self) -> int:
-        """Return what tells the filter from others of its preference."""
+        """Return its identity among the filters of its preference."""
         return self.match.digest or 1
 
     @property
@@ -229,7 +235,7 @@ class TcFilter(KernelObject, frozen=True, kw_only=True):
 
     @property
     def needs(self) -> Key | None:
-        """Return the key of the device that the filter leads to: Linux keeps the filter without it, which then drops packets."""
+        """Return the key of the device to which the filter redirects. Without it, Linux keeps the filter, which drops."""
         leads = [action.ifname for action in self.actions if isinstance(action, Redirect)]
         return link_key(leads[0], self.netns) if leads else None
 
@@ -241,7 +247,7 @@ class TcFilter(KernelObject, frozen=True, kw_only=True):
 
 
 class StrangeFilter(KernelObject, frozen=True, kw_only=True):
-    """A filter on a device of ours that is not of our making: nobody asks for it, so it is removed."""
+    """A filter on a netorch device that netorch did not create. It is never wanted, so the agent deletes it."""
 
     kind: ClassVar[str] = TcFilter.kind
     order: ClassVar[int] = Order.FILTER
@@ -250,7 +256,7 @@ class StrangeFilter(KernelObject, frozen=True, kw_only=True):
     hook: str
     pref: int
     handle: int
-    what: str  # in a few words
+    what: str  # a short description
 
     @property
     def key(self) -> Key:

@@ -1,1 +1,1 @@
-"""What daemons of an edge are told, as objects: they are driven as a kernel is."""
+"""The configuration of an edge's daemons, as objects: drivers treat a daemon like a kernel."""

@@ -1,12 +1,12 @@
 """BGP of an edge: with the border router, and with customers' routers.
 
-The border router is told that public addresses arrive at this edge.
+The edge announces its public addresses to the border router.
 
-A session (BgpPeer) and what is announced in it (Announcement). A routing daemon in the outside namespace has both, and they are
-read from it as other objects are from Linux (netorch.drivers.bird).
+A session is a BgpPeer, an announced prefix an Announcement. A routing daemon in the outside namespace has both, and
+they are read from it as other objects are from Linux (netorch.drivers.bird).
 
-They are no part of the host's own slice, because no VPC has to wait for a daemon. They come behind the objects of all VPCs,
-because an announcement invites packets, and an edge that has just been started must know where to send them.
+They are not part of the host's own slice, because no VPC has to wait for a daemon. They come after the objects of all
+VPCs, because an announcement attracts packets, and a freshly started edge must first know where to send them.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import ClassVar, Final
 from netorch.state.base import BORDER_SLICE, OUTSIDE, KernelObject, Key
 from netorch.state.order import Order
 
-LEARNED_METRIC: Final = 100  # of all learned routes in Linux; what they are worth is in another attribute of theirs
+LEARNED_METRIC: Final = 100  # of all learned routes in Linux; another attribute holds their real preference
 
 
 class BgpPeer(KernelObject, frozen=True, kw_only=True):
-    """A session with the border router, by IPv4, watched by BFD (RFC 5882). Nothing that the router announces is taken.
+    """An IPv4 session with the border router, watched by BFD (RFC 5882). The edge accepts no routes from the router.
 
-    `local6` is the next hop of IPv6 prefixes, which the session carries, too (RFC 4760). The password is not here: the driver has
-    it from a file of the edge, and says when the session has another one.
+    `local6` is the next hop of IPv6 prefixes, which the session carries, too (RFC 4760). The password is not in the
+    object: the driver reads it from a file of the edge, and reports if the session has another one.
     """
 
     kind: ClassVar[str] = "bgp-peer"
@@ -37,7 +37,7 @@ class BgpPeer(KernelObject, frozen=True, kw_only=True):
     remote: str
     remote_asn: int
     local6: str = ""
-    other_password: bool = False  # whether it has another password than the file; nobody asks for that
+    other_password: bool = False  # only in dumps: the session's password differs from the file's
 
     @property
     def key(self) -> Key:
@@ -50,7 +50,7 @@ class BgpPeer(KernelObject, frozen=True, kw_only=True):
 
 
 class Announcement(KernelObject, frozen=True, kw_only=True):
-    """A prefix that is announced in every session: all addresses of a pool as one, never a single address of a customer's."""
+    """A prefix that every session announces: a whole pool of addresses, never a single address of a customer."""
 
     kind: ClassVar[str] = "announcement"
     order: ClassVar[int] = Order.ANNOUNCEMENT
@@ -68,28 +68,28 @@ class Announcement(KernelObject, frozen=True, kw_only=True):
 
 
 def session_name(name: str) -> str:
-    """Return the name of the session of a tunnel or a virtual interface, by the name of that."""
+    """Return the name of the session over a tunnel or a virtual interface with this name."""
     return name.replace("-", "_")
 
 
 class CustomerPeer(KernelObject, frozen=True, kw_only=True):
-    """A session with a customer's router, by a tunnel or a VLAN, in the VRF of the device that leads there.
+    """A session with a customer's router, over a tunnel or a VLAN, in the VRF of this device.
 
-    The peer is told `announces`, and nothing else. What it announces becomes routes of `table`, one for each prefix: that of the
-    lowest metric, which is `metric` plus the length of the AS path. A route of netorch's own in that table, with a metric above
-    LEARNED_METRIC, takes part: while it is the best, Linux has no learned one for its prefix. Nothing inside `refuses` is taken,
-    and no more than `limit` prefixes: with one more the session ends, and begins again after a while.
+    The edge announces exactly `announces`. The peer's announcements become routes of `table`, one for each prefix: the
+    one with the lowest metric, which is `metric` plus the length of the AS path. A route of netorch's own in this table
+    with a metric above LEARNED_METRIC competes: while it is the best, Linux has no learned route for its prefix.
+    Prefixes inside `refuses` are rejected. More than `limit` prefixes end the session, which restarts after a while.
     """
 
     kind: ClassVar[str] = "customer-peer"
     in_place: ClassVar[bool] = True
     order: ClassVar[int] = Order.BGP_PEER
 
-    name: str  # letters, digits and underscores; it has the id of what it is of
+    name: str  # letters, digits and underscores; includes the id of the VPN connection or virtual interface
     ifname: str
     vrf: str  # of the device
-    table: int  # for what the peer announces, below 1 << 31
-    metric: int  # of what it announces
+    table: int  # for the peer's routes, below 1 << 31
+    metric: int  # of the peer's routes
     local: str  # address
     local_asn: int
     remote: str
@@ -98,8 +98,8 @@ class CustomerPeer(KernelObject, frozen=True, kw_only=True):
     refuses: tuple[str, ...]  # prefixes, sorted: the VPC's own ranges
     limit: int
     bfd: bool = False
-    secret: str = ""  # the key of TCP MD5 (RFC 2385), sealed for this host, base64; nothing: none
-    other_password: bool = False  # whether it has another key than that; nobody asks for that
+    secret: str = ""  # the key of TCP MD5 (RFC 2385), sealed for this host, base64; empty: none
+    other_password: bool = False  # only in dumps: the session's key differs
 
     @property
     def key(self) -> Key:

@@ -1,6 +1,7 @@
-"""IKE connections of an edge: what charon, strongSwan's daemon in the outside namespace, is to negotiate, and with whom.
+"""IKE connections of an edge: the configuration of charon, strongSwan's daemon in the outside namespace.
 
-charon is driven as a kernel is (netorch.drivers.charon). It has the SAs, which come and go by themselves and are no objects.
+The driver treats charon like a kernel (netorch.drivers.charon). charon has the SAs, which come and go by themselves and
+are no objects.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from netorch.state.order import Order
 
 
 class IkeConnection(KernelObject, frozen=True, kw_only=True):
-    """A tunnel, as charon is told of it: one IKE_SA and one CHILD_SA. Times are in seconds.
+    """A tunnel in charon's configuration: one IKE_SA and one CHILD_SA. Times are in seconds.
 
-    Proposals are in strongSwan's words (swanctl.conf(5)): aes256gcm16-prfsha256-ecp256. `secret` is the pre-shared key or, with a
-    `certificate`, its private key, sealed for this host. It is never shown, and the driver alone opens it.
+    Proposals are in strongSwan's syntax (swanctl.conf(5)): aes256gcm16-prfsha256-ecp256. `secret` is the pre-shared key
+    or, with a `certificate`, its private key, sealed for this host. It is never shown, and only the driver decrypts it.
     """
 
     kind: ClassVar[str] = "ike"
@@ -26,9 +27,9 @@ class IkeConnection(KernelObject, frozen=True, kw_only=True):
     name: str  # the id of the VPN connection, a dash, 1 or 2
     version: int  # 1, 2, or 0 for both
     local: str  # IPv4
-    remote: str  # IPv4, nothing: any
+    remote: str  # IPv4, empty: any
     local_identity: str
-    remote_identity: str  # nothing: any that the authority has signed
+    remote_identity: str  # empty: any that the authority has signed
     proposals: tuple[str, ...]
     child_proposals: tuple[str, ...]
     local_traffic: str  # CIDR
@@ -43,7 +44,7 @@ class IkeConnection(KernelObject, frozen=True, kw_only=True):
     dpd_action: str  # clear, none, restart
     initiates: bool
     secret: str  # base64
-    certificate: str = ""  # PEM; nothing: a pre-shared key
+    certificate: str = ""  # PEM; empty: a pre-shared key
     authority: str = ""  # PEM
 
     @property

@@ -1,1 +1,1 @@
-"""What netorch's own daemon has (netorch.services): the sockets at which it serves instances, and what it must know to do so."""
+"""The objects of netorch's own daemon (netorch.services): the sockets on which it serves instances, and the data for that."""

@@ -1,8 +1,8 @@
-"""What every object of netorch's own daemon says of itself.
+"""The base of all objects of netorch's own daemon.
 
-An object is in the namespace that the daemon's process is in, because the process asks others from there: UNDERLAY on
-hypervisors, OUTSIDE on edges. The sockets at which it serves instances are opened in other namespaces, by the driver, which gives
-them to the process. So the process needs no privileges, and what it serves can be told from the socket alone.
+An object is in the namespace of the daemon's process, from where the process contacts other servers: UNDERLAY on
+hypervisors, OUTSIDE on edges. The driver opens the sockets that serve instances in other namespaces, and passes them to
+the process. So the process needs no privileges, and the socket alone identifies the VPC.
 
 A kind is a class here, a line in netorch.state.daemons.services.kinds, and a handler in netorch.services.
 """
@@ -18,20 +18,20 @@ from netorch.state.base import OVERLAY, UNDERLAY, KernelObject, Key, link_key, n
 
 
 class SocketType(Enum):
-    """What comes by a socket. A further type is a line in netorch.drivers.services.sockets."""
+    """What a socket receives. A further type is a line in netorch.drivers.services.sockets."""
 
     UDP = "udp"
     TCP = "tcp"  # listens
     STREAM = "stream"  # TCP, neither bound nor connected
-    LOGGED = "logged"  # packets that nftables logs to the group of that number, of all devices
-    FRAMES = "frames"  # nothing comes by it; it sends Ethernet frames by any device
+    LOGGED = "logged"  # packets that nftables logs to the group with this number, of all devices
+    FRAMES = "frames"  # receives nothing; sends Ethernet frames on any device
 
 
 class ServiceSocket(msgspec.Struct, frozen=True, gc=False):
-    """A socket that an object is served by: what comes by one device, for one address and port, and nothing else.
+    """A socket that serves an object. It receives only packets of one device for one address and port.
 
-    The address need not be one of the device's. `0.0.0.0` or `::` stands for whatever the device's VRF routes to this host, also
-    for a whole prefix (`ip route add local PREFIX dev VRF`).
+    The address need not be one of the device's. `0.0.0.0` or `::` stands for all addresses that the device's VRF routes
+    to this host, even a whole prefix (`ip route add local PREFIX dev VRF`).
     """
 
     type: SocketType
@@ -42,7 +42,7 @@ class ServiceSocket(msgspec.Struct, frozen=True, gc=False):
 
 
 class ServiceObject(KernelObject, frozen=True, kw_only=True):
-    """Something that the daemon has been told: what to serve, or where."""
+    """An object of the daemon: what it serves, or where."""
 
     in_place: ClassVar[bool] = True
 
@@ -50,7 +50,7 @@ class ServiceObject(KernelObject, frozen=True, kw_only=True):
 
     @property
     def sockets(self) -> tuple[ServiceSocket, ...]:
-        """Return the sockets that it is served by, in the order in which its handler gets them; most objects have none."""
+        """Return the sockets that serve it, in the order in which its handler gets them. Most objects have none."""
         return ()
 
     @property
@@ -59,11 +59,12 @@ class ServiceObject(KernelObject, frozen=True, kw_only=True):
 
 
 class ServiceListener(ServiceObject, frozen=True, kw_only=True):
-    """Where instances are served: sockets at a device of the overlay, a VRF for most.
+    """Sockets that serve instances, bound to a device of the overlay, mostly a VRF.
 
-    The device's VNI is what a socket tells of who asks. A socket stays with the device that it was opened for: if another one of
-    the same name takes its place, nothing comes by it any more. So the listener goes with its device, and is made again. One that
-    changes is closed before its successor opens, because both would have the same ports.
+    The device's VNI identifies the VPC behind a socket. A socket is bound to the device for which it was opened: if
+    another device of the same name replaces that, the socket receives nothing any longer. So the listener is deleted
+    with its device and recreated. A changed listener is closed before its successor opens, because both would have the
+    same ports.
     """
 
     in_place: ClassVar[bool] = False

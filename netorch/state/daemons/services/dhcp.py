@@ -1,7 +1,7 @@
-"""What answers instances' questions for their addresses (DHCP, RFC 2131): where they are heard, and what each port is told.
+"""DHCP for instances (RFC 2131): where requests are received, and what each port gets.
 
-Nothing is opened to instances. The port's chain drops such a packet as ever, and shows it to who listens to DHCP_GROUP. A renewal
-goes to the router's own address, and `input` shows it likewise.
+No port is opened for instances. The port's chain drops the packet, and logs it to DHCP_GROUP. A renewal goes to the
+router's own address, and `input` logs it likewise.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from netorch.state.order import Order
 
 
 class DhcpEar(ServiceObject, frozen=True, kw_only=True):
-    """By what all questions of a host's ports are heard, and answered at the port that they came by."""
+    """The sockets that receive all requests of a host's ports, and send the replies by the port of each request."""
 
     kind: ClassVar[str] = "dhcp-ear"
     order: ClassVar[int] = Order.SERVICE_LISTENER
@@ -31,7 +31,7 @@ class DhcpEar(ServiceObject, frozen=True, kw_only=True):
 
     @property
     def sockets(self) -> tuple[ServiceSocket, ...]:
-        """Return one that hears of the packets, and one that sends frames and takes none."""
+        """Return one that receives logged packets, and one that only sends frames."""
         return (ServiceSocket(SocketType.LOGGED, "", "", DHCP_GROUP), ServiceSocket(SocketType.FRAMES, "", "", 0))
 
     def text(self) -> str:
@@ -39,21 +39,21 @@ class DhcpEar(ServiceObject, frozen=True, kw_only=True):
 
 
 class DhcpLease(ServiceObject, frozen=True, kw_only=True):
-    """What an interface is told at its port. It has the address in any case; the lease only makes it ask again."""
+    """The DHCP options for the interface at a port. Its address does not depend on the lease."""
 
     kind: ClassVar[str] = "dhcp-lease"
     order: ClassVar[int] = Order.SERVICE_DATA
 
     ifname: str  # the port
-    vrf: str  # in which the port is
+    vrf: str  # the port's VRF
     mac: str
     address: str
     length: int  # of the subnet's prefix
-    router: str  # and server
+    router: str  # and DHCP server
     mtu: int
     hostname: str
-    near: tuple[str, ...]  # addresses of the host's services: routes lead there, whatever else becomes of the default route
-    options: DhcpOptions  # with addresses in place of PROVIDED_DNS
+    near: tuple[str, ...]  # addresses of the host's services: their routes do not depend on the default route
+    options: DhcpOptions  # with addresses instead of PROVIDED_DNS
 
     @property
     def key(self) -> Key:

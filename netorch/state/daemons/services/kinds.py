@@ -1,4 +1,4 @@
-"""The table of all kinds of objects that netorch's own daemon has: what it is sent is decoded by it, on both sides."""
+"""The table of all kinds of objects of netorch's own daemon. Both sides decode packets with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tells instances of themselves (EC2's instance metadata): where they ask, and what each is told."""
+"""Instance metadata as in EC2: where instances request it, and what each one gets."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from netorch.state.order import Order
 
 
 class MetadataListener(ServiceListener, frozen=True, kw_only=True):
-    """The address in a VRF at which instances ask, by HTTP."""
+    """The address in a VRF at which instances request metadata over HTTP."""
 
     kind: ClassVar[str] = "metadata-listener"
     order: ClassVar[int] = Order.SERVICE_LISTENER
 
     @property
     def sockets(self) -> tuple[ServiceSocket, ...]:
-        """Return the one that listens."""
+        """Return the listening socket."""
         return (ServiceSocket(SocketType.TCP, self.ifname, METADATA, 80),)
 
     def text(self) -> str:
@@ -26,14 +26,14 @@ class MetadataListener(ServiceListener, frozen=True, kw_only=True):
 
 
 class InstanceMetadata(ServiceObject, frozen=True, kw_only=True):
-    """What one instance is told. Who asks from one of `places` is this instance, whatever else is in a request."""
+    """The metadata of one instance. A request from one of `places` is from this instance, whatever the request contains."""
 
     kind: ClassVar[str] = "instance-metadata"
     order: ClassVar[int] = Order.SERVICE_DATA
 
     id: str
     places: tuple[tuple[str, str], ...]  # the VRF and the address of each interface
-    enabled: bool  # whether it is told anything
+    enabled: bool  # whether it gets any metadata
     needs_token: bool
     hop_limit: int  # of the answer with a token
     tree: tuple[tuple[str, str], ...]  # path -> text, sorted
@@ -44,7 +44,7 @@ class InstanceMetadata(ServiceObject, frozen=True, kw_only=True):
         return (self.kind, self.netns, self.id)
 
     def text(self) -> str:
-        """Return it without what it says, which may be secret, and without a digest, by which one could find out what it is."""
+        """Return the text without the contents, which may be secret, and without a digest, which could reveal them."""
         where = ",".join(f"{vrf}/{address}" for vrf, address in self.places)
         told = f"{len(self.tree)} texts, {len(self.user_data)} characters of user data"
         words = f"{'' if self.enabled else ' disabled'}{' tokens' if self.needs_token else ''}"

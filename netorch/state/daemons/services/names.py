@@ -1,13 +1,13 @@
-"""What answers instances' questions for names (DNS, RFC 1035): where, and by which facts of each VPC.
+"""DNS for instances (RFC 1035): where queries arrive, and the names of each VPC.
 
-A question of a VPC's instance is answered by the first of these that knows the name:
+The first of these that knows a name answers a query from the VPC:
 
-    NameRecord    the record sets of that VPC; a name that has one has nothing else
-    NameZone      all names of a zone of that VPC that have no record set do not exist
-    NameView      ip-10-0-0-5.compute.internal, and the reverse of it, for each address in that VPC's ranges
+    NameRecord    the record sets of the VPC; a name with a record set has no other data
+    NameZone      a name in a zone of the VPC that has no record set does not exist
+    NameView      ip-10-0-0-5.compute.internal, and its reverse, for each address in the VPC's ranges
 
-For all other names the host asks others, as its own files say (netorch.services.names.others).
-A compiler that gives something a name in a VPC yields a `NameRecord`.
+For all other names the host asks the servers in its own files (netorch.services.names.others). A compiler that names
+something in a VPC yields a `NameRecord`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DNS_PORT: Final = 53
 
 
 class NameListener(ServiceListener, frozen=True, kw_only=True):
-    """The addresses in a VRF at which names are asked for, by UDP and TCP."""
+    """The addresses in a VRF that answer DNS queries, over UDP and TCP."""
 
     kind: ClassVar[str] = "name-listener"
     order: ClassVar[int] = Order.SERVICE_LISTENER
@@ -40,7 +40,7 @@ class NameListener(ServiceListener, frozen=True, kw_only=True):
 
 
 class NameView(ServiceObject, frozen=True, kw_only=True):
-    """A VPC whose addresses have names. Without one its questions are refused."""
+    """A VPC whose addresses have names. Without a NameView, the VPC's queries are refused."""
 
     kind: ClassVar[str] = "name-view"
     order: ClassVar[int] = Order.SERVICE_DATA
@@ -56,7 +56,7 @@ class NameView(ServiceObject, frozen=True, kw_only=True):
 
 
 class NameZone(ServiceObject, frozen=True, kw_only=True):
-    """A zone of a VPC's own, e.g. corp.example."""
+    """A private zone of a VPC, e.g. corp.example."""
 
     kind: ClassVar[str] = "name-zone"
     order: ClassVar[int] = Order.SERVICE_DATA
@@ -72,15 +72,15 @@ class NameZone(ServiceObject, frozen=True, kw_only=True):
 
 
 class NameRecord(ServiceObject, frozen=True, kw_only=True):
-    """A record set: what a name stands for in a VPC."""
+    """A record set in a VPC."""
 
     kind: ClassVar[str] = "name-record"
     order: ClassVar[int] = Order.SERVICE_DATA
 
-    name: str  # lower case, without a dot at the end; `*.` in front stands for all names below that have no record set
+    name: str  # lower case, without a dot at the end; a leading `*.` stands for all names below without a record set
     type: str  # e.g. A
     ttl: int  # seconds
-    values: tuple[str, ...]  # in the words of master files (RFC 1035 section 5)
+    values: tuple[str, ...]  # in master file syntax (RFC 1035 section 5)
 
     @property
     def key(self) -> Key:

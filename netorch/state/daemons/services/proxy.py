@@ -1,6 +1,7 @@
-"""What serves gateway endpoints on edges, the proxy: where, to which server, and by which policies.
+"""The proxy that serves gateway endpoints on edges: where it listens, its servers, and the policies.
 
-Policies are there before anybody can ask: they are Order.SERVICE_DATA, and the sockets come after them (Order.SERVICE_LISTENER).
+Policies are applied before any request can arrive: they are Order.SERVICE_DATA, and the sockets follow
+(Order.SERVICE_LISTENER).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ TLS_PORT: Final = 443
 
 
 class ProxyListener(ServiceListener, frozen=True, kw_only=True):
-    """A VRF of an edge whose packets for the service's prefixes come to the proxy, and whose they are."""
+    """A VRF of an edge that delivers packets for the service's prefixes to the proxy, and the endpoint of these packets."""
 
     kind: ClassVar[str] = "proxy-listener"
     order: ClassVar[int] = Order.SERVICE_LISTENER
@@ -34,7 +35,7 @@ class ProxyListener(ServiceListener, frozen=True, kw_only=True):
 
 
 class ProxyEndpoint(ServiceObject, frozen=True, kw_only=True):
-    """A gateway endpoint: whose it is, what its policy permits, and the server that its requests go on to."""
+    """A gateway endpoint: its VPC, its policy, and the server to which its requests are forwarded."""
 
     kind: ClassVar[str] = "proxy-endpoint"
     order: ClassVar[int] = Order.SERVICE_DATA
@@ -43,11 +44,11 @@ class ProxyEndpoint(ServiceObject, frozen=True, kw_only=True):
     id: str  # vpce-...
     vpc: str  # vpc-...
     service: str  # the name of a GatewayService
-    hosts: tuple[str, ...]  # names of the service in small letters; a bucket's is BUCKET.HOST
-    prefixes: tuple[str, ...]  # of the service, sorted: clients may also call it by one of these addresses
+    hosts: tuple[str, ...]  # names of the service in lower case; a bucket's is BUCKET.HOST
+    prefixes: tuple[str, ...]  # of the service, sorted: clients may also use one of these addresses
     upstream: str  # http://ADDRESS:PORT
-    tls: str = ""  # ADDRESS:PORT; nothing: TLS is not passed on
-    policy: str = ""  # IAM JSON; nothing: everything is permitted
+    tls: str = ""  # ADDRESS:PORT; empty: TLS is not forwarded
+    policy: str = ""  # IAM JSON; empty: everything is permitted
 
     @property
     def key(self) -> Key:
@@ -61,7 +62,7 @@ class ProxyEndpoint(ServiceObject, frozen=True, kw_only=True):
 
 
 class ProxyBucket(ServiceObject, frozen=True, kw_only=True):
-    """A bucket's policy. A bucket without one takes nothing away from what endpoints' policies permit."""
+    """A bucket's policy. Without one, the endpoints' policies alone decide."""
 
     kind: ClassVar[str] = "proxy-bucket"
     order: ClassVar[int] = Order.SERVICE_DATA

@@ -1,9 +1,10 @@
-"""What relays TCP connections of an interface endpoint on edges, where the service's targets want to know whose they are.
+"""The relay of interface endpoints on edges: TCP connections to services whose targets want to know the consumer.
 
-A connection of an endpoint with a service has a namespace of its own. Consumers' TCP connections end there, at `RELAY_ADDRESS`,
-and others lead from there to the targets, each with a header of the PROXY protocol (edges.interface_endpoint). The process that
-relays is in the outside, so it needs sockets in that namespace for these, and may open none there. A listener brings two sockets
-of the namespace along out of which it makes further ones (netorch.services.relay.mill).
+Each connection of an endpoint to a service has its own namespace. Consumers' TCP connections end there, at
+`RELAY_ADDRESS`. Others lead from there to the targets, each with a header of the PROXY protocol
+(edges.interface_endpoint). The relaying process is in the outside namespace and needs sockets in that namespace, but
+may not open any there. So a listener includes two sockets of the namespace, from which the process makes further ones
+(netorch.services.relay.mill).
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from netorch.state.base import OUTSIDE, Key, link_key
 from netorch.state.daemons.services.base import ServiceListener, ServiceObject, ServiceSocket, SocketType
 from netorch.state.order import Order
 
-RELAY_ADDRESS: Final = "192.0.0.2"  # of the namespace's own, never on a wire. Source: RFC 7335 section 6
-MILL: Final = ("127.0.0.1", 1)  # where sockets of the namespace come from; nothing outside of it gets there
+RELAY_ADDRESS: Final = "192.0.0.2"  # local to the namespace, never on a wire. Source: RFC 7335 section 6
+MILL: Final = ("127.0.0.1", 1)  # where the process gets sockets of the namespace; unreachable from outside of it
 Target = tuple[str, int]  # address and port
 
 
 class RelayListener(ServiceListener, frozen=True, kw_only=True):
-    """The ports of a service at which a connection's consumers arrive."""
+    """The ports of a service at which consumers connect."""
 
     kind: ClassVar[str] = "relay-listener"
     order: ClassVar[int] = Order.SERVICE_LISTENER
@@ -39,7 +40,7 @@ class RelayListener(ServiceListener, frozen=True, kw_only=True):
 
     @property
     def sockets(self) -> tuple[ServiceSocket, ...]:
-        """Return the two of the mill, then one for each port."""
+        """Return the two sockets of the mill, then one for each port."""
         where = self.connection
         mill = (
             ServiceSocket(SocketType.TCP, "", *MILL, netns=where),
@@ -52,14 +53,14 @@ class RelayListener(ServiceListener, frozen=True, kw_only=True):
 
 
 class RelayTargets(ServiceObject, frozen=True, kw_only=True):
-    """Where a connection's consumers are led to, and what the targets are told of them."""
+    """The targets for a connection's consumers, and the endpoint id for the PROXY header."""
 
     kind: ClassVar[str] = "relay-targets"
     order: ClassVar[int] = Order.SERVICE_DATA
 
     netns: str = OUTSIDE
     connection: str
-    endpoint: str  # vpce-..., which targets are told
+    endpoint: str  # vpce-..., sent to targets
     ifname: str  # the provider's end in the namespace
     targets: tuple[tuple[int, tuple[Target, ...]], ...]  # by port of the service, sorted
 

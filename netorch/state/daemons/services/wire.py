@@ -1,8 +1,8 @@
-"""What the driver of netorch's own daemon and the daemon say to each other: one packet of a UNIX socket (SOCK_SEQPACKET) each.
+"""The protocol between the driver and netorch's own daemon: each message is one packet on a UNIX socket (SOCK_SEQPACKET).
 
-The daemon speaks first, so that a connection proves that it answers: `Greeting`. Then each `Request` has an `Answer`. A request
-to put an object has the object's sockets with it (SCM_RIGHTS). The answer to `dump` comes behind a packet for each object, and
-that to `count` behind one for each thing of which something was counted.
+The daemon sends the first packet, `Greeting`, which proves that it is responsive. Then each `Request` has an `Answer`.
+A request to put an object carries the object's sockets (SCM_RIGHTS). A packet for each object precedes the answer to
+`dump`, and a packet for each thing with counters precedes the answer to `count`.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from netorch.errors import NetorchError
 from netorch.state.daemons.services.base import ServiceObject
 from netorch.state.daemons.services.kinds import KINDS
 
-PACKET: Final = 1 << 18  # bytes; Linux lets a packet have 212,960 at most (net.core.wmem_default)
-SOCKETS: Final = 253  # with one packet at most. Source: include/net/scm.h, SCM_MAX_FD
+PACKET: Final = 1 << 18  # bytes; Linux's limit for a packet is 212,960 (net.core.wmem_default)
+SOCKETS: Final = 253  # with one packet, at most. Source: include/net/scm.h, SCM_MAX_FD
 
 Command = Literal["put", "delete", "dump", "count"]
 
 
 class Malformed(NetorchError):
-    """A packet that is none of these."""
+    """An invalid packet."""
 
 
 class Greeting(msgspec.Struct, frozen=True, tag=True):
-    """The daemon's first word. One of another version is replaced: it may know other kinds, or other fields of them."""
+    """The daemon's first packet. A daemon of another version is replaced: it may know other kinds, or other fields."""
 
     version: str
 
 
 class Request(msgspec.Struct, frozen=True, tag=True):
-    """What the daemon is to do. `object` is that of `put` and `delete`."""
+    """A command to the daemon. `object` is for `put` and `delete`."""
 
     command: Command
     kind: str = ""
@@ -41,26 +41,26 @@ class Request(msgspec.Struct, frozen=True, tag=True):
 
     @classmethod
     def of(cls, command: Command, obj: ServiceObject) -> Request:
-        """Return the request to do that with an object."""
+        """Return the request for a command with an object."""
         return cls(command, obj.kind, msgspec.Raw(msgspec.json.encode(obj)))
 
 
 class Held(msgspec.Struct, frozen=True, tag=True):
-    """An object that the daemon has."""
+    """An object of the daemon."""
 
     kind: str
     object: msgspec.Raw
 
 
 class Counted(msgspec.Struct, frozen=True, tag=True):
-    """What the daemon has counted of a thing since it began; what is 0 is left out."""
+    """The daemon's counters of one thing since its start. Zeros are left out."""
 
     id: str  # e.g. of an endpoint
     counts: dict[str, int]
 
 
 class Answer(msgspec.Struct, frozen=True, tag=True):
-    """How a request ended; no error: it was done."""
+    """The result of a request; success if `error` is empty."""
 
     error: str = ""
     errno: int = 0
@@ -85,7 +85,7 @@ def decode(raw: bytes) -> Packet:
 
 
 def object_of(packet: Request | Held) -> ServiceObject:
-    """Return the object in a packet. Raises Malformed: this side knows no such kind, or other fields of it."""
+    """Return the object in a packet. Raises Malformed: the kind or a field is unknown to this side."""
     cls = KINDS.get(packet.kind)
     if cls is None:
         raise Malformed(f"there is no kind of object {packet.kind!r}")
@@ -95,4 +95,4 @@ def object_of(packet: Request | Held) -> ServiceObject:
         raise Malformed(f"a {packet.kind}: {error}") from error
 
 
-INVALID: Final = errno.EINVAL  # of an answer about an object that its handler does not take
+INVALID: Final = errno.EINVAL  # of an answer: the handler refuses the object
