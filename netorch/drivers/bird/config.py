@@ -58,7 +58,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     @staticmethod
     def check(obj: KernelObject) -> None:
-        """Raise Refused for an object that must not be written into the file."""
+        """Raise Refused for an object that must not be written to the file."""
 
     def blocks(self, passwords: Mapping[str, str]) -> Iterable[str]:
         """Yield blocks of the file, with sessions' passwords by protocol; a session may have none."""

@@ -1,9 +1,9 @@
-"""The driver of a routing daemon: what it runs with are objects, a change is a new configuration, its end is an event.
+"""The driver of a routing daemon: its configuration consists of objects, and a change is a new configuration.
 
-An object is there while bird runs with the file that has it, and the protocol that it is in has not been switched off. Whoever
-reconfigures bird, edits the file, or switches a protocol off takes objects away, as by `ip route del`; they are put back.
-Nothing tells of that but the periodic audit. Of bird's end, and of another password in the file, events tell at once; of a bird
-that does not answer after two questions about its sessions, which the agent asks each second.
+An object exists while bird runs with the file that has it, and its protocols are not disabled. Reconfiguring bird, editing
+the file or disabling a protocol deletes objects, like `ip route del`; the agent restores them. Only the periodic audit
+detects that. Events report at once that bird has exited, that the file has another password, or that bird has failed to
+answer two queries for its sessions, which the agent sends every second.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from netorch.model.status import ESTABLISHED
 from netorch.state.base import KernelObject, Key
 from netorch.state.op import Delete, Failure, Op
 
-RUN: Final = Path("/run/netorch-bird")  # not below /run/netorch, which nobody but netorch may enter: bird is another user
-CONFIGURE_S: Final = 30.0  # for a bird that has just answered: to start another one would end all sessions
-SILENT: Final = 2  # questions without an answer: one may be lost to a machine that stalls
+RUN: Final = Path("/run/netorch-bird")  # not below /run/netorch, which only netorch may enter: bird runs as another user
+CONFIGURE_S: Final = 30.0  # for a bird that has just answered: starting another one would end all sessions
+SILENT: Final = 2  # unanswered queries; a single one may be due to a stalled machine
 DOWN: Final = "Down"  # of a session without a daemon
 Objects = dict[Key, KernelObject]
 
 
 def border_directory(host: str) -> Path:
-    """Return where the bird of a host's outside namespace has its file and its socket."""
+    """Return the directory for the file and socket of the bird in a host's outside namespace."""
     return RUN / host
 
 
 def customers_directory(host: str) -> Path:
-    """Return where the bird of a host's overlay namespace has its file and its socket; no host's name has a plus."""
+    """Return the directory for the file and socket of the bird in a host's overlay namespace; no host name contains a plus."""
     return RUN / f"{host}+customers"
 
 
@@ -57,10 +57,10 @@ class Bird(Generic[C]):
         passwords: Passwords,
         remove_leftovers: Callable[[], None] = lambda: None,
     ) -> None:
-        """Take the label and a descriptor of the namespace, and a directory of its own, which is made when needed.
+        """Take the label and a descriptor of the namespace, and its own directory, which is created when needed.
 
-        `of` says what this bird is for, `passwords` which passwords its sessions are to have. `remove_leftovers` removes from
-        Linux what a bird that was killed has left there.
+        `of` is this bird's kind of configuration, `passwords` has the required passwords of sessions. `remove_leftovers`
+        removes from Linux the routes of a killed bird.
         """
         self.netns = label
         self.kinds = of.kinds
@@ -69,15 +69,15 @@ class Bird(Generic[C]):
         self._remove_leftovers = remove_leftovers
         self._directory = directory
         self._daemon = Daemon(directory, fd)
-        self._known: tuple[Objects, Mapping[str, str]] | None = None  # what bird had last, and its passwords; None: never asked
-        self._read: tuple[Stamp, tuple[C, dict[str, str]] | None] | None = None  # what was in the file when it was read last
-        self._unanswered = 0  # questions in a row
+        self._known: tuple[Objects, Mapping[str, str]] | None = None  # last known objects and passwords; None: never read
+        self._read: tuple[Stamp, tuple[C, dict[str, str]] | None] | None = None  # the file's content when last read
+        self._unanswered = 0  # consecutive queries
         self._states: Mapping[str, CustomerSession] = {}  # the last answer
         self._refused = sessions.RefusedPasswords(fd)
         self._lost = sessions.LostWord(fd)
 
     def dump(self) -> Objects:
-        """Return what bird has now; nothing if none runs, or it does not answer."""
+        """Return bird's present objects; empty if it does not run or does not answer."""
         self._passwords.note()
         self._known = {}, {}
         found = self._running()
@@ -94,7 +94,7 @@ class Bird(Generic[C]):
         return {key: msgspec.structs.replace(obj, other_password=True) if key in other else obj for key, obj in objects.items()}
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
-        """Carry out operations as one new configuration; as several, if bird would not take them all."""
+        """Apply operations as one new configuration; if bird refuses it, as several."""
         try:
             self._carry_out(ops)
         except Refused as error:
@@ -107,27 +107,27 @@ class Bird(Generic[C]):
         return []
 
     def events(self) -> list[KernelEvent]:
-        """Return that everything must be read again after bird has ended or fallen silent, or the passwords have changed."""
+        """Return Lost when bird has exited or stopped answering, or when passwords have changed."""
         silent = self._unanswered >= SILENT
         if silent:
             self._unanswered = 0
         return [Lost(self.kinds)] if self._daemon.has_ended() or silent or self._passwords.changed() else []
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable when bird has ended."""
+        """Return a descriptor that is readable when bird has exited."""
         return self._daemon.fileno()
 
     def close(self) -> None:
-        """Let go of bird, which goes on."""
+        """Close sockets; bird keeps running."""
         self._daemon.close()
 
     def stop(self) -> None:
-        """End bird. Raises OSError."""
+        """Stop bird. Raises OSError."""
         self._daemon.stop()
         self._remove_leftovers()
 
     def sessions(self) -> list[tuple[Session, CustomerSession]]:
-        """Return how the sessions are; those of a bird that does not run, or has not answered twice, are down."""
+        """Return the states of sessions. They are down if bird does not run, or has failed to answer twice."""
         found = self._file()
         if found is None:
             return []
@@ -147,10 +147,10 @@ class Bird(Generic[C]):
         return [(session, self._state(config.protocol_of(session), hint)) for session in config.sessions]
 
     def _let_compare(self, control: Control, protocol: str) -> None:
-        """Let bird look at Linux's routes now, if it may not have heard of some: by itself it looks within a minute.
+        """Make bird compare its routes with Linux's now, if notifications were lost: by itself it scans once a minute.
 
         Raises:
-          BirdError: it does not answer, and is asked again with the next question.
+          BirdError: bird does not answer; it is asked again with the next query.
         """
         if protocol and self._lost.any():
             control.ask(f"reload in {protocol}")
@@ -163,7 +163,7 @@ class Bird(Generic[C]):
         return msgspec.structs.replace(state, reason="; ".join(filter(None, (state.reason, hint))))
 
     def _file(self) -> tuple[C, dict[str, str]] | None:
-        """Return what is in the file, which is not read again while nobody has written it."""
+        """Return the file's content, read again only if the file was written since."""
         now = stamp(self._daemon.config)
         if self._read is None or self._read[0] != now:
             try:
@@ -173,7 +173,7 @@ class Bird(Generic[C]):
         return self._read[1]
 
     def _running(self) -> tuple[C, dict[str, str], set[str]] | None:
-        """Return what bird runs with, the passwords in it, and the protocols that are switched off; None: nothing of ours."""
+        """Return bird's configuration, its passwords, and the disabled protocols; None if bird does not run netorch's file."""
         found = self._file()
         if found is None:
             return None
@@ -185,9 +185,9 @@ class Bird(Generic[C]):
             return None
 
     def _carry_out(self, ops: Sequence[Op]) -> None:
-        """Let bird run with what it had when it was last asked, changed by operations. Raises BirdError, OSError.
+        """Apply operations to bird's last known objects, and make bird run with the result. Raises BirdError, OSError.
 
-        It is not asked again: what a bird that has ended meanwhile, or is slow to answer, had, nobody knows to be missing.
+        bird is not read again: otherwise the objects of a bird that has exited or answers slowly would silently disappear.
         """
         if self._known is None:
             self.dump()
@@ -236,7 +236,7 @@ def _configure(control: Control, protocols: Iterable[str]) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file that nobody but bird may read. Raises OSError."""
+    """Write a file that only bird may read. Raises OSError."""
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w") as file:
@@ -247,5 +247,5 @@ def _write(path: Path, text: str) -> None:
         path.unlink()
         raise BirdError(f"there is no user {USER}; apt-get install {PACKAGE}", errno.ENOENT) from error
     except OSError as error:
-        if error.errno != errno.EINVAL:  # that is a user namespace without this user: bird runs as who has started it
+        if error.errno != errno.EINVAL:  # EINVAL: a user namespace without this user; bird runs as the user who started it
             raise

@@ -1,7 +1,7 @@
-"""Passwords of BGP sessions (TCP MD5, RFC 2385): where they are wanted from, and what one may be. None is ever stored or shown.
+"""Passwords of BGP sessions (TCP MD5, RFC 2385): their sources, and valid values. None is ever stored or shown.
 
-An edge's password for the border router is in a file of the edge's. The keys of customers' sessions are sealed for the edge, and
-opened here.
+An edge's password for the border router is in a file on the edge. The keys of customers' sessions are sealed for the edge,
+and decrypted here.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ _WANTED: Final = f'a password is one line of at most {MOST} printable ASCII char
 
 
 class Passwords(Protocol):
-    """The passwords that sessions are to have."""
+    """The required passwords of sessions."""
 
     def of(self, session: Session) -> str:
-        """Return the password of a session; nothing if it is to have none. Raises BirdError."""
+        """Return the required password of a session; empty for none. Raises BirdError."""
         ...
 
     def is_wanted(self, session: Session, password: str) -> bool:
-        """Return whether a session is to have this password; nothing is none."""
+        """Return whether this is the required password of a session; empty means none."""
         ...
 
     def note(self) -> None:
-        """Remember what there is now, for `changed`."""
+        """Record the present passwords for `changed`."""
         ...
 
     def changed(self) -> bool:
-        """Return whether there may be others than when `note` was called."""
+        """Return whether passwords may have changed since `note`."""
         ...
 
 
@@ -67,7 +67,7 @@ class PasswordFile:
 
 
 class SealedPasswords:
-    """Implements `Passwords`: each session has its own, sealed for this host. Who has no key can tell only that there is one."""
+    """Implements `Passwords`: each session has its own, sealed for this host. Without a key, only its existence is checked."""
 
     def __init__(self, key: EdgeKey | None) -> None:
         self._key = key
@@ -99,14 +99,14 @@ class SealedPasswords:
         pass
 
     def changed(self) -> bool:
-        return False  # another key is another object
+        return False  # another sealed key is another object
 
 
 def read_password(path: Path) -> str:
-    """Return the password in a file; nothing if there is no such file, and sessions have none.
+    """Return the password in a file; empty if the file does not exist, and sessions have no password.
 
     Raises:
-      BirdError: others than the owner may read it, or it is no password.
+      BirdError: users other than the owner may read the file, or its content is no valid password.
     """
     try:
         mode, text = path.stat().st_mode, path.read_text(encoding="ascii").strip("\n")
@@ -122,12 +122,12 @@ def read_password(path: Path) -> str:
 
 
 def is_password(text: str) -> bool:
-    """Return whether Linux and bird's file take this for a password."""
+    """Return whether Linux and bird's file accept this password."""
     return 0 < len(text) <= MOST and text.isascii() and text.isprintable() and '"' not in text
 
 
 def stamp(path: Path) -> Stamp:
-    """Return what differs after a file was written."""
+    """Return values that change when a file is written."""
     try:
         found = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""What a running bird says of itself and of its sessions: the replies to `show`, read."""
+"""The state of a running bird and its sessions: parsed replies to `show`."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from netorch.model.status import ESTABLISHED
 _NAME: Final = "Hostname is "
 _DOWN: Final = "down"
 _STATE: Final = "BGP state"
-_TRYING: Final = ("Connect", "Active")  # bird goes from one to the other every few seconds, and a status would say so
+_TRYING: Final = ("Connect", "Active")  # bird alternates between the two every few seconds, and the status would too
 _LAST_ERROR: Final = "Last error"
 _ROUTES: Final = "Routes"  # "3 imported, 1 exported, 2 preferred"
 _LATELY_S: Final = 60.0
 _NETSTAT: Final = "/proc/thread-self/net/netstat"
 _NETLINK: Final = "/proc/thread-self/net/netlink"
-_PROTOCOL, _DROPS, _INODE = 1, 8, 9  # columns of it
+_PROTOCOL, _DROPS, _INODE = 1, 8, 9  # columns of /proc/net/netlink
 _ROUTE: Final = "0"  # NETLINK_ROUTE
-# Segments with another password than ours, without one, or with one where we have none. Source: linux/snmp.h.
+# Segments with a wrong password, without one, or with an unexpected one. Source: linux/snmp.h.
 _PASSWORD_COUNTS: Final = ("TCPMD5Failure", "TCPMD5NotFound", "TCPMD5Unexpected")
 
 
 def name_of(control: Control) -> str:
-    """Return the name of the configuration that bird runs with. Raises BirdError."""
+    """Return the name of bird's configuration. Raises BirdError."""
     names = (line.removeprefix(_NAME) for line in control.ask("show status") if line.startswith(_NAME))
     return next(names, "")
 
 
 def switched_off(control: Control) -> set[str]:
-    """Return the protocols that are down: a session that only cannot be made is not. Raises BirdError."""
+    """Return the protocols that are down; a session that merely fails to connect is not. Raises BirdError."""
     rows = [line.split() for line in control.ask("show protocols")]
     return {row[0] for row in rows if len(row) > 3 and row[3] == _DOWN}
 
 
 def states(control: Control) -> dict[str, CustomerSession]:
-    """Return how each session is, by its protocol. Raises BirdError."""
+    """Return each session's state by its protocol. Raises BirdError."""
     found: dict[str, dict[str, str]] = {}
     said: dict[str, str] = {}
     for line in control.ask("show protocols all"):
-        if line and not line.startswith(" "):  # the row of the next protocol; all that is said of it is indented
+        if line and not line.startswith(" "):  # the row of the next protocol; all its details are indented
             said = found[line.split(maxsplit=1)[0]] = {}
         name, _, value = line.partition(":")
         said.setdefault(name.strip(), value.strip())
@@ -61,7 +61,7 @@ def _state(lines: dict[str, str]) -> CustomerSession:
 
 
 class RefusedPasswords:
-    """Tells whether a namespace has lately dropped TCP segments because of their password."""
+    """Detects that a namespace has recently dropped TCP segments because of their password."""
 
     def __init__(self, fd: int) -> None:
         """Take a descriptor of the namespace, which must stay open."""
@@ -70,7 +70,7 @@ class RefusedPasswords:
         self._grew_at = -_LATELY_S
 
     def lately(self) -> bool:
-        """Return whether it has within the last minute, as far as this was asked."""
+        """Return whether the counters grew within the last minute, as seen by these calls."""
         count, now = _refused_segments(self._fd), time.monotonic()
         if count > self._count:
             self._count, self._grew_at = count, now
@@ -78,23 +78,23 @@ class RefusedPasswords:
 
 
 class LostWord:
-    """Tells whether Linux had no room for word of routes and devices that somebody in a namespace was to hear."""
+    """Detects that route netlink notifications to sockets in a namespace were dropped for lack of buffer space."""
 
     def __init__(self, fd: int) -> None:
         """Take a descriptor of the namespace, which must stay open."""
         self._fd = fd
-        self._known: dict[str, int] = {}  # by the socket's inode
+        self._known: dict[str, int] = {}  # by socket inode
         self._counts: dict[str, int] = {}
 
     def any(self) -> bool:
-        """Return whether there is more of it than when it was last forgotten. Source: netlink_seq_show in af_netlink.c."""
+        """Return whether there are more drops than at the last `forget`. Source: netlink_seq_show in af_netlink.c."""
         with netns.inside(self._fd), open(_NETLINK, encoding="ascii") as file:
             rows = [line.split() for line in file][1:]
         self._counts = {row[_INODE]: int(row[_DROPS]) for row in rows if row[_PROTOCOL] == _ROUTE}
         return any(count > self._known.get(inode, 0) for inode, count in self._counts.items())
 
     def forget(self) -> None:
-        """Forget what was found."""
+        """Acknowledge the drops found by `any`."""
         self._known = self._counts
 
 

@@ -1,1 +1,1 @@
-"""Connection tracking: what the kernel knows of flows, and what it logs of dropped packets."""
+"""Connection tracking: the kernel's conntrack table, its events, and its log of dropped packets."""

@@ -1,6 +1,6 @@
-"""What the connection tracker says of one connection: the attributes of ctnetlink's events and dumps.
+"""Conntrack entries: the attributes in ctnetlink's events and dumps.
 
-Addresses are kept as the bytes that they come as: most connections that are heard of are compared and added, few are shown.
+Addresses stay packed bytes: most connections are only compared and counted, few are shown.
 Source: linux/netfilter/nfnetlink_conntrack.h, linux/netfilter/nf_conntrack_common.h.
 """
 
@@ -15,7 +15,7 @@ import msgspec
 from netorch.drivers.netlink import attrs
 from netorch.model.security import ICMP, ICMPV6
 
-NFGENMSG_BYTES: Final = 4  # in front of the attributes
+NFGENMSG_BYTES: Final = 4  # before the attributes
 SEEN_REPLY: Final = 0x2  # bits of a connection's status: IPS_SEEN_REPLY, IPS_ASSURED
 ASSURED: Final = 0x4
 
@@ -30,12 +30,12 @@ _PACKETS, _BYTES = 1, 2  # CTA_COUNTERS_*
 _START, _STOP = 1, 2  # CTA_TIMESTAMP_*
 TCP_INFO, TCP_STATE = 1, 1  # CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_STATE
 
-_LENGTH: Final = struct.Struct("=H")  # of an attribute, its own header included
+_LENGTH: Final = struct.Struct("=H")  # of an attribute, including its header
 _ZONE: Final = struct.Struct("=HH2s")
 
 
 class Tuple(msgspec.Struct, frozen=True):
-    """Packets in one direction. Of ICMP the source port is the identifier, the destination port type * 256 + code."""
+    """One direction of a connection. For ICMP, the source port is the identifier, the destination port type * 256 + code."""
 
     source: bytes  # 4 or 16
     destination: bytes
@@ -44,7 +44,7 @@ class Tuple(msgspec.Struct, frozen=True):
     destination_port: int
 
     def reversed(self) -> Tuple:
-        """Return the other direction, for protocols whose ports are ports."""
+        """Return the other direction, for protocols with real ports."""
         return Tuple(self.destination, self.source, self.protocol, self.destination_port, self.source_port)
 
 
@@ -56,12 +56,12 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
-    """A connection, as the kernel shows it. What it does not show is 0: counts need nf_conntrack_acct, times ..._timestamp."""
+    """A conntrack entry. Values that the kernel omits are 0: counters need nf_conntrack_acct, times nf_conntrack_timestamp."""
 
     original: Tuple
     reply: Tuple
     zone: int
-    original_zone: int = 0  # where only this direction is in a zone
+    original_zone: int = 0  # if only this direction has a zone
     mark: int
     id: int
     status: int
@@ -69,19 +69,19 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     original_counts: Counts
     reply_counts: Counts
     started_s: float  # since 1970
-    ended_s: float  # 0 while it lives
+    ended_s: float  # 0 while the connection exists
     tcp_state: int  # of enum tcp_conntrack: 3 established, 4 to 7 closing, 8 reset
 
 
 def address_text(address: bytes) -> str:
-    """Return an address as people write it."""
+    """Return an address as text."""
     return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
 
 
 def zone_of(body: bytes) -> int:
     """Return the zone of a message's connection. Cost: a third of a microsecond.
 
-    The zone stands behind the two directions, which come first. Source: ctnetlink_fill_info, ctnetlink_conntrack_event.
+    The zone follows the two directions, which come first. Source: ctnetlink_fill_info, ctnetlink_conntrack_event.
     """
     reply = NFGENMSG_BYTES + _LENGTH.unpack_from(body, NFGENMSG_BYTES)[0]
     _, kind, zone = _ZONE.unpack_from(body, reply + _LENGTH.unpack_from(body, reply)[0])
@@ -89,7 +89,7 @@ def zone_of(body: bytes) -> int:
 
 
 def parse(body: bytes) -> Connection | None:
-    """Return the connection of a message behind its netlink header; None for what is none."""
+    """Return the connection in a message without its netlink header; None if it has none."""
     found = attrs(body, NFGENMSG_BYTES)
     if ORIGINAL not in found or REPLY not in found:
         return None

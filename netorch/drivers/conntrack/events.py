@@ -1,6 +1,6 @@
-"""Connections that begin, end and live in a namespace, from the connection tracker itself.
+"""Conntrack events of a namespace, and walks over its living connections.
 
-The kernel hears of listeners: without one it tells nothing, and a connection that began then does not tell of its end either.
+The kernel only creates events while there is a listener; a connection that began without one has no end event either.
 Source: linux/netfilter/nfnetlink_conntrack.h, net/netfilter/nf_conntrack_netlink.c.
 """
 
@@ -30,30 +30,30 @@ _NEW: Final = 1 << 8 | 0  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_NEW
 _DELETE: Final = 1 << 8 | 2
 _GET: Final = 1 << 8 | 1
 _GET_AND_ZERO: Final = 1 << 8 | 3  # IPCTNL_MSG_CT_GET_CTRZERO
-QUEUE_BYTES: Final = 8 << 20  # some 10,000 events
+QUEUE_BYTES: Final = 8 << 20  # about 10,000 events
 READ_BYTES: Final = 1 << 16
-_ZONES_FILTERED: Final = 500  # with more, the filter would cost what it spares
+_ZONES_FILTERED: Final = 500  # with more zones, the filter would cost more than it saves
 
 
 class Happening(Flag):
-    """What to hear of. The values are the bits of ctnetlink's multicast groups 1 and 3."""
+    """Events to receive. The values are the bits of ctnetlink's multicast groups 1 and 3."""
 
     BEGIN = 0x1
     END = 0x4
 
 
 class Read(msgspec.Struct, frozen=True):
-    """What was read: connections, and whether the kernel had to leave some out."""
+    """Connections that were read, and whether the kernel had to drop some."""
 
     connections: tuple[Connection, ...] = ()
     lost: bool = False
 
 
 class FlowEvents:
-    """A socket that hears of connections of some zones."""
+    """A socket that receives events of connections in some zones."""
 
     def __init__(self, overlay_fd: int, what: Happening, zones: Collection[int] | None) -> None:
-        """Listen in the namespace of `overlay_fd`, to all zones when none are named.
+        """Listen in the namespace of `overlay_fd`; `zones` None means all zones.
 
         Raises:
           KernelError: CAP_NET_ADMIN is missing, or the kernel has no ctnetlink.
@@ -67,17 +67,17 @@ class FlowEvents:
             raise KernelError("listen to the connection tracker", error.errno or 0, str(error)) from error
 
     def narrow(self, zones: Collection[int] | None) -> None:
-        """Hear of these zones from now on, of all when none are named. Raises OSError."""
+        """Receive events of these zones from now on; None means all zones. Raises OSError."""
         self._zones = frozenset(zones) if zones is not None else None
         known = sorted(self._zones) if self._zones is not None and len(self._zones) <= _ZONES_FILTERED else None
         bpf.attach(self._socket, zone_filter(known) if known is not None else [bpf.PASS])
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable when `read` has something."""
+        """Return a descriptor that is readable when `read` has something to return."""
         return self._socket.fileno()
 
     def read(self, limit: int) -> Read:
-        """Return up to `limit` events that have arrived; never blocks."""
+        """Return up to `limit` queued events; never blocks."""
         found: list[Connection] = []
         lost = False
         for message in arrived(self._socket, limit, READ_BYTES):
@@ -97,12 +97,12 @@ class FlowEvents:
 class FlowDump:
     """One walk over the living connections.
 
-    With `taking` it resets their counts: each packet is counted once, by a walk or by an end. So nothing has to be remembered,
-    and an agent that was killed continues where it was. Other readers see what was counted since the last such walk.
+    With `taking` it resets their counters, so that each packet is counted once, by a walk or by an end event. No state has to
+    be kept, and a restarted agent continues where it was. Other readers see the counts since the last such walk.
     """
 
     def __init__(self, overlay_fd: int, zones: Collection[int] | None, *, taking: bool) -> None:
-        """Begin, over all zones when none are named. Raises KernelError."""
+        """Start the walk; `zones` None means all zones. Raises KernelError."""
         self._zones = frozenset(zones) if zones is not None else None
         self.done = False
         try:
@@ -113,11 +113,11 @@ class FlowDump:
             raise KernelError("dump the connection tracker", error.errno or 0, str(error)) from error
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable when `read` has something."""
+        """Return a descriptor that is readable when `read` has something to return."""
         return self._socket.fileno()
 
     def read(self, limit: int) -> Read:
-        """Return what the kernel shows next, in at most `limit` portions of some 50 connections; sets `done` at the end."""
+        """Return the kernel's next connections, at most `limit` portions of about 50; sets `done` at the end."""
         found: list[Connection] = []
         for _ in range(limit):
             if self.done:
@@ -135,24 +135,24 @@ class FlowDump:
         return Read(tuple(found))
 
     def close(self) -> None:
-        """Let go of the socket; a walk that was not done ends."""
+        """Close the socket, which ends an unfinished walk."""
         self._socket.close()
 
 
 def zone_filter(zones: Collection[int]) -> list[bpf.Instruction]:
-    """Return a program that lets an event pass when its connection is in one of the zones.
+    """Return a program that passes events of connections in these zones.
 
-    Source: linux/filter.h; SKF_AD_NLATTR finds the attribute of kind X from offset A on, 0 when there is none.
+    Source: linux/filter.h; SKF_AD_NLATTR finds the attribute of kind X from offset A on, 0 if there is none.
     """
     behind_headers = HEADER.size + attrs.NFGENMSG_BYTES
     program = [
-        (0x00, 0, 0, behind_headers),  # A = where attributes begin
-        (0x01, 0, 0, attrs.ZONE),  # X = the kind of attribute
+        (0x00, 0, 0, behind_headers),  # A = offset of the first attribute
+        (0x01, 0, 0, attrs.ZONE),  # X = kind of the attribute
         (0x20, 0, 0, 0xFFFFF000 + 12),  # A = SKF_AD_OFF + SKF_AD_NLATTR
-        (0x15, 0, 1, 0),  # no zone: of nobody
+        (0x15, 0, 1, 0),  # no zone: no VPC's connection
         (0x06, 0, 0, 0),
         (0x07, 0, 0, 0),  # X = A
-        (0x48, 0, 0, 4),  # A = the half-word behind the attribute's header
+        (0x48, 0, 0, 4),  # A = the half-word after the attribute's header
     ]
     for zone in zones:
         program += [(0x15, 0, 1, zone), bpf.PASS]
@@ -160,14 +160,14 @@ def zone_filter(zones: Collection[int]) -> list[bpf.Instruction]:
 
 
 def join(sock: socket.socket, what: Happening) -> None:
-    """Let a socket hear of connections from now on. Raises OSError."""
+    """Subscribe a socket to conntrack events. Raises OSError."""
     for group, happening in ((1, Happening.BEGIN), (3, Happening.END)):
         if happening in what:
             sock.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
 
 
 def open_socket(netns_fd: int) -> socket.socket:
-    """Return a netfilter socket in a namespace, which never blocks. Raises OSError."""
+    """Return a non-blocking netfilter socket in a namespace. Raises OSError."""
     kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
     with netns.inside(netns_fd):
         sock = socket.socket(socket.AF_NETLINK, kind, NETLINK_NETFILTER)

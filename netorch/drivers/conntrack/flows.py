@@ -1,8 +1,9 @@
-"""The tracked connections of the overlay, through conntrack netlink by hand.
+"""The tracked connections of the overlay, through hand-packed conntrack netlink.
 
-Linux sifts a dump by IPv4 address (since 5.8) and by IP version, not by zone. By IPv6 address it sifts the wrong way round: 6.1
-shows all connections but those that match (ctnetlink_filter_match_tuple). Whoever repairs that turns it, so nobody can rely on
-either, and of IPv6 all are asked for. What comes is compared again here in any case: an older kernel shows everything.
+Linux filters a dump by IPv4 address (since 5.8) and by IP version, not by zone. Its filter by IPv6 address is inverted: 6.1
+shows all connections except those that match (ctnetlink_filter_match_tuple). A kernel with the fix would behave the other
+way, so neither behaviour can be relied on, and for IPv6 all connections are requested. Results are compared again here in any
+case: older kernels return everything.
 Source: linux/netfilter/nfnetlink_conntrack.h and nf_conntrack_netlink.c of the kernel.
 """
 
@@ -51,30 +52,30 @@ _CONNTRACK: Final = 1  # NFNL_SUBSYS_CTNETLINK
 _NEW, _GET, _DELETE = (_CONNTRACK << 8 | number for number in range(3))
 _FILTER, _FILTER_ORIGINAL = 25, 1  # CTA_FILTER, CTA_FILTER_ORIG_FLAGS
 _FILTER_SOURCE, _FILTER_DESTINATION = 1, 2  # CTA_FILTER_FLAG(CTA_IP_SRC), (CTA_IP_DST)
-_FEW: Final = 8  # addresses: a dump for each end of more of them costs the kernel more than one of everything costs us
+_FEW: Final = 8  # addresses: with more, one dump of everything is cheaper than a dump for each end of each address
 _TCP_FLAGS, _TCP_REPLY_FLAGS = 4, 5  # CTA_PROTOINFO_TCP_FLAGS_*
 _NAT_SOURCE, _NAT_DESTINATION = 6, 13  # CTA_NAT_SRC, CTA_NAT_DST
-# In these: CTA_NAT_V4_MINIP, _MAXIP, CTA_NAT_PROTO with CTA_PROTONAT_PORT_MIN, _MAX
+# Attributes of these: CTA_NAT_V4_MINIP, _MAXIP, CTA_NAT_PROTO with CTA_PROTONAT_PORT_MIN, _MAX
 _NAT_FIRST, _NAT_LAST, _NAT_PROTO, _PORT_FIRST, _PORT_LAST = 1, 2, 3, 1, 2
 _CONFIRMED: Final = 8  # IPS_CONFIRMED
-_LIBERAL: Final = 0x08  # IP_CT_TCP_FLAG_BE_LIBERAL: nobody told the table the windows, so none is outside of them
+_LIBERAL: Final = 0x08  # IP_CT_TCP_FLAG_BE_LIBERAL: the table does not know the windows, so no packet is out of window
 _ANSWERS: Final = {8: 0, 13: 14, 128: 129}  # echo and timestamp, by ICMP type
 
 
 class Conntrack:
-    """A socket in one namespace. One thread at a time may use it."""
+    """A socket in one namespace. Only one thread at a time may use it."""
 
     def __init__(self, netns_fd: int) -> None:
         """Open. Raises OSError."""
         self._channel = Channel(netns_fd, NETLINK_NETFILTER)
 
     def dump(self, zone: int, addresses: Collection[str] | None = None) -> tuple[Flow, ...]:
-        """Return the connections of a zone that one of these addresses is an end of, all when none are named.
+        """Return the connections of a zone with one of these addresses as an end; None means all connections.
 
-        Cost: for a few IPv4 addresses two looks of the kernel at its table each; else some 1 us for every connection of the host.
+        Cost: for a few IPv4 addresses, two kernel scans of the table each; otherwise about 1 us per connection of the host.
 
         Raises:
-          KernelError: the kernel tells nothing of connections.
+          KernelError: the kernel does not show connections.
         """
         ends = None if addresses is None else {packed(address) for address in addresses}
         try:
@@ -87,9 +88,9 @@ class Conntrack:
         return tuple({flow.key: flow for flow in flows}.values())
 
     def answered_at(self, addresses: Collection[str]) -> set[str]:
-        """Return those of some IPv4 addresses that answers of connections come to. Raises KernelError.
+        """Return those of the IPv4 addresses that replies of connections are sent to. Raises KernelError.
 
-        Cost: some 0.5 us for every connection of the namespace: they are not decoded, but looked through for the attribute.
+        Cost: about 0.5 us per connection of the namespace: messages are not decoded, but searched for the attribute.
         """
         try:
             bodies = [body for _, _, body in self._channel.dump(_GET, bytes(4))]
@@ -99,13 +100,14 @@ class Conntrack:
         return {address for address, end in ends.items() if any(end in body for body in bodies)}
 
     def forget(self, flows: Iterable[Flow]) -> None:
-        """Let the kernel forget connections; one that is gone already is fine. Raises KernelError."""
+        """Delete connections; absence is fine. Raises KernelError."""
         self._send("forget", [(_DELETE, 0, _identity(flow)) for flow in flows], ABSENT)
 
     def restore(self, flows: Iterable[Flow]) -> None:
-        """Let the kernel know connections that it has not seen begin. Raises KernelError.
+        """Add connections whose beginning the kernel has not seen. Raises KernelError.
 
-        Of those that it knows already it learns which ends track them. Counts of packets and bytes start at zero.
+        For those already in the table, update the mark bits of the ends that track them. Packet and byte counters start at
+        zero.
         """
         unseen = list(flows)
         refused = self._channel.batch([(_NEW, F_CREATE | F_EXCL, _whole(flow)) for flow in unseen])
@@ -114,7 +116,7 @@ class Conntrack:
         self._send("mark", [(_NEW, 0, _identity(flow) + _marked(flow)) for flow in known if flow.mark], ABSENT)
 
     def flush_zone(self, zone: int) -> None:
-        """Let the kernel forget all connections of a zone. Raises KernelError."""
+        """Delete all connections of a zone. Raises KernelError."""
         self.forget(self.dump(zone))
 
     def close(self) -> None:
@@ -127,7 +129,7 @@ class Conntrack:
 
 
 def _requests(ends: Set[bytes] | None) -> Iterator[bytes]:
-    """Yield the bodies of requests for dumps in which all connections with these ends are, each at least once."""
+    """Yield the bodies of dump requests that together return every connection with one of these ends at least once."""
     if ends is None or len(ends) > _FEW:
         yield bytes(4)
         return
@@ -149,13 +151,13 @@ def _check(verb: str, refused: list[NetlinkError], count: int) -> None:
 
 
 def _marked(flow: Flow) -> bytes:
-    """Return the attributes that set a connection's mark bits and leave the others as they are."""
+    """Return the attributes that set a connection's mark bits and keep the others."""
     bits = struct.pack(">I", flow.mark)
     return attr(MARK, bits) + attr(MARK_MASK, bits)
 
 
 def _identity(flow: Flow) -> bytes:
-    """Return the header and the attributes that name a connection."""
+    """Return the header and the attributes that identify a connection."""
     family = socket.AF_INET6 if ":" in flow.source else socket.AF_INET
     return bytes((family, 0, 0, 0)) + _tuple(ORIGINAL, flow) + attr(ZONE, struct.pack(">H", flow.zone))
 
@@ -177,7 +179,7 @@ def _whole(flow: Flow) -> bytes:
 
 
 def _translation(kind: int, end: str, port: int) -> bytes:
-    """Return how an end is translated: to exactly this address and port, from which the kernel makes the other direction."""
+    """Return the translation of an end to exactly this address and port; the kernel derives the other direction from it."""
     address, packed_port = socket.inet_aton(end), struct.pack(">H", port)
     ports = nested(_NAT_PROTO, attr(_PORT_FIRST, packed_port), attr(_PORT_LAST, packed_port))
     return nested(kind, attr(_NAT_FIRST, address), attr(_NAT_LAST, address), ports)

@@ -1,4 +1,4 @@
-"""What the first bytes of a packet say, from the IP header on. Truncated and strange packets are decoded as far as possible.
+"""Parsing of a packet's first bytes, from the IP header on. Truncated and malformed packets are decoded as far as possible.
 
 Source: RFC 791, RFC 8200, RFC 9293, RFC 768, RFC 792, RFC 4443, RFC 7348.
 """
@@ -24,7 +24,7 @@ _UDP_BYTES, _VXLAN_BYTES, _ETHERNET_BYTES = 8, 8, 14
 
 
 class Headers(msgspec.Struct, frozen=True, kw_only=True):
-    """A packet: in which direction, how long from the IP header on, and the flags of TCP."""
+    """A packet's headers: its tuple, its length from the IP header on, and its TCP flags."""
 
     tuple: Tuple
     length: int
@@ -32,14 +32,14 @@ class Headers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Inner(msgspec.Struct, frozen=True, kw_only=True):
-    """What a VXLAN packet carries: the VNI it claims, and the packet in it if that is IP."""
+    """The content of a VXLAN packet: its VNI, and the inner packet if that is IP."""
 
     vni: int
     headers: Headers | None
 
 
 def parse(data: bytes) -> Headers | None:
-    """Return what an IP packet says; None for what is not IP, an ARP packet say."""
+    """Return the headers of an IP packet; None for others, e.g. ARP packets."""
     found = _ip(data)
     if found is None:
         return None
@@ -56,7 +56,7 @@ def parse(data: bytes) -> Headers | None:
 
 
 def parse_vxlan(data: bytes) -> Inner | None:
-    """Return what an IPv4 packet carries if it is one of VXLAN and not cut short before the inner IP header."""
+    """Return the content of an IPv4 VXLAN packet; None for others, or if truncated before the inner IP header."""
     found = _ip(data)
     if found is None or found[2] != UDP or not found[4]:
         return None
@@ -68,7 +68,7 @@ def parse_vxlan(data: bytes) -> Inner | None:
 
 
 def _ip(data: bytes) -> tuple[bytes, bytes, int, int, int] | None:
-    """Return source, destination, protocol, length and where the upper header begins; 0 in what is no first fragment."""
+    """Return source, destination, protocol, length and offset of the upper header; 0 except in a first fragment."""
     version = data[0] >> 4 if data else 0
     if version == 4 and len(data) >= 20:
         length, fragment = struct.unpack_from("!H2xH", data, 2)
@@ -81,7 +81,7 @@ def _ip(data: bytes) -> tuple[bytes, bytes, int, int, int] | None:
 
 
 def _upper(data: bytes, protocol: int) -> tuple[int, int]:
-    """Return the first header of an IPv6 packet that is no extension, and where it begins."""
+    """Return the protocol and offset of an IPv6 packet's first header that is no extension."""
     offset = 40
     while (protocol in _EXTENSIONS or protocol == _FRAGMENT) and len(data) >= offset + 8:
         if protocol == _FRAGMENT:

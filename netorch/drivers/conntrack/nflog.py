@@ -1,6 +1,6 @@
-"""Dropped packets as the kernel tells them: the rules with `log ... group N` in one namespace.
+"""Dropped packets as reported by the kernel: rules with `log ... group N` in one namespace.
 
-One socket at a time can listen to a group. Source: linux/netfilter/nfnetlink_log.h, net/netfilter/nfnetlink_log.c.
+Only one socket at a time can listen to a group. Source: linux/netfilter/nfnetlink_log.h, net/netfilter/nfnetlink_log.c.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _COMMAND, _MODE, _TIMEOUT, _THRESHOLD, _FLAGS = 1, 2, 4, 5, 6
 _BIND: Final = b"\x01"
 _COPY_PACKET: Final = 2
 _NUMBERED: Final = 0x1  # NFULNL_CFG_F_SEQ
-_WAIT_CENTISECONDS, _WAIT_PACKETS = 10, 50  # the kernel collects so long, so many, before it wakes the listener
+_WAIT_CENTISECONDS, _WAIT_PACKETS = 10, 50  # limits at which the kernel stops collecting and wakes the listener
 # NFULA_*
 _HEADER, _MARK, _TIME, _IN, _OUT, _SENDER, _PAYLOAD, _PREFIX, _SEQUENCE = 1, 2, 3, 4, 5, 8, 9, 10, 12
 _QUEUE_BYTES: Final = 4 << 20
@@ -40,10 +40,10 @@ _SIOCGIFNAME: Final = 0x8910
 
 
 def listening(netns_fd: int, group: int, copy_bytes: int, together: int = _WAIT_PACKETS) -> socket.socket:
-    """Return a socket that hears of what the rules of a namespace log to a group; `together` packets come at once, if they do.
+    """Return a socket that receives packets that a namespace's rules log to a group, up to `together` at once.
 
     Raises:
-      OSError: EBUSY when somebody listens already; EPERM without CAP_NET_ADMIN.
+      OSError: EBUSY if another socket listens already; EPERM without CAP_NET_ADMIN.
     """
     with netns.inside(netns_fd):
         sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
@@ -62,7 +62,7 @@ def listening(netns_fd: int, group: int, copy_bytes: int, together: int = _WAIT_
 
 
 def _configure(sock: socket.socket, group: int, attributes: bytes) -> None:
-    """Send one request and take its acknowledgement; packets that come before it are dropped."""
+    """Send one request and read its acknowledgement; packets that arrive before it are dropped."""
     body = _NFGENMSG.pack(socket.AF_UNSPEC, 0, group) + attributes
     sock.send(HEADER.pack(HEADER.size + len(body), _CONFIG, _REQUEST_ACK, 0, 0) + body)
     while True:
@@ -75,43 +75,43 @@ def _configure(sock: socket.socket, group: int, attributes: bytes) -> None:
 
 
 class DroppedPacket(msgspec.Struct, frozen=True, kw_only=True):
-    """A packet that a rule refused; `reason` is the name of the rule's counter."""
+    """A packet dropped by a rule; `reason` is the name of the rule's counter."""
 
     reason: str
-    payload: bytes  # from the IP (or ARP) header on, as much as the rule asked for
+    payload: bytes  # from the IP (or ARP) header on, up to the length that the rule requested
     ethertype: int
-    indev: str  # in the forwarding path the VRF; nothing: none, or gone
+    indev: str  # the VRF in the forwarding path; empty: none, or gone
     outdev: str
-    lladdr: str  # the sender's MAC, nothing where there is none
+    lladdr: str  # the sender's MAC; empty if none
     mark: int
-    at_s: float  # since 1970; 0 where the kernel does not say
+    at_s: float  # since 1970; 0 if the kernel does not report it
 
     @property
     def headers(self) -> Headers | None:
-        """Return what the packet says; None when it is not IP."""
+        """Return the packet's headers; None if it is not IP."""
         return headers.parse(self.payload)
 
     @property
     def inner(self) -> Inner | None:
-        """Return what a VXLAN packet carries."""
+        """Return the content of a VXLAN packet."""
         return headers.parse_vxlan(self.payload)
 
 
 class DroppedBatch(msgspec.Struct, frozen=True):
-    """What was read, and how many packets the kernel could not deliver, as far as it has said."""
+    """Packets that were read, and how many the kernel has failed to deliver, as far as known."""
 
     packets: tuple[DroppedPacket, ...] = ()
     lost: int = 0
 
 
 class DroppedPackets:
-    """A socket that hears of one namespace's dropped packets."""
+    """A socket that receives one namespace's dropped packets."""
 
     def __init__(self, netns_fd: int, group: int, copy_bytes: int = 128) -> None:
         """Listen to a group in the namespace of `netns_fd`.
 
         Raises:
-          KernelError: EBUSY when somebody listens already; EPERM without CAP_NET_ADMIN.
+          KernelError: EBUSY if another socket listens already; EPERM without CAP_NET_ADMIN.
         """
         self._next: int | None = None
         try:
@@ -123,15 +123,15 @@ class DroppedPackets:
         self._socket.setblocking(False)
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable when `read` has something."""
+        """Return a descriptor that is readable when `read` has something to return."""
         return self._socket.fileno()
 
     def read(self, limit: int) -> DroppedBatch:
-        """Return the packets of up to `limit` deliveries; never blocks."""
+        """Return the packets of up to `limit` datagrams; never blocks."""
         found: list[DroppedPacket] = []
         lost = 0
         for message in arrived(self._socket, limit, _READ_BYTES):
-            if message is not None and message[0] == _PACKET:  # of lost ones the numbers of those that come later tell how many
+            if message is not None and message[0] == _PACKET:  # the next packet's sequence number shows how many were lost
                 parts = attrs(message[2], _NFGENMSG.size)
                 lost += self._gap(parts)
                 found.append(self._dropped(parts))
@@ -162,7 +162,7 @@ class DroppedPackets:
         )
 
     def _name(self, index: bytes | None) -> str:
-        """Return a device's name. Cost: one ioctl; names are not kept, because devices come and go."""
+        """Return a device's name. Cost: one ioctl; names are not cached, because devices come and go."""
         if index is None:
             return ""
         request = struct.pack("=16si20x", b"", int.from_bytes(index, "big"))

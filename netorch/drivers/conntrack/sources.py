@@ -1,7 +1,6 @@
-"""What flow logs are made of, from one host's overlay and from gateways' namespaces: connections that end, walks over those that
-live, dropped packets.
+"""Sources of flow logs in a host's overlay and in gateways' namespaces: ended connections, living ones, dropped packets.
 
-Everything is opened while it is wanted only: a host without flow logs has no listener, and the kernel tells nobody.
+Sockets are only open while they are needed: a host without flow logs has no listener, and the kernel creates no events.
 """
 
 from __future__ import annotations
@@ -22,43 +21,43 @@ from netorch.state.base import OVERLAY
 from netorch.state.nft import FLOW_LOG_GROUP
 from netorch.state.owner import netns_name, overlay_netns
 
-_EVENTS, _DELIVERIES, _PORTIONS = 500, 20, 10  # that one `read` takes at most: some 10 ms
+_EVENTS, _DELIVERIES, _PORTIONS = 500, 20, 10  # limits of one `read`: about 10 ms
 
 
 class Heard(msgspec.Struct, frozen=True, kw_only=True):
-    """What has happened in a namespace since the last time, and whether something was left out."""
+    """A namespace's traffic since the last read, and whether something was lost."""
 
     connections: tuple[Connection, ...] = ()
     dropped: tuple[DroppedPacket, ...] = ()
     lost: bool = False
-    gateways: dict[str, Heard] = {}  # what has happened in the namespaces of gateways, by label, where something has
+    gateways: dict[str, Heard] = {}  # by label, for gateways' namespaces with traffic
 
     def __bool__(self) -> bool:
         return bool(self.connections or self.dropped or self.lost or self.gateways)
 
 
 class FlowSources(Protocol):
-    """Where flow logs come from."""
+    """The sources of flow logs."""
 
     def listen(self, zones: Collection[int], gateways: Collection[str] = ()) -> None:
-        """Hear of these zones, and of these gateways' namespaces, from now on; of none: let go of everything.
+        """Listen to these zones, and to these gateways' namespaces, from now on. Without any, close everything.
 
         Raises:
-          KernelError: one of the namespaces is not there, or the kernel refuses.
+          KernelError: a namespace does not exist, or the kernel refuses.
         """
         ...
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable when `read` has something."""
+        """Return a descriptor that is readable when `read` has something to return."""
         ...
 
     def walk(self) -> None:
-        """Begin to ask what the living connections have counted; `read` returns it bit by bit. Raises KernelError."""
+        """Start reading the counters of living connections; `read` returns them in parts. Raises KernelError."""
         ...
 
     @property
     def walking(self) -> bool:
-        """Return whether a walk has begun and not come to its end."""
+        """Return whether a walk has started and not finished."""
         ...
 
     def read(self) -> Heard:
@@ -66,7 +65,7 @@ class FlowSources(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close everything."""
         ...
 
 
@@ -74,13 +73,13 @@ class KernelFlows:
     """Implements FlowSources on a real kernel."""
 
     def __init__(self, host: str) -> None:
-        """Use a host's namespaces, which need not be there before something is wanted of them."""
+        """Take the name of the host, whose namespaces need not exist yet."""
         self._host = host
         self._open: dict[str, _Namespace] = {}  # by label
         self._epoll = select.epoll()
 
     def listen(self, zones: Collection[int], gateways: Collection[str] = ()) -> None:
-        """Hear of these zones, and of these gateways' namespaces, from now on. Raises KernelError."""
+        """Listen to these zones, and to these gateways' namespaces, from now on. Raises KernelError."""
         wanted: dict[str, Collection[int] | None] = dict.fromkeys(gateways)
         if zones:
             wanted[OVERLAY] = zones
@@ -94,17 +93,17 @@ class KernelFlows:
                 self._open[label] = _Namespace(name, of_zones, self._epoll)
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable when `read` has something."""
+        """Return a descriptor that is readable when `read` has something to return."""
         return self._epoll.fileno()
 
     def walk(self) -> None:
-        """Begin to ask what the living connections have counted. Raises KernelError."""
+        """Start reading the counters of living connections. Raises KernelError."""
         for found in self._open.values():
             found.walk()
 
     @property
     def walking(self) -> bool:
-        """Return whether a walk has begun and not come to its end."""
+        """Return whether a walk has started and not finished."""
         return any(found.walking for found in self._open.values())
 
     def read(self) -> Heard:
@@ -114,7 +113,7 @@ class KernelFlows:
         return msgspec.structs.replace(overlay, gateways={label: found for label, found in heard.items() if found})
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close everything."""
         self.listen(())
         self._epoll.close()
 
@@ -126,7 +125,7 @@ class _Namespace:
     """The sockets in one namespace."""
 
     def __init__(self, name: str, zones: Collection[int] | None, epoll: select.epoll) -> None:
-        """Listen, to all zones when none are named. Raises KernelError."""
+        """Listen; `zones` None means all zones. Raises KernelError."""
         self._epoll = epoll
         self._zones = zones
         self._ends: FlowEvents | None = None
@@ -141,19 +140,19 @@ class _Namespace:
             raise
 
     def narrow(self, zones: Collection[int] | None) -> None:
-        """Hear of these zones from now on. Raises OSError."""
+        """Listen to these zones from now on. Raises OSError."""
         self._zones = zones
         if self._ends is not None:
             self._ends.narrow(zones)
 
     def walk(self) -> None:
-        """Begin a walk, unless one is under way. Raises KernelError."""
+        """Start a walk, unless one is in progress. Raises KernelError."""
         if self._walk is None:
             self._walk = self._watched(FlowDump(self._fd, self._zones, taking=True))
 
     @property
     def walking(self) -> bool:
-        """Return whether a walk is under way."""
+        """Return whether a walk is in progress."""
         return self._walk is not None
 
     def read(self) -> Heard:
@@ -176,7 +175,7 @@ class _Namespace:
         return Heard(connections=connections, dropped=dropped, lost=lost)
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close everything."""
         for source in (self._ends, self._dropped, self._walk):
             if source is not None:
                 source.close()

@@ -1,7 +1,7 @@
-"""The overlay's connection table as a whole: how full it is, whose connections those are, and who may not open new ones.
+"""The overlay's conntrack table as a whole: how full it is, the zones of its connections, and blocked zones.
 
-None of it costs more when the table is fuller. Zones are counted on a sample: the kernel shows the table in the order of a hash
-with a secret key, so its first connections are as good as drawn by lot, whoever made them.
+No cost depends on the number of connections. Zones are counted in a sample: the kernel dumps the table in the order of a hash
+with a secret key, so its first connections are a random sample that nobody can influence.
 Source: linux/netfilter/nfnetlink_conntrack.h, linux/netfilter/nf_tables.h.
 """
 
@@ -32,7 +32,7 @@ _FAMILY: Final = str(VPC_TABLE[2])
 
 
 class ConnectionTable:
-    """A socket in one namespace. One thread at a time may use it."""
+    """A socket in one namespace. Only one thread at a time may use it."""
 
     def __init__(self, netns_fd: int) -> None:
         """Open; `netns_fd` must stay open. Raises OSError."""
@@ -48,22 +48,22 @@ class ConnectionTable:
         return TableUse(held=_number(found.get(_ENTRIES)), most=_number(found.get(_MAX_ENTRIES)))
 
     def turned_away(self) -> int:
-        """Return how many packets the connection tracker has dropped because it could not take them up. Raises KernelError.
+        """Return how many packets conntrack has dropped for lack of room. Raises KernelError.
 
-        The kernel counts a lost race between two packets that begin one connection as dropped, too, and beside that as such.
+        The kernel also counts a lost race between two packets of a new connection as a drop; this method subtracts those.
         """
         return sum(max(0, _number(cpu.get(_DROP)) - _number(cpu.get(_INSERT_FAILED))) for cpu in self._counts())
 
     def clashes(self) -> int:
-        """Return how many connections could not begin because another one has the same ends. Raises KernelError.
+        """Return how many connections failed because another one has the same tuple. Raises KernelError.
 
-        Where source ports are translated these are the ones for which no port was free. What the kernel turned away because too
-        many others were in its place of the table is counted with them, and beside that as such.
+        With source port translation, these are connections for which no port was free. The kernel also counts insertions into
+        a too long hash chain; this method subtracts those.
         """
         return sum(_number(cpu.get(_INSERT_FAILED)) - _number(cpu.get(_CHAIN_TOO_LONG)) for cpu in self._counts())
 
     def _counts(self) -> list[dict[int, bytes]]:
-        """Return what each CPU has counted."""
+        """Return the counters of each CPU."""
         try:
             answers = self._channel.dump(_GET_STATS_CPU, _NFGENMSG)
         except OSError as error:
@@ -71,9 +71,9 @@ class ConnectionTable:
         return [attrs(body, len(_NFGENMSG)) for _, _, body in answers]
 
     def sample(self, size: int) -> dict[int, int]:
-        """Return how many of the first `size` connections each zone has; all that live if there are fewer. Raises KernelError."""
+        """Return the number of the first `size` connections by zone; all, if there are fewer. Raises KernelError."""
         try:
-            channel = Channel(self._netns_fd, NETLINK_NETFILTER)  # one of its own: closing it ends the dump before its end
+            channel = Channel(self._netns_fd, NETLINK_NETFILTER)  # its own socket: closing it aborts the dump
             try:
                 return Counter(zone_of(body) for _, _, body in islice(channel.stream(_GET, _NFGENMSG), size))
             finally:
@@ -82,11 +82,11 @@ class ConnectionTable:
             raise KernelError("count connections by zone", error.errno or 0, str(error)) from error
 
     def refused(self) -> frozenset[int]:
-        """Return the zones that may begin no connection now. Raises KernelError."""
+        """Return the zones that cannot open new connections at present. Raises KernelError."""
         try:
             answers = self._channel.dump(GET_ELEMENTS, of_set(_FAMILY, OVER_ALLOWANCE))
         except OSError as error:
-            if error.errno == errno.ENOENT:  # no such table yet
+            if error.errno == errno.ENOENT:  # the table does not exist yet
                 return frozenset()
             raise KernelError(f"read set {OVER_ALLOWANCE}", error.errno or 0, str(error)) from error
         keys = [key for kind, _, body in answers if kind == NEW_ELEMENTS for key in keys_in(body)]
@@ -98,7 +98,7 @@ class ConnectionTable:
 
 
 def refusing(name: str, zones: Iterable[int]) -> bytes:
-    """Return the transaction after which a set has these zones, and no others: they begin no connection for some seconds."""
+    """Return the transaction that fills a set with exactly these zones; they cannot open connections for some seconds."""
     return refill(_FAMILY, name, [struct.pack("=H", zone) for zone in sorted(zones)])
 
 

@@ -1,4 +1,4 @@
-"""Connection tracking of one namespace: its connections, its table as a whole, and who may not open new ones."""
+"""Connection tracking of one namespace: its connections, its table as a whole, and zones blocked for new connections."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from netorch.state.nft import HANDING_OVER, OVER_ALLOWANCE
 
 
 class Tracker:
-    """Implements `netorch.drivers.base.ConnectionTracker`. One thread at a time may use it."""
+    """Implements `netorch.drivers.base.ConnectionTracker`. Only one thread at a time may use it."""
 
     def __init__(self, netns_fd: int, connections: Conntrack, commit: Callable[[bytes], None]) -> None:
-        """Open; `netns_fd` must stay open. `commit` carries out a packed transaction of nftables there. Raises OSError."""
+        """Open; `netns_fd` must stay open. `commit` commits a packed nftables transaction there. Raises OSError."""
         self._connections = connections
         self._commit = commit
         self._table = ConnectionTable(netns_fd)
@@ -28,15 +28,15 @@ class Tracker:
         return self._connections.dump(zone, addresses)
 
     def forget(self, flows: Iterable[Flow]) -> None:
-        """Let the kernel forget connections."""
+        """Delete connections."""
         self._connections.forget(flows)
 
     def restore(self, flows: Iterable[Flow]) -> None:
-        """Let the kernel know connections that began elsewhere."""
+        """Add connections that began elsewhere."""
         self._connections.restore(flows)
 
     def answered_at(self, addresses: Collection[str]) -> set[str]:
-        """Return those of some IPv4 addresses that answers of connections come to."""
+        """Return those of the IPv4 addresses that replies are sent to."""
         return self._connections.answered_at(addresses)
 
     def use(self) -> TableUse:
@@ -44,23 +44,23 @@ class Tracker:
         return self._table.use()
 
     def sample(self, size: int) -> dict[int, int]:
-        """Return how many of some connections each zone has."""
+        """Return the number of sampled connections by zone."""
         return self._table.sample(size)
 
     def refused(self) -> frozenset[int]:
-        """Return the zones that may begin no connection now."""
+        """Return the zones that cannot open new connections at present."""
         return self._table.refused()
 
     def refuse(self, zones: Set[int]) -> None:
-        """Let these zones, and no others, begin no connection for some seconds from now on."""
+        """Block new connections in exactly these zones for the next few seconds."""
         self._commit(refusing(OVER_ALLOWANCE, zones))
 
     def hand_over(self, zones: Set[int]) -> None:
-        """Let these zones, and no others, begin no connection for some seconds, because theirs are handed over."""
+        """Block new connections in exactly these zones for some seconds, because they are being handed over."""
         self._commit(refusing(HANDING_OVER, zones))
 
     def counters(self) -> dict[str, int]:
-        """Return the packets that the kernel had no room for. Raises KernelError."""
+        """Return the numbers of packets that the kernel had no room for. Raises KernelError."""
         return {"table_full": self._table.turned_away(), "fragments_lost": self._ip.fragments_lost()}
 
     def close(self) -> None:
@@ -71,7 +71,7 @@ class Tracker:
 
 
 class GatewayTracker(Tracker):
-    """Connection tracking of a gateway's namespace, and what of it the gateway's counters say."""
+    """Connection tracking of a gateway's namespace, with its part of the gateway's counters."""
 
     def __init__(self, netns_fd: int, connections: Conntrack, commit: Callable[[bytes], None]) -> None:
         """Open, as `Tracker`. Raises OSError, KernelError."""
@@ -79,7 +79,7 @@ class GatewayTracker(Tracker):
         self._idle = IdleEnds(netns_fd)
 
     def gateway_counters(self) -> dict[str, Count]:
-        """Return packets that the kernel had no room, or no port, for, and connections that were idle. Raises KernelError."""
+        """Return packets dropped for lack of room or of a free port, and idle connections that ended. Raises KernelError."""
         found = {"table_full": self._table.turned_away(), "no_port": self._table.clashes(), "idle": self._idle.total()}
         return {name: Count(packets=number) for name, number in found.items()}
 

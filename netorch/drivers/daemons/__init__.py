@@ -1,1 +1,1 @@
-"""What drivers of daemons have in common: the process of one, the connection to it, and the secrets that it is given."""
+"""Common parts of daemons' drivers: the process, the connection to it, and sealed secrets."""

@@ -1,4 +1,4 @@
-"""A connection to a daemon's control socket, a UNIX one. What is said there each daemon's own `control` module knows."""
+"""A connection to a daemon's control socket, a UNIX socket. Each daemon's `control` module implements its protocol."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid. Source: unix(7)
 
 
 class DaemonError(NetorchError):
-    """A daemon cannot be run, does not answer, or refuses a command; the text is its own. `number` is the errno that fits."""
+    """A daemon cannot be started, does not answer, or refuses a command, with its own text. `number` is the best errno."""
 
     def __init__(self, text: str, number: int = errno.EIO) -> None:
         self.number = number
@@ -23,20 +23,20 @@ class DaemonError(NetorchError):
 
 
 class Connection:
-    """A connection. All methods raise `failure`."""
+    """A connection to a daemon. All methods raise `failure`."""
 
-    daemon: ClassVar[str]  # its name, in sentences
+    daemon: ClassVar[str]  # its name in messages
     failure: ClassVar[type[DaemonError]]
     socket_type: ClassVar[int] = socket.SOCK_STREAM
 
     def __init__(self, path: Path, patience_s: float) -> None:
-        """Connect; each answer may take so long."""
+        """Connect; `patience_s` is the timeout of each answer."""
         self._socket = socket.socket(socket.AF_UNIX, self.socket_type | socket.SOCK_CLOEXEC)
         self._socket.settimeout(patience_s)
         self._pending = b""
         try:
             self._socket.connect(str(path))
-        except BlockingIOError as error:  # nobody takes the connections that wait
+        except BlockingIOError as error:  # the listen backlog is full
             self._socket.close()
             raise self.failure(f"{self.daemon} does not answer", errno.ETIMEDOUT) from error
         except OSError as error:
@@ -50,10 +50,10 @@ class Connection:
         self.close()
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._socket.close()
 
     def pid(self) -> int:
-        """Return who listens. It is known even of a process that is stopped."""
+        """Return the listener's PID, known even if the process is stopped."""
         raw = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         return int(_CREDENTIALS.unpack(raw)[0])

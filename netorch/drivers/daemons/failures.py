@@ -1,4 +1,4 @@
-"""What is reported of an operation that a daemon, or its driver, could not carry out."""
+"""Failures of operations that a daemon or its driver could not apply."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from netorch.state.op import Failure, Op, describe
 
 
 def failure(op: Op, error: DaemonError | KernelError | OSError) -> Failure:
-    """Return the failure of an operation. An OSError without a number is Python's own, of a value that it does not take."""
+    """Return an operation's failure. An OSError without errno is raised by Python itself for an invalid value."""
     if isinstance(error, KernelError):
         return Failure(op, error)
     number = error.number if isinstance(error, DaemonError) else error.errno or errno.EINVAL

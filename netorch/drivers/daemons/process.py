@@ -1,6 +1,6 @@
-"""A daemon's process, whoever started it: found, watched by a descriptor (pidfd_open(2)), and ended. It outlives the agent.
+"""A daemon's process, whoever started it: found, watched by a pidfd (pidfd_open(2)), and stopped. It outlives the agent.
 
-A daemon is found by its control socket, which tells who listens (SO_PEERCRED): so no file with a process id has to be right.
+A daemon is found by its control socket, which reports the listener's PID (SO_PEERCRED), so no PID file is needed.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from typing import Final
 from netorch.drivers.daemons.connection import Connection, DaemonError
 
 _POLL_S: Final = 0.01
-_WORK: Final = 0.02  # of a processor, which who is busy gets on a crowded machine, too
-_TICKS: Final = os.sysconf("SC_CLK_TCK")  # a second
-PATH: Final = "/usr/sbin:/sbin"  # where daemons are, and an ordinary user does not look
+_WORK: Final = 0.02  # CPU share that a busy process gets even on a crowded machine
+_TICKS: Final = os.sysconf("SC_CLK_TCK")  # per second
+PATH: Final = "/usr/sbin:/sbin"  # directories of daemons, not in an ordinary user's PATH
 
 
 class Process:
-    """The process of one daemon in a namespace: the base of what knows how to start it. Its methods raise `control.failure`."""
+    """The process of one daemon in a namespace; subclasses start it. Its methods raise `control.failure`."""
 
     def __init__(self, control: type[Connection], fd: int, end_s: float) -> None:
-        """Take how it is talked to, a descriptor of its namespace, which must stay open, and how long its end may take."""
+        """Take its control class, a descriptor of its namespace, which must stay open, and the timeout of its exit."""
         self._name, self._failure = control.daemon, control.failure
         self._fd = fd
         self._end_s = end_s
-        self._pid = 0  # of the process that is watched
-        self._watched: int | None = None  # a descriptor of it
-        self._child: subprocess.Popen[bytes] | None = None  # if it was started by us, not by an earlier agent
+        self._pid = 0  # of the watched process
+        self._watched: int | None = None  # its pidfd
+        self._child: subprocess.Popen[bytes] | None = None  # if started by this agent, not by an earlier one
         self._ends = select.epoll()
 
     def started(self, child: subprocess.Popen[bytes]) -> None:
-        """Watch a process that we have just started."""
+        """Watch a process that this agent has just started."""
         self._child = child
         self.watch(child.pid)
 
     def watch(self, pid: int) -> None:
-        """Watch a process from now on, and no other. Raises an error if it has ended."""
+        """Watch this process instead of any other. Raises an error if it has exited."""
         if self._watched is not None:
             if self._pid == pid:
                 return
@@ -56,7 +56,7 @@ class Process:
         self._ends.register(self._watched, select.EPOLLIN)
 
     def check_place(self) -> None:
-        """Raise an error if the watched process is left of another namespace."""
+        """Raise an error if the watched process is in another namespace."""
         try:
             here = os.path.samestat(os.stat(f"/proc/{self._pid}/ns/net"), os.fstat(self._fd))
         except OSError as error:
@@ -65,7 +65,7 @@ class Process:
             raise self._failure(f"{self._name} runs in another namespace")
 
     def await_answer(self, answers: Callable[[], object], within_s: float) -> None:
-        """Wait until `answers` raises no `control.failure` any more; raise the last one if the process ends, or time is over."""
+        """Wait until `answers` no longer raises `control.failure`; raise the last one when the process exits, or on timeout."""
         deadline = time.monotonic() + within_s
         while True:
             try:
@@ -78,7 +78,7 @@ class Process:
                 return
 
     def processor_s(self) -> float:
-        """Return the processor time that the watched process has used, in seconds; 0 if there is none. Source: proc(5)."""
+        """Return the watched process's CPU time in seconds; 0 if there is no process. Source: proc(5)."""
         try:
             fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
@@ -86,18 +86,18 @@ class Process:
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
     def has_ended(self) -> bool:
-        """Return whether the watched process has ended since it was last asked; it is watched no longer then."""
+        """Return whether the watched process has exited since the last call; then it is no longer watched."""
         if self._watched is None or not self._ends.poll(0):
             return False
         self._forget()
         return True
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable when the watched process has ended."""
+        """Return a descriptor that is readable when the watched process has exited."""
         return self._ends.fileno()
 
     def end(self, number: signal.Signals) -> None:
-        """End the watched process, if it still runs; by force if it takes too long."""
+        """Stop the watched process if it still runs; kill it if it takes too long."""
         if self._watched is None:
             return
         for each in (number, signal.SIGKILL):
@@ -108,9 +108,9 @@ class Process:
         self._forget()
 
     def end_lost(self, is_ours: Callable[[Path], bool]) -> None:
-        """End a process whose control socket somebody has deleted: it holds the ports, and nobody can talk to it.
+        """Kill a process whose control socket was deleted: it holds the ports, and cannot be reached.
 
-        `is_ours` tells it by its directory in /proc; an OSError says that it is none.
+        `is_ours` identifies it by its directory in /proc; an OSError means that it is another process.
         """
         for process in Path("/proc").iterdir():
             if process.name.isdigit():
@@ -120,11 +120,11 @@ class Process:
                         self.end(signal.SIGKILL)
 
     def close(self) -> None:
-        """Watch it no longer; it goes on."""
+        """Stop watching; the process keeps running."""
         if self._watched is not None:
             self._forget()
         if self._child is not None:
-            self._child.returncode = 0  # else Python warns of a child that nobody waits for
+            self._child.returncode = 0  # avoids Python's warning about an unreaped child
         self._ends.close()
 
     def _forget(self) -> None:
@@ -137,23 +137,23 @@ class Process:
 
 
 class Work:
-    """Tells a daemon that is busy, and answers late, from one that hangs."""
+    """Distinguishes a busy daemon, which answers late, from a hanging one."""
 
     def __init__(self, process: Process, most_s: float) -> None:
-        """Take its process; for longer than `most_s` from now on nobody counts as busy."""
+        """Take its process; after `most_s` seconds it no longer counts as busy."""
         self._process = process
         self._ends = time.monotonic() + most_s
         self._before = process.processor_s(), time.monotonic()
 
     def goes_on(self) -> bool:
-        """Return whether the process has worked since this was last asked."""
+        """Return whether the process has used the CPU since the last call."""
         before, self._before = self._before, (self._process.processor_s(), time.monotonic())
         used, passed = (now - then for now, then in zip(self._before, before, strict=True))
         return self._before[1] < self._ends and used >= _WORK * passed
 
 
 def find_program(name: str, packages: str, failure: type[DaemonError]) -> str:
-    """Return where a daemon's program is. Raises `failure` when it is not installed."""
+    """Return the path of a daemon's program. Raises `failure` if it is not installed."""
     found = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:{PATH}")
     if found is None:
         raise failure(f"{name} is not installed; apt-get install {packages}", errno.ENOENT)

@@ -1,7 +1,7 @@
-"""The key pair of an edge: with the public key anybody seals a secret for it (netorch.model.outside.secrets), it alone opens it.
+"""An edge's key pair: anyone can seal a secret with the public key (netorch.model.outside.secrets); only the edge opens it.
 
-The private key is a file of the edge, made when it is absent. Who replaces the disk of an edge loses it, and sets all secrets of
-the edge again. What is opened stays in memory: no error and no text of an object tells anything of it.
+The private key is a file on the edge, created if absent. Replacing the edge's disk loses it, and all secrets of the edge must
+be set again. Decrypted secrets stay in memory: neither errors nor texts of objects contain them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class EdgeKey:
     """The key pair in a file; `public` is its public half, base64."""
 
     def __init__(self, path: Path) -> None:
-        """Read the key, or make one.
+        """Read the key, or create it.
 
         Raises:
           KernelError: others may read the file, it holds no key, or it cannot be written.
@@ -40,15 +40,15 @@ class EdgeKey:
         return f"EdgeKey({self.public})"
 
     def open(self, box: str) -> Secret:
-        """Return what is in a box.
+        """Return the content of a sealed box.
 
         Raises:
-          KernelError: it was sealed for another edge, or with a key that this edge had before, or it is damaged.
+          KernelError: it was sealed for another edge or for an earlier key of this edge, or it is damaged.
         """
         try:
             return msgspec.json.decode(self._box.decrypt(b64decode(box, validate=True)), type=Secret)
         except (ValueError, TypeError, CryptoError, msgspec.MsgspecError):
-            # Not "from": the text of such an error may hold what was in the box.
+            # Not "from": the error's text may contain the box's content.
             raise KernelError(
                 "open a sealed secret", errno.EKEYREJECTED, "it was not sealed for the key that this edge has; set it again"
             ) from None
@@ -64,10 +64,10 @@ def _read(path: Path) -> PrivateKey:
 
 
 def _make(path: Path) -> PrivateKey:
-    """Make a key; of two who do so at once both get the key of one."""
+    """Create a key; if two processes do so at once, both get the same key."""
     key, new = PrivateKey.generate(), path.with_name(f"{path.name}.{os.getpid()}")
     try:
-        new.unlink(missing_ok=True)  # of one that was killed
+        new.unlink(missing_ok=True)  # left by a killed process
         with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
             file.write(b64encode(bytes(key)))
             file.flush()

@@ -1,1 +1,1 @@
-"""Packets that netorch itself sends, to find out what arrives."""
+"""Probe packets sent by netorch itself, to find out what arrives."""

@@ -1,1 +1,1 @@
-"""The driver of netorch's own daemon (netorch.services): its process, its control socket, and the sockets that it is given."""
+"""The driver of netorch's own daemon (netorch.services): its process, its control socket, and the sockets passed to it."""

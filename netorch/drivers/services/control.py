@@ -1,4 +1,4 @@
-"""The control socket of netorch's own daemon, the driver's side. See netorch.state.daemons.services.wire."""
+"""The control socket of netorch's own daemon, on the driver's side. See netorch.state.daemons.services.wire."""
 
 from __future__ import annotations
 
@@ -25,47 +25,47 @@ from netorch.state.daemons.services.wire import (
 
 
 class ServicesError(DaemonError):
-    """The daemon cannot be run, does not answer, or refuses an object."""
+    """The daemon cannot be started, does not answer, or refuses an object."""
 
 
 class Busy(ServicesError):
-    """The daemon has not answered in time, and works: it is to be asked again, not to be ended."""
+    """The daemon has not answered in time, but makes progress: ask again later instead of killing it."""
 
 
 class Control(Connection):
-    """A connection. All methods raise ServicesError."""
+    """A connection to the daemon. All methods raise ServicesError."""
 
     daemon = "netorch.services"
     failure = ServicesError
     socket_type = socket.SOCK_SEQPACKET
 
     def greet(self) -> None:
-        """Take the greeting, which comes first. Raises ServicesError, also when the daemon is of another version than this."""
+        """Read the greeting, which comes first. Raises ServicesError, also if the daemon has another version."""
         greeting = self._receive()
         if not isinstance(greeting, Greeting) or greeting.version != __version__:
             raise ServicesError(f"{self.daemon} is of another version than {__version__}")
 
     def dump(self) -> Iterator[ServiceObject]:
-        """Yield the objects that the daemon has."""
+        """Yield the daemon's objects."""
         self._send(Request("dump"))
         while isinstance(packet := self._receive(), Held):
             yield _object(packet)
         _check(packet)
 
     def counts(self) -> Iterator[tuple[str, Mapping[str, int]]]:
-        """Yield what the daemon has counted, by the id of what it was counted of, and by name."""
+        """Yield the daemon's counters: the id of each counted object, and its counters by name."""
         self._send(Request("count"))
         while isinstance(packet := self._receive(), Counted):
             yield packet.id, packet.counts
         _check(packet)
 
     def put(self, obj: ServiceObject, sockets: Sequence[socket.socket]) -> None:
-        """Let the daemon have an object, with its sockets."""
+        """Load an object with its sockets into the daemon."""
         self._send(Request.of("put", obj), sockets)
         _check(self._receive())
 
     def delete(self, obj: ServiceObject) -> None:
-        """Let the daemon have an object no longer."""
+        """Delete an object from the daemon."""
         self._send(Request.of("delete", obj))
         _check(self._receive())
 
@@ -75,7 +75,7 @@ class Control(Connection):
         except TimeoutError as error:
             raise ServicesError(f"{self.daemon} does not answer", errno.ETIMEDOUT) from error
         except OSError as error:
-            number = errno.EINVAL if error.errno == errno.EMSGSIZE else error.errno or errno.EIO  # this object is too large
+            number = errno.EINVAL if error.errno == errno.EMSGSIZE else error.errno or errno.EIO  # the object is too large
             raise ServicesError(f"{self.daemon}: {error.strerror or error}", number) from error
 
     def _receive(self) -> Packet:

@@ -1,4 +1,4 @@
-"""netorch's own daemon as a process: started, watched, stopped. It outlives the agent, which finds it by its control socket."""
+"""netorch's own daemon as a process: start, watch, stop. It outlives the agent, which finds it by its control socket."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from netorch.drivers.services.control import Busy, Control, ServicesError
 from netorch.drivers.services.silence import Silence
 
 MODULE: Final = "netorch.services"
-START_S: Final = 30.0  # to import everything, on a slow machine
+START_S: Final = 30.0  # to import all modules on a slow machine
 END_S: Final = 5.0
 ANSWER_S: Final = 2.0
-COUNT_S: Final = 0.2  # for what it has counted, which is asked for every second and may be had later
-_LOG_BYTES: Final = 1 << 20  # of an earlier process's, which are kept
+COUNT_S: Final = 0.2  # for counters, which are read every second and may be late
+_LOG_BYTES: Final = 1 << 20  # of earlier processes' output, which is kept
 
 
 class Daemon(Process):
-    """The daemon of one namespace; `directory` is netorch's own, and the namespace's."""
+    """The daemon of one namespace; `directory` belongs to netorch and to this namespace."""
 
     def __init__(self, label: str, directory: Path, fd: int) -> None:
         """Take the label and a descriptor of the namespace, which must stay open."""
         super().__init__(Control, fd, END_S)
         self.directory = directory
         self._label = label
-        self.writable = directory / "log"  # the process may write here; it outlives the process
+        self.writable = directory / "log"  # the process can write here; the directory outlives the process
         self._socket = directory / "control"
-        self._silence: Silence | None = None  # since the last question, or the last ones, had no answer
+        self._silence: Silence | None = None  # while the latest requests are unanswered
 
     @contextmanager
     def connected(self) -> Iterator[Control]:
-        """Open a connection to the daemon that runs here and answers, which is watched from now on.
+        """Open a connection to the namespace's running daemon, and watch its process.
 
         Raises:
-          Busy: it has not answered, and works.
-          ServicesError: none runs, or it hangs.
+          Busy: the daemon has not answered, but makes progress.
+          ServicesError: it does not run, or it hangs.
         """
         silence, self._silence = self._silence, None
         try:
@@ -63,16 +63,16 @@ class Daemon(Process):
             raise
 
     def counts(self) -> dict[str, Mapping[str, int]]:
-        """Return what the daemon has counted, by id and by name. Raises ServicesError: none runs, or it has no time."""
+        """Return the daemon's counters by id and name. Raises ServicesError: it does not run, or is too busy."""
         with Control(self._socket, COUNT_S) as control:
             control.greet()
             return dict(control.counts())
 
     def start(self) -> None:
-        """Start the daemon and return when it answers; one that does not answer is ended first.
+        """Start the daemon, and return when it answers. One that does not answer is killed first.
 
         Raises:
-          ServicesError: it has ended at once.
+          ServicesError: the daemon has exited at once.
           OSError: a file cannot be written.
         """
         self.end(signal.SIGKILL)
@@ -113,7 +113,7 @@ class Daemon(Process):
     def _make_directories(self) -> None:
         self.directory.mkdir(mode=0o711, parents=True, exist_ok=True)
         self.writable.mkdir(mode=0o700, exist_ok=True)
-        # In a user namespace that has no such user the daemon runs as who has started it, who may write here as things are.
+        # In a user namespace without this user, the daemon runs as the user who started it, who can already write here.
         with suppress(LookupError, OSError):
             shutil.chown(self.writable, "nobody", "nogroup")
         said = self._said()
@@ -126,9 +126,9 @@ class Daemon(Process):
             pass
 
     def stop(self) -> None:
-        """End the daemon, and remove what it had but for what it wrote."""
+        """Stop the daemon, and delete its socket, but not its log."""
         with suppress(ServicesError):
-            self._greeted()  # now it is known which process it is
+            self._greeted()  # this finds its PID
         self.end(signal.SIGTERM)
         self._socket.unlink(missing_ok=True)
 

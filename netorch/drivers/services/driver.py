@@ -1,8 +1,9 @@
-"""The driver of netorch's own daemon: what it serves are objects, a change is a message, its end is an event.
+"""The driver of netorch's own daemon: what it serves are objects, and a change is a message.
 
-An object is there while the daemon has it, and all its sockets are at the devices that they were opened for. The daemon runs
-while there are objects; one that is killed has none, so all are made again. One that hangs has none either, and the next
-operation replaces it. One that is busy has what it had when it last answered, takes nothing for now, and is not waited for.
+An object exists while the daemon has it, and all its sockets are bound to the devices for which they were opened. The daemon
+runs while there are objects. A killed daemon has none, so all are created again. A hanging one has none either, and the next
+operation replaces it. A busy one has the objects of its last answer; it accepts no operations for now, and the agent does not
+wait for it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ RUN: Final = Path("/run/netorch-services")  # not below /run/netorch, which only
 
 
 def services_directory(host: str, label: str) -> Path:
-    """Return where the daemon in a host's underlay or outside has its control socket; no host's name has a plus."""
+    """Return the directory of the control socket of a host's daemon in its underlay or outside; no host name has a plus."""
     return RUN / (host if label == UNDERLAY else f"{host}+{label}")
 
 
@@ -39,16 +40,16 @@ class Services:
     kinds: Final = frozenset(KINDS)
 
     def __init__(self, label: str, spaces: Spaces, directory: Path) -> None:
-        """Take the label of the namespace that the process is in, the host's namespaces, and a directory of its own."""
+        """Take the label of the process's namespace, the host's namespaces, and its own directory."""
         self.netns = label
         self._spaces = spaces
         self._daemon = Daemon(label, directory, spaces.fds[label])
-        self._known: dict[Key, KernelObject] = {}  # what it has, as far as it has answered
-        self._counts: Mapping[str, Mapping[str, int]] = {}  # what it has last said that it has counted
-        self._lost = False  # whether it was replaced, and had more than it has got again
+        self._known: dict[Key, KernelObject] = {}  # the daemon's objects at its last answer
+        self._counts: Mapping[str, Mapping[str, int]] = {}  # its last counters
+        self._lost = False  # it was replaced, and not all its objects are loaded again
 
     def dump(self) -> dict[Key, KernelObject]:
-        """Return what the daemon has now, or had when it last answered, if it is busy; nothing if none runs, or it hangs."""
+        """Return the daemon's objects; if it is busy, those of its last answer; empty if it does not run, or hangs."""
         try:
             with self._daemon.connected() as control:
                 self._known = {obj.key: obj for obj in control.dump()}
@@ -59,7 +60,7 @@ class Services:
         return dict(self._known)
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
-        """Carry out operations one by one; the daemon runs while it has objects. A busy one takes none for now."""
+        """Apply operations one by one. The daemon runs while it has objects. A busy one accepts none for now."""
         failures: list[Failure] = []
         done = 0
         try:
@@ -78,7 +79,7 @@ class Services:
                     else:
                         self._note(op)
                     done += 1
-                may_be_idle = bool(failures) or any(isinstance(op, Delete) for op in ops)  # after nothing else
+                may_be_idle = bool(failures) or any(isinstance(op, Delete) for op in ops)  # otherwise it has objects
                 is_idle = may_be_idle and not list(control.dump())
             if is_idle:
                 self.stop()
@@ -87,22 +88,22 @@ class Services:
         return failures
 
     def events(self) -> list[KernelEvent]:
-        """Return that everything must be read again after the daemon has ended, or was replaced."""
+        """Return Lost when the daemon has exited, or was replaced."""
         lost, self._lost = self._lost, False
         return [Lost(self.kinds)] if self._daemon.has_ended() or lost else []
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable when the daemon has ended."""
+        """Return a descriptor that is readable when the daemon has exited."""
         return self._daemon.fileno()
 
     def close(self) -> None:
-        """Let go of the daemon, which goes on."""
+        """Close sockets; the daemon keeps running."""
         self._daemon.close()
 
     def counts(self) -> Mapping[str, Mapping[str, int]]:
-        """Return what the daemon has counted since it began, by the id of the thing, and by name.
+        """Return the daemon's counters since its start, by id and name.
 
-        One that is busy has counted what it said last; nothing: none runs.
+        For a busy daemon, these are its last answer; empty if it does not run.
         """
         try:
             self._counts = self._daemon.counts()
@@ -112,19 +113,19 @@ class Services:
         return self._counts
 
     def stop(self) -> None:
-        """End the daemon. Raises OSError."""
+        """Stop the daemon. Raises OSError."""
         self._daemon.stop()
         self._known = {}
 
     def _note(self, op: Op) -> None:
-        """Note what the daemon has now."""
+        """Record an operation that the daemon has applied."""
         if isinstance(op, Delete):
             self._known.pop(op.obj.key, None)
         else:
             self._known[op.obj.key] = op.obj
 
     def _reached(self, stack: ExitStack, starts: bool) -> Control | None:
-        """Return a connection, to a daemon that is started if need be, or None. Raises Busy, ServicesError, OSError."""
+        """Return a connection, or None; with `starts`, start the daemon if needed. Raises Busy, ServicesError, OSError."""
         try:
             return stack.enter_context(self._daemon.connected())
         except Busy:
@@ -141,7 +142,7 @@ class Services:
         obj = op.obj
         assert isinstance(obj, ServiceObject)
         if isinstance(op, Delete) or (isinstance(op, Create) and obj.sockets):
-            control.delete(obj)  # what is there nevertheless has the ports
+            control.delete(obj)  # an existing object would hold the ports
         if isinstance(op, Delete):
             return
         sockets = open_sockets(self._spaces, obj.sockets)

@@ -1,4 +1,4 @@
-"""Opens the sockets that netorch's own daemon serves instances by: it has no rights, and is in another namespace."""
+"""Opens the sockets for netorch's own daemon, which is unprivileged and in another namespace."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from netorch.state.daemons.services.base import ServiceSocket, SocketType
 _IP_OPTIONS: Final = (15, 19)  # IP_FREEBIND, IP_TRANSPARENT. Source: linux/in.h
 _IPV6_OPTIONS: Final = (78, 75)  # IPV6_FREEBIND, IPV6_TRANSPARENT. Source: linux/in6.h
 _BACKLOG: Final = 128
-LOGGED_BYTES: Final = 1500  # of a packet
+LOGGED_BYTES: Final = 1500  # per packet
 
 
 def open_sockets(spaces: Spaces, wanted: Sequence[ServiceSocket]) -> list[socket.socket]:
-    """Return the sockets, open, in the same order.
+    """Return open sockets, in the same order.
 
     Raises:
-      OSError: the kernel refused one; none is open then.
+      OSError: the kernel refused one; then all are closed.
     """
     opened: list[socket.socket] = []
     try:
@@ -36,14 +36,14 @@ def open_sockets(spaces: Spaces, wanted: Sequence[ServiceSocket]) -> list[socket
 
 
 def _bound(wanted: ServiceSocket, type: socket.SocketKind) -> socket.socket:
-    """Return a socket of one device's, which need not have the address: it may be routed to this host, as part of a prefix."""
+    """Return a socket bound to a device. The address need not be local: it may be routed to this host as part of a prefix."""
     family = socket.AF_INET6 if ":" in wanted.address else socket.AF_INET
     v6 = family == socket.AF_INET6
-    socket.inet_pton(family, wanted.address)  # else bind(2) would be asked for a name
+    socket.inet_pton(family, wanted.address)  # otherwise bind(2) would resolve a hostname
     sock = socket.socket(family, type)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, wanted.ifname.encode())
-        if type is socket.SOCK_STREAM:  # connections of an earlier process may still be there
+        if type is socket.SOCK_STREAM:  # connections of an earlier process may still exist
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if v6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -75,7 +75,7 @@ def _logged(wanted: ServiceSocket, netns_fd: int) -> socket.socket:
 
 
 def _frames(_wanted: ServiceSocket, _netns: int) -> socket.socket:
-    return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)  # of no protocol, so that nothing comes by it
+    return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)  # protocol 0: receives nothing
 
 
 _OPEN: Final[Mapping[SocketType, Callable[[ServiceSocket, int], socket.socket]]] = {
