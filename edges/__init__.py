@@ -1,1 +1,1 @@
-"""Edges: what stands between a VPC and the outside."""
+"""Edges: gateways between VPCs and the outside."""

@@ -1,10 +1,11 @@
-"""The way to public addresses, announced to the border router: of each pool of the pair as a whole, by each of its edges.
+"""Routes to public addresses, announced to the border router: each edge of a pair announces each pool of the pair as a whole.
 
-It is announced while the edge is ready, as hypervisors hear it (edges.readiness), or lacks nothing but a session that has held:
-not before all VPCs are there, and not while the edge is drained. So the router has the addresses as soon as a session is back.
+An edge announces them while it is ready, as seen by hypervisors (edges.readiness), or only lacks a session that was up
+before; but not before all VPCs are programmed, and not while it is drained. So the router has the routes as soon as a session
+is back.
 
-An edge whose uplink has no AS numbers announces nothing. The border router then has static routes to it, and does not notice
-that it has failed.
+An edge whose uplink has no AS numbers announces nothing. The border router then needs static routes to it, and does not
+detect its failure.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from netorch.state.nft import ROUTERS, NftElement
 
 
 def _admitted(view: HostView, _carried: Carried) -> Iterator[KernelObject]:
-    """Yield the element by which the outside's table lets BGP and BFD in."""
+    """Yield the set element by which the outside's table accepts BGP and BFD."""
     uplink = _speaking(view)
     if uplink is not None:
         yield NftElement(netns=OUTSIDE, family="inet", set=ROUTERS, items=(uplink.gateway,))
 
 
 def _announced(view: HostView, _carried: Carried) -> Iterator[KernelObject]:
-    """Yield the session with the border router, and what is announced in it: nothing while the edge is not fit, or drained."""
+    """Yield the session with the border router, and its announcements: none while the edge is not ready, or drained."""
     uplink = _speaking(view)
     if uplink is None:
         return
@@ -47,7 +48,7 @@ def _announced(view: HostView, _carried: Carried) -> Iterator[KernelObject]:
 
 
 def _speaking(view: HostView) -> Uplink | None:
-    """Return the host's uplink if it speaks BGP there."""
+    """Return the host's uplink if it uses BGP."""
     uplink = view.host.uplink
     return uplink if uplink is not None and uplink.speaks_bgp else None
 
@@ -58,7 +59,7 @@ def _address(text: str) -> str:
 
 
 class Bgp:
-    """Yields what an edge announces to the border router."""
+    """Yields an edge's announcements to the border router."""
 
     name: Final = "bgp"
     reads: Final[frozenset[type]] = frozenset()

@@ -1,12 +1,12 @@
-"""The cable between a VPC and the outside, which the VPC's internet gateways share: what each of them needs of it.
+"""The veth pair ("cable") between a VPC and the outside, shared by the VPC's internet gateways.
 
     overlay: vrf5000, vx5000   g-001388abcdef0 ---cable--- o-001388abcdef0   outside
 
-It has its name and the far end's MAC from the VPC's internet gateway, or from the egress-only one where that is alone. Nothing
-passes by it that no filter lets pass, and nothing that comes from outside with a source inside.
+Its name and the far end's MAC come from the VPC's internet gateway, or from the egress-only one if that is the only one. Only
+packets that a filter permits pass, and none from outside with a source inside the VPC.
 
-Each filter that drops comes before all that let pass, and goes after them (netorch.state.tc): a set that is half applied passes
-too little.
+A filter that drops is created before, and deleted after, all filters that permit (netorch.state.tc): a half-applied set of
+filters permits too little, never too much.
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ from netorch.state.tc import (
     TcFilter,
 )
 
-# The overlay's end of every cable, and the addresses that stand for it in the outside. They are never on a wire.
+# The overlay end of every cable, and the next hops that represent it in the outside. They never appear on a wire.
 NEAR_MAC: Final = "02:4f:ff:ff:ff:01"
 HOPS: Final = {4: "192.0.0.8", 6: "fe80::4f:0:8"}  # RFC 7335 section 6
 _PROTOCOLS: Final = {4: IP, 6: IPV6}
 
-# Steps of filters; a lower one decides first.
+# Steps of filters; a lower one is evaluated first.
 UNVERIFIED: Final = 1  # on the VXLAN device
-INSIDE_SOURCES: Final = (5, 6, 7, 8, 1, 2, 3, 4)  # on the cable; the first, but for ranges that were chosen to clash
-TRACKED: Final = 9  # on the cable: what the egress-only gateway decides on
+INSIDE_SOURCES: Final = (5, 6, 7, 8, 1, 2, 3, 4)  # on the cable; only the first, unless ranges were chosen to clash
+TRACKED: Final = 9  # on the cable: packets for the egress-only gateway
 MEANT: Final = 10
 REST: Final = 20
 
 
 class Ends(NamedTuple):
-    """The names of a cable's ends, and the MAC of the far one, to which everything that leaves is sent."""
+    """The names of a cable's ends, and the MAC of the far end, the destination of all leaving packets."""
 
     near: str
     far: str
@@ -63,7 +63,7 @@ class Ends(NamedTuple):
 
 
 def seated(view: VpcView, kind: TargetKind) -> Gateway | None:
-    """Return the VPC's gateway of a kind, if it has a seat on this host and the host an outside."""
+    """Return the VPC's gateway of a kind, if it has a seat on this host, and the host has an uplink."""
     host = view.host.host
     if host.uplink is None:
         return None
@@ -71,7 +71,7 @@ def seated(view: VpcView, kind: TargetKind) -> Gateway | None:
 
 
 def ends_of(view: VpcView) -> Ends | None:
-    """Return the ends of the VPC's cable on this host; None: it has none, or its ranges were chosen so that filters clash."""
+    """Return the ends of the VPC's cable on this host; None if it has none, or if its ranges make filters clash."""
     owner = seated(view, TargetKind.INTERNET_GATEWAY)
     if owner is None and view.dual_stack:
         owner = seated(view, TargetKind.EGRESS_ONLY_GATEWAY)
@@ -82,7 +82,7 @@ def ends_of(view: VpcView) -> Ends | None:
 
 
 def cable(view: VpcView, ends: Ends) -> Iterator[KernelObject]:
-    """Yield the cable, the filters that drop, and what lets the VPC's public ranges leave."""
+    """Yield the cable, the filters that drop, and the filters that permit the VPC's public ranges to leave."""
     yield from _devices(view, ends)
     yield Clsact(vni=view.vni, ifname=ends.near)
     yield from inside_filters(view, ends.near) or ()
@@ -93,7 +93,7 @@ def cable(view: VpcView, ends: Ends) -> Iterator[KernelObject]:
 
 
 def _devices(view: VpcView, ends: Ends) -> Iterator[KernelObject]:
-    """Yield the cable. Its MTU is the VPC's: a smaller one would swallow packets, because a redirection makes no errors."""
+    """Yield the cable. Its MTU is the VPC's: a smaller one would lose packets, since redirection sends no ICMP errors."""
     vni, mtu, (near, far, mac) = view.vni, view.mtu, ends
     yield CableEnd(vni=vni, ifname=near, lladdr=NEAR_MAC, mtu=mtu, vrf=view.vrf, peer=far, peer_netns=OUTSIDE)
     yield CableEnd(
@@ -117,23 +117,24 @@ def _devices(view: VpcView, ends: Ends) -> Iterator[KernelObject]:
 
 
 def redirected(view: VpcView, mac: str, ifname: str, protocol: str = IP) -> Iterator[KernelObject]:
-    """Yield the filters by which verified packets of a protocol to a gateway's MAC, and no others to it, leave by a device."""
+    """Yield filters that redirect a protocol's verified packets for a gateway's MAC to a device, and drop its others."""
     yield from refused(view, mac)
     meant = Match(protocol=protocol, dst_mac=mac)
     yield tc_filter(view.vni, view.vxlan, INGRESS, MEANT, meant, Redirect(ifname, EGRESS))
 
 
 def refused(view: VpcView, mac: str) -> Iterator[KernelObject]:
-    """Yield the filters that drop what is not verified, and what is sent to a gateway's MAC and is not meant for it."""
+    """Yield the filters that drop unverified packets, and packets to a gateway's MAC that no other filter takes."""
     yield Clsact(vni=view.vni, ifname=view.vxlan)
     yield tc_filter(view.vni, view.vxlan, INGRESS, UNVERIFIED, OtherPriority(VERIFIED), Drop())
     yield tc_filter(view.vni, view.vxlan, INGRESS, REST, Match(dst_mac=mac), Drop())
 
 
 def inside_filters(view: VpcView, near: str) -> list[TcFilter] | None:
-    """Return the filters that drop what comes from outside with a source inside; None: there is no place for one of them.
+    """Return filters that drop packets from outside with an inside source; None if there is no free step for one of them.
 
-    Customers choose the ranges, and may choose some whose filters have one key. A filter then takes the next step that is free.
+    Customers choose the ranges, and may choose ranges whose filters have the same key. Such a filter takes the next free
+    step.
     """
     found: dict[Key, TcFilter] = {}
     for prefix in sorted(set(_inside(view))):
@@ -147,7 +148,7 @@ def inside_filters(view: VpcView, near: str) -> list[TcFilter] | None:
 
 
 def _inside(view: VpcView) -> list[Prefix]:
-    """Return the ranges of the VPC, of its active peers and of their aliases, in which nobody outside is."""
+    """Return the ranges of the VPC, of its active peers and of their aliases: never valid sources outside."""
     own = [parse_prefix(cidr) for cidr in (*view.vpc.cidrs, *view.vpc.ipv6_cidrs)]
     aliases = active_aliases(view.of(PeeringConnection))
     return [*own, *aliases, *(prefix for peer in view.of(Peer) for prefix in peer.ranges)]
@@ -159,21 +160,21 @@ def tc_filter(vni: int, ifname: str, hook: str, step: int, match: Match | OtherP
 
 
 def route_in(view: VpcView, dst: str, ends: Ends, via: str = "") -> Route:
-    """Return the outside's route by the cable.
+    """Return the outside's route via the cable.
 
-    Its metric is the VNI: should the records of two VPCs claim one address, which control never writes, each VPC's objects are
-    what they are without the other.
+    Its metric is the VNI: if the records of two VPCs claimed one address, which control never writes, each VPC's objects
+    would be the same as without the other.
     """
     via = via or HOPS[6 if ":" in dst else 4]
     return Route(netns=OUTSIDE, vni=view.vni, table=MAIN_TABLE, dst=dst, via=via, ifname=ends.far, metric=view.vni)
 
 
 def public_ranges(view: VpcView) -> list[Prefix]:
-    """Return the IPv6 ranges that the VPC got out of pools of this pair."""
+    """Return the VPC's IPv6 ranges from pools of this pair."""
     return [parse_prefix(cidr) for cidr, pool in view.vpc.ipv6_pools.items() if is_of_pool(view, cidr, pool)]
 
 
 def is_of_pool(view: VpcView, cidr: str, name: str) -> bool:
-    """Return whether a range is one of a pool of this pair."""
+    """Return whether a range is from a pool of this pair."""
     pools = [pool for pool in view.host.pools if pool.name == name]
     return any(parse_prefix(text).contains(parse_prefix(cidr)) for pool in pools for text in pool.cidrs)

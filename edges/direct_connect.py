@@ -1,10 +1,10 @@
 """Direct Connect: the virtual interfaces of a virtual private gateway on this edge's ports.
 
     overlay: vrf5000   d-001388abcdef0  169.254.50.1/30      tagged packets of one VLAN, and BGP with the customer's router
-    outside            the port, without an address; a device of a service tag around VLANs
+    outside            the port, without an address; a device for a service tag around VLANs
 
-A port is taken from the underlay while some virtual interface uses it. What comes by it with no tag, or another one, reaches
-nothing (edges.direct_ports).
+A port is moved out of the underlay while a virtual interface uses it. Packets without a tag, or with another one, are dropped
+(edges.direct_ports).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from netorch.state.rooted import Vlan
 
 
 def _interfaces(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the virtual interfaces of this host's ports."""
+    """Yield the virtual interfaces on this host's ports."""
     gateway = private_gateway(view)
     if gateway is None:
         return
@@ -90,9 +90,9 @@ def _ports(view: HostView, carried: Carried) -> Iterator[KernelObject]:
 
 
 def _other_use(view: HostView, vif: VirtualInterface) -> str:
-    """Return what else the edge has a virtual interface's device for, and cannot do without; or nothing.
+    """Return the other, indispensable use of a virtual interface's device on the edge; empty if none.
 
-    Records that name the uplink contradict each other. Which device the underlay has, control does not know.
+    A record that names the uplink contradicts the host's. Control does not know the underlay's device.
     """
     if view.host.uplink is not None and view.host.uplink.device == vif.device:
         return "uplink"
@@ -100,7 +100,7 @@ def _other_use(view: HostView, vif: VirtualInterface) -> str:
 
 
 def _left_out(view: VpcView) -> str:
-    """Return which virtual interfaces are not there, or have no BGP session, or nothing."""
+    """Return which virtual interfaces are missing, or lack their BGP session; empty if none."""
     found = [(local.vif.name, _problem(view.host, local)) for local in view.of(LocalVif)]
     problems = [f"{name}: {problem}" for name, problem in found if problem]
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
@@ -108,7 +108,7 @@ def _left_out(view: VpcView) -> str:
 
 
 def _problem(view: HostView, local: LocalVif) -> str:
-    """Return why a virtual interface cannot be there, or have the BGP session that it is to have; or nothing."""
+    """Return why a virtual interface, or its required BGP session, cannot be configured; empty if it can."""
     if use := _other_use(view, local.vif):
         return f"{local.vif.device} is this edge's {use}, which others need; netorch dx vif delete"
     if local.vif.asn and local.vif.authentication is BgpAuthentication.MD5 and not local.secret:
@@ -117,7 +117,7 @@ def _problem(view: HostView, local: LocalVif) -> str:
 
 
 class DirectConnect:
-    """Yields the virtual interfaces of a VPC on the edges whose ports they are on."""
+    """Yields the virtual interfaces of a VPC on the edges with their ports."""
 
     name: Final = "direct_connect"
     reads: Final[frozenset[type]] = frozenset({VirtualInterface})

@@ -1,15 +1,18 @@
-"""Ports of Direct Connect: devices in the outside that carry tagged packets, and nothing else.
+"""Direct Connect ports: devices in the outside that only carry tagged packets.
 
-    frame                          what becomes of it
-    VLAN of a virtual interface    comes in by its device, in its VPC
-    no tag                         IP: `untagged` of the outside's tables; ARP: likewise. A port has no address, and says nothing
-    VLAN 0 (IEEE 802.1Q, 6.9.1)    is for a device of that VLAN, which is down, so Linux drops it. Without one Linux takes the tag
-                                   off, and the next one inside decides: a switch that takes VLAN 0 for its own VLAN would let
-                                   its hosts into any other one
-    VLAN of nobody                 Linux takes it for somebody else's
-    one more tag inside            is for no device if it names a VLAN; a filter of the virtual interface's device drops the rest
+    frame                          treatment
+    VLAN of a virtual interface    received by its device, in its VPC
+    no tag                         IP: `untagged` in the outside's tables; ARP: likewise. A port has no address and sends
+      nothing
+    VLAN 0 (IEEE 802.1Q, 6.9.1)    received by a device for VLAN 0, which is down, so Linux drops it. Without such a device,
+      Linux
+                                   would remove the tag and use the next inner one: if a switch treats VLAN 0 as its own VLAN,
+                                     its
+                                   hosts could enter any other VLAN
+    unused VLAN                    Linux treats it as addressed to another host
+    a second inner tag             no device receives it if it names a VLAN; the virtual interface's filter drops the rest
 
-The same holds for the device of a service tag, in which virtual interfaces are. Source: net/core/dev.c, __netif_receive_skb_core;
+The same applies to the device of a service tag, below virtual interfaces. Source: net/core/dev.c, __netif_receive_skb_core;
 net/8021q/vlan_core.c, vlan_do_receive.
 """
 
@@ -26,21 +29,21 @@ from netorch.state.nft import NftElement
 from netorch.state.rooted import Vlan
 from netorch.state.tc import CUSTOMER_TAG, SERVICE_TAG, Clsact, Drop, Match, TcFilter
 
-_STEP: Final = 1  # of the filters of tags inside a virtual interface's own
-_SMALLEST_MTU: Final = 68  # bytes (RFC 791): no packet passes there, and any port takes as much
+_STEP: Final = 1  # of filters for inner tags on a virtual interface
+_SMALLEST_MTU: Final = 68  # bytes (RFC 791): the device carries no packets, and any port permits this MTU
 
 
 def port_objects(device: str) -> Iterator[KernelObject]:
-    """Yield a port, taken from the underlay, that takes no packet without the VLAN of a virtual interface."""
+    """Yield a port, moved out of the underlay, that only accepts packets of virtual interfaces' VLANs."""
     yield Uplink(ifname=device, port=True)
     yield from _at_work(device)
 
 
 def service_tag_objects(device: str, tag: int) -> Iterator[KernelObject]:
-    """Yield the device of a service tag of a port, likewise.
+    """Yield the device of a service tag on a port, with the same restrictions.
 
-    It has the port's MTU. If it had one that virtual interfaces ask for, one of them could ask for more than the port has, and
-    those of others inside would not be there either.
+    It has the port's MTU. If its MTU followed the virtual interfaces, one of them could request more than the port's MTU, and
+    the device would be missing for the others, too.
     """
     ifname = service_vlan_name(device, tag)
     yield Vlan(netns=OUTSIDE, ifname=ifname, lower=device, vlan=tag, protocol=SERVICE_TAG, mtu=0)
@@ -48,7 +51,7 @@ def service_tag_objects(device: str, tag: int) -> Iterator[KernelObject]:
 
 
 def interface_filters(vni: int, ifname: str) -> Iterator[KernelObject]:
-    """Yield what lets no packet with one more tag in by the device of a virtual interface."""
+    """Yield the filters that drop packets with a further tag on the device of a virtual interface."""
     yield Clsact(vni=vni, ifname=ifname)
     for protocol in (CUSTOMER_TAG, SERVICE_TAG):
         yield TcFilter(vni=vni, ifname=ifname, step=_STEP, match=Match(protocol=protocol), actions=(Drop(),))

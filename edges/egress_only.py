@@ -1,33 +1,34 @@
-"""Egress-only internet gateways: IPv6 to the internet, and from there answers only, by connection tracking in a namespace.
+"""Egress-only internet gateways: IPv6 to the internet, and only replies back, by connection tracking in a namespace.
 
-The walk of a packet of instance 2001:db8:100::5 to 2001:db8:99::10, by the gateway with the MAC E. The cable to the outside
-(edges.cable) has the MAC G, that of the VPC's internet gateway, or E if there is none:
+The path of a packet from instance 2001:db8:100::5 to 2001:db8:99::10, by the gateway with MAC E. The cable to the outside
+(edges.cable) has MAC G, that of the VPC's internet gateway, or E if there is none:
 
     hypervisor   ::/0 via the gateway's hop dev vx5000               the instance's route table; inner destination MAC E
-    vx5000       ingress: dst_mac E: leaves by e-001388abcdef0       verified packets only; no routing
-    eigw-...     eth0 has E; a connection begins; ::/0 via G
-    e-...        ingress: dst_mac G: leaves by g-001388abcdef0       no routing
-    g-...        egress: source in the VPC's public ranges: passes
-    outside      route: by the uplink
+    vx5000       ingress: dst_mac E: redirected to e-001388abcdef0   verified packets only; no routing
+    eigw-...     eth0 has E; a new connection; ::/0 via G
+    e-...        ingress: dst_mac G: redirected to g-001388abcdef0   no routing
+    g-...        egress: source in the VPC's public ranges: permitted
+    outside      routed to the uplink
 
-and of the answer:
+and of the reply:
 
-    outside      2001:db8:100::/64 dev o-...                         the range of a subnet that uses the gateway; next hop with E
-    g-...        ingress: dst_mac E: leaves by e-..., or by vx5000 to the other edge, where that is in use
-    eigw-...     an answer; the VPC's range via the router
+    outside      2001:db8:100::/64 dev o-...                         the range of a subnet that uses the gateway; next hop
+      with E
+    g-...        ingress: dst_mac E: to e-..., or by vx5000 to the other edge if that is in use
+    eigw-...     a reply; the VPC's range via the router
     e-...        in vrf5000: 2001:db8:100::5 via hv1 dev vx5000      mapped addresses only
 
-So what comes from outside for a subnet whose routes lead to the gateway meets its connections, and what they do not know ends
-there, without an answer. Subnets that use the VPC's internet gateway do not notice: the outside has a route for all of the VPC's
-range, and the subnet's is longer. A subnet whose routes lead to both gateways has what comes from addresses that the internet
-gateway leads to passed on, untracked.
+So packets from outside for a subnet whose routes use the gateway pass its connection tracking, and those without a connection
+are dropped there without an answer. Subnets that use the VPC's internet gateway are not affected: the outside has a route for
+the VPC's whole range, and the subnet's route is more specific. For a subnet whose routes use both gateways, packets from
+prefixes routed to the internet gateway are forwarded untracked.
 
-Which direction a packet has, its source says: the VPC's own ranges are inside. Nobody outside can have such a source
-(edges.outside, edges.cable), and what comes by VXLAN was verified.
+A packet's source determines its direction: the VPC's own ranges are inside. No outside host can use such a source
+(edges.outside, edges.cable), and packets from VXLAN were verified.
 
-Both edges have all of it. Hosts send to the first one that answers them and is active (docs/design/nat.md), and the edges
-themselves send answers there. The other one knows none of its connections: with `tcp_loose` off it takes what instances send for
-invalid and resets it.
+Both edges have all of this. Hosts send to the first edge that answers echoes as active (docs/design/nat.md), and the edges
+themselves forward replies to it. The other edge knows none of its connections: with `tcp_loose` off, packets of instances are
+invalid there, and are reset.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ from netorch.state.sysctls import CABLE_V6, device_sysctls, namespace_sysctls
 from netorch.state.tc import EGRESS, INGRESS, IPV6, Clsact, Match, Redirect
 
 INSIDE: Final = "eth0"  # the gateway's end of its cable
-# What stands for the VPC's router and for the way out in the namespace, and for the gateway in the outside. Never on a wire.
+# Next hops: the VPC's router and the way out, in the namespace; the gateway, in the outside. They never appear on a wire.
 ROUTER: Final = "fe80::4f:0:8"
 WAY_OUT: Final = "fe80::4f:0:9"
 HOP: Final = "fe80::4f:0:a"
@@ -111,7 +112,7 @@ def gateway_table(gateway_id: str, vni: int, inside: list[Prefix], subnets: tupl
 
 
 def _sources(number: int, subnet: EgressSubnet) -> str:
-    """Return the chain that lets what comes by the internet gateway pass untracked: that of the longest prefix decides."""
+    """Return the chain that forwards packets of the internet gateway untracked; the longest prefix comes first."""
     lines = [f"chain sources_{number} {{"]
     for source in subnet.sources:
         taken = f"ip6 saddr {source.prefix} " if source.prefix.length else ""
@@ -120,7 +121,7 @@ def _sources(number: int, subnet: EgressSubnet) -> str:
 
 
 def egress_only(view: VpcView, ends: Ends) -> Iterator[KernelObject]:
-    """Yield the egress-only internet gateway of the VPC, if it has a seat on this host; without a public range it drops all."""
+    """Yield the VPC's egress-only gateway, if it has a seat on this host; without a public range, packets to it are dropped."""
     ranges = public_ranges(view)
     for egress in view.of(EgressOnly):
         if ranges:
@@ -158,7 +159,7 @@ def _namespace(view: VpcView, egress: EgressOnly, ends: Ends, ranges: list[Prefi
 
 
 def _port(view: VpcView, egress: EgressOnly, ends: Ends) -> Iterator[KernelObject]:
-    """Yield the overlay's end of the gateway's cable: what leads there, and where what it sends goes."""
+    """Yield the overlay end of the gateway's cable, the redirection into it, and the path of packets from it."""
     vni, port = view.vni, egress_only_port(view.vni, egress.id)
     yield CableEnd(vni=vni, ifname=port, lladdr=PORT_MAC, mtu=view.mtu, vrf=view.vrf, peer=INSIDE, peer_netns=egress.id)
     yield Settings(vni=vni, ifname=port)
@@ -171,7 +172,7 @@ def _port(view: VpcView, egress: EgressOnly, ends: Ends) -> Iterator[KernelObjec
 
 
 def _answers(view: VpcView, egress: EgressOnly, ends: Ends, ranges: list[Prefix]) -> Iterator[KernelObject]:
-    """Yield the way of what comes from outside for subnets that use the gateway: to the edge that is in use."""
+    """Yield the path of packets from outside for subnets that use the gateway: to the edge that is in use."""
     vni, mac, used = view.vni, gateway_mac(egress.id), egress.is_used_at(view.host.host.name)
     to = egress_only_port(vni, egress.id) if used else view.vxlan
     yield tc_filter(vni, ends.near, INGRESS, TRACKED, Match(protocol=IPV6, dst_mac=mac), Redirect(to, EGRESS))

@@ -1,17 +1,18 @@
-"""Gateway endpoints: how a VPC reaches a service of the operator's, such as S3, without an internet gateway.
+"""Gateway endpoints: access from a VPC to a service of the operator, such as S3, without an internet gateway.
 
-The walk of a packet of instance 10.0.1.5 to 198.19.0.7, in the VPC with the VNI 5000. The endpoint has the MAC G.
+The path of a packet from instance 10.0.1.5 to 198.19.0.7, in the VPC with VNI 5000. The endpoint has MAC G.
 
     hypervisor    198.19.0.0/24 via the endpoint's hop dev vx5000   the instance's route table; inner destination MAC G
-    vx5000        ingress: dst_mac G: comes in by m-...             verified packets only
-    vrf5000.234   local 198.19.0.0/24                               the program of the host that listens in this VRF
+    vx5000        ingress: dst_mac G: redirected to m-...           verified packets only
+    vrf5000.234   local 198.19.0.0/24                               the host's program listening in this VRF
                   10.0.1.5/32 via 192.0.2.11 dev vx5000             its answers: the mappings, as in the VRF of a route table
 
-So whoever listens there knows the endpoint, and with it the VPC, from the socket. Nothing in a packet says so, and two VPCs with
-the same addresses are told apart. Nobody else is in this VRF: it leads to mapped addresses only, no other VRF leads into it, and
-what comes in by it and is not for TCP ports 80 and 443 of the service's prefixes ends there (edges.skeleton).
+So the listener knows the endpoint, and thereby the VPC, from the socket. Packets do not identify the VPC, but two VPCs with
+the same addresses are distinguished. The VRF has no other traffic: it only routes to mapped addresses, no other VRF routes
+into it, and packets that are not for TCP ports 80 and 443 of the service's prefixes are dropped there (edges.skeleton).
 
-Both edges of a pair have all of it. Hosts spread over them; a connection is at the edge at which it began, and ends with it.
+Both edges of a pair have all of this. Hosts are spread over them; a connection belongs to the edge where it began, and ends
+with it.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Served(NamedTuple):
 
 
 def served(view: VpcView) -> Iterator[Served]:
-    """Yield the gateway endpoints of a VPC with a seat on this host, which has an outside."""
+    """Yield the VPC's gateway endpoints with a seat on this host, if the host has an uplink."""
     if view.host.host.uplink is None:
         return
     lists = {found.id: found for found in view.of(PrefixList)}
@@ -60,7 +61,7 @@ def served(view: VpcView) -> Iterator[Served]:
 
 
 def _endpoints(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the way into each endpoint's VRF, and what is the host's own there; the VRF is one of compiler.vrf's."""
+    """Yield the path into each endpoint's VRF, and the local addresses there; compiler.vrf yields the VRF itself."""
     vni = view.vni
     for each in served(view):
         vrf, inlet, mac = each.vrf(), inlet_name(vni, each.endpoint.id), gateway_mac(each.endpoint.id)
@@ -73,14 +74,14 @@ def _endpoints(view: VpcView) -> Iterator[KernelObject]:
         match = Match(protocol=IP, dst_mac=mac)
         yield TcFilter(vni=vni, ifname=view.vxlan, hook=INGRESS, step=MEANT, match=match, actions=actions)
         yield NftElement(netns=OVERLAY, family="inet", set=INLETS, items=(inlet,), vni=vni)
-        # A packet of the host's own passes the output hook twice: as one of the VRF that the device is in by which it leaves,
-        # whatever VRF it was routed in, and as that device's.
+        # A locally generated packet passes the output hook twice: for the VRF of its output device, whatever VRF it was
+        # routed in, and for that device itself.
         for device in (view.vrf, view.vxlan):
             yield NftElement(netns=OVERLAY, family="inet", set=OUTLETS, items=(device,), vni=vni)
 
 
 def _cable(view: VpcView, vrf: str, far: str, near: str, mac: str) -> Iterator[KernelObject]:
-    """Yield the cable by whose far end packets come into the endpoint's VRF; nothing is routed to the near one."""
+    """Yield the cable whose far end receives packets in the endpoint's VRF; nothing is routed to the near one."""
     vni = view.vni
     yield CableEnd(vni=vni, ifname=far, lladdr=mac, mtu=view.mtu, vrf=vrf, peer=near, group=VXLAN_GROUP)
     yield CableEnd(vni=vni, ifname=near, lladdr=NEAR_MAC, mtu=view.mtu, vrf=view.vrf, peer=far, group=VXLAN_GROUP)
@@ -90,7 +91,7 @@ def _cable(view: VpcView, vrf: str, far: str, near: str, mac: str) -> Iterator[K
 
 
 def _served(view: VpcView, each: Served) -> Iterator[KernelObject]:
-    """Yield what the proxy is told of an endpoint. Without its service's record nobody listens."""
+    """Yield the proxy's objects for an endpoint. Without a record of its service, nothing listens."""
     vni, endpoint = view.vni, each.endpoint
     for service in view.host.services:
         if service.name == endpoint.service:
@@ -109,10 +110,10 @@ def _served(view: VpcView, each: Served) -> Iterator[KernelObject]:
 
 
 def _host(view: HostView, carried: Carried) -> Iterator[KernelObject]:
-    """Yield which servers may answer the proxy, and no VPC may reach otherwise, and, where any endpoint is, buckets' policies.
+    """Yield the proxy's servers, which VPCs cannot reach otherwise; and, if there is any endpoint, buckets' policies.
 
-    They are the host's own, and so there before any listener. VPCs without an endpoint here have other gateways here, so an edge
-    names the servers of all services.
+    They belong to the host, so they exist before any listener. VPCs without an endpoint have other gateways on this edge, so
+    an edge lists the servers of all services.
     """
     if view.host.uplink is None:
         return
@@ -126,7 +127,7 @@ def _host(view: HostView, carried: Carried) -> Iterator[KernelObject]:
 
 
 class Endpoints:
-    """Yields what an edge has of gateway endpoints."""
+    """Yields an edge's objects for gateway endpoints."""
 
     name: Final = "endpoint"
     reads: Final[frozenset[type]] = frozenset({VpcEndpoint})

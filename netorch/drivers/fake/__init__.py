@@ -1,1 +1,1 @@
-"""A kernel in memory, under the same contract tests as the real one."""
+"""An in-memory kernel that passes the same contract tests as the real one."""

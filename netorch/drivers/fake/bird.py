@@ -1,4 +1,4 @@
-"""A routing daemon in memory."""
+"""An in-memory routing daemon."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class FakeBird(FakeDriver):
         super().__init__(host, netns, of.kinds)
 
     def check(self, obj: KernelObject) -> None:
-        """Refuse what bird would not parse."""
+        """Refuse objects that bird would not parse."""
         super().check(obj)
         if not _parses(obj):
             raise OSError(errno.EINVAL, "bird: syntax error")
 
     def notifications(self, before: KernelObject | None, after: KernelObject | None) -> list[KernelEvent]:
-        """Return that everything must be read again: bird has ended."""
+        """Return Lost, as after bird's exit."""
         return [Lost(self.kinds)]
 
 

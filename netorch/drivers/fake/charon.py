@@ -1,4 +1,4 @@
-"""charon in memory: the connections that it was told of. What their SAs do a test says (`FakeKernel.set_tunnel`)."""
+"""An in-memory charon: the connections loaded into it. Tests set the state of their SAs (`FakeKernel.set_tunnel`)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from netorch.state.daemons.ike import IkeConnection
 
 _WORD: Final = "aes(128|192|256)(gcm16)?|(prf)?sha(1|256|384|512)|ecp[0-9]{3}|modp[0-9]{4}(s[0-9]{3})?"
 _PROPOSAL: Final = re.compile(rf"({_WORD})(-({_WORD}))+")
-UNOPENABLE: Final = ""  # a secret that cannot be opened; all others can
+UNOPENABLE: Final = ""  # a secret that cannot be decrypted; all others can
 
 
 class FakeCharon(FakeDriver):
@@ -27,7 +27,7 @@ class FakeCharon(FakeDriver):
         super().__init__(host, netns, Charon.kinds)
 
     def check(self, obj: KernelObject) -> None:
-        """Refuse what charon refuses, and a secret that cannot be opened."""
+        """Refuse connections that charon refuses, and a secret that cannot be decrypted."""
         super().check(obj)
         assert isinstance(obj, IkeConnection)
         if obj.secret == UNOPENABLE:
@@ -42,5 +42,5 @@ class FakeCharon(FakeDriver):
             raise OSError(errno.EINVAL, "charon: invalid value for: proposals, config discarded")
 
     def notifications(self, before: KernelObject | None, after: KernelObject | None) -> list[KernelEvent]:
-        """Return that everything must be read again: charon has ended."""
+        """Return Lost, as after charon's exit."""
         return [Lost(self.kinds)]

@@ -1,4 +1,4 @@
-"""What a host in memory holds, and how it takes an operation: by what objects say of themselves, whatever their kind."""
+"""The objects of an in-memory host, and operations on them, by properties of the objects, whatever their kind."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from netorch.state.op import Delete, Failure, Op, describe
 
 
 class FakeHost:
-    """The objects of all namespaces; all drivers of the host in memory share them."""
+    """The objects of all namespaces, shared by all drivers of the in-memory host."""
 
     def __init__(self, objects: Iterable[KernelObject]) -> None:
         self.objects: dict[Key, KernelObject] = {obj.key: obj for obj in objects}
-        self.foreign: dict[Key, KernelObject] = {}  # somebody else's: in no dump, but in the way
-        self.namespaces: set[str] = set()  # those that instances bring along
-        self.devices = {"eth0"}  # of the underlay's own
-        self.mtus: dict[str, int] = {}  # of those, where it is not 1500
-        self.applied: list[Op] = []  # every operation that was carried out
-        self.failures: dict[str, list[int]] = {}  # kind -> what its next operations fail with
+        self.foreign: dict[Key, KernelObject] = {}  # others' objects: in no dump, but blocking their keys
+        self.namespaces: set[str] = set()  # those that instances bring with them
+        self.devices = {"eth0"}  # the underlay's own devices
+        self.mtus: dict[str, int] = {}  # their MTUs, if not 1500
+        self.applied: list[Op] = []  # every applied operation
+        self.failures: dict[str, list[int]] = {}  # kind -> errnos for its next operations
 
     def there(self, key: Key) -> bool:
-        """Return whether somebody has an object of this key, us or another."""
+        """Return whether an object with this key exists, of netorch or others."""
         return key in self.objects or key in self.foreign
 
     def has_namespace(self, label: str) -> bool:
-        """Return whether there is a namespace of ours with this label."""
+        """Return whether netorch has a namespace with this label."""
         key = namespace_key(label)
         return key is None or key in self.objects
 
     def fail_if_asked(self, kind: str) -> None:
-        """Raise OSError when a test wants the next operation on this kind to fail."""
+        """Raise OSError if a test wants the next operation on this kind to fail."""
         numbers = self.failures.get(kind)
         if numbers:
             raise OSError(numbers.pop(0), "")
 
     def carry_out(self, op: Op) -> None:
-        """Carry out an operation that nothing speaks against, with all that follows. Raises OSError."""
+        """Apply a valid operation with all its consequences. Raises OSError."""
         obj, found = op.obj, self.objects.get(op.obj.key)
         if isinstance(op, Delete):
             self.lose(obj.key)
@@ -52,7 +52,7 @@ class FakeHost:
             self._suffer(aftermath(self.objects, (), [obj.key]))
 
     def lose(self, key: Key) -> None:
-        """Remove an object with what goes with it."""
+        """Remove an object, and everything that goes with it."""
         obj = self.objects.get(key)
         if obj is not None:
             self._suffer(aftermath(self.objects, [obj]))
@@ -67,9 +67,9 @@ class FakeHost:
 
 
 class FakeDriver:
-    """A driver of a host in memory. As it is, it takes everything whose parent is there; a real driver's fake refuses more."""
+    """A driver of an in-memory host. It accepts every object whose parent exists; fakes of real drivers refuse more."""
 
-    no_parent: int = errno.ENODEV  # what an object without its parent is refused with
+    no_parent: int = errno.ENODEV  # errno for an object without its parent
 
     def __init__(self, host: FakeHost, netns: str, kinds: frozenset[str]) -> None:
         self.host = host
@@ -81,7 +81,7 @@ class FakeDriver:
         return {key: obj for key, obj in self.host.objects.items() if obj.netns == self.netns and key[0] in self.kinds}
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
-        """Carry out the operations in order and return the refused ones."""
+        """Apply the operations in order and return the refused ones."""
         failures = []
         for op in ops:
             try:
@@ -94,20 +94,20 @@ class FakeDriver:
         return failures
 
     def carry_out(self, op: Op) -> None:
-        """Carry out one operation. Raises OSError as the kernel would."""
+        """Apply one operation. Raises OSError as the kernel would."""
         if not isinstance(op, Delete):
             self.check(op.obj)
         self.host.carry_out(op)
 
     def check(self, obj: KernelObject) -> None:
-        """Raise OSError when the kernel would not take the object as things are."""
+        """Raise OSError if the kernel would refuse the object in the present state."""
         if obj.parent is not None and obj.dies_with_parent and not self.host.there(obj.parent):
             raise OSError(self.no_parent, "")
 
     def notifications(self, before: KernelObject | None, after: KernelObject | None) -> list[KernelEvent]:
         """Return the events after another program has changed an object.
 
-        Of a device that goes or goes down Linux does not say what it takes along, so that everything must be dumped again.
+        When a device is deleted or goes down, Linux does not report what goes with it, so everything must be dumped again.
         """
         if after is not None:
             return [Seen(after)] if after != before else []
@@ -116,7 +116,7 @@ class FakeDriver:
         return [Lost()] if before.has_children or before.is_up_state else [Gone(before.key, before.vni)]
 
     def events(self) -> list[KernelEvent]:
-        """Return nothing: a test says what happens."""
+        """Return nothing: tests create events."""
         return []
 
     def fileno(self) -> int | None:

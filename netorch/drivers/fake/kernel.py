@@ -1,7 +1,7 @@
-"""A kernel in memory: keeps what Linux keeps, refuses what Linux refuses, loses what Linux loses. For tests and dry runs.
+"""An in-memory kernel that keeps, refuses and loses the same objects as Linux. For tests and dry runs.
 
-It is a list of drivers as the real one is, and held to the same contract by tests/contract/kernel. This file knows no kind of
-object: each driver's fake does.
+It is a list of drivers like the real one, and passes the same contract tests (tests/contract/kernel). This file depends on no
+kind of object: only the fakes of drivers do.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ MakeDriver = Callable[[FakeHost], FakeDriver]
 
 
 class FakeKernel(Composition):
-    """Implements `netorch.drivers.base.Kernel`. What it holds outlives the agents that use it."""
+    """Implements `netorch.drivers.base.Kernel`. Its objects outlive the agents that use it."""
 
     def __init__(
         self,
@@ -60,20 +60,20 @@ class FakeKernel(Composition):
         underlays: Mapping[str, Underlay] | None = None,
         more: Sequence[MakeDriver] = (),
     ) -> None:
-        """Start with `objects` there already, and with `more` drivers.
+        """Start with existing `objects`, and with `more` drivers.
 
-        Without `underlays` any VTEP address is on an eth0 of 1550 bytes.
+        Without `underlays`, every VTEP address is on an eth0 with an MTU of 1550 bytes.
         """
         self.host = host = FakeHost(objects)
         self.tracker = tracker = FakeTracker(host)
         self.silent: set[str] = set()  # VTEPs that do not answer echoes
         self.muted: set[tuple[str, int]] = set()  # addresses and ports of targets that do not answer
-        self.unready: set[str] = set()  # VTEPs that answer echoes and do not say that they are ready
-        self.other: Callable[[str], FakeKernel | None] = lambda vtep: None  # who answers at a VTEP; None: an active host
-        self.isolated = False  # whether nobody's echoes come here
-        self.unplugged: set[str] = set()  # uplinks without a carrier
+        self.unready: set[str] = set()  # VTEPs that answer echoes, but as not ready
+        self.other: Callable[[str], FakeKernel | None] = lambda vtep: None  # the host at a VTEP; None: an active host
+        self.isolated = False  # no echoes arrive at this host
+        self.unplugged: set[str] = set()  # uplinks without carrier
         self.probed: list[str] = []  # VTEPs that echoes were sent to
-        self.customer_states: dict[str, CustomerSession] = {}  # by the name of the session
+        self.customer_states: dict[str, CustomerSession] = {}  # by session name
         self.learned_routes: dict[int, tuple[LearnedRoute, ...]] = {}  # by routing table
         self.public_key = ""
         self.packets: dict[str, int] = {}  # what `counters` returns
@@ -81,10 +81,10 @@ class FakeKernel(Composition):
         self.filtered: dict[str, dict[Key, Count]] = {}  # what `filter_counts` returns, by device
         self.served: dict[str, dict[str, int]] = {}  # what `service_counts` returns, by id
         self.kept: dict[str, str] = {}  # what `left_alone` returns
-        self.session_states: dict[str, str] = {}  # by the router's address, where it is not established
-        self.tunnel_states: dict[str, TunnelStatus] = {}  # by the name of the IKE connection; `set_tunnel` changes them
+        self.session_states: dict[str, str] = {}  # by the router's address, unless established
+        self.tunnel_states: dict[str, TunnelStatus] = {}  # by IKE connection name; changed by `set_tunnel`
         self.underlays = underlays
-        self.everywhere = _DEFAULT_UNDERLAY  # where any VTEP address is without `underlays`
+        self.everywhere = _DEFAULT_UNDERLAY  # the device of all VTEP addresses without `underlays`
         self.identity = f"fake {id(self):x}"
         self._bell = Bell()
         fakes: tuple[FakeDriver, ...] = (
@@ -102,32 +102,32 @@ class FakeKernel(Composition):
 
     @property
     def trackers(self) -> Mapping[str, ConnectionTracker]:
-        """Return connection tracking by namespace."""
+        """Return connection trackers by namespace."""
         return self._trackers
 
     @property
     def objects(self) -> dict[Key, KernelObject]:
-        """Return all objects of ours."""
+        """Return all objects of netorch."""
         return self.host.objects
 
     @property
     def foreign(self) -> dict[Key, KernelObject]:
-        """Return somebody else's objects, which are in no dump, but in the way."""
+        """Return others' objects, which are in no dump, but block their keys."""
         return self.host.foreign
 
     @property
     def namespaces(self) -> set[str]:
-        """Return the namespaces that instances bring along."""
+        """Return the namespaces that instances bring with them."""
         return self.host.namespaces
 
     @property
     def devices(self) -> set[str]:
-        """Return the devices of the underlay's own, which may become uplinks."""
+        """Return the underlay's own devices, which may become uplinks."""
         return self.host.devices
 
     @property
     def applied(self) -> list[Op]:
-        """Return every operation that was carried out."""
+        """Return every applied operation."""
         return self.host.applied
 
     def underlay(self, vtep: str) -> Underlay | None:
@@ -135,16 +135,16 @@ class FakeKernel(Composition):
         return self.everywhere if self.underlays is None else self.underlays.get(vtep)
 
     def has_carrier(self, ifname: str) -> bool:
-        """Return whether an uplink is there, up, and not in `unplugged`."""
+        """Return whether an uplink exists, is up, and is not in `unplugged`."""
         wanted = {link_key(ifname, OUTSIDE), up_key(ifname, OUTSIDE)}
         return wanted <= self.objects.keys() and ifname not in self.unplugged
 
     def knocks(self) -> FakeKnocks:
-        """Return knocks that everybody answers who is not `muted`."""
+        """Return probes that all targets answer except those in `muted`."""
         return FakeKnocks(self.muted)
 
     def echoes(self, source: str) -> FakeEchoes:
-        """Return echoes that everybody answers who is not `silent`. Raises KernelError when no device has the address."""
+        """Return echoes that all VTEPs answer except those in `silent`. Raises KernelError if no device has the address."""
         if self.underlay(source) is None:
             raise KernelError(f"send echoes from {source}", errno.EADDRNOTAVAIL)
         return FakeEchoes(self._answer_of, self.probed, lambda: not self.isolated)
@@ -167,11 +167,11 @@ class FakeKernel(Composition):
         return dict(self.packets)
 
     def filter_counts(self, ifname: str) -> dict[Key, Count]:
-        """Return `filtered` of a device."""
+        """Return a device's `filtered`."""
         return dict(self.filtered.get(ifname, {}))
 
     def gateway_counters(self, netns: str) -> dict[str, Count]:
-        """Return `gateway_counts` of a namespace."""
+        """Return a namespace's `gateway_counts`."""
         return dict(self.gateway_counts.get(netns, {}))
 
     def service_counts(self) -> dict[str, dict[str, int]]:
@@ -179,7 +179,7 @@ class FakeKernel(Composition):
         return {id: dict(counts) for id, counts in self.served.items()}
 
     def border_sessions(self) -> tuple[BorderSession, ...]:
-        """Return the sessions that there are, each in the state that a test has put into `session_states`."""
+        """Return the existing sessions, with their states in `session_states`, or established."""
         peers = [obj for obj in self.objects.values() if isinstance(obj, BgpPeer)]
         states = self.session_states
         return tuple(
@@ -187,39 +187,39 @@ class FakeKernel(Composition):
         )
 
     def tunnels(self) -> dict[str, TunnelStatus]:
-        """Return the tunnels that there are, each in the state that a test has put into `tunnel_states`, or down."""
+        """Return the existing tunnels, with their states in `tunnel_states`, or down."""
         names = [obj.name for obj in self.objects.values() if isinstance(obj, IkeConnection)]
         return {name: self.tunnel_states.get(name, TunnelStatus()) for name in names}
 
     def set_tunnel(self, name: str, status: TunnelStatus) -> None:
-        """Let a tunnel be in this state from now on, and say so."""
+        """Set a tunnel's state, and create an event."""
         self.tunnel_states[name] = status
         self.tell(TunnelsChanged())
 
     def customer_sessions(self) -> dict[str, CustomerSession]:
-        """Return the sessions that there are, each as a test has put it into `customer_states`, or established."""
+        """Return the existing sessions, with their states in `customer_states`, or established."""
         names = [obj.name for obj in self.objects.values() if isinstance(obj, CustomerPeer)]
         return {name: self.customer_states.get(name, CustomerSession(state=ESTABLISHED)) for name in names}
 
     def learned(self, table: int) -> tuple[LearnedRoute, ...]:
-        """Return what a test has put into a routing table."""
+        """Return a routing table's `learned_routes`."""
         return self.learned_routes.get(table, ())
 
     def learn(self, table: int, *routes: LearnedRoute) -> None:
-        """Let a routing table have these learned routes from now on, and say so."""
+        """Set a routing table's learned routes, and create an event."""
         self.learned_routes[table] = tuple(sorted(routes, key=lambda route: route.prefix))
         self.tell(LearnedChanged(table))
 
     def left_alone(self, ifname: str) -> str:
-        """Return what a test has put into `kept`."""
+        """Return `kept` of a port."""
         return self.kept.get(ifname, "")
 
     def fail_next(self, kind: str, number: int, times: int = 1) -> None:
-        """Refuse the next operations on objects of a kind, e.g. "route", with this errno."""
+        """Make the next operations on objects of a kind, e.g. "route", fail with this errno."""
         self.host.failures.setdefault(kind, []).extend([number] * times)
 
     def disturb(self, op: Op) -> None:
-        """Carry out an operation as another program would, so that it becomes an event. Raises OSError as the kernel would."""
+        """Apply an operation like another program, so that it causes events. Raises OSError as the kernel would."""
         obj = op.obj
         driver = self._driver_for(op)
         assert isinstance(driver, FakeDriver)
@@ -229,26 +229,26 @@ class FakeKernel(Composition):
             self.tell(event)
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
-        """Carry out the operations; what was heard of things on devices that are deleted is forgotten with them."""
+        """Apply the operations; events about objects on deleted devices are dropped."""
         failures = super().apply(ops)
         failed = {failure.op.obj.key for failure in failures}
         self._bell.forget_on({op.obj.key for op in ops if isinstance(op, Delete)} - failed)
         return failures
 
     def take_over(self, port: KernelObject) -> None:
-        """Let another host move a port into its own namespace, as the end of a move does: the device goes, expected by all."""
+        """Simulate another host moving a port into its own namespace: the device disappears, as expected."""
         ups = [obj for obj in self.objects.values() if obj.is_up_state and obj.parent == port.key]
         self.host.lose(port.key)
         for obj in (port, *ups):
             self.tell(Gone(obj.key, obj.vni))
 
     def tell(self, event: KernelEvent) -> None:
-        """Let `events` return this, e.g. `Lost()` when notifications were lost."""
+        """Make `events` return this event, e.g. `Lost()` for lost notifications."""
         self._bell.ring(event)
 
 
 class Bell(Watcher):
-    """The driver of a test's own events: it has no objects, and a dump discards those of what it shows."""
+    """The driver of a test's own events: it has no objects, and a dump discards events that it makes obsolete."""
 
     netns: Final = OVERLAY
 
@@ -262,11 +262,11 @@ class Bell(Watcher):
         os.eventfd_write(self._ready, 1)
 
     def forget_on(self, gone: Collection[Key]) -> None:
-        """Forget what was seen of things that stood on these."""
+        """Drop events of objects whose parents are gone."""
         self._events = [event for event in self._events if not (isinstance(event, Seen) and event.obj.parent in gone)]
 
     def dump(self) -> dict[Key, KernelObject]:
-        """Forget the events of what a dump shows, and return nothing."""
+        """Drop events that a dump makes obsolete, and return nothing."""
         for event in self.events():
             if isinstance(event, LearnedChanged):
                 self.ring(event)

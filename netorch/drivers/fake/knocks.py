@@ -1,4 +1,4 @@
-"""Knocks in memory: everybody answers but those whom a test has muted."""
+"""In-memory probes: every target answers, unless a test has muted it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ class FakeKnocks:
     """Implements `netorch.drivers.base.Knocks`."""
 
     def __init__(self, muted: Collection[tuple[str, int]]) -> None:
-        """Take the addresses and ports that do not answer, which may change."""
+        """Take the addresses and ports that do not answer; the collection may change."""
         self._muted = muted
         self._asked: set[Knock] = set()
-        self._fd = os.eventfd(0)  # never readable: answers are there with the next turn
+        self._fd = os.eventfd(0)  # never readable: answers are available in the next turn
 
     def begin(self, knocks: Iterable[Knock]) -> None:
-        """Knock at each."""
+        """Probe each target."""
         self._asked = set(knocks)
 
     def answered(self) -> set[Knock]:
-        """Return who has answered since the last call."""
+        """Return the probes answered since the last call."""
         asked, self._asked = self._asked, set()
         return {knock for knock in asked if (knock.address, knock.port) not in self._muted}
 
@@ -31,5 +31,5 @@ class FakeKnocks:
         return self._fd
 
     def close(self) -> None:
-        """Let go of the descriptor."""
+        """Close the descriptor."""
         os.close(self._fd)

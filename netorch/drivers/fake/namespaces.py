@@ -1,4 +1,4 @@
-"""Namespaces that are made and removed, in memory."""
+"""In-memory namespaces that are created and deleted."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class FakeNamespaces(FakeDriver):
                 self._open(obj.label)
 
     def carry_out(self, op: Op) -> None:
-        """Make or remove a namespace; its drivers come and go with it."""
+        """Create or delete a namespace; its drivers join and leave with it."""
         namespace = op.obj
         assert isinstance(namespace, Namespace)
         if not isinstance(op, Delete):
@@ -54,7 +54,7 @@ class FakeNamespaces(FakeDriver):
             super().carry_out(op)
 
     def events(self) -> list[KernelEvent]:
-        """Return what went with a removed namespace and belongs to another VPC than that."""
+        """Return the objects of other VPCs that went with a deleted namespace."""
         events, self._events = self._events, []
         return events
 

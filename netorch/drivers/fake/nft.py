@@ -1,4 +1,4 @@
-"""What Linux refuses of nftables objects as things are, and what a table takes along."""
+"""The nftables operations that Linux would refuse in the present state, and what a table's deletion takes along."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class FakeNft(FakeDriver):
         self._flush_zone = flush_zone
 
     def carry_out(self, op: Op) -> None:
-        """Carry out one operation; connections go with the zone that a VPC gives back."""
+        """Apply one operation; when a VPC releases its zone, the zone's connections go too."""
         obj, found = op.obj, self.host.objects.get(op.obj.key)
         if isinstance(op, Delete):
             self._check_deletion(obj)
@@ -64,11 +64,11 @@ class FakeNft(FakeDriver):
         super().check(obj)
 
     def notifications(self, before: KernelObject | None, after: KernelObject | None) -> list[KernelEvent]:
-        """Return that the tables must be dumped again: their notifications do not describe an object."""
+        """Return Lost: nftables notifications do not describe an object."""
         return [Lost(self.kinds)]
 
     def _check_deletion(self, obj: KernelObject) -> None:
-        """Raise OSError when something leads to the object."""
+        """Raise OSError if something refers to the object."""
         place = {NftChain: 0, NftMap: 1}.get(type(obj))
         if place is None:
             return
@@ -80,12 +80,12 @@ class FakeNft(FakeDriver):
 
 
 def _is_in_table(obj: KernelObject, table: NftTable) -> bool:
-    """Return whether a chain of a port, whose parent is the port, goes with this table."""
+    """Return whether the object is a port's chain (its parent is the port) in this table."""
     return isinstance(obj, PortChain) and (obj.netns, "netdev") == (table.netns, table.family)
 
 
 def _referred(rules: Iterable[str]) -> tuple[set[str], set[str]]:
-    """Return the chains that rules lead to, and the sets and maps that they look into."""
+    """Return the chains that rules jump to, and the sets and maps that they look up."""
     chains: set[str] = set()
     holders: set[str] = set()
     for rule in rules:
@@ -95,7 +95,7 @@ def _referred(rules: Iterable[str]) -> tuple[set[str], set[str]]:
 
 
 def _has(objects: Objects, table: KernelObject | None, kind: str, name: str) -> bool:
-    """Return whether a table has a chain, a set or a map of this name: its own or a VPC's."""
+    """Return whether a table has a chain, set or map with this name: its own or a VPC's."""
     of_vpc = objects.get(("nft-rules" if kind == "chain" else "nft-set", table.netns, name)) if table is not None else None
     return of_vpc is not None or _in_text(table, kind, name)
 

@@ -1,4 +1,4 @@
-"""What Linux refuses of devices, what is on them, and sysctls."""
+"""The operations on devices, their entries and sysctls that Linux would refuse."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from netorch.state.names import vni_of_device
 from netorch.state.op import Create, Delete, Op, Replace
 from netorch.state.rooted import Rooted, Vlan
 
-_ANY_MAC: Final = "02:00:00:00:00:01"  # the kernel's choice
+_ANY_MAC: Final = "02:00:00:00:00:01"  # chosen by the kernel
 
 
 class FakeRtnl(FakeDriver):
@@ -26,12 +26,12 @@ class FakeRtnl(FakeDriver):
         super().__init__(host, netns, Rtnl.kinds)
 
     def dump(self) -> dict[Key, KernelObject]:
-        """Return the objects of its kinds, and what is foreign in the namespace."""
+        """Return the objects of its kinds, and foreign ones in the namespace."""
         foreign = (obj for obj in self.host.objects.values() if obj.kind == Foreign.kind and obj.netns == self.netns)
         return super().dump() | {obj.key: obj for obj in foreign}
 
     def carry_out(self, op: Op) -> None:
-        """Carry out one operation; a device that is there as asked for is made already."""
+        """Apply one operation; creating a device that already exists as requested succeeds."""
         obj, found = op.obj, self.host.objects.get(op.obj.key)
         if isinstance(op, Create) and isinstance(obj, Link) and found is not None and obj.key not in self.host.foreign:
             self.check(obj)

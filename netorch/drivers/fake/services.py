@@ -1,4 +1,4 @@
-"""netorch's own daemon in memory: the objects that it was told of."""
+"""netorch's own daemon, in memory: the objects loaded into it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class FakeServices(FakeDriver):
         """Refuse an object with a socket that cannot be opened."""
         super().check(obj)
         assert isinstance(obj, ServiceObject)
-        for sock in (sock for sock in obj.sockets if sock.ifname):  # others are of no device and have no address
+        for sock in (sock for sock in obj.sockets if sock.ifname):  # other sockets have neither device nor address
             if not self.host.there(link_key(sock.ifname, sock.netns)):
                 raise OSError(errno.ENODEV, "")
             try:
@@ -31,5 +31,5 @@ class FakeServices(FakeDriver):
                 raise OSError(errno.EINVAL, str(error)) from error
 
     def notifications(self, before: KernelObject | None, after: KernelObject | None) -> list[KernelEvent]:
-        """Return that everything must be read again: the daemon has ended."""
+        """Return Lost, as after the daemon's exit."""
         return [Lost(self.kinds)]

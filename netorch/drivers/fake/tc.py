@@ -1,4 +1,4 @@
-"""What Linux refuses of traffic control."""
+"""The traffic control operations that Linux would refuse."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""ICMP echoes from inside a namespace, without forks: what `netorch ping`, the lab's matrix and the tests send.
+"""ICMP echoes from inside a namespace, without forks: used by `netorch ping`, the lab's matrix and the tests.
 
 A raw socket opened in a namespace stays there, so one thread can probe from many instances at once. Answers are matched by
-identifier and sequence number; ICMP errors that quote our echo are reported.
+identifier and sequence number; ICMP errors that quote an echo are reported.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from netorch.model.addr import version_of
 
 ECHO_REQUEST_V4, ECHO_REPLY_V4 = 8, 0  # RFC 792
 ECHO_REQUEST_V6, ECHO_REPLY_V6 = 128, 129  # RFC 4443
-_IP_MTU_DISCOVER, _IP_PMTUDISC_PROBE = 10, 3  # linux/in.h: set DF and ignore what was learnt
+_IP_MTU_DISCOVER, _IP_PMTUDISC_PROBE = 10, 3  # linux/in.h: set DF and ignore the cached path MTU
 _IPV6_MTU_DISCOVER, _IPV6_PMTUDISC_PROBE = 23, 3
 _ETH_P_ALL = 0x0003  # linux/if_ether.h
 _SIOCGIFMTU = 0x8921  # linux/sockios.h
@@ -35,7 +35,7 @@ _identifiers = itertools.count(os.getpid())
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one echo: a round-trip time in seconds, or why there is none."""
+    """The result of one echo: a round-trip time in seconds, or why there is none."""
 
     rtt_s: float | None
     error: str = ""
@@ -47,7 +47,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pinger:
-    """A raw ICMP socket in one namespace, for one destination. `netns` is a name, a path, or nothing for our own namespace."""
+    """A raw ICMP socket in one namespace, for one destination. `netns` is a name, a path, or empty for the caller's own."""
 
     def __init__(self, netns: str, destination: str, *, source: str = "", dont_fragment: bool = False) -> None:
         self._v4 = version_of(destination) == 4
@@ -78,11 +78,11 @@ class Pinger:
         return socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
 
     def fileno(self) -> int:
-        """Return the descriptor that is readable when an answer may have come."""
+        """Return the descriptor that is readable when an answer may have arrived."""
         return self._socket.fileno()
 
     def send(self, sequence: int, payload_bytes: int = 56) -> None:
-        """Send one echo; a refusal by the own kernel (no route, too long) is an answer too."""
+        """Send one echo; a refusal by the local kernel (no route, too long) also counts as an answer."""
         kind = ECHO_REQUEST_V4 if self._v4 else ECHO_REQUEST_V6
         header = _ECHO.pack(kind, 0, 0, self._identifier, sequence & 0xFFFF)
         body = bytes(payload_bytes)
@@ -95,7 +95,7 @@ class Pinger:
             self.answers[sequence & 0xFFFF] = Answer(rtt_s=None, error=error.strerror or "refused")
 
     def receive(self) -> None:
-        """Take in every answer that has come."""
+        """Read all answers that have arrived."""
         while True:
             try:
                 packet, address = self._socket.recvfrom(65535)
@@ -126,7 +126,7 @@ class Pinger:
                 self.answers.setdefault(sequence, Answer(rtt_s=None, error=f"{said}, says {source}"))
 
     def answer(self, sequence: int) -> Answer:
-        """Return what became of an echo so far."""
+        """Return an echo's result so far."""
         return self.answers.get(sequence & 0xFFFF, Answer(rtt_s=None, error="no reply"))
 
     def close(self) -> None:
@@ -145,7 +145,7 @@ def checksum(data: bytes) -> int:
 
 
 class Listener:
-    """Hears every frame that a device inside a namespace receives or sends, from now on."""
+    """Receives every frame that a device inside a namespace receives or sends, from now on."""
 
     def __init__(self, netns: str, ifname: str) -> None:
         descriptor = find(netns)
@@ -159,7 +159,7 @@ class Listener:
         self._frames: list[bytes] = []
 
     def heard(self, needle: bytes) -> bool:
-        """Return whether a frame with these bytes in it has been heard so far."""
+        """Return whether a frame containing these bytes has been received so far."""
         with suppress(BlockingIOError):
             while True:
                 self._frames.append(self._socket.recv(65535))
@@ -183,7 +183,7 @@ def mtu_of(netns: str, ifname: str) -> int:
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
-    """One echo to send: from which namespace, whereto, how long."""
+    """One echo to send: its namespace, destination and length."""
 
     netns: str
     destination: str
@@ -193,12 +193,12 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def ask(probes: Sequence[Probe], timeout_s: float = 1.0, tries: int = 1) -> list[Answer]:
-    """Return an answer for each probe; all of them are under way at once, so many cost as much time as one.
+    """Return an answer for each probe; all are sent at once, so many take as long as one.
 
-    An echo that stays without any answer is sent `tries` times, `timeout_s` apart.
+    An echo without an answer is sent up to `tries` times, `timeout_s` apart.
 
     Raises:
-      KernelError: a namespace is gone.
+      KernelError: a namespace does not exist.
     """
     pingers = [Pinger(p.netns, p.destination, source=p.source, dont_fragment=p.dont_fragment) for p in probes]
     try:

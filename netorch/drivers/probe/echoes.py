@@ -1,12 +1,13 @@
-"""ICMP echoes from a host's VTEP to many others at once, answered by their kernels: how edges are watched.
+"""ICMP echoes from a host's VTEP to many others at once, answered by their kernels: the monitoring of edges.
 
-An answer of a host that is ready has an identifier which only its table puts there (policy.underlay): one of two, the second of
-which says that the host is active, too. One with the identifier of the request comes from a kernel that is there, but not ready.
+An answer of a ready host has an identifier that only its nftables table sets (policy.underlay). There are two; the second one
+means that the host is also active. An answer with the identifier of the request comes from a kernel that is up, but not
+ready.
 
-A raw socket hears the answers to everybody's echoes in the namespace, and whatever else claims to be one. So each echo has a
-token, and the kernel queues only what has it: a flood of other packets costs the agent nothing, and loses no answer. Behind it
-is a token for each host, which no other knows: nobody answers in another's name. Echoes have the DSCP of network control
-(RFC 4594), so that a congested underlay drops other packets first.
+A raw socket receives the answers to all echoes in the namespace, and forged ones. So each echo has a token, and the kernel
+queues only packets with it: a flood of other packets costs the agent nothing, and loses no answers. A second token is
+specific to each host and unknown to the others, so that no host can answer for another. Echoes have the DSCP of network
+control (RFC 4594), so that a congested underlay drops other packets first.
 """
 
 from __future__ import annotations
@@ -30,19 +31,19 @@ from netorch.state.nft import ACTIVE_ID, PROBE_ID, READY_ID
 _ECHO: Final = struct.Struct("!BBHHH")
 # X = the length of the IPv4 header at 0; A = a byte, or a word, at X and an offset. Source: linux/filter.h.
 _LOAD_HEADER_LENGTH, _LOAD_BYTE_BEHIND, _LOAD_WORD_BEHIND = 0xB1, 0x50, 0x40
-_SOL_RAW, _ICMP_FILTER = 255, 1  # linux/socket.h, linux/icmp.h: a mask of the types that are not heard
+_SOL_RAW, _ICMP_FILTER = 255, 1  # linux/socket.h, linux/icmp.h: a mask of the types to ignore
 _CONTROL: Final = 48 << 2  # CS6, in IPv4's type of service
-_TOKEN: Final = 8  # bytes: of each token
-_READS: Final = 1024  # in one turn, more than there are edges; a host that answers without end keeps the agent from nothing
+_TOKEN: Final = 8  # bytes of each token
+_READS: Final = 1024  # per call, more than there are edges; bounds the time for a host that answers without end
 _ANSWERS: Final = {PROBE_ID: Answer.NOT_READY, READY_ID: Answer.STANDBY, ACTIVE_ID: Answer.ACTIVE}
-_RECENT: Final = 4  # rounds: what answers an older one says nothing of now
+_RECENT: Final = 4  # rounds: answers to older ones are outdated
 
 
 class RawEchoes:
     """Implements `netorch.drivers.base.Echoes`."""
 
     def __init__(self, netns_fd: int, source: str) -> None:
-        """Open a socket in a namespace, with an address of that. Raises KernelError."""
+        """Open a socket in a namespace, bound to an address there. Raises KernelError."""
         self._token, self._secret = secrets.token_bytes(_TOKEN), secrets.token_bytes(_TOKEN)
         self._round = 0
         self._asked = 0
@@ -62,7 +63,7 @@ class RawEchoes:
             raise KernelError(f"send echoes from {source}", error.errno or 0, error.strerror or "") from error
 
     def send(self, vteps: Iterable[str]) -> None:
-        """Send an echo to each. One that cannot be sent, e.g. for want of a route, stays without an answer."""
+        """Send an echo to each VTEP. An echo that cannot be sent, e.g. without a route, simply gets no answer."""
         self._round = self._round + 1 & 0xFFFF
         for vtep in vteps:
             body = self._token + self._token_of(vtep)
@@ -71,14 +72,14 @@ class RawEchoes:
                 self._socket.sendto(_ECHO.pack(ECHO_REQUEST_V4, 0, checksum(sums), PROBE_ID, self._round) + body, (vtep, 0))
 
     def heard(self) -> dict[str, Answer]:
-        """Return what everybody has answered last since the last call."""
+        """Return each host's latest answer since the last call."""
         found: dict[str, Answer] = {}
         for _ in range(_READS):
             try:
                 packet, (source, _port) = self._socket.recvfrom(2048)
             except BlockingIOError:
                 break
-            except OSError:  # of an earlier echo, which the socket tells once
+            except OSError:  # an error of an earlier echo, which the socket reports once
                 continue
             said = _ANSWERS.get(self._answer(source, packet[(packet[0] & 15) * 4 :]))
             if said is not None:
@@ -86,12 +87,12 @@ class RawEchoes:
         return found
 
     def asked(self) -> bool:
-        """Return whether the kernel has been sent an echo since the last call."""
+        """Return whether the kernel has received an echo since the last call."""
         before, self._asked = self._asked, self._ip.echoes()
         return self._asked != before
 
     def _answer(self, source: str, icmp: bytes) -> int:
-        """Return the identifier of an answer to a recent echo of ours, 0 for anything else."""
+        """Return the identifier of an answer to a recent echo of this socket, 0 for anything else."""
         if icmp[_ECHO.size :] != self._token + self._token_of(source):
             return 0
         numbers: tuple[int, ...] = _ECHO.unpack_from(icmp)
@@ -108,7 +109,7 @@ class RawEchoes:
 
 
 def _answers_with(token: bytes) -> list[bpf.Instruction]:
-    """Return a program that lets pass IPv4 packets with an echo reply that begins with a token of eight bytes."""
+    """Return a program that passes IPv4 echo replies starting with a token of eight bytes."""
     first, second = struct.unpack("!II", token)
     return [
         (_LOAD_HEADER_LENGTH, 0, 0, 0),

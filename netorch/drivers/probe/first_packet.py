@@ -1,8 +1,8 @@
-"""A live packet of any protocol from inside a namespace: what `netorch trace` sends, and what came of it.
+"""A live packet of any protocol from inside a namespace: sent by `netorch trace`, with its result.
 
-TCP is a real connection attempt that is given up once answered, UDP one datagram, ICMP an echo, SCTP the request for an
-association, from another port each time, and anything else an empty packet of that protocol. An answer proves arrival, a refusal
-by the receiver too; where the receiver's namespace is at hand, a listener there says whether the packet itself arrived.
+TCP is a real connection attempt, closed once answered; UDP one datagram; ICMP an echo; SCTP an INIT, from another port each
+time; any other protocol an empty packet. An answer proves arrival, and so does a refusal by the receiver. If the receiver's
+namespace is on this host, a listener there shows whether the packet itself arrived.
 """
 
 from __future__ import annotations
@@ -28,39 +28,39 @@ from netorch.model.security import SCTP, TCP, UDP
 
 _DISCARD = 9  # Source: IANA port numbers
 _LOOK_S = 0.02
-_HEARD_S = 0.2  # how long an answer may take once the packet was heard
+_HEARD_S = 0.2  # time for an answer once the packet has arrived
 _ANSWERS = {0: "answered", errno.ECONNREFUSED: "refused by the receiver itself: nobody listens"}
 
 
 class ProbeResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a packet. `heard` is None where nobody could listen."""
+    """The result of a packet. `heard` is None without listeners."""
 
     heard: bool | None
-    answer: str = ""  # what came back, in words; nothing when nothing did
+    answer: str = ""  # what came back, in words; empty if nothing did
 
     @property
     def arrived(self) -> bool:
-        """Return whether it reached the receiver."""
+        """Return whether the packet reached the receiver."""
         return bool(self.heard or self.answer)
 
 
 class Ears(msgspec.Struct, frozen=True):
-    """Who listens for a packet, and the packet as it is there: its addresses may have been translated."""
+    """Listeners for a packet, and the packet as seen there: its addresses may have been translated."""
 
     listeners: tuple[Listener, ...]
     packet: Packet
 
     def heard(self, ports: bytes) -> bool | None:
-        """Return whether a packet with these addresses, and with these ports behind them, was heard; None: nobody listens."""
+        """Return whether a packet with these addresses, followed by these ports, was received; None without listeners."""
         needle = packed(self.packet.source) + packed(self.packet.destination) + ports
         return any(listener.heard(needle) for listener in self.listeners) if self.listeners else None
 
 
 def send_probe(netns: str, packet: Packet, ears: Ears, timeout_s: float) -> ProbeResult:
-    """Send a packet, and return what came of it. `ears` listen where it arrives.
+    """Send a packet, and return its result. `ears` listen at its receiver.
 
     Raises:
-      KernelError: the namespace is gone, or the kernel there does not let the packet out.
+      KernelError: the namespace does not exist, or the kernel there does not send the packet.
     """
     if packet.has_type:
         (answer,) = ask([Probe(netns=netns, destination=packet.destination, source=packet.source)], timeout_s)
@@ -74,7 +74,7 @@ def send_probe(netns: str, packet: Packet, ears: Ears, timeout_s: float) -> Prob
 
 
 def _open(netns: str, packet: Packet) -> socket.socket:
-    """Return a socket in a namespace, with the packet on its way."""
+    """Return a socket in a namespace that has sent the packet."""
     family = socket.AF_INET if packet.version == 4 else socket.AF_INET6
     kind = {TCP: socket.SOCK_STREAM, UDP: socket.SOCK_DGRAM}.get(packet.protocol, socket.SOCK_RAW)
     descriptor = find(netns)
@@ -88,7 +88,7 @@ def _open(netns: str, packet: Packet) -> socket.socket:
     sender.setblocking(False)
     try:
         sender.bind((packet.source, 0))
-        with suppress(BlockingIOError):  # TCP: the attempt is under way
+        with suppress(BlockingIOError):  # TCP: connecting
             sender.connect((packet.destination, packet.destination_port if packet.has_ports else 0))
         if packet.protocol != TCP:
             sender.send(_init() if packet.protocol == SCTP else b"netorch")

@@ -1,7 +1,7 @@
-"""A live packet with a source of the internet, from inside the outside namespace of an edge.
+"""A live packet with a source address on the internet, sent from an edge's outside namespace.
 
-It enters the edge behind the uplink: routes, cables and all that follow are the real ones, but what the outside's table says of
-packets that come by the uplink is not asked. The answer is heard where it leaves by an uplink.
+It enters the edge behind the uplink: routes, veth pairs and all later steps are the real ones, but the outside's rules for
+packets from the uplink are bypassed. The answer is detected where it leaves by an uplink.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ _UDP: Final = struct.Struct("!HHHH")  # RFC 768
 _ECHO: Final = struct.Struct("!BBHHH")  # RFC 792
 _TTL, _WINDOW, _DISCARD = 64, 64240, 9
 _LOOK_S = 0.02
-_ANSWERED_S = 0.2  # how long an answer may take once the packet was heard
+_ANSWERED_S = 0.2  # time for an answer once the packet has arrived
 
 
 def inject(netns: str, packet: Packet, ears: Ears, uplinks: Sequence[Listener], timeout_s: float) -> ProbeResult:
-    """Send a packet of IPv4 that comes from the internet, and return what came of it.
+    """Send an IPv4 packet that seems to come from the internet, and return its result.
 
-    `ears` hear it at its receiver, where it is translated; `uplinks` hear the answer.
+    `ears` receive it at its receiver, with translated addresses; `uplinks` receive the answer.
 
     Raises:
-      KernelError: the namespace is gone, or the kernel there does not let the packet out.
+      KernelError: the namespace does not exist, or the kernel there does not send the packet.
     """
     port = random.randint(49152, 65535)  # noqa: S311: no secret
     packet = structs.replace(packet, source_port=port) if packet.has_ports else packet
@@ -70,7 +70,7 @@ def _send(netns: str, packet: Packet) -> None:
 
 
 def raw(packet: Packet) -> bytes:
-    """Return a packet of IPv4 from its header on; Linux fills in its length and the header's checksum. Source: raw(7)."""
+    """Return an IPv4 packet with its header; Linux fills in the length and the header checksum. Source: raw(7)."""
     body = _body(packet)
     header = _IPV4.pack(0x45, 0, 0, 0, 0, _TTL, packet.protocol, 0, packed(packet.source), packed(packet.destination))
     return header + body
@@ -92,6 +92,6 @@ def _body(packet: Packet) -> bytes:
 
 
 def _with_addresses(packet: Packet, segment: bytes) -> int:
-    """Return the checksum of a segment of TCP or UDP. Source: RFC 9293 section 3.1."""
+    """Return the checksum of a TCP or UDP segment. Source: RFC 9293 section 3.1."""
     pseudo = packed(packet.source) + packed(packet.destination) + struct.pack("!HH", packet.protocol, len(segment))
     return checksum(pseudo + segment)

@@ -1,7 +1,7 @@
-"""Whether targets of a service answer: TCP connections that are begun and given up, in namespaces of gateways.
+"""Health checks of a service's targets: TCP connections opened and reset, from namespaces of gateways.
 
-The kernel delays the acknowledgement of an answer (TCP_QUICKACK 0), and a reset comes in its place when the socket is closed. So
-a target's program hears nothing of it, unless this host is so slow that the delay, 40 ms or more, is over.
+The kernel delays the acknowledgement of the SYN-ACK (TCP_QUICKACK 0), and closing the socket sends a reset instead. So the
+target's application never sees the connection, unless this host is so slow that the delay, 40 ms or more, expires.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class TcpKnocks:
     """Implements `netorch.drivers.base.Knocks`."""
 
     def __init__(self, netns_fds: Mapping[str, int]) -> None:
-        """Take descriptors of namespaces by label; they come and go in it."""
+        """Take descriptors of namespaces by label; the mapping may change."""
         self._netns_fds = netns_fds
         self._epoll = select.epoll()
         self._open: dict[int, tuple[socket.socket, Knock]] = {}  # by descriptor
 
     def begin(self, knocks: Iterable[Knock]) -> None:
-        """Knock once at each; those that have not answered so far do not count any more."""
+        """Probe each target once. Unanswered earlier probes are abandoned."""
         self._give_up()
         for label, group in groupby(sorted(knocks), key=lambda knock: knock.netns):
             fd = self._netns_fds.get(label)
@@ -41,7 +41,7 @@ class TcpKnocks:
                 self._knock(sock, knock)
 
     def answered(self) -> set[Knock]:
-        """Return who has answered since the last call; never blocks."""
+        """Return the probes answered since the last call; never blocks."""
         found = set()
         for number, _ in self._epoll.poll(0) if self._open else ():
             sock, knock = self._open.pop(number)
@@ -51,11 +51,11 @@ class TcpKnocks:
         return found
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable when somebody has answered, or has refused."""
+        """Return a descriptor that is readable when a target has accepted or refused."""
         return self._epoll.fileno()
 
     def close(self) -> None:
-        """Let go of all."""
+        """Close all sockets."""
         self._give_up()
         self._epoll.close()
 
@@ -69,7 +69,7 @@ class TcpKnocks:
         except BlockingIOError:
             self._open[sock.fileno()] = sock, knock
             self._epoll.register(sock, select.EPOLLOUT)
-        except OSError:  # without a route, or a device, nobody answers
+        except OSError:  # no route or no device: no answer
             sock.close()
 
     def _give_up(self) -> None:
