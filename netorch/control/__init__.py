@@ -1,1 +1,1 @@
-"""What a customer may do, what a file declares, and what people are shown."""
+"""What customers may do, what files declare, and what people see."""

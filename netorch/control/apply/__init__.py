@@ -1,1 +1,1 @@
-"""A declared cloud against the stored one: the plan, and carrying it out."""
+"""Plan a declared cloud against the stored one, and apply the plan."""

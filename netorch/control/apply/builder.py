@@ -1,4 +1,4 @@
-"""What the planning of all VPCs of a cloud shares: what there is, what has been decided so far."""
+"""The state that the planning of all VPCs of a cloud shares: the inventory, and the decisions so far."""
 
 from __future__ import annotations
 
@@ -41,14 +41,12 @@ from netorch.records.vpc import VpcRecords
 from netorch.store.alloc import FreeVni
 from netorch.store.base import KeyValue
 
-GroupsOf = Callable[
-    [Sequence[str], int], dict[str, Stored[SecurityGroup]]
-]  # the groups of an interface: `PolicyPlanner.groups_of`
-Path = tuple[str, str]  # a VPC's owner and name
+GroupsOf = Callable[[Sequence[str], int], dict[str, Stored[SecurityGroup]]]  # an interface's groups: `PolicyPlanner.groups_of`
+Path = tuple[str, str]  # owner and name of a VPC
 
 
 class PlanBuilder:
-    """A plan in the making. It edits the records of the VPCs that it changes, and leaves the inventory as it is."""
+    """A plan in the making. It edits copies of the VPCs' records and leaves the inventory unchanged."""
 
     def __init__(
         self,
@@ -58,51 +56,51 @@ class PlanBuilder:
         key_files: KeyFiles,
         elastic_ips: Sequence[ElasticIpDecl] = (),
     ) -> None:
-        """`elastic_ips` are those that the file declares."""
+        """`elastic_ips` are the declared ones."""
         self.inventory = inventory
         self.caller = caller
         self.source = source
         self.key_files = key_files
-        # With those that the plan adds.
+        # As they will be after the plan, from here to `places`.
         self.hosts = {name: msgspec.structs.replace(state) for name, state in inventory.hosts.items()}
-        self.pools = dict(inventory.pools)  # likewise
-        self.connections = dict(inventory.connections)  # likewise
-        self.services = dict(inventory.services)  # of the operator's, likewise
-        self.vlans = vlans_in(inventory.raw.values())  # of connections, as they will be: (outer VLAN, VLAN) -> who has it
-        self.devices = dict(inventory.customer_gateways)  # by id, as they will be
-        self.dhcp_options = dict(inventory.dhcp_options)  # likewise
-        self.vpn_uses = {key for key in inventory.raw if key.startswith(keys.vpn_uses())}  # likewise
-        self.ike_peers = {key for key in inventory.raw if key.startswith(keys.ike_peers())}  # likewise
+        self.pools = dict(inventory.pools)
+        self.connections = dict(inventory.connections)
+        self.services = dict(inventory.services)  # the operator's
+        self.vlans = vlans_in(inventory.raw.values())  # of connections: (outer VLAN, VLAN) -> virtual interface
+        self.devices = dict(inventory.customer_gateways)  # by id
+        self.dhcp_options = dict(inventory.dhcp_options)  # by id
+        self.vpn_uses = {key for key in inventory.raw if key.startswith(keys.vpn_uses())}
+        self.ike_peers = {key for key in inventory.raw if key.startswith(keys.ike_peers())}
         self.made_keys: dict[str, MadeKeys] = {}
-        self.places = places(inventory.raw.values())  # the edges that have places of pairs, likewise
-        self.joined: list[str] = []  # the new edges of pairs
-        self.vnis: dict[Path, FreeVni] = {}  # for the new VPCs
-        self.interfaces: dict[Path, dict[str, str]] = {}  # of each planned VPC's instances, by name: the id of the own interface
-        self.translations: dict[str, dict[str, str]] = {}  # NAT gateway's interface -> private address -> name of its elastic IP
+        self.places = places(inventory.raw.values())  # edges by the keys of their places in pairs
+        self.joined: list[str] = []  # new edges of pairs
+        self.vnis: dict[Path, FreeVni] = {}  # of new VPCs
+        self.interfaces: dict[Path, dict[str, str]] = {}  # of each planned VPC's instances: name -> id of the primary interface
+        self.translations: dict[str, dict[str, str]] = {}  # NAT interface -> private address -> name of its elastic IP
         self.elastic_ips = elastic_ips
         self._elastic = {(found.record.owner, found.record.name): found for found in inventory.elastic_ips.values()}
-        self.default_instances: set[str] = set()  # instances of the file's top level, by name
-        self.has_default_instances = False  # the default VPC is declared for them only
-        self.vpcs = {vni: records.copied() for vni, records in inventory.vpcs.items()}  # all, by VNI, as they will be
-        self.planned: dict[Path, VpcRecords] = {}  # those of the file, likewise
+        self.default_instances: set[str] = set()  # instances at the file's top level, by name
+        self.has_default_instances = False  # the plan includes the default VPC only for them
+        self.vpcs = {vni: records.copied() for vni, records in inventory.vpcs.items()}  # all after the plan, by VNI
+        self.planned: dict[Path, VpcRecords] = {}  # the file's after the plan
         self.subnet_pools: dict[int, SubnetPools] = {}  # by VNI
-        # Interface endpoints that have ended and are to be made again, by VNI and name: their ids, and what people read of them.
+        # Deleted interface endpoints that the plan creates again, by VNI and name: their ids, and their attributes for people.
         self.replaced_endpoints: dict[tuple[int, str], tuple[str, dict[str, Any]]] = {}
         self.groups_of: dict[int, GroupsOf] = {}  # by VNI of planned VPCs
         self.notes: list[str] = []  # for people
-        self.deleted: set[int] = set()  # VNIs of VPCs that end, even if they are to be recreated
-        self.replaced: dict[Path, Change] = {}  # VPCs that have ended and are to be recreated
+        self.deleted: set[int] = set()  # VNIs of deleted VPCs, including those to recreate
+        self.replaced: dict[Path, Change] = {}  # deleted VPCs to recreate
         self.changes: list[Change] = []
         self.steps: list[Writes] = []
         self._logs: dict[int, Logs] = {}  # by VNI
-        self._publics: dict[int, Publics] = {}  # likewise
-        self._ephemeral: dict[int, Ephemeral] = {}  # likewise
-        self.freed: dict[str, KeyValue] = {}  # the keys of public addresses that the plan gives back, as they will be
+        self._publics: dict[int, Publics] = {}  # by VNI
+        self._ephemeral: dict[int, Ephemeral] = {}  # by VNI
+        self.freed: dict[str, KeyValue] = {}  # keys of public addresses that the plan gives back, with their new values
         self.addresses = self._free_addresses(elastic_ips)
         self.namespaces = NamespacePlan(inventory.raw, _placed(inventory))
 
     def _free_addresses(self, elastic_ips: Sequence[ElasticIpDecl]) -> Addresses:
-        """Return the public addresses that the plan may give; those that are asked for are given to nobody else."""
+        """Return the public addresses that the plan may give out; requested addresses go only to their requests."""
         requests = [decl.address for decl in elastic_ips if decl.address]
         listed = cache(lambda owner: tuple(listed_for(self.inventory.raw.values(), owner)))
         owners = Owners(addresses=listed, quotas=self.quotas_of)
@@ -110,7 +108,7 @@ class PlanBuilder:
         return Addresses(self.pools, self.claim, self.inventory.raw.values, self.caller, unheard, owners, requests)
 
     def default_instances_only(self, owner: str, name: str) -> bool:
-        """Return whether a VPC is there for instances of the file's top level only: it is everybody's, not this file's."""
+        """Return whether the plan includes a VPC only for instances at the top level: the default VPC belongs to no file."""
         return self.has_default_instances and owner == DEFAULT_OWNER and name == DEFAULT_VPC_NAME
 
     def quotas_of(self, owner: str) -> Quotas:
@@ -142,12 +140,12 @@ class PlanBuilder:
         return self._publics[records.vni]
 
     def claim(self, address: str) -> KeyValue | None:
-        """Return the key of a public address, as it will be."""
+        """Return the key of a public address after the plan."""
         key = keys.public_address(address)
         return self.freed.get(key) or self.inventory.raw.get(key)
 
     def elastic_of(self, path: Path) -> Stored[ElasticIp] | None:
-        """Return an elastic IP by its owner and name, as it is before the plan."""
+        """Return an elastic IP by its owner and name, before the plan."""
         return self._elastic.get(path)
 
     def elastic_names(self) -> dict[str, str]:
@@ -155,23 +153,23 @@ class PlanBuilder:
         return {allocation: found.record.name for allocation, found in self.inventory.elastic_ips.items()}
 
     def elastic_name(self, mapping: PublicMapping) -> str:
-        """Return what an elastic IP that stands for an address is called: its name, else the address."""
+        """Return the name of a mapping's elastic IP, or its address if it has no name."""
         held = self.inventory.elastic_ips.get(mapping.allocation)
         return (held.record.name if held is not None else "") or mapping.address
 
     def pair_of(self, records: VpcRecords) -> str:
-        """Return the pair of edges that carries a VPC's gateways; nothing while it has none."""
+        """Return the pair of edges that carries a VPC's gateways; nothing if the VPC has none."""
         seats = (seat.host for mapping in records.each(GatewayMapping) for seat in mapping.seats)
         return next((self.hosts[name].host.pair for name in seats if name in self.hosts), "")
 
     def owner_pair(self, owner: str) -> str:
-        """Return the pair that will carry all internet gateways of an owner; nothing if there are none, or several pairs do."""
+        """Return the pair that carries all gateways of an owner after the plan; nothing if there is none or several."""
         before = {vni: records for vni, records in self.inventory.vpcs.items() if vni not in self.deleted}
         found = before | {records.vni: records for records in self.planned.values()}
         return only_pair(self.pair_of(records) for records in found.values() if records.vpc.record.owner == owner)
 
     def ephemeral_in(self, records: VpcRecords) -> Ephemeral:
-        """Return what gives ephemeral addresses in a VPC, whose gateways are planned."""
+        """Return the giver of ephemeral addresses in a VPC whose gateways are planned."""
         if records.vni not in self._ephemeral:
             pair = self.pair_of(records)
             mark = None if pair else self.revision_of(keys.public_mark(records.vni))
@@ -180,11 +178,10 @@ class PlanBuilder:
         return self._ephemeral[records.vni]
 
     def peers_of(self, records: VpcRecords) -> Iterator[Stored[Vpc]]:
-        """Yield a VPC's peers by active connections that are not mapped, as far as they are planned, but for those that end.
+        """Yield a VPC's peers by active native connections, after the plan as far as it is made, without deleted ones.
 
         Raises:
-          UnreadableRecord: the record of a VPC that the caller may hear of.
-          ApiError: IncorrectState for another's.
+          UnreadableRecord: the record of a VPC that the caller may learn of. ApiError: IncorrectState for another owner's.
         """
         planned = {found.vni: found for found in self.planned.values()}
         active = {found.peer_vni: found for found in records.each(PeeringConnection) if found.is_native}
@@ -200,18 +197,18 @@ class PlanBuilder:
                 yield found.vpc
 
     def lists_before(self, vni: int) -> Mapping[str, Stored[PrefixList]]:
-        """Return a VPC's prefix lists as they are before the plan, by id."""
+        """Return a VPC's prefix lists before the plan, by id."""
         found = self.inventory.vpcs.get(vni)
         return found.of(PrefixList) if found is not None else {}
 
     def revision_of(self, key: str) -> int:
-        """Return the revision of a key that the inventory keeps undecoded, 0 when there is none."""
+        """Return the revision of a key that the inventory holds undecoded, 0 if there is none."""
         kv = self.inventory.raw.get(key)
         return ABSENT if kv is None else kv.mod_revision
 
 
 def _placed(inventory: Inventory) -> Iterator[tuple[str, Instance]]:
-    """Yield every instance that can be read, with its host."""
+    """Yield every readable instance with its host."""
     everything = [*inventory.vpcs.values(), *(found.rest for found in inventory.isolated.values() if found.rest is not None)]
     for records in everything:
         for instance_id, stored in records.of(Instance).items():
@@ -222,7 +219,7 @@ def _placed(inventory: Inventory) -> Iterator[tuple[str, Instance]]:
 
 
 def canonical(prefix: str) -> str:
-    """Return a valid prefix as it is stored; IPv4 ones can be written in one way only."""
+    """Return a valid prefix in its stored form; an IPv4 prefix has only one form."""
     return str(parse_prefix(prefix)) if ":" in prefix else prefix
 
 
@@ -232,21 +229,21 @@ def visible_tags(tags: Tags) -> Tags:
 
 
 def of_source(tags: Tags, mark: str) -> Tags:
-    """Return tags that say to which file something belongs; no mark: to none."""
+    """Return tags with a file's mark; without a mark they belong to no file."""
     rest = visible_tags(tags)
     return {**rest, SOURCE_TAG: mark} if mark else rest
 
 
 def own_tags(wanted: Tags, stored: Tags) -> Tags:
-    """Return the tags to store: those wanted, and netorch's own as they were."""
+    """Return the tags to store: the wanted ones, and netorch's own unchanged."""
     return {**wanted, SOURCE_TAG: stored[SOURCE_TAG]} if SOURCE_TAG in stored else wanted
 
 
 def carriers(records: VpcRecords) -> tuple[str, ...]:
-    """Return the hosts on which a VPC has something."""
+    """Return the hosts that carry addresses of a VPC."""
     return tuple(hosts_of(mapping.record for mapping in records.mappings.values()))
 
 
 def instance_hosts(records: VpcRecords, enis: Iterable[Stored[NetworkInterface]]) -> tuple[str, ...]:
-    """Return the hosts that carry these interfaces."""
+    """Return the hosts of these interfaces."""
     return tuple(hosts_of(mapping.record for eni in enis for mapping in records.mappings_of(eni.record).values()))

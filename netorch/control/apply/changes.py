@@ -1,4 +1,4 @@
-"""What a plan is made of: the changes for people to read, and the transactions that make them."""
+"""The parts of a plan: the changes for people to read, and the transactions that make them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from netorch.model.outside.vpn import CustomerGateway
 from netorch.model.services.dhcp_options import DhcpOptionsSet
 from netorch.model.services.zones import PrivateZone
 
-MASS: Final = 10  # a plan that ends more than half of at least so many needs to be allowed
+MASS: Final = 10  # the least number of which a plan may not end more than half without permission
 
 
 class Action(Enum):
-    """What happens to a resource."""
+    """The effect on a resource."""
 
     ADD = "add"
     CHANGE = "change"
@@ -31,90 +31,90 @@ class Action(Enum):
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """One attribute before and after; nothing where there is no such side."""
+    """One attribute before and after; empty if there is no such side."""
 
     field: str
     before: str
     after: str
-    member: bool = False  # one of the field's many, which comes or goes while the others stay
+    member: bool = False  # a member of the field was added or removed; the others stay
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """What happens to one resource."""
+    """The change of one resource."""
 
     action: Action
-    kind: str  # a noun of the command line with dashes: host, vpc, security-group
+    kind: str  # noun of the command line, with dashes: host, vpc, security-group
     name: str
     owner: str = ""
     vpc: str = ""  # the VPC's name
-    resource_id: str = ""  # of the one that exists before
+    resource_id: str = ""  # of the existing resource
     differences: tuple[Difference, ...] = ()
-    breaks: str = ""  # what stops working, for people
-    ends: int = 0  # how many instances end with it
-    routes: int = 0  # how many routes end with it, or lead elsewhere
-    hosts: tuple[str, ...] = ()  # on which the kernel changes
-    peer: str = ""  # another VPC that this reaches: owner/name, or its id where it is not the caller's to see
+    breaks: str = ""  # what stops working, as a text
+    ends: int = 0  # number of instances that end with it
+    routes: int = 0  # number of routes that end or change
+    hosts: tuple[str, ...] = ()  # on which the kernel state changes
+    peer: str = ""  # another affected VPC: owner/name, or its id if the caller may not see it
 
     @property
     def path(self) -> str:
-        """Return e.g. `acme/web/db-1`: owner, VPC and name, as far as there are any."""
+        """Return e.g. `acme/web/db-1`: owner, VPC and name, without empty parts."""
         return "/".join(part for part in (self.owner, self.vpc, self.name) if part)
 
 
 class Stuck(msgspec.Struct, frozen=True, kw_only=True):
-    """A declared VPC that cannot be made as the file says; it stays as it is, and the rest of the file goes on."""
+    """A declared VPC that cannot be planned; it stays unchanged, and the rest of the file is applied."""
 
     path: str  # owner/name
     error: NetorchError
 
 
 class Left(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that is not the file's, and is left alone."""
+    """Something that the file does not own and leaves alone."""
 
-    kind: str  # vpc, elastic-ip, or instance: one at the top level of another file
+    kind: str  # vpc, elastic-ip, or instance: at the top level of another file
     path: str
-    source: str  # the file that made it, by path or name; empty: a command did
-    lost: bool  # that file is not there any more
-    declared: bool  # this file has it too, just as it is
+    source: str  # path or name of the file that made it; empty: a command did
+    lost: bool  # that file no longer exists
+    declared: bool  # this file declares it unchanged
 
 
 class MadeKeys(msgspec.Struct, frozen=True, kw_only=True):
-    """The pre-shared keys that were made for a new VPN connection, by tunnel (1, 2)."""
+    """The pre-shared keys generated for a new VPN connection, by tunnel (1, 2)."""
 
     path: str
     tunnels: dict[int, Secret]
 
 
 class CloudPlan(msgspec.Struct, kw_only=True):
-    """What applying a cloud would do to the store as it stood at `revision`."""
+    """The effect of applying a cloud to the store at `revision`."""
 
     revision: int
     changes: tuple[Change, ...]
     steps: tuple[Writes, ...]  # in order; each leads from one consistent state to another
-    existing: dict[str, int]  # how many VPCs there are
-    joined: tuple[str, ...] = ()  # new edges of pairs, which get seats of older gateways behind the steps
-    own: dict[str, int] = {}  # how many there are of those that the file has to do with, of each kind that counts
-    source: str = ""  # by what the file knows its own; empty: nothing is its own
+    existing: dict[str, int]  # number of VPCs
+    joined: tuple[str, ...] = ()  # new edges of pairs, which get seats of older gateways after the steps
+    own: dict[str, int] = {}  # number of resources that the file names or owns, by counted kind
+    source: str = ""  # the file's mark of ownership; empty: it owns nothing
     made_keys: dict[str, MadeKeys] = {}  # of new VPN connections, by id
-    notes: tuple[str, ...] = ()  # what is worth knowing of the outcome, for people
+    notes: tuple[str, ...] = ()  # notes on the outcome, for people
     stuck: tuple[Stuck, ...] = ()
     left: tuple[Left, ...] = ()
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """Return the hosts on which something changes."""
+        """Return the hosts on which anything changes."""
         return tuple(sorted({host for change in self.changes for host in change.hosts}))
 
     def counts(self) -> dict[Action, int]:
-        """Return how many changes of each action there are."""
+        """Return the number of changes of each action."""
         counted = Counter(change.action for change in self.changes)
         return {action: counted[action] for action in Action}
 
     def mass_deletion(self) -> str:
-        """Return why `apply` refuses the plan unless an option permits it, or nothing: what it ends too much of.
+        """Return why `apply` refuses the plan without permission, as a text; nothing if it does not.
 
-        A recreated one ends as well: its connections, its id, its MAC. Of what others have made nothing is counted, because a
-        cloud that is large enough would hide the end of a whole file's.
+        A recreated resource counts as ended: it loses its connections, id and MAC. Resources of others do not count, because in
+        a large cloud they would hide the end of all that a file made.
         """
         gone = (Action.DELETE, Action.REPLACE)
         ended = {
@@ -138,7 +138,7 @@ def change_of_owned(
     changed: tuple[Difference, ...],
     breaks: str = "",
 ) -> Change:
-    """Return what happens to something that belongs to an owner and to no VPC."""
+    """Return the change of an owner's resource that belongs to no VPC."""
     return Change(
         action=action,
         kind=kind,
@@ -156,12 +156,12 @@ def differences(**fields: tuple[object, object]) -> tuple[Difference, ...]:
 
 
 def sides(before: str, after: str) -> tuple[str, str]:
-    """Return what people read of two different values that are too long, or too secret, to be shown: what each amounts to."""
+    """Return the summaries of two different values that are too long or too secret to show, made distinct if equal."""
     return before, after if before != after or not after else f"{after}, others"
 
 
 def member_differences(field: str, before: Iterable[str], after: Iterable[str]) -> list[Difference]:
-    """Return which members of a field go and which come, each as a text."""
+    """Return the removed, then the added members of a field, each as a text."""
     old, new = dict.fromkeys(before), dict.fromkeys(after)
     gone = [Difference(field, text, "", member=True) for text in old if text not in new]
     return gone + [Difference(field, "", text, member=True) for text in new if text not in old]

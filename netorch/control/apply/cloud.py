@@ -1,12 +1,12 @@
-"""Planning and applying a whole declared cloud.
+"""Plan and apply a whole declared cloud.
 
-What a file names is made as it says; in a VPC that it names, what it does not name is deleted. A VPC that it no longer names is
-deleted only if it is the file's own (`sources.py`); everybody else's VPCs, and hosts, are left alone. Instances at the top level
-of a file live in the default VPC beside others: only those that are the file's own are deleted.
+The plan makes what a file names as declared. In a VPC that the file names, it deletes the rest. A VPC that the file no longer
+names is deleted only if the file owns it (`sources.py`); other VPCs, and hosts, are left alone. Instances at the top level of a
+file share the default VPC with others: only those that the file owns are deleted.
 
-A plan is computed from the store at one revision and holds the very transactions that `apply_cloud` commits; each compares all
-that it was decided on, so a cloud that changed meanwhile is noticed. A declared VPC that cannot be made as the file says stays as
-it is, and the rest of the file goes on.
+A plan is computed from the store at one revision and holds the transactions that `apply_cloud` commits. Each compares
+everything that it depends on, so it fails if the cloud changed meanwhile. A declared VPC that cannot be planned stays
+unchanged, and the rest of the file is applied.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ from netorch.records.valid.needs import SOURCE_TAG
 from netorch.records.vpc import VpcRecords
 from netorch.store.base import Store
 
-TRIES: Final = 16  # plans, one after the other, until none is overtaken
+TRIES: Final = 16  # consecutive plans until one is not overtaken
 
-# The kinds of changes that are no customer's.
+# The kinds of changes that only the operator makes.
 _OPERATORS: Final = frozenset({"host", "address-pool", "connection", "gateway-service"})
 
-Progress = Callable[[int, int], None]  # steps done, steps in all
+Progress = Callable[[int, int], None]  # steps done, total steps
 Refused = dict[Path, NetorchError]
 
 
@@ -69,17 +69,17 @@ def plan_cloud(
     is_there: IsThere = lambda path: True,
     read_file: ReadFile = no_files,
 ) -> CloudPlan:
-    """Return what makes the store's cloud as declared. `cloud` has passed `check_cloud`; writes nothing.
+    """Plan how to make the store's cloud as declared. `cloud` has passed `check_cloud`; nothing is written.
 
-    `source` is the file's absolute path, `is_there` says which files still exist, `read_file` reads those that the file names. A
-    file without a path and a name owns nothing, so nothing is ever deleted because it does not name it.
+    `source` is the file's absolute path, `is_there` tells which files still exist, and `read_file` reads files that the file
+    names. A file without a path and a name owns nothing, so nothing is deleted because the file does not name it.
 
     Raises:
-      UnreadableRecord, ApiError: nothing of the file can be done, or something that concerns all of it is wrong, e.g. a host, or
-        another owner's VPC. What concerns one VPC only stands in the plan's `stuck`: VpcLimitExceeded, InvalidIPAddress.InUse,
-        IncorrectInstanceState for a move of an instance that is moving, DependencyViolation for a subnet with interfaces that a
-        file cannot name, an isolated record.
-    Cost: O(store + cloud), twice when a VPC is stuck.
+      UnreadableRecord, ApiError: nothing in the file can be applied, or an error concerns all of it, e.g. a host or another
+        owner's VPC. Errors of single VPCs are in the plan's `stuck`: VpcLimitExceeded, InvalidIPAddress.InUse,
+        IncorrectInstanceState for a move of a moving instance, DependencyViolation for a subnet with interfaces that a file
+        cannot name, an isolated record.
+    Cost: O(store + cloud), twice if a VPC is stuck.
     """
     refuse_others(caller, cloud)
     inventory = read_inventory(store)
@@ -87,7 +87,7 @@ def plan_cloud(
         store, inventory, caller, cloud, source_of(caller, cloud.name, source, is_there), KeyFiles(store, read_file)
     )
     refused: Refused = {}
-    while more := planner.plan(refused):  # again without them: nothing of a plan may rest on what is not done
+    while more := planner.plan(refused):  # plan again without the stuck VPCs, so that nothing in the plan depends on them
         refused |= more
     plan = planner.result(refused)
     if refused and all(change.kind in _OPERATORS for change in plan.changes):
@@ -96,20 +96,20 @@ def plan_cloud(
 
 
 def plan_destruction(store: Store, caller: Caller, vpc_ids: Sequence[str]) -> CloudPlan:
-    """Return what deletes VPCs with everything in them, whoever made them. Raises ApiError, UnreadableRecord."""
+    """Plan the deletion of VPCs with everything in them, whoever made them. Raises ApiError, UnreadableRecord."""
     inventory = read_inventory(store)
     builder = PlanBuilder(inventory, caller, source_of(caller, "", "", lambda path: True), KeyFiles(store, no_files))
     for vpc_id in dict.fromkeys(vpc_ids):
         records, _ = resolve(inventory, caller, "vpc", vpc_id)
         builder.changes.append(vpc_deletion(records))
         delete_vpc(builder, builder.vpcs[records.vni])
-    list(builder.namespaces.settle(builder.steps))  # nothing is taken, so nobody is refused
+    list(builder.namespaces.settle(builder.steps))  # no namespace is taken, so no step is refused
     existing = {"vpc": len(inventory.vpcs)}
     return CloudPlan(revision=inventory.revision, changes=tuple(builder.changes), steps=tuple(builder.steps), existing=existing)
 
 
 class _Planner:
-    """Plans a file, as often as it takes to leave out what cannot be done."""
+    """Plans a file, again without the stuck VPCs until the plan is complete."""
 
     def __init__(
         self, store: Store, inventory: Inventory, caller: Caller, cloud: Cloud, source: Source, key_files: KeyFiles
@@ -127,7 +127,7 @@ class _Planner:
         return PlanBuilder(self._inventory, self._caller, self._source, self._key_files, self._cloud.elastic_ips)
 
     def plan(self, without: Refused) -> Refused:
-        """Plan everything but some VPCs; return which others cannot be done, and why."""
+        """Plan everything except some VPCs; return the other stuck VPCs and their errors."""
         builder = self._builder = self._begin()
         stored = {(records.vpc.record.owner, records.vpc.record.name): records for records in builder.vpcs.values()}
         plan_hosts(builder, self._cloud.hosts)
@@ -140,7 +140,7 @@ class _Planner:
         self._decls = with_default_instances(builder, self._cloud, stored.get((DEFAULT_OWNER, DEFAULT_VPC_NAME)))
         decls = [decl for decl in self._decls if (decl.owner, decl.name) not in without]
         refused: Refused = self._unreadable(without)
-        replaceable = all(path in stored for path in without)  # else what was to take a deleted VPC's place may be stuck
+        replaceable = all(path in stored for path in without)  # else a VPC that replaces a deleted one may be stuck
         freed = self._plan_leftovers(stored) if replaceable else {}
         refused |= self._over_quota(decls, stored, freed)
         freed |= self._plan_replaced(decls, stored)
@@ -149,7 +149,7 @@ class _Planner:
         self._plan_vpcs({(decl.owner, decl.name): decl for decl in decls}, stored, refused)
         try:
             refused |= plan_addresses(builder, [decl for decl in decls if (decl.owner, decl.name) not in refused])
-        except ApiError as error:  # nothing of the file is done: all its mistakes are said
+        except ApiError as error:  # nothing in the file is applied: report all its errors
             raise together(error, *of_vpcs(refused)) from error
         plan_zones(builder, self._cloud.private_zones, without.keys() | refused.keys())
         settle_connections(builder, self._cloud.connections)
@@ -161,7 +161,7 @@ class _Planner:
         return refused
 
     def _plan_vpcs(self, decls: dict[Path, VpcDecl], stored: dict[Path, VpcRecords], refused: Refused) -> None:
-        """Add what makes VPCs as declared, and what leads from one to another; note which cannot be made so, and why."""
+        """Plan the VPCs as declared, and the links between them; note the stuck ones and their errors."""
         builder = self._builder
         for delete in (delete_endpoints, delete_services):
             known = (path for path in decls if path in stored)
@@ -178,7 +178,7 @@ class _Planner:
             _each(((path, partial(add, builder, decls[path], builder.planned[path])) for path in rest), refused)
 
     def result(self, refused: Refused) -> CloudPlan:
-        """Return what was planned last."""
+        """Return the last plan."""
         builder, inventory = self._builder, self._inventory
         steps = tuple(writes for writes in builder.steps if writes)
         for writes in steps:
@@ -202,7 +202,7 @@ class _Planner:
         return {(decl.owner, decl.name) for decl in self._decls}
 
     def _unreadable(self, without: Refused) -> Refused:
-        """Return the isolated VPCs that this file declares, or would delete, or has instances in."""
+        """Return the isolated VPCs that this file declares, would delete, or has instances in."""
         named = self._named()
         found: Refused = {}
         for isolated in self._inventory.isolated.values():
@@ -213,7 +213,7 @@ class _Planner:
         return found
 
     def _plan_leftovers(self, stored: dict[Path, VpcRecords]) -> dict[int, Path]:
-        """Add the deletion of VPCs that are this file's own and that it no longer names; return their VNIs."""
+        """Add the deletion of VPCs that this file owns and no longer names; return their VNIs."""
         freed = {}
         named = self._named()
         for path, records in list(stored.items()):
@@ -227,7 +227,7 @@ class _Planner:
         return freed
 
     def _plan_replaced(self, decls: list[VpcDecl], stored: dict[Path, VpcRecords]) -> dict[int, Path]:
-        """Add the end of VPCs that get another VNI, before any is recreated: two may exchange theirs. Return the old VNIs."""
+        """Add the deletion of VPCs that get another VNI, before any is recreated: two may swap VNIs. Return the old VNIs."""
         freed = {}
         for decl in decls:
             path = (decl.owner, decl.name)
@@ -242,12 +242,12 @@ class _Planner:
         return freed
 
     def _passed(self, records: VpcRecords) -> tuple[str, str]:
-        """Return whose a VPC was and is, once it was recreated."""
+        """Return the mark of a VPC before and after it is recreated."""
         mark = records.vpc.record.tags.get(SOURCE_TAG, "")
         return mark, self._source.after(mark, changed=True)
 
     def _over_quota(self, decls: list[VpcDecl], stored: dict[Path, VpcRecords], freed: dict[int, Path]) -> Refused:
-        """Return the VPCs that their owners may not have, or not as large."""
+        """Return the VPCs that exceed their owners' quotas by number or size."""
         totals = Counter(records.vpc.record.owner for records in self._inventory.vpcs.values())
         totals.update(found.owner for found in self._inventory.isolated.values())
         totals.subtract(owner for owner, _ in freed.values())
@@ -263,7 +263,7 @@ class _Planner:
         return refused
 
     def _own(self) -> dict[str, int]:
-        """Return how many VPCs, instances, routes and elastic IPs there are of those that the file names or made."""
+        """Return the numbers of VPCs, instances, routes and elastic IPs that the file names or owns."""
         named = self._named()
         counts = {"vpc": 0, "instance": 0, "route": 0, "elastic-ip": len(own_elastic_ips(self._builder))}
         for records in self._inventory.vpcs.values():
@@ -308,7 +308,7 @@ class _Planner:
 
 
 def _each(steps: Iterable[tuple[Path, Callable[[], None]]], refused: Refused) -> None:
-    """Plan something of each VPC that can be made so far; note which cannot, and why."""
+    """Run a planning step for each VPC that is not stuck; note the new stuck ones and their errors."""
     for path, plan in steps:
         try:
             if path not in refused:
@@ -331,15 +331,15 @@ def apply_cloud(
 ) -> int:
     """Commit a plan, and return how many transactions its steps took; 0 for a plan without changes.
 
-    New edges of pairs are drained by the steps, and then admitted.
+    The steps drain new edges of pairs. Then these edges are admitted.
 
-    `again` plans again when somebody else has changed the cloud meanwhile. A new plan that does no more than the one that was
-    shown is carried out instead: two that change different things do not refuse each other.
+    `again` plans again if another writer has changed the cloud meanwhile. The new plan is applied if it does no more than the
+    plan that was shown: so two writers with different changes do not refuse each other.
 
     Raises:
-      ApiError: OperationNotPermitted for a plan that ends most of what the file has to do with, unless that is allowed.
-      Conflict: the cloud was changed since it was planned, and in what the plan is about. What was committed stays, each
-        transaction a consistent state; a new plan holds the rest. A new edge of a pair then stays drained.
+      ApiError: OperationNotPermitted for a plan that ends most of the file's resources, unless that is allowed. Conflict: the
+        cloud was changed since it was planned, in what the plan depends on. Committed transactions stay, each of which leads to
+        a consistent state; a new plan holds the rest. A new edge of a pair then stays drained.
     """
     mass = plan.mass_deletion()
     if mass and not allow_mass_delete:
@@ -366,7 +366,7 @@ def apply_cloud(
 
 
 def _deeds(plan: CloudPlan) -> set[tuple[Action, str, str, Difference | None]]:
-    """Return what a plan does to what, and which attributes of what there is; a new VNI or address is left open."""
+    """Return the actions of a plan, with the changed attributes of existing resources; a new VNI or address may vary."""
     deeds: set[tuple[Action, str, str, Difference | None]] = set()
     for change in plan.changes:
         seen = () if change.action is Action.ADD else change.differences
@@ -375,7 +375,7 @@ def _deeds(plan: CloudPlan) -> set[tuple[Action, str, str, Difference | None]]:
 
 
 def _commit_all(store: Store, plan: CloudPlan) -> Iterator[int]:
-    """Commit a plan's steps, as many as fit at a time; yield how many are done. Raises Conflict."""
+    """Commit a plan's steps, as many at a time as fit; yield the number of committed steps. Raises Conflict."""
     written: dict[str, int] = {}
     done, total = 0, len(plan.steps)
     while done < total:
@@ -389,7 +389,7 @@ def _commit_all(store: Store, plan: CloudPlan) -> Iterator[int]:
 
 
 def _commit(store: Store, writes: Writes, written: dict[str, int]) -> None:
-    """Commit some steps; what earlier ones of the same plan wrote is expected at the revision at which they did."""
+    """Commit some steps; keys written by earlier steps of the plan are expected at the revision of that write."""
     for key in writes.expected.keys() & written.keys():
         writes.expected[key] = written[key]
     result = store.txn(writes.compares(), writes.ops())

@@ -1,4 +1,4 @@
-"""Instances at the top level of a file: they live in the default VPC, beside those of other files and of commands."""
+"""Instances at the top level of a file: they are in the default VPC, beside those of other files and of commands."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from netorch.records.vpc import VpcRecords
 
 
 def with_default_instances(builder: PlanBuilder, cloud: Cloud, stored: VpcRecords | None) -> list[VpcDecl]:
-    """Return the declared VPCs, with the instances of the top level in the default one.
+    """Return the declared VPCs, with the top-level instances in the default one.
 
     Raises:
-      ApiError: UnauthorizedOperation for instances at the top level of a file of a customer whose the default VPC is not.
+      ApiError: UnauthorizedOperation for top-level instances in a file of a customer who does not own the default VPC.
     """
     if not builder.caller.sees(DEFAULT_OWNER):
         if cloud.instances:
@@ -45,9 +45,9 @@ def made_here(builder: PlanBuilder, records: VpcRecords) -> set[str]:
 
 
 def _default_vpc(builder: PlanBuilder, stored: VpcRecords, default_instances: list[InstanceDecl]) -> VpcDecl:
-    """Return the default VPC as it is stored, but for the instances that this file has at its top level.
+    """Return the stored default VPC as a declaration, but with this file's top-level instances.
 
-    Its routes name interfaces by their ids: they stay as they are, also when an instance goes.
+    Its routes name interfaces by id, so they stay unchanged even if an instance is deleted.
     """
     as_stored = msgspec.structs.replace(
         export_vpc(stored, builder.caller.now(), {}, builder.elastic_names()), route_tables=export_tables(stored, {})

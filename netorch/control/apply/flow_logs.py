@@ -1,6 +1,6 @@
-"""What makes the flow logs of one VPC as declared, once all that they may record is there.
+"""Plan the flow logs of one VPC as declared, after all the resources that they may record.
 
-A flow log does not change, but for its tags: one that is declared differently is recreated, with a new id and new files.
+Only the tags of a flow log can change. A flow log with other differences is recreated, with a new id and new files.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from netorch.records.vpc import VpcRecords
 
 
 class FlowLogPlanner:
-    """The planning of one VPC's flow logs."""
+    """Plans one VPC's flow logs."""
 
     def __init__(self, builder: PlanBuilder, decl: VpcDecl, records: VpcRecords) -> None:
         self._builder = builder
@@ -38,12 +38,12 @@ class FlowLogPlanner:
         }
 
     def plan(self, subnets: Mapping[str, Subnet], interfaces: Mapping[str, str]) -> None:
-        """Add all; `subnets` and the `interfaces` of instances are by name, as they will be.
+        """Add all flow logs; `subnets` and the `interfaces` of instances are by name, after the plan.
 
-        Flow logs of interfaces that no file can name are left alone.
+        Flow logs of interfaces that a file cannot name are left alone.
 
         Raises:
-          ApiError: InvalidParameterValue for a name that one of those has, FlowLogsLimitExceeded.
+          ApiError: InvalidParameterValue for the name of such a flow log, FlowLogsLimitExceeded.
         """
         self._places |= {subnet.id: f"subnet {name}" for name, subnet in subnets.items()}
         self._places |= {eni_id: f"instance {name}" for name, eni_id in interfaces.items()}
@@ -67,7 +67,7 @@ class FlowLogPlanner:
             self._put(self._stored.get(decl.name), wanted)
 
     def _declared(self, subnets: Mapping[str, Subnet], interfaces: Mapping[str, str]) -> Iterator[tuple[str, FlowLogDecl]]:
-        """Yield what is to be recorded, by id, and how."""
+        """Yield the declared flow logs with the ids of their resources."""
         for decl in self._decl.flow_logs:
             yield self._records.vpc.record.id, decl
         for subnet in self._decl.subnets:
@@ -78,12 +78,12 @@ class FlowLogPlanner:
                 yield interfaces[instance.name], decl
 
     def _is_of_another(self, log: FlowLog) -> bool:
-        """Return whether a flow log records an interface that no file can name: all but those that came with their instance."""
+        """Return whether a flow log records an interface that a file cannot name: any but the primary one of an instance."""
         eni = self._records.of(NetworkInterface).get(log.resource)
         return eni is not None and (not eni.record.instance or eni.record.id != primary_eni_id(eni.record.instance))
 
     def _wanted(self, resource: str, decl: FlowLogDecl) -> FlowLog:
-        """Return a flow log as declared: the stored one, but for its tags, if that is one."""
+        """Return a flow log as declared: with the stored one's id if only the tags differ."""
         wanted = FlowLog(
             id="",
             vni=self._records.vni,
@@ -119,7 +119,7 @@ class FlowLogPlanner:
         log = after or before
         assert log is not None
         sides = (self._words(before), self._words(after))
-        fields = sides[0] if after is not None else ("of",)  # what goes needs no more words than where it was
+        fields = sides[0] if after is not None else ("of",)  # for a deletion, the resource is enough
         change = Change(
             action=action,
             kind="flow-log",
@@ -134,7 +134,7 @@ class FlowLogPlanner:
         self._builder.changes.append(change)
 
     def _words(self, log: FlowLog | None) -> dict[str, object]:
-        """Return what people read of a flow log, nothing of none."""
+        """Return the attributes of a flow log for people, empty ones for None."""
         if log is None:
             return dict.fromkeys(("of", "traffic", "interval", "format", "tags"), "")
         return {

@@ -1,4 +1,4 @@
-"""What makes the hosts as a file declares them. Hosts are never deleted by a file."""
+"""Plan the hosts as a file declares them. A file never deletes hosts."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _add(builder: PlanBuilder, host: Host, others: Iterable[Host]) -> None:
 
 
 def _change(builder: PlanBuilder, state: HostState, host: Host, others: Iterable[Host]) -> None:
-    """Add a host's new tags, and the new uplink of an edge that nobody sends to. Raises ApiError."""
+    """Add a host's new tags, and the new uplink of an edge that no host sends to. Raises ApiError."""
     before, name = state.host, host.name
     _refuse_contradiction(before, host)
     writes = builder.step()
@@ -80,21 +80,21 @@ def _change(builder: PlanBuilder, state: HostState, host: Host, others: Iterable
 
 
 def _keep_apart(builder: PlanBuilder, writes: Writes, host: Host, others: Iterable[Host]) -> None:
-    """Add the guards of what a host shares with no pool, and with no host that the file does not declare. Raises ApiError."""
+    """Add the guards that keep a host apart from pools and from hosts that the file does not declare. Raises ApiError."""
     pools = (stored.record for stored in builder.inventory.pools.values())
     add_host(writes, host, pools, builder.revision_of(keys.pool_ranges()))
     add_uplink(writes, host, others, builder.revision_of(keys.uplinks()))
 
 
 def _keep_off_ports(builder: PlanBuilder, writes: Writes, host: Host) -> None:
-    """Add the guard of an uplink that is no connection of Direct Connect. Raises ApiError: DirectConnectClientException."""
+    """Add the guard that an uplink is no Direct Connect connection. Raises ApiError: DirectConnectClientException."""
     check_uplink(host, port_holders(kv for key, kv in builder.inventory.raw.items() if key.startswith(keys.ports(host.name))))
     if host.uplink is not None:
         writes.expect(keys.port(host.name, host.uplink.device), ABSENT)
 
 
 def _refuse_contradiction(stored: Host, declared: Host) -> None:
-    """Refuse what a file does not change of a host. Raises ApiError: InvalidParameterValue."""
+    """Refuse host attributes that a file cannot change. Raises ApiError: InvalidParameterValue."""
     where = f"host {stored.name!r}"
     if (stored.underlay, stored.role) != (declared.underlay, declared.role):
         what = f"is a {stored.role.value} at {stored.underlay}, and neither can be changed"

@@ -1,4 +1,4 @@
-"""What makes the instances of one VPC as declared: ends, tag changes, moves, new ones."""
+"""Plan the instances of one VPC as declared: terminations, tag changes, moves, new instances."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from netorch.records.vpc import VpcRecords
 
 
 class InstancePlanner:
-    """The planning of one VPC's instances; deletions are planned before the VPC's structure, additions after it."""
+    """Plans one VPC's instances; deletions come before the VPC's structure, additions after it."""
 
     def __init__(self, builder: PlanBuilder, decl: VpcDecl, records: VpcRecords, gone_subnets: set[str]) -> None:
         self._builder = builder
@@ -49,12 +49,12 @@ class InstancePlanner:
         self._enis = enis_by_instance(records) if records.of(NetworkInterface) else {}
         self._stored = {stored.record.name: stored for stored in records.of(Instance).values()}
         self._replaced: dict[str, tuple[Difference, ...]] = {}
-        self.interfaces: dict[str, str] = {}  # instance -> its own interface, as they will be
+        self.interfaces: dict[str, str] = {}  # instance -> primary interface, after the plan
         self._macs: set[str] = set()
         self._host_names: set[str] = set()
 
     def plan_deletions(self) -> None:
-        """Add the ends of instances that are not declared, or that must be recreated."""
+        """Add the termination of instances that are not declared, or that must be recreated."""
         if not self._stored:
             return
         declared = {decl.name: decl for decl in self._decl.instances}
@@ -88,13 +88,13 @@ class InstancePlanner:
         self._builder.changes.append(change)
 
     def _breaks(self, stored: Stored[Instance]) -> str:
-        """Return what ends with an instance: those of its interfaces that did not come with it stay, but without it."""
+        """Return what ends with an instance, as a text: its other interfaces stay, but are detached."""
         others = [eni.record for eni in self._enis.get(stored.record.id, ()) if eni.record.id != primary_eni_id(stored.record.id)]
         detached = "".join(f"; interface {eni.name or eni.id} {eni.address} is detached" for eni in others)
         return f"its connections end{detached}"
 
     def _unchangeable(self, instance: Instance, decl: InstanceDecl) -> tuple[Difference, ...]:
-        """Return why an instance must be recreated, or nothing."""
+        """Return the differences for which an instance must be recreated; none if it can stay."""
         own = self._own(instance)
         subnet = self._records.of(Subnet)[own.subnet].record
         request = decl.subnet or (self._decl.subnets[0].name if len(self._decl.subnets) == 1 else subnet.name)
@@ -119,12 +119,12 @@ class InstancePlanner:
         return self._records.of(NetworkInterface)[primary_eni_id(instance.id)].record
 
     def _place(self, eni: NetworkInterface) -> str:
-        """Return the host where an interface is or, when it moves, will be."""
+        """Return the host of an interface; during a move, the target host."""
         mapping = self._records.mappings[eni.address].record
         return mapping.move.host if mapping.move is not None and mapping.move.direction is MoveDirection.TO else mapping.host
 
     def plan_additions(self, subnets: dict[str, Subnet], pools: SubnetPools, policy: PolicyPlanner) -> None:
-        """Add new instances, changes and moves; `subnets` are the VPC's, by name, as they will be, and so are its groups."""
+        """Add new instances, changes and moves; `subnets`, by name, and the groups of `policy` are those after the plan."""
         new = []
         for decl in self._decl.instances:
             stored = self._stored.get(decl.name)
@@ -143,7 +143,7 @@ class InstancePlanner:
             self._plan_new(new, subnets, pools, policy)
 
     def _pass_over(self, stored: Stored[Instance], instance: Instance, first: int) -> None:
-        """Let an instance of the top level belong to the file that has changed it, or has it since its own file is gone."""
+        """Pass an instance of the top level to this file if the file has changed it, or if the instance's own file is gone."""
         before = instance.tags.get(SOURCE_TAG, "")
         after = self._builder.source.after(before, changed=len(self._builder.changes) > first)
         if after != before:
@@ -152,7 +152,7 @@ class InstancePlanner:
             self._note(Action.CHANGE, stored, differences(source=(before, after)))
 
     def _plan_record(self, stored: Stored[Instance], decl: InstanceDecl) -> Instance:
-        """Add changes of tags and of options of metadata; return the instance as it will be."""
+        """Add changes of tags and metadata options; return the changed instance."""
         instance = stored.record
         options = metadata_options(decl.metadata_options)
         changed = msgspec.structs.replace(instance, tags=own_tags(decl.tags, instance.tags), metadata=options)
@@ -172,7 +172,7 @@ class InstancePlanner:
             return
         mappings = self._records.mappings_of(before)
         changed = change_groups(self._builder.step(), eni, mappings, groups)
-        for mapping in mappings.values():  # what a move is planned with
+        for mapping in mappings.values():  # a move is planned with these mappings
             moved_on = msgspec.structs.replace(mapping.record, groups=changed.groups)
             self._records.mappings[moved_on.address] = Stored(moved_on, ABSENT)
         self._records.of(NetworkInterface)[eni_id] = Stored(changed, ABSENT)
@@ -215,9 +215,9 @@ class InstancePlanner:
         self._host_names = {name for found in targets_in(self._records) for name in host_names(found)}
         only = next(iter(subnets.values())) if len(subnets) == 1 else None
         chosen = []
-        for decl in decls:  # requests first: an address that is asked for by a later one is not given away
+        for decl in decls:  # requests first, so that no address is given out that a later one requests
             subnet = subnets.get(decl.subnet) if decl.subnet else only
-            if subnet is None:  # a valid file says which, but a stored default VPC may have other subnets than a new one
+            if subnet is None:  # a valid file names one, but a stored default VPC may have other subnets than a new one
                 if decl.subnet:
                     raise not_found("subnet", decl.subnet)
                 text = f"instance {decl.name!r} in VPC {self._decl.name}: no subnet is chosen; name one of the VPC's"
@@ -296,7 +296,7 @@ class InstancePlanner:
         if before is not None:
             hosts |= set(instance_hosts(self._records, self._enis.get(before.record.id, ())))
             were = self._sides(before.record)
-            mac = decl.mac.lower() or "a new one"  # by chance: another time it is another one
+            mac = decl.mac.lower() or "a new one"  # random, so it differs in the next plan
         now = {"address": eni.address, "ipv6_address": eni.ipv6_address, "mac": mac, "host": host}
         now |= _told_words(instance)
         now |= {
@@ -323,7 +323,7 @@ class InstancePlanner:
         self._builder.changes.append(change)
 
     def _sides(self, instance: Instance) -> dict[str, str]:
-        """Return what people read of an instance that is recreated, as it was."""
+        """Return the attributes of an instance to recreate for people, before the plan."""
         own = next(eni.record for eni in self._enis[instance.id] if eni.record.id == primary_eni_id(instance.id))
         names = {group_id: stored.record.name for group_id, stored in self._records.of(SecurityGroup).items()}
         public = [found.record for found in self._builder.publics_of(self._records).of(own.id)]
@@ -342,18 +342,18 @@ class InstancePlanner:
 
 
 def _told_words(instance: Instance) -> dict[str, str]:
-    """Return what people read of what an instance is told: how long its user data are, and options other than the default."""
+    """Return an instance's user data size and its metadata options other than the defaults, for people."""
     options = option_words(instance.metadata).items() - option_words(MetadataOptions()).items()
     size = len(base64.b64decode(instance.user_data))
     return {"user_data": f"{size} bytes" if size else "", "metadata_options": " ".join(f"{k} {v}" for k, v in sorted(options))}
 
 
 def _user_data_sides(before: str, after: str) -> tuple[str, str]:
-    """Return what people read of user data that become others: how long they are, because they may be secret."""
+    """Return the sizes of changed user data for people: the data may be secret."""
     sizes = [f"{len(base64.b64decode(text))} bytes" if text else "" for text in (before, after)]
     return sides(sizes[0], sizes[1])
 
 
 def _check_text(eni: NetworkInterface) -> str:
-    """Return an interface's source/dest check as a file writes it."""
+    """Return an interface's source/dest check as in a file."""
     return "true" if eni.source_dest_check else "false"

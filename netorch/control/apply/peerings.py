@@ -1,8 +1,8 @@
-"""What makes the peering connections of a file's VPCs as declared, once all VPCs are planned.
+"""Plan the peering connections of a file's VPCs as declared, after all VPCs.
 
-A connection is made by whichever of its VPCs declares it, and is active at once where the caller may act for both. Else it is a
-request, which the other VPC's owner accepts: by a command, or by declaring the connection too. What a VPC has requested and no
-file's VPC at either end declares is deleted; what others have requested of it is left alone.
+Either VPC may declare a connection. It is active at once if the caller may act for both VPCs. Else it is a request that the
+other VPC's owner accepts, by a command or by a declaration of the connection. A connection that a VPC requested and no VPC of
+the file at either end declares is deleted. Requests of others are left alone.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from netorch.records.vpc import VpcRecords
 
 Half = Stored[PeeringConnection]
 
-_UNKNOWN: Final = ABSENT  # the revision of what an earlier step of the same plan writes; `apply` knows it by then
+_UNKNOWN: Final = ABSENT  # the revision of a key that an earlier step of the plan writes; `apply` knows it at commit
 
 
 def plan_peerings(builder: PlanBuilder, decls: Iterable[VpcDecl]) -> dict[Path, NetorchError]:
-    """Add what makes the connections of planned VPCs as declared; return which VPCs cannot be made so, and why."""
+    """Plan the connections of planned VPCs as declared; return the VPCs that cannot be planned, with their errors."""
     planner = _Planner(builder, [decl for decl in decls if (decl.owner, decl.name) in builder.planned])
     planner.plan_deletions()
     refused: dict[Path, NetorchError] = {}
@@ -53,7 +53,7 @@ def plan_peerings(builder: PlanBuilder, decls: Iterable[VpcDecl]) -> dict[Path, 
 
 
 class _Planner:
-    """The planning of all connections. It edits the records of planned VPCs, and copies of others'."""
+    """Plans all connections. It edits the records of planned VPCs, and copies of other VPCs' records."""
 
     def __init__(self, builder: PlanBuilder, decls: list[VpcDecl]) -> None:
         self.decls = decls
@@ -62,7 +62,7 @@ class _Planner:
         self._vpcs = {records.vni: records for records in builder.planned.values()}
 
     def plan_deletions(self) -> None:
-        """Add the end of what planned VPCs have requested and neither end declares."""
+        """Add the deletion of connections that planned VPCs requested and neither end declares."""
         declared = {pair for decl in self.decls for pair in self._declared_pairs(decl)}
         for decl in self.decls:
             records = self._builder.planned[decl.owner, decl.name]
@@ -80,7 +80,7 @@ class _Planner:
                 yield frozenset((own, peer.vpc.record.id))
 
     def plan(self, decl: VpcDecl) -> None:
-        """Add what makes the connections of one VPC as declared. Raises ApiError."""
+        """Plan the connections of one VPC as declared. Raises ApiError."""
         records = self._builder.planned[decl.owner, decl.name]
         self._check_ranges(records)
         for peering in decl.peerings:
@@ -95,7 +95,7 @@ class _Planner:
                 self._change(records, peer, half, peering)
 
     def _find(self, decl: VpcDecl, peering: PeeringDecl) -> VpcRecords | None:
-        """Return the other VPC as it will be; another owner's goes by its id only."""
+        """Return the other VPC after the plan; another owner's VPC is found only by its id."""
         path = peer_path(decl.owner, peering.peer)
         if isinstance(path, str):
             found = self._records(vni_of(path))
@@ -115,7 +115,7 @@ class _Planner:
         return ApiError(error.code, f"{error.message}; for another owner's VPC write {words}")
 
     def _records(self, vni: int) -> VpcRecords | None:
-        """Return a VPC's records as they will be; None of one that is not there, or will not be."""
+        """Return a VPC's records after the plan; None if it does not exist or is deleted."""
         if vni not in self._vpcs:
             stored = self._builder.inventory.vpcs.get(vni)
             if stored is None or vni in self._builder.deleted:
@@ -124,25 +124,25 @@ class _Planner:
         return self._vpcs[vni]
 
     def _live(self, records: VpcRecords) -> Iterator[Half]:
-        """Yield the live connections of a VPC whose other VPC is still there."""
+        """Yield the live connections of a VPC whose other VPC exists after the plan."""
         for half in records.of(PeeringConnection).values():
             if half.record.is_live(self._now) and self._peer(half.record) is not None:
                 yield half
 
     def _peer(self, half: PeeringConnection) -> VpcRecords | None:
-        """Return the other VPC of a connection as it will be; its VNI may be another VPC's by then."""
+        """Return the other VPC of a connection after the plan; its VNI may then belong to another VPC."""
         found = self._records(half.peer_vni)
         return found if found is not None and found.vpc.record.id == half.peer.id else None
 
     def _check_ranges(self, records: VpcRecords) -> None:
-        """Refuse ranges that overlap those which an active peer will have."""
+        """Refuse ranges that overlap those of an active peer after the plan."""
         for half in self._live(records):
             peer = self._peer(half.record)
             if half.record.status is PeeringStatus.ACTIVE and peer is not None:
                 self._refuse_ranges(records, peer, half.record, half.record.name or half.record.id)
 
     def _refuse_ranges(self, records: VpcRecords, peer: VpcRecords, connection: PeeringConnection, name: str) -> None:
-        """Refuse ranges of two VPCs that a connection, which errors call by `name`, does not permit. Raises ApiError."""
+        """Refuse ranges of two VPCs that a connection, named `name` in errors, does not permit. Raises ApiError."""
         if not connection.is_mapped:
             self._refuse_overlap(records, peer, name)
             return
@@ -181,7 +181,7 @@ class _Planner:
         self._note(Action.ADD, records, None, made)
 
     def _change(self, records: VpcRecords, peer: VpcRecords, half: Half, decl: PeeringDecl) -> None:
-        """Add what gives a connection its declared name and tags, and accepts it where the caller may."""
+        """Add a connection's declared name and tags, and accept it if the caller may."""
         before = half.record
         wanted = _ranges_of(decl)
         if wanted is not None and ((before.own.range, before.own.alias), (before.peer.range, before.peer.alias)) != wanted:
@@ -204,14 +204,14 @@ class _Planner:
             self._note(Action.CHANGE, records, before, after)
 
     def _pair(self, connection: PeeringConnection) -> Pair | None:
-        """Return the pair of edges that is to carry a mapped connection. Raises ApiError: InsufficientInstanceCapacity."""
+        """Return the pair of edges for a mapped connection. Raises ApiError: InsufficientInstanceCapacity."""
         where = f"peering connection {connection.name or connection.id!r}"
         return pair_named(self._builder, where, "") if connection.is_mapped else None
 
     def _become(self, half: Half, change: Callable[[PeeringConnection], PeeringConnection], pair: Pair | None = None) -> Half:
-        """Add a change of both records of a live connection, and return this side's record of it as it then is.
+        """Add a change of both records of a live connection, and return this side's changed record.
 
-        `pair` is to carry it from now on. What ends is no more on the edges that carried it.
+        From now on `pair` carries it. If it ends, its placements on edges are deleted.
         """
         both = [self._records(half.record.vni), self._peer(half.record)]
         writes = self._step(*(found for found in both if found is not None))
@@ -270,7 +270,7 @@ class _Planner:
         self._builder.changes.append(change)
 
     def _words(self, half: PeeringConnection | None) -> dict[str, object]:
-        """Return what people read of a connection, nothing of none."""
+        """Return the attributes of a connection for people, empty ones for None."""
         if half is None:
             return dict.fromkeys(("peer", "status", "name", "mapped", "tags"), "")
         peer = self._peer(half)
@@ -281,6 +281,6 @@ class _Planner:
 
 
 def _ranges_of(decl: PeeringDecl) -> Ranges | None:
-    """Return the ranges of a declared mapped connection, which were checked, or None for another one."""
+    """Return the checked ranges of a declared mapped connection, or None for a native one."""
     own, far = read_ranges(decl.map_own), read_ranges(decl.map_peer)
     return None if isinstance(own, Violation) or isinstance(far, Violation) else (own, far)

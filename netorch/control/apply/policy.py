@@ -1,7 +1,7 @@
-"""What makes the prefix lists, security groups and network ACLs of one VPC as declared.
+"""Plan the prefix lists, security groups and network ACLs of one VPC as declared.
 
-Groups may refer to each other in circles. So new ones are stored without rules first, then all get their rules, and those that
-go lose their rules first; at no time does a rule refer to what is not there. Rules that stay keep their ids.
+Groups may refer to each other in cycles. So new groups are first stored without rules, then all groups get their rules, and
+deleted groups lose their rules first. No rule ever refers to a missing group or list. Rules that stay keep their ids.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ Decl = TypeVar("Decl", SecurityGroupDecl, NetworkAclDecl)
 
 
 class PolicyPlanner:
-    """The planning of one VPC's filters. `guard` returns a step in which the VPC's structure changes."""
+    """Plans one VPC's filters. `guard` returns a step in which the VPC's structure changes."""
 
     def __init__(self, builder: PlanBuilder, decl: VpcDecl, records: VpcRecords, guard: Callable[[], Writes]) -> None:
         self._builder = builder
@@ -73,15 +73,15 @@ class PolicyPlanner:
         self._groups = {stored.record.name: stored for stored in records.of(SecurityGroup).values()}
         self._acls = {stored.record.name: stored for stored in records.of(NetworkAcl).values()}
         self._peers_before = Peers({}, dict(records.of(PrefixList)))
-        self._planned = dict(self._groups)  # the groups by name as they will be
+        self._planned = dict(self._groups)  # groups by name, after the plan
         self._names = peer_names(
             records.each(SecurityGroup),
             records.each(PrefixList),
         )
-        self.acl_ids: dict[str, str] = {}  # of those that will be, by name, as subnets store them
+        self.acl_ids: dict[str, str] = {}  # ACLs by name after the plan, as subnets store them
 
     def plan(self) -> None:
-        """Add new filters and changes; nothing is deleted yet, because subnets and interfaces may still use it."""
+        """Add new filters and changes. Nothing is deleted yet, because subnets and interfaces may still use it."""
         where = f"VPC {self._decl.owner}/{self._decl.name}"
         groups = _with_default(self._decl.security_groups, DEFAULT_GROUP)
         acls = _with_default(self._decl.network_acls, DEFAULT_ACL)
@@ -101,7 +101,7 @@ class PolicyPlanner:
             self._plan_acl(acl)
 
     def _is_of_peer(self, group_id: str) -> bool:
-        """Return whether an active peer has a group, or a stored rule refers to it, though it may be stale."""
+        """Return whether an active peer has a group, or a stored rule refers to it, even if the rule is stale."""
         connections = self._records.each(PeeringConnection)
         active = {found.peer_vni for found in connections if found.is_native}
         peer = self._builder.inventory.vpcs.get(vni_of(group_id)) if vni_of(group_id) in active else None
@@ -109,17 +109,17 @@ class PolicyPlanner:
         return known or any(group_id in referred(stored.record) for stored in self._groups.values())
 
     def plan_acl_deletions(self) -> None:
-        """Add the end of ACLs that are not declared; no subnet uses them any more."""
+        """Add the deletion of undeclared ACLs, which no subnet uses any longer."""
         for name, stored in self._acls.items():
             if name not in self.acl_ids:
                 delete_part(self._builder.step(), self._records.vpc, stored)
                 self._note(Action.DELETE, "network-acl", stored.record)
 
     def plan_deletions(self) -> None:
-        """Add the end of groups and prefix lists that are not declared; what the file names no longer uses them.
+        """Add the deletion of undeclared groups and prefix lists. Resources that the file names no longer use them.
 
         Raises:
-          ApiError: DependencyViolation for a group of an interface that no file can name.
+          ApiError: DependencyViolation for a group of an interface that a file cannot name.
         """
         kept = {decl.name for decl in self._decl.security_groups} | {DEFAULT_NAME}
         groups = [stored for name, stored in self._groups.items() if name not in kept]
@@ -133,9 +133,9 @@ class PolicyPlanner:
         delete_filters(self._builder, self._records.vpc.record, groups, lists)
 
     def groups_of(self, names: Sequence[str], had: int = 0) -> dict[str, Stored[SecurityGroup]]:
-        """Return the groups of an interface by id, in the order in which they are stored; no names: the default one.
+        """Return the groups of an interface by id, in stored order; without names, the default group.
 
-        `had` is in how many it was.
+        `had` is the interface's present number of groups.
         """
         found = [self._planned[name] for name in names or [DEFAULT_NAME]]
         room_for_memberships(f"VPC {self._decl.owner}/{self._decl.name}", len(found), self._quotas, had)
@@ -165,7 +165,7 @@ class PolicyPlanner:
         else:
             writes = self._builder.step()
             writes.change(keys.resource(wanted.id), stored.mod_revision, wanted)
-            if wanted.max_entries > stored.record.max_entries:  # whoever begins to use it counts it as it was
+            if wanted.max_entries > stored.record.max_entries:  # a new use counts the old size in its quota
                 writes.expect(use_key(wanted.id), self._builder.revision_of(use_key(wanted.id)))
         self._records.of(PrefixList)[wanted.id] = Stored(wanted, ABSENT)
         self._note_change("prefix-list", before, wanted, member_differences("cidrs", _cidrs(before), _cidrs(wanted)))
@@ -210,7 +210,7 @@ class PolicyPlanner:
     def _rules(
         self, group: SecurityGroup, direction: Direction, decls: Sequence[IngressDecl | EgressDecl], peers: Peers
     ) -> tuple[SecurityGroupRule, ...]:
-        """Return a group's rules as declared: those that it has in their order and with their ids, then the new ones."""
+        """Return a group's rules as declared: first the existing ones, in their order and with their ids, then the new ones."""
         made = [peers.rule(where_of(group), _permission(decl), "") for decl in decls]
         wanted = {words_of(rule): rule for rule in made}
         kept = [

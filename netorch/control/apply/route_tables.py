@@ -1,8 +1,8 @@
-"""What makes the route tables of one VPC as declared.
+"""Plan the route tables of one VPC as declared.
 
-New tables are stored without routes first, so that subnets can name them. Routes come last, once the instances that they lead to
-have their interfaces; until then a new table has local routes only. Where they lead to peering connections by name, they come
-after these, which are planned when all VPCs are. A route whose target is gone stays as it is: a black hole.
+New tables are first stored without routes, so that subnets can name them. Routes come last, after the interfaces of their
+instances; until then a new table has local routes only. If a table has routes to peering connections by name, the VPC's routes
+come after the connections, which are planned after all VPCs. A route to a deleted target stays: a black hole.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from netorch.records.vpc import VpcRecords
 
 
 class RouteTablePlanner:
-    """The planning of one VPC's route tables. `guard` returns a step in which the VPC's structure changes."""
+    """Plans one VPC's route tables. `guard` returns a step in which the VPC's structure changes."""
 
     def __init__(
         self,
@@ -69,17 +69,16 @@ class RouteTablePlanner:
         self._records = records
         self._guard = guard
         self._stored = {stored.record.name: stored for stored in records.of(RouteTable).values()}
-        self._planned = dict(self._stored)  # as they will be before their routes change
+        self._planned = dict(self._stored)  # after the plan, but before their routes change
         self._decls = _with_main(decl.route_tables)
         self._main = main_name(decl.route_tables)
-        self.ids: dict[str, str] = {}  # of those that will be, by name
+        self.ids: dict[str, str] = {}  # of tables after the plan, by name
 
     def plan(self) -> None:
-        """Add new tables, without routes, and make the declared one the main table.
+        """Add new tables without routes, and make the declared main table the main one.
 
         Raises:
-          UnreadableRecord: the main one is missing.
-          ApiError: RouteTableLimitExceeded.
+          UnreadableRecord: the main table is missing. ApiError: RouteTableLimitExceeded.
         """
         main = next((name for name, stored in self._stored.items() if stored.record.main), None)
         if main is None:
@@ -102,7 +101,7 @@ class RouteTablePlanner:
             self._planned[name] = Stored(table, ABSENT)
 
     def association(self, name: str, before: str) -> str:
-        """Return what a subnet stores for a declared table, nothing for the main one unless it names that `before`."""
+        """Return the id that a subnet stores for a declared table; nothing for the main one, unless it stored that `before`."""
         table_id = self.ids[name or self._main]
         if (name or self._main) != self._main:
             return table_id
@@ -110,7 +109,7 @@ class RouteTablePlanner:
 
     def _add(self, decl: RouteTableDecl) -> None:
         vni = self._records.vni
-        others = [stored.record for stored in self._planned.values()]  # those that go, too: a plan may take several transactions
+        others = [stored.record for stored in self._planned.values()]  # with deleted ones: a plan may take several transactions
         number = free_number(self._records.vpc.record.id, others)
         table = RouteTable(id=self._builder.caller.new_id("rtb", vni), vni=vni, name=decl.name, number=number, tags=decl.tags)
         writes = self._guard()
@@ -121,12 +120,12 @@ class RouteTablePlanner:
 
     @property
     def names_peers(self) -> bool:
-        """Return whether a route leads to a peering connection by its name."""
+        """Return whether a route names a peering connection."""
         found = (_words(text) for decl in self._decls for text in decl.routes)
         return any(words.kind is TargetKind.PEERING and not is_id(words.name, words.kind.value) for words in found)
 
     def withdraw(self) -> None:
-        """Add the end of routes to prefix lists that are not declared: a list goes before the other routes are planned."""
+        """Add the removal of routes to undeclared prefix lists: a list is deleted before the other routes are planned."""
         lists = self._kept_lists()
         for name, stored in self._planned.items():
             table = stored.record
@@ -137,7 +136,7 @@ class RouteTablePlanner:
                 self._planned[name] = Stored(without, ABSENT)
 
     def plan_routes(self, subnets: Mapping[str, Subnet], interfaces: Mapping[str, str]) -> None:
-        """Add what makes all routes and tags as declared; `subnets`, and `interfaces` of instances, by name as they will be.
+        """Add the changes of all routes and tags; `subnets`, and `interfaces` of instances, are by name after the plan.
 
         Raises:
           ApiError: RouteLimitExceeded, InvalidPrefixListID.NotFound, the NotFound of a target that is named by its id.
@@ -173,7 +172,7 @@ class RouteTablePlanner:
         return {found: stored for found, stored in lists if stored.record.service or stored.record.name in kept}
 
     def _before(self, decl: RouteTableDecl) -> RouteTable:
-        """Return a table as it is stored, a new one as it was made."""
+        """Return a stored table, or a new one before its routes change."""
         return (self._stored.get(decl.name) or self._planned[decl.name]).record
 
     def _plan_routes(self, decl: RouteTableDecl, around: Surroundings, names: Mapping[str, str]) -> None:
@@ -200,7 +199,7 @@ class RouteTablePlanner:
             self._note(Action.CHANGE, wanted, changed, len({*before.routes} - {*wanted.routes}))
 
     def plan_deletions(self) -> None:
-        """Add the end of tables that are not declared; no subnet uses them any more."""
+        """Add the deletion of undeclared tables, which no subnet uses any longer."""
         for name, stored in self._stored.items():
             if name not in self.ids:
                 delete_part(self._builder.step(), self._records.vpc, self._planned[name])
@@ -222,12 +221,12 @@ class RouteTablePlanner:
 
 
 class _Targets:
-    """The targets that a table's routes may lead to, as they will be."""
+    """The possible targets of a table's routes, after the plan."""
 
     def __init__(self, records: VpcRecords, named: Mapping[TargetKind, Mapping[str, str]], table: RouteTable, now: float) -> None:
         self._records = records
         self._now = now
-        self._named = named  # ids by name, of what a file can name
+        self._named = named  # ids by name, of targets that a file can name
         self._before = {route.target for route in table.routes}
 
     def __call__(self, kind: TargetKind, text: str) -> str:
@@ -250,7 +249,7 @@ def _with_main(decls: Sequence[RouteTableDecl]) -> list[RouteTableDecl]:
 
 
 def _words(text: str) -> RouteWords:
-    """Return what a route of a checked file means."""
+    """Return the parsed route of a checked file."""
     words = parse_route(text)
     assert isinstance(words, RouteWords)
     return words

@@ -1,7 +1,7 @@
-"""Plans that are kept in a file: somebody reads what would happen, and later exactly that happens, or nothing.
+"""Plans saved in a file: a person reads the changes, and later either exactly these changes are made, or none.
 
-What is kept is what was planned from, not the transactions: the plan is made again when it is to be applied, with the rights of
-who applies it, and has to be the same as the one that was read.
+The file holds the input of the plan, not its transactions. To apply it, the plan is computed again with the rights of the
+caller who applies it, and must equal the plan that was read.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _AGAIN: Final = "make the plan again: netorch plan -f VPC_YAML --out FILE"
 
 
 class SavedPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A plan with what it was made from."""
+    """A plan with its input."""
 
     format: Literal["netorch-plan-1"] = "netorch-plan-1"
-    store: str  # its uid
+    store: str  # uid
     revision: int  # of the store
-    owner: str  # who planned; nobody: the operator
-    source: str  # which file this was
+    owner: str  # who planned; empty: the operator
+    source: str  # path of the file
     cloud: str  # as YAML
-    changes: list[Any]  # as they were read
+    changes: list[Any]  # as shown
 
 
 def save(store: Store, caller: Caller, plan: CloudPlan, *, source: str, cloud: str) -> bytes:
-    """Return a plan as a file holds it."""
+    """Return a plan in its saved form."""
     kept = SavedPlan(
         store=store.uid, revision=plan.revision, owner=_owner(caller), source=source, cloud=cloud, changes=_plain(plan.changes)
     )
@@ -43,7 +43,7 @@ def save(store: Store, caller: Caller, plan: CloudPlan, *, source: str, cloud: s
 
 
 def load(name: str, data: bytes) -> SavedPlan:
-    """Return a plan that a file holds. Raises ApiError: InvalidParameterValue for one that holds none."""
+    """Return a saved plan. Raises ApiError: InvalidParameterValue if the data hold none."""
     try:
         return msgspec.json.decode(data, type=SavedPlan)
     except msgspec.MsgspecError as error:
@@ -54,11 +54,11 @@ def load(name: str, data: bytes) -> SavedPlan:
 def plan_again(
     store: Store, caller: Caller, saved: SavedPlan, cloud: Cloud, is_there: IsThere, read_file: ReadFile = no_files
 ) -> CloudPlan:
-    """Return the plan that was saved, ready to be applied.
+    """Compute a saved plan again, ready to be applied.
 
     Raises:
-      ApiError: IncorrectState when what it was decided on has changed since, or when it is another store's;
-        UnauthorizedOperation when somebody else made it; and as `plan_cloud`.
+      ApiError: IncorrectState if its inputs in the store have changed since, or if it belongs to another store;
+        UnauthorizedOperation if another caller made it; and as `plan_cloud`.
     """
     if saved.owner != _owner(caller):
         text = f"saved plan: was made by {saved.owner or 'the operator'}; let the same caller apply it"
@@ -80,5 +80,5 @@ def _owner(caller: Caller) -> str:
 
 
 def _plain(changes: tuple[Change, ...]) -> list[Any]:
-    plain: list[Any] = msgspec.json.decode(msgspec.json.encode(changes))  # as a file gives them back
+    plain: list[Any] = msgspec.json.decode(msgspec.json.encode(changes))  # as read from a file
     return plain

@@ -1,8 +1,8 @@
-"""Which file something belongs to: what that file may delete, and what is left to others.
+"""Ownership by files: what a file may delete, and what it leaves to others.
 
-A file owns the VPCs, and the instances of its top level, that it made; the tag `netorch:source` says which file that is. A file
-is known by its `name:`, or else by its path. What a file that is gone has made, or what another file changes, passes over to the
-file that has it now; the plan says so. What commands made belongs to no file, whatever files say of it.
+A file owns the VPCs and top-level instances that it made; the tag `netorch:source` names the file. A file is known by its
+`name:`, or else by its path. If a file is gone, or another file changes its resources, these pass to the file that declares
+them now; the plan reports it. Resources made by commands belong to no file, whatever files declare.
 """
 
 from __future__ import annotations
@@ -17,38 +17,38 @@ from netorch.model.vpc import Tags
 from netorch.records.caller import Caller
 from netorch.records.valid.needs import SOURCE_TAG
 
-IsThere = Callable[[str], bool]  # whether a file is still there, by path
+IsThere = Callable[[str], bool]  # path -> whether the file still exists
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """The file that is being planned."""
 
-    label: str  # what is written into what it makes; empty: the file has no name, and owns nothing
-    labels: frozenset[str]  # with the names that it had: its path, before it got a name
+    label: str  # its mark on resources; empty: the file has no name, and owns nothing
+    labels: frozenset[str]  # with former marks: its path, before it got a name
     is_there: IsThere
 
     def owns(self, tags: Tags) -> bool:
-        """Return whether the file made something with these tags."""
+        """Return whether the file owns a resource with these tags."""
         return tags.get(SOURCE_TAG, "") in self.labels
 
     def is_lost(self, label: str) -> bool:
-        """Return whether the file of a mark is known to be gone. Names are not looked for: they may stand in any file."""
+        """Return whether the file of a mark is known to be gone. Names are not checked: any file may have them."""
         return label.startswith("/") and label not in self.labels and not self.is_there(label)
 
     def after(self, label: str, *, changed: bool) -> str:
-        """Return whose something is after this file was applied that has it, and has changed it or not."""
+        """Return the mark of a resource after this file, which declares it, is applied and has `changed` it or not."""
         passes = label in self.labels or changed or self.is_lost(label)
         return self.label if self.label and label and passes else label
 
 
 def source_of(caller: Caller, name: str, path: str, is_there: IsThere) -> Source:
-    """Return the source that a file is: a customer's names are his own, so that nobody's file is taken for another's."""
+    """Return the source for a file. A customer's file names include the owner, so they never match another owner's file."""
     label = name if caller.operator or not name else f"{caller.owner}/{name}"
     return Source(label=label or path, labels=frozenset({label, path} - {""}), is_there=is_there)
 
 
 def refuse_others(caller: Caller, cloud: Cloud) -> None:
-    """Refuse a file that declares something of another owner's. Raises ApiError: UnauthorizedOperation."""
+    """Refuse a file that declares resources of other owners. Raises ApiError: UnauthorizedOperation."""
     named = [("VPC", decl.owner, decl.name) for decl in cloud.vpcs]
     named += [("elastic IP address", decl.owner, decl.name) for decl in cloud.elastic_ips]
     named += [("customer gateway", decl.owner, decl.name) for decl in cloud.customer_gateways]

@@ -1,4 +1,4 @@
-"""What makes one stored VPC equal to a declared one: its structure. Order: what is deleted, the VPC, what is added or changed."""
+"""Plan the structure of one VPC as declared. The order is: deletions, the VPC itself, additions and changes."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ from netorch.records.read import Stored
 from netorch.records.valid.needs import SOURCE_TAG
 from netorch.records.vpc import VpcRecords
 
-UNKNOWN = ABSENT  # the revision of what an earlier step of the same plan writes; `apply` knows it by then
+UNKNOWN = ABSENT  # the revision of a key that an earlier step of the plan writes; `apply` knows it at commit
 
 
 def plan_vpc(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords | None) -> Callable[[], None]:
-    """Add what makes a VPC as declared; nothing when it is so already. Raises ApiError.
+    """Plan a VPC as declared; add nothing if it is equal. Raises ApiError.
 
-    Return what adds the rest, which needs the VPC's peering connections.
+    Return a function that adds the rest, which needs the VPC's peering connections.
     """
     path = (decl.owner, decl.name)
     first = len(builder.changes)
@@ -69,7 +69,7 @@ def plan_vpc(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords | None) ->
 
 
 def _pass_over(builder: PlanBuilder, records: VpcRecords, first: int) -> None:
-    """Let a VPC belong to the file that has changed it, or that has it since its own file is gone; say so in its change."""
+    """Pass a VPC to this file if the file has changed it, or if its own file is gone; add that to the VPC's change."""
     stored = records.vpc
     vpc = stored.record
     before = vpc.tags.get(SOURCE_TAG, "")
@@ -90,7 +90,7 @@ def _pass_over(builder: PlanBuilder, records: VpcRecords, first: int) -> None:
 
 
 def _to_be(builder: PlanBuilder, decl: VpcDecl) -> VpcRecords:
-    """Return a new VPC without IPv6 ranges, and without what comes with it."""
+    """Return the records of a new VPC without IPv6 ranges and basic records."""
     path = (decl.owner, decl.name)
     vni = builder.vnis[path].vni
     mark = "" if builder.default_instances_only(*path) else builder.source.label
@@ -109,7 +109,7 @@ def _to_be(builder: PlanBuilder, decl: VpcDecl) -> VpcRecords:
 
 
 def _new_vpc(builder: PlanBuilder, ranges: Ranges, records: VpcRecords) -> None:
-    """Add what makes a new VPC with all its ranges."""
+    """Add a new VPC with all its ranges."""
     refuse_pooled(f"VPC {ranges.decl.name!r}", ranges.own(), builder.pools)
     vpc = msgspec.structs.replace(records.vpc.record, ipv6_cidrs=ranges.ipv6_cidrs, ipv6_pools=ranges.pools)
     path = (vpc.owner, vpc.name)
@@ -141,10 +141,10 @@ class _Structure:
         self._new = new
         self._making = builder.steps[-1] if new else None
         self._subnets = {stored.record.name: stored for stored in records.of(Subnet).values()}
-        self._by_name: dict[str, Subnet] = {}  # as they will be
+        self._by_name: dict[str, Subnet] = {}  # after the plan
 
     def plan(self) -> Callable[[], None]:
-        """Add everything, in an order in which nothing dangles at any time; return what adds the routes that need peers."""
+        """Add everything in an order without dangling references; return a function that adds the routes that need peers."""
         gone = self._gone_subnets() if self._subnets else {}
         instances = InstancePlanner(self._builder, self._decl, self._records, set(gone))
         instances.plan_deletions()
@@ -195,7 +195,7 @@ class _Structure:
         return routes if tables.names_peers else _nothing
 
     def _plan_links(self, interfaces: dict[str, str], policy: PolicyPlanner) -> None:
-        """Add services for other VPCs, and changes of endpoints; new endpoints come when all VPCs are planned."""
+        """Add services for other VPCs, and changes of endpoints; new endpoints come after all VPCs."""
         self._builder.interfaces[self._decl.owner, self._decl.name] = interfaces
         offered = OfferedPlanner(self._builder, self._decl, self._records, partial(self._guard, OFFERED_KEYS))
         offered.plan(self._by_name, interfaces)
@@ -203,7 +203,7 @@ class _Structure:
         self._builder.groups_of[self._records.vni] = policy.groups_of
 
     def _guard(self, keys_of_one: int = 2) -> Writes:
-        """Return the next step; it rewrites the VPC's record, or is the one that makes the VPC, if a few keys more fit in there.
+        """Return the next step, which rewrites the VPC's record; or the step that creates the VPC, if a few more keys fit.
 
         A part of a VPC has two keys: its record and its name.
         """
@@ -256,7 +256,7 @@ class _Structure:
             for cidr in set(wanted.cidrs) - set(vpc.cidrs):
                 refuse_service_range(vpc.id, parse_prefix(cidr), self._records.of(PrefixList).values())
             refuse_ranges(writes, vpc, wanted, connections, peers, self._builder.caller.now())
-            writes.expect(use_key(vpc.id), self._builder.revision_of(use_key(vpc.id)))  # routes that were made for other ranges
+            writes.expect(use_key(vpc.id), self._builder.revision_of(use_key(vpc.id)))  # detects routes for the old ranges
         self._records.vpc = Stored(wanted, UNKNOWN)
         change = Change(
             action=Action.CHANGE,
@@ -277,7 +277,7 @@ class _Structure:
         self._builder.changes.append(change)
 
     def _gone_subnets(self) -> dict[str, Stored[Subnet]]:
-        """Return the subnets that must be deleted: not declared, or declared with another range."""
+        """Return the subnets to delete: undeclared, or declared with another range."""
         declared = {decl.name: decl for decl in self._decl.subnets}
         gone = {}
         for name, stored in self._subnets.items():
@@ -290,7 +290,7 @@ class _Structure:
         return gone
 
     def _check_default_instances(self, subnet: Subnet) -> None:
-        """Refuse to delete a subnet with interfaces that no file names: all but those of NAT gateways and instances."""
+        """Refuse to delete a subnet with interfaces that a file cannot name: all except those of NAT gateways and instances."""
         for eni in self._records.of(NetworkInterface).values():
             own = eni.record.instance and eni.record.id == primary_eni_id(eni.record.instance)
             of_nat = eni.record.gateway and not is_of_endpoint(eni.record)
@@ -367,6 +367,6 @@ def _nothing() -> None:
 
 
 def _other_range(subnet: Subnet, decl: SubnetDecl) -> bool:
-    """Return whether a subnet must be recreated: a range never changes, but a subnet may get an IPv6 one later."""
+    """Return whether a subnet must be recreated: its range never changes, but it may get an IPv6 range later."""
     ipv6 = canonical(decl.ipv6_cidr) if decl.ipv6_cidr else ""
     return subnet.cidr != decl.cidr or (subnet.ipv6_cidr != "" and subnet.ipv6_cidr != ipv6)

@@ -25,7 +25,7 @@ from netorch.store.base import Store
 
 
 def add_host(writes: Writes, host: Host, pools: Iterable[AddressPool], pool_revision: int) -> None:
-    """Add the guard of a new host; `pool_revision` is the pools' key's. Raises ApiError for an address or network of a pool."""
+    """Add the guard of a new host with the pools' key at `pool_revision`. Raises ApiError for an address or network of a pool."""
     for pool in pools:
         for text in pool.cidrs:
             if found := _overlap(parse_prefix(text), host):

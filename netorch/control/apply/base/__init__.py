@@ -1,1 +1,1 @@
-"""What planners share: room, free numbers and addresses, files of keys, the order in which things end."""
+"""Code that planners share: quotas, VNIs and addresses, key files, the order of deletions."""

@@ -1,4 +1,4 @@
-"""How what a plan deletes ends: whole VPCs, in the order in which their parts must end, and parts by themselves."""
+"""Deletions in a plan: whole VPCs, in the order that their parts require, and single parts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from netorch.store.alloc import vni_key
 
 
 def enis_by_instance(records: VpcRecords) -> dict[str, list[Stored[NetworkInterface]]]:
-    """Return a VPC's interfaces by the instance they are attached to; nothing: not attached."""
+    """Return a VPC's interfaces by their instance; those that are not attached by the empty id."""
     found: dict[str, list[Stored[NetworkInterface]]] = {}
     for eni in records.of(NetworkInterface).values():
         found.setdefault(eni.record.instance, []).append(eni)
@@ -56,7 +56,7 @@ def delete_instance(
     *,
     whole: bool,
 ) -> None:
-    """Add the end of an instance with its own interface; other ones are detached, or with `whole` deleted too."""
+    """Add the termination of an instance with its primary interface; others are detached, or with `whole` deleted too."""
     writes = builder.step()
     builder.namespaces.release(writes, instance.record, instance_hosts(records, enis))
     found = [(eni, records.mappings_of(eni.record)) for eni in enis]
@@ -65,7 +65,7 @@ def delete_instance(
 
 
 def delete_vpc(builder: PlanBuilder, records: VpcRecords) -> None:
-    """Add the deletion of a VPC with everything in it: what runs, then what it ran in, then the VPC."""
+    """Add the deletion of a VPC with everything in it: first the instances, then the other parts, then the VPC."""
     builder.deleted.add(records.vni)
     for connection in records.of(PeeringConnection).values():
         delete_both(builder.step(), connection.record)
@@ -96,14 +96,14 @@ def delete_vpc(builder: PlanBuilder, records: VpcRecords) -> None:
     for table in records.of(RouteTable).values():
         if not table.record.main:
             delete_part(builder.step(), records.vpc, table)
-        elif table.record.routes:  # they may refer to prefix lists, which go before it does
+        elif table.record.routes:  # they may refer to prefix lists, which are deleted before the table
             empty = msgspec.structs.replace(table.record, routes=(), propagating=())
             builder.step().change(keys.resource(empty.id), table.mod_revision, empty)
     _delete_policies(builder, records)
     for resource in logs.keys() - {records.vpc.record.id, *records.of(Subnet), *records.of(NetworkInterface)}:
-        delete_logs(builder.step(), records.vpc.record, logs, resource)  # of what had gone before they went with it
+        delete_logs(builder.step(), records.vpc.record, logs, resource)  # of resources deleted without them
     writes = builder.step()
-    kinds = [kind for kind in of_vpc() if kind.type not in (FlowLog, PeeringConnection)]  # those have gone by then
+    kinds = [kind for kind in of_vpc() if kind.type not in (FlowLog, PeeringConnection)]  # deleted above
     along = [found for kind in kinds for found in records.each(kind.type) if kind.goes_along(found)] + [*records.each(VpcZone)]
     vpcs.delete_writes(writes, builder.caller, records.vpc, along, builder.inventory.raw.get(vni_key(records.vni)), builder.claim)
     delete_logs(writes, records.vpc.record, logs, records.vpc.record.id)
@@ -111,7 +111,7 @@ def delete_vpc(builder: PlanBuilder, records: VpcRecords) -> None:
 
 
 def _delete_policies(builder: PlanBuilder, records: VpcRecords) -> None:
-    """Add the end of a VPC's groups, prefix lists and ACLs but for those that came with it."""
+    """Add the deletion of a VPC's groups, prefix lists and ACLs, except for the default ones."""
     groups = records.of(SecurityGroup).values()
     own = [stored for stored in groups if not stored.record.is_default]
     defaults = [stored for stored in groups if stored.record.is_default]
@@ -128,7 +128,7 @@ def delete_filters(
     lists: Sequence[Stored[PrefixList]],
     referring: Sequence[Stored[SecurityGroup]] = (),
 ) -> None:
-    """Add the end of groups and prefix lists that no interface uses; of their rules and of those of `referring` first."""
+    """Add the deletion of groups and prefix lists that no interface uses; first of their rules and those of `referring`."""
     gone = {stored.record.id for stored in groups} | {stored.record.id for stored in lists}
     for stored in (*groups, *referring):
         group = stored.record
@@ -142,7 +142,7 @@ def delete_filters(
 
 
 def delete_vif(builder: PlanBuilder, records: VpcRecords, stored: Stored[VirtualInterface]) -> None:
-    """Add the end of a virtual interface."""
+    """Add the deletion of a virtual interface."""
     vif = stored.record
     direct_connect.delete_writes(builder.step(), records.vpc, stored)
     if not vif.rejected:
@@ -150,7 +150,7 @@ def delete_vif(builder: PlanBuilder, records: VpcRecords, stored: Stored[Virtual
 
 
 def delete_vpn(builder: PlanBuilder, records: VpcRecords, stored: Stored[VpnConnection]) -> None:
-    """Add the end of a VPN connection."""
+    """Add the deletion of a VPN connection."""
     vpn, pair = stored.record, builder.pair_of(records)
     private.delete_writes(builder.step(), records.vpc, stored, pair)
     builder.vpn_uses.discard(keys.vpn_use(records.vpc.record.owner, vpn.customer_gateway, vpn.id))
@@ -158,19 +158,19 @@ def delete_vpn(builder: PlanBuilder, records: VpcRecords, stored: Stored[VpnConn
 
 
 def delete_subnet(builder: PlanBuilder, records: VpcRecords, subnet: Stored[Subnet]) -> None:
-    """Add the deletion of a subnet that will be empty by then."""
+    """Add the deletion of a subnet that earlier steps empty."""
     cursor = builder.revision_of(cursor_key(subnet.record.id))
     used = builder.revision_of(use_key(records.vpc.record.id))
     subnets.delete_writes(builder.step(), records.vpc, subnet, builder.logs_of(records), cursor, used)
 
 
 def route_count(records: VpcRecords) -> int:
-    """Return how many routes a VPC's tables have besides the local ones."""
+    """Return how many routes a VPC's tables have, without local ones."""
     return sum(len(table.routes) for table in records.each(RouteTable))
 
 
 def vpc_deletion(records: VpcRecords, action: Action = Action.DELETE, why: tuple[Difference, ...] = ()) -> Change:
-    """Return what people read of a VPC's deletion."""
+    """Return a VPC's deletion as a change."""
     vpc = records.vpc.record
     count = len(records.of(Instance))
     return Change(

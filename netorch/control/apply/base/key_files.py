@@ -1,7 +1,7 @@
-"""Keys that a file names by the files they are in: what a plan holds of one is sealed.
+"""Keys in files that a declaration names: a plan holds only sealed keys.
 
-Pre-shared keys of VPN connections that name no file are made. Those are shown once the plan is applied, and nobody can read them
-later.
+For VPN connections without a key file, pre-shared keys are generated. They are shown after the plan is applied, and cannot be
+read later.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from netorch.errors import ApiError
 from netorch.model.outside.secrets import Secret
 from netorch.store.base import Store
 
-ReadFile = Callable[[str], bytes]  # of a name as a file has it; raises NetorchError
+ReadFile = Callable[[str], bytes]  # file name in the declaration -> content; raises NetorchError
 
 
 def no_files(name: str) -> bytes:
@@ -23,29 +23,29 @@ def no_files(name: str) -> bytes:
 
 
 class KeyFiles:
-    """Reads keys, and seals them."""
+    """Reads keys and seals them."""
 
     def __init__(self, store: Store, read: ReadFile) -> None:
         self._store = store
         self._read = read
 
     def secret_in(self, name: str) -> Secret:
-        """Return the key in a file, without the end of its line. Raises NetorchError."""
+        """Return the key in a file, without a trailing newline. Raises NetorchError."""
         return secret_of(self._read(name))
 
     def psk_in(self, name: str) -> Secret:
-        """Return the pre-shared key in a file, without the end of its line. Raises NetorchError."""
+        """Return the pre-shared key in a file, without a trailing newline. Raises NetorchError."""
         return Secret(psk=secret_of(self._read(name)).md5)
 
     def seal_tunnel(self, writes: Writes, edge: str, vpn_id: str, tunnel: int, secret: Secret) -> None:
-        """Add the secret of a tunnel (1, 2), sealed for its edge. Raises ApiError: IncorrectState for an edge that never ran."""
+        """Add a tunnel's (1, 2) secret, sealed for its edge. Raises ApiError: IncorrectState if the edge's agent never ran."""
         seal_writes(writes, self._store, edge, vpn_id, {tunnel: secret})
 
     def seal(self, writes: Writes, edge: str, resource_id: str, secret: Secret) -> None:
-        """Add a key of a virtual interface, sealed for its edge. Raises ApiError: IncorrectState for an edge that never ran."""
+        """Add a virtual interface's key, sealed for its edge. Raises ApiError: IncorrectState if the edge's agent never ran."""
         seal_writes(writes, self._store, edge, resource_id, {0: secret})
 
 
 def secret_of(data: bytes) -> Secret:
-    """Return the key that a file holds, without the end of its line."""
+    """Return the key in a file's content, without a trailing newline."""
     return Secret(md5=data.decode(errors="replace").removesuffix("\n").removesuffix("\r"))

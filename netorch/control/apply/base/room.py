@@ -1,4 +1,4 @@
-"""Whether a declared VPC fits into its owner's quotas."""
+"""The check that a declared VPC fits its owner's quotas."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from netorch.records.vpc import VpcRecords
 
 
 def check_quotas(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords | None, vpcs: int) -> None:
-    """Refuse a VPC that is one more than its owner's `vpcs` may be, or grows to more than it may have. Raises ApiError."""
+    """Refuse a new VPC beyond the owner's `vpcs`, or growth of a VPC beyond its quotas. Raises ApiError."""
     limits = builder.quotas_of(decl.owner)
     where = f"VPC {decl.owner}/{decl.name}"
     if records is None:

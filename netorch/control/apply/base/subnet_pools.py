@@ -1,4 +1,4 @@
-"""The addresses that the new interfaces of one planned VPC get."""
+"""The addresses for new interfaces of one planned VPC."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from netorch.store.base import KeyValue
 
 
 class SubnetPools:
-    """The free addresses of a VPC's subnets, for all that a plan makes there: none is given twice.
+    """The free addresses of a VPC's subnets during a plan. No address is given out twice.
 
-    What is asked for must be requested before anything is chosen: else a later request finds its address given.
+    Request addresses before you choose any: else a later request may find its address given out.
     """
 
     def __init__(self, raw: Mapping[str, KeyValue], records: VpcRecords) -> None:
-        """`raw` is the store; `records` are without the interfaces that the plan ends, once the first address is taken."""
+        """`raw` is the store; once the first address is taken, `records` no longer has the interfaces that the plan deletes."""
         self._raw = raw
         self._records = records
         self._pools: dict[str, AddressPool] = {}

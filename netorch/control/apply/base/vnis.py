@@ -1,4 +1,4 @@
-"""The VNIs of the VPCs that a plan makes: requested ones first; the plan may use those that it frees itself."""
+"""The VNIs of a plan's new VPCs: requested ones first. The plan may reuse VNIs that it frees."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from netorch.store.base import Store
 
 
 def choose_vnis(builder: PlanBuilder, store: Store, new: list[VpcDecl], freed: dict[int, Path]) -> dict[Path, ApiError]:
-    """Choose the VNIs of new VPCs; `freed` are those of VPCs that the plan deletes. Return which are refused, and why."""
+    """Choose the VNIs of new VPCs; `freed` are those of VPCs that the plan deletes. Return the refused VPCs with errors."""
     refused: dict[Path, ApiError] = {}
     requested = {}
     for decl in new:
@@ -24,7 +24,7 @@ def choose_vnis(builder: PlanBuilder, store: Store, new: list[VpcDecl], freed: d
                 refused[decl.owner, decl.name] = error
     others = [decl for decl in new if decl.vni is None]
     if others:
-        block = find_vnis(store, len(others) + len(requested), builder.caller.now())  # those requested for may be among them
+        block = find_vnis(store, len(others) + len(requested), builder.caller.now())  # they may include requested ones
         builder.step().claim(block.advance)
         free = iter([found for found in block.free if found.vni not in requested])
         builder.vnis |= {(decl.owner, decl.name): next(free) for decl in others}
@@ -37,7 +37,7 @@ def _requested(builder: PlanBuilder, decl: VpcDecl, vni: int, freed: dict[int, P
     known = builder.inventory.raw.get(vni_key(vni))
     if holder is None:
         return requested_vni(known, builder.caller, where, vni, decl.owner, decl.name)
-    if holder[0] != decl.owner:  # a packet on its way may still mean the other owner's VPC
+    if holder[0] != decl.owner:  # a packet in flight may belong to the other owner's VPC
         what = f"VNI {vni} is that of VPC {'/'.join(holder)}, which this plan ends, and then stays unused for an hour"
         raise invalid(where, what, "choose another one, or leave it out")
     return FreeVni(vni=Vni(vni), mod_revision=known.mod_revision if known is not None else 0)

@@ -1,1 +1,1 @@
-"""What makes connections and virtual interfaces of Direct Connect as a file declares them."""
+"""Plan Direct Connect connections and virtual interfaces as a file declares them."""

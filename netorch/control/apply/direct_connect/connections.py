@@ -1,6 +1,6 @@
-"""What makes the connections as a file declares them. As hosts, they are the operator's, and never deleted by a file.
+"""Plan connections as a file declares them. Like hosts, they are the operator's, and a file never deletes them.
 
-Who may use more comes first, then the VPCs with their virtual interfaces, then who may use less.
+First come new permissions, then the VPCs with their virtual interfaces, then removed permissions.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from netorch.records.read import Stored
 
 
 def plan_connections(builder: PlanBuilder, decls: list[ConnectionDecl]) -> None:
-    """Add new connections, and what owners may use besides; the hosts are planned. Raises ApiError."""
+    """Add new connections and new permissions of owners; the hosts are planned. Raises ApiError."""
     for decl in decls:
         wanted, stored = wanted_of(decl), builder.connections.get(decl.name)
         if stored is None:
@@ -41,14 +41,14 @@ def plan_connections(builder: PlanBuilder, decls: list[ConnectionDecl]) -> None:
 
 
 def settle_connections(builder: PlanBuilder, decls: list[ConnectionDecl]) -> None:
-    """Add what owners may not use any more, and tags; the VPCs are planned. Raises ApiError."""
+    """Add the removal of owners' permissions, and tags; the VPCs are planned. Raises ApiError."""
     for decl in decls:
         _change(builder, wanted_of(decl))
         _note(builder, decl.name)
 
 
 def wanted_of(decl: ConnectionDecl) -> Connection:
-    """Return a declared connection as it is stored."""
+    """Return a declared connection in its stored form."""
     connection = connection_of(decl)
     return msgspec.structs.replace(connection, hosted=in_order(connection.hosted), tags=decl.tags)
 
@@ -78,7 +78,7 @@ def _check(builder: PlanBuilder, before: Connection, wanted: Connection) -> None
 
 
 def _change(builder: PlanBuilder, changed: Connection) -> None:
-    """Add a change of who may use a connection. Raises ApiError: DirectConnectClientException."""
+    """Add a change of a connection's owners. Raises ApiError: DirectConnectClientException."""
     stored = builder.connections[changed.name]
     if changed == stored.record:
         return
@@ -91,7 +91,7 @@ def _change(builder: PlanBuilder, changed: Connection) -> None:
 
 
 def _users(builder: PlanBuilder, name: str) -> Iterator[User]:
-    """Yield the virtual interfaces of a connection, as they will be."""
+    """Yield the virtual interfaces of a connection, after the plan."""
     planned = {records.vni: records for records in builder.planned.values()}
     for (outer_vlan, vlan), vif_id in sorted(builder.vlans.get(name, {}).items()):
         records = planned.get(vni_of(vif_id)) or builder.inventory.vpcs.get(vni_of(vif_id))

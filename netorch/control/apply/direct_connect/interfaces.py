@@ -1,4 +1,4 @@
-"""What makes the virtual interfaces of one VPC as declared."""
+"""Plan the virtual interfaces of one VPC as declared."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ from netorch.records.read import Stored
 from netorch.records.vpc import VpcRecords
 
 VIF_KEYS: Final = 8  # compares and writes of a new one: record, name, VLAN, mark, connection, mapping, secret, the edge's key
-_SPOKEN: Final = ("asn", "address", "peer", "authentication")  # what a BGP session is made of
+_SPOKEN: Final = ("asn", "address", "peer", "authentication")  # attributes of a BGP session
 _ENDS: Final = "nothing passes by it any more"
 
 
 class VifPlanner:
-    """The planning of one VPC's virtual interfaces: what ends goes first, what comes is made once the gateway is there.
+    """Plans one VPC's virtual interfaces: deletions first, additions once the gateway exists.
 
-    `guard` returns a step in which the VPC's structure changes. Who declares one for its VPC confirms it. A key is sealed when it
-    is declared first; nobody can tell whether a sealed one is still the file's.
+    `guard` returns a step in which the VPC's structure changes. A declaration in its VPC confirms a virtual interface. A key is
+    sealed when it is first declared; later the sealed key cannot be compared with the file's.
     """
 
     def __init__(self, builder: PlanBuilder, decl: VpcDecl, records: VpcRecords, guard: Callable[[], Writes]) -> None:
@@ -49,10 +49,10 @@ class VifPlanner:
         self._records = records
         self._guard = guard
         self._stored = {stored.record.name: stored for stored in records.of(VirtualInterface).values()}
-        self._ended: dict[str, tuple[Difference, ...]] = {}  # those that are recreated, and why
+        self._ended: dict[str, tuple[Difference, ...]] = {}  # recreated ones, and why
 
     def plan_deletions(self) -> None:
-        """Add the end of those that are not declared, or that must be recreated."""
+        """Add the deletion of virtual interfaces that are undeclared or must be recreated."""
         declared = {decl.name: decl for decl in self._decl.virtual_interfaces}
         for name, stored in self._stored.items():
             decl, vif = declared.get(name), stored.record
@@ -67,7 +67,7 @@ class VifPlanner:
                 self._ended[name] = why
 
     def plan(self) -> None:
-        """Add new ones, and what changes of others. Raises ApiError."""
+        """Add new virtual interfaces and changes of others. Raises ApiError."""
         for decl in self._decl.virtual_interfaces:
             stored = self._stored.get(decl.name)
             if stored is None or decl.name in self._ended:
@@ -76,7 +76,7 @@ class VifPlanner:
                 self._change(decl, stored)
 
     def _around(self, connection: str, without: str = "") -> Around:
-        """Return what a virtual interface is made beside."""
+        """Return the surroundings of a virtual interface."""
         records = self._records
         gateway = next(records.each(VirtualPrivateGateway), None)
         mapping = records.of(GatewayMapping).get(gateway.id) if gateway is not None else None
@@ -109,13 +109,13 @@ class VifPlanner:
         builder.vlans.setdefault(made.connection, {})[made.outer_vlan, made.vlan] = made.id
         why = self._ended.get(decl.name)
         if why is None:
-            said = made if decl.address else msgspec.structs.replace(made, address="", peer="")  # another plan draws others
+            said = made if decl.address else msgspec.structs.replace(made, address="", peer="")  # the next plan draws others
             self._note(Action.ADD, made, _differences(None, said))
         else:
             self._note(Action.REPLACE, self._stored[decl.name].record, why, f"{_ENDS} until the new one is up; it gets a new id")
 
     def _change(self, decl: VirtualInterfaceDecl, stored: Stored[VirtualInterface]) -> None:
-        """Add what changes of one that stays. Raises ApiError."""
+        """Add the changes of a virtual interface that stays. Raises ApiError."""
         builder, records, before = self._builder, self._records, stored.record
         where = f"virtual interface {decl.name!r}"
         around = self._around(before.connection, before.id)
@@ -136,7 +136,7 @@ class VifPlanner:
         )
         if changed == before:
             return
-        assert around.gateway is not None  # records refer to it
+        assert around.gateway is not None  # its record refers to one
         check_protocol(where, changed, around.gateway)
         writes = self._guard()
         writes.change(keys.resource(before.id), stored.mod_revision, changed)
@@ -149,7 +149,7 @@ class VifPlanner:
         self._note(Action.CHANGE, before, _differences(before, changed), "its BGP session begins again" if speaks_again else "")
 
     def _set_key(self, writes: Writes, where: str, vif: VirtualInterface, key_file: str) -> None:
-        """Add the key of one that had none, or its end. Raises ApiError."""
+        """Add the key of a virtual interface that had none, or delete the key. Raises ApiError."""
         if not key_file:
             writes.drop(keys.secret(vif.edge, vif.id))
             return
@@ -173,7 +173,7 @@ class VifPlanner:
 
 
 def _wanted(decl: VirtualInterfaceDecl) -> Wanted:
-    """Return a declared one as it is asked for, without its key."""
+    """Return the request for a declared virtual interface, without its key."""
     return Wanted(
         name=decl.name,
         connection=decl.connection,
@@ -190,7 +190,7 @@ def _wanted(decl: VirtualInterfaceDecl) -> Wanted:
 
 
 def _unchangeable(vif: VirtualInterface, decl: VirtualInterfaceDecl) -> tuple[Difference, ...]:
-    """Return why one must be recreated, or nothing."""
+    """Return the differences for which it must be recreated; none if it can stay."""
     return differences(
         connection=(vif.connection, decl.connection),
         vlan=(vif.vlan, decl.vlan),
@@ -200,7 +200,7 @@ def _unchangeable(vif: VirtualInterface, decl: VirtualInterfaceDecl) -> tuple[Di
 
 
 def _differences(before: VirtualInterface | None, after: VirtualInterface) -> tuple[Difference, ...]:
-    """Return what people read of a new or changed one; of a key whether there is one."""
+    """Return the differences of a new or changed virtual interface for people; of a key only whether it exists."""
     fields = ["mtu", "asn", "address", "peer", "authentication", "bfd", "tags"]
     if before is None:
         fields = ["connection", "vlan", "outer_vlan", *fields]
@@ -211,7 +211,7 @@ def _differences(before: VirtualInterface | None, after: VirtualInterface) -> tu
 
 
 def _shown(vif: VirtualInterface | None, field: str) -> object:
-    """Return an attribute as a plan shows it; nothing for its default."""
+    """Return an attribute as a plan shows it; empty for its default."""
     value = getattr(vif, field) if vif is not None else None
     if isinstance(value, BgpAuthentication):
         return value.value if value is not BgpAuthentication.NONE else ""

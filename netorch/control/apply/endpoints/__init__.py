@@ -1,1 +1,1 @@
-"""What makes endpoints, and what they lead to, as declared."""
+"""Plan endpoints, and their services and buckets, as declared."""

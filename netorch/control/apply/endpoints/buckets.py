@@ -1,4 +1,4 @@
-"""What makes buckets as a file declares them: whose they are, and their policies. A file deletes none: that would open it."""
+"""Plan buckets as a file declares them: owners and policies. A file deletes no bucket: that would open it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def plan_buckets(builder: PlanBuilder, decls: Iterable[BucketDecl]) -> None:
     """Add new buckets, and changes of policies, tags and owners; services are planned.
 
     Raises:
-      ApiError: NoSuchBucket for a customer's that the operator has not given him, UnauthorizedOperation for another service of
-        it, InvalidServiceName.
+      ApiError: NoSuchBucket for a bucket that the operator has not given to the customer, UnauthorizedOperation for a
+        customer's change of its service, InvalidServiceName.
     """
     for decl in decls:
         stored = builder.inventory.buckets.get(decl.name)
@@ -47,7 +47,7 @@ def plan_buckets(builder: PlanBuilder, decls: Iterable[BucketDecl]) -> None:
 
 
 def _wanted(decl: BucketDecl, before: BucketPolicy | None) -> BucketPolicy:
-    """Return a bucket as declared; a policy that is left out stays as it is."""
+    """Return a bucket as declared; an omitted policy stays."""
     kept = before.policy if before is not None else ""
     return BucketPolicy(
         name=decl.name,

@@ -17,9 +17,9 @@ from netorch.records.vpc import VpcRecords
 
 
 def delete_endpoint_parts(builder: PlanBuilder, records: VpcRecords) -> None:
-    """Add the end of a VPC's interface endpoints and services, with their connections on both sides.
+    """Add the deletion of a VPC's interface endpoints and services, with their connections on both sides.
 
-    Endpoints of other VPCs that led to one of its services are rejected.
+    Other VPCs' endpoints of its services become rejected.
     """
     for connection in [stored.record for stored in records.of(EndpointConnection).values()]:
         writes = builder.step()

@@ -1,4 +1,4 @@
-"""What makes the gateway endpoints of one VPC as declared. Which tables lead to them, these tables' planner adds."""
+"""Plan the gateway endpoints of one VPC as declared. The planner of route tables adds the routes to them."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from netorch.records.errors import not_found
 from netorch.records.read import Stored
 from netorch.records.vpc import VpcRecords
 
-ENDPOINT_KEYS: Final = 16  # compares and writes of a new one: a gateway's, its service's, and those of a new prefix list
+ENDPOINT_KEYS: Final = 16  # compares and writes of a new one: those of a gateway, of its service and of a new prefix list
 
 
 class EndpointPlanner:
-    """The planning of one VPC's gateway endpoints. `guard` returns a step in which the VPC's structure changes."""
+    """Plans one VPC's gateway endpoints. `guard` returns a step in which the VPC's structure changes."""
 
     def __init__(self, builder: PlanBuilder, decl: VpcDecl, records: VpcRecords, guard: Callable[[], Writes]) -> None:
         self._builder = builder
@@ -50,7 +50,7 @@ class EndpointPlanner:
         self._guard = guard
         found = records.of(VpcEndpoint).values()
         self._stored = {stored.record.id: stored for stored in found if stored.record.type is EndpointType.GATEWAY}
-        self._planned: dict[str, VpcEndpoint] = {}  # by name, as they will be
+        self._planned: dict[str, VpcEndpoint] = {}  # by name, after the plan
         self._tables_before = {one: tables_of(one, records.each(RouteTable)) for one in self._stored}
 
     def plan(self) -> None:
@@ -126,7 +126,7 @@ class EndpointPlanner:
         return sorted(table.name for table in self._records.each(RouteTable) if table.id in tables)
 
     def with_routes(self, table: RouteTable, routes: list[VpcRoute]) -> list[VpcRoute]:
-        """Return a table's routes with those of the endpoints that name the table. Raises ApiError: RouteAlreadyExists."""
+        """Return a table's routes with those to the endpoints that name the table. Raises ApiError: RouteAlreadyExists."""
         found = routes
         for decl in self._decl.gateway_endpoints:
             if table.name in decl.route_tables:
@@ -135,7 +135,7 @@ class EndpointPlanner:
         return found
 
     def plan_deletions(self) -> None:
-        """Add the end of endpoints that are not declared; no table leads to them any more."""
+        """Add the deletion of undeclared endpoints, which no table leads to any longer."""
         kept = {endpoint.id for endpoint in self._planned.values()}
         for endpoint_id, stored in self._stored.items():
             if endpoint_id in kept:
@@ -183,5 +183,5 @@ def _service_name(decl: GatewayEndpointDecl) -> str:
 
 
 def _is_same(endpoint: VpcEndpoint, decl: GatewayEndpointDecl) -> bool:
-    """Return whether an endpoint is the declared one; one of another service is another one."""
+    """Return whether an endpoint is the declared one: it has the same name and service."""
     return (endpoint.name or endpoint.id) == decl.name and endpoint.service == _service_name(decl)

@@ -1,7 +1,7 @@
-"""What makes the interface endpoints of VPCs as declared.
+"""Plan the interface endpoints of VPCs as declared.
 
-What goes, goes before any VPC is planned, so that its service, its subnets and its groups may go with it. What is new comes when
-all VPCs are planned: its service may be another VPC's of the same file.
+Deletions come before all VPCs are planned, so that the service, the subnets and the groups may be deleted too. Additions come
+after all VPCs are planned: their service may be in another VPC of the same file.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _called(endpoint: VpcEndpoint) -> str:
 
 
 def delete_endpoints(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords) -> None:
-    """Add the end of endpoints that a VPC does not declare, or that must be made again."""
+    """Add the deletion of endpoints that a VPC does not declare, or that must be recreated."""
     declared = {one.name: one for one in decl.interface_endpoints}
     for stored in _stored(records):
         one = declared.get(_called(stored.record))
@@ -61,7 +61,7 @@ def delete_endpoints(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords) -
 
 
 def _is_kept(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords, endpoint: VpcEndpoint, one: InterfaceEndpointDecl) -> bool:
-    """Return whether a stored endpoint becomes the declared one without being made again."""
+    """Return whether a stored endpoint can become the declared one without being recreated."""
     found = _service_id(builder, decl, one.service)
     if endpoint.service != found:
         return False
@@ -81,7 +81,7 @@ def _subnets(records: VpcRecords, endpoint: VpcEndpoint) -> list[Subnet]:
 
 
 def _delete(builder: PlanBuilder, records: VpcRecords, stored: Stored[VpcEndpoint]) -> None:
-    """Add the end of an endpoint with its interfaces, and of its connection on both sides."""
+    """Add the deletion of an endpoint with its interfaces, and of its connection on both sides."""
     endpoint, writes = stored.record, builder.step()
     connection = records.one(EndpointConnection, connection_of(endpoint.id))
     if connection is not None:
@@ -96,7 +96,7 @@ def _delete(builder: PlanBuilder, records: VpcRecords, stored: Stored[VpcEndpoin
 
 
 def change_groups_of(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords, groups_of: GroupsOf) -> None:
-    """Add the changes of the groups of endpoints that stay, before groups end."""
+    """Add the group changes of endpoints that stay, before groups are deleted."""
     declared = {one.name: one for one in decl.interface_endpoints}
     for stored in _stored(records):
         one, endpoint = declared[_called(stored.record)], stored.record
@@ -116,7 +116,7 @@ def _groups(one: InterfaceEndpointDecl) -> tuple[str, ...]:
 
 
 def _change(builder: PlanBuilder, records: VpcRecords, stored: Stored[VpcEndpoint], one: InterfaceEndpointDecl) -> None:
-    """Add the changes of an endpoint's tags, and of whether the service's private name leads to it. Raises ApiError."""
+    """Add the changes of an endpoint's tags and of its private DNS name. Raises ApiError."""
     endpoint = stored.record
     private = endpoint.private_dns_name if endpoint.private_dns else ""
     if one.private_dns is not endpoint.private_dns:
@@ -132,7 +132,7 @@ def _change(builder: PlanBuilder, records: VpcRecords, stored: Stored[VpcEndpoin
 def _private_name(
     builder: PlanBuilder, records: VpcRecords, one: InterfaceEndpointDecl, service_id: str, endpoint_id: str = ""
 ) -> str:
-    """Return the name by which the VPC's instances are to reach a service; none is asked for without private DNS."""
+    """Return a service's private DNS name for an endpoint; nothing without private DNS. Raises ApiError."""
     if not one.private_dns:
         return ""
     where = f"endpoint {one.name!r}"
@@ -145,7 +145,7 @@ def _private_name(
 
 
 def add_endpoints(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords) -> None:
-    """Add the endpoints that a VPC declares and has not, and changes of others. Raises ApiError: as the action."""
+    """Add the declared endpoints that a VPC does not have yet, and changes of others. Raises ApiError: as the action."""
     declared = {one.name: one for one in decl.interface_endpoints}
     for stored in _stored(records):
         _change(builder, records, stored, declared[_called(stored.record)])
@@ -193,7 +193,7 @@ def _add(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords, one: Interfac
 def _connect(
     builder: PlanBuilder, writes: Writes, owner: str, service: Stored[EndpointService], endpoint_id: str
 ) -> EndpointConnection:
-    """Add a new endpoint's connection to both VPCs, and return it: pending if somebody has to accept it. Raises ApiError."""
+    """Add a new endpoint's connection to both VPCs, and return it: pending if the provider must accept it. Raises ApiError."""
     connection = EndpointConnection(
         id=connection_of(endpoint_id),
         vni=vni_of(endpoint_id),
@@ -213,7 +213,7 @@ def _connect(
 
 
 def _service_id(builder: PlanBuilder, decl: VpcDecl, text: str) -> str:
-    """Return the id of a service that an endpoint names; nothing if there is none so far."""
+    """Return the id of a service that an endpoint names; nothing if it does not exist so far."""
     if is_id(text, "vpce-svc"):
         return text
     path = service_path(decl.owner, text)
@@ -241,7 +241,7 @@ def _offered(builder: PlanBuilder, decl: VpcDecl, where: str, text: str) -> tupl
 
 
 def spoken(builder: PlanBuilder, service_id: str) -> str:
-    """Return OWNER/VPC/NAME of a service where the caller may know it, else its id."""
+    """Return OWNER/VPC/NAME of a service if the caller sees it, else its id."""
     provider = builder.vpcs.get(vni_of(service_id))
     service = provider.one(EndpointService, service_id) if provider is not None else None
     if provider is None or service is None or not builder.caller.sees(provider.vpc.record.owner):
@@ -250,7 +250,7 @@ def spoken(builder: PlanBuilder, service_id: str) -> str:
 
 
 def _words(builder: PlanBuilder, records: VpcRecords, endpoint: VpcEndpoint) -> dict[str, Any]:
-    """Return what people read of an endpoint."""
+    """Return the attributes of an endpoint for people."""
     held = (records.one(NetworkInterface, eni_id) for eni_id in endpoint.interfaces)
     groups = {group for eni in held if eni is not None for group in eni.groups}
     named = (records.one(SecurityGroup, group) for group in groups)
@@ -264,14 +264,14 @@ def _words(builder: PlanBuilder, records: VpcRecords, endpoint: VpcEndpoint) -> 
 
 
 def _changed(was: dict[str, Any], now: dict[str, Any]) -> tuple[Difference, ...]:
-    """Return the differences of an endpoint, nothing `was` of a new one."""
+    """Return the differences of an endpoint; `was` is empty for a new one."""
     plain = differences(**{field: (was.get(field, ""), now[field]) for field in ("service", "private_dns", "tags")})
     lists = [member_differences(field, was.get(field, ()), now[field]) for field in ("subnets", "security_groups")]
     return (*plain, *chain(*lists))
 
 
 def _note_new(builder: PlanBuilder, records: VpcRecords, endpoint: VpcEndpoint, now: dict[str, Any]) -> None:
-    """Note a new endpoint, or one that is made again."""
+    """Note a new or recreated endpoint."""
     replaced = builder.replaced_endpoints.pop((records.vni, endpoint.name), None)
     if replaced is None:
         state = differences(state=("", endpoint.state.value))

@@ -1,7 +1,6 @@
-"""Connections of interface endpoints with services, as a plan makes, accepts, rejects and ends them.
+"""Connections of interface endpoints with services: a plan creates, accepts, rejects and deletes them.
 
-A connection is in two VPCs. Both sides' records are changed as they will be (`PlanBuilder.vpcs`), whether a file names the VPC
-or not.
+A connection is in two VPCs. The plan changes both sides' records (`PlanBuilder.vpcs`), even of a VPC that no file names.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from netorch.records.vpc import VpcRecords
 
 
 def side(builder: PlanBuilder, vni: int) -> VpcRecords:
-    """Return one of a connection's VPCs, as it will be. Raises UnreadableRecord; ApiError: IncorrectState for another owner's."""
+    """Return one of a connection's VPCs after the plan. Raises UnreadableRecord; ApiError: IncorrectState for another owner."""
     found = builder.vpcs.get(vni)
     if found is None:
         builder.inventory.check_vpc(builder.caller, vni)
@@ -41,7 +40,7 @@ def side(builder: PlanBuilder, vni: int) -> VpcRecords:
 
 
 def pools_of(builder: PlanBuilder, records: VpcRecords) -> SubnetPools:
-    """Return the free addresses of a VPC's subnets, the same ones for all that a plan makes there."""
+    """Return the free addresses of a VPC's subnets, shared by the whole plan."""
     return builder.subnet_pools.setdefault(records.vni, SubnetPools(builder.inventory.raw, records))
 
 
@@ -54,7 +53,7 @@ def new_interface(
     groups: Iterable[str],
     gateway: str,
 ) -> NetworkInterface:
-    """Add an interface of an endpoint or a service, at an address that a subnet's pool gave, and return it. Raises ApiError."""
+    """Add an interface of an endpoint or service at an address from a subnet's pool, and return it. Raises ApiError."""
     caller, vpc = builder.caller, records.vpc.record
     held = records.of(NetworkInterface)
     check_room(builder.quotas_of(vpc.owner), "NetworkInterfaceLimitExceeded", f"VPC {vpc.id}", len(held) + 1)
@@ -79,7 +78,7 @@ def new_interface(
 
 
 def delete_interface(builder: PlanBuilder, writes: Writes, records: VpcRecords, eni_id: str) -> None:
-    """Add the end of an interface of an endpoint or a service; nothing if it is gone."""
+    """Add the deletion of an interface of an endpoint or service; nothing if it does not exist."""
     eni = records.of(NetworkInterface).pop(eni_id, None)
     if eni is not None:
         logs, publics = builder.logs_of(records), builder.publics_of(records)
@@ -87,9 +86,9 @@ def delete_interface(builder: PlanBuilder, writes: Writes, records: VpcRecords, 
 
 
 def activate(builder: PlanBuilder, writes: Writes, connection: EndpointConnection) -> EndpointConnection:
-    """Add what makes a connection available, and return it: an interface in the provider's VPC, and its seats on edges.
+    """Add the interface of a connection in the provider's VPC and its seats on edges, and return the available connection.
 
-    Both records, and the guards of both VPCs' structure, are the caller's. Raises ApiError.
+    The caller writes both records and guards both VPCs' structure. Raises ApiError.
     """
     provider = side(builder, connection.provider)
     service = provider.of(EndpointService)[connection.service]
@@ -115,7 +114,7 @@ def _next(pool: AddressPool | None) -> str:
 
 
 def _seat(builder: PlanBuilder, writes: Writes, connection: EndpointConnection) -> None:
-    """Add that the edges of a service carry a connection for its consumer, in the same order."""
+    """Add that a service's edges carry a connection for its consumer, in seat order."""
     service_id = connection.service
     mapping = side(builder, connection.provider).of(GatewayMapping).get(service_id)
     if mapping is None:
@@ -136,7 +135,7 @@ def _seat(builder: PlanBuilder, writes: Writes, connection: EndpointConnection) 
 
 
 def deactivate(builder: PlanBuilder, writes: Writes, connection: EndpointConnection) -> None:
-    """Add the end of a connection's interface and seats, if it has any. A VPC that cannot be read keeps its part."""
+    """Add the deletion of a connection's interface and seats, if it has any. An unreadable VPC keeps its part."""
     consumer, provider = builder.vpcs.get(connection.consumer), builder.vpcs.get(connection.provider)
     mapping = consumer.of(GatewayMapping).pop(connection.id, None) if consumer is not None else None
     if mapping is not None:
@@ -148,7 +147,7 @@ def deactivate(builder: PlanBuilder, writes: Writes, connection: EndpointConnect
 
 
 def become(builder: PlanBuilder, writes: Writes, found: EndpointConnection) -> None:
-    """Add what both records of a connection, and its endpoint, say from now on."""
+    """Add the new state to both records of a connection and to its endpoint."""
     for vni in (found.consumer, found.provider):
         records = side(builder, vni)
         guard_structure(writes, records.vpc)
@@ -160,7 +159,7 @@ def become(builder: PlanBuilder, writes: Writes, found: EndpointConnection) -> N
 
 
 def tell(builder: PlanBuilder, writes: Writes, found: EndpointConnection) -> None:
-    """Add that an endpoint is in the state of its connection, where it can be read."""
+    """Add a connection's state to its endpoint, if the endpoint is readable."""
     consumer = builder.vpcs.get(found.consumer)
     endpoint = consumer.of(VpcEndpoint).get(found.endpoint) if consumer is not None else None
     if consumer is not None and endpoint is not None and endpoint.record.state is not found.state:
@@ -170,7 +169,7 @@ def tell(builder: PlanBuilder, writes: Writes, found: EndpointConnection) -> Non
 
 
 def end(builder: PlanBuilder, writes: Writes, connection: EndpointConnection) -> None:
-    """Add the end of both records of a connection, and of what edges carry for it."""
+    """Add the deletion of both records of a connection, and of its interface and seats."""
     deactivate(builder, writes, connection)
     for key in keys_of(connection):
         writes.drop(key)

@@ -1,4 +1,4 @@
-"""What makes the endpoint services of VPCs as declared, and the connections that they accept."""
+"""Plan the endpoint services of VPCs as declared, and the connections that they accept."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OFFERED_KEYS: Final = 12  # compares and writes of a new one: its own, and those
 
 
 def delete_services(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords) -> None:
-    """Add the end of services that a VPC does not declare. Raises ApiError: ExistingVpcEndpointConnections."""
+    """Add the deletion of services that a VPC does not declare. Raises ApiError: ExistingVpcEndpointConnections."""
     declared = {one.name for one in decl.endpoint_services}
     for stored in [found for found in records.of(EndpointService).values() if found.record.name not in declared]:
         service = stored.record
@@ -47,7 +47,7 @@ def delete_services(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords) ->
 
 
 class OfferedPlanner:
-    """The planning of one VPC's services. `guard` returns a step in which the VPC's structure changes."""
+    """Plans one VPC's services. `guard` returns a step in which the VPC's structure changes."""
 
     def __init__(self, builder: PlanBuilder, decl: VpcDecl, records: VpcRecords, guard: Callable[[], Writes]) -> None:
         self._builder = builder
@@ -56,7 +56,7 @@ class OfferedPlanner:
         self._guard = guard
 
     def plan(self, subnets: Mapping[str, Subnet], interfaces: Mapping[str, str]) -> None:
-        """Add new services and changes; `subnets`, and `interfaces` of instances, by name as they will be.
+        """Add new services and changes; `subnets`, and `interfaces` of instances, are by name after the plan.
 
         Raises:
           ApiError: VpcEndpointServiceLimitExceeded, InsufficientInstanceCapacity, InvalidNetworkInterfaceID.NotFound.
@@ -84,7 +84,7 @@ class OfferedPlanner:
         subnets: Mapping[str, Subnet],
         interfaces: Mapping[str, str],
     ) -> EndpointService:
-        """Return a declared service as it is stored, a new one without an id. Raises ApiError."""
+        """Return a declared service in its stored form; a new one has no id. Raises ApiError."""
         base = before or EndpointService(id="", vni=self._records.vni, name=decl.name, subnets=(), ports=(), targets=())
         kept = {*base.targets, *self._records.of(NetworkInterface), *interfaces.values()}
         targets = []
@@ -136,13 +136,13 @@ class OfferedPlanner:
         _note(self._builder, action, self._records, after, (*fields, *members), breaks)
 
     def _spoken(self, service: EndpointService) -> list[str]:
-        """Return the addresses of a service's targets, ids of those that are gone."""
+        """Return the addresses of a service's targets; ids of deleted targets."""
         held = self._records.of(NetworkInterface)
         return [held[target].record.address if target in held else target for target in service.targets]
 
 
 def plan_accepted(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords) -> None:
-    """Add that a VPC's services accept the declared connections, and no others. Raises ApiError."""
+    """Add that a VPC's services accept the declared connections and reject other accepted ones. Raises ApiError."""
     services = {service.name: service for service in records.each(EndpointService)}
     for one in decl.endpoint_services:
         if isinstance(one.accept, msgspec.UnsetType):
@@ -153,7 +153,7 @@ def plan_accepted(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords) -> N
             listed = not called.isdisjoint(one.accept)
             left -= called
             is_available = connection.state is EndpointState.AVAILABLE
-            if listed is not is_available:  # one that waits, and one that was rejected, are not available
+            if listed is not is_available:  # neither pending nor rejected ones are available
                 _answer(builder, records, service, connection, accepted=listed)
         for text in sorted(left):
             what = f"endpoint service {decl.owner}/{decl.name}/{one.name}: accepts {text}, which has not asked so far"
@@ -163,7 +163,7 @@ def plan_accepted(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords) -> N
 def _answer(
     builder: PlanBuilder, records: VpcRecords, service: EndpointService, connection: EndpointConnection, *, accepted: bool
 ) -> None:
-    """Add that a connection is accepted, or rejected."""
+    """Add the acceptance or rejection of a connection."""
     writes = builder.step()
     if accepted:
         found = activate(builder, writes, connection)
@@ -191,7 +191,7 @@ def _answer(
 
 
 def _paths(builder: PlanBuilder, connection: EndpointConnection) -> Iterator[str]:
-    """Yield OWNER/VPC/ENDPOINT of a connection, where the caller may know it and it has a name."""
+    """Yield OWNER/VPC/ENDPOINT of a connection, if the caller sees it and the endpoint has a name."""
     consumer = builder.vpcs.get(connection.consumer)
     if consumer is not None and builder.caller.sees(connection.owner):
         endpoint = consumer.one(VpcEndpoint, connection.endpoint)

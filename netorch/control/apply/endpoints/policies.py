@@ -1,4 +1,4 @@
-"""What people read in a plan of a policy that becomes another one."""
+"""The change of a policy as a plan shows it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from netorch.control.apply.changes import sides
 
 
 def policy_sides(before: str, after: str) -> tuple[str, str]:
-    """Return how many statements two policies have; nothing of none."""
+    """Return the numbers of statements of two different policies; empty for no policy."""
     return sides(_words(before), _words(after)) if before != after else ("", "")
 
 
 def _words(text: str) -> str:
-    """Return what a stored or checked policy amounts to."""
+    """Return a summary of a stored or checked policy."""
     if not text:
         return ""
     try:

@@ -1,4 +1,4 @@
-"""What makes the operator's services as a file declares them. As hosts, they are never deleted by a file."""
+"""Plan the operator's services as a file declares them. Like hosts, a file never deletes them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from netorch.records.vpc import VpcRecords
 
 
 def plan_services(builder: PlanBuilder, decls: Sequence[GatewayServiceDecl], vpcs: Sequence[VpcRecords]) -> None:
-    """Add new services and changes; hosts and pools are planned. `vpcs` are all, and get the lists that they will have.
+    """Add new services and changes; hosts and pools are planned. `vpcs` are all VPCs; their prefix lists are updated.
 
     Raises:
       ApiError: UnauthorizedOperation; InvalidParameterValue for a prefix that overlaps another service's, an address pool, a
-        host, or a range of a VPC that uses the service.
-      UnreadableRecord: a VPC that uses a service cannot be read, and the service's prefixes change.
+        host, or a range of a VPC that uses the service. UnreadableRecord: a VPC that uses a service cannot be read, and the
+        service's prefixes change.
     """
     for decl in decls:
         operator_only(builder.caller, _where(decl.name))
@@ -53,7 +53,7 @@ def _where(name: str) -> str:
 
 
 def _is(stored: GatewayService, wanted: GatewayService) -> bool:
-    """Return whether a service is as declared; the order of its names means nothing."""
+    """Return whether a service is as declared; the order of its names does not matter."""
     return msgspec.structs.replace(stored, hosts=tuple(sorted(stored.hosts))) == msgspec.structs.replace(
         wanted, hosts=tuple(sorted(wanted.hosts))
     )
@@ -76,7 +76,7 @@ def _plan(
 
 
 def _guard_prefixes(builder: PlanBuilder, writes: Writes, wanted: GatewayService) -> None:
-    """Add the guard of all ranges that a service's prefixes must be none of. Raises ApiError: InvalidParameterValue."""
+    """Add the guard of all ranges that a service's prefixes must not overlap. Raises ApiError: InvalidParameterValue."""
     where = _where(wanted.name)
     change_pools(writes, builder.revision_of)
     pools = [found.record for found in builder.pools.values()]
@@ -88,7 +88,7 @@ def _guard_prefixes(builder: PlanBuilder, writes: Writes, wanted: GatewayService
 
 
 def _renew(builder: PlanBuilder, wanted: GatewayService, vpcs: Sequence[VpcRecords]) -> None:
-    """Add what gives the VPCs that use a service its new prefixes. Raises ApiError, UnreadableRecord."""
+    """Add the new prefixes of a service to the VPCs that use it. Raises ApiError, UnreadableRecord."""
     users = {vni_of(key.rpartition("/")[2]) for key in builder.inventory.raw if key.startswith(keys.service_uses(wanted.name))}
     for vni in users:
         builder.inventory.check_vpc(builder.caller, vni)

@@ -1,1 +1,1 @@
-"""What a plan does about the outside: pools, internet gateways, public addresses."""
+"""Plan access to the outside: pools, gateways, public addresses."""

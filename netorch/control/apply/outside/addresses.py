@@ -1,7 +1,8 @@
-"""What makes elastic IPs, and the public addresses of instances, as declared, once all VPCs are planned.
+"""Plan elastic IPs and the public addresses of instances as declared, after all VPCs.
 
-What ends comes first: so two instances, of whatever VPCs, may exchange theirs. An elastic IP that the file has made and no longer
-declares is released. One without a name is no file's: whatever it stands for stays, unless the instance is to have another one.
+Mappings end first, so two instances, even in different VPCs, may swap addresses. An elastic IP that the file owns and no longer
+declares is released. An elastic IP without a name belongs to no file: its mapping stays, unless the instance gets another
+address.
 """
 
 from __future__ import annotations
@@ -39,55 +40,55 @@ from netorch.records.valid.needs import SOURCE_TAG
 from netorch.records.vpc import VpcRecords
 
 Refused = dict[Path, NetorchError]
-NOUNS: Final = {"instance": "instance", "nat-gateway": "NAT gateway"}  # kinds of resources that have public addresses
+NOUNS: Final = {"instance": "instance", "nat-gateway": "NAT gateway"}  # kinds of resources with public addresses
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """An address of a declared instance or NAT gateway, as it will be, and what stands for it."""
+    """A private address of a declared instance or NAT gateway after the plan, and its public address."""
 
-    kind: str  # of resource, as changes name it
+    kind: str  # kind of resource in changes
     name: str
-    elastic_ip: str  # the name of the one that is to stand for it; nothing: none, or one without a name
-    public_address: bool | msgspec.UnsetType = msgspec.UNSET  # whether an ephemeral one is to
+    elastic_ip: str  # name of the wanted one; empty: none, or one without a name
+    public_address: bool | msgspec.UnsetType = msgspec.UNSET  # whether it gets an ephemeral one
     path: Path  # of its VPC
     records: VpcRecords
-    eni: str  # the id
-    private: str  # the address
-    resource: str  # the id of what has the interface
-    before: Stored[PublicMapping] | None  # as it is
+    eni: str  # id
+    private: str  # private address
+    resource: str  # id of the resource with the interface
+    before: Stored[PublicMapping] | None  # mapping before the plan
     is_new: bool
 
 
 def plan_addresses(builder: PlanBuilder, decls: Iterable[VpcDecl]) -> Refused:
-    """Add what makes public addresses as declared. Return which planned VPCs cannot be made so, and why.
+    """Plan public addresses as declared. Return the planned VPCs that cannot get theirs, with their errors.
 
     Raises:
-      ApiError: an elastic IP cannot be made as declared.
+      ApiError: an elastic IP cannot be planned as declared.
     """
     return _Planner(builder, [decl for decl in decls if (decl.owner, decl.name) in builder.planned]).plan()
 
 
 def together(first: ApiError, *others: NetorchError) -> ApiError:
-    """Return several errors as one with the code of the first, a line for each; what is said twice stands there once."""
+    """Return several errors as one with the code of the first, one per line; duplicates are dropped."""
     texts = dict.fromkeys(map(str, (first, *others)))
     return ApiError(first.code, "\n".join(texts).removeprefix(f"{first.code}: "))
 
 
 def of_vpcs(refused: Refused) -> Iterator[NetorchError]:
-    """Yield why VPCs cannot be made as declared; each error names its VPC."""
+    """Yield the errors of VPCs; each names its VPC."""
     for path, error in refused.items():
         yield NetorchError(f"VPC {'/'.join(path)}: {error}")
 
 
 def own_elastic_ips(builder: PlanBuilder) -> list[ElasticIp]:
-    """Return the stored elastic IPs that the file names or made."""
+    """Return the stored elastic IPs that the file names or owns."""
     named = {(decl.owner, decl.name) for decl in builder.elastic_ips}
     held = (found.record for found in builder.inventory.elastic_ips.values())
     return [found for found in held if (found.owner, found.name) in named or builder.source.owns(found.tags)]
 
 
 def left_elastic_ips(builder: PlanBuilder) -> Iterator[tuple[str, str]]:
-    """Yield the path of each elastic IP that the caller sees and another file made, and the mark of that file."""
+    """Yield the path of each elastic IP that the caller sees and another file owns, with that file's mark."""
     named = {(decl.owner, decl.name) for decl in builder.elastic_ips}
     for elastic in (found.record for found in builder.inventory.elastic_ips.values()):
         mark = elastic.tags.get(SOURCE_TAG, "")
@@ -97,19 +98,19 @@ def left_elastic_ips(builder: PlanBuilder) -> Iterator[tuple[str, str]]:
 
 
 class _Planner:
-    """The planning of all public addresses. What ends is planned before anything is taken, given or associated."""
+    """Plans all public addresses. Mappings end before any address is allocated, given or associated."""
 
     def __init__(self, builder: PlanBuilder, decls: list[VpcDecl]) -> None:
         self._builder = builder
         self._vpcs = {records.vni: records for records in builder.planned.values()}
         self._places = [place for decl in decls for place in self._places_of(decl)]
-        self._ended: set[str] = set()  # public addresses that stand for nothing any more
+        self._ended: set[str] = set()  # public addresses whose mapping ends
         stored = (found for found in builder.inventory.elastic_ips.values() if found.record.name)
-        self._elastic = {(found.record.owner, found.record.name): found for found in stored}  # as they will be
+        self._elastic = {(found.record.owner, found.record.name): found for found in stored}  # after the plan
         self._declared = {(decl.owner, decl.name): decl for decl in builder.elastic_ips}
 
     def _places_of(self, decl: VpcDecl) -> Iterator[Place]:
-        """Yield what has, or is to have, public addresses in a planned VPC."""
+        """Yield the places in a planned VPC that have or get public addresses."""
         path = (decl.owner, decl.name)
         records = self._builder.planned[path]
         gateways = {nat.name: nat for nat in records.each(NatGateway)}
@@ -163,7 +164,7 @@ class _Planner:
         )
 
     def plan(self) -> Refused:
-        """Add everything; return which VPCs cannot be made as declared. Raises ApiError for all elastic IPs that cannot."""
+        """Plan everything; return the VPCs that cannot be planned, with errors. Raises ApiError for all failed elastic IPs."""
         for place in self._places:
             if place.before is not None and not self._stays(place, place.before.record):
                 self._end(place.records, place.before)
@@ -197,7 +198,7 @@ class _Planner:
         return name == place.elastic_ip or (not name and not place.elastic_ip)
 
     def _end(self, records: VpcRecords, mapping: Stored[PublicMapping]) -> None:
-        """Add the end of what a public address stands for. Raises ApiError: OperationNotPermitted for a NAT gateway's."""
+        """Add the end of a public mapping. Raises ApiError: OperationNotPermitted for a NAT gateway's."""
         eni = records.one(NetworkInterface, mapping.record.eni)
         if eni is not None and eni.gateway:
             held = held_by_gateway(eni, mapping.record, records.one(NatGateway, eni.gateway))
@@ -206,7 +207,7 @@ class _Planner:
         self._ended.add(mapping.record.address)
 
     def _standing(self, elastic: ElasticIp) -> tuple[VpcRecords, Stored[PublicMapping]] | None:
-        """Return what an elastic IP still stands for. Raises UnreadableRecord: its VPC is isolated."""
+        """Return an elastic IP's remaining mapping and its VPC. Raises UnreadableRecord: the VPC is isolated."""
         if not elastic.vni or elastic.vni in self._builder.deleted or elastic.address in self._ended:
             return None
         records = self._vpcs.get(elastic.vni) or self._builder.inventory.vpcs.get(elastic.vni)
@@ -221,7 +222,7 @@ class _Planner:
         return None
 
     def _take_away(self, place: Place) -> None:
-        """Add the end of what a place's elastic IP stands for elsewhere, where the file says nothing of it."""
+        """Add the end of another mapping of a place's elastic IP, which the file does not declare."""
         held = self._elastic.get((place.path[0], place.elastic_ip))
         standing = self._standing(held.record) if held is not None else None
         if held is None or standing is None:
@@ -238,9 +239,10 @@ class _Planner:
         self._note(Action.CHANGE, held.record, moved, breaks)
 
     def _release(self) -> None:
-        """Add the end of elastic IPs that the file has made and does not declare any more.
+        """Add the release of elastic IPs that the file owns and no longer declares.
 
-        One that leads to an instance of others in the default VPC, which is planned beside the file's own, stays.
+        An elastic IP stays if it maps to another file's instance in the default VPC, which is planned beside the file's own
+        instances.
         """
         builder = self._builder
         kept = self._declared.keys() | {(place.path[0], place.elastic_ip) for place in self._places}
@@ -264,12 +266,12 @@ class _Planner:
             self._note(Action.DELETE, elastic, differences(address=(elastic.address, "")), breaks)
 
     def _count(self, owner: str) -> int:
-        """Return how many elastic IPs an owner has so far, those without a name too."""
+        """Return how many elastic IPs an owner has so far, including those without a name."""
         unnamed = (found.record for found in self._builder.inventory.elastic_ips.values() if not found.record.name)
         return sum(holder == owner for holder, _ in self._elastic) + sum(found.owner == owner for found in unnamed)
 
     def _make(self, path: Path, decl: ElasticIpDecl) -> None:
-        """Add a declared elastic IP, or what changes of it. Raises ApiError."""
+        """Add a declared elastic IP or its changes. Raises ApiError."""
         held = self._elastic.get(path)
         if held is None:
             self._allocate(path, decl)
@@ -306,7 +308,7 @@ class _Planner:
         self._note(Action.ADD, made, differences(address=("", decl.address or "a new one"), pool=("", decl.pool)))
 
     def _give(self, place: Place) -> None:
-        """Add the public address that a place is to have, and say what changes of one that there was. Raises ApiError."""
+        """Add the public address of a place, and note the change of an existing place. Raises ApiError."""
         before = place.before.record if place.before is not None else None
         stays = before is not None and before.address not in self._ended
         eni = place.records.of(NetworkInterface)[place.eni]
@@ -316,7 +318,7 @@ class _Planner:
             self._associate(place, eni)
         elif place.public_address is True and not place.is_new:
             writes = self._builder.step()
-            writes.change(keys.resource(place.eni), eni.mod_revision, eni.record)  # who deletes it at the same time sees it
+            writes.change(keys.resource(place.eni), eni.mod_revision, eni.record)  # a simultaneous deletion conflicts
             self._builder.ephemeral_in(place.records).give(writes, eni.record)
         if not place.is_new:
             self._note_place(place, before)

@@ -1,4 +1,4 @@
-"""What makes the gateways of one VPC as declared that it has one of at most: to the internet, and to private networks."""
+"""Plan the gateways that a VPC has at most once, to the internet and to private networks, as declared."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from netorch.records.kinds import kind_of
 from netorch.records.read import Stored
 from netorch.records.vpc import VpcRecords
 
-GATEWAY_KEYS: Final = 10  # compares and writes of a new one: its own four, and three for each of two edges
+GATEWAY_KEYS: Final = 10  # compares and writes of a new one: four of its own, and three for each of two edges
 
 
 class GatewayPlanner:
-    """The planning of one VPC's gateway of a kind: made before what needs it, deleted once no route of the file leads there.
+    """Plans one VPC's gateway of a kind: created before what needs it, deleted once no route of the file leads to it.
 
     `guard` returns a step in which the VPC's structure changes.
     """
@@ -89,14 +89,14 @@ class GatewayPlanner:
         self._note(Action.ADD, made, differences(pair=("", pair.name if self._builder.caller.operator else "")))
 
     def _record(self, wanted: InternetGatewayDecl) -> OnlyGateway:
-        """Return a declared gateway as it is stored, without an id."""
+        """Return the record of a declared gateway, without an id."""
         vni = self._records.vni
         if isinstance(wanted, VpnGatewayDecl):
             return VirtualPrivateGateway(id="", vni=vni, name=wanted.name, asn=wanted.asn, tags=wanted.tags)
         return self._kind(id="", vni=vni, name=wanted.name, tags=wanted.tags)
 
     def plan_deletion(self) -> None:
-        """Add the end of a gateway that is not declared; then no NAT gateway is, which would need it."""
+        """Add the deletion of an undeclared gateway; then the file has no NAT gateway that would need it."""
         stored = self._stored()
         if stored is None or self._wanted is not None:
             return
@@ -137,7 +137,7 @@ class GatewayPlanner:
 
 
 def pair_for(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords) -> str:
-    """Return the one pair that will do for a VPC: of its gateways, its connections, its addresses, else a declared elastic IP."""
+    """Return the required pair of a VPC: of its gateways, connections, addresses or declared elastic IPs; else nothing."""
     if pair := builder.pair_of(records) or _pair_of_ports(builder, decl):
         return pair
     if pair := pair_of_addresses(builder.pools, records.vpc.record, records.each(PublicMapping)):
@@ -150,14 +150,14 @@ def pair_for(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords) -> str:
 
 
 def _pair_of_ports(builder: PlanBuilder, decl: VpcDecl) -> str:
-    """Return the pair of the edge that has the first of the connections of a VPC's virtual interfaces; nothing without one."""
+    """Return the pair of the edge with the first connection of a VPC's declared virtual interfaces; nothing without one."""
     names = (vif.connection for vif in decl.virtual_interfaces if vif.connection in builder.connections)
     hosts = (builder.hosts.get(builder.connections[name].record.host) for name in names)
     return next((state.host.pair for state in hosts if state is not None), "")
 
 
 def _pair_of(builder: PlanBuilder, path: Path, decl: ElasticIpDecl | None) -> str:
-    """Return the pair of an elastic IP, stored or declared; nothing if any will do."""
+    """Return the pair of a stored or declared elastic IP; nothing if any pair will do."""
     stored = builder.elastic_of(path)
     for pool in (found.record for found in builder.pools.values()):
         if stored is not None and stored.record.pool == pool.name:
@@ -168,7 +168,7 @@ def _pair_of(builder: PlanBuilder, path: Path, decl: ElasticIpDecl | None) -> st
 
 
 def pair_named(builder: PlanBuilder, where: str, only: str) -> Pair:
-    """Return the best pair for a gateway, as it will be; `only` names the one that will do, if not any will. Raises ApiError."""
+    """Return the best pair for a gateway after the plan; `only` names the required pair, empty for any. Raises ApiError."""
     found: defaultdict[str, list[HostState]] = defaultdict(list)
     for _, state in sorted(builder.hosts.items()):
         if state.host.pair and only in ("", state.host.pair):

@@ -1,4 +1,4 @@
-"""What makes the NAT gateways of one VPC as declared. Their elastic IPs: netorch.control.apply.outside.addresses."""
+"""Plan the NAT gateways of one VPC as declared. netorch.control.apply.outside.addresses plans their elastic IPs."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ _ENDS: Final = "connections through it end"
 
 
 class NatPlanner:
-    """The planning of one VPC's NAT gateways: what ends goes before the subnets, what comes is made once they are there."""
+    """Plans one VPC's NAT gateways: deletions before the subnets, additions after them."""
 
     def __init__(self, builder: PlanBuilder, decl: VpcDecl, records: VpcRecords) -> None:
         self._builder = builder
         self._decl = decl
         self._records = records
         self._stored = {stored.record.name: stored for stored in records.of(NatGateway).values()}
-        self._ended: dict[str, tuple[Difference, ...]] = {}  # those that are recreated, and why
+        self._ended: dict[str, tuple[Difference, ...]] = {}  # recreated ones, and why
 
     def plan_deletions(self, gone_subnets: Set[str]) -> None:
-        """Add the end of gateways that are not declared, or that must be recreated; `gone_subnets` has ids."""
+        """Add the deletion of gateways that are undeclared or must be recreated; `gone_subnets` holds ids."""
         declared = {decl.name: decl for decl in self._decl.nat_gateways}
         for name, stored in self._stored.items():
             decl = declared.get(name)
@@ -61,7 +61,7 @@ class NatPlanner:
         records.of(NatGateway).pop(nat.id)
 
     def _unchangeable(self, nat: NatGateway, decl: NatGatewayDecl, gone_subnets: Set[str]) -> tuple[Difference, ...]:
-        """Return why a gateway must be recreated, or nothing."""
+        """Return the differences for which a gateway must be recreated; none if it can stay."""
         subnet = self._records.of(Subnet)[nat.subnet].record
         address = self._records.of(NetworkInterface)[nat.eni].record.address
         before = f"{subnet.name} {subnet.cidr}" if nat.subnet in gone_subnets else subnet.name
@@ -73,15 +73,15 @@ class NatPlanner:
         )
 
     def _named(self, nat: NatGateway) -> dict[str, str]:
-        """Return the names of a gateway's elastic IPs by private address; nothing for one without a name."""
+        """Return the names of a gateway's elastic IPs by private address; empty for one without a name."""
         names = self._builder.elastic_names()
         publics = self._builder.publics_of(self._records).of(nat.eni)
         return {found.record.private_address: names.get(found.record.allocation, "") for found in publics}
 
     def _plan_kept(self, stored: Stored[NatGateway], decl: NatGatewayDecl) -> None:
-        """Add the end of secondary addresses whose elastic IP has a name and is not declared, and what else changes.
+        """Add the removal of secondary addresses with a named, undeclared elastic IP, and other changes of a kept gateway.
 
-        An address that drains ends by itself, unless it is declared: then it stays.
+        An address that drains ends by itself. If its elastic IP is declared, the drain stops and the address stays.
         """
         nat, eni = stored.record, self._records.of(NetworkInterface)[stored.record.eni]
         named = self._named(nat)
@@ -109,7 +109,7 @@ class NatPlanner:
         return (found.record for found in publics if found.record.private_address in addresses)
 
     def request_addresses(self, subnets: Mapping[str, Subnet], pools: SubnetPools) -> None:
-        """Take the private addresses that new gateways ask for. Raises ApiError: InvalidIPAddress.InUse."""
+        """Take the private addresses that new gateways request. Raises ApiError: InvalidIPAddress.InUse."""
         for decl in self._new():
             pools.of(subnets[decl.subnet]).requested(decl.address, 4)
 
@@ -117,7 +117,7 @@ class NatPlanner:
         return [decl for decl in self._decl.nat_gateways if decl.name not in self._stored or decl.name in self._ended]
 
     def plan_additions(self, subnets: Mapping[str, Subnet], pools: SubnetPools) -> None:
-        """Add new gateways, whose addresses are requested, and new addresses of others. Raises ApiError."""
+        """Add new gateways, whose addresses are requested, and new addresses of other gateways. Raises ApiError."""
         new = {decl.name for decl in self._new()}
         for decl in self._decl.nat_gateways:
             if decl.name in new:
@@ -126,7 +126,7 @@ class NatPlanner:
                 self._widen(decl, subnets[decl.subnet], pools)
 
     def _widen(self, decl: NatGatewayDecl, subnet: Subnet, pools: SubnetPools) -> None:
-        """Add secondary addresses for declared elastic IPs that a gateway has not yet."""
+        """Add secondary addresses for declared elastic IPs that a gateway does not have yet."""
         records = self._records
         eni = records.of(NetworkInterface)[self._stored[decl.name].record.eni]
         known = self._builder.translations[eni.record.id]

@@ -1,4 +1,4 @@
-"""What makes the address pools as a file declares them. As hosts, they are the operator's, and never deleted by a file."""
+"""Plan address pools as a file declares them. Like hosts, they are the operator's, and a file never deletes them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from netorch.records.read import Stored
 def plan_pools(builder: PlanBuilder, decls: list[AddressPoolDecl]) -> None:
     """Add new pools, and changes of ranges and tags; the hosts are planned. Raises ApiError.
 
-    Pools that there are may exchange ranges: what goes, goes first, and all in one step.
+    Existing pools may swap ranges: removals come first, all in one step.
     """
     before = dict(builder.pools)
     decls = [msgspec.structs.replace(decl, cidrs=list(map(canonical, decl.cidrs))) for decl in decls]
@@ -39,7 +39,7 @@ def plan_pools(builder: PlanBuilder, decls: list[AddressPoolDecl]) -> None:
 
 
 def pool_notes(builder: PlanBuilder) -> Iterator[str]:
-    """Yield what people should know of the ranges that the plan adds to pools."""
+    """Yield notes on the ranges that the plan adds to pools."""
     for name, stored in builder.pools.items():
         before = builder.inventory.pools.get(name)
         known = before.record.cidrs if before is not None else ()
@@ -63,7 +63,7 @@ def _is(stored: AddressPool, decl: AddressPoolDecl) -> bool:
 
 
 def _narrow(builder: PlanBuilder, writes: Writes, decl: AddressPoolDecl, stored: Stored[AddressPool]) -> None:
-    """Add the end of ranges of which nobody holds an address. Raises ApiError: DependencyViolation."""
+    """Add the removal of ranges without held addresses. Raises ApiError: DependencyViolation."""
     pool = stored.record
     kept = tuple(text for text in pool.cidrs if text in decl.cidrs)
     if kept == pool.cidrs:
@@ -74,7 +74,7 @@ def _narrow(builder: PlanBuilder, writes: Writes, decl: AddressPoolDecl, stored:
 
 
 def _widen(builder: PlanBuilder, writes: Writes, decl: AddressPoolDecl) -> None:
-    """Add a new pool, or new ranges and other tags of one that there is. Raises ApiError for a range that is taken."""
+    """Add a new pool, or new ranges and tags of an existing one. Raises ApiError for a taken range."""
     stored = builder.pools.get(decl.name)
     pool = stored.record if stored is not None else AddressPool(name=decl.name, pair=decl.pair, cidrs=())
     pools = [found.record for found in builder.pools.values()]
@@ -91,7 +91,7 @@ def _widen(builder: PlanBuilder, writes: Writes, decl: AddressPoolDecl) -> None:
 
 
 def _store(builder: PlanBuilder, writes: Writes, changed: AddressPool) -> None:
-    """Add a pool with other ranges."""
+    """Add a pool with changed ranges."""
     stored = builder.pools.get(changed.name)
     change_pools(writes, builder.revision_of)
     writes.change(keys.pool(changed.name), stored.mod_revision if stored is not None else ABSENT, changed)

@@ -1,4 +1,4 @@
-"""The IPv6 ranges of a declared VPC, with those that the file leaves to netorch: everything after this knows all prefixes."""
+"""The IPv6 ranges of a declared VPC, with those that netorch chooses; from here on all prefixes are known."""
 
 from __future__ import annotations
 
@@ -21,38 +21,38 @@ from netorch.records.vpc import VpcRecords
 
 
 class Ranges(msgspec.Struct, frozen=True, kw_only=True):
-    """A declared VPC whose ranges are all known."""
+    """A declared VPC with all ranges known."""
 
     decl: VpcDecl
     ipv6_cidrs: tuple[str, ...]  # in canonical form
-    pools: dict[str, str]  # those of them that are out of address pools -> the pool's name
-    new: tuple[Chosen, ...]  # those of them that the VPC has not yet
-    words: Mapping[str, str]  # what depends on the new ones -> how the file writes it: another plan may choose others
+    pools: dict[str, str]  # range from an address pool -> the pool's name
+    new: tuple[Chosen, ...]  # ranges that the VPC does not have yet
+    words: Mapping[str, str]  # value that depends on new ranges -> its text in the file: the next plan may choose other ranges
 
     def own(self) -> list[str]:
-        """Return the customer's own."""
+        """Return the customer's own ranges."""
         return [cidr for cidr in self.ipv6_cidrs if cidr not in self.pools]
 
     def take(self, builder: PlanBuilder, writes: Writes, vni: int) -> None:
-        """Add what takes the new ones. Who makes the VPC's gateway at another pair at the same time sees it."""
+        """Add the claims of new ranges. A simultaneous new gateway on another pair conflicts."""
         if self.new:
             writes.expect(keys.public_mark(vni), builder.revision_of(keys.public_mark(vni)))
         for chosen in self.new:
             chosen.take(writes)
 
     def said(self, text: str) -> str:
-        """Return how people read a range in a plan."""
+        """Return a range as a plan shows it."""
         return self.words.get(text, text)
 
 
 def find_ranges(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords) -> Ranges:
-    """Return the ranges of a VPC. Provided ones are those that it has already and that the file does not name, then new ones.
+    """Return the ranges of a VPC. Provided ones are first existing ones that the file does not name, then new ones.
 
-    `records` has the VPC, which may be a new one.
+    `records` holds the VPC, which may be new.
 
     Raises:
-      ApiError: InsufficientAddressCapacity, AddressLimitExceeded; InvalidParameterValue if something else in the file does not go
-        with a range.
+      ApiError: InsufficientAddressCapacity, AddressLimitExceeded; InvalidParameterValue if a range contradicts another part of
+        the file.
     """
     vpc = records.vpc.record
     named = {canonical(text) for text in decl.ipv6_cidrs if text != PROVIDED}
@@ -72,7 +72,7 @@ def find_ranges(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords) -> Ran
 
 
 def _check(decl: VpcDecl) -> None:
-    """Check what the file could not: routes and subnets beside ranges that are known only now. Raises ApiError."""
+    """Check routes and subnets beside ranges that were unknown when the file was checked. Raises ApiError."""
     for problem in check_vpc(decl):
         raise invalid(f"VPC {decl.owner}/{decl.name}: {problem.path}", problem.what, problem.fix)
 

@@ -1,1 +1,1 @@
-"""What makes customer gateways and VPN connections as a file declares them."""
+"""Plan customer gateways and VPN connections as a file declares them."""

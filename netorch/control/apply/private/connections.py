@@ -1,8 +1,8 @@
-"""What makes the VPN connections of one VPC as declared.
+"""Plan the VPN connections of one VPC as declared.
 
-A pre-shared key is sealed when its connection is made. Nobody can tell later whether it is still that of the file.
+A pre-shared key is sealed when its connection is created. Later the sealed key cannot be compared with the file's.
 
-Connections to AWS are made by `netorch vpn import` only: a file has no words for them, and they stay while the gateway does.
+Only `netorch vpn import` creates connections to AWS: a file cannot declare them, and they stay while the gateway does.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ from netorch.records.errors import not_found
 from netorch.records.read import Stored
 from netorch.records.vpc import VpcRecords
 
-VPN_KEYS: Final = 16  # compares and writes of a new one, the secrets of both tunnels and the guards of both edges among them
+VPN_KEYS: Final = 16  # compares and writes of a new one, with the secrets of both tunnels and the guards of both edges
 _ENDS: Final = "its tunnels end"
 
 
 class VpnPlanner:
-    """The planning of one VPC's VPN connections: what ends goes first, what comes is made once the gateway is there.
+    """Plans one VPC's VPN connections: deletions first, additions once the gateway exists.
 
     `guard` returns a step in which the VPC's structure changes.
     """
@@ -67,10 +67,10 @@ class VpnPlanner:
         keeps = not isinstance(decl.vpn_gateway, msgspec.UnsetType)
         found = (stored for stored in records.of(VpnConnection).values() if not (keeps and leads_to_aws(stored.record)))
         self._stored = {stored.record.name: stored for stored in found}
-        self._ended: dict[str, tuple[Difference, ...]] = {}  # those that are recreated, and why
+        self._ended: dict[str, tuple[Difference, ...]] = {}  # recreated ones, and why
 
     def plan_deletions(self) -> None:
-        """Add the end of those that are not declared, or that must be recreated."""
+        """Add the deletion of connections that are undeclared or must be recreated."""
         declared = {decl.name: decl for decl in self._decl.vpn_connections}
         for name, stored in self._stored.items():
             decl, vpn = declared.get(name), stored.record
@@ -85,7 +85,7 @@ class VpnPlanner:
                 self._ended[name] = why
 
     def _unchangeable(self, vpn: VpnConnection, decl: VpnConnectionDecl) -> tuple[Difference, ...]:
-        """Return why one must be recreated, or nothing."""
+        """Return the differences for which a connection must be recreated; none if it can stay."""
         device = self._builder.devices.get(vpn.customer_gateway)
         name = (device.record.name if device is not None else "") or vpn.customer_gateway
         wanted = name if decl.customer_gateway == vpn.customer_gateway else decl.customer_gateway
@@ -93,7 +93,7 @@ class VpnPlanner:
         return differences(customer_gateway=(name, wanted), routing=(_routing(vpn.static), _routing(static)))
 
     def plan(self) -> None:
-        """Add new ones, and what changes of others. Raises ApiError."""
+        """Add new connections and changes of others. Raises ApiError."""
         for decl in self._decl.vpn_connections:
             stored = self._stored.get(decl.name)
             if stored is None or decl.name in self._ended:
@@ -102,14 +102,14 @@ class VpnPlanner:
                 self._change(decl, stored)
 
     def _device(self, name: str) -> Stored[CustomerGateway]:
-        """Return a customer gateway of the VPC's owner, as it will be, by name or id. Raises ApiError."""
+        """Return a customer gateway of the VPC's owner after the plan, by name or id. Raises ApiError."""
         for found in self._builder.devices.values():
             if found.record.owner == self._decl.owner and name in (found.record.name, found.record.id):
                 return found
         raise not_found("cgw", name)
 
     def _all(self) -> Iterator[VpnConnection]:
-        """Yield all connections of all VPCs, as they will be as far as it is planned."""
+        """Yield the connections of all VPCs, after the plan as far as it is made."""
         builder = self._builder
         planned = {records.vni: records for records in builder.planned.values()} | {self._records.vni: self._records}
         for vni, records in {**builder.inventory.vpcs, **planned}.items():
@@ -157,7 +157,7 @@ class VpnPlanner:
         return TunnelWish(inside_cidr=tunnel.inside_cidr, options=tunnel.options, secret=secret)
 
     def _change(self, decl: VpnConnectionDecl, stored: Stored[VpnConnection]) -> None:
-        """Add what changes of one that stays. Raises ApiError."""
+        """Add the changes of a connection that stays. Raises ApiError."""
         before, wanted = stored.record, _wanted(decl)
         routes = wanted.routes if set(wanted.routes) != set(before.routes) else before.routes
         changed = msgspec.structs.replace(
@@ -181,7 +181,7 @@ class VpnPlanner:
         self._note(Action.CHANGE, before, _differences(before, changed), "its tunnels are negotiated again" if again else "")
 
     def _tunnels(self, decl: VpnConnectionDecl, vpn: VpnConnection) -> tuple[Tunnel, ...]:
-        """Return the tunnels of a connection with what is declared of them. Raises ApiError."""
+        """Return the tunnels of a connection as declared. Raises ApiError."""
         declared = [*decl.tunnels, *[TunnelDecl()] * (TUNNELS - len(decl.tunnels))]
         others = [other for other in self._records.each(VpnConnection) if other.id != vpn.id]
         taken = taken_networks(others, self._records.each(VirtualInterface))
@@ -210,7 +210,7 @@ class VpnPlanner:
 
 
 def _wanted(decl: VpnConnectionDecl) -> Wanted:
-    """Return a declared one as it is asked for, without its tunnels."""
+    """Return the request for a declared connection, without its tunnels."""
     static = not isinstance(decl.static_routes, msgspec.UnsetType)
     routes = () if isinstance(decl.static_routes, msgspec.UnsetType) else tuple(decl.static_routes)
     return Wanted(
@@ -228,14 +228,14 @@ def _routing(static: bool) -> str:
 
 
 def _added(decl: VpnConnectionDecl, made: VpnConnection) -> tuple[Difference, ...]:
-    """Return what people read of a new one; networks that were drawn are left out, because another plan draws others."""
+    """Return the differences of a new connection for people, without random networks: the next plan draws others."""
     asked = " ".join(tunnel.inside_cidr for tunnel in decl.tunnels if tunnel.inside_cidr)
     fields = differences(customer_gateway=("", decl.customer_gateway), routing=("", _routing(made.static)), inside=("", asked))
     return (*fields, *member_differences("static_routes", (), made.routes))
 
 
 def _differences(before: VpnConnection, after: VpnConnection) -> tuple[Difference, ...]:
-    """Return what people read of a changed one."""
+    """Return the differences of a changed connection for people."""
     found = list(
         differences(
             local_cidr=(before.local_cidr, after.local_cidr),

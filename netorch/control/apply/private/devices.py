@@ -1,4 +1,4 @@
-"""What makes customer gateways as declared: new ones before the VPCs, those that the file made and no longer names at the end."""
+"""Plan customer gateways as declared: new ones before the VPCs, last the deletion of owned ones that the file does not name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from netorch.records.valid.needs import SOURCE_TAG
 
 
 def plan_devices(builder: PlanBuilder, decls: Iterable[CustomerGatewayDecl]) -> None:
-    """Add new customer gateways, and changed tags. Raises ApiError: a value that never changes is another one."""
+    """Add new customer gateways and changed tags. Raises ApiError: an immutable value differs."""
     for decl in decls:
         known = [found for found in builder.devices.values() if found.record.owner == decl.owner]
         stored = next((found for found in known if found.record.name == decl.name), None)
@@ -72,7 +72,7 @@ def _change(builder: PlanBuilder, decl: CustomerGatewayDecl, stored: Stored[Cust
 
 
 def settle_devices(builder: PlanBuilder, decls: Iterable[CustomerGatewayDecl]) -> None:
-    """Add the end of customer gateways that the file made and no longer names, and to which no connection leads."""
+    """Add the deletion of customer gateways that the file owns and no longer names, if no connection leads to them."""
     named = {(decl.owner, decl.name) for decl in decls}
     for device_id, stored in list(builder.devices.items()):
         device = stored.record

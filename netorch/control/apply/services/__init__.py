@@ -1,1 +1,1 @@
-"""What makes the options of DHCP as declared."""
+"""Plan DHCP options sets and private zones as declared."""

@@ -1,4 +1,4 @@
-"""What makes DHCP options sets as declared: new ones before the VPCs, those that the file made and no longer names at the end."""
+"""Plan DHCP options sets as declared: new sets before the VPCs, last the deletion of owned sets that the file does not name."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from netorch.records.valid.needs import SOURCE_TAG
 
 
 def plan_sets(builder: PlanBuilder, decls: Iterable[DhcpOptionsDecl]) -> None:
-    """Add new sets, and changed tags. Raises ApiError: a value that never changes is another one."""
+    """Add new sets and changed tags. Raises ApiError: an immutable value differs."""
     for decl in decls:
         known = [found for found in builder.dhcp_options.values() if found.record.owner == decl.owner]
         stored = next((found for found in known if found.record.name == decl.name), None)
@@ -74,7 +74,7 @@ def _change(builder: PlanBuilder, decl: DhcpOptionsDecl, stored: Stored[DhcpOpti
 
 
 def associated(builder: PlanBuilder, decl: VpcDecl, vpc: Vpc) -> Vpc:
-    """Return a VPC that is associated with the set that its declaration names. Raises ApiError: NotFound."""
+    """Return a VPC with the set that its declaration names. Raises ApiError: NotFound."""
     if decl.dhcp_options in ("", DEFAULT_SET):
         return with_options(vpc, None)
     own = [found.record for found in builder.dhcp_options.values() if found.record.owner == vpc.owner]
@@ -85,7 +85,7 @@ def associated(builder: PlanBuilder, decl: VpcDecl, vpc: Vpc) -> Vpc:
 
 
 def associate(builder: PlanBuilder, writes: Writes, before: Vpc | None, after: Vpc) -> None:
-    """Add what says with which set a VPC is associated now; it was another one `before`."""
+    """Add a VPC's association with its set, if it differs from `before`."""
     if after.dhcp_options == (before.dhcp_options if before is not None else ""):
         return
     held = builder.dhcp_options.get(after.dhcp_options)
@@ -95,13 +95,13 @@ def associate(builder: PlanBuilder, writes: Writes, before: Vpc | None, after: V
 
 
 def spoken(builder: PlanBuilder, set_id: str) -> str:
-    """Return what people call a set."""
+    """Return a set's name for people."""
     held = builder.dhcp_options.get(set_id)
     return (held.record.name if held is not None else "") or set_id or DEFAULT_SET
 
 
 def settle_sets(builder: PlanBuilder, decls: Iterable[DhcpOptionsDecl]) -> None:
-    """Add the end of sets that the file made and no longer names, and with which no VPC is associated."""
+    """Add the deletion of sets that the file owns and no longer names, if no VPC is associated."""
     named = {(decl.owner, decl.name) for decl in decls}
     stay = {vni: records for vni, records in builder.inventory.vpcs.items() if vni not in builder.deleted}
     stay |= {records.vni: records for records in builder.planned.values()}

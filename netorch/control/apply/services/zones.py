@@ -1,4 +1,4 @@
-"""What makes private zones as declared, once it is known which VPCs there will be. Each zone changes in one step."""
+"""Plan private zones as declared, once the VPCs are planned. Each zone changes in one step."""
 
 from __future__ import annotations
 
@@ -37,23 +37,22 @@ from netorch.records.vpc import VpcRecords
 
 
 class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What a zone is to be."""
+    """A declared zone."""
 
     decl: PrivateZoneDecl
-    held: Stored[PrivateZone] | None  # as it is
+    held: Stored[PrivateZone] | None  # stored zone
     zone: PrivateZone
-    had: frozenset[str]  # the ids of its VPCs, as it is
+    had: frozenset[str]  # ids of its VPCs before the plan
     vpcs: frozenset[str]
 
 
 def plan_zones(builder: PlanBuilder, decls: Iterable[PrivateZoneDecl], refused: Collection[Path]) -> None:
-    """Add the end of zones that the file made and no longer names, then what makes those that it names.
+    """Add the deletion of zones that the file owns and no longer names, then plan the declared ones.
 
-    VPCs that cannot be made as declared (`refused`) are associated as they were.
+    For VPCs that cannot be planned (`refused`), associations stay as they are.
 
     Raises:
-      ApiError: a zone cannot be made as declared.
-      UnreadableRecord: what a changed zone says in an isolated VPC.
+      ApiError: a zone cannot be planned as declared. UnreadableRecord: a changed zone has a copy in an isolated VPC.
     """
     planner = _Planner(builder)
     named = {(decl.owner, decl.name) for decl in decls}
@@ -69,16 +68,16 @@ class _Planner:
     def __init__(self, builder: PlanBuilder) -> None:
         self._builder = builder
         inventory = builder.inventory
-        self._zones = dict(inventory.zones)  # by id, as they will be
+        self._zones = dict(inventory.zones)  # by id, after the plan
         stay = {vni: records for vni, records in inventory.vpcs.items() if vni not in builder.deleted}
         self._vpcs: dict[int, VpcRecords] = stay | {records.vni: records for records in builder.planned.values()}
-        # What each VPC has by then, by the ids of zones.
+        # Each VPC's copies of zones after the plan, by zone id.
         self._copies: dict[int, dict[str, VpcZone]] = {
             vni: {copy.zone: copy for copy in inventory.vpcs[vni].each(VpcZone)} if vni in stay else {} for vni in self._vpcs
         }
 
     def end_leftovers(self, named: Collection[Path]) -> None:
-        """Add the end of zones that the file made and no longer names."""
+        """Add the deletion of zones that the file owns and no longer names."""
         builder = self._builder
         for zone_id, stored in list(self._zones.items()):
             zone = stored.record
@@ -92,13 +91,13 @@ class _Planner:
             self._note(Action.DELETE, zone, had, ())
 
     def _uses(self, zone: PrivateZone) -> frozenset[str]:
-        """Return the ids of the VPCs that are associated with a zone, but for those that end."""
+        """Return the ids of a zone's associated VPCs, without deleted ones."""
         prefix = keys.zone_use(zone.owner, zone.id)
         found = (key.removeprefix(prefix) for key in self._builder.inventory.raw if key.startswith(prefix))
         return frozenset(vpc_id for vpc_id in found if vni_of(vpc_id) not in self._builder.deleted)
 
     def wanted(self, decl: PrivateZoneDecl, refused: Collection[Path]) -> _Wanted:
-        """Return what a declaration makes of a zone. Raises ApiError."""
+        """Return a zone as declared. Raises ApiError."""
         builder = self._builder
         held = next((one for one in self._zones.values() if (one.record.owner, one.record.name) == (decl.owner, decl.name)), None)
         asked = checked_zone(
@@ -125,12 +124,12 @@ class _Planner:
         return _Wanted(decl=decl, held=held, zone=asked, had=had, vpcs=frozenset(vpcs))
 
     def forget(self, wanted: _Wanted) -> None:
-        """Take note of the VPCs in which a zone ends, before others with its domain may begin there."""
+        """Remove a zone's copies from the VPCs that it leaves, before other zones with its domain join these."""
         for vpc_id in wanted.had - wanted.vpcs:
             self._copies[vni_of(vpc_id)].pop(wanted.zone.id, None)
 
     def plan(self, wanted: _Wanted) -> None:
-        """Add what makes a zone as it is to be. Raises ApiError, UnreadableRecord."""
+        """Plan a zone as declared. Raises ApiError, UnreadableRecord."""
         builder, held, quotas = self._builder, wanted.held, self._builder.quotas_of(wanted.zone.owner)
         before = held.record if held is not None else None
         check_size(quotas, wanted.zone, len(before.records) if before is not None else 0)
@@ -155,7 +154,7 @@ class _Planner:
         self._note(Action.ADD if before is None else Action.CHANGE, zone, wanted.had | wanted.vpcs, changed)
 
     def _tagged(self, wanted: _Wanted, mark: str) -> tuple[PrivateZone, tuple[Difference, ...]]:
-        """Return a zone with its tags, and what differs."""
+        """Return a zone with its tags, and its differences."""
         before = wanted.held.record if wanted.held is not None else None
         records = (map(_line, before.records) if before is not None else (), map(_line, wanted.zone.records))
         changed = (
@@ -183,7 +182,7 @@ class _Planner:
         create_owned(writes, zone)
 
     def _copies_of(self, zone: PrivateZone, vpc_ids: Iterable[str]) -> Iterator[Stored[VpcZone]]:
-        """Yield what a zone says in some VPCs. Raises UnreadableRecord: one of them is isolated."""
+        """Yield a zone's copies in some VPCs. Raises UnreadableRecord: one of them is isolated."""
         inventory = self._builder.inventory
         for vpc_id in sorted(vpc_ids):
             isolated = inventory.isolated.get(vni_of(vpc_id))
