@@ -235,7 +235,7 @@ class TcFilter(KernelObject, frozen=True, kw_only=True):
 
     @property
     def needs(self) -> Key | None:
-        """Return the key of the device to which the filter redirects. Without it, Linux keeps the filter, which drops."""
+        """Return the key of the device to which the filter redirects. Without it, the filter stays and drops packets."""
         leads = [action.ifname for action in self.actions if isinstance(action, Redirect)]
         return link_key(leads[0], self.netns) if leads else None
 

@@ -1,1 +1,1 @@
-"""Where packets go, without sending any: pure walks over what hosts hold, and over what customers asked for."""
+"""Packets' ways, without sending any: pure walks over the objects of hosts and the records of customers."""

@@ -1,4 +1,4 @@
-"""Which rule or entry decides about a packet, found in the records: names for what a drop counter only counts."""
+"""The rule or entry that decides about a packet, found in the records. It gives a name to what a drop counter only counts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from netorch.trace.services import holds, service, services_of
 
 
 class GroupsSay(msgspec.Struct, frozen=True, kw_only=True):
-    """What an interface's groups say: the first rule that permits, with its group, or neither."""
+    """The verdict of an interface's groups: the first rule that permits, with its group, or neither."""
 
     eni: NetworkInterface
     direction: Direction
@@ -23,7 +23,7 @@ class GroupsSay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AclSays(msgspec.Struct, frozen=True, kw_only=True):
-    """What a subnet's ACL says; no entry means that the last one, `*`, decides. `acl` is None inside a subnet."""
+    """The verdict of a subnet's ACL. No entry: the last one, `*`, decides. `acl` is None inside a subnet."""
 
     direction: Direction
     acl: NetworkAcl | None
@@ -41,7 +41,7 @@ class AclSays(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def ask_groups(index: PolicyIndex, eni: NetworkInterface, direction: Direction, packet: Packet) -> GroupsSay:
-    """Return what the groups of the sender (EGRESS) or receiver (INGRESS) say of a packet that begins a connection."""
+    """Return the verdict of the sender's groups (EGRESS) or the receiver's (INGRESS) on the first packet of a connection."""
     peer = packet.destination if direction is Direction.EGRESS else packet.source
     asked = tuple(index.groups_of(eni))
     for group in asked:
@@ -52,7 +52,7 @@ def ask_groups(index: PolicyIndex, eni: NetworkInterface, direction: Direction, 
 
 
 def ask_acl(index: PolicyIndex, eni: NetworkInterface, direction: Direction, packet: Packet) -> AclSays:
-    """Return what the ACL of the sender's subnet (EGRESS) or the receiver's (INGRESS) says of a packet in its sender's name."""
+    """Return the verdict of the ACL of the sender's subnet (EGRESS) or the receiver's (INGRESS) on a packet."""
     peer = packet.destination if direction is Direction.EGRESS else packet.source
     if _is_in(index, eni.subnet, peer):
         return AclSays(direction=direction, acl=None)
@@ -60,7 +60,7 @@ def ask_acl(index: PolicyIndex, eni: NetworkInterface, direction: Direction, pac
 
 
 def acl_says(index: PolicyIndex, subnet_id: str, direction: Direction, packet: Packet) -> AclSays:
-    """Return what a subnet's ACL says of a packet that crosses its border."""
+    """Return the verdict of a subnet's ACL on a packet that crosses the subnet's border."""
     peer = packet.destination if direction is Direction.EGRESS else packet.source
     acl = index.acl_of(subnet_id)
     for entry in acl_entries(acl, direction):

@@ -1,7 +1,8 @@
-"""A packet's way from one VPC into another that may have the same addresses: on an edge that translates between them.
+"""A packet's way into another VPC with possibly the same addresses, on an edge that translates between the two.
 
 peering     the two ends of a mapped connection's cable: each translates between the range of its own VPC and its alias
-endpoint    the namespace of an interface endpoint's connection: the endpoint's groups, a target, the connection's address
+endpoint    the namespace of an interface endpoint's connection: the endpoint's groups, a target, the connection's
+address
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class BetweenSteps(EdgeSteps):
     """The steps from one VPC into another."""
 
     def _to_peer(self, host_model: HostModel, near: CableEnd) -> str:
-        """Follow the packet by the cable of a mapped peering connection."""
+        """Follow the packet over the cable of a mapped peering connection."""
         self._translate(host_model, near, EGRESS, near.lladdr)
         far = host_model.link(near.peer)
         if not isinstance(far, CableEnd):
@@ -35,7 +36,7 @@ class BetweenSteps(EdgeSteps):
     def _endpoint(self, host_model: HostModel, near: CableEnd, lladdr: str) -> str:
         """Follow the packet through the namespace of an interface endpoint's connection, from one VPC's port to the other's.
 
-        Where one of the VPCs may not be shown, nothing of it is asked or said: not its ACL, and no address of it.
+        If one of the VPCs may not be shown, its ACL is not asked and its addresses are not shown.
         """
         name, netns, came = host_model.name, near.peer_netns, self._packet
         inside, table = host_model.link(near.peer, netns), host_model.gateway_table(netns)
@@ -43,7 +44,7 @@ class BetweenSteps(EdgeSteps):
             self._die(name, Place.ENDPOINT, f"{near.ifname}: {netns} is not there as {lladdr}", Code.NEXT_HOP_MISSING)
         if self._visited >= MAX_VISITED:
             self._die(name, Place.ENDPOINT, "it goes round in circles", Code.ROUTING_LOOP)
-        # What a program of the namespace's own answers comes by none of its devices.
+        # An answer of a program in the namespace enters by none of its devices.
         hidden = not self._is_shown(near) or host_model.has_address(netns, came.source)
         skb = Skb(packet=came, iifname=inside.ifname)
         said = f"{netns}: an answer of the service" if hidden else f"{netns}: {ends_of(came)}"
@@ -75,7 +76,7 @@ class BetweenSteps(EdgeSteps):
         return self._enter_by(host_model, far, host_model.neighbour(leaving.ifname, route.via, netns) or "")
 
     def _relayed(self, host_model: HostModel, near: CableEnd, skb: Skb, came: Packet) -> str:
-        """Let the packet end in the connection's namespace, where a program takes it and connects to a target itself."""
+        """End the packet in the connection's namespace, where a program accepts it and opens its own connection to a target."""
         netns = near.peer_netns
         self._ask(host_model, netns, [("input", ("", near.ifname))], skb, f"{netns}: {ends_of(came)}")
         self.translated[self._tracker(host_model, 0, netns)] = came
@@ -83,7 +84,7 @@ class BetweenSteps(EdgeSteps):
         return host_model.other_port(near)
 
     def _ask(self, host_model: HostModel, netns: str, hooks: list[tuple[str, tuple[str, str]]], skb: Skb, said: str) -> None:
-        """Let hooks of the connection's namespace decide; each with the ports whose rules of egress and ingress these are."""
+        """Let hooks of the connection's namespace decide, each with the ports whose egress and ingress rules it has."""
         table = host_model.gateway_table(netns)
         for hook, ports in hooks:
             self._run_hook(host_model, Place.ENDPOINT, table, hook, skb, said, silent=True, devices=ports, codes=OF_ENDPOINT)

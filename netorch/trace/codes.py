@@ -1,4 +1,4 @@
-"""Why a packet does not arrive, as a code: EC2 Reachability Analyzer's where it has one, ours in the same style."""
+"""Codes for packets that do not arrive: EC2 Reachability Analyzer's if it has one, else netorch's in the same style."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Final
 
 
 class Code(Enum):
-    """What ended a packet. The value is the code itself; the text says what it means."""
+    """The reason for a packet's end. The value is the code; `text` explains it."""
 
     def __new__(cls, value: str, text: str) -> Code:
-        """Return a member that knows its text."""
+        """Return a member with its text."""
         member = object.__new__(cls)
         member._value_ = value
         return member
@@ -150,7 +150,7 @@ class Code(Enum):
     DROPPED = "DROPPED", "a rule that has no name of its own drops it"
 
 
-# Named counters of netorch's tables -> what they count.
+# Named counters of netorch's tables -> the code of the packets that they count.
 OF_COUNTER: Final[dict[str, Code]] = {
     "spoofed": Code.SOURCE_SPOOFED,
     "unverified": Code.MAPPING_VIOLATION,

@@ -1,11 +1,10 @@
-"""A packet's way through an edge, from the overlay to the internet or a site and back, and through the namespaces of gateways.
+"""A packet's way through an edge, from the overlay to the internet or a site and back, and through gateways' namespaces.
 
-gateway     the filters of the cable: a public address in place of the private one
-outside     route and rules: by the uplink, or by a cable to whom another public address stands for
-uplink      the packet has left, or comes
-site        likewise, by a tunnel or VLAN to a customer's site
-nat         the namespace of a NAT gateway: its subnet's ACL, its own address in place of the sender's, and back
-egress-only the namespace of an egress-only internet gateway: answers to what instances have begun, and nothing else from outside
+gateway     the filters of the cable: translate the private address to a public one outside     route and rules: to the
+uplink, or to the cable of another public address uplink      the packet leaves or enters site        likewise, over a
+tunnel or VLAN to a customer's site nat         the namespace of a NAT gateway: its subnet's ACL, the gateway's address
+instead of the sender's, and back egress-only the namespace of an egress-only internet gateway: from outside only
+answers to instances' connections pass
 """
 
 from __future__ import annotations
@@ -39,15 +38,15 @@ class EdgeSteps(Steps):
     """The steps on an edge."""
 
     def _through(self, host_model: HostModel, link: Device, skb: Skb) -> str:
-        """Follow the packet through one host's overlay, from a device on."""
+        """Follow the packet through one host's overlay, starting at a device."""
         raise NotImplementedError
 
     def _send(self, host_model: HostModel, vxlan: Vxlan, lladdr: str) -> str:
-        """Follow the packet to the host that has a MAC."""
+        """Follow the packet to the host with a router MAC."""
         raise NotImplementedError
 
     def _to_peer(self, host_model: HostModel, near: CableEnd) -> str:
-        """Follow the packet by the cable of a mapped peering connection."""
+        """Follow the packet over the cable of a mapped peering connection."""
         raise NotImplementedError
 
     def _endpoint(self, host_model: HostModel, near: CableEnd, lladdr: str) -> str:
@@ -55,7 +54,7 @@ class EdgeSteps(Steps):
         raise NotImplementedError
 
     def from_uplink(self, start: Arrival) -> str:
-        """Follow the packet from an edge's uplink on, or from the device to a site or to an endpoint's provider."""
+        """Follow the packet from an edge's uplink, or from the device to a site or to an endpoint's provider."""
         host_model = self._host_models.get(start.host)
         port = host_model.link(start.ifname) if host_model is not None else None
         if host_model is not None and isinstance(port, CableEnd) and is_connection(port.peer_netns):
@@ -65,7 +64,7 @@ class EdgeSteps(Steps):
             return self._from_site(host_model, start.ifname)
         device = host_model.outside_link(start.ifname) if host_model is not None else None
         said = f"{self._packet.source} to {self._packet.destination}"
-        if not isinstance(device, CableEnd):  # else it comes from whom the caller does not see
+        if not isinstance(device, CableEnd):  # else the sender is not visible to the caller
             said = f"{start.ifname}: {said}"
         if host_model is None or device is None:
             self._die(start.host, Place.UPLINK, f"{said}; it is not up", Code.PORT_MISSING)
@@ -73,7 +72,7 @@ class EdgeSteps(Steps):
         return self._outside(host_model, device)
 
     def _from_site(self, host_model: HostModel, ifname: str) -> str:
-        """Follow the packet from a tunnel or VLAN on."""
+        """Follow the packet from a tunnel or VLAN."""
         device, said = host_model.link(ifname), f"{self._packet.source} to {self._packet.destination}"
         if device is None:
             self._die(host_model.name, Place.SITE, f"{ifname}: {said}; it is not up", Code.PORT_MISSING)
@@ -82,7 +81,7 @@ class EdgeSteps(Steps):
         return self._through(host_model, device, Skb(packet=self._packet))
 
     def _to_site(self, host_model: HostModel, device: Xfrm | Vlan) -> str:
-        """Let the packet leave by a tunnel or VLAN, if that carries packets."""
+        """Let the packet leave over a tunnel or VLAN, if that is up."""
         end = host_model.ends.get(device.ifname)
         if end is None:
             self._die(host_model.name, Place.SITE, f"{device.ifname} is of no tunnel or VLAN that is known", Code.STALE_MAPPING)
@@ -107,7 +106,7 @@ class EdgeSteps(Steps):
         return self._outside(host_model, far)
 
     def _gateway(self, host_model: HostModel, near: CableEnd, lladdr: str) -> str:
-        """Follow the packet through the namespace of a gateway that tracks connections, and back by the cable it came by."""
+        """Follow the packet through the namespace of a gateway that tracks connections, and back over the same cable."""
         name, netns, ends = host_model.name, near.peer_netns, (near.ifname, near.ifname)
         place = _PLACES[gateway_kind(netns)]
         far, table = host_model.link(near.peer, netns), host_model.gateway_table(netns)
@@ -137,7 +136,7 @@ class EdgeSteps(Steps):
         return self._enter_by(host_model, near, host_model.neighbour(far.ifname, route.via, netns) or "")
 
     def _enter_by(self, host_model: HostModel, near: CableEnd, lladdr: str) -> str:
-        """Follow the packet from a cable's end in the overlay on: by the device that a filter names, or as it is routed."""
+        """Follow the packet from a cable's end in the overlay: to the device of a redirect, or along its route."""
         found = deciding(host_model.filters(near.ifname, INGRESS), self._packet, lladdr, 0)
         redirects = [action for action in found.actions if isinstance(action, Redirect)] if found is not None else []
         if not redirects:
@@ -151,7 +150,7 @@ class EdgeSteps(Steps):
         return self._send(host_model, to, lladdr)
 
     def _outside(self, host_model: HostModel, device: OutsideDevice) -> str:
-        """Follow the packet through the outside of an edge."""
+        """Follow the packet through the outside namespace of an edge."""
         name, packet = host_model.name, self._packet
         back = host_model.way_out(packet.source)
         skb = Skb(packet=packet, iifname=device.ifname, iifgroup=_group(device))
@@ -179,13 +178,13 @@ class EdgeSteps(Steps):
             self._die(name, Place.OUTSIDE, said, Code.NEXT_HOP_MISSING)
         if self._visited >= MAX_VISITED:
             self._die(name, Place.GATEWAY, "it goes round in circles", Code.ROUTING_LOOP)
-        if lladdr != near.lladdr:  # for the gateway behind it, which a filter leads to
+        if lladdr != near.lladdr:  # for a gateway to which a filter redirects
             return self._enter_by(host_model, near, lladdr)
         self._translate(host_model, near, INGRESS, near.lladdr)
         return self._through(host_model, near, Skb(packet=self._packet))
 
     def _translate(self, host_model: HostModel, near: CableEnd, hook: str, lladdr: str) -> None:
-        """Let the filters of a gateway's cable, or of a mapped peering connection's, change the packet's address, or drop it."""
+        """Translate or drop the packet by the filters of a gateway's or a mapped peering connection's cable."""
         found = deciding(host_model.filters(near.ifname, hook), self._packet, lladdr, 0)
         said = f"{near.ifname} {hook}"
         if found is None:
@@ -202,7 +201,7 @@ class EdgeSteps(Steps):
         self._note(host_model.name, Place.PEERING if near.peer_netns == OVERLAY else Place.GATEWAY, said)
 
     def _refuse(self, host_model: HostModel, near: CableEnd, hook: str, found: TcFilter) -> NoReturn:
-        """Let the packet end at a gateway's cable, by a filter that drops it."""
+        """End the packet at a gateway's cable, by a filter that drops it."""
         if near.peer_netns == OVERLAY:
             said = f"{near.ifname}: {self._packet.source} to {self._packet.destination} is not between a range and an alias"
             self._die(host_model.name, Place.PEERING, said, Code.PCX_REQUIRES_ADDRESS_IN_MAPPED_RANGE)
@@ -224,20 +223,20 @@ def _group(device: OutsideDevice) -> int:
 
 
 def _code_outside(packet: Packet) -> Code:
-    """Return why the outside has no route: the range is on no internet, or the public address stands for nothing."""
+    """Return the code for no route: the range is not on the internet, or the address is associated with nothing."""
     address = parse_ip(packet.destination)
     found = (code for prefix, code in NOT_ROUTED if prefix.holds(*address))
     return next(found, Code.IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS)
 
 
 def _by(action: Nat) -> str:
-    """Return the ranges by which an address is translated; nothing where it is one address for another."""
+    """Return the ranges of a translation; "" if it translates a single address."""
     address, _, length = action.old.partition("/")
     return f" ({address}/{length} is {action.new}/{length})" if length != "32" else ""
 
 
 def ends_of(packet: Packet) -> str:
-    """Return the ends of a packet, with ports where it has some."""
+    """Return the addresses of a packet, with ports if it has any."""
     return f"{_end(packet.source, packet.source_port)} to {_end(packet.destination, packet.destination_port)}"
 
 
@@ -246,7 +245,7 @@ def _end(address: str, port: int) -> str:
 
 
 def becomes(before: Packet, after: Packet) -> str:
-    """Return what a gateway has changed of a packet."""
+    """Return a gateway's changes to a packet."""
     sources, destinations = (
         [_end(*ends) for ends in pair]
         for pair in (

@@ -1,4 +1,4 @@
-"""Why a packet did not arrive, or what let it through: a code, a sentence, the rule's own name, the command that repairs it."""
+"""Explains why a packet did not arrive, or which rule let it pass: a code, a sentence, the rule's name, a command as remedy."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ _ADVICE = {
     Code.NOT_SERVED_THERE: "ask for names at UDP or TCP port 53, or for metadata at TCP port 80",
     Code.ROUTER_ANSWERS_PINGS_ONLY: "ping it, or choose an instance",
 }
-# Whose advice is a list, of the VPC that it is about.
+# Codes whose advice lists objects of the VPC.
 _LISTED = frozenset({Code.NO_ROUTE_TO_DESTINATION, Code.BAD_STATE_ROUTE, Code.NO_MAPPING})
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """What ended a packet, or that nothing did. `rule` is an sgr- id or an ACL entry's number, where one decided."""
+    """The end of a packet, or its arrival. `rule` is an sgr- id or an ACL entry's number, if one decided."""
 
     code: Code | None
     sentence: str
@@ -66,12 +66,12 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Across(msgspec.Struct, frozen=True, kw_only=True):
-    """A peer that a packet goes to. The pairs are of who asks and of who answers."""
+    """A peer as the destination of a packet. The pairs are for the direction of the packet and for that of the answer."""
 
     peer: Vpc
     connection: str
     leads: tuple[bool, bool]  # whether the route tables of their subnets lead to the active connection
-    ranges: tuple[tuple[str, ...], tuple[str, ...]]  # of the other VPC, as their own VPC sees it
+    ranges: tuple[tuple[str, ...], tuple[str, ...]]  # of the other VPC, as each VPC sees it
 
 
 def explain(
@@ -84,7 +84,7 @@ def explain(
     is_answer: bool = False,
     across: Across | None = None,
 ) -> Explanation:
-    """Return why a walk ended as it did. `name_of` gives interfaces the names that people know."""
+    """Return the explanation of a walk's end. `name_of` has the names of interfaces for people."""
     if found.arrived:
         return Explanation(code=None, sentence=f"{packet.destination} is reached", rule=_permitted_by(index, found))
     code = found.code or Code.DROPPED
@@ -111,7 +111,7 @@ def explain(
 
 
 def _plain(code: Code, found: Walk, vpc: Vpc) -> Explanation:
-    """Return what the code itself says; lists that may help are of `vpc`."""
+    """Return the code's own explanation. Its advice lists objects of `vpc`."""
     advice = _ADVICE.get(code, _drift(found.host))
     scope = f" --vpc {vpc.owner}/{vpc.name}" if code in _LISTED else ""
     return Explanation(code=code, sentence=f"on host {found.host}: {code.text} ({found.hops[-1].said})", fix=advice + scope)
@@ -124,7 +124,7 @@ def _unmapped(packet: Packet, found: Walk, code: Code) -> Explanation:
 
 
 def _not_across(index: PolicyIndex, vpc: Vpc, packet: Packet, found: Walk, across: Across, way: int) -> Explanation:
-    """Return why a packet found no route to a peer; `way` is 1 of the answer to one."""
+    """Return why a packet found no route to a peer; `way` is 1 for the answer."""
     code = found.code or Code.DROPPED
     here, there = (across.peer, vpc) if way else (vpc, across.peer)
     if across.leads[way]:
@@ -147,20 +147,20 @@ def _not_across(index: PolicyIndex, vpc: Vpc, packet: Packet, found: Walk, acros
 def _refusing(index: PolicyIndex, packet: Packet, hop: Hop, direction: Direction) -> NetworkInterface | None:
     """Return the interface whose rules refuse a packet: an end, or an appliance on the way.
 
-    Where a packet leaves its host, that asks only the ACL of the subnet whose address it bears (policy.borders).
+    When a packet leaves its host, only the ACL of its source address's subnet decides there (policy.borders).
     """
     at_port = at_port_of(index, hop.devices[0 if direction is Direction.EGRESS else 1])
     return at_port or index.holders.get(packet.source) or index.holders.get(packet.destination)
 
 
 def at_port_of(index: PolicyIndex, port: str) -> NetworkInterface | None:
-    """Return the interface that has a port, that of a NAT gateway too."""
+    """Return the interface with a port, including that of a NAT gateway."""
     found = (*index.interfaces.values(), *index.gateways.values())
     return next((eni for eni in found if port_name(eni.id) == port), None)
 
 
 def _black_hole(index: PolicyIndex, vpc: Vpc, packet: Packet, found: Walk) -> Explanation | None:
-    """Return the explanation of a packet that a route table sends to nothing, if the records have such a route."""
+    """Return the explanation of a packet that a route table sends to a black hole, if the records have such a route."""
     sender = at_port_of(index, found.hops[-1].devices[0])
     table = index.table_of(sender.subnet) if sender is not None else None
     if sender is None or table is None or table.vni != vpc.vni:
@@ -186,7 +186,7 @@ def _black_hole(index: PolicyIndex, vpc: Vpc, packet: Packet, found: Walk) -> Ex
 
 
 def _checked(index: PolicyIndex, found: Walk, name_of: dict[str, str]) -> Explanation:
-    """Return the explanation of a packet that an interface takes for somebody else's."""
+    """Return the explanation of a packet that fails an interface's source/destination check."""
     hop = found.hops[-1]
     eni = next((eni for eni in index.interfaces.values() if inlet_name(eni.vni, eni.id) == hop.devices[0]), None)
     who = f"{name_of.get(eni.id, eni.id)}: " if eni is not None else ""
@@ -196,7 +196,7 @@ def _checked(index: PolicyIndex, found: Walk, name_of: dict[str, str]) -> Explan
 
 
 class _Place(msgspec.Struct, frozen=True):
-    """Where a packet was refused: at whose interface, in which VPC (owner/name: others may use the name), on which host."""
+    """The place of a refusal: the interface's name, its VPC (owner/name, since names may repeat), and the host."""
 
     vpc: str
     name: str
@@ -210,7 +210,7 @@ def _drift(host: str) -> str:
 def explain_round_trip(
     index: PolicyIndex, vpc: Vpc, found: RoundTrip, name_of: dict[str, str], *, across: Across | None = None
 ) -> Explanation:
-    """Return why a packet, or the answer to it, ended as it did."""
+    """Return the explanation of the end of a packet, or of the answer to it."""
     if found.back is None or found.back.arrived:
         return explain(index, vpc, found.there.packet, found.there, name_of, across=across)
     said = explain(index, vpc, found.back.packet, found.back, name_of, is_answer=True, across=across)
@@ -219,7 +219,7 @@ def explain_round_trip(
 
 
 def _permitted_by(index: PolicyIndex, found: Walk) -> str:
-    """Return the rule that lets a packet in at its receiver, or out at its sender if it has left for the internet."""
+    """Return the rule that admits a packet at its receiver, or at its sender if the packet has left for the internet."""
     if found.at_host:
         return ""
     first, last = found.hops[0].packet, found.packet
@@ -251,11 +251,11 @@ def _groups_refuse(said: GroupsSay, packet: Packet, at: _Place, index: PolicyInd
 
 
 def _rule_to_add(said: GroupsSay, peer: str, index: PolicyIndex) -> tuple[SecurityGroup, str]:
-    """Return the group that needs a rule, and whom the rule should name.
+    """Return the group that needs a rule, and the peer that the rule should name.
 
-    An instance is named by a group that it is in: its address may change, and others of its kind may follow. The rules that
-    there are tell which group, if one names a group of the peer. An address outside of the VPC has none. A group of another VPC
-    is named by its id.
+    An instance is named by one of its groups: its address may change, and similar instances may follow. If an existing
+    rule names a group of the peer, that group is used. An address outside of the VPC has no group. A group of another
+    VPC is named by its id.
     """
     holder = index.holders.get(peer)
     groups = index.groups_of(holder) if holder is not None else []
@@ -269,7 +269,7 @@ def _rule_to_add(said: GroupsSay, peer: str, index: PolicyIndex) -> tuple[Securi
 
 
 def _group_words(group: SecurityGroup, asked: SecurityGroup) -> str:
-    """Return a group as a rule of another names it."""
+    """Return a group in the form in which another group's rule names it."""
     return f"sg-{group.name}" if group.vni == asked.vni else group.id
 
 
@@ -278,7 +278,7 @@ def _only(address: str) -> str:
 
 
 def _acl_refuses(said: AclSays, packet: Packet, at: _Place, words: str) -> Explanation:
-    """Return the explanation of an ACL's refusal; `words` are the services that the fix allows."""
+    """Return the explanation of an ACL's refusal. `words` are the services that the remedy allows."""
     where = f"on host {at.host}"
     peer, _ = _peer(said.direction, packet)
     if said.acl is None or said.allows:
@@ -292,10 +292,10 @@ def _acl_refuses(said: AclSays, packet: Packet, at: _Place, words: str) -> Expla
 
 
 def _commands(acl: NetworkAcl, said: AclSays, name: str, wanted: str) -> list[str]:
-    """Return the commands that put an entry in front of the one that denies, or behind all others if the last word does.
+    """Return the commands that add an entry before the denying one, or after all others if the final `*` denies.
 
-    Where no number in front is free, the entries from the one that denies on move up by one, the last first: so at each step each
-    packet is evaluated as before, until the entry that is wanted takes the free place.
+    If no number before it is free, the entries from the denying one on move up by one, the last first. At each step,
+    each packet is evaluated as before, until the wanted entry takes the free place.
     """
     entries = {entry.number: entry for entry in acl_entries(acl, said.direction)}
     rule = "netorch nacl rule {} " + f"{name} {said.direction.value} " + "{} {}"
@@ -315,7 +315,7 @@ def _commands(acl: NetworkAcl, said: AclSays, name: str, wanted: str) -> list[st
 
 
 def _entry_words(entry: AclEntry) -> str:
-    """Return an entry as the command line takes it."""
+    """Return an entry in command-line syntax."""
     return f"{'allow' if entry.allow else 'deny'} {traffic_text(entry)} --cidr {entry.cidr}"
 
 
@@ -324,7 +324,7 @@ def _peer(direction: Direction, packet: Packet) -> tuple[str, str]:
 
 
 def service_words(packet: Packet) -> str:
-    """Return a packet's protocol and port as the command line takes them, e.g. `tcp 443`."""
+    """Return a packet's protocol and port in command-line syntax, e.g. `tcp 443`."""
     name = name_of(packet.protocol)
     if packet.has_ports:
         return f"{name} {packet.destination_port}"
@@ -332,7 +332,7 @@ def service_words(packet: Packet) -> str:
 
 
 def _answer_words(packet: Packet) -> str:
-    """Return the services that an ACL must let back, whichever port the one who asks has chosen."""
+    """Return the services that an ACL must allow for answers, whichever port the sender has chosen."""
     return f"{name_of(packet.protocol)} {EPHEMERAL[0]}-{EPHEMERAL[1]}" if packet.has_ports else service_words(packet)
 
 
@@ -347,9 +347,10 @@ def _inside(address: str, cidrs: tuple[str, ...]) -> bool:
 
 
 def policy_text(index: PolicyIndex, packet: Packet, direction: Direction, *, port: str = "", is_answer: bool = False) -> str:
-    """Return what the records say of a packet, by the names of rules.
+    """Return the records' verdict on a packet, with the names of rules.
 
-    It is asked at a port, which may be an appliance's; without one, at the packet's sender (EGRESS) or receiver (INGRESS).
+    The verdict is that at a port, which may be an appliance's, or without one at the packet's sender (EGRESS) or
+    receiver (INGRESS).
     """
     eni = at_port_of(index, port) or index.holders.get(packet.source if direction is Direction.EGRESS else packet.destination)
     if eni is None:
@@ -367,7 +368,7 @@ def policy_text(index: PolicyIndex, packet: Packet, direction: Direction, *, por
 
 
 def said_at(indexes: Iterable[PolicyIndex], walks: Iterable[Walk], *, is_answer: bool = False) -> dict[tuple[str, str], str]:
-    """Return what the records say of a packet at each port on its way, an appliance's too, by direction and port."""
+    """Return the records' verdict on a packet at each port on its way, including appliances', by direction and port."""
     hops = [hop for found in walks for hop in found.hops if hop.place is Place.POLICY]
     return {
         (direction.value, port): policy_text(index, hop.packet, direction, port=port, is_answer=is_answer)

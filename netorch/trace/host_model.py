@@ -1,4 +1,4 @@
-"""One host's objects, arranged for look-ups: links, routes, next hops, tables; and what is known of its ways to sites."""
+"""One host's objects, indexed for look-ups: links, routes, next hops, tables; and the state of its connections to sites."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from netorch.trace.hooks.nft import Ruleset, table_of
 
 Objects = Mapping[Key, KernelObject]
 ToSite = Xfrm | Vlan
-Device = VethPort | TapPort | Vxlan | CableEnd | ToSite  # that packets come in or leave by
+Device = VethPort | TapPort | Vxlan | CableEnd | ToSite  # a device that receives or sends packets
 OutsideDevice = CableEnd | Uplink
-_ANY_ADDRESS = "0.0.0.0"  # whatever the VRF leads to the host itself
+_ANY_ADDRESS = "0.0.0.0"  # any address that the VRF routes to the host itself
 
 
 class SiteEnd(msgspec.Struct, frozen=True, kw_only=True):
-    """The end of a tunnel, or of a VLAN, to a customer's site."""
+    """The end of a tunnel or VLAN to a customer's site."""
 
-    words: str  # what people call it, and its other end
-    code: Code  # of what ends there while it is down
-    problem: str = ""  # why it is down; nothing: it carries packets
-    learned: int = 0  # prefixes by BGP
+    words: str  # its description, with the other end
+    code: Code  # for packets that end there while it is down
+    problem: str = ""  # why it is down; empty: it is up
+    learned: int = 0  # number of prefixes learned by BGP
 
 
 class HostModel:
-    """What a host holds, desired or dumped; nothing is changed. `ends` are those of an edge's tunnels and VLANs, by device."""
+    """A host's objects, desired or dumped, read-only. `ends` are those of an edge's tunnels and VLANs, by device."""
 
     def __init__(self, name: str, objects: Objects, ends: Mapping[str, SiteEnd] | None = None) -> None:
         self.name = name
@@ -63,7 +63,7 @@ class HostModel:
 
     @cached_property
     def outside(self) -> Ruleset | None:
-        """Return the table of what passes between the internet and gateways."""
+        """Return the table between the internet and gateways."""
         return table_of(self.objects, OUTSIDE, "inet")
 
     def gateway_table(self, netns: str) -> Ruleset | None:
@@ -91,7 +91,7 @@ class HostModel:
         return found
 
     def _networks(self) -> Iterator[Route]:
-        """Yield the routes that Linux makes of the uplink's addresses."""
+        """Yield the routes that Linux creates for the uplink's addresses."""
         for obj in self._outside_addresses:
             prefix = parse_prefix(obj.address, strict=False)
             yield Route(netns=OUTSIDE, table=MAIN_TABLE, dst=str(prefix), ifname=obj.ifname)
@@ -101,7 +101,7 @@ class HostModel:
         return [obj for obj in self.objects.values() if isinstance(obj, Address) and obj.netns == OUTSIDE]
 
     def route(self, table: int, address: str, netns: str = OVERLAY) -> Route | None:
-        """Return the route to an address: of the longest prefixes the one with the lowest metric."""
+        """Return the route to an address: the longest prefix, then the lowest metric."""
         version, value = parse_ip(address)
         by_length = self._routes.get((netns, table, version), {})
         for length in sorted(by_length, reverse=True):
@@ -112,7 +112,7 @@ class HostModel:
         return None
 
     def ways_to_site(self, vni: int, address: str) -> list[str]:
-        """Return the devices by which an edge reaches an address of a VPC's sites, and that are up."""
+        """Return the devices of an edge that are up and have a route to an address at a VPC's sites."""
         table = vrf_table(vni, VPN_GATEWAY_NUMBER)
         routes = (
             obj for obj in self.objects.values() if isinstance(obj, Route) and obj.table == table and obj.ifname in self.ends
@@ -125,7 +125,7 @@ class HostModel:
         return isinstance(self.objects.get(link_key(ifname)), Vrf)
 
     def way_out(self, address: str) -> Route | None:
-        """Return the route to an address in the outside, if it leads anywhere."""
+        """Return the route to an address in the outside, if it has a device."""
         found = self.route(MAIN_TABLE, address, OUTSIDE)
         return found if found is not None and found.ifname else None
 
@@ -134,7 +134,7 @@ class HostModel:
         return any(parse_ip(obj.address.partition("/")[0]) == parse_ip(address) for obj in self._outside_addresses)
 
     def has_address(self, netns: str, address: str) -> bool:
-        """Return whether an address is a namespace's own."""
+        """Return whether an address belongs to a namespace."""
         return address in self._addresses.get(netns, ())
 
     @cached_property
@@ -147,17 +147,17 @@ class HostModel:
 
     @cached_property
     def uplink(self) -> str:
-        """Return the name of the uplink, if there is one and it is up."""
+        """Return the name of the uplink if it exists and is up, else ""."""
         uplinks = (obj.ifname for obj in self.objects.values() if isinstance(obj, Uplink))
         return next((ifname for ifname in uplinks if up_key(ifname, OUTSIDE) in self.objects), "")
 
     def outside_link(self, ifname: str) -> OutsideDevice | None:
-        """Return an uplink or a cable's end in the outside that is there and up."""
+        """Return an uplink or a cable's end in the outside, if it exists and is up."""
         found = self.objects.get(link_key(ifname, OUTSIDE))
         return found if isinstance(found, OutsideDevice) and up_key(ifname, OUTSIDE) in self.objects else None
 
     def link(self, ifname: str, netns: str = OVERLAY) -> Device | None:
-        """Return a port, a VXLAN device, a cable's end or the device to a site that is there and up."""
+        """Return a port, a VXLAN device, a cable's end or the device to a site, if it exists and is up."""
         found = self.objects.get(link_key(ifname, netns))
         return found if isinstance(found, Device) and up_key(ifname, netns) in self.objects else None
 
@@ -174,7 +174,7 @@ class HostModel:
         return found
 
     def table_of_vrf(self, vrf: str) -> int | None:
-        """Return the routing table of a VRF, or None when it is not there or not up."""
+        """Return the routing table of a VRF, or None if the VRF is missing or down."""
         found = self.objects.get(link_key(vrf))
         return found.table if isinstance(found, Vrf) and up_key(vrf) in self.objects else None
 
@@ -184,12 +184,12 @@ class HostModel:
         return isinstance(self.objects.get(("addr", OVERLAY, vrf, f"{address}/{length}")), Address)
 
     def is_served(self, table: int, vrf: str, address: str) -> bool:
-        """Return whether a VRF leads an address to the host itself."""
+        """Return whether a VRF routes an address to the host itself."""
         route = self.route(table, address)
         return route is not None and route.type == LOCAL and route.ifname == vrf
 
     def listener(self, vrf: str, packet: Packet) -> ServiceListener | None:
-        """Return what listens in a VRF for a packet; None: nothing of the host's does."""
+        """Return the listener in a VRF for a packet, or None."""
         type_ = SocketType.TCP if packet.protocol == TCP else SocketType.UDP
         for obj in self._listeners.get(vrf, ()):
             for socket in obj.sockets:
@@ -207,12 +207,12 @@ class HostModel:
         return found
 
     def other_port(self, port: CableEnd) -> str:
-        """Return the port of the other VPC that an endpoint's connection has, or nothing."""
+        """Return the port of an endpoint's connection in the other VPC, or ""."""
         ends = (obj for obj in self.objects.values() if isinstance(obj, CableEnd) and obj.netns == port.peer_netns)
         return next((obj.peer for obj in ends if obj.ifname != port.peer), "")
 
     def table_by(self, ifname: str, netns: str) -> int:
-        """Return the table by which what comes by a device of a namespace is routed there."""
+        """Return the routing table for packets from a device of a namespace."""
         rules = (obj for obj in self.objects.values() if isinstance(obj, Rule) and (obj.netns, obj.iif) == (netns, ifname))
         first = min(rules, key=lambda rule: rule.priority, default=None)
         return first.table if first is not None else MAIN_TABLE

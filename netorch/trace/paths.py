@@ -1,14 +1,14 @@
-"""Which path packets between two interfaces of a VPC, or of two peers, take, by route tables: from the records alone.
+"""The paths of packets between two interfaces of a VPC, or of two peers, by route tables: from the records alone.
 
-Inside a VPC packets go where the local route leads, directly to whoever has the address. A route to an interface may take its
-place for the range of a subnet, or of the whole VPC: then packets from other subnets pass that interface, a firewall or router,
-whose own subnet's table says where they go on. An interface takes packets for others' addresses only while its
+Inside a VPC packets follow the local route, directly to the holder of the address. A route to an interface may replace
+it for the range of a subnet, or of the whole VPC. Then packets from other subnets pass this interface, a firewall or
+router, and its own subnet's table routes them on. An interface accepts packets for other addresses only while its
 source/destination check is off.
 
-To an interface of a peer packets go where a route leads to the peering connection, and their answers where one does in the peer.
-There nobody may send on what is another's: the connection carries what comes from the source's own interface.
+Packets to an interface of a peer need a route to the peering connection, and their answers need one in the peer. An
+appliance cannot forward into a peer: the connection accepts only packets from the source's own interface.
 
-What such an appliance does with a packet no record says; it is taken to send on what it gets, as it is.
+The records do not describe an appliance's own rules. It is assumed to forward all packets unchanged.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from netorch.trace.codes import Code
 
 
 class Path(NamedTuple):
-    """A path from one interface to another: the ids of the interfaces that it passes, and why packets end there, if they do."""
+    """A path between two interfaces: the ids of the interfaces that it passes, and the code if packets end there."""
 
     through: tuple[str, ...] = ()
     code: Code | None = None
@@ -33,9 +33,9 @@ DIRECT: Final = Path()
 
 
 class Paths:
-    """The paths inside one VPC, or those by the peering connection of two.
+    """The paths inside one VPC, or over the peering connection of two.
 
-    `routes` are those in force in a subnet's table, by subnet; none: all are local.
+    `routes` are the effective routes of a subnet's table, by subnet; empty: all are local.
     """
 
     def __init__(
@@ -45,11 +45,11 @@ class Paths:
         self._connection = connection
         self._interfaces = {eni.id: eni for eni in interfaces}
         found = [route for of_subnet in routes.values() for route in of_subnet]
-        self.prefixes = frozenset(str(route.prefix) for route in found)  # an address inside the same ones has the same paths
+        self.prefixes = frozenset(str(route.prefix) for route in found)  # addresses in the same ones have the same paths
         self.targets = frozenset(route.target.id for route in found if route.target.kind is TargetKind.INTERFACE)
 
     def path(self, source: NetworkInterface, destination: NetworkInterface, version: int) -> Path:
-        """Return the path that packets of one IP version take."""
+        """Return the path of packets of one IP version."""
         address = destination.address if version == 4 else destination.ipv6_address
         through: list[str] = []
         at, crosses = source, source.vni != destination.vni
@@ -71,12 +71,12 @@ class Paths:
         return Path(tuple(through), Code.NO_ROUTE_TO_DESTINATION if crosses else None)
 
     def leads(self, subnet: str, address: str) -> bool:
-        """Return whether packets from a subnet to an address go to the peering connection."""
+        """Return whether packets from a subnet to an address are routed to the peering connection."""
         route = route_of(self._routes.get(subnet, ()), address)
         return route is not None and route.target.id == self._connection
 
     def there_and_back(self, source: NetworkInterface, destination: NetworkInterface, version: int) -> Path:
-        """Return the path of packets whose answers come back by the same one; appliances see both directions, or lose track."""
+        """Return the path if answers return on the same one: appliances that see one direction only lose track."""
         if not self._routes:
             return DIRECT
         there, back = self.path(source, destination, version), self.path(destination, source, version)

@@ -1,4 +1,4 @@
-"""The records that decide who may speak to whom, of one VPC or of peers, indexed."""
+"""The records that decide about reachability, of one VPC or of peers, indexed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from netorch.model.vpc import RouteTable, Subnet
 class PolicyIndex:
     """Subnets, attached interfaces, groups, ACLs, prefix lists and route tables of one VPC, or of VPCs that are peers.
 
-    An address that two peers of a VPC have is nobody's, as in the kernel. `gateways` are the interfaces of NAT gateways: their
-    subnets' ACLs apply to them, groups do not. `reaches` are what edges reach by virtual private gateways.
+    An address that two peers of a VPC share has no holder, as in the kernel. `gateways` are the interfaces of NAT
+    gateways: their subnets' ACLs apply to them, groups do not. `reaches` are the prefixes that edges reach through
+    virtual private gateways.
     """
 
     def __init__(
@@ -43,12 +44,12 @@ class PolicyIndex:
         self._default_acls = {acl.vni: acl.id for acl in self.acls.values() if acl.is_default}
 
     def acl_of(self, subnet_id: str) -> NetworkAcl:
-        """Return a subnet's ACL: the one that it names, or the VPC's default."""
+        """Return a subnet's ACL: its own, or the VPC's default."""
         subnet = self.subnets[subnet_id]
         return self.acls[subnet.acl or self._default_acls[subnet.vni]]
 
     def table_of(self, subnet_id: str) -> RouteTable | None:
-        """Return a subnet's route table: the one that it names, or the VPC's main one; None where no tables are known."""
+        """Return a subnet's route table: its own, or the VPC's main one; None if no tables are known."""
         subnet = self.subnets[subnet_id]
         return self._tables.get(subnet.route_table) or self._main_tables.get(subnet.vni)
 
@@ -57,7 +58,7 @@ class PolicyIndex:
         return [self.groups[name] for name in eni.groups if name in self.groups]
 
     def cidrs_of(self, rule: SecurityGroupRule) -> tuple[str, ...]:
-        """Return the CIDRs that a rule means, its own or its prefix list's; none for a rule that refers to a group."""
+        """Return the CIDRs of a rule, its own or its prefix list's; none for a rule that refers to a group."""
         found = self.prefix_lists.get(rule.prefix_list)
         listed = (entry.cidr for entry in found.entries) if found is not None else ()
         return (rule.cidr,) if rule.cidr else tuple(listed)
@@ -69,5 +70,5 @@ def group_rules(group: SecurityGroup, direction: Direction) -> tuple[SecurityGro
 
 
 def acl_entries(acl: NetworkAcl, direction: Direction) -> tuple[AclEntry, ...]:
-    """Return an ACL's entries of one direction, the first that decides first."""
+    """Return an ACL's entries of one direction, in the order of evaluation."""
     return tuple(sorted(acl.egress if direction is Direction.EGRESS else acl.ingress, key=lambda entry: entry.number))

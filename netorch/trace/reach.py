@@ -1,23 +1,24 @@
-"""Who reaches whom in one VPC, or from one peer to the other, on which protocols and ports: from the records alone.
+"""Reachability in one VPC, or from one peer to the other, by protocol and port: from the records alone.
 
-A flow is open when its first packet passes (ACL and groups of the sender, ACL and groups of the receiver) and its answer comes
-back. Groups are stateful, ACLs are not: they must let the answer through too. The answer to TCP and UDP goes to the port that the
-sender chose, so ACLs must allow all of 1024 to 65535 back. Where they allow some of these ports only, the flow is partly open:
-Linux chooses from 32768 to 60999, so it works for most senders, and a gate must not take it for closed. The answer to an ICMP
-request has a type of its own; that to any other protocol is of the same. An authentication header of IPv6, which is in no
-connection, is looked at as if it were in one. Of ICMP only requests begin anything: that other types are among the services says
-nothing about them.
-Route tables say which path packets take (`paths.py`): none, the direct one, or one through the interfaces of appliances, whose
-groups and ACLs must let the packet in and out as well.
+A flow is open if its first packet passes (ACL and groups of the sender, ACL and groups of the receiver) and its answer
+returns. Groups are stateful, ACLs are not: they must also allow the answer. The answer to TCP and UDP goes to a port
+that the sender chose, so ACLs must allow all of 1024 to 65535 back. If they allow only some of these ports, the flow is
+partly open: Linux chooses from 32768 to 60999, so the flow works for most senders, and a gate must not treat it as
+closed. The answer to an ICMP request has its own type; that of any other protocol has the same protocol. An IPv6
+authentication header, which has no connection, is treated as if it had one. In ICMP only requests open connections:
+other types among the services mean nothing.
 
-Interfaces that rules and routes cannot tell apart are one class: same groups, same subnet, addresses inside the same CIDRs of all
-those that rules, prefix lists, ACL entries and routes name. A route's target is a class of its own. Flows are computed between
-classes and looked up for members.
+Route tables determine the path of packets (`paths.py`): none, the direct one, or one through the interfaces of
+appliances. The appliances' groups and ACLs must also let the packet in and out.
 
-Cost: interfaces * distinct prefix lengths for the classes; then for every class what the rules of each set of groups and of each
-ACL say of it, groups * classes * rules; then a few look-ups for each two classes, since equal parts are combined once. It grows
-with the square of the classes, of which real clouds have some dozens, and at worst of the interfaces: some seconds for 1,000 of
-which no two are alike.
+Interfaces that rules and routes cannot tell apart form one class: same groups, same subnet, addresses inside the same
+CIDRs of all those in rules, prefix lists, ACL entries and routes. A route's target is its own class. Flows are computed
+between classes and looked up for members.
+
+Cost: interfaces * distinct prefix lengths for the classes. Then, for every class, the verdicts of each set of groups
+and of each ACL: groups * classes * rules. Then a few look-ups for each pair of classes, since equal parts are combined
+once. The cost grows with the square of the classes. Real clouds have some dozens; in the worst case there are as many
+as interfaces: some seconds for 1,000 of which no two are alike.
 """
 
 from __future__ import annotations
@@ -49,38 +50,38 @@ from netorch.trace.services import (
     without,
 )
 
-Services = dict[int, Spans]  # by protocol; ALL_PROTOCOLS stands for each that no rule names
+Services = dict[int, Spans]  # by protocol; ALL_PROTOCOLS stands for all that no rule names
 
 
 class Part(NamedTuple):
-    """Services of one protocol, with the ports that their answers are let back to: ALL_ANSWERS, or some of them."""
+    """Services of one protocol, with the ports to which ACLs allow their answers: ALL_ANSWERS, or some of them."""
 
     services: Spans
     answers: Spans
 
 
-Flows = dict[int, Part]  # by protocol; only those that have any
-ALL_ANSWERS: Final[Spans] = (EPHEMERAL,)  # also of protocols whose answers go to no port
+Flows = dict[int, Part]  # by protocol; without empty ones
+ALL_ANSWERS: Final[Spans] = (EPHEMERAL,)  # also of protocols whose answers have no port
 ALL_DIRECT: Final = Paths({}, ())
 _TRANSLATED: Final = frozenset({ICMP, TCP, UDP})  # by NAT gateways
 _CLOSED: Final = Part(NOTHING, NOTHING)
 
 
 class EquivalenceClass(msgspec.Struct, frozen=True):
-    """What rules can tell of an interface, for one IP version."""
+    """The properties of an interface that rules and routes can distinguish, for one IP version."""
 
     version: int
     groups: tuple[str, ...]
     subnet: str
-    cidrs: frozenset[str]  # of those that rules and routes name, which hold its address
-    target: str = ""  # the interface's id, if routes lead to it
+    cidrs: frozenset[str]  # of those in rules and routes, the ones that contain its address
+    target: str = ""  # the interface's id, if it is a route's target
 
 
 class Reach:
-    """Every open flow of one VPC, computed when asked for."""
+    """All open flows of one VPC, computed on demand."""
 
     def __init__(self, index: PolicyIndex, also: Iterable[int] = (), paths: Paths = ALL_DIRECT) -> None:
-        """Index a VPC's records. `also` are protocols to tell apart though no rule names them, for comparisons."""
+        """Index a VPC's records. `also` are protocols to distinguish even if no rule names them, for comparisons."""
         self._index = index
         self._paths = paths
         named = {rule.protocol for rule in _all_rules(index)}
@@ -107,13 +108,13 @@ class Reach:
         return self._paths.there_and_back(self.members[source][0], self.members[destination][0], source.version)
 
     def between(self, source: EquivalenceClass, destination: EquivalenceClass) -> Flows:
-        """Return what members of one class can open to members of another, or of the same; only protocols that have any."""
+        """Return what members of one class can open to members of another, or of the same. Empty protocols are left out."""
         if source.version != destination.version or self.path(source, destination).code is not None:
             return {}
         return self.permitted(source, destination)
 
     def permitted(self, source: EquivalenceClass, destination: EquivalenceClass) -> Flows:
-        """Return what rules permit from one class to another on the path that routes say, the direct one where these drop it."""
+        """Return the services that rules permit on the path between two classes; the direct path if routes drop packets."""
         path = self.path(source, destination)
         passed = [self._index.interfaces[eni_id] for eni_id in path.through] if path.code is None else []
         points: list[EquivalenceClass | NetworkInterface] = [source, *passed, destination]
@@ -135,14 +136,14 @@ class Reach:
 
     @property
     def named(self) -> Iterator[Prefix]:
-        """Yield every prefix that a rule or route names."""
+        """Yield every prefix in a rule or route."""
         return (parse_prefix(text) for networks in self._lookup.values() for texts in networks.values() for text in texts)
 
     def outside(self, eni: EquivalenceClass, region: Prefix, direction: Direction, nat_subnet: str = "") -> Flows:
-        """Return what rules permit between members of a class and a part of the internet; EGRESS: what the members open.
+        """Return the services that rules permit between a class and a region of the internet. EGRESS: members open flows.
 
-        `nat_subnet` is that of the NAT gateway on the way, whose ACL is asked too. Whether routes lead there, and public
-        addresses stand for the members, is not asked.
+        `nat_subnet` is that of the NAT gateway on the way, whose ACL applies, too. Routes to the region and public
+        addresses of the members are not checked.
         """
         holding = (text for text in self._cidrs_around(format_ip(region.version, region.network)))
         part = EquivalenceClass(region.version, (), "", frozenset(c for c in holding if parse_prefix(c).contains(region)))
@@ -151,18 +152,18 @@ class Reach:
         back = [self._by_acl(eni.subnet, opposite, part)]
         if not nat_subnet:
             return self._combine(there, back, region.version)
-        passes = [part] if nat_subnet == eni.subnet else [part, eni]  # its ACL is for what crosses the subnet's border
+        passes = [part] if nat_subnet == eni.subnet else [part, eni]  # its ACL applies at the subnet's border
         there += [self._by_acl(nat_subnet, Direction.EGRESS if end is part else Direction.INGRESS, end) for end in passes]
         back += [self._by_acl(nat_subnet, Direction.INGRESS if end is part else Direction.EGRESS, end) for end in passes]
         found = self._combine(there, back, region.version)
         return {protocol: open_part for protocol, open_part in found.items() if protocol in _TRANSLATED}
 
     def seen_at(self, address: str, groups: tuple[str, ...] = (), subnet: str = "") -> EquivalenceClass:
-        """Return what rules can tell of an address that no interface here has: an endpoint's, or one of its service's."""
+        """Return the class of an address of no known interface: an endpoint's, or one of its service."""
         return EquivalenceClass(4, groups, subnet, self._cidrs_around(address))
 
     def to_endpoint(self, source: EquivalenceClass, endpoint: EquivalenceClass) -> Flows:
-        """Return what rules permit from members of a class to an interface endpoint, by its own groups and ACL too."""
+        """Return the services that rules permit from a class to an interface endpoint, including its own groups and ACL."""
         groups = [
             self._by_groups(source.groups, Direction.EGRESS, endpoint),
             self._by_groups(endpoint.groups, Direction.INGRESS, source),
@@ -171,12 +172,12 @@ class Reach:
         return self._combine([*groups, *there], back, source.version)
 
     def from_endpoint(self, connection: EquivalenceClass, target: EquivalenceClass) -> Flows:
-        """Return what rules permit from the address of a service's connection, which has no groups, to members of a class."""
+        """Return the services that rules permit from the address of a service's connection, which has no groups, to a class."""
         there, back = self._across(connection, target)
         return self._combine([self._by_groups(target.groups, Direction.INGRESS, connection), *there], back, target.version)
 
     def _across(self, source: EquivalenceClass, destination: EquivalenceClass) -> tuple[list[Services], list[Services]]:
-        """Return what the ACLs of two subnets let there and back; all inside of one."""
+        """Return the services that two subnets' ACLs allow there and back; no restriction inside one subnet."""
         if source.subnet == destination.subnet:
             return [], []
         there = [
@@ -196,7 +197,7 @@ class Reach:
         return holds(found.services, number) and found.answers == ALL_ANSWERS
 
     def pairs(self, *, of_peers: bool = False) -> Iterator[tuple[EquivalenceClass, EquivalenceClass, Flows]]:
-        """Yield every two classes with two different interfaces of which rules let one reach the other; of two VPCs if asked."""
+        """Yield each pair of classes with two different interfaces and open services between them; `of_peers`: of two VPCs."""
         for source, senders in self.members.items():
             for destination, receivers in self.members.items():
                 if (source is destination and len(senders) == 1) or (senders[0].vni != receivers[0].vni) is not of_peers:
@@ -206,7 +207,7 @@ class Reach:
                     yield source, destination, found
 
     def _combine(self, there: list[Services], back: list[Services], version: int) -> Flows:
-        """Return what passes groups and ACLs on the way there, and whose answers pass ACLs on the way back."""
+        """Return the services that pass groups and ACLs on the way there, and whose answers pass the ACLs on the way back."""
         found: Flows = {}
         for protocol in self.protocols:
             spans, answers = reduce(both, (part[protocol] for part in there)), ALL_ANSWERS
@@ -255,18 +256,18 @@ class Reach:
 
 
 def _answered(protocol: int, version: int, spans: Spans, back: Spans) -> Spans:
-    """Return those of the services whose answers are let back, of a protocol whose answers go to no port."""
+    """Return those of the services whose answers are allowed back, of a protocol whose answers have no port."""
     if protocol != (ICMP if version == 4 else ICMPV6):
         return both(spans, back)
     for request, answer in ANSWER_TO[version].items():
-        refused = without(((answer * 256, answer * 256 + 255),), back)  # by code, which is the request's
+        refused = without(((answer * 256, answer * 256 + 255),), back)  # by code; an answer has the request's
         shift = (request - answer) * 256
         spans = without(spans, tuple((first + shift, last + shift) for first, last in refused))
     return spans
 
 
 def _allowed(entries: list[AclEntry], protocol: int, version: int) -> Spans:
-    """Return what ordered entries allow of a protocol: of those that match, the first decides."""
+    """Return the services of a protocol that ordered entries allow: the first matching entry decides."""
     allowed: list[tuple[int, int]] = []
     rest = everything(protocol, version)
     for entry in entries:
@@ -287,7 +288,7 @@ def _all_rules(index: PolicyIndex) -> Iterator[SecurityGroupRule | AclEntry]:
 
 
 def _lookup_of(index: PolicyIndex, routed: Iterable[str]) -> dict[tuple[int, int], dict[int, set[str]]]:
-    """Return every CIDR that a rule or route names, by (version, length) and network."""
+    """Return every CIDR in a rule or route, by (version, length) and network."""
     texts: set[str] = set(routed)
     for rule in _all_rules(index):
         texts.update(index.cidrs_of(rule) if isinstance(rule, SecurityGroupRule) else (rule.cidr,))
@@ -299,10 +300,10 @@ def _lookup_of(index: PolicyIndex, routed: Iterable[str]) -> dict[tuple[int, int
 
 
 def texts_of(services: Services, protocols: Iterable[int], version: int) -> tuple[str, ...]:
-    """Return services in the words of the command line; `all` when nothing of any protocol is missing.
+    """Return services in command-line syntax; `all` if no service of any protocol is missing.
 
-    The last of them, `all others`, names the protocols that are closed. The other IP version's ICMP, which nobody sends, is left
-    out.
+    The last text, `all others`, names the protocols that are closed. The other IP version's ICMP, which is never sent,
+    is left out.
     """
     foreign = ICMPV6 if version == 4 else ICMP
     if all(services.get(protocol) == everything(protocol, version) for protocol in protocols):
@@ -316,10 +317,10 @@ def texts_of(services: Services, protocols: Iterable[int], version: int) -> tupl
 
 
 def by_answers(many: Flows, few: Flows) -> dict[Spans, Services]:
-    """Return what is among the first and not among the second, by the ports that answers are let back to.
+    """Return the services in the first and not in the second flows, by the ports to which answers are allowed.
 
-    Of a service that is among both it is the ports that are only among the first: one that becomes open where it was partly open
-    has come for the ports that were missing.
+    For a service in both, these are the ports that are only in the first: a service that was partly open and becomes
+    open is listed with the missing ports.
     """
     found: dict[Spans, Services] = {}
     for protocol, part in many.items():

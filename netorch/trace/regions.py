@@ -1,4 +1,4 @@
-"""The internet as rules and routes tell it apart: regions, each a range without those of narrower regions."""
+"""The internet divided by rules and routes: regions, each a range without those of narrower regions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from netorch.trace.codes import Code
 T = TypeVar("T")
 EVERYTHING: Final = parse_prefix("0.0.0.0/0")
 _EVERYTHING: Final = {4: EVERYTHING, 6: parse_prefix("::/0")}
-# What no network announces, with EC2's code for it. Source: RFC 6890.
+# Ranges that no network announces, with EC2's code. Source: RFC 6890.
 NOT_ROUTED: Final = tuple(
     (parse_prefix(prefix), code)
     for code, prefixes in {
@@ -26,7 +26,7 @@ NOT_ROUTED: Final = tuple(
 
 
 def regions(named: Iterable[Prefix], inside: Sequence[Prefix], version: int = 4) -> list[Prefix]:
-    """Return the regions that named prefixes make of the internet, the widest first; `inside` are the ranges of VPCs."""
+    """Return the regions of the internet that named prefixes define, the widest first; `inside` are the ranges of VPCs."""
     elsewhere = (*inside, *(prefix for prefix, _ in NOT_ROUTED if prefix.length))
     found = {_EVERYTHING[version], *(prefix for prefix in named if prefix.version == version)}
     outside = (prefix for prefix in found if not any(other.contains(prefix) for other in elsewhere))
@@ -34,7 +34,7 @@ def regions(named: Iterable[Prefix], inside: Sequence[Prefix], version: int = 4)
 
 
 def distinct(of_regions: Mapping[Prefix, T]) -> list[tuple[Prefix, T]]:
-    """Return what is said of regions, without those of which the same is said as of the next wider one."""
+    """Return the values of regions, without regions that have the value of the next wider one."""
 
     def wider(region: Prefix) -> T | None:
         around = [other for other in of_regions if other != region and other.contains(region)]
@@ -44,12 +44,12 @@ def distinct(of_regions: Mapping[Prefix, T]) -> list[tuple[Prefix, T]]:
 
 
 def label_of(region: Prefix) -> str:
-    """Return what people call a region."""
+    """Return a region's name for people."""
     return f"internet {region}" if region.length else "internet"
 
 
 def route_to(routes: Iterable[Effective], region: Prefix) -> Effective | None:
-    """Return the route that packets to a region take; prefixes of routes are regions, too."""
+    """Return the route of packets to a region; prefixes of routes are regions, too."""
     holding = (route for route in routes if route.prefix.contains(region))
     return max(holding, key=lambda route: route.prefix.length, default=None)
 

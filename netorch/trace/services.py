@@ -1,7 +1,7 @@
-"""Sets of services: what of a protocol a rule is about, as spans of numbers.
+"""Sets of services: the part of a protocol that a rule applies to, as spans of numbers.
 
-A service's number is the destination port of TCP and UDP, 256 * type + code of the ICMP of the packet's own IP version, and 0 for
-any other protocol, which has nothing to tell its packets apart by.
+A service's number is the destination port for TCP and UDP, 256 * type + code for ICMP of the packet's IP version, and 0
+for any other protocol, whose packets rules cannot distinguish.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from netorch.model.security import ALL_PROTOCOLS, ANY, ICMP, ICMPV6, PORT_LAST, 
 Spans = tuple[tuple[int, int], ...]  # first and last, in order, neither touching nor overlapping
 NOTHING: Final[Spans] = ()
 _CODES: Final = 256
-EPHEMERAL: Final = (1024, PORT_LAST)  # where answers go. Source: EC2's guide on network ACLs, "Ephemeral ports"
+EPHEMERAL: Final = (1024, PORT_LAST)  # destination of answers. Source: EC2's guide on network ACLs, "Ephemeral ports"
 _NAMES: Final = {ICMP: "icmp", TCP: "tcp", UDP: "udp", ICMPV6: "icmpv6"}
 
 
@@ -25,7 +25,7 @@ def everything(protocol: int, version: int) -> Spans:
 
 
 def services_of(rule: SecurityGroupRule | AclEntry, protocol: int, version: int) -> Spans:
-    """Return the services of a protocol that a rule is about."""
+    """Return the services of a protocol that a rule applies to."""
     if rule.protocol == ALL_PROTOCOLS:
         return everything(protocol, version)
     if rule.protocol != protocol:
@@ -48,12 +48,12 @@ def service(packet: Packet) -> int:
 
 
 def holds(spans: Spans, number: int) -> bool:
-    """Return whether a service is among them."""
+    """Return whether the spans contain a service."""
     return any(first <= number <= last for first, last in spans)
 
 
 def union(spans: Iterable[tuple[int, int]]) -> Spans:
-    """Return what is in any of them."""
+    """Return the union of spans."""
     merged: list[tuple[int, int]] = []
     for first, last in sorted(spans):
         if merged and first <= merged[-1][1] + 1:
@@ -64,13 +64,13 @@ def union(spans: Iterable[tuple[int, int]]) -> Spans:
 
 
 def both(a: Spans, b: Spans) -> Spans:
-    """Return what is in both."""
+    """Return the intersection."""
     found = ((max(x[0], y[0]), min(x[1], y[1])) for x in a for y in b)
     return union((first, last) for first, last in found if first <= last)
 
 
 def without(a: Spans, b: Spans) -> Spans:
-    """Return what is in `a` and not in `b`."""
+    """Return the services in `a` that are not in `b`."""
     rest = list(a)
     for low, high in b:
         pieces = [piece for first, last in rest for piece in ((first, min(last, low - 1)), (max(first, high + 1), last))]
@@ -79,12 +79,12 @@ def without(a: Spans, b: Spans) -> Spans:
 
 
 def name_of(protocol: int) -> str:
-    """Return a protocol as the command line takes it; ALL_PROTOCOLS stands for each that no rule names."""
+    """Return a protocol in command-line syntax; ALL_PROTOCOLS stands for all that no rule names."""
     return _NAMES.get(protocol, str(protocol)) if protocol != ALL_PROTOCOLS else "all others"
 
 
 def text_of(protocol: int, spans: Spans, version: int) -> str:
-    """Return services in the words of the command line, e.g. `tcp 22,8000-8080`, `icmp 8/0`, `47`, `all others`."""
+    """Return services in command-line syntax, e.g. `tcp 22,8000-8080`, `icmp 8/0`, `47`, `all others`."""
     name = name_of(protocol)
     if spans == everything(protocol, version):
         return name
@@ -94,7 +94,7 @@ def text_of(protocol: int, spans: Spans, version: int) -> str:
 
 
 def ports_of(spans: Spans) -> str:
-    """Return ports in the words of the command line, e.g. `22,8000-8080`."""
+    """Return ports in command-line syntax, e.g. `22,8000-8080`."""
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
 
 

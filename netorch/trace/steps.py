@@ -1,4 +1,4 @@
-"""What all places on a packet's way have in common: hooks decide, connection tracking is asked, and each step is put down."""
+"""The common part of all steps on a packet's way: evaluate hooks, look up connection tracking, and record each step."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from netorch.trace.hooks.skb import CT_DIRECTIONS, CT_STATES, Skb
 from netorch.trace.host_model import HostModel
 from netorch.trace.way import Ct, Hop, Place, Tracker, connection_of
 
-MAX_VISITED = 16  # times that a packet enters an overlay: sender, one that relays, receiver, and some appliances between these
+MAX_VISITED = 16  # times that a packet may enter an overlay: sender, a relaying host, receiver, and some appliances in between
 
 
 class Died(Exception):
-    """The packet goes no further."""
+    """The end of a packet."""
 
     def __init__(self, code: Code, counter: str = "") -> None:
         self.code = code
@@ -26,7 +26,7 @@ class Died(Exception):
 
 
 class Steps:
-    """One packet under way, as it is now, with the steps that it has taken."""
+    """One packet on its way: its current form, and the steps so far."""
 
     def __init__(
         self,
@@ -43,19 +43,19 @@ class Steps:
         self._conntrack = conntrack
         self._seen = seen
         self._visited = 0
-        self._vni = 0  # of the VPC that it is in
-        self._passed: list[tuple[str, str]] = []  # the hosts and ports of interfaces that have sent the packet on
+        self._vni = 0  # of its current VPC
+        self._passed: list[tuple[str, str]] = []  # the hosts and ports of interfaces that have forwarded the packet
 
     def _tracker(self, host_model: HostModel, zone: int, netns: str = OVERLAY) -> Tracker:
         return Tracker(host_model.name, zone, connection_of(self._packet), netns)
 
     def _recall(self, skb: Skb, tracker: Tracker) -> Ct:
-        """Put down what a host's connection tracking says of the packet."""
+        """Set the packet's connection state from a host's connection tracking."""
         known = self._conntrack.get(tracker)
         if known is None:
             known = Ct(state="new" if self._packet.begins else "invalid")
         skb.ct_state, skb.ct_direction = CT_STATES[known.state], CT_DIRECTIONS[known.direction]
-        skb.ct_mark = self.marks.get(tracker, known.mark)  # it has passed here before, on its way to an appliance
+        skb.ct_mark = self.marks.get(tracker, known.mark)  # the packet was on this host before, on its way to an appliance
         return known
 
     def _run_hook(
@@ -71,10 +71,10 @@ class Steps:
         devices: tuple[str, str] | None = None,
         codes: Mapping[str, Code] = OF_COUNTER,
     ) -> None:
-        """Let a hook decide; a missing table lets everything pass, as in a kernel.
+        """Evaluate a hook. A missing table lets everything pass, as in a kernel.
 
-        `silent`: a pass is not worth a hop. `devices` are those whose rules decide, if not those of the packet. `codes` say what
-        drop counters mean.
+        `silent`: record no hop if the packet passes. `devices` are those whose rules decide, if not the packet's.
+        `codes` map drop counters to codes.
         """
         result = ruleset.run(hook, skb) if ruleset is not None else HookVerdict(accepted=True)
         if not result.accepted:

@@ -1,25 +1,26 @@
-"""A packet's way from a port through the hosts that it passes, over what these hold: desired objects, or dumped ones.
+"""A packet's way from a port through hosts, based on their objects, desired or dumped.
 
-    port        the chain at the port's ingress: is the sender who it says it is?
-    zone        which VPC's connections are meant
+    port        the chain at the port's ingress: checks the sender's addresses
+    zone        determines the VPC's connection tracking zone
     route       the VRF's table: a port here, another host, or nothing
-    policy      the chains of sender and receiver, those of them that are on this host
+    policy      the chains of sender and receiver, as far as they are on this host
     tunnel      neighbour, FDB entry, VTEP
-    verify      the other host's underlay: may this host speak for the source?
+    verify      the other host's underlay: may this host send for the source?
                 ... and again zone, route, policy on that host
-    inlet       on the host of an interface that a route leads to: the filter that takes packets to its MAC, or the cable there
+    inlet       on the host of an interface that routes lead to: the filter for packets to its MAC, or the cable on its
+    own host
                 ... and again zone, route, policy: the interface's own rules
-    delivery    the receiver's port; an interface that is only on the way is taken to send the packet on as it is
+    delivery    the receiver's port; an interface in the middle of the way is assumed to forward the packet unchanged
     host        a program of the sender's own host answers: names, metadata
     service     a program of an edge answers: the proxy of a gateway endpoint
 
-On an edge `netorch.trace.edge` goes on: to the internet or a customer's site and back, and through the namespaces of gateways;
-`netorch.trace.between` goes on into another VPC, by a mapped peering connection or an interface endpoint.
+On an edge `netorch.trace.edge` continues: to the internet or a customer's site and back, and through the namespaces of
+gateways; `netorch.trace.between` continues into another VPC, over a mapped peering connection or an interface endpoint.
 
-Nothing is asked of anybody and nothing is changed. What connection tracking knows must be said (`Ct`); without a word a packet
-that can begin a connection begins one, and any other belongs to none. The answer to a packet (`round_trip`) belongs to the
-connection that the packet has begun, on all hosts that it has passed; from the internet it may come by any edge, from a site by
-any tunnel or VLAN.
+The walk queries no host and changes nothing. The caller must supply the state of connection tracking (`Ct`). Without
+it, a packet that can open a connection opens one, and any other belongs to none. The answer to a packet (`round_trip`)
+belongs to the packet's connection on all hosts that it has passed. From the internet the answer may come through any
+edge, from a site over any tunnel or VLAN.
 """
 
 from __future__ import annotations
@@ -53,10 +54,10 @@ def walk(
     conntrack: Mapping[Tracker, Ct] | None = None,
     seen: Container[int] | None = None,
 ) -> Walk:
-    """Return a packet's way. `seen` are the VNIs of VPCs that may be shown, None: all; to others a packet just leaves.
+    """Return a packet's way. `seen` has the VNIs of VPCs that may be shown, None: all; the way into others ends at the border.
 
     Raises:
-      TraceError: a host holds what cannot be followed.
+      TraceError: a host has an object that cannot be evaluated.
     """
     walker = _Walker(host_models, packet, conntrack or {}, seen)
     try:
@@ -69,12 +70,12 @@ def walk(
 def round_trip(
     host_models: Mapping[str, HostModel], start: Start, packet: Packet, seen: Container[int] | None = None
 ) -> RoundTrip:
-    """Return the ways of a packet that begins a connection and of the answer, which every host knows the connection of.
+    """Return the ways of a packet that opens a connection and of its answer. Every host on the way knows the connection.
 
-    `seen` are the VNIs of VPCs that may be shown, None: all.
+    `seen` has the VNIs of VPCs that may be shown, None: all.
 
     Raises:
-      TraceError: a host holds what cannot be followed.
+      TraceError: a host has an object that cannot be evaluated.
     """
     there = walk(host_models, start, packet, seen=seen)
     known = {tracker: Ct(state="established", direction="reply", mark=mark) for tracker, mark in there.marks.items()}
@@ -85,7 +86,7 @@ def round_trip(
 
 
 def _recognised(asked: Packet, back: Walk) -> Walk:
-    """Return the way of an answer, which dies where it arrives if it has not the addresses that its receiver waits for."""
+    """Return the way of an answer. It ends with an error if its addresses are not those that the receiver expects."""
     if not back.arrived or (back.packet.source, back.packet.destination) == (asked.destination, asked.source):
         return back
     last = structs.replace(back.hops[-1], ok=False)
@@ -93,7 +94,7 @@ def _recognised(asked: Packet, back: Walk) -> Walk:
 
 
 def _ends(host_models: Mapping[str, HostModel], there: Walk) -> list[Start]:
-    """Return where the answer to a packet may begin."""
+    """Return the possible starts of the answer to a packet."""
     if there.to_site:
         vni, site = vni_of_ifname(there.arrived_at), there.packet.destination
         models = sorted(host_models.items())
@@ -105,7 +106,7 @@ def _ends(host_models: Mapping[str, HostModel], there: Walk) -> list[Start]:
         return [Arrival(host=name, ifname=there.arrived_at) for name, found in edges if found.outside_link(there.arrived_at)]
     if there.handed_over:
         return [Arrival(host=there.host, ifname=there.arrived_at)]
-    if there.served:  # a hypervisor answers its own instances past all rules
+    if there.served:  # a hypervisor's answers to its own instances bypass all rules
         is_edge = there.hops[-1].place is Place.SERVICE
         return [Reply(host=there.host, vrf=there.arrived_at)] if is_edge else []
     lladdr = host_models[there.host].neighbour(there.arrived_at, there.packet.destination) if there.arrived else None
@@ -113,17 +114,17 @@ def _ends(host_models: Mapping[str, HostModel], there: Walk) -> list[Start]:
 
 
 def _unreachable(link: Device) -> Code:
-    """Return the code of a packet for which there is no route where it came in by a device."""
+    """Return the code of a packet from a device for which there is no route."""
     if is_inlet(link.ifname) and vrf_number(link.vrf) == VPN_GATEWAY_NUMBER:
         return Code.VGW_REACHES_NO_SUCH_ADDRESS
     return Code.VGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS if is_private_end(link.ifname) else Code.NO_ROUTE_TO_DESTINATION
 
 
 class _Walker(BetweenSteps):
-    """One packet under way."""
+    """One packet on its way."""
 
     def walked(self, *, arrived_at: str = "", code: Code | None = None, counter: str = "") -> Walk:
-        """Return the way so far, and where and how it has ended."""
+        """Return the way so far, and where and how it ended."""
         return Walk(
             hops=tuple(self.hops),
             arrived_at=arrived_at,
@@ -135,7 +136,7 @@ class _Walker(BetweenSteps):
         )
 
     def from_start(self, start: Start) -> str:
-        """Follow the packet from where it begins."""
+        """Follow the packet from its start."""
         match start:
             case Departure():
                 return self.from_port(start)
@@ -145,7 +146,7 @@ class _Walker(BetweenSteps):
                 return self._from_service(start)
 
     def _from_service(self, start: Reply) -> str:
-        """Follow the answer of a program of an edge's: it is routed in the VRF of the endpoint that was asked."""
+        """Follow the answer of an edge's program. It is routed in the VRF of the requested endpoint."""
         host_model, destination = self._host_models[start.host], self._packet.destination
         said = f"{self._packet.source} answers {destination} in {start.vrf}"
         table = host_model.table_of_vrf(start.vrf)
@@ -155,13 +156,13 @@ class _Walker(BetweenSteps):
             self._die(start.host, Place.SERVICE, f"{said}: no route", Code.NO_ROUTE_TO_DESTINATION)
         self._vni = out.vni
         skb = Skb(packet=self._packet)
-        for device in (out.vrf, out.ifname):  # Linux has a packet of the host's own pass this hook as one of each
+        for device in (out.vrf, out.ifname):  # Linux runs this hook for a local packet once with each device
             skb.oifname = device
             self._run_hook(host_model, Place.SERVICE, host_model.overlay, "output", skb, said, silent=device == out.vrf)
         return self._tunnel(host_model, out, route.via)
 
     def from_port(self, start: Departure) -> str:
-        """Follow the packet from a port on."""
+        """Follow the packet from a port."""
         host_model = self._host_models.get(start.host)
         link = host_model.link(start.ifname) if host_model is not None else None
         if host_model is None or link is None:
@@ -174,7 +175,7 @@ class _Walker(BetweenSteps):
         return self._through(host_model, link, skb)
 
     def _through(self, host_model: HostModel, link: Device, skb: Skb) -> str:
-        """Follow the packet through one host's overlay, from a device on."""
+        """Follow the packet through one host's overlay, starting at a device."""
         self._visited += 1
         table = self._enter(host_model, link, skb)
         destination = self._packet.destination
@@ -199,7 +200,7 @@ class _Walker(BetweenSteps):
         return self._deliver(host_model, out, route.via)
 
     def _serve(self, host_model: HostModel, link: Device, skb: Skb) -> str:
-        """Hand the packet to the program of the host that listens in the VRF."""
+        """Deliver the packet to the host's program that listens in the VRF."""
         place, said = Place.SERVICE if is_inlet(link.ifname) else Place.HOST, ends_of(self._packet)
         self._run_hook(host_model, place, host_model.overlay, "input", skb, f"{said}, for the host itself", silent=True)
         found = host_model.listener(link.vrf, self._packet)
@@ -211,25 +212,25 @@ class _Walker(BetweenSteps):
         return link.vrf
 
     def _enter(self, host_model: HostModel, link: Device, skb: Skb) -> int:
-        """Say in which zone a host's connection tracking knows the packet; return the routing table."""
+        """Determine the packet's zone in the host's connection tracking. Return the routing table."""
         vrf, device = link.vrf, link.ifname
         table = host_model.table_of_vrf(vrf)
         if table is None:
             self._die(host_model.name, Place.ZONE, f"no VRF {vrf or 'of ' + device} is up", Code.PORT_MISSING)
         self._vni = vni_of_table(table)
-        skb.ct_state = CT_STATES["invalid"]  # what nft says of a packet that is in no connection yet
+        skb.ct_state = CT_STATES["invalid"]  # nft's state of a packet before its conntrack lookup
         for iifname in (device, vrf):
             skb.iifname = iifname
             said = f"{iifname} belongs to VPC {vni_of_table(table)}"
             self._run_hook(host_model, Place.ZONE, host_model.overlay, "prerouting", skb, said, silent=iifname == vrf)
             if skb.is_tracked:
-                # After the zone is known; the second time it is known already.
+                # The zone is known only after the first pass.
                 self._recall(skb, self._tracker(host_model, skb.ct_zone))
         skb.sdifname = device
         return table
 
     def _route(self, host_model: HostModel, link: Device, table: int) -> tuple[Route, Device]:
-        """Look the destination up; return the route and the device that it leads to."""
+        """Look up the destination. Return the route and its device."""
         destination = self._packet.destination
         route = host_model.route(table, destination)
         if route is not None and route.type == BLACKHOLE:
@@ -238,7 +239,7 @@ class _Walker(BetweenSteps):
                 self._die(host_model.name, Place.INLET, said, Code.ENI_SOURCE_DEST_CHECK_RESTRICTION, (link.ifname, ""))
             said = f"{route.dst} is a black hole in {link.vrf}"
             self._die(host_model.name, Place.ROUTE, said, Code.BAD_STATE_ROUTE, (link.ifname, ""))
-        if route is None or not route.ifname or host_model.is_vrf(route.ifname):  # from VRF to VRF go the router's errors alone
+        if route is None or not route.ifname or host_model.is_vrf(route.ifname):  # only the router's errors go from VRF to VRF
             said = f"{destination} is unreachable in {link.vrf}"
             self._die(host_model.name, Place.ROUTE, said, _unreachable(link), (link.ifname, ""))
         out = host_model.link(route.ifname)
@@ -250,7 +251,7 @@ class _Walker(BetweenSteps):
         return route, out
 
     def _deliver(self, host_model: HostModel, port: Device, next_hop: str) -> str:
-        """Hand the packet to an instance, which sends it on when it is for another address."""
+        """Deliver the packet to an instance, which forwards it if it is for another address."""
         destination = self._packet.destination
         to = destination if host_model.neighbour(port.ifname, destination) is not None else next_hop or destination
         lladdr = host_model.neighbour(port.ifname, to)
@@ -266,7 +267,7 @@ class _Walker(BetweenSteps):
         return self.from_port(Departure(host=host_model.name, ifname=port.ifname, mac=lladdr))
 
     def _cable(self, host_model: HostModel, near: CableEnd, next_hop: str) -> str:
-        """Follow the packet to a cable's other end, where it comes in like any other."""
+        """Follow the packet to a cable's other end, where it enters like any other."""
         lladdr = host_model.neighbour(near.ifname, next_hop)
         if near.peer_netns != OVERLAY:
             return self._leave(host_model, near, lladdr or "")
@@ -277,7 +278,7 @@ class _Walker(BetweenSteps):
         return self._through(host_model, far, Skb(packet=self._packet))
 
     def _receive(self, host_model: HostModel, vxlan: Vxlan, lladdr: str, skb: Skb) -> str:
-        """Follow the packet from the VXLAN device on, or from the device that a filter redirects it to."""
+        """Follow the packet from the VXLAN device, or from the device to which a filter redirects it."""
         found = deciding(host_model.filters(vxlan.ifname, INGRESS), self._packet, lladdr, skb.priority)
         if found is None and lladdr == vxlan.lladdr:
             return self._through(host_model, vxlan, skb)
@@ -285,7 +286,7 @@ class _Walker(BetweenSteps):
             self._die(host_model.name, Place.INLET, f"{vxlan.ifname}: nobody here is {lladdr}", Code.STALE_MAPPING)
         for action in found.actions:
             if isinstance(action, Drop):
-                meant = isinstance(found.match, Match)  # for a gateway, and it is neither IPv4 nor of a public range
+                meant = isinstance(found.match, Match)  # for a gateway, but neither IPv4 nor of a public range
                 code = Code.IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS if meant else Code.MAPPING_VIOLATION
                 self._die(host_model.name, Place.INLET, found.text(), code)
             if isinstance(action, Receive):
@@ -303,7 +304,7 @@ class _Walker(BetweenSteps):
         raise TraceError(f"{found.text()}: it leads to no inlet; the host's kernel has drifted")
 
     def _tunnel(self, host_model: HostModel, vxlan: Vxlan, next_hop: str) -> str:
-        """Follow the packet to the host that is the next hop."""
+        """Follow the packet to the next hop's host."""
         lladdr = host_model.neighbour(vxlan.ifname, next_hop)
         if lladdr is None:
             said = f"{vxlan.ifname} has no neighbour {next_hop}"

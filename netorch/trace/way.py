@@ -1,4 +1,4 @@
-"""A packet's way: where it begins, what is decided on it, and where it ends."""
+"""A packet's way: its start, the decisions on it, and its end."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from netorch.state.base import OVERLAY
 from netorch.trace.codes import Code
 from netorch.trace.hooks.nft_rules import Hit
 
-Connection = tuple[object, ...]  # equal for the packets of a connection, in both directions
+Connection = tuple[object, ...]  # equal for both directions of a connection
 
 
 class Tracker(NamedTuple):
-    """Whose connection is meant: a host's, in one zone. One packet may be of two there, before and after it is translated."""
+    """A tracked connection: a host and a zone. A packet may have two on one host, before and after translation."""
 
     host: str
     zone: int
@@ -25,7 +25,7 @@ class Tracker(NamedTuple):
 
 
 def connection_of(packet: Packet) -> Connection:
-    """Return what the packets of a connection have in common, as connection tracking sees it."""
+    """Return the common identity of a connection's packets in connection tracking."""
     ends = (packet.source, packet.source_port), (packet.destination, packet.destination_port)
     if not packet.has_type:
         return (packet.protocol, *sorted(ends))
@@ -34,7 +34,7 @@ def connection_of(packet: Packet) -> Connection:
 
 
 class Place(Enum):
-    """Where on its path a packet is evaluated."""
+    """The place on the way where a packet is evaluated."""
 
     PORT = "port"
     ZONE = "zone"
@@ -47,27 +47,27 @@ class Place(Enum):
     DELIVERY = "delivery"
     NAT = "nat"  # the namespace of a NAT gateway
     EGRESS_ONLY = "egress-only"  # the namespace of an egress-only internet gateway
-    GATEWAY = "gateway"  # the cable between overlay and outside, where public addresses stand for private ones
+    GATEWAY = "gateway"  # the cable between overlay and outside, which translates private to public addresses
     OUTSIDE = "outside"
     UPLINK = "uplink"
-    SERVICE = "service"  # what an edge has for the gateway endpoint of a VPC
-    HOST = "host"  # what the sender's own host has for its instances: names, metadata
-    PEERING = "peering"  # the cable of a mapped peering connection, where aliases stand for addresses
+    SERVICE = "service"  # a program of an edge for the gateway endpoint of a VPC
+    HOST = "host"  # a program of the sender's own host for its instances: names, metadata
+    PEERING = "peering"  # the cable of a mapped peering connection, which translates addresses to aliases
     ENDPOINT = "endpoint"  # the namespace of a connection of an interface endpoint
     SITE = "site"  # the tunnel or VLAN to a customer's site
 
 
 class Ct(msgspec.Struct, frozen=True, kw_only=True):
-    """What a host's connection tracking says of a packet."""
+    """The state of a packet in a host's connection tracking."""
 
     state: str = "new"  # new, established, related, invalid
     direction: str = "original"  # or reply
     mark: int = 0
-    original: Packet | None = None  # the one that has begun it, where a gateway translates: before it was translated
+    original: Packet | None = None  # if a gateway translates: the connection's first packet, before translation
 
 
 class Departure(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a packet enters the overlay: a port, and the MAC that it is sent with."""
+    """The entry of a packet into the overlay: a port, and the packet's source MAC."""
 
     host: str
     ifname: str
@@ -75,9 +75,9 @@ class Departure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Arrival(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a packet comes from what is not followed: an edge, and a device there.
+    """The entry of a packet from outside of the walk: an edge, and a device there.
 
-    That is its uplink, the device of a tunnel or VLAN to a site, or the port of an endpoint's provider.
+    The device is the edge's uplink, that of a tunnel or VLAN to a site, or the port of an endpoint's provider.
     """
 
     host: str
@@ -85,7 +85,7 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an answer comes from a program of an edge's own: in the VRF of a gateway endpoint."""
+    """The start of an answer by an edge's own program: in the VRF of a gateway endpoint."""
 
     host: str
     vrf: str
@@ -95,31 +95,31 @@ Start = Departure | Arrival | Reply
 
 
 class Hop(msgspec.Struct, frozen=True, kw_only=True):
-    """What was decided at one place; `said` is in people's words, `hits` are the rules that decided."""
+    """The decision at one place. `said` is a text for people, `hits` are the rules that decided."""
 
     host: str
     place: Place
     said: str
-    packet: Packet  # as it was there
+    packet: Packet  # as it was at this place
     ok: bool = True
     hits: tuple[Hit, ...] = ()
-    devices: tuple[str, str] = ("", "")  # where it came in, and where it would leave, as far as that was known
-    vni: int = 0  # of the VPC that it was in; 0: of none
+    devices: tuple[str, str] = ("", "")  # the devices by which it came in and would leave, if known
+    vni: int = 0  # of its VPC at this place; 0: of none
 
 
 class Walk(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole way. `arrived_at` is a port, a VRF of the host's own, an uplink, or the device to a site or an endpoint's provider.
+    """A complete way. `arrived_at` is a port, a VRF of the host, an uplink, or the device to a site or an endpoint's provider.
 
-    Without it `code` says why the packet died, on the last hop's host.
+    If it is empty, `code` is the reason for the packet's end on the last hop's host.
     """
 
     hops: tuple[Hop, ...]
     arrived_at: str = ""
     code: Code | None = None
-    counter: str = ""  # the drop counter that this packet would raise
-    through: tuple[str, ...] = ()  # the ports of interfaces that are taken to send the packet on
-    marks: dict[Tracker, int] = {}  # what the connection's mark is behind this packet
-    translated: dict[Tracker, Packet] = {}  # as it was before a gateway has translated it, by the connection behind that
+    counter: str = ""  # the drop counter that this packet would increment
+    through: tuple[str, ...] = ()  # the ports of interfaces that are assumed to forward the packet
+    marks: dict[Tracker, int] = {}  # the connection's mark after this packet
+    translated: dict[Tracker, Packet] = {}  # as it was before a gateway's translation, by the connection after the translation
 
     @property
     def arrived(self) -> bool:
@@ -138,17 +138,17 @@ class Walk(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def served(self) -> bool:
-        """Return whether it has come to a program of a host's own: to what serves a gateway endpoint, names or metadata."""
+        """Return whether it was delivered to a host's own program: for a gateway endpoint, names or metadata."""
         return self.arrived and self.hops[-1].place in (Place.SERVICE, Place.HOST)
 
     @property
     def at_host(self) -> bool:
-        """Return whether it came to its sender's own host, which asks no groups and no ACL about it."""
+        """Return whether it was delivered to its sender's own host, where groups and ACLs do not apply."""
         return self.hops[-1].place is Place.HOST
 
     @property
     def handed_over(self) -> bool:
-        """Return whether it is followed to an interface endpoint only: it is relayed, or the provider's VPC may not be shown."""
+        """Return whether the way ends at an interface endpoint: by a relay, or because the provider's VPC may not be shown."""
         return self.arrived and self.hops[-1].place is Place.ENDPOINT
 
     @property
@@ -163,9 +163,10 @@ class Walk(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RoundTrip(msgspec.Struct, frozen=True, kw_only=True):
-    """The ways of a packet and of the answer to it; there is none to a packet that died, nor one on a way from the router.
+    """The ways of a packet and of its answer. A packet that died, or went to a router or its sender's host, has no answer.
 
-    An answer from the internet may come by any edge of a pair, one from a site by any tunnel or VLAN: it has a way from each.
+    An answer from the internet may come through any edge of a pair, one from a site over any tunnel or VLAN: it has a
+    way from each.
     """
 
     there: Walk
@@ -173,7 +174,7 @@ class RoundTrip(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def back(self) -> Walk | None:
-        """Return the way of the answer, of several the first on which it dies; None: there is none."""
+        """Return the way of the answer: the first on which it dies, else the first; None: there is none."""
         dying = (found for found in self.backs if not found.arrived)
         return next(dying, self.backs[0] if self.backs else None)
 

@@ -1,1 +1,1 @@
-"""What the hooks of a kernel do with a packet: tables of nftables, filters of devices."""
+"""The hooks of a kernel and their effect on a packet: tables of nftables, filters of devices."""

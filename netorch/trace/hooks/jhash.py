@@ -1,4 +1,4 @@
-"""Jenkins' hash as nftables has it, by which gateways choose among addresses. Source: linux/jhash.h, nft_hash.c."""
+"""Jenkins' hash as in nftables: gateways choose among addresses with it. Source: linux/jhash.h, nft_hash.c."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TURNS: Final = ((2, 1, 14), (0, 2, 11), (1, 0, 25), (2, 1, 16), (0, 2, 4), (1, 
 
 
 def jhash(registers: Sequence[int], modulus: int, seed: int) -> int:
-    """Return the place among `modulus` ones of up to three registers, as numbers. The kernel adds up their bytes."""
+    """Return the hash of up to three registers, modulo `modulus`. The kernel hashes their bytes."""
     words = [int.from_bytes(struct.pack(">I", register), "little") for register in registers]
     start = (_INIT + 4 * len(words) + seed) & _WORD
     state = [(start + word) & _WORD for word in (*words, *[0] * (3 - len(words)))]

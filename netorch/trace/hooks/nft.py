@@ -1,7 +1,7 @@
-"""What one of netorch's nft tables does with a packet: its chains and sets, put together from a host's objects.
+"""Evaluates one of netorch's nft tables on a packet: its chains and sets, assembled from a host's objects.
 
-Follows the kernel: base chains of a hook in the order of their priority, `goto` without return, a look-up that finds nothing ends
-its rule, and a base chain's policy has the last word. Source: nft(8), nf_tables_core.c.
+Follows the kernel: base chains of a hook run in the order of their priority, `goto` does not return, a failed look-up
+ends its rule, and a base chain's policy applies last. Source: nft(8), nf_tables_core.c.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ _MAX_STEPS: Final = 1000  # more than any packet needs; ends a loop of chains
 
 
 class HookVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What a hook decided, and the rules that led there."""
+    """The verdict of a hook, and the rules that led to it."""
 
     accepted: bool
     hits: tuple[Hit, ...] = ()
 
     @property
     def counter(self) -> str:
-        """Return the named counter that counted the end of a dropped packet."""
+        """Return the named counter of a dropped packet."""
         return self.hits[-1].counter if self.hits else ""
 
 
 class BaseChain(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a hook enters a table."""
+    """The entry of a hook into a table."""
 
     name: str
     hook: str
     priority: int
     accepts: bool  # the policy
-    translates: bool = False  # asked of the packet that begins a connection only
+    translates: bool = False  # runs only for the first packet of a connection
 
 
 class Skeleton(msgspec.Struct, frozen=True, kw_only=True):
-    """A table's text, taken apart."""
+    """The parsed text of a table."""
 
     chains: dict[str, tuple[str, ...]]
     bases: tuple[BaseChain, ...]
@@ -56,7 +56,7 @@ class Skeleton(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ruleset:
-    """A table with everything that stands in it."""
+    """A table with all its contents."""
 
     def __init__(self, chains: Mapping[str, tuple[str, ...]], bases: Iterable[BaseChain], sets: Mapping[str, Table]) -> None:
         self._chains = dict(chains)
@@ -64,7 +64,7 @@ class Ruleset:
         self._sets = dict(sets)
 
     def run(self, hook: str, skb: Skb) -> HookVerdict:
-        """Return what the chains of a hook decide; may change the packet's marks. Raises TraceError."""
+        """Return the verdict of a hook's chains; may change the packet's marks. Raises TraceError."""
         hits: list[Hit] = []
         for base in self._bases:
             if base.hook == hook and (skb.begins_connection or not base.translates):
@@ -113,7 +113,7 @@ class Ruleset:
 
 
 def table_of(objects: Mapping[Key, KernelObject], netns: str, family: str) -> Ruleset | None:
-    """Return one of a host's tables, or None when it has none. Raises TraceError for one whose text is not known.
+    """Return one of a host's tables, or None if it has none. Raises TraceError if the table's text is unknown.
 
     Cost: O(objects).
     """
@@ -146,7 +146,7 @@ def table_of(objects: Mapping[Key, KernelObject], netns: str, family: str) -> Ru
 
 @lru_cache(maxsize=16)
 def parse_skeleton(text: str) -> Skeleton:
-    """Return what a table's text says. Raises TraceError for a line that is not known."""
+    """Return the parsed text of a table. Raises TraceError for an unknown line."""
     chains: dict[str, tuple[str, ...]] = {}
     elements: dict[str, tuple[tuple[tuple[str, ...], str], ...]] = {}
     bases = []

@@ -1,6 +1,6 @@
-"""One rule in nft's words, as steps that a packet goes through. The words are those that netorch's own tables are made of.
+"""One rule in nft syntax, parsed into steps for a packet. It knows the words that netorch's own tables use.
 
-A word that is not known is an error that names the rule: a trace that guesses is worse than none.
+An unknown word is an error that names the rule: a trace that guesses is worse than none.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from netorch.trace.hooks.values import Table, parse_span
 
 
 class Word(Enum):
-    """What a verdict says."""
+    """The kind of a verdict."""
 
     ACCEPT = "accept"
     DROP = "drop"
@@ -34,14 +34,14 @@ class Word(Enum):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What a rule decides; `chain` is where GOTO and JUMP lead."""
+    """A rule's verdict. `chain` is the target of GOTO and JUMP."""
 
     word: Word
     chain: str = ""
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):
-    """A rule that decided something about a packet."""
+    """A rule that led to a verdict on a packet."""
 
     chain: str
     rule: str
@@ -49,10 +49,10 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Sets = Mapping[str, Table]
-# A step returns False when the rule does not match, a verdict, or True to go on.
+# A step returns False if the rule does not match, a verdict, or True to continue.
 Step = Callable[[Skb, Sets], "Verdict | bool"]
 _TOKEN: Final = re.compile(r'"[^"]*"|@[a-z]+,\d+,\d+|[{}]|,|[^\s{},]+')
-# What decides nothing about one packet alone -> how many words it takes. A single packet is within every limit.
+# Statements without effect on a single packet -> number of words. A single packet is within every limit.
 _UNHEARD: Final = {"limit": 6, "log": 7}  # limit rate R burst N packets; log prefix P group G snaplen N
 _OPERATORS: Final = {"|": or_, "&": and_}
 _TCP_FLAGS: Final = {"fin": FIN, "syn": SYN, "rst": RST, "ack": ACK}
@@ -67,7 +67,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     counter: str = ""
 
     def evaluate(self, skb: Skb, sets: Sets) -> Verdict | None:
-        """Return what the rule decides about a packet, or None; may change the packet's marks."""
+        """Return the rule's verdict on a packet, or None; may change the packet's marks."""
         for step in self.steps:
             outcome = step(skb, sets)
             if outcome is False:
@@ -79,7 +79,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
 @lru_cache(maxsize=65536)
 def parse_rule(text: str) -> Rule:
-    """Return a rule. Raises TraceError for words that are not known."""
+    """Return a rule. Raises TraceError for unknown words."""
     parser = _Parser(text)
     try:
         while parser.words:
@@ -90,7 +90,7 @@ def parse_rule(text: str) -> Rule:
 
 
 def parse_verdict(text: str) -> Verdict | None:
-    """Return the verdict that a text means, or None when it is something else."""
+    """Return the verdict in a text, or None if it is something else."""
     word, _, chain = text.partition(" ")
     if word not in {known.value for known in Word}:
         return None
@@ -98,7 +98,7 @@ def parse_verdict(text: str) -> Verdict | None:
 
 
 class _Parser:
-    """Takes a rule's words off the front and turns them into steps."""
+    """Consumes a rule's words and turns them into steps."""
 
     def __init__(self, text: str) -> None:
         self.words: list[str] = [word.strip('"') for word in _TOKEN.findall(text)]
@@ -106,7 +106,7 @@ class _Parser:
         self.counter = ""
 
     def statement(self) -> None:
-        """Take one match or action."""
+        """Parse one match or action."""
         head = self.words[0]
         if head in ("accept", "drop", "return"):
             self._always(Verdict(Word(self._take())))
@@ -119,14 +119,14 @@ class _Parser:
             self.steps.append(lambda skb, sets: _rename(skb, address))
         elif self.words[:2] == ["tcp", "flags"]:
             self._tcp_flags()
-        elif self.words[:2] == ["tcp", "option"]:  # of what a connection may have, which no look-up asks for
+        elif self.words[:2] == ["tcp", "option"]:  # a connection's MSS clamp, which does not affect a verdict
             del self.words[: 7 if self.words[5] == "rt" else 6]
         elif head in ("snat", "dnat"):
             self._translation()
         elif self.words[:4] == ["ct", "original", "zone", "set"]:
             del self.words[:4]
             self._zone()
-        elif head == "reject":  # the packet itself ends here
+        elif head == "reject":  # the packet itself ends at this point
             for word in ("reject", "with", "tcp", "reset"):
                 self._take(word)
             self._always(Verdict(Word.DROP))
@@ -136,7 +136,7 @@ class _Parser:
             self._take("counter")
             self._take("name")
             self.counter = self._take()
-        elif head == "update":  # of a set of limits, of which a single packet is over none
+        elif head == "update":  # a set of rate limits; a single packet exceeds none
             over = "over" in self.words
             del self.words[: self.words.index("}") + 1]
             self.steps.append(lambda skb, sets: not over)
@@ -157,7 +157,7 @@ class _Parser:
         self.steps.append(lambda skb, sets: verdict)
 
     def _tcp_flags(self) -> None:
-        """Take `tcp flags & (FLAG | FLAG) == FLAG`."""
+        """Parse `tcp flags & (FLAG | FLAG) == FLAG`."""
         end = self.words.index("==")
         masked = [word.strip("()") for word in self.words[3:end] if word != "|"]
         mask, wanted = sum(_TCP_FLAGS[word] for word in masked), _TCP_FLAGS[self.words[end + 1]]
@@ -165,7 +165,7 @@ class _Parser:
         self.steps.append(lambda skb, sets: skb.packet.protocol == TCP and skb.packet.flags & mask == wanted)
 
     def _translation(self) -> None:
-        """Take `snat ip to ADDRESS[:PORTS]`, or the same of `dnat` with one port."""
+        """Parse `snat ip to ADDRESS[:PORTS]`, or the same of `dnat` with one port."""
         translate = {"snat": _translated, "dnat": _sent_to}[self._take()]
         for word in ("ip", "to"):
             self._take(word)
@@ -217,7 +217,7 @@ class _Parser:
         raise ValueError(f"{' '.join(self.words[:2])!r} is not known")
 
     def _hash(self) -> Field:
-        """Take `jhash FIELD . FIELD mod N seed SEED`."""
+        """Parse `jhash FIELD . FIELD mod N seed SEED`."""
         self._take("jhash")
         hashed = self._fields()
         self._take("mod")
@@ -255,7 +255,7 @@ class _Parser:
             self.steps.append(_comparison(fields[0], texts, wanted=wanted))
 
     def _values(self, first: str) -> list[str]:
-        """Return the values of a list, in braces or not, whose first word has been taken."""
+        """Return the values of a list, with or without braces. Its first word is already taken."""
         braces = first == "{"
         texts = [self._take() if braces else first]
         while self.words and self.words[0] == ",":
@@ -276,7 +276,7 @@ def _comparison(field: Field, texts: list[str], *, wanted: bool) -> Step:
         value = field.read(skb)
         if value is None:
             return False
-        # Both ends of a span are of the field's kind, and so is the value.
+        # Both ends of a span have the type of the field, as has the value.
         return any(first <= value <= last for first, last in spans) is wanted  # type: ignore[operator]
 
     return compare
@@ -311,7 +311,7 @@ def _mapped(skb: Skb, sets: Sets, fields: tuple[Field, ...], name: str) -> int |
 
 
 def _assign(skb: Skb, attribute: str, value: int | None) -> bool:
-    """Set a mark, and go on; a look-up that found nothing ends the rule, as in the kernel."""
+    """Set a mark and continue. A failed look-up ends the rule, as in the kernel."""
     if value is None:
         return False
     setattr(skb, attribute, value)
@@ -319,7 +319,7 @@ def _assign(skb: Skb, attribute: str, value: int | None) -> bool:
 
 
 def _translated(skb: Skb, address: str, ports: tuple[int, int] | None) -> Verdict:
-    """Give a packet another source. A port in the range stays, as in Linux while it is free; for another one Linux draws lots."""
+    """Translate a packet's source. A port in the range stays, as in Linux while it is free; else Linux picks a random one."""
     port = skb.packet.source_port
     if ports is not None and not ports[0] <= port <= ports[1]:
         port = ports[0]
@@ -328,7 +328,7 @@ def _translated(skb: Skb, address: str, ports: tuple[int, int] | None) -> Verdic
 
 
 def _sent_to(skb: Skb, address: str, ports: tuple[int, int] | None) -> Verdict:
-    """Give a packet another destination."""
+    """Translate a packet's destination."""
     port = ports[0] if ports is not None else skb.packet.destination_port
     skb.packet = structs.replace(skb.packet, destination=address, destination_port=port)
     skb.ct_dnat = True

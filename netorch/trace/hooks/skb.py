@@ -1,4 +1,4 @@
-"""A packet as a hook of the kernel sees it, and the words by which nft rules name its parts."""
+"""A packet as a hook of the kernel sees it, and the names of its fields in nft rules."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ ETHERTYPE: Final = {4: 0x0800, 6: 0x86DD}
 CT_STATES: Final = {"invalid": 1, "established": 2, "related": 4, "new": 8, "untracked": 64}
 _KNOWN: Final = CT_STATES["established"] | CT_STATES["related"]
 _PORT_BITS: Final = 16
-_TTL: Final = 64  # of packets here: none has come over as many routers as others may
-_CONFIRMED: Final = 8  # IPS_CONFIRMED: the packet is not the first of its connection
-_DST_NAT: Final = 32  # IPS_DST_NAT: the connection has another destination
+_TTL: Final = 64  # of all packets in a trace: their number of routers does not matter
+_CONFIRMED: Final = 8  # IPS_CONFIRMED: it is not the first packet of its connection
+_DST_NAT: Final = 32  # IPS_DST_NAT: the connection's destination is translated
 CT_DIRECTIONS: Final = {"original": 0, "reply": 1}
 
 
 class Skb(msgspec.Struct, kw_only=True):
-    """A packet on its way through one host. What rules may set is changed in place."""
+    """A packet on its way through one host. Fields that rules may set are changed in place."""
 
     packet: Packet
     iifname: str = ""
     oifname: str = ""
-    sdifname: str = ""  # the device behind a VRF's, at which the packet arrived
+    sdifname: str = ""  # the receiving device, if that is in a VRF
     iifgroup: int = 0
     oifgroup: int = 0
-    returns: bool = True  # whether the route to its source leads back by the device that it came by
-    next_hop: str = ""  # of the route that it takes; none: its destination
+    returns: bool = True  # whether the route to its source uses the device by which it came
+    next_hop: str = ""  # of its route; empty: its destination
     ether_source: str = ""
     pkttype: int = 0
     mark: int = 0
@@ -46,37 +46,37 @@ class Skb(msgspec.Struct, kw_only=True):
     ct_direction: int = 0
     ct_mark: int = 0
     ct_zone: int = 0
-    original: Packet | None = None  # that has begun the connection, where this is another one
-    ct_dnat: bool = False  # whether a rule has given the connection another destination
-    th: bytes = b""  # from the transport header on, where a rule reads raw bytes
+    original: Packet | None = None  # the connection's first packet, if this is another one
+    ct_dnat: bool = False  # whether a rule has translated the connection's destination
+    th: bytes = b""  # from the transport header on, for rules that read raw bytes
 
     @property
     def begins_connection(self) -> bool:
-        """Return whether connection tracking takes it for the first one of a connection."""
+        """Return whether connection tracking sees it as the first packet of a connection."""
         return self.ct_state == CT_STATES["new"]
 
     @property
     def is_tracked(self) -> bool:
-        """Return whether connection tracking may look at it."""
+        """Return whether connection tracking processes it."""
         return self.ct_state != CT_STATES["untracked"]
 
 
 class Kind(Enum):
-    """How a part of a packet is compared."""
+    """How a field of a packet is compared."""
 
-    NUMBER = "number"  # addresses too
-    NAME = "name"  # of a device; `*` at the end of a pattern stands for anything
+    NUMBER = "number"  # addresses, too
+    NAME = "name"  # of a device; a pattern may end with `*`
     MAC = "mac"
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """A part of a packet. `read` returns nothing when this packet has no such part: a rule that asks for it does not match."""
+    """A field of a packet. `read` returns None if the packet has no such field: a rule that reads it does not match."""
 
     words: str
     read: Callable[[Skb], Value | None]
-    names: dict[str, int] = {}  # words for numbers
+    names: dict[str, int] = {}  # symbolic values
     kind: Kind = Kind.NUMBER
-    shift: int = 0  # of the number in a register of 32 bits, which begins with its highest byte
+    shift: int = 0  # of the number in a 32-bit register, which starts with its highest byte
 
 
 _PROTOCOLS: Final = {"icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "ah": 51, "ipv6-icmp": 58, "icmpv6": 58, "sctp": 132}
@@ -124,23 +124,23 @@ def _icmp(part: str, protocol: int) -> Callable[[Skb], int | None]:
 
 
 def _flags(skb: Skb) -> int | None:
-    """Return FIN, SYN, RST and ACK. Rules ask for the protocol next: what others have in this place decides nothing."""
+    """Return FIN, SYN, RST and ACK. Rules also match the protocol, so these bits of other protocols do not matter."""
     return skb.packet.flags & (FIN | SYN | RST | ACK) if skb.packet.protocol == TCP else None
 
 
 def _original_destination(skb: Skb) -> int | None:
-    """Return the IPv4 destination of the packet that has begun the connection, before it was translated."""
+    """Return the IPv4 destination of the connection's first packet, before translation."""
     packet = skb.original or skb.packet
     return number_of(packet.destination) if packet.version == 4 else None
 
 
 def _status(skb: Skb) -> int:
-    """Return what of `enum ip_conntrack_status` rules ask for."""
+    """Return the bits of `enum ip_conntrack_status` that rules use."""
     return (_CONFIRMED if skb.ct_state & _KNOWN else 0) | (_DST_NAT if skb.ct_dnat else 0)
 
 
 def _never(skb: Skb) -> None:
-    """Return nothing: packets that are followed here are neither ARP nor fragments."""
+    """Return None: traced packets are neither ARP nor fragments."""
 
 
 _FIELDS: Final = (
@@ -165,7 +165,7 @@ _FIELDS: Final = (
     Field(words="ct direction", read=lambda skb: skb.ct_direction if skb.is_tracked else None, names=CT_DIRECTIONS),
     Field(words="ct status", read=_status, names={"confirmed": _CONFIRMED, "dnat": _DST_NAT}),
     Field(words="ct zone", read=lambda skb: skb.ct_zone),
-    Field(words="ct reply zone", read=lambda skb: 0),  # no rule sets another one
+    Field(words="ct reply zone", read=lambda skb: 0),  # no rule sets it
     Field(words="ct mark", read=lambda skb: skb.ct_mark if skb.is_tracked else None),
     Field(words="ether saddr", read=lambda skb: skb.ether_source, kind=Kind.MAC),
     Field(words="arp saddr ether", read=_never, kind=Kind.MAC),
@@ -174,9 +174,9 @@ _FIELDS: Final = (
     Field(words="ip ttl", read=lambda skb: _TTL if skb.packet.version == 4 else None),
     Field(words="ip saddr", read=_address("source", 4)),
     Field(words="ip daddr", read=_address("destination", 4)),
-    Field(words="ip frag-off & 16383", read=lambda skb: 0 if skb.packet.version == 4 else None),  # packets here are whole
+    Field(words="ip frag-off & 16383", read=lambda skb: 0 if skb.packet.version == 4 else None),  # no fragments
     Field(words="ip frag-off & 8191", read=lambda skb: 0 if skb.packet.version == 4 else None),
-    Field(words="frag frag-off", read=_never),  # packets here have no fragment header
+    Field(words="frag frag-off", read=_never),  # no fragment headers
     Field(words="frag more-fragments", read=_never),
     Field(words="exthdr frag", read=lambda skb: 0 if skb.packet.version == 6 else None),
     Field(words="ip6 saddr", read=_address("source", 6)),
@@ -198,9 +198,9 @@ FIELDS: Final[dict[tuple[str, ...], Field]] = {tuple(field.words.split()): field
 
 @cache
 def raw_field(word: str, mask: str = "") -> Field:
-    """Return the field that a word such as `@th,16,16` means: offset and length in bits, from the transport header on.
+    """Return the field of a word such as `@th,16,16`: offset and length in bits, from the transport header on.
 
-    A mask, as a number, leaves some bits of it.
+    A mask, as a number, keeps some of its bits.
     """
     _, offset, length = word.split(",")
     first, last = int(offset), int(offset) + int(length)
@@ -223,7 +223,7 @@ def number_of(address: str) -> int:
 
 
 def _quotation(packet: Packet) -> bytes:
-    """Return an ICMP error from its type on, as far as the addresses of the packet that it quotes; nothing for other packets."""
+    """Return an ICMP error from its type up to the addresses of the packet that it quotes, or b"" for other packets."""
     about = packet.quoted
     if about is None:
         return b""
@@ -231,7 +231,7 @@ def _quotation(packet: Packet) -> bytes:
 
 
 def _network(packet: Packet) -> bytes:
-    """Return an IP header without options, as far as rules read it."""
+    """Return an IP header without options, with the fields that rules read."""
     if packet.version == 4:
         fixed = struct.pack("!BBHHHBBH", 0x45, 0, 20, 0, 0, 63, packet.protocol, 0)
     else:
@@ -240,7 +240,7 @@ def _network(packet: Packet) -> bytes:
 
 
 def encapsulated(packet: Packet, vni: int) -> bytes:
-    """Return a packet in VXLAN, from the UDP header on, as far as its inner addresses. Source: RFC 7348 section 5."""
+    """Return a packet in VXLAN, from the UDP header up to its inner addresses. Source: RFC 7348 section 5."""
     udp = struct.pack("!HHHH", 49152, VXLAN_PORT, 0, 0)
     vxlan = struct.pack("!II", 0x08000000, vni << 8)
     ethernet = bytes(12) + struct.pack("!H", ETHERTYPE[packet.version])
@@ -248,7 +248,7 @@ def encapsulated(packet: Packet, vni: int) -> bytes:
 
 
 def arriving(packet: Packet, outer_source: str, outer_destination: str, vni: int) -> Skb:
-    """Return the VXLAN packet that carries another one, as the receiving host's underlay sees it."""
+    """Return the VXLAN packet around another one, as the receiving host's underlay sees it."""
     outer = Packet(
         source=outer_source, destination=outer_destination, protocol=UDP, source_port=49152, destination_port=VXLAN_PORT
     )

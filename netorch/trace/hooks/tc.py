@@ -1,4 +1,4 @@
-"""What the filters of a device do with a packet. Source: netorch.state.tc, tc-flower(8)."""
+"""The effect of a device's filters on a packet. Source: netorch.state.tc, tc-flower(8)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PROTOCOLS = {4: IP, 6: IPV6}
 
 
 def deciding(filters: Iterable[TcFilter | StrangeFilter], packet: Packet, lladdr: str, priority: int) -> TcFilter | None:
-    """Return the filter that takes a packet with a destination MAC and a priority; None: it goes on its way.
+    """Return the filter that matches a packet with a destination MAC and a priority, or None.
 
     Raises:
       TraceError: there is a filter that is not netorch's.
@@ -41,7 +41,7 @@ def _takes(obj: TcFilter, packet: Packet, lladdr: str, priority: int) -> bool:
 
 
 def translated(packet: Packet, action: Nat) -> Packet:
-    """Return a packet whose source or destination is translated; one with other addresses stays as it is."""
+    """Return a packet with its source or destination translated. If the action does not match its address, it is unchanged."""
     end = "destination" if action.direction == INGRESS else "source"
     address = getattr(packet, end)
     old = parse_prefix(action.old)
@@ -52,6 +52,6 @@ def translated(packet: Packet, action: Nat) -> Packet:
 
 
 def _moved(old: Prefix, value: int, new: int) -> str:
-    """Return the address in the other range that has the same bits behind the prefix."""
+    """Return the address in the other range with the same host bits."""
     host_bits = (1 << BITS[old.version] - old.length) - 1
     return format_ip(old.version, new & ~host_bits | value & host_bits)

@@ -1,4 +1,4 @@
-"""What stands on the right of a match and in sets: numbers, addresses, names, ranges and prefixes, as nft spells them."""
+"""The right side of a match and the items of sets: numbers, addresses, names, ranges and prefixes in nft syntax."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Span = tuple[Value, Value]  # first and last; equal for a single value
 
 
 def parse_span(field: Field, text: str) -> Span:
-    """Return the values that a text means for a field. Raises ValueError for what is neither."""
+    """Return the values that a text stands for in a field. Raises ValueError for an invalid text."""
     text = text.strip('"')
     if field.kind is Kind.MAC:
         return text, text
@@ -36,18 +36,18 @@ def _number(text: str) -> int:
 
 
 class Table:
-    """The elements of one set or map, for look-ups by the fields of a rule. The elements are parsed when first asked for."""
+    """The elements of one set or map, for look-ups by a rule's fields. The elements are parsed on first use."""
 
     def __init__(self, elements: Iterable[tuple[tuple[str, ...], str]]) -> None:
         self._elements = list(elements)
         self._parsed: dict[tuple[str, ...], tuple[dict[tuple[Value, ...], str], list[tuple[tuple[Span, ...], str]]]] = {}
 
     def add(self, items: Sequence[str], value: str) -> None:
-        """Add an element; `value` is what a map says of it."""
+        """Add an element; `value` is that of a map."""
         self._elements.append((tuple(items), value))
 
     def find(self, fields: Sequence[Field], values: Sequence[Value]) -> str | None:
-        """Return what the map says of these values ("" for a set), or None. Raises ValueError for a strange element."""
+        """Return the map's value for these fields ("" for a set), or None. Raises ValueError for an unreadable element."""
         words = tuple(field.words for field in fields)
         if words not in self._parsed:
             self._parsed[words] = self._parse(fields)
@@ -70,11 +70,11 @@ class Table:
 
 
 def _holds(interval: Sequence[Span], values: Sequence[Value]) -> bool:
-    # A name is only compared with names, a number with numbers: both ends of a span are of its field's kind.
+    # Names are only compared with names, numbers with numbers: both ends of a span have the type of its field.
     return all(first <= value <= last for (first, last), value in zip(interval, values, strict=True))  # type: ignore[operator]
 
 
 def split_element(text: str) -> tuple[tuple[str, ...], str]:
-    """Return the key and the value ("" for a set) of an element as `nft list` shows it."""
+    """Return the key and the value ("" for a set) of an element in `nft list` syntax."""
     key, _, value = text.partition(" : ")
     return tuple(key.strip().split(" . ")), value.strip()
