@@ -1,1 +1,1 @@
-"""Everything that is wrong with a declared cloud, at once. Pure; the rules for single values are in `netorch.model.rules`."""
+"""Checks that find all errors of a declared cloud at once. Pure. The rules for single values are in `netorch.model.rules`."""

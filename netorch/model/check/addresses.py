@@ -1,4 +1,4 @@
-"""What is wrong with the places of instances and gateways in one VPC: subnets and addresses."""
+"""Checks of the subnets and addresses of instances and gateways in one VPC."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from netorch.model.rules import Violation, shown
 
 
 class Subnets:
-    """The subnets of one VPC as what is in them sees them."""
+    """The subnets of one VPC, for checks of the resources in them."""
 
     def __init__(self) -> None:
         self.by_name: dict[str, int] = {}
         self.all_named = True
         self.v4: dict[int, Prefix] = {}
         self.v6: dict[int, Prefix] = {}
-        self.provided: dict[int, int] = {}  # by number in the VPC's provided ranges -> which of the VPC's subnets
+        self.provided: dict[int, int] = {}  # number in the VPC's provided ranges -> index of the subnet
 
 
 class AddressChecker:
-    """Checks places in one VPC one after the other; remembers which addresses the earlier ones have."""
+    """Checks subnets and addresses of the resources of one VPC one by one, and remembers the addresses already in use."""
 
     def __init__(self, notes: Notes, vpc: VpcDecl, subnets: Subnets) -> None:
         self._notes = notes
         self._vpc = vpc
         self._subnets = subnets
-        self._open = set(subnets.provided.values())  # subnets whose prefixes are not known yet
+        self._open = set(subnets.provided.values())  # subnets whose IPv6 prefixes are not known yet
         self._v4: dict[tuple[int | None, int], Where] = {}
         self._v6: dict[tuple[int | None, int], Where] = {}
 
     def subnet(self, chosen: str, where: Where) -> int | None:
-        """Return the index of the subnet that is chosen, or else the VPC's only one; report it if there is none."""
+        """Return the index of the chosen subnet, or by default of the VPC's only subnet. Report an error if there is none."""
         subnets, vpc = self._subnets, self._vpc
         if not chosen and len(vpc.subnets) == 1:
             return 0
@@ -52,10 +52,10 @@ class AddressChecker:
         return None
 
     def address(self, text: str, version: int, where: Where, index: int | None) -> None:
-        """Report what is wrong with an address in the subnet of that index, None: it is not known which."""
+        """Report what is wrong with an address in the subnet of that index. None: the subnet is unknown."""
         field, taken = ("address", self._v4) if version == 4 else ("ipv6_address", self._v6)
         value = rules.address(text, version)
-        within = index if version == 6 and index in self._open else None  # where the address counts; None: in the VPC
+        within = index if version == 6 and index in self._open else None  # where the address must be unique; None: the VPC
         if isinstance(value, Violation):
             self._notes.add(value, where, (field,))
         elif (other := taken.setdefault((within, value), where)) is not where:
@@ -65,11 +65,11 @@ class AddressChecker:
             self._notes.add(violation_, where, (field,))
 
     def _misplaced(self, text: str, version: int, value: int, index: int) -> Violation | None:
-        """Return why an address cannot be used in that subnet."""
+        """Return why an address cannot be used in that subnet, or None."""
         subnet = self._vpc.subnets[index]
         known = self._subnets.v4 if version == 4 else self._subnets.v6
         prefix = HOST_PART if version == 6 and index in self._open else known.get(index)
-        if prefix is None:  # none, or a bad one that has been reported
+        if prefix is None:  # no prefix, or an invalid one that is already reported
             if version == 4 or subnet.ipv6_cidr:
                 return None
             return Violation(f"{text} is in a subnet without IPv6", "give the subnet an ipv6_cidr, or leave the address out")

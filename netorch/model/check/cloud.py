@@ -1,7 +1,7 @@
-"""Everything that is wrong with a declared cloud, at once. Pure; the rules for single values are in `netorch.model.rules`.
+"""Checks that find all errors of a declared cloud at once. Pure. The rules for single values are in `netorch.model.rules`.
 
-Quotas are not looked at: whether a customer may have so many belongs to `netorch.control`, which knows what is stored already.
-A value that is wrong in itself is reported once and takes no further part, so that no mistake is reported twice.
+These checks ignore quotas: `netorch.control` checks them, because it knows the stored resources. An invalid value is reported
+once and skipped in later checks, so that no mistake is reported twice.
 """
 
 from __future__ import annotations
@@ -54,15 +54,15 @@ from netorch.model.vpc import DEFAULT_OWNER
 
 
 def default_vpc() -> VpcDecl:
-    """Return the VPC that instances at the top level land in when the file does not declare it."""
+    """Return the default VPC for top-level instances, if the file does not declare it."""
     subnet = SubnetDecl(name=DEFAULT_SUBNET_NAME, cidr=DEFAULT_SUBNET_CIDR)
     return VpcDecl(name=DEFAULT_VPC_NAME, owner=DEFAULT_OWNER, cidrs=[DEFAULT_VPC_CIDR], subnets=[subnet])
 
 
 def check_cloud(cloud: Cloud, hosts: Mapping[str, KnownHost] | None = None) -> list[Problem]:
-    """Return every problem of a cloud; nothing when it is valid. `hosts` are those that there are besides, None: nobody knows.
+    """Return all problems of a cloud; empty if it is valid. `hosts` are the stored hosts, or None if they are unknown.
 
-    Cost: linear, but for sorting each VPC's subnets.
+    Cost: linear, except for sorting each VPC's subnets.
     """
     checker = _Checker()
     if cloud.name and (violation := checker.names[cloud.name]):
@@ -102,7 +102,7 @@ def check_cloud(cloud: Cloud, hosts: Mapping[str, KnownHost] | None = None) -> l
 
 
 def check_vpc(vpc: VpcDecl) -> list[Problem]:
-    """Return every problem of one VPC by itself; paths begin at the VPC, hosts are not looked up."""
+    """Return all problems of a single VPC. Paths begin at the VPC. Hosts are not checked."""
     checker = _Checker()
     checker.vpc(vpc, (), None, ())
     return checker.problems
@@ -120,7 +120,7 @@ class _Checker(Notes):
         self._netns: dict[tuple[str, str], Where] = {}
 
     def hosts(self, hosts: Sequence[HostDecl]) -> dict[str, Role] | None:
-        """Check the hosts; return their roles, or None when the file does not say which hosts there are."""
+        """Check the hosts. Return their roles, or None if the file declares no hosts or one has an invalid name."""
         roles: dict[str, Role] = {}
         vteps: dict[int, int] = {}
         all_named = True
@@ -146,7 +146,7 @@ class _Checker(Notes):
         return roles if hosts and all_named else None
 
     def vpc(self, vpc: VpcDecl, where: Where, roles: dict[str, Role] | None, default_instances: Sequence[InstanceDecl]) -> None:
-        """Check a VPC and all in it, and the top-level instances that land in it."""
+        """Check a VPC with its resources, and the top-level instances that belong to it."""
         if violation := self.names[vpc.name]:
             self.add(violation, where, ("name",))
         if violation := self.names[vpc.owner]:
@@ -214,9 +214,9 @@ class _Checker(Notes):
     def _blocks(
         self, cidrs: list[str], memo: Memo[Prefix | Violation], where: Where, field: str, word: str = ""
     ) -> list[Prefix] | None:
-        """Check a VPC's CIDRs of one family; return them, or None when a bad one leaves open what the VPC holds.
+        """Check a VPC's CIDRs of one IP version. Return them, or None if an invalid one makes the VPC's ranges unknown.
 
-        `word` stands in the place of a CIDR that is not known yet.
+        `word` is the placeholder for a CIDR that is not known yet.
         """
         if len(cidrs) > rules.MAX_CIDRS:
             violation = Violation(f"the VPC has {len(cidrs)} CIDRs", f"keep at most {rules.MAX_CIDRS}, or make a second VPC")
@@ -297,7 +297,7 @@ class _Checker(Notes):
 
 
 def _alias_of(peering: PeeringDecl) -> str:
-    """Return what the other VPC of a mapped connection is for the one that declares it; nothing of another, or of a bad one."""
+    """Return the other VPC's alias of a mapped connection; empty if the connection is not mapped or its ranges are invalid."""
     ranges = read_ranges(peering.map_peer) if peering.map_peer else ("", "")
     return "" if isinstance(ranges, Violation) else ranges[1]
 

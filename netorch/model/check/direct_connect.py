@@ -1,4 +1,4 @@
-"""What is wrong with the connections of Direct Connect of a cloud, and with the virtual interfaces of its VPCs."""
+"""Checks of a cloud's Direct Connect connections and of its VPCs' virtual interfaces."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from netorch.model.rules import Violation, shown
 
 
 def check_connections(notes: Notes, cloud: Cloud, roles: Mapping[str, Role] | None) -> None:
-    """Report what is wrong with connections; `roles` are those of all hosts, None when they are not known."""
+    """Report what is wrong with connections. `roles` are the roles of all hosts, or None if they are unknown."""
     names: dict[str, int] = {}
     ports: dict[tuple[str, str], int] = {}
     uplinks = {(host.name, host.uplink.device) for host in cloud.hosts if host.uplink is not None}
@@ -51,13 +51,13 @@ def _host_violation(name: str, roles: Mapping[str, Role]) -> Violation | None:
 
 
 def connection_of(decl: ConnectionDecl) -> Connection:
-    """Return a declared connection as it is stored, but for tags."""
+    """Return the record of a declared connection, without tags."""
     hosted = (HostedConnection(owner=one.owner, vlan=one.vlan, outer_vlan=one.outer_vlan) for one in decl.hosted)
     return Connection(name=decl.name, host=decl.host, device=decl.device, owner=decl.owner, hosted=tuple(hosted))
 
 
 def check_virtual_interfaces(notes: Notes, vpc: VpcDecl, where: Where, ranges: Sequence[Prefix] | None) -> None:
-    """Report what is wrong with a VPC's virtual interfaces by themselves; `ranges` are the VPC's, None when one is wrong."""
+    """Report what is wrong within a VPC's virtual interfaces. `ranges` are the VPC's, or None if one is invalid."""
     names: dict[str, int] = {}
     links: list[Prefix] = []
     for j, decl in enumerate(vpc.virtual_interfaces):
@@ -87,7 +87,7 @@ def check_virtual_interfaces(notes: Notes, vpc: VpcDecl, where: Where, ranges: S
 
 
 def _violations(decl: VirtualInterfaceDecl, ranges: Sequence[Prefix]) -> Iterator[tuple[Where, Violation]]:
-    """Yield what is wrong with the values of a virtual interface, each with its field."""
+    """Yield (field, error) for the values of a virtual interface."""
     found = (
         (("vlan",), vif_rules.vlan_violation(decl.vlan, decl.outer_vlan)),
         (("mtu",), vif_rules.mtu_violation(decl.mtu)),
@@ -111,7 +111,7 @@ def _link(decl: VirtualInterfaceDecl, taken: Sequence[Prefix]) -> Prefix | Viola
 
 
 def check_vlans(notes: Notes, cloud: Cloud) -> None:
-    """Report VLANs that two virtual interfaces of a cloud have, or that a VPC's owner may not use."""
+    """Report VLANs that two virtual interfaces of a cloud share, or that the VPC's owner may not use."""
     connections: dict[str, Connection] = {}
     for port in cloud.connections:
         connections.setdefault(port.name, connection_of(port))

@@ -1,4 +1,4 @@
-"""What is wrong with services, buckets and the gateway endpoints of VPCs. Whether there are others only the store knows."""
+"""Checks of gateway services, buckets, endpoints and endpoint services. They do not look up stored resources."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from netorch.model.rules import Violation, shown
 
 
 class Around(msgspec.Struct, frozen=True, kw_only=True):
-    """What endpoints and services of one VPC may name; None where that is not known, because something of it is wrong itself."""
+    """The names that endpoints and services of one VPC may use. None: unknown, because one of the names is invalid."""
 
     subnets: Names | None
     groups: Names | None
@@ -32,7 +32,7 @@ def check_services(notes: Notes, cloud: Cloud) -> None:
     """Report what is wrong with the operator's services."""
     names: dict[str, int] = {}
     prefixes: list[Prefix] = []
-    places: list[tuple[int, int]] = []  # of each of them: its service, and its number there
+    places: list[tuple[int, int]] = []  # of each prefix: the index of its service, and its own index there
     for i, decl in enumerate(cloud.gateway_services):
         where: Where = ("gateway_services", i)
         if violation := endpoint_rules.service_name(decl.name):
@@ -62,7 +62,7 @@ def check_services(notes: Notes, cloud: Cloud) -> None:
 
 
 def _check_servers(notes: Notes, decl: GatewayServiceDecl, where: Where) -> None:
-    """Report what is wrong with where a service is, and with the names by which VPCs know it."""
+    """Report what is wrong with a service's servers and DNS names."""
     if violation := endpoint_rules.upstream(decl.upstream):
         notes.add(violation, where, ("upstream",))
     if decl.tls and (violation := endpoint_rules.socket_address(decl.tls)):
@@ -75,7 +75,7 @@ def _check_servers(notes: Notes, decl: GatewayServiceDecl, where: Where) -> None
 
 
 def check_buckets(notes: Notes, cloud: Cloud) -> None:
-    """Report what is wrong with buckets, and with their policies."""
+    """Report what is wrong with buckets and their policies."""
     names: dict[str, int] = {}
     for i, decl in enumerate(cloud.buckets):
         where: Where = ("buckets", i)
@@ -94,14 +94,14 @@ def check_buckets(notes: Notes, cloud: Cloud) -> None:
 
 
 def _check_policy(notes: Notes, text: str, where: Where, bucket: str = "") -> None:
-    """Report what is wrong with a policy, with its places in the document; an empty text is none."""
+    """Report what is wrong with a policy, with the paths in the document. An empty text is no policy."""
     found = read_policy(text.strip(), bucket) if text.strip() else ()
     for problem in found if isinstance(found, tuple) else ():
         notes.add(Violation(f"{problem.path}: {problem.what}", problem.fix), where, ("policy",))
 
 
 def check_endpoints(notes: Notes, vpc: VpcDecl, where: Where, tables: Collection[str] | None) -> None:
-    """Report what is wrong with gateway endpoints; `tables` are the names of declared route tables, None when one is bad."""
+    """Report what is wrong with gateway endpoints. `tables` are the names of declared route tables, or None if one is invalid."""
     names: dict[str, int] = {}
     taken: dict[tuple[str, str], str] = {}
     for j, decl in enumerate(vpc.gateway_endpoints):
@@ -129,7 +129,7 @@ def check_endpoints(notes: Notes, vpc: VpcDecl, where: Where, tables: Collection
 
 
 def check_interface_endpoints(notes: Notes, vpc: VpcDecl, where: Where, around: Around) -> None:
-    """Report what is wrong with interface endpoints; services of other VPCs are not looked up."""
+    """Report what is wrong with interface endpoints. The services of other VPCs are not looked up."""
     names = {decl.name: f"gateway_endpoints[{j}]" for j, decl in enumerate(vpc.gateway_endpoints)}
     for j, decl in enumerate(vpc.interface_endpoints):
         here: Where = (*where, "interface_endpoints", j)
@@ -182,7 +182,7 @@ def _check_name(notes: Notes, name: str, names: dict[str, str], place: str, wher
 
 
 def _check_some(notes: Notes, field: str, found: Collection[str], most: int | None, where: Where) -> None:
-    """Report a list of which there is nothing, or too much."""
+    """Report a list that is empty or too long."""
     if not found:
         notes.add(Violation(f"there are no {field}", "name at least one"), where, (field,))
     elif most is not None and len(found) > most:
@@ -190,7 +190,7 @@ def _check_some(notes: Notes, field: str, found: Collection[str], most: int | No
 
 
 def _check_known(notes: Notes, noun: str, field: str, found: list[str], known: Names | None, where: Where) -> None:
-    """Report names that nothing of the VPC has, and those that stand there twice."""
+    """Report unknown and duplicate names."""
     for k, name in enumerate(found):
         if name in found[:k]:
             notes.add(Violation(f"{shown(name)} stands here twice", "remove one"), where, (field, k))

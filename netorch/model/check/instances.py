@@ -1,4 +1,4 @@
-"""What is wrong with the instances of one VPC."""
+"""Checks of the instances of one VPC."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from netorch.model.rules import Violation, shown
 from netorch.model.services import metadata
 from netorch.model.services.declared import MetadataOptionsDecl, user_data
 
-MAX_NAMED: Final = 10  # hosts that an advice lists
+MAX_NAMED: Final = 10  # hosts that a fix lists
 
 
 class InstanceChecker:
-    """Checks the instances of one VPC one after the other; remembers what the earlier ones hold.
+    """Checks the instances of one VPC one by one, and remembers the names and MACs already in use.
 
-    `addresses` checks where they are. `groups` are the VPC's security groups, None when not all are known. `roles` are the
-    hosts of the file, None when it does not say which hosts there are. `netns` holds who has which namespace of which host,
-    of all VPCs: two instances share none.
+    `addresses` checks subnets and addresses. `groups` are the VPC's security groups, or None if not all are known. `roles` are
+    the roles of the known hosts, or None if the hosts are unknown. `netns` maps (host, namespace) to an instance, over all VPCs:
+    two instances must not share a namespace.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class InstanceChecker:
             notes.tags(instance.tags, where)
 
     def _told(self, instance: InstanceDecl, where: Where) -> None:
-        """Check what the instance is told of itself: user data and options of metadata."""
+        """Check user data and metadata options."""
         if isinstance(instance.metadata_options, MetadataOptionsDecl):
             hops = instance.metadata_options.http_put_response_hop_limit
             if violation := metadata.hop_limit(hops):

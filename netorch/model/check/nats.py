@@ -1,4 +1,4 @@
-"""What is wrong with the NAT gateways of one VPC. Their elastic IPs: netorch.model.check.outside."""
+"""Checks of the NAT gateways of one VPC. For their elastic IPs see netorch.model.check.outside."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from netorch.model.rules import Violation, shown
 
 
 def check_nat_gateways(notes: Notes, vpc: VpcDecl, where: Where, addresses: AddressChecker) -> set[str] | None:
-    """Report what is wrong with NAT gateways; return their names, or None when one of them is none."""
+    """Report what is wrong with NAT gateways. Return their names, or None if one is invalid."""
     names: dict[str, int] = {}
     all_named = True
     for j, nat in enumerate(vpc.nat_gateways):

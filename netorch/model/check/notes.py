@@ -1,4 +1,4 @@
-"""Collecting problems while a cloud is checked: paths, the rules' results so far, tags."""
+"""The problems that checks collect: paths, cached results of rules, tags."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def path_of(where: Iterable[str | int]) -> str:
 
 
 class Memo(dict[str, Value]):
-    """The results of one rule: customers use the same CIDRs, names and tags again and again, and a hit costs 30 ns."""
+    """A cache of one rule's results: customers repeat CIDRs, names and tags, and a hit costs 30 ns."""
 
     def __init__(self, rule: Callable[[str], Value]) -> None:
         self._rule = rule
@@ -39,7 +39,7 @@ class Memo(dict[str, Value]):
 
 
 class Notes:
-    """The problems found so far. Paths are built only when there is something to report: nearly always there is not."""
+    """The problems found so far. Paths are built only for problems, because nearly all values are valid."""
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
@@ -48,7 +48,7 @@ class Notes:
         self._tag_values = Memo(rules.tag_value)
 
     def add(self, violation: Violation, *where: Where) -> None:
-        """Report a violation at the path that the parts make."""
+        """Report a violation at the path made of the parts `where`."""
         path = path_of(step for part in where for step in part)
         self.problems.append(Problem(path=path, what=violation.what, fix=violation.fix))
 

@@ -1,4 +1,4 @@
-"""What is wrong with what a cloud declares towards the outside: edges, and pools of public addresses."""
+"""Checks of a cloud's edges, address pools, gateways and elastic IPs."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from netorch.model.outside.uplink import networks_of, own_addresses, violation_o
 from netorch.model.rules import Violation, shown
 from netorch.model.vpc import DEFAULT_OWNER
 
-EDGES = 2  # of a pair
+EDGES = 2  # per pair
 
 
 class KnownHost(msgspec.Struct, frozen=True):
-    """What a check knows of a host that stands in no file."""
+    """A stored host, as far as the checks need it."""
 
     role: Role
     pair: str = ""
@@ -40,7 +40,7 @@ class KnownHost(msgspec.Struct, frozen=True):
 def check_edges(notes: Notes, hosts: Sequence[HostDecl]) -> None:
     """Report what is wrong with pairs and uplinks."""
     pairs: dict[str, list[int]] = {}
-    addresses: dict[str, int] = {}  # of uplinks
+    addresses: dict[str, int] = {}  # address of an uplink -> index of its host
     for i, host in enumerate(hosts):
         where: Where = ("hosts", i)
         if not host.pair and host.uplink is None:
@@ -64,7 +64,7 @@ def check_edges(notes: Notes, hosts: Sequence[HostDecl]) -> None:
 
 
 def _check_uplink(notes: Notes, underlay: str, uplink: Uplink, i: int, taken: dict[str, int]) -> None:
-    """Report what is wrong with a well-formed uplink beside its host's underlay address, and the uplinks of hosts before."""
+    """Report conflicts of a well-formed uplink with its host's underlay address and with the uplinks of earlier hosts."""
     where: Where = ("hosts", i)
     underlay_is_bad = isinstance(rules.underlay_address(underlay), Violation)
     if not underlay_is_bad and (violation := violation_of_underlay(underlay, uplink)):
@@ -76,12 +76,12 @@ def _check_uplink(notes: Notes, underlay: str, uplink: Uplink, i: int, taken: di
 
 
 def _is_whole(uplink: Uplink) -> bool:
-    """Return whether no field of an uplink is missing or of another type, which was reported already."""
+    """Return whether all fields of an uplink were decoded. Missing fields and wrong types are already reported."""
     return not any("\0" in str(value) for value in msgspec.structs.astuple(uplink))
 
 
 def check_pools(notes: Notes, pools: Sequence[AddressPoolDecl], hosts: Sequence[HostDecl], pairs: Collection[str] | None) -> None:
-    """Report what is wrong with address pools; `pairs` are those that have edges, None: nobody knows."""
+    """Report what is wrong with address pools. `pairs` are the pairs with edges, or None if they are unknown."""
     names: dict[str, int] = {}
     ranges: list[tuple[Prefix, tuple[int, int]]] = []
     for i, pool in enumerate(pools):
@@ -109,7 +109,7 @@ def check_pools(notes: Notes, pools: Sequence[AddressPoolDecl], hosts: Sequence[
 
 
 def _check_ranges(notes: Notes, ranges: list[tuple[Prefix, tuple[int, int]]], hosts: Sequence[HostDecl]) -> None:
-    """Report ranges that overlap others, or what leads to a host. Cost: O(ranges of pools * hosts)."""
+    """Report ranges that overlap other ranges or a host's networks. Cost: O(ranges of pools * hosts)."""
     for pair in first_overlaps((prefix, index) for index, (prefix, _) in enumerate(ranges)):
         (first, (i, _)), (second, (j, k)) = (ranges[index] for index in sorted(pair))
         what = f"{second} overlaps {first} of address_pools[{i}]"
@@ -122,7 +122,7 @@ def _check_ranges(notes: Notes, ranges: list[tuple[Prefix, tuple[int, int]]], ho
 
 
 def _networks(hosts: Sequence[HostDecl]) -> Iterator[tuple[Prefix, int]]:
-    """Yield what no pool may hold of hosts, each with the host's index, as far as it can be read."""
+    """Yield the prefixes of hosts that no pool may overlap, each with the host's index. Skip invalid ones."""
     for i, host in enumerate(hosts):
         uplink = host.uplink if host.uplink is not None and violation_of(host.uplink) is None else None
         if not isinstance(rules.underlay_address(host.underlay), Violation):
@@ -130,7 +130,7 @@ def _networks(hosts: Sequence[HostDecl]) -> Iterator[tuple[Prefix, int]]:
 
 
 def known_pairs(hosts: Sequence[HostDecl], known: Mapping[str, KnownHost] | None) -> Collection[str] | None:
-    """Return the pairs that have edges, in the file or besides; None when the file does not say which hosts there are."""
+    """Return the pairs with edges, declared or stored; None if no hosts are known."""
     if known is None and not hosts:
         return None
     named = {host.name for host in hosts}
@@ -139,7 +139,7 @@ def known_pairs(hosts: Sequence[HostDecl], known: Mapping[str, KnownHost] | None
 
 
 def check_gateways(notes: Notes, vpc: VpcDecl, where: Where) -> None:
-    """Report what is wrong with the gateways that a VPC has one of at most."""
+    """Report what is wrong with the gateways of which a VPC has at most one."""
     for kind, decl in declared_gateways(vpc).items():
         here = (*where, GATEWAY_FIELDS[kind])
         if decl.name and (violation := notes.names[decl.name]):
@@ -194,9 +194,9 @@ class _Use(msgspec.Struct, frozen=True, kw_only=True):
 
     path: tuple[str, str]  # its owner and name
     where: Where  # what names it
-    field: Where  # by which field
-    has_gateway: bool  # whether it could arrive there; what is wrong with a NAT gateway without one is reported otherwise
-    is_ephemeral: bool = False  # the instance is to have an ephemeral address, too
+    field: Where  # the field that names it
+    has_gateway: bool  # whether the VPC has an internet gateway; for NAT gateways another check reports this
+    is_ephemeral: bool = False  # the instance also asks for an ephemeral address
 
 
 def _uses(cloud: Cloud) -> Iterator[_Use]:

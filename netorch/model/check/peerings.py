@@ -1,4 +1,4 @@
-"""What is wrong with the declared peering connections of a cloud's VPCs."""
+"""Checks of the declared peering connections of a cloud's VPCs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from netorch.model.rules import Violation, shown
 
 
 def check_peerings(notes: Notes, cloud: Cloud) -> None:
-    """Report what is wrong with peering connections; what is not in the file is not looked up."""
+    """Report what is wrong with peering connections. VPCs outside the file are not looked up."""
     if not any(vpc.peerings for vpc in cloud.vpcs):
         return
     ranges = {(vpc.owner, vpc.name): _ranges(vpc) for vpc in cloud.vpcs}
@@ -43,7 +43,7 @@ def check_peerings(notes: Notes, cloud: Cloud) -> None:
 
 
 def _check_mapped(notes: Notes, vpc: VpcDecl, decl: PeeringDecl, where: Where) -> None:
-    """Report what is wrong with the ranges of a mapped connection, as far as the VPC that declares it can tell."""
+    """Report what is wrong with the ranges of a mapped connection, as far as the declaring VPC shows."""
     texts = {"map_own": decl.map_own, "map_peer": decl.map_peer}
     if not any(texts.values()):
         return
@@ -60,7 +60,7 @@ def _check_mapped(notes: Notes, vpc: VpcDecl, decl: PeeringDecl, where: Where) -
 
 
 def peer_path(owner: str, text: str) -> tuple[str, str] | str:
-    """Return the owner and name that a declared peer means beside a VPC of `owner`, or its id."""
+    """Return (owner, name) of the peer that a VPC of `owner` declares, or the peer's id."""
     if is_id(text, "vpc"):
         return text
     left, slash, right = text.partition("/")
@@ -83,7 +83,7 @@ def _violation_of_peer(
 
 
 def _ranges(vpc: VpcDecl) -> list[Prefix]:
-    """Return the ranges of a VPC that can be read; others are reported where they stand."""
+    """Return the valid ranges of a VPC. Another check reports invalid ones."""
     found = []
     for text in (*vpc.cidrs, *vpc.ipv6_cidrs):
         try:

@@ -1,4 +1,4 @@
-"""What is wrong with subnets in IPv6 ranges that a VPC is yet to get out of address pools."""
+"""Checks of subnets in IPv6 ranges that a VPC will get from address pools."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from netorch.model.rules import Violation
 
 
 def check_provided_subnet(notes: Notes, vpc: VpcDecl, number: int, where: Where, index: int, subnets: Subnets) -> None:
-    """Report what is wrong with the number of a subnet's /64; `index` says which of the VPC's subnets it is."""
+    """Report what is wrong with the number of a subnet's /64. `index` is the subnet's index in the VPC."""
     text, total = f"{PROVIDED}-{number}", SUBNETS * vpc.ipv6_cidrs.count(PROVIDED)
     violation = None
     if not total:
@@ -28,7 +28,7 @@ def check_provided_subnet(notes: Notes, vpc: VpcDecl, number: int, where: Where,
 
 
 def no_own_range(vpc: VpcDecl, text: str) -> Violation:
-    """Return the error in a subnet's /64 in a VPC that writes no IPv6 range of its own, or None."""
+    """Return the error of a subnet's /64 in a VPC that declares no IPv6 CIDR of its own."""
     if PROVIDED in vpc.ipv6_cidrs:
         what = f"{text} is outside the VPC's IPv6 CIDRs, and it is not known which one will be provided"
         return Violation(what, f"write {PROVIDED}-N for a /64 of the provided range, N from 0 to {SUBNETS - 1}")

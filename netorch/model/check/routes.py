@@ -1,4 +1,4 @@
-"""What is wrong with the route tables of one VPC."""
+"""Checks of the route tables of one VPC."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from netorch.model.rules import Violation, shown
 
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the routes of one VPC may name; None where that is not known, because something of it is wrong itself."""
+    """The names and ranges that routes of one VPC may use. None: unknown, because one of them is invalid."""
 
-    ranges: Collection[Prefix] | None  # the VPC's own
-    subnets: Collection[Prefix] | None  # those of its subnets
-    lists: Names | None  # prefix lists
+    ranges: Collection[Prefix] | None  # of the VPC
+    subnets: Collection[Prefix] | None  # of its subnets
+    lists: Names | None  # names of prefix lists
     instances: Collection[str] | None
-    peerings: Mapping[str, str]  # and the alias of the other VPC, of a mapped one
-    nats: Collection[str] | None  # NAT gateways
-    gateways: Collection[TargetKind]  # those that it has, of which a VPC has one at most
+    peerings: Mapping[str, str]  # name -> the other VPC's alias; empty if not mapped
+    nats: Collection[str] | None  # names of NAT gateways
+    gateways: Collection[TargetKind]  # the declared gateways of which a VPC has at most one
 
 
 def check_table_names(notes: Notes, vpc: VpcDecl, where: Where) -> Names | None:
-    """Report what is wrong with the names and tags of route tables; return all names, or None when one of them is none."""
+    """Report what is wrong with the names and tags of route tables. Return all names, or None if one is invalid."""
     names: Names = {main_name(vpc.route_tables): -1}
     all_named = True
     mains = [j for j, table in enumerate(vpc.route_tables) if table.main]
@@ -80,7 +80,7 @@ def _violation_of(words: RouteWords, around: Surroundings) -> Violation | None:
 
 
 def _violation_of_name(kind: TargetKind, name: str, around: Surroundings) -> Violation | None:
-    """Return why a target's name, or that it needs none, leads nowhere."""
+    """Return why a route's target does not exist in the VPC, or None."""
     if kind is TargetKind.PEERING and name not in around.peerings:
         return Violation(f"there is no peering connection {shown(name)}", "add it to the VPC's peerings, or write an id")
     if kind in GATEWAY_FIELDS and kind not in around.gateways:

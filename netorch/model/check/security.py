@@ -1,4 +1,4 @@
-"""What is wrong with the prefix lists, security groups and network ACLs of one VPC."""
+"""Checks of the prefix lists, security groups and network ACLs of one VPC."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ Names = dict[str, int]
 
 
 class Policies:
-    """The names that subnets, instances and rules of one VPC may use; None where one is unknown because it is no valid name."""
+    """The names that subnets, instances and rules of one VPC may use. None: unknown, because one name is invalid."""
 
     def __init__(self) -> None:
         self.groups: Names | None = {DEFAULT_NAME: -1}
         self.acls: Names | None = {DEFAULT_NAME: -1}
         self.lists: Names | None = {}
-        self.versions: dict[str, int] = {}  # of the prefix lists
+        self.versions: dict[str, int] = {}  # names of prefix lists
 
 
 def service_lists(vpc: VpcDecl) -> set[str]:
-    """Return the names of the prefix lists that come with a VPC's declared endpoints."""
+    """Return the names of the prefix lists that a VPC's declared endpoints create."""
     return {f"{SERVICE_PREFIX}{decl.service.removeprefix(SERVICE_PREFIX)}" for decl in vpc.gateway_endpoints}
 
 
 def check_policies(notes: Notes, vpc: VpcDecl, where: Where) -> Policies:
-    """Report what is wrong with a VPC's prefix lists, groups and ACLs; return their names."""
+    """Report what is wrong with a VPC's prefix lists, groups and ACLs. Return their names."""
     return _Checker(notes, vpc).check(where)
 
 
 def no_such(noun: str, name: str, names: Names, field: str) -> Violation:
-    """Return the violation of a name that nothing has; `field` is where the VPC lists what there is."""
+    """Return the violation of an unknown name. `field` is the VPC's field with the known names."""
     known = ", ".join(names) if len(names) <= 10 else ""
     return Violation(f"there is no {noun} {shown(name)}", f"choose one of {known}" if known else f"add it to the VPC's {field}")
 
@@ -50,7 +50,7 @@ class _Checker:
         self._policies = Policies()
 
     def check(self, where: Where) -> Policies:
-        """Check everything: names first, so that rules may refer to what comes later."""
+        """Check names first, then rules, so that rules may refer to later declarations."""
         vpc, found = self._vpc, self._policies
         if vpc.prefix_lists:
             found.lists = self._names(vpc.prefix_lists, "prefix_lists", where, LIST_PREFIX, {})
@@ -75,7 +75,7 @@ class _Checker:
         prefix: str,
         names: Names,
     ) -> Names | None:
-        """Check names and tags; return all names, or None when one of them is none."""
+        """Check names and tags. Return all names, or None if one is invalid."""
         all_named = True
         for j, decl in enumerate(decls):
             here: Where = (*where, field, j)
@@ -151,7 +151,7 @@ class _Checker:
         return (number, *found)
 
     def _peer(self, decl: IngressDecl | EgressDecl, number: int | None, where: Where) -> str:
-        """Check the other end of a rule; return it in the one way to write it, nothing when it is wrong."""
+        """Check the peer of a rule. Return it in normal form, or empty if it is invalid."""
         field, text = ("source", decl.source) if isinstance(decl, IngressDecl) else ("destination", decl.destination)
         if permission.is_reference(text):
             version = self._referred(text, (*where, field))
@@ -167,7 +167,7 @@ class _Checker:
         return text
 
     def _referred(self, text: str, where: Where) -> int:
-        """Check the name of a group or prefix list; return the list's IP version if it is known. Ids are looked up later."""
+        """Check the name of a group or prefix list. Return the list's IP version if known. Ids are looked up later."""
         if is_id(text):
             return 0
         name = text[len(GROUP_PREFIX) :]

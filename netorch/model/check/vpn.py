@@ -1,4 +1,4 @@
-"""What is wrong with the customer gateways and VPN connections that a cloud declares."""
+"""Checks of the customer gateways and VPN connections of a cloud."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from netorch.model.rules import Violation, shown
 
 
 def check_vpns(notes: Notes, cloud: Cloud) -> None:
-    """Report what is wrong with customer gateways, VPN connections and tables that propagate."""
+    """Report what is wrong with customer gateways, VPN connections and propagating route tables."""
     devices = _check_devices(notes, cloud)
     for i, vpc in enumerate(cloud.vpcs):
         _check_vpc(notes, vpc, ("vpcs", i), devices)
 
 
 def _check_devices(notes: Notes, cloud: Cloud) -> set[tuple[str, str]]:
-    """Report what is wrong with customer gateways; return their owners and names."""
+    """Report what is wrong with customer gateways. Return their (owner, name) pairs."""
     names: dict[tuple[str, str], int] = {}
     described: dict[tuple[str, int, str, str], int] = {}
     for i, decl in enumerate(cloud.customer_gateways):
@@ -83,7 +83,7 @@ def _check_vpc(notes: Notes, vpc: VpcDecl, where: Where, devices: Collection[tup
 
 
 def _violations_of(decl: VpnConnectionDecl) -> Iterator[tuple[Where, Violation]]:
-    """Yield what is wrong with a connection by itself, each with the field that has it."""
+    """Yield (field, error) for a single VPN connection."""
     routes = [] if isinstance(decl.static_routes, msgspec.UnsetType) else decl.static_routes
     if len(routes) > MAX_LEARNED:
         yield ("static_routes",), Violation(f"there are {len(routes)} static routes", f"keep at most {MAX_LEARNED}")

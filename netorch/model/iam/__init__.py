@@ -1,1 +1,1 @@
-"""IAM's policy language, as far as it makes sense without identities, and what a request to S3 asks permission for."""
+"""IAM's policy language without identities, and the permissions that a request to S3 needs."""

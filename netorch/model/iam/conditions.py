@@ -1,4 +1,4 @@
-"""Conditions of statements: condition keys, operators, and when a condition holds.
+"""Conditions of statements: condition keys, operators, and their evaluation.
 
 Source: IAM's user guide, "IAM JSON policy elements: Condition operators", and S3's and EC2's pages about keys.
 """
@@ -16,19 +16,19 @@ from netorch.model.iam.glob import Glob
 
 
 class ConditionKey(Enum):
-    """What a condition may be about; in a policy the case of its letters does not matter."""
+    """The condition keys. They are not case-sensitive in policies."""
 
-    SOURCE_VPC = "aws:sourceVpc"  # vpc-..., whose instance sends the request
-    SOURCE_VPCE = "aws:sourceVpce"  # vpce-..., through which it comes
+    SOURCE_VPC = "aws:sourceVpc"  # vpc-... of the instance that sends the request
+    SOURCE_VPCE = "aws:sourceVpce"  # vpce-... through which the request comes
     VPC_SOURCE_IP = "aws:VpcSourceIp"  # the instance's address in its VPC
-    SOURCE_IP = "aws:SourceIp"  # an address of the internet; a request by an endpoint has none
-    SECURE_TRANSPORT = "aws:SecureTransport"  # true or false: whether it comes by TLS
-    PREFIX = "s3:prefix"  # these three: of requests that list a bucket, if they have such a parameter
+    SOURCE_IP = "aws:SourceIp"  # a public address; absent in requests through an endpoint
+    SECURE_TRANSPORT = "aws:SecureTransport"  # true or false: whether the request uses TLS
+    PREFIX = "s3:prefix"  # these three: parameters of requests that list a bucket
     DELIMITER = "s3:delimiter"
     MAX_KEYS = "s3:max-keys"
 
 
-Context = Mapping[ConditionKey, str]  # what is known of a request; a key that is not there has no value
+Context = Mapping[ConditionKey, str]  # the known values of a request; a missing key has no value
 
 
 class Kind(Enum):
@@ -44,12 +44,12 @@ class Kind(Enum):
 
 
 class Operator(msgspec.Struct, frozen=True):
-    """An operator. A negated one holds where the other does not, so also where the request has no such key."""
+    """An operator. A negated operator holds if the plain one does not, so also if the request does not have the key."""
 
     name: str
     kind: Kind
     negated: bool = False
-    less: bool = False  # of numbers: what is less, or what is greater, holds as well
+    less: bool = False  # for numbers: whether smaller and greater values match
     greater: bool = False
     equal: bool = True
 
@@ -75,13 +75,13 @@ OPERATORS: Final = {
         Operator("Null", Kind.NULL),
     )
 }
-IF_EXISTS: Final = "IfExists"  # behind an operator's name: it holds as well if the request has no such key
+IF_EXISTS: Final = "IfExists"  # suffix of an operator's name: also holds if the request does not have the key
 
-Value = str | int | bool | Prefix | Glob  # as the operator's kind needs it
+Value = str | int | bool | Prefix | Glob  # the type depends on the operator's kind
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """An operator with a key and values, one of which suffices."""
+    """An operator with a key and values. One matching value suffices."""
 
     operator: Operator
     key: ConditionKey
@@ -89,7 +89,7 @@ class Condition(msgspec.Struct, frozen=True):
     if_exists: bool = False
 
     def holds(self, context: Context) -> bool:
-        """Return whether a request is as the condition asks."""
+        """Return whether a request satisfies the condition."""
         found = context.get(self.key)
         if self.operator.kind is Kind.NULL:
             return (found is None) in self.values
@@ -102,12 +102,12 @@ class Condition(msgspec.Struct, frozen=True):
 
     @property
     def effort(self) -> int:
-        """Return how many steps it takes at most to see whether the condition holds."""
+        """Return the maximum number of steps of an evaluation."""
         return sum(value.effort if isinstance(value, Glob) else 1 for value in self.values)
 
 
 def _agrees(operator: Operator, value: Value, found: str) -> bool:
-    """Return whether what a request has is one value of a condition."""
+    """Return whether a request's value matches one value of a condition."""
     match value:
         case Glob():
             return value.matches(found)
@@ -118,4 +118,4 @@ def _agrees(operator: Operator, value: Value, found: str) -> bool:
             return operator.less if number < value else operator.greater if number > value else operator.equal
         case str():
             return value.casefold() == found.casefold() if operator.kind is Kind.EQUALS_IGNORE_CASE else value == found
-    raise AssertionError(value)  # a prefix
+    raise AssertionError(value)  # `holds` compares prefixes

@@ -1,9 +1,9 @@
 """Texts with wildcards: `*` is any number of characters, `?` is one.
 
-A pattern is a customer's, and what it is compared with is another one's. So a comparison takes a number of steps that the pattern
-alone says (`Glob.effort`), whatever both hold. What stands between two stars has a fixed length, and is searched from the left:
-the first place is as good as any, so none is tried again. A search is a step for each character of the pattern. The step is one
-operation on an integer with a bit for each place of the text, of which 1,024 characters need no more than a cache line or two.
+One customer writes the pattern, another the text. So the cost of a comparison is bounded by the pattern alone (`Glob.effort`),
+whatever both contain. The part between two stars has a fixed length, and is searched from the left. The first match is as good
+as any other, so there is no backtracking. A search takes one step per character of the pattern. A step is one operation on an
+integer with one bit per position of the text; 1,024 characters need one or two cache lines.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from itertools import compress
 
 import msgspec
 
-_TEXTS_KEPT = 4  # of one request: what its action and its resource have been split to
+_TEXTS_KEPT = 4  # enough for the action and the resource of one request
 
 
 class Part(msgspec.Struct, frozen=True):
-    """What stands before, between or behind stars."""
+    """The part of a pattern before, between or after stars."""
 
     text: str
-    fixed: bytes  # for each character 1, or 0 if any character may stand in its place
+    fixed: bytes  # per character: 1, or 0 for `?`
 
     @property
     def is_plain(self) -> bool:
-        """Return whether there is no `?`."""
+        """Return whether the part has no `?`."""
         return 0 not in self.fixed
 
     def stands(self, text: str, at: int) -> bool:
-        """Return whether the text has this part at a place, at which it has as many characters."""
+        """Return whether the text has this part at position `at`. The text must be long enough."""
         if self.is_plain:
             return text.startswith(self.text, at)
         return all(text[at + offset] == self.text[offset] for offset in compress(range(len(self.text)), self.fixed))
 
     def find(self, places: Mapping[str, int], start: int, end: int) -> int:
-        """Return the first place from `start` on at which a text has this part, all of it before `end`; -1: there is none."""
+        """Return the first position of this part in a text between `start` and `end`, or -1."""
         room = end - start - len(self.text)
         left = ((1 << room + 1) - 1) << start if room >= 0 else 0
         for offset in compress(range(len(self.text)), self.fixed):
@@ -47,14 +47,14 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Glob(msgspec.Struct, frozen=True):
-    """A pattern, ready to be compared."""
+    """A compiled pattern."""
 
     text: str
-    parts: tuple[Part, ...]  # before, between and behind stars; one: there is no star
+    parts: tuple[Part, ...]  # before, between and after stars; a single part: no star
     ignore_case: bool
 
     def matches(self, text: str) -> bool:
-        """Return whether the whole text is what the pattern describes."""
+        """Return whether the pattern matches the whole text."""
         text = text.lower() if self.ignore_case else text
         first, last = self.parts[0], self.parts[-1]
         if len(self.parts) == 1:
@@ -71,14 +71,14 @@ class Glob(msgspec.Struct, frozen=True):
 
     @property
     def effort(self) -> int:
-        """Return how many steps a comparison takes at most."""
+        """Return the maximum number of steps of a comparison."""
         searched = self.parts[1:-1]
         compared = [part for part in (self.parts[0], self.parts[-1]) if not part.is_plain]
         return 1 + len(searched) + sum(len(part.text) for part in (*searched, *compared))
 
 
 def glob(text: str, *, variables: bool, ignore_case: bool = False) -> Glob:
-    """Return a pattern; with `variables`, `${*}`, `${?}` and `${$}` are the characters themselves (Version 2012-10-17)."""
+    """Return a compiled pattern. With `variables`, `${*}`, `${?}` and `${$}` are literal characters (Version 2012-10-17)."""
     read = re.compile(r"\$\{([*?$])\}|(.)", re.DOTALL) if variables else re.compile(r"(\Z.)|(.)", re.DOTALL)
     parts, fixed = [""], [bytearray()]
     for found in read.finditer(text.lower() if ignore_case else text):
@@ -93,13 +93,13 @@ def glob(text: str, *, variables: bool, ignore_case: bool = False) -> Glob:
 
 
 def plain(text: str, *, variables: bool) -> str:
-    """Return the text that a value without wildcards stands for: of `${*}`, `${?}` and `${$}` the characters themselves."""
+    """Return the text of a value without wildcards. With `variables`, `${*}`, `${?}` and `${$}` are literal characters."""
     return re.sub(r"\$\{([*?$])\}", r"\1", text) if variables else text
 
 
 @lru_cache(_TEXTS_KEPT)
 def places_of(text: str) -> Mapping[str, int]:
-    """Return where a text has each of its characters, as an integer with a bit for each place."""
+    """Return character -> its positions in a text, as an integer with one bit per position."""
     places: dict[str, int] = {}
     for place, char in enumerate(text):
         places[char] = places.get(char, 0) | 1 << place

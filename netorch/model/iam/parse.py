@@ -1,8 +1,8 @@
-"""The JSON text of a policy to a `Policy`, strictly: what netorch would not do is refused when it is written.
+"""The strict parser of policies: JSON to `Policy`. It refuses what netorch cannot enforce, when the policy is written.
 
-Source: IAM's user guide, "IAM JSON policy elements reference", and "Grammar of the IAM JSON policy language". Refused here,
-although the language has it: principals other than everybody, because netorch knows no identities; variables such as
-${aws:username}; ForAllValues and ForAnyValue, because no key here has several values; other services than S3.
+Source: IAM's user guide, "IAM JSON policy elements reference", and "Grammar of the IAM JSON policy language". It refuses these
+elements of the language: principals other than everybody, because netorch knows no identities; variables such as
+${aws:username}; ForAllValues and ForAnyValue, because no supported key has several values; services other than S3.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _STATEMENT: Final = (
     "Condition",
 )
 _KEYS: Final = {key.value.lower(): key for key in ConditionKey}
-_FIT: Final = {  # operators of these kinds are for these keys; all others for any
+_FIT: Final = {  # operators of these kinds take these keys only; other operators take any key
     Kind.ADDRESS: (ConditionKey.VPC_SOURCE_IP, ConditionKey.SOURCE_IP),
     Kind.NUMBER: (ConditionKey.MAX_KEYS,),
     Kind.BOOL: (ConditionKey.SECURE_TRANSPORT,),
@@ -47,10 +47,10 @@ _FIT: Final = {  # operators of these kinds are for these keys; all others for a
 
 
 def read_policy(text: str, bucket: str = "") -> Policy | tuple[Problem, ...]:
-    """Return the policy that a text is, or everything that is wrong with it.
+    """Return the policy of a text, or all problems of the text.
 
-    With the name of a bucket it is that bucket's policy, and its resources must be of it; without one, an endpoint's.
-    A problem's `path` is the place in the document: `$.Statement[0].Action`.
+    With `bucket`, the text is that bucket's policy, and its resources must be in the bucket. Without, it is an endpoint's policy.
+    A problem's `path` is the position in the document: `$.Statement[0].Action`.
     """
     reader = _Reader(bucket)
     policy = reader.read(text)
@@ -58,7 +58,7 @@ def read_policy(text: str, bucket: str = "") -> Policy | tuple[Problem, ...]:
 
 
 class _Repeated(ValueError):
-    """A key stands twice in one object; decoders take the last one, people read the first one."""
+    """An object has a duplicate key. Decoders use the last value, human readers see the first."""
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -71,7 +71,7 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 class _Reader:
-    """Goes through a document and collects what is wrong with it."""
+    """Reads a document and collects its problems."""
 
     def __init__(self, bucket: str) -> None:
         self.problems: list[Problem] = []
@@ -163,7 +163,7 @@ class _Reader:
             self._add(what, fix, *where, "Principal")
 
     def _globs(self, found: dict[str, object], name: str, where: Where) -> tuple[Glob, ...]:
-        """Return what stands under Action or NotAction, or under Resource or NotResource."""
+        """Return the patterns of Action or NotAction, or of Resource or NotResource."""
         negated = f"Not{name}"
         if (name in found) == (negated in found):
             what = f"there are both {name} and {negated}" if name in found else f"there is no {name}"
@@ -254,7 +254,7 @@ class _Reader:
                 yield read
 
     def _listed(self, found: object, where: Where) -> Iterator[tuple[Where, object]]:
-        """Yield one value, or each of a list, with its place."""
+        """Yield (path, value) for a single value or each value of a list."""
         if not isinstance(found, list):
             yield where, found
         elif not found:

@@ -1,18 +1,18 @@
-"""Policies of endpoints and of buckets, and what they come to for one request.
+"""Policies of endpoints and buckets, and the decision about a request.
 
-A request needs one or more permissions, such as `s3:GetObject` for an object (`netorch.model.iam.s3`). It passes if it has all of
-them. For each, in this order:
+A request needs one or more permissions, such as `s3:GetObject` for an object (`netorch.model.iam.s3`). It passes if all of them
+are granted. For each, in this order:
 
-1. A statement of either policy that denies it decides.
+1. A matching Deny statement of either policy denies it.
 2. The endpoint's policy must allow it. An endpoint without a policy allows everything, as in EC2.
-3. A bucket's policy takes away, and gives nothing. Whoever comes as far as the server behind needs its credentials there, because
-   netorch knows no identities. A bucket without a policy takes nothing away, nor does one whose policy denies other things only.
-   But if it has statements that allow, one of them must allow the request.
+3. A bucket's policy only restricts. The server behind the endpoint still requires its own credentials, because netorch knows no
+   identities. A bucket without a policy, or with other Deny statements only, restricts nothing. If the policy has Allow
+   statements, one of them must allow the permission.
 
-So both usual ways to write "only from this VPC" do what they say. `Deny` with StringNotEquals aws:sourceVpc leaves that VPC what
-it could do before. `Allow` with StringEquals aws:sourceVpc leaves that VPC what the statement allows, and nobody anything else.
-The latter differs from AWS, where the bucket's own account does not need the bucket's policy: here nobody can be told to be of
-that account, so a policy that says who may is taken to say who else may not.
+So both usual forms of "only from this VPC" work. `Deny` with StringNotEquals aws:sourceVpc leaves this VPC's permissions
+unchanged. `Allow` with StringEquals aws:sourceVpc permits this VPC what the statement allows, and nothing else to any client.
+The latter differs from AWS, where the bucket's own account does not need the bucket's policy. netorch cannot recognize that
+account, so an Allow statement excludes all other requests.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ import msgspec
 from netorch.model.iam.conditions import Condition, Context
 from netorch.model.iam.glob import Glob
 
-_KINDS: Final = {"endpoint": "VPC endpoint policy", "bucket": "resource-based policy"}  # AWS's words
+_KINDS: Final = {"endpoint": "VPC endpoint policy", "bucket": "resource-based policy"}  # AWS's terms
 
 
 class Effect(Enum):
-    """What a statement says about what it is about."""
+    """The effect of a statement."""
 
     ALLOW = "Allow"
     DENY = "Deny"
 
 
 class Statement(msgspec.Struct, frozen=True, kw_only=True):
-    """One statement; its principal is everybody."""
+    """One statement. Its principal is everybody."""
 
-    number: int  # its place in the policy, from 1
+    number: int  # its position in the policy, from 1
     sid: str
     effect: Effect
     actions: tuple[Glob, ...]
-    but_actions: bool  # NotAction: about all but these
+    but_actions: bool  # NotAction: matches all other actions
     resources: tuple[Glob, ...]
-    but_resources: bool  # NotResource
+    but_resources: bool  # NotResource: matches all other resources
     conditions: tuple[Condition, ...]
 
     def is_about(self, need: Need, context: Context) -> bool:
-        """Return whether the statement says something about a permission that a request needs."""
+        """Return whether the statement matches a permission that a request needs."""
         return (
             any(glob.matches(need.action) for glob in self.actions) != self.but_actions
             and any(glob.matches(need.resource) for glob in self.resources) != self.but_resources
@@ -58,32 +58,32 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def effort(self) -> int:
-        """Return how many steps it takes at most to see whether the statement is about a permission."""
+        """Return the maximum number of steps of `is_about`."""
         globs = (*self.actions, *self.resources)
         return 1 + sum(glob.effort for glob in globs) + sum(condition.effort for condition in self.conditions)
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """A policy; `netorch.model.iam.parse.read_policy` makes one of its JSON text."""
+    """A policy. `netorch.model.iam.parse.read_policy` parses it from JSON."""
 
     statements: tuple[Statement, ...]
 
     def first(self, effect: Effect, need: Need, context: Context) -> Statement | None:
-        """Return the first statement of that effect that is about a permission, or nothing."""
+        """Return the first statement with an effect that matches a permission, or None."""
         return next((one for one in self.statements if one.effect is effect and one.is_about(need, context)), None)
 
     @property
     def allows_anything(self) -> bool:
-        """Return whether there is a statement that allows."""
+        """Return whether the policy has an Allow statement."""
         return any(one.effect is Effect.ALLOW for one in self.statements)
 
     @property
     def effort(self) -> int:
-        """Return how many steps it takes at most to see what the policy says about one permission."""
+        """Return the maximum number of steps of an evaluation for one permission."""
         return sum(one.effort for one in self.statements)
 
     def may_allow(self, actions: Iterable[str]) -> bool:
-        """Return whether a statement allows one of some actions on anything, if its conditions hold."""
+        """Return whether a statement allows one of these actions on any resource, if its conditions hold."""
         return any(
             one.effect is Effect.ALLOW
             and any(any(glob.matches(action) for glob in one.actions) != one.but_actions for action in actions)
@@ -95,15 +95,15 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
     """One permission that a request needs."""
 
     action: str  # s3:GetObject
-    resource: str  # arn:aws:s3:::BUCKET/KEY; * for what is of no bucket
-    bucket: str = ""  # whose policy is asked as well; nothing: of no bucket
-    context: Context = {}  # values of condition keys that the request itself gives: s3:prefix
+    resource: str  # arn:aws:s3:::BUCKET/KEY; * without a bucket
+    bucket: str = ""  # the bucket whose policy also applies; empty: none
+    context: Context = {}  # values of condition keys from the request itself, e.g. s3:prefix
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """Whether a request passes, and the sentence for the access log that says which statement decided.
+    """Whether a request passes. `reason` is the sentence for the access log and names the deciding statement.
 
-    `answer` is what who asks is told of a refusal, in AWS's words: the kind of policy, and nothing of what others wrote in it.
+    `answer` is the refusal for the client in AWS's words. It names the kind of policy, but nothing of the policy's content.
     """
 
     permitted: bool
@@ -112,10 +112,10 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 def decide(needs: tuple[Need, ...], endpoint: Policy | None, buckets: Mapping[str, Policy], context: Context) -> Decision:
-    """Return whether a request passes the policy of its endpoint, and those of the buckets that it is about.
+    """Return whether a request passes the policy of its endpoint and the policies of its buckets.
 
-    `buckets` are policies by the names of buckets. `context` is what the endpoint knows of the request; nothing in the
-    request replaces it. A request that needs nothing is refused: it was not understood.
+    `buckets` maps bucket names to policies. `context` has the endpoint's values for the request; they override values from the
+    request. A request without needs is refused, because it was not understood.
     """
     if not needs:
         return Decision(False, "the request is of no known kind", "The request is of no known kind")

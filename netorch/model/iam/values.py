@@ -1,4 +1,4 @@
-"""What one value of a condition may be."""
+"""The parsers of single values of a condition."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _BOOLS: Final = {"true": True, "false": False}
 
 
 def variables_problem(text: str) -> Violation | None:
-    """Return the error in a text of Version 2012-10-17 that has a variable in it, or None."""
+    """Return the error in a text with a variable (Version 2012-10-17), or None."""
     if not _VARIABLE.search(text):
         return None
     return Violation(f"{shown(text)} has a variable, and netorch replaces none", "write ${$} for a '$' itself, or leave it out")
 
 
 def read_value(kind: Kind, found: object, *, variables: bool) -> Value | Violation:
-    """Return one value as an operator of that kind needs it, or the error in it.
+    """Return one value in the type that an operator of this kind needs, or the error in it.
 
-    A number or boolean may be written as JSON's or as a text. With `variables`, ${*}, ${?} and ${$} stand for characters.
+    A number or boolean may be a JSON value or a text. With `variables`, ${*}, ${?} and ${$} are literal characters.
     """
     match kind:
         case Kind.ADDRESS:

@@ -1,7 +1,7 @@
-"""Whether a policy permits everything, an endpoint's with all buckets, a bucket's with this one.
+"""Whether a policy permits everything: an endpoint's policy for all buckets, a bucket's policy for its bucket.
 
-It is asked for connections of which nobody knows what is asked for in them. The answer is on the safe side. A statement that
-denies counts unless it can never be about such a request, and one that allows only if it is written to allow everything.
+This is for connections whose requests are not visible. The answer is conservative: a Deny statement counts unless it can never
+match such a request, and an Allow statement counts only if its text allows everything.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ _EVERYTHING: Final = frozenset(("*",))
 
 
 def endpoint_permits_all(policy: Policy, context: Context) -> bool:
-    """Return whether an endpoint's policy permits everything with everything, if `context` is all that is known of a request.
+    """Return whether an endpoint's policy permits all actions on all resources, if only `context` is known of a request.
 
-    `arn:aws:s3:::*` is not everything: the list of all buckets is of no bucket.
+    `arn:aws:s3:::*` does not cover everything: the list of all buckets belongs to no bucket.
     """
     return not _may_deny(policy, context) and _allows_all(policy, _EVERYTHING, context)
 
 
 def bucket_permits_all(policy: Policy, bucket: str, context: Context) -> bool:
-    """Return whether a bucket's own policy takes nothing away."""
+    """Return whether a bucket's own policy restricts nothing."""
     resources = frozenset((f"{ARN}{bucket}", f"{ARN}{bucket}/*"))
     return not _may_deny(policy, context) and (not policy.allows_anything or _allows_all(policy, resources, context))
 
@@ -52,7 +52,7 @@ def _is_about_all(one: Statement, resources: frozenset[str], context: Context) -
 
 
 def _fails(condition: Condition, context: Context) -> bool:
-    """Return whether a condition does not hold, whatever else a request says."""
+    """Return whether a condition is false for every request with this context."""
     return condition.key in context and not condition.holds(context)
 
 

@@ -1,4 +1,4 @@
-"""Which routes a customer may make: EC2's rules for a destination and its target, the same for a file and for a command."""
+"""EC2's rules for the routes that a customer may create, the same for files and commands."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOUNS: Final = {
 def violation_of_words(
     words: RouteWords, ranges: Collection[Prefix] | None, subnets: Collection[Prefix] | None
 ) -> Violation | None:
-    """Return why a route cannot be made in a VPC, nothing when it can; whether what it names exists is not looked at.
+    """Return why a route cannot be created in a VPC, or None. This does not check that the list and the target exist.
 
     `ranges` are the VPC's own, `subnets` those of its subnets; None when they are not known.
     """
@@ -42,7 +42,7 @@ def violation_of_words(
 
 
 def violation_of_version(destination: str, version: int, kind: TargetKind) -> Violation | None:
-    """Return why a destination of an IP version, a prefix list's or a prefix, cannot lead to a target; nothing when it can."""
+    """Return why a destination (a prefix or a prefix list) of IP version `version` cannot have such a target, or None."""
     if version == ONLY_VERSION.get(kind, version):
         return None
     what = f"{destination} is IPv{version}, and {NOUNS[kind]}s take IPv{ONLY_VERSION[kind]} only"
@@ -52,7 +52,7 @@ def violation_of_version(destination: str, version: int, kind: TargetKind) -> Vi
 def violation_of(
     destination: Prefix, kind: TargetKind, ranges: Collection[Prefix], subnets: Collection[Prefix] | None
 ) -> Violation | None:
-    """Return why a route to a destination cannot be made, nothing when it can.
+    """Return why a route to a destination cannot be created, or None.
 
     `ranges` are the VPC's own, `subnets` those of its subnets; None when they are not known.
     """

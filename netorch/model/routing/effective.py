@@ -1,7 +1,7 @@
-"""Which routes of a table are in force, and which one a packet takes.
+"""The routes of a table that are in force, and the route that a packet takes.
 
-A table's routes come from three places: the VPC's ranges (local routes), what the customer wrote (static routes, some of them to
-the CIDRs of a prefix list), and what gateways have learned (propagated routes). `effective` decides between them.
+A table's routes have three sources: the VPC's ranges (local routes), the customer (static routes, some of them to the CIDRs of a
+prefix list), and gateways (propagated routes). `effective` selects among them.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from netorch.model.routing.target import BLACKHOLE, LOCAL, ONLY_VERSION, REPLACE
 from netorch.model.security import PrefixList
 from netorch.model.vpc import Subnet, Vpc, VpcRoute
 
-# EC2's own services. No route leads there, and a wider one does not reach them.
+# Ranges of EC2's own services. No route may lead there, and wider routes do not cover them.
 RESERVED: Final = (parse_prefix("169.254.168.0/22"), parse_prefix("fd00:ec2::/32"))
 
 
 class Origin(IntEnum):
-    """Where a route comes from. Of two routes to the same prefix, the lower one is in force."""
+    """The source of a route. Of two routes to the same prefix, the one with the lower origin is in force."""
 
     LOCAL = 0
     STATIC = 1
@@ -33,11 +33,11 @@ class Origin(IntEnum):
     VPN_BGP = 5
 
 
-PROPAGATED: Final = frozenset({Origin.DIRECT_CONNECT, Origin.VPN_STATIC, Origin.VPN_BGP})  # what gateways have learned
+PROPAGATED: Final = frozenset({Origin.DIRECT_CONNECT, Origin.VPN_STATIC, Origin.VPN_BGP})  # routes from gateways
 
 
 class Learned(msgspec.Struct, frozen=True, kw_only=True):
-    """A prefix that a gateway reaches, and propagates into the tables that ask for it."""
+    """A prefix that a gateway reaches and propagates into the tables that enable propagation."""
 
     prefix: str
     gateway: str  # vgw-...
@@ -46,7 +46,7 @@ class Learned(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Effective(msgspec.Struct, frozen=True):
-    """A route in force: packets to `prefix`, unless a longer one holds their destination, go to `target`."""
+    """A route in force: packets to `prefix` go to `target`, unless a longer prefix matches their destination."""
 
     prefix: Prefix
     target: Target
@@ -54,17 +54,17 @@ class Effective(msgspec.Struct, frozen=True):
 
 
 def is_reserved(prefix: Prefix) -> bool:
-    """Return whether no route may lead to a prefix, because EC2 keeps it for its services."""
+    """Return whether EC2 reserves a prefix for its services, so that no route may lead there."""
     return any(block.contains(prefix) for block in RESERVED)
 
 
 def ranges_of(vpc: Vpc) -> list[Prefix]:
-    """Return a VPC's own ranges, each of which has a local route in every table."""
+    """Return a VPC's own ranges. Each has a local route in every table."""
     return [parse_prefix(text) for text in vpc.cidrs + vpc.ipv6_cidrs]
 
 
 def ranges_of_subnet(subnet: Subnet) -> tuple[Prefix, ...]:
-    """Return a subnet's own ranges, one of each IP version that it has."""
+    """Return a subnet's own ranges, one per IP version."""
     return tuple(parse_prefix(text) for text in (subnet.cidr, subnet.ipv6_cidr) if text)
 
 
@@ -77,11 +77,11 @@ def effective(
     learned: Iterable[Learned] = (),
     own: Collection[Prefix] = (),
 ) -> tuple[Effective, ...]:
-    """Return the routes in force in a table, one per prefix, in the order of prefixes.
+    """Return the routes in force in a table, one per prefix, sorted by prefix.
 
-    `routes` are the table's own, `available` the ids of the targets that can take packets now: the route to another one is a
-    black hole, and it still wins. `lists` holds the VPC's prefix lists by id. `own` are the ranges of the subnet that sends:
-    EC2 routes what leaves a subnet, so these are local whatever the table says. Cost: O(n log n) of the routes.
+    `routes` are the table's own. `available` are the ids of the targets that can take packets now; a route to another target is a
+    black hole, and still wins. `lists` holds the VPC's prefix lists by id. `own` are the ranges of the sending subnet. EC2 routes
+    only packets that leave a subnet, so these ranges are always local. Cost: O(n log n) of the routes.
     """
     ranges = ranges_of(vpc)
     found = {prefix: Effective(prefix, LOCAL, Origin.LOCAL) for prefix in (*ranges, *own)}
@@ -98,19 +98,19 @@ def effective(
 
 
 def is_within(ranges: Iterable[Prefix], prefix: Prefix) -> bool:
-    """Return whether one of the ranges holds a prefix."""
+    """Return whether one of the ranges contains a prefix."""
     return any(wide.contains(prefix) for wide in ranges)
 
 
 def overrides(vpc: Vpc, routes: Iterable[VpcRoute]) -> tuple[Prefix, ...]:
-    """Return the prefixes inside a VPC's ranges that a table routes to something else than what has their addresses, in order."""
+    """Return the prefixes inside a VPC's ranges that a table routes to an explicit target instead of `local`, sorted."""
     ranges = ranges_of(vpc)
     found = _static(route for route in routes if not route.destination.startswith(LIST_PREFIX))
     return tuple(sorted(r.prefix for r in found if _beats_local(r) and is_within(ranges, r.prefix)))
 
 
 def route_of(routes: Iterable[Effective], address: str) -> Effective | None:
-    """Return the route that a packet to an address takes: that of the longest prefix. Nothing: the packet is dropped."""
+    """Return the route of a packet to an address, by longest prefix match. None: the packet is dropped."""
     version, value = parse_ip(address)
     holding = [route for route in routes if route.prefix.holds(version, value)]
     return max(holding, key=lambda route: route.prefix.length, default=None)
@@ -119,9 +119,9 @@ def route_of(routes: Iterable[Effective], address: str) -> Effective | None:
 def _by_preference(
     routes: Iterable[VpcRoute], lists: Mapping[str, PrefixList], learned: Iterable[Learned]
 ) -> Iterator[Effective]:
-    """Yield all routes but the local ones; of those to one prefix, the best comes first.
+    """Yield all routes except local ones. Of the routes to one prefix, the best comes first.
 
-    Of two prefix lists, EC2 takes any one and stays with it: here the one with the lower id, which is random too.
+    Of two prefix lists with the same prefix, EC2 chooses one at random and keeps it. netorch chooses the lower id, also random.
     """
     yield from _static(route for route in routes if not route.destination.startswith(LIST_PREFIX))
     for route in sorted((route for route in routes if route.destination in lists), key=lambda route: route.destination):
@@ -138,7 +138,7 @@ def _static(routes: Iterable[VpcRoute]) -> Iterator[Effective]:
 
 
 def _beats_local(route: Effective) -> bool:
-    """Return whether a route may stand at, or inside, a range of the VPC instead of `local`."""
+    """Return whether a route may replace `local` for a range of the VPC or a part of it."""
     return route.origin is Origin.STATIC and route.target.kind in REPLACES_LOCAL
 
 
@@ -149,9 +149,9 @@ def _alive(route: Effective, available: Container[str]) -> Effective:
 
 
 def counts(routes: Sequence[VpcRoute], lists: Mapping[str, PrefixList]) -> dict[int, int]:
-    """Return how many routes a table has for its quota, by IP version.
+    """Return the number of routes that count in a table's quota, by IP version.
 
-    A prefix list counts as many as it may hold, whatever it holds now. Local and propagated routes do not count.
+    A prefix list counts as its `max_entries`. Local and propagated routes do not count.
     """
     found = {4: 0, 6: 0}
     for route in routes:

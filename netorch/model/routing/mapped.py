@@ -1,4 +1,4 @@
-"""The ranges of mapped peering connections: what may be asked for, the same for a file, for a command, and for a record."""
+"""The rules for the ranges of mapped peering connections, the same for files, commands and records."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from netorch.model.rules import Violation, shown
 
 
 def read_ranges(text: str) -> tuple[str, str] | Violation:
-    """Return the range and its alias that a text says, canonical, or the error in it: `10.0.0.0/16=100.66.0.0/16`."""
+    """Return the range and alias of a text such as `10.0.0.0/16=100.66.0.0/16`, canonical, or the error in it."""
     words = text.split("=")
     found = []
     for word in words:
@@ -26,7 +26,7 @@ def read_ranges(text: str) -> tuple[str, str] | Violation:
 
 
 def pair_problem(own: Prefix, alias: Prefix) -> Violation | None:
-    """Return the error in a range and its alias, whatever VPC they are for, or None."""
+    """Return the error that a range and its alias have in any VPC, or None."""
     if own.version != 4 or alias.version != 4:
         return Violation(
             f"{own if own.version != 4 else alias} is not an IPv4 range", "IPv6 addresses do not clash; peer without"
@@ -39,9 +39,9 @@ def pair_problem(own: Prefix, alias: Prefix) -> Violation | None:
 
 
 def ranges_problem(end: PeerVpc, own: Collection[Prefix], far: PeerVpc, beside: Iterable[PeeringConnection]) -> Violation | None:
-    """Return what is wrong with the ranges of a mapped connection for one of its VPCs, `end`, which has the ranges `own`.
+    """Return the error in the ranges of a mapped connection for its VPC `end`, which has the ranges `own`, or None.
 
-    `far` is the other VPC, and `beside` are other live connections of this one: an alias is of one VPC only.
+    `far` is the other VPC. `beside` are the other live connections of `end`: two of them must not share an alias.
     """
     alias = parse_prefix(far.alias)
     if violation := range_without(end, own):
@@ -56,7 +56,7 @@ def ranges_problem(end: PeerVpc, own: Collection[Prefix], far: PeerVpc, beside: 
 
 
 def outside_alias(destination: str, alias: str) -> Violation | None:
-    """Return why a route to a destination cannot lead to a mapped connection, through which the other VPC has an alias."""
+    """Return why a route to a destination cannot lead to a mapped connection, whose other VPC has `alias`, or None."""
     if parse_prefix(alias).contains(parse_prefix(destination)):
         return None
     what = f"{destination} is not inside {alias}, which the other VPC is by this mapped peering connection"
@@ -64,7 +64,7 @@ def outside_alias(destination: str, alias: str) -> Violation | None:
 
 
 def range_without(end: PeerVpc, own: Collection[Prefix]) -> Violation | None:
-    """Return the error in a VPC that has only the ranges `own`, for its end of a mapped connection, or None."""
+    """Return why a VPC with the ranges `own` cannot have the end `end` of a mapped connection, or None."""
     mine = parse_prefix(end.range)
     if any(prefix.contains(mine) for prefix in own):
         return None
@@ -72,17 +72,17 @@ def range_without(end: PeerVpc, own: Collection[Prefix]) -> Violation | None:
 
 
 def aliases_of(connections: Iterable[PeeringConnection]) -> Iterator[Prefix]:
-    """Yield what the ranges of others are for a VPC, by mapped connections."""
+    """Yield the aliases of other VPCs, by a VPC's mapped connections."""
     return (parse_prefix(connection.peer.alias) for connection in connections if connection.is_mapped)
 
 
 def alias_of(end: PeerVpc, address: str) -> str:
-    """Return what an address of a VPC is for the other VPC of a mapped connection; nothing outside of the range."""
+    """Return the alias of a VPC's address for the other VPC of a mapped connection; empty outside the range."""
     return _moved(address, end.range, end.alias)
 
 
 def behind_alias(end: PeerVpc, alias: str) -> str:
-    """Return the address for which an alias stands; nothing for what is none."""
+    """Return the address behind an alias address; empty outside the alias."""
     return _moved(alias, end.alias, end.range)
 
 
@@ -95,5 +95,5 @@ def _moved(address: str, old: str, new: str) -> str:
 
 
 def active_aliases(connections: Iterable[PeeringConnection]) -> Iterator[Prefix]:
-    """Yield the aliases in a VPC from which others send to it now."""
+    """Yield the aliases from which other VPCs can send to a VPC now."""
     return aliases_of(connection for connection in connections if connection.gateway is not None)

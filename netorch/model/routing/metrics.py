@@ -1,6 +1,6 @@
-"""Metrics of the routes in a virtual private gateway's VRF on an edge: they tell where a route comes from, and which one wins.
+"""Metrics of the routes in a virtual private gateway's VRF on an edge. They encode a route's source and its preference.
 
-Linux takes the route of the lowest metric, so EC2's order is the order of these ranges. A range begins with the number here.
+Linux prefers the lowest metric, so these ranges are in EC2's order of preference. Each constant is the start of a range.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from typing import Final
 from netorch.model.routing.effective import Origin
 
 DX_STATIC: Final = 500
-DX_BGP: Final = 1000  # plus the length of the AS path, as with VPN
+DX_BGP: Final = 1000  # plus the AS path length, as with VPN_BGP
 VPN_STATIC: Final = 2000
 VPN_BGP: Final = 3000
 _END: Final = 4000
 
 
 def origin_of(metric: int) -> tuple[Origin, int] | None:
-    """Return the origin of a route with a metric, and the length of its AS path; None for a route that leads to no site."""
+    """Return the origin of a route with a metric, and its AS path length; None for a route that leads to no remote site."""
     if not DX_STATIC <= metric < _END:
         return None
     if metric < DX_BGP:

@@ -1,4 +1,4 @@
-"""What edges reach through a virtual private gateway: which prefixes route tables learn, and to which edge a host sends."""
+"""Prefixes behind a virtual private gateway: the prefixes that route tables learn, and the edge that a host sends to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from netorch.model.routing.effective import Learned, Origin
 
 
 def best(found: Iterable[ReachedPrefix]) -> tuple[ReachedPrefix, ...]:
-    """Return each prefix once, in order, by the way that Linux takes: of the lowest origin, then of the shortest AS path."""
+    """Return the best route for each prefix, sorted: the one that Linux uses, by lowest origin, then shortest AS path."""
     kept: dict[str, ReachedPrefix] = {}
     for one in found:
         known = kept.get(one.prefix)
@@ -22,9 +22,9 @@ def best(found: Iterable[ReachedPrefix]) -> tuple[ReachedPrefix, ...]:
 
 
 def learned(reaches: Iterable[Reach], gateways: Container[str]) -> list[Learned]:
-    """Return what a table learns from these gateways: of each gateway the best way to each prefix, MAX_LEARNED at most.
+    """Return the routes that a table learns from these gateways: per gateway the best route to each prefix, at most MAX_LEARNED.
 
-    One prefix more would make a difference to none of these: the prefixes that come first in their order stay.
+    Above the limit, the first prefixes in sort order stay, so one more prefix does not replace all of them.
     """
     best: dict[tuple[str, str], Learned] = {}
     for reach in reaches:
@@ -45,13 +45,13 @@ def learned(reaches: Iterable[Reach], gateways: Container[str]) -> list[Learned]
 
 
 class Ways:
-    """What the edges of a gateway reach, for many questions: each looks at the prefixes around one, not at all that there are.
+    """The prefixes that a gateway's edges reach, indexed: a lookup checks only the prefixes around its own, not all of them.
 
-    What an edge says that has no seat of the gateway counts for nothing.
+    Reports from edges without a seat of the gateway are ignored.
     """
 
     def __init__(self, gateway: str, seats: Sequence[Seat], reaches: Iterable[Reach]) -> None:
-        """Take a gateway's id, its seats, and all that edges reach. Cost: O(prefixes)."""
+        """Index the reports of a gateway's edges. Cost: O(prefixes)."""
         self._gateway, self._seats = gateway, seats
         self._reached = {
             reach.edge: {parse_prefix(found.prefix): (found.origin, found.as_path_length) for found in reach.prefixes}
@@ -59,11 +59,11 @@ class Ways:
         }
 
     def towards(self, host: str, prefix: Prefix) -> int | None:
-        """Return the place of the seat by which a host sends to a prefix, or None if no edge reaches all of it.
+        """Return the index of the seat to which a host sends packets for a prefix, or None if no edge reaches all of the prefix.
 
-        Of the edges that reach it, those with the best way to the longest prefix around it: EC2 prefers Direct Connect, then
-        static routes of a VPN, then the shortest AS path. Hosts spread over what is left by rendezvous hash. An edge that does
-        not answer is not looked at here: what is sent for it goes to the other one (`netorch.model.routing.seats.stand_in`).
+        The candidates are the edges with the best route to the longest prefix around it: EC2 prefers Direct Connect, then static
+        VPN routes, then the shortest AS path. Hosts choose among the candidates by rendezvous hash. This ignores dead edges:
+        `netorch.model.routing.seats.stand_in` sends their packets to the other edge.
         """
         ranks: dict[int, tuple[int, int, int]] = {}
         for place, seat in enumerate(self._seats):
@@ -78,19 +78,19 @@ class Ways:
         return max(chosen, key=lambda place: _weight(host, self._gateway, self._seats[place].host))
 
     def within(self, prefix: Prefix) -> list[Prefix]:
-        """Return the prefixes inside another one that are reached, in order."""
+        """Return the reached prefixes inside a prefix, sorted."""
         found = {inside for known in self._reached.values() for inside in known}
         return sorted(inside for inside in found if inside != prefix and prefix.contains(inside))
 
 
 def said_by_seats(reaches: Iterable[Reach], seats: Mapping[str, Iterable[Seat]]) -> list[Reach]:
-    """Return what edges say that have a seat of the gateway which they say it of; `seats` are by gateway."""
+    """Return the reports of edges that have a seat of the reported gateway. `seats` are by gateway."""
     edges = {gateway: {seat.host for seat in found} for gateway, found in seats.items()}
     return [reach for reach in reaches if reach.edge in edges.get(reach.gateway, ())]
 
 
 def _around(prefix: Prefix) -> Iterator[Prefix]:
-    """Yield an IPv4 prefix and all that contain it, the longest first."""
+    """Yield an IPv4 prefix and all prefixes that contain it, the longest first."""
     for length in range(prefix.length, -1, -1):
         yield Prefix(4, prefix.network >> 32 - length << 32 - length, length)
 

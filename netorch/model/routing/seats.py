@@ -1,4 +1,4 @@
-"""Which edge a host sends to, of those that carry a gateway."""
+"""The choice of an edge for a host, among the edges that carry a gateway."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from netorch.model.ids import prefix_of
 from netorch.model.mapping import GatewayMapping, Seat
 from netorch.model.routing.target import TargetKind
 
-# Gateways that keep no state: hosts spread over the seats, and an answer may come by any of them. The others are at the first
-# of the seats that live and are active.
+# Gateways without state: hosts spread over all seats, and replies may use any seat. Stateful gateways use the first seat that is
+# alive and active.
 STATELESS: Final = frozenset({TargetKind.INTERNET_GATEWAY, TargetKind.VPN_GATEWAY, TargetKind.ENDPOINT, TargetKind.PEERING})
 
 
 def gateway_kind(gateway_id: str) -> TargetKind:
-    """Return the kind of a gateway. Raises ValueError for an id of something else."""
+    """Return the kind of a gateway. Raises ValueError for other ids."""
     return TargetKind(prefix_of(gateway_id))
 
 
 def is_stateless(gateway_id: str) -> bool:
-    """Return whether a gateway keeps no state. Raises ValueError for an id of something else."""
+    """Return whether a gateway keeps no state. Raises ValueError for other ids."""
     return gateway_kind(gateway_id) in STATELESS
 
 
@@ -30,11 +30,11 @@ def seat_for(
 ) -> Seat:
     """Return the seat that a host sends to.
 
-    `silent` are the VTEPs that do not say to it that they are ready, `dead` those of them that do not answer at all. If all are
-    silent, an edge that answers is the last resort: it is drained, or lacks something, and may forward. If all are dead, none
-    counts as dead: a host that hears nobody has most likely lost its own underlay. Hosts choose among the seats of a stateless
-    gateway by rendezvous hash: when one fails, only the hosts that sent there choose again. `standby` are the VTEPs that say that
-    they are not active: gateways that keep state are used there only when nobody is active.
+    `silent` are the VTEPs that do not report to the host that they are ready; `dead` are those of them that do not answer at all.
+    If all are silent, an edge that answers is the last resort: it is drained or incomplete, but may forward. If all are dead, all
+    count as alive: a host that reaches no edge has most likely lost its own underlay. For a stateless gateway, hosts choose by
+    rendezvous hash: when an edge fails, only its hosts choose again. `standby` are the VTEPs that report that they are not
+    active: the host uses stateful gateways there only if no edge is active.
     """
     ready = [seat for seat in mapping.seats if seat.vtep not in silent]
     living = ready or [seat for seat in mapping.seats if seat.vtep not in dead] or list(mapping.seats)
@@ -44,9 +44,9 @@ def seat_for(
 
 
 def stand_in(place: int, mapping: GatewayMapping, silent: Container[str], dead: Container[str] = ()) -> Seat:
-    """Return where packets go that are for the seat at a place: to another one while that seat is silent.
+    """Return the seat for packets to the seat with index `place`: the other seat, while that seat is silent.
 
-    The other one may have a way, too. If all are silent it is the last resort as in `seat_for`.
+    The other edge may also have a route. If all are silent, the last resort is as in `seat_for`.
     """
     meant = mapping.seats[place]
     others = [meant, *(seat for seat in mapping.seats if seat is not meant)]

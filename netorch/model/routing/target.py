@@ -1,4 +1,4 @@
-"""What a route leads to: one type for all kinds of targets."""
+"""The target of a route: one type for all kinds of targets."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from netorch.model.routing.peering import PeeringConnection, PeeringStatus
 
 
 class TargetKind(Enum):
-    """The kinds of targets. The value is the word in a route's text, and the prefix of the target's id."""
+    """The kinds of targets. The value is the keyword in a route's text and the prefix of the target's id."""
 
-    LOCAL = "local"  # whatever has the address in this VPC
-    BLACKHOLE = "blackhole"  # nothing: packets are dropped
+    LOCAL = "local"  # the holder of the address in this VPC
+    BLACKHOLE = "blackhole"  # packets are dropped
     INTERFACE = "eni"
     PEERING = "pcx"
     INTERNET_GATEWAY = "igw"
@@ -26,17 +26,17 @@ class TargetKind(Enum):
     NAT_GATEWAY = "nat"
     VPN_GATEWAY = "vgw"
     ENDPOINT = "vpce"  # a gateway endpoint
-    ENDPOINT_SERVICE = "vpce-svc"  # no route leads to one; like the next one it has edges, as gateways have
+    ENDPOINT_SERVICE = "vpce-svc"  # not a route target; like ENDPOINT_CONNECTION, it has edges as gateways do
     ENDPOINT_CONNECTION = "vpce-con"
 
 
-# What says whether a target can take packets.
+# The records that tell whether a target can take packets.
 TargetRecord = NetworkInterface | PeeringConnection | GatewayMapping
 
-# A VPC has one of these at most, so a route names its kind only.
+# A VPC has at most one of each, so a route names the kind only.
 ONLY_ONE: Final = frozenset({TargetKind.INTERNET_GATEWAY, TargetKind.EGRESS_ONLY_GATEWAY, TargetKind.VPN_GATEWAY})
 
-# What netorch has, with what packets to it need. A later kind is one entry here, and a resource of that kind.
+# The kinds that netorch supports as targets. A new kind needs an entry here and a resource of that kind.
 SUPPORTED: Final = frozenset(
     {
         TargetKind.LOCAL,
@@ -51,11 +51,11 @@ SUPPORTED: Final = frozenset(
     }
 )
 
-# What may take the place of `local`. EC2 adds gateway load balancer endpoints, which netorch has not.
+# Targets that may replace `local`. EC2 also permits gateway load balancer endpoints, which netorch does not have.
 REPLACES_LOCAL: Final = frozenset({TargetKind.INTERFACE, TargetKind.NAT_GATEWAY})
 
 
-# What takes packets of one IP version only.
+# Targets that take packets of one IP version only.
 ONLY_VERSION: Final = {
     TargetKind.NAT_GATEWAY: 4,
     TargetKind.EGRESS_ONLY_GATEWAY: 6,
@@ -65,10 +65,10 @@ ONLY_VERSION: Final = {
 
 
 class Target(msgspec.Struct, frozen=True):
-    """What a route leads to."""
+    """The target of a route."""
 
     kind: TargetKind
-    id: str = ""  # nothing for LOCAL and BLACKHOLE
+    id: str = ""  # empty for LOCAL and BLACKHOLE
 
     def __str__(self) -> str:
         return self.id or self.kind.value
@@ -82,7 +82,7 @@ _ALONE: Final = {str(target): target for target in (LOCAL, BLACKHOLE)}
 def takes_packets(target: TargetRecord) -> bool:
     """Return whether a target can take packets.
 
-    That is an interface while it is attached, a peering connection while it is active, and a gateway while edges carry it.
+    An interface must be attached, a peering connection active, and a gateway carried by edges.
     """
     match target:
         case NetworkInterface():
@@ -99,7 +99,7 @@ def available_targets(targets: Iterable[TargetRecord], version: int) -> frozense
 
 
 def _speaks(target: TargetRecord, version: int) -> bool:
-    """Return whether packets of an IP version can get to a target: IPv6 ones to an interface by its own IPv6 address only."""
+    """Return whether packets of an IP version can reach a target. For IPv6, an interface needs an IPv6 address."""
     if isinstance(target, GatewayMapping):
         return version == ONLY_VERSION.get(target_of(target.gateway).kind, version)
     return version == 4 or not isinstance(target, NetworkInterface) or bool(target.ipv6_address)
@@ -110,7 +110,7 @@ def _id(target: TargetRecord) -> str:
 
 
 def target_of(text: str) -> Target:
-    """Return the target that a stored route names: `local`, `blackhole` or an id. Raises ValueError for other texts."""
+    """Return the target of a stored route: `local`, `blackhole` or an id. Raises ValueError for other texts."""
     if text in _ALONE:
         return _ALONE[text]
     kind = TargetKind(prefix_of(text))

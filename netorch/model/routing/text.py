@@ -1,10 +1,10 @@
-"""Routes as people write them: `0.0.0.0/0 via igw`, `10.9.0.0/16 via pcx-b`, `pl-s3 via vpce-s3`, `10.44.13.0/24 via eni fw-1`.
+"""Routes as text: `0.0.0.0/0 via igw`, `10.9.0.0/16 via pcx-b`, `pl-s3 via vpce-s3`, `10.44.13.0/24 via eni fw-1`.
 
     DESTINATION via TARGET
 
-DESTINATION is a CIDR, or `pl-` and the name or id of a prefix list. TARGET is `local`, `blackhole`, the kind of a gateway that a
-VPC has one of (`igw`, `eigw`, `vgw`), `eni` and the name of an instance, or a kind, a dash and a name (`pcx-b`). An id may stand
-for any target.
+DESTINATION is a CIDR, or `pl-` and the name or id of a prefix list. TARGET is `local`, `blackhole`, the kind of a gateway of
+which a VPC has one (`igw`, `eigw`, `vgw`), `eni` and the name of an instance, or a kind, a dash and a name (`pcx-b`). An id can
+replace any of them.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ _TARGETS: Final = (
 
 
 class RouteWords(msgspec.Struct, frozen=True):
-    """A route in words: names where a stored route has ids."""
+    """A parsed route, with names instead of ids."""
 
     destination: str  # a canonical CIDR, or pl- and a name or id
     kind: TargetKind
-    name: str = ""  # of the target, or its id; nothing for what needs no name
+    name: str = ""  # name or id of the target; empty for kinds without a name
 
     def __str__(self) -> str:
         return f"{self.destination}{_VIA}{self.target}"
 
     @property
     def target(self) -> str:
-        """Return the target as a text: `igw`, `eni fw-1`, `pcx-b`, or its id."""
+        """Return the target as text: `igw`, `eni fw-1`, `pcx-b`, or its id."""
         if not self.name or is_id(self.name, self.kind.value):
             return self.name or self.kind.value
         return f"{self.kind.value}{' ' if self.kind is TargetKind.INTERFACE else '-'}{self.name}"
 
 
 def parse_route(text: str) -> RouteWords | Violation:
-    """Return what a route's text means, or the error in it."""
+    """Return the parsed route of a text, or the error in it."""
     destination, via, target = " ".join(text.split()).partition(_VIA)
     if not via:
         return Violation(f"{shown(text)} is not a route", _WRITE)
@@ -59,7 +59,7 @@ def parse_route(text: str) -> RouteWords | Violation:
 
 
 def parse_destination(text: str) -> str | Violation:
-    """Return a destination in its one spelling: a CIDR, whose host bits are a mistake, or a prefix list as it is."""
+    """Return a destination in canonical form: a CIDR, where host bits are an error, or a prefix list unchanged."""
     if text.startswith(LIST_PREFIX):
         return (
             text
@@ -73,12 +73,12 @@ def parse_destination(text: str) -> str | Violation:
 
 
 def destination_order(destination: str) -> tuple[bool, Prefix | str]:
-    """Return what routes are sorted by: CIDRs in their own order, then prefix lists."""
+    """Return the sort key of a destination: CIDRs by address, then prefix lists."""
     return (True, destination) if destination.startswith(LIST_PREFIX) else (False, parse_prefix(destination))
 
 
 def parse_target(text: str) -> tuple[TargetKind, str] | Violation:
-    """Return the kind of a target and its name or id; no name for what a VPC has one of."""
+    """Return the kind of a target and its name or id. The name is empty for kinds of which a VPC has one."""
     word, _, rest = text.partition(" ")
     if word == TargetKind.INTERFACE.value:
         return (TargetKind.INTERFACE, rest) if rest else Violation("'eni' names no interface", "write eni and an instance's name")

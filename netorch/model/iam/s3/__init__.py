@@ -1,1 +1,1 @@
-"""What an HTTP request to S3 asks for: which permissions, for which bucket and key."""
+"""The permissions, bucket and key that an HTTP request to S3 needs."""

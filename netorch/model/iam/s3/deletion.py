@@ -1,6 +1,6 @@
-"""The body of a DeleteObjects request: the only one that names what the request is about.
+"""The body of a DeleteObjects request, the only body that names resources.
 
-S3 answers for each key whether it may be deleted. Here a request is refused as a whole if one of its keys may not.
+S3 permits or denies each key separately. netorch refuses the whole request if one of its keys is not permitted.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from netorch.model.iam.s3.refusal import Refusal
 from netorch.model.iam.s3.request import Asked, need
 from netorch.model.iam.s3.uri import Place, key_problem, text_problem
 
-MOST_BODY_BYTES: Final = 2 << 20  # 1,000 keys of 1,024 bytes each, some characters of which are escaped
+MOST_BODY_BYTES: Final = 2 << 20  # 1,000 keys of 1,024 bytes each, partly escaped
 MOST_KEYS: Final = 1000
-DELETIONS: Final = ("s3:DeleteObject", "s3:DeleteObjectVersion")  # one for each key
+DELETIONS: Final = ("s3:DeleteObject", "s3:DeleteObjectVersion")  # one of these per key
 _NAMESPACE: Final = "http://s3.amazonaws.com/doc/2006-03-01/ "
 _LEAVES: Final = ("Quiet", "Key", "VersionId", "ETag", "LastModifiedTime", "Size")
 MOST_ELEMENTS: Final = 2 + MOST_KEYS * len(_LEAVES)
-_KNOWN: Final = {  # an element, and those around it
+_KNOWN: Final = {  # (element, its ancestors)
     ("Delete", ()),
     ("Object", ("Delete",)),
     ("Quiet", ("Delete",)),
@@ -30,7 +30,7 @@ _KNOWN: Final = {  # an element, and those around it
 
 
 def read_deletion(asked: Asked, body: bytes) -> Asked | Refusal:
-    """Return what a DeleteObjects request asks for, with the permission for each key that its body names."""
+    """Return the needs of a DeleteObjects request, with the permission for each key in its body."""
     if len(body) > MOST_BODY_BYTES:
         return Refusal("MalformedXML", f"the body has more than {MOST_BODY_BYTES} bytes")
     reader = _Reader()
@@ -51,11 +51,11 @@ def read_deletion(asked: Asked, body: bytes) -> Asked | Refusal:
 
 
 class _WrongError(Exception):
-    """The document is not one that every server reads in one way."""
+    """Servers may interpret the document differently."""
 
 
 class _Reader:
-    """Takes what expat finds: <Delete>, <Object> in it, and elements with text in those. Everything else ends it."""
+    """Handles expat's events: <Delete>, <Object> inside, and text elements inside these. Anything else is an error."""
 
     def __init__(self) -> None:
         self._open: list[str] = []
@@ -63,7 +63,7 @@ class _Reader:
         self._objects: list[dict[str, str]] = []
         self._elements = 0
         self._expat = expat.ParserCreate("utf-8", " ")
-        self._expat.buffer_text = True  # else a text of many escapes comes in as many pieces
+        self._expat.buffer_text = True  # otherwise expat splits a text at each escape
         self._expat.XmlDeclHandler = self._declaration
         self._expat.StartElementHandler = self._start
         self._expat.EndElementHandler = self._end
@@ -105,9 +105,9 @@ class _Reader:
         self._text += text
 
     def _declaration(self, version: str, encoding: str | None, _standalone: int) -> None:
-        # Expat has been told UTF-8, but another server may believe what stands here.
+        # This parser always decodes UTF-8, but a server may follow the declaration.
         if version != "1.0" or (encoding is not None and encoding.lower() != "utf-8"):
             raise _WrongError
 
-    def _refused(self, *_said: Any) -> None:  # noqa: ANN401 - expat's own arguments, which nobody reads
+    def _refused(self, *_said: Any) -> None:  # noqa: ANN401 - expat's own arguments, unused
         raise _WrongError

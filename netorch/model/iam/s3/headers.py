@@ -1,8 +1,8 @@
-"""The headers of a request to S3, and which of them are none of S3's, although a server behind may act on them.
+"""The headers of a request to S3, and the refusal of non-S3 headers that a server may act on.
 
-A server may have headers of its own by which it does more than S3 would: MinIO writes many objects of one archive for
-`x-amz-meta-snowball-auto-extract`, and takes `x-minio-...` for word of other servers of its own. No permission is about that.
-So of names that begin with `x-amz-` those pass that S3's API reference has and whose effect netorch knows.
+A server may have its own headers with effects beyond S3: MinIO extracts an archive into many objects for
+`x-amz-meta-snowball-auto-extract`, and treats `x-minio-...` as messages from its peer servers. No permission covers these
+effects. So a header `x-amz-...` passes only if S3's API reference lists it and netorch knows its effect.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from netorch.model.iam.s3.refusal import Refusal
 
 COPY_SOURCE: Final = "x-amz-copy-source"
 BYPASS: Final = "x-amz-bypass-governance-retention"
-# What headers give to a new object or bucket, and the permission that this needs: of an object, of a bucket.
+# header that sets a property of a new object or bucket -> required permission for (object, bucket)
 GIVING: Final = {
     "x-amz-acl": ("PutObjectAcl", "PutBucketAcl"),
     "x-amz-grant-full-control": ("PutObjectAcl", "PutBucketAcl"),
@@ -29,8 +29,8 @@ GIVING: Final = {
     "x-amz-object-ownership": ("", "PutBucketOwnershipControls"),
     "x-amz-bucket-object-lock-enabled": ("", "PutBucketObjectLockConfiguration"),
 }
-_READ: Final = frozenset(("host", COPY_SOURCE, BYPASS, *GIVING))  # of these one is enough, and two may be read in two ways
-# Headers by which some servers replace the method, the path or the host.
+_READ: Final = frozenset(("host", COPY_SOURCE, BYPASS, *GIVING))  # a duplicate of these is ambiguous
+# Headers with which some servers replace the method, the path or the host.
 _REPLACING: Final = frozenset(
     (
         *("x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"),
@@ -39,7 +39,7 @@ _REPLACING: Final = frozenset(
 )
 _AMZ: Final = "x-amz-"
 _CUSTOMER_KEY: Final = tuple(f"server-side-encryption-customer-{what}" for what in ("algorithm", "key", "key-md5"))
-_CHANGES_NOTHING: Final = frozenset(  # of what is asked for and needs a permission
+_CHANGES_NOTHING: Final = frozenset(  # headers that do not change the required permissions
     f"{_AMZ}{name}"
     for name in (
         # signatures and client libraries
@@ -47,10 +47,10 @@ _CHANGES_NOTHING: Final = frozenset(  # of what is asked for and needs a permiss
         # checksums
         *("sdk-checksum-algorithm", "checksum-algorithm", "checksum-mode", "checksum-type"),
         *(f"checksum-{kind}" for kind in ("crc32", "crc32c", "crc64nvme", "sha1", "sha256")),
-        # who pays, whose the bucket must be, what the object must be
+        # payer, expected bucket owner, preconditions
         *("request-payer", "expected-bucket-owner", "source-expected-bucket-owner", "mfa", "mp-object-size"),
         *("if-match-initiated-time", "if-match-last-modified-time", "if-match-size"),
-        # how an object is stored, and what is told of it
+        # storage and metadata of objects
         *("storage-class", "website-redirect-location", "metadata-directive", "tagging-directive"),
         *("server-side-encryption", "server-side-encryption-aws-kms-key-id", "server-side-encryption-context"),
         *("server-side-encryption-bucket-key-enabled", *_CUSTOMER_KEY),
@@ -65,12 +65,12 @@ _CHANGES_NOTHING: Final = frozenset(  # of what is asked for and needs a permiss
 )
 _KNOWN: Final = frozenset((COPY_SOURCE, BYPASS, *GIVING)) | _CHANGES_NOTHING
 _META: Final = f"{_AMZ}meta-"
-# MinIO's and Ceph's own.
+# Private headers of MinIO and Ceph.
 _SERVERS_OWN: Final = ("x-minio-", "x-rgw-", f"{_META}snowball-", f"{_META}minio-")
 
 
 def read_headers(headers: Sequence[tuple[str, str]]) -> Mapping[str, str] | Refusal:
-    """Return the headers by their names in small letters, or why the request is refused."""
+    """Return the headers by lower-case name, or why the request is refused."""
     found: dict[str, str] = {}
     for name, value in headers:
         lower = name.lower()

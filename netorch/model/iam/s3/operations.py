@@ -1,4 +1,4 @@
-"""The operations of S3, by method and parameters, with the permissions that they need.
+"""S3's operations by method and parameters, with the permissions that they need.
 
 Source: S3's API reference, and its user guide, "Required permissions for Amazon S3 API operations".
 """
@@ -13,7 +13,7 @@ import msgspec
 
 
 class Level(Enum):
-    """What an operation is about."""
+    """The kind of resource of an operation."""
 
     SERVICE = "service"
     BUCKET = "bucket"
@@ -21,21 +21,21 @@ class Level(Enum):
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """One operation. A request is one if it has all its parameters, and no others than those that it may have."""
+    """One operation. A request matches if it has all `parameters`, and no others except `optional` ones."""
 
     level: Level
     method: str
     actions: tuple[str, ...]  # GetObject, without s3:
-    version_actions: tuple[str, ...] = ()  # instead of them, if the request has a versionId
+    version_actions: tuple[str, ...] = ()  # replace `actions` if the request has a versionId
     parameters: frozenset[str] = frozenset()
     optional: frozenset[str] = frozenset()
-    creates: bool = False  # an object, or a bucket: headers may set its ACL, tags, locks
-    copies: bool = False  # a header may name a source
-    lists: bool = False  # s3:prefix, s3:delimiter and s3:max-keys have values
+    creates: bool = False  # creates an object or bucket: headers may set ACL, tags, locks
+    copies: bool = False  # a header may name a copy source
+    lists: bool = False  # supplies s3:prefix, s3:delimiter and s3:max-keys
     names_keys: bool = False  # the body names the keys: `netorch.model.iam.s3.deletion`
 
 
-# Of signatures and of client libraries; they change nothing of what is asked for.
+# Parameters of signatures and client libraries. They do not change the operation.
 COMMON: Final = frozenset(
     (
         *("X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature"),
@@ -46,14 +46,14 @@ COMMON: Final = frozenset(
 )
 VALUED: Final = frozenset(
     ("uploadId", "partNumber", "versionId", "id", "select-type")
-)  # those that say what is asked for, and what of it
+)  # parameters whose value is required; other required parameters must be empty
 _RESPONSE: Final = tuple(
     f"response-{name}"
     for name in ("cache-control", "content-disposition", "content-encoding", "content-language", "content-type", "expires")
 )
 _LISTED: Final = ("prefix", "delimiter", "max-keys", "encoding-type")
 
-# A parameter, and the actions of GET, PUT and DELETE.
+# parameter -> actions of GET, PUT and DELETE
 _OF_BUCKETS: Final = {
     "accelerate": ("GetAccelerateConfiguration", "PutAccelerateConfiguration", ""),
     "acl": ("GetBucketAcl", "PutBucketAcl", ""),
@@ -74,13 +74,13 @@ _OF_BUCKETS: Final = {
     "versioning": ("GetBucketVersioning", "PutBucketVersioning", ""),
     "website": ("GetBucketWebsite", "PutBucketWebsite", "DeleteBucketWebsite"),
 }
-_NUMBERED: Final = {  # several in a bucket, each with an id; without one, GET lists them
+_NUMBERED: Final = {  # several per bucket, each with an id; GET without id lists them
     "analytics": "AnalyticsConfiguration",
     "intelligent-tiering": "IntelligentTieringConfiguration",
     "inventory": "InventoryConfiguration",
     "metrics": "MetricsConfiguration",
 }
-_OF_OBJECTS: Final = {  # GET, PUT, DELETE, and the same of a version
+_OF_OBJECTS: Final = {  # GET, PUT and DELETE, then the same for a version
     "acl": ("GetObjectAcl", "PutObjectAcl", "", "GetObjectVersionAcl", "PutObjectVersionAcl", ""),
     "tagging": (
         *("GetObjectTagging", "PutObjectTagging", "DeleteObjectTagging"),
@@ -140,7 +140,7 @@ def _object(
 
 
 def _configurations() -> Iterator[Operation]:
-    """Yield what is read and written by a parameter of its own."""
+    """Yield the operations on configurations, each with its own parameter."""
     for name, actions in _OF_BUCKETS.items():
         yield from (_bucket(method, action, name) for method, action in zip(_METHODS, actions, strict=True) if action)
     for name, what in _NUMBERED.items():
@@ -193,7 +193,7 @@ OPERATIONS: Final = (
 
 
 def operation_of(level: Level, method: str, names: frozenset[str]) -> Operation | None:
-    """Return the operation that a request with these parameters is, or nothing if there is none, or more than one."""
+    """Return the operation that matches a request's parameters; None if no operation or more than one matches."""
     asked = names - COMMON
     found = [
         one

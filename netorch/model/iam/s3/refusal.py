@@ -1,4 +1,4 @@
-"""Why a request to S3 is refused before any policy is asked."""
+"""The refusal of a request to S3 before the policies are evaluated."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _STATUS: Final = {"MethodNotAllowed": 405, "NotImplemented": 501}
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """One of S3's error codes, and the sentence for its message."""
+    """One of S3's error codes, and the error message."""
 
     code: str
     what: str
 
     @property
     def status(self) -> int:
-        """Return the HTTP status of the answer."""
+        """Return the HTTP status of the response."""
         return _STATUS.get(self.code, 400)

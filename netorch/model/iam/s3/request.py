@@ -1,6 +1,6 @@
 """The permissions that a request to S3 needs.
 
-A caller does the following; all of it is pure. The request then goes on to the server unchanged.
+A caller does the following. All of it is pure. The caller then forwards the request to the server unchanged.
 
     request = S3Request(method="GET", target="/bucket/key?versionId=7", headers=[("Host", "s3.internal"), ...])
     asked = read_request(service, request)           # Refusal: answer with its code, status and sentence
@@ -8,7 +8,7 @@ A caller does the following; all of it is pure. The request then goes on to the 
         asked = read_deletion(asked, body)           # netorch.model.iam.s3.deletion
     decide(asked.needs, endpoint_policy, bucket_policies, context)   # netorch.model.iam.policy
 
-What is not known is refused: an unknown operation may be one that no statement is about.
+Unknown operations are refused, because no statement may cover them.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ _LISTED: Final = {"prefix": ConditionKey.PREFIX, "delimiter": ConditionKey.DELIM
 
 
 class S3Request(msgspec.Struct, frozen=True, kw_only=True):
-    """A request as it came."""
+    """A request as received."""
 
     method: str
-    target: str  # of the request line, neither decoded nor normalised
+    target: str  # from the request line, neither decoded nor normalised
     headers: Sequence[tuple[str, str]]
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request asks for."""
+    """The resource and the permissions that a request needs."""
 
     place: Place
     needs: tuple[Need, ...]
-    names_keys: bool = False  # the body names the keys, for each of which `needs` are needed as well
+    names_keys: bool = False  # the body names keys; `needs` apply to each of them
 
 
 def read_request(service: Service, request: S3Request) -> Asked | Refusal:
-    """Return what a request asks for, or why it is refused."""
+    """Return the needs of a request, or why it is refused."""
     headers = read_headers(request.headers)
     if isinstance(headers, Refusal):
         return headers
@@ -89,13 +89,13 @@ def _asked(operation: Operation, place: Place, given: Mapping[str, str], headers
     return Asked(place=place, needs=tuple(needs))
 
 
-def need(place: Place, action: str, context: Context = {}) -> Need:  # noqa: B006 - nobody writes to it
-    """Return the permission for an action, named without `s3:`, at a place."""
+def need(place: Place, action: str, context: Context = {}) -> Need:  # noqa: B006 - never modified
+    """Return the permission for an action (without `s3:`) on a resource."""
     return Need(action=f"s3:{action}", resource=place.arn, bucket=place.bucket, context=context)
 
 
 def _given(operation: Operation, headers: Mapping[str, str]) -> list[str]:
-    """Return the permissions that headers of a request need."""
+    """Return the actions that the headers of a request need."""
     index = 0 if operation.level is Level.OBJECT else 1
     found = [actions[index] for name, actions in GIVING.items() if operation.creates and name in headers]
     bypasses = BYPASS in headers and operation.level is Level.OBJECT and operation.method in ("PUT", "DELETE")
@@ -103,7 +103,7 @@ def _given(operation: Operation, headers: Mapping[str, str]) -> list[str]:
 
 
 def _context(operation: Operation, given: Mapping[str, str]) -> Context | Refusal:
-    """Return the values of condition keys that the parameters of a listing give."""
+    """Return the values of condition keys from the parameters of a listing."""
     found: dict[ConditionKey, str] = {}
     for name, key in _LISTED.items():
         if operation.lists and name in given:
@@ -119,7 +119,7 @@ def _context(operation: Operation, given: Mapping[str, str]) -> Context | Refusa
 
 
 def _parameter_problem(operation: Operation, given: Mapping[str, str]) -> Refusal | None:
-    """Return what is wrong with the values of parameters: some say by being there what is asked for, some by their value."""
+    """Return the error in the values of parameters, or None: some parameters must be empty, others must have a value."""
     if given.get("list-type", "2") != "2":
         return Refusal("InvalidArgument", "list-type is 2, or not there")
     for name in operation.parameters - {"list-type"}:

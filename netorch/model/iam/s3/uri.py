@@ -1,8 +1,8 @@
-"""Bucket, key and parameters of a request, read in the one way in which every server reads them.
+"""Bucket, key and parameters of a request, accepted only if every server interprets them in the same way.
 
-The request goes on to the server as it came, because its signature covers it. So what servers may read in two ways is refused:
-encodings that do not decode to UTF-8 or would decode twice, `.` and `..` between slashes, two slashes in a row, a `+` that may
-be a space, `;`, and bucket names with anything encoded. A client library sends none of that, but for keys that have such parts.
+netorch forwards the request unchanged, because a signature covers it. So it refuses ambiguous requests: encodings that do not
+decode to UTF-8 or would decode twice, `.` and `..` between slashes, two slashes in a row, a `+` that may be a space, `;`, and
+bucket names with encoded characters. Client libraries send these only for keys that contain such parts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from netorch.model.addr import AddressError, Prefix, parse_ip
 from netorch.model.iam.s3.refusal import Refusal
 
 MOST_KEY_BYTES: Final = 1024
-ARN: Final = "arn:aws:s3:::"  # and a bucket
+ARN: Final = "arn:aws:s3:::"  # followed by a bucket
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
 _IPV4_LIKE: Final = re.compile(r"[0-9]+(\.[0-9]+){3}\Z")
 # RFC 3986 section 3.3, without '+' and ';'.
@@ -33,28 +33,28 @@ _HOST: Final = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::[0-9]
 
 
 class Place(msgspec.Struct, frozen=True):
-    """What a request is about: an object, a bucket if there is no key, the service if there is no bucket either."""
+    """The resource of a request: an object, a bucket (no key), or the service (no bucket)."""
 
     bucket: str = ""
     key: str = ""
 
     @property
     def arn(self) -> str:
-        """Return the resource as policies name it."""
+        """Return the resource's ARN, as policies name it."""
         if not self.bucket:
             return "*"
         return f"{ARN}{self.bucket}/{self.key}" if self.key else f"{ARN}{self.bucket}"
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
-    """By what clients address a service. The server behind must know the same names, else it reads other buckets."""
+    """The names and prefixes of a service. The server must use the same names, or it derives other buckets from a Host header."""
 
-    names: tuple[str, ...]  # lower case: s3.internal, in whose place BUCKET.s3.internal may stand
-    prefixes: tuple[Prefix, ...] = ()  # or any address of these, behind which no bucket stands
+    names: tuple[str, ...]  # lower case: s3.internal; clients may also use BUCKET.s3.internal
+    prefixes: tuple[Prefix, ...] = ()  # a Host header with an address in these names no bucket
 
 
 def place_of(service: Service, host: str, path: str) -> Place | Refusal:
-    """Return what a request is about, by its Host header and the path of its target (still encoded)."""
+    """Return the resource of a request from its Host header and the path of its target (still encoded)."""
     bucket = _bucket_of_host(service, host)
     if isinstance(bucket, Refusal):
         return bucket
@@ -69,7 +69,7 @@ def place_of(service: Service, host: str, path: str) -> Place | Refusal:
 
 
 def source_of(header: str) -> tuple[Place, str] | Refusal:
-    """Return the object that an x-amz-copy-source names, and its version, if one is named."""
+    """Return the object of an x-amz-copy-source header, and its version, or an empty text."""
     path, mark, query = header.removeprefix("/").partition("?")
     bucket, _, key = path.partition("/")
     if not key or (mark and not _VERSION.match(query)):
@@ -79,7 +79,7 @@ def source_of(header: str) -> tuple[Place, str] | Refusal:
 
 
 def parameters(query: str) -> Mapping[str, str] | Refusal:
-    """Return the parameters of a query, still encoded; one without a value has an empty one."""
+    """Return the parameters of a query, still encoded. A parameter without a value has an empty text."""
     found: dict[str, str] = {}
     for part in query.split("&") if query else ():
         name, _, value = part.partition("=")
@@ -92,7 +92,7 @@ def parameters(query: str) -> Mapping[str, str] | Refusal:
 
 
 def decoded(text: str) -> str | Refusal:
-    """Return what a percent-encoded text stands for."""
+    """Return the decoded form of a percent-encoded text, or why it is ambiguous."""
     if "+" in text:
         return Refusal("InvalidURI", "a '+' may be a space or itself; write %20 or %2B")
     try:
@@ -103,7 +103,7 @@ def decoded(text: str) -> str | Refusal:
 
 
 def text_problem(text: str) -> Refusal | None:
-    """Return why a text, decoded, may be read in two ways."""
+    """Return why a decoded text is ambiguous, or None."""
     if _ENCODED.search(text):
         return Refusal("InvalidURI", "what is decoded has an encoding in it, and may be decoded twice")
     if _CONTROL.search(text):
@@ -112,7 +112,7 @@ def text_problem(text: str) -> Refusal | None:
 
 
 def key_problem(key: str) -> Refusal | None:
-    """Return why a key, decoded, is not one that every server takes for itself."""
+    """Return why some servers may change a decoded key, or None."""
     if len(key.encode("utf-8", "surrogatepass")) > MOST_KEY_BYTES:
         return Refusal("KeyTooLongError", f"the key has more than {MOST_KEY_BYTES} bytes")
     parts = key.split("/")
@@ -124,7 +124,7 @@ def key_problem(key: str) -> Refusal | None:
 
 
 def bucket_problem(name: str) -> Refusal | None:
-    """Return why a text is not the name of a bucket. Source: S3's user guide, "Bucket naming rules"."""
+    """Return why a text is not the name of a bucket, or None. Source: S3's user guide, "Bucket naming rules"."""
     if _BUCKET.match(name) and ".." not in name and not _IPV4_LIKE.match(name):
         return None
     return Refusal(
@@ -144,7 +144,7 @@ def _placed(bucket: str, path: str) -> Place | Refusal:
 
 
 def _bucket_of_host(service: Service, host: str) -> str | Refusal:
-    """Return the bucket in a Host header, or nothing if the path has it."""
+    """Return the bucket in a Host header; empty if the bucket is in the path."""
     found = _HOST.match(host)
     if found is None:
         return Refusal("InvalidRequest", "the Host header is not NAME or NAME:PORT")
