@@ -2,13 +2,10 @@
 
     frame                          treatment
     VLAN of a virtual interface    received by its device, in its VPC
-    no tag                         IP: `untagged` in the outside's tables; ARP: likewise. A port has no address and sends
-      nothing
-    VLAN 0 (IEEE 802.1Q, 6.9.1)    received by a device for VLAN 0, which is down, so Linux drops it. Without such a device,
-      Linux
-                                   would remove the tag and use the next inner one: if a switch treats VLAN 0 as its own VLAN,
-                                     its
-                                   hosts could enter any other VLAN
+    no tag                         IP: `untagged` in the outside's tables; ARP: likewise. A port has no address, and sends nothing
+    VLAN 0 (IEEE 802.1Q, 6.9.1)    received by a device for VLAN 0, which is down, so Linux drops it. Without that device Linux
+                                   would remove the tag and use the next inner one: a switch that treats VLAN 0 as its own VLAN
+                                   would let its hosts into any other one
     unused VLAN                    Linux treats it as addressed to another host
     a second inner tag             no device receives it if it names a VLAN; the virtual interface's filter drops the rest
 

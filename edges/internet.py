@@ -1,29 +1,29 @@
-"""Internet gateways: translation between public and private addresses, one to one, by filters of a cable to the outside.
+"""Internet gateways: one-to-one translation between public and private addresses, by filters on a cable to the outside.
 
-The walk of a packet of instance 10.0.1.5, for which 198.51.100.5 stands, to 203.0.113.10. The gateway has the MAC G.
+The path of a packet from instance 10.0.1.5, whose public address is 198.51.100.5, to 203.0.113.10. The gateway has MAC G.
 
     hypervisor   0.0.0.0/0 via the gateway's hop dev vx5000          the instance's route table; inner destination MAC G
-    vx5000       ingress: dst_mac G: leaves by g-001388abcdef0       verified packets only; no routing, no other MAC
-    g-...        egress: src 10.0.1.5: source becomes 198.51.100.5   what has no public address is dropped
-    outside      route: by the uplink                                edges.outside
+    vx5000       ingress: dst_mac G: redirected to g-001388abcdef0   verified packets only; no routing, no other MAC
+    g-...        egress: src 10.0.1.5: source becomes 198.51.100.5   packets without a public address are dropped
+    outside      routed to the uplink                                edges.outside
 
-and of the answer, which may come by another edge of the pair, because nothing here remembers a packet:
+and of the reply, which may come by another edge of the pair, because translation is stateless:
 
     outside      route: 198.51.100.5/32 dev o-001388abcdef0
     g-...        ingress: dst 198.51.100.5: destination becomes 10.0.1.5
     vrf5000      10.0.1.5/32 via 192.0.2.11 dev vx5000               the mapping, as on every host
 
-The translation of an ICMP error covers the packet that it quotes (net/sched/act_nat.c), so both ends see errors about their own
-packets. Errors of the outside itself, e.g. that the uplink's MTU is exceeded, are addressed to the public address and come back
-the same way. The far end bears G, so the redirected frame is for it.
+The translation of an ICMP error includes the quoted packet (net/sched/act_nat.c), so both ends see errors about their own
+packets. Errors from the outside itself, e.g. that the uplink's MTU is exceeded, are addressed to the public address and
+return the same way. The far end has MAC G, so it accepts redirected frames.
 
-The cable and what drops on it are in edges.cable.
+edges.cable yields the cable and its filters that drop.
 
-IPv6 addresses are public: what has a source in the VPC's ranges passes as it is. Only ranges that the VPC got out of a pool of
-the pair pass: the owner of a VPC may choose any other, and nobody must draw to his VPC what is on its way to somebody else.
+IPv6 addresses are public: packets with a source in the VPC's ranges pass unchanged. Only ranges that the VPC got from a pool
+of the pair pass: a VPC's owner may choose any other range, and must not attract other networks' traffic.
 
-An address stands for a private one as long as its record says so, whether an interface has that now or not, as in EC2 for an
-instance that is stopped. What comes for it then ends in the VRF, which has no route to it.
+A public address is translated while its record exists, whether or not an ENI has the private address, as in EC2 for a stopped
+instance. Packets to it are then dropped in the VRF, which has no route to the private address.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ from netorch.state.tc import EGRESS, INGRESS, IP, IPV6, Match, Nat, Pass, Redire
 
 
 def _internet(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the cable of the VPC, and those of the two gateways that have a seat on this host."""
+    """Yield the VPC's cable, and those of the two gateways that have a seat on this host."""
     ends = ends_of(view)
     if ends is not None:
         yield from cable(view, ends)
@@ -90,7 +90,7 @@ def _gateway(view: VpcView, ends: Ends) -> Iterator[KernelObject]:
 
 
 def _translation(vni: int, near: str, public: PublicMapping) -> Iterator[KernelObject]:
-    """Yield the filters by which a public address stands for a private one, in both directions."""
+    """Yield the filters that translate between a public and a private address, in both directions."""
     outer, inner = f"{public.address}/32", f"{public.private_address}/32"
     yield tc_filter(vni, near, INGRESS, MEANT, Match(protocol=IP, dst=outer), Nat(INGRESS, outer, public.private_address))
     yield tc_filter(vni, near, EGRESS, MEANT, Match(protocol=IP, src=inner), Nat(EGRESS, inner, public.address))
@@ -104,9 +104,9 @@ def _translated(view: VpcView) -> Iterator[PublicMapping]:
 
 
 def _judged(view: VpcView) -> Iterator[tuple[PublicMapping, str]]:
-    """Yield each public address of the VPC with why it is left out, or nothing.
+    """Yield each public address of the VPC with the reason why it is left out; empty if it is used.
 
-    Both edges of a pair must choose alike: of two addresses for one private address the first in the order of their keys counts.
+    Both edges of a pair must decide the same: of two addresses for one private address, the first in key order is used.
     """
     pools = _pools(view)
     ranges = [parse_prefix(cidr) for cidr in view.vpc.cidrs]
@@ -134,7 +134,7 @@ def _holds(prefixes: list[Prefix], address: str) -> bool:
 
 
 def _left_out(view: VpcView) -> str:
-    """Return which public addresses stand for nothing on this edge, and which public ranges do not pass, or nothing."""
+    """Return which public addresses are not translated on this edge, and which public ranges do not pass; empty if none."""
     gateway = seated(view, TargetKind.INTERNET_GATEWAY)
     found = gateway or seated(view, TargetKind.EGRESS_ONLY_GATEWAY)
     if found is None:
@@ -156,7 +156,7 @@ _INPUTS: Final = frozenset({HostView, Vpc, Gateway, PublicMapping, Peer, Peering
 
 
 class Internet:
-    """Yields the internet gateway of a VPC, and the egress-only one, on the edges that they have a seat on."""
+    """Yields the internet gateway of a VPC, and the egress-only one, on the edges with their seats."""
 
     name: Final = "internet"
     reads: Final[frozenset[type]] = frozenset({InternetGateway, EgressOnlyInternetGateway, PublicMapping})

@@ -1,31 +1,32 @@
-"""NAT gateways: many private addresses go to the internet in the name of one, by connection tracking in a namespace of its own.
+"""NAT gateways: many private addresses share one on the internet, by connection tracking in a separate namespace.
 
-The walk of a packet of instance 10.0.1.5 to 203.0.113.10, by the NAT gateway with the MAC N, 10.0.9.9 in the subnet `pub`:
+The path of a packet from instance 10.0.1.5 to 203.0.113.10, by the NAT gateway with MAC N, 10.0.9.9 in the subnet `pub`:
 
     hypervisor   0.0.0.0/0 via the gateway's hop dev vx5000          the instance's route table; inner destination MAC N
-    vx5000       ingress: dst_mac N: leaves by v-001388abcdef0       verified packets only; no routing
+    vx5000       ingress: dst_mac N: redirected to v-001388abcdef0   verified packets only; no routing
     nat-...      eth0 has N; a new connection: source becomes 10.0.9.9, a port from 4790 on
     v-...        in the VRF of the route table of `pub`: 0.0.0.0/0 dev g-001388abcdef0
     g-...        egress: 10.0.9.9 becomes its public address         edges.internet
 
-and of the answer:
+and of the reply:
 
     g-...        ingress: destination becomes 10.0.9.9
     vrf5000      10.0.9.9 dev v-...; on the edge that is not in use: via the other edge (netorch.compiler.nat)
-    nat-...      an answer: destination becomes 10.0.1.5
+    nat-...      a reply: destination becomes 10.0.1.5
     v-...        10.0.1.5/32 via 192.0.2.11 dev vx5000
 
-So the gateway has one arm, as EC2's has: an interface of the subnet, by which everything comes and goes. The namespace need not
-know what is inside and what outside. What comes by routing is for 10.0.9.9, and unless it is an answer it ends there. All else
-comes from instances, by their route tables.
+So the gateway is one-armed, like EC2's: all packets use one interface in the subnet. The namespace need not distinguish
+inside from outside. Routed packets are addressed to 10.0.9.9, and are dropped there unless they are replies. All others come
+from instances, by their route tables.
 
-Both edges have all of it, and hosts send to the first one that answers them and is active (docs/design/nat.md). The other one
-knows none of its connections. With `tcp_loose` off it takes them for invalid and resets them, so clients start again at once.
+Both edges have all of this, and hosts send to the first edge that answers echoes as active (docs/design/nat.md). The other
+edge knows none of its connections. With `tcp_loose` off, they are invalid there and are reset, so that clients reconnect at
+once.
 
-The ACL of the gateway's subnet is judged in the namespace, where packets have the addresses that it is about: on the way in
-before an answer is translated back. On the way out it asks for the far end only, so it is asked before the source is translated:
-the log of a dropped packet tells whose it was. A NAT gateway has no security groups. It is
-one table: a changed ACL replaces all of it at once, and connections are not in it.
+The ACL of the gateway's subnet is applied in the namespace, where packets have the addresses that its rules refer to: on the
+way in, before a reply is translated back. On the way out it only matches the far end, so it is applied before the source is
+translated: the log of a dropped packet shows its original source. A NAT gateway has no security groups. The namespace has one
+table: a changed ACL replaces all of it at once, and connections are not part of it.
 """
 
 from __future__ import annotations
@@ -146,7 +147,7 @@ _DROP_CHAINS: Final = drop_chains("acl_ingress", "acl_egress", "protocol", "to_g
 def gateway_table(
     nat_id: str, vni: int, addresses: Sequence[str], subnet: Subnet, acl: NetworkAcl, ports: str = PORTS
 ) -> NftTable:
-    """Return the table of a gateway's namespace: the addresses and ports that connections get, and the ACL of its subnet."""
+    """Return the table of a gateway's namespace: the addresses and ports for connections, and the ACL of its subnet."""
     arriving, leaving = (border("acl", "", subnet, acl, direction) for direction in (Direction.INGRESS, Direction.EGRESS))
     body = _TABLE.replace("ACLS", "\n".join(filter(None, (arriving[0], leaving[0]))))
     body = body.replace("VPC_DROP_SETS", VPC_DROP_SETS).replace("DROP_CHAINS", _DROP_CHAINS)
@@ -157,7 +158,7 @@ def gateway_table(
 
 
 def _translation(addresses: Sequence[str], ports: str) -> tuple[list[str], list[str]]:
-    """Return chains that translate to one address each, and the rules that choose one, alike for all connections of two ends."""
+    """Return chains that translate to one address each, and rules that choose the same one for all connections of two ends."""
     each = [[f"meta l4proto {{ tcp, udp }} snat ip to {address}:{ports}", f"snat ip to {address}"] for address in addresses]
     if len(each) == 1:
         return [], each[0]
@@ -167,7 +168,7 @@ def _translation(addresses: Sequence[str], ports: str) -> tuple[list[str], list[
 
 
 def _nats(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the NAT gateways of the VPC that have a seat on this host."""
+    """Yield the VPC's NAT gateways with a seat on this host."""
     for nat in view.of(Nat):
         if nat.gateway.is_at(view.host.host.name):
             yield from _namespace(view, nat)
@@ -188,7 +189,7 @@ def _namespace(view: VpcView, nat: Nat) -> Iterator[KernelObject]:
 
 
 def _port(view: VpcView, nat: Nat) -> Iterator[KernelObject]:
-    """Yield the gateway's port, in the VRF of its subnet's route table, and the ways to it."""
+    """Yield the gateway's port, in the VRF of its subnet's route table, and the paths to it."""
     vni, port, mac = view.vni, port_name(nat.eni.id), gateway_mac(nat.id)
     yield from port_objects(view, Port(port, nat.id, INSIDE, mac, nat.subnet, nat.addresses, nat.gateway))
     yield from redirected(view, mac, port)
@@ -198,7 +199,7 @@ def _port(view: VpcView, nat: Nat) -> Iterator[KernelObject]:
 
 
 def _outside_cables(view: VpcView) -> Iterator[str]:
-    """Yield the near end of the cable of the VPC's internet gateway, if that is on this host, too."""
+    """Yield the near end of the cable of the VPC's internet gateway, if that is also on this host."""
     if view.host.host.uplink is None:
         return
     for gateway in view.of(Gateway):
@@ -207,7 +208,7 @@ def _outside_cables(view: VpcView) -> Iterator[str]:
 
 
 class NatCompiler:
-    """Yields the NAT gateways of a VPC on the edges that they have a seat on."""
+    """Yields the NAT gateways of a VPC on the edges with their seats."""
 
     name: Final = "nat"
     reads: Final[frozenset[type]] = frozenset({NatGateway, NetworkAcl})

@@ -1,19 +1,19 @@
-"""The outside of an edge: a namespace with its uplink, in which addresses are public and nobody's VPC is.
+"""The outside of an edge: a namespace with its uplink and public addresses, separate from all VPCs.
 
     border --- uplink [outside: the host's main table] o-001388abcdef0 --- g-001388abcdef0 [overlay: vrf5000]
 
-    0.0.0.0/0       via the border      whatever is nobody's here
-    POOL            unreachable         a public address that stands for nothing now
-    ADDRESS/32      by a VPC's cable    one that does (edges.internet)
-    10.0.0.0/8 ...  unreachable         ranges that no network announces, so that they neither leave nor come
+    0.0.0.0/0       via the border      everything else
+    POOL            unreachable         public addresses that are not in use
+    ADDRESS/32      by a VPC's cable    public addresses in use (edges.internet)
+    10.0.0.0/8 ...  unreachable         ranges that are never announced, so that their packets neither leave nor enter
 
-The outside is an ordinary router: it answers with ICMP errors in its own name, and the filters of the cables translate those to
-instances. It tracks no connection.
+The outside is an ordinary router: it sends ICMP errors from its own address, and the filters of the cables translate errors
+for instances. It tracks no connections.
 
-Its nftables tables say what passes, and whom the edge answers: edges.outside_rules.
+Its nftables tables decide which packets pass, and to whom the edge answers: edges.outside_rules.
 
-What is not in force leaves nothing open: without the tables the namespace's first packet has no route, because they come
-before the uplink is up, and the agent applies no VPC while the host's own objects are not there.
+Missing objects leave nothing open: the tables are created before the uplink is up, so without them no packet has a route, and
+the agent programs no VPC until the host's own objects exist.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from netorch.state.sysctls import CABLE_V6, device_sysctls, namespace_sysctls
 
 
 def _outside(view: HostView, _carried: Carried) -> Iterator[KernelObject]:
-    """Yield the outside of an edge that has an uplink. Raises CompileError when that is the underlay's device."""
+    """Yield the outside of an edge with an uplink. Raises CompileError if the uplink is the underlay's device."""
     uplink = view.host.uplink
     if uplink is None:
         return
@@ -53,7 +53,7 @@ def _outside(view: HostView, _carried: Carried) -> Iterator[KernelObject]:
 
 
 def _uplink(uplink: Uplink) -> Iterator[KernelObject]:
-    """Yield the device, its addresses, and the way to the border."""
+    """Yield the device, its addresses, and the routes to the border."""
     device = uplink.device
     yield link.Uplink(ifname=device)
     yield link.Settings(netns=OUTSIDE, ifname=device)
@@ -69,9 +69,9 @@ def _uplink(uplink: Uplink) -> Iterator[KernelObject]:
 
 
 def _link_local(uplink: Uplink) -> str:
-    """Return the uplink's link-local address: Linux resolves the border's for packets of others from such a one only.
+    """Return the uplink's link-local address: from no other does Linux resolve the border router for forwarded packets.
 
-    It has the IPv4 address in it, so it is unique on the link. Source: net/ipv6/ndisc.c, ndisc_send_ns.
+    It contains the IPv4 address, so it is unique on the link. Source: net/ipv6/ndisc.c, ndisc_send_ns.
     """
     return f"{ipv6_next_hop(uplink.address.partition('/')[0])}/64"
 

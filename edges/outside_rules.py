@@ -1,36 +1,38 @@
-"""The nftables tables of an edge's outside: what passes between the internet and gateways, and who is listened to on the uplink.
+"""The nftables tables of an edge's outside: packets between the internet and gateways, and packets for the edge itself.
 
-They say it in a few rules, whatever the number of VPCs:
+A few rules cover any number of VPCs:
 
-* No transit: what comes by the uplink leaves by a cable, or not at all.
-* A packet's source must be one to which a route leads by the device that the packet came by. So by a cable only the VPC's own
-  public addresses leave, as they are translated now, and by the uplink no public address of this pair comes in, and none that no
-  network announces. Source: RFC 3704 section 2.2, nft(8) FIB EXPRESSIONS.
-* Many routers, e.g. those of a private border, have private addresses only. Their errors must arrive all the same, or no instance
-  learns the path MTU (RFC 1191, RFC 4890 section 4.3.1). So an error passes that quotes a packet of the pair's addresses. An IPv4
-  one is then from 192.0.0.8, the address of routers without a public one (RFC 7600, IPv4 dummy address): a customer may have the
-  router's own in his VPC. Whether the packet that is quoted was ever sent, the hypervisor knows, which tracks connections.
-* Nothing of a VPC goes to the uplink's own network: there are the border router and machines of the operator's, and Linux would
-  ask each address of it for its MAC. The internet is behind the router. A pool has no address there (netorch.control).
-* The edge itself sends to nobody on the uplink's network but the router, e.g. no error about a packet whose source was made up.
-* For the edge itself are pings, and by the uplink what resolves its addresses. A VPC's instances get no further than the internet
-  does. Ten pings a second are answered to each network of the internet (/24, /56) and to each address of a VPC, so that nobody
-  uses up what others ask by.
-* BGP and BFD are for the edge, too, from the router that it has a session with (edges.bgp), by the uplink, and with the TTL of
-  packets that no router has forwarded: nobody further away sends them in its name (RFC 5082, RFC 5881 section 5).
-* IKE and ESP are for the edge, from anybody by the uplink, while a tunnel ends there: charon refuses who cannot prove who he is.
-  They come first, because all that customers' sites send is ESP: behind the other rules it would cost 5,000 instructions more.
-  So are errors about its own ESP packets: Linux learns the path MTU from those about an SA that it has.
-* Servers behind gateway services answer the edge's proxy (edges.endpoint). They may be on the uplink's network. Whatever else
-  comes in their name finds nobody who listens above port 1023. No VPC sends to them by another gateway: they believe what the
-  proxy tells them of who asks, and the proxy asks the policies.
+* No transit: packets from the uplink leave by a cable, or are dropped.
+* A packet's source must be routed to the device by which the packet arrived. So only the VPC's own public addresses, as
+  presently translated, leave by a cable. No public address of this pair, and none that is never announced, enters by the
+  uplink. Source: RFC 3704 section 2.2, nft(8) FIB EXPRESSIONS.
+* Many routers, e.g. those of a private border, only have private addresses. Their errors must arrive all the same, or
+  instances do not learn the path MTU (RFC 1191, RFC 4890 section 4.3.1). So an error that quotes a packet of the pair's
+  addresses passes. The source of an IPv4 error becomes 192.0.0.8, the address of routers without a public one (RFC 7600, IPv4
+  dummy address), since a customer may use the router's own in a VPC. Whether the quoted packet was ever sent is checked by
+  the hypervisor, which tracks connections.
+* No VPC's packets go to the uplink's own network: it has the border router and the operator's machines, and Linux would
+  resolve the MAC of each address there. The internet is behind the router. A pool has no address there (netorch.control).
+* On the uplink's network, the edge itself only sends to the router: e.g. no errors about packets with forged sources.
+* The edge itself accepts pings, and neighbour resolution by the uplink. A VPC's instances reach no more of it than the
+  internet does. Ten pings a second are answered per network on the internet (/24, /56) and per address of a VPC, so that one
+  source cannot use up the others' rate.
+* The edge also accepts BGP and BFD: from the router that it has a session with (edges.bgp), by the uplink, and with the TTL
+  of packets that no router has forwarded, so that no remote host can forge them (RFC 5082, RFC 5881 section 5).
+* While a tunnel ends at the edge, it accepts IKE and ESP from anyone by the uplink: charon rejects peers that fail to
+  authenticate. These rules come first, because all traffic of customers' sites is ESP: behind the other rules it would cost
+  5,000 more instructions. The edge also accepts errors about its own ESP packets: Linux learns the path MTU from those about
+  an SA that it has.
+* Servers behind gateway services answer the edge's proxy (edges.endpoint). They may be on the uplink's network. Forged
+  packets from their addresses find no listener above port 1023. No VPC can send to them by another gateway: the servers trust
+  the proxy's statement of the client's identity, and the proxy enforces the policies.
 
-Linux keeps a neighbour entry of everybody who asks for the edge's address. All namespaces of a machine share one limit of them,
-and beyond it the edge's own router cannot be resolved either. So an edge answers the router and 64 more neighbours: a redundant
-pair of routers asks with addresses of its own, Linux with any that it has (arp_announce), and IPv6 with link-local ones, which
-no record names. A neighbour is known for an hour after its last question. What a router has forwarded is no question of a
-neighbour: it has a hop limit below 255, and would let anybody of the internet take these places (RFC 4861 section 7.1.1). A
-probe for a duplicate address has no source and leaves no entry (RFC 5227 section 2.1.1, RFC 4862 section 5.4).
+Linux keeps a neighbour entry for each neighbour that resolves the edge's address. All namespaces of a machine share one limit
+of entries; beyond it even the edge's own router cannot be resolved. So an edge answers the router and 64 more neighbours: a
+redundant pair of routers asks from its own addresses, Linux from any local address (arp_announce), and IPv6 from link-local
+ones, which no record contains. A neighbour stays known for an hour after its last request. A forwarded request is not from a
+neighbour: its hop limit is below 255, and it would let anyone on the internet take these places (RFC 4861 section 7.1.1). A
+probe for a duplicate address has no source and creates no entry (RFC 5227 section 2.1.1, RFC 4862 section 5.4).
 """
 
 from __future__ import annotations
@@ -44,8 +46,8 @@ from netorch.state.base import OUTSIDE
 from netorch.state.link import OUTSIDE_GROUP
 from netorch.state.nft import NftTable
 
-# What no network announces, of what Linux would route. Source: RFC 6890; RFC 1918, 6598, 3927, 1112 section 4, 4193, 6666, 3879,
-# 4291 section 2.5.5.2. Not those of documentation and benchmarks, which labs use.
+# Routable ranges that are never announced. Source: RFC 6890; RFC 1918, 6598, 3927, 1112 section 4, 4193, 6666, 3879, 4291
+# section 2.5.5.2. Ranges for documentation and benchmarks are not included, because labs use them.
 BOGONS: Final = (
     "10.0.0.0/8",
     "100.64.0.0/10",
@@ -59,9 +61,9 @@ BOGONS: Final = (
     "fc00::/7",
     "fec0::/10",
 )
-NAMELESS: Final = "192.0.0.8"  # a router that has no public address: RFC 7600
+NAMELESS: Final = "192.0.0.8"  # a router without a public address: RFC 7600
 
-PORTS: Final = "ports"  # of Direct Connect, by which nothing comes that is not a VPC's (edges.direct_ports)
+PORTS: Final = "ports"  # Direct Connect ports, which only receive packets of VPCs (edges.direct_ports)
 
 _NEIGHBOURS: Final = """
 set ports {
@@ -201,7 +203,7 @@ chain input {
 
 
 def outside_tables(uplink: Uplink, pools: Iterable[str]) -> tuple[NftTable, NftTable]:
-    """Return the tables of the outside behind an uplink, of packets and of ARP; `pools` are the ranges that arrive there."""
+    """Return the outside's tables for packets and for ARP; `pools` are the ranges that arrive by the uplink."""
     bogons, ranges = [parse_prefix(cidr) for cidr in BOGONS], [parse_prefix(cidr) for cidr in pools]
     known = {
         "CABLES": hex(OUTSIDE_GROUP),
@@ -220,7 +222,7 @@ def outside_tables(uplink: Uplink, pools: Iterable[str]) -> tuple[NftTable, NftT
 
 
 def _spelled(body: str, known: dict[str, str]) -> str:
-    """Return a table's text with an uplink's values; rules about what the uplink does not have are left out."""
+    """Return a table's text with an uplink's values; rules with a value that the uplink lacks are left out."""
     missing = [word for word, value in known.items() if not value]
     lines = [line for line in body.splitlines() if not any(word in line for word in missing)]
     text = "\n".join(lines) + "\n"
@@ -230,7 +232,7 @@ def _spelled(body: str, known: dict[str, str]) -> str:
 
 
 def _spans(prefixes: Iterable[Prefix]) -> str:
-    """Return prefixes as numbers for a set of raw bytes, e.g. 0xc6336400-0xc63364ff; those that overlap are one."""
+    """Return prefixes as numbers for a set of raw bytes, e.g. 0xc6336400-0xc63364ff; overlapping or adjacent ones are one."""
     spans: list[tuple[int, int]] = []
     for first, last in sorted((prefix.network, prefix.last) for prefix in prefixes):
         if spans and first <= spans[-1][1] + 1:

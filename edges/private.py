@@ -1,23 +1,24 @@
-"""Virtual private gateways: where an edge's tunnels and VLANs meet a VPC.
+"""Virtual private gateways: the connection of an edge's tunnels and VLANs to a VPC.
 
-The walk of a packet of instance 10.0.1.5 to 10.44.0.9 at a customer's site. The gateway has a MAC for each of its edges, G here.
+The path of a packet from instance 10.0.1.5 to 10.44.0.9 at a customer's site. The gateway has one MAC per edge, G here.
 
     hypervisor   10.44.0.0/16 via the edge's hop dev vx5000    the instance's route table; inner destination MAC G
-    vx5000       ingress: dst_mac G: comes in by m-...         verified packets only, whichever of the two MACs they bear
-    vrf5000.254  10.44.0.0/16 dev x-...                        what this edge reaches, and nothing else
+    vx5000       ingress: dst_mac G: redirected to m-...       verified packets only, with either of the two MACs
+    vrf5000.254  10.44.0.0/16 dev x-...                        only the prefixes that this edge reaches
     x-...        a tunnel (edges.vpn), or d-... a VLAN (edges.direct_connect)
 
-and of the answer:
+and of the reply:
 
     x-...        from a source that the gateway reaches        all else is dropped
     vrf5000      10.0.1.5/32 via 192.0.2.11 dev vx5000         the mapping, as on every host
 
-So what comes from a site gets to mapped addresses only, and what goes to one has only the ways of this VRF: neither a route that
-is withdrawn nor a tunnel that is down leads it anywhere else. The VPC's other gateways are not in it, and it is not in theirs.
+So packets from a site only reach mapped addresses, and packets to a site only use the routes of this VRF: neither a withdrawn
+route nor a tunnel that is down diverts them elsewhere. The VRF does not route to the VPC's other gateways, nor their VRFs to
+it.
 
-The two VRFs lead into each other for the router's own errors alone: nothing that is forwarded may use these routes. An error
-about a packet that is too big for a tunnel goes back into the VPC, one about a packet too big for the VPC to the site. They are
-from 192.0.0.8, since the router has no address there (RFC 7600).
+The two VRFs have routes to each other only for the router's own errors; forwarded packets must not use these routes. An error
+about a packet too big for a tunnel goes back into the VPC, one about a packet too big for the VPC to the site. Their source
+is 192.0.0.8, since the router has no address there (RFC 7600).
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ from netorch.state.names import VPN_GATEWAY_NUMBER, inlet_name, to_inlet_name, v
 from netorch.state.nft import ChainSet, NftChain, NftElement
 from netorch.state.tc import INGRESS, IP, REDIRECTED, Match, Receive, Redirect, TcFilter
 
-SPEAKERS: Final = "speakers"  # who may speak BGP to the edge, by which device
-STEPS_BACK: Final = 1  # the metric of the routes by which the router's errors leave
+SPEAKERS: Final = "speakers"  # peers that may use BGP with the edge, by device
+STEPS_BACK: Final = 1  # the metric of routes for the router's own errors
 _EVERYTHING: Final = "0.0.0.0/0"
 
 
@@ -58,12 +59,12 @@ def private_gateway(view: VpcView) -> Gateway | None:
 
 
 def table_of_gateway(vni: int) -> int:
-    """Return the routing table from which packets go to what a VPC's virtual private gateway reaches."""
+    """Return the routing table with the prefixes that a VPC's virtual private gateway reaches."""
     return vrf_table(vni, VPN_GATEWAY_NUMBER)
 
 
 def _gateway(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the VRF of the gateway, and the way into it."""
+    """Yield the VRF of the gateway, and the path into it."""
     gateway = private_gateway(view)
     if gateway is None:
         return
@@ -89,7 +90,7 @@ def _vrf(view: VpcView) -> Iterator[KernelObject]:
 
 
 def _cable(view: VpcView, gateway: Gateway) -> Iterator[KernelObject]:
-    """Yield the cable by whose far end packets come into the gateway's VRF."""
+    """Yield the cable whose far end receives packets in the gateway's VRF."""
     vni, far, near = view.vni, inlet_name(view.vni, gateway.id), to_inlet_name(view.vni, gateway.id)
     vrf = vrf_of(vni, VPN_GATEWAY_NUMBER).ifname
     mac = gateway_mac(gateway.id)
@@ -101,9 +102,10 @@ def _cable(view: VpcView, gateway: Gateway) -> Iterator[KernelObject]:
 
 
 def _gate(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the chain that decides on what comes from sites: its source must be one that the gateway reaches, by any edge.
+    """Yield the chain that filters packets from sites: the gateway must reach their source, by any edge.
 
-    By any, because a site may answer by its other tunnel. No source is one of the VPC's own: rules of groups may mean it.
+    Any edge counts, because a site may reply by its other tunnel. The VPC's own addresses are never accepted as sources:
+    rules of security groups may refer to them.
     """
     gateway = private_gateway(view)
     ends: list[LocalTunnel | LocalVif] = [*view.of(LocalTunnel), *view.of(LocalVif)]
@@ -122,25 +124,25 @@ def _gate(view: VpcView) -> Iterator[KernelObject]:
 
 
 def end_objects(view: VpcView, gateway: Gateway, ifname: str, far: str, *, speaks_bgp: bool) -> Iterator[KernelObject]:
-    """Yield what lets packets pass between a VPC and the device of a tunnel or VLAN; `far` is the address of its other end."""
+    """Yield the objects that connect a tunnel's or VLAN's device with a VPC; `far` is the address of its other end."""
     vni = view.vni
     inlet = inlet_name(vni, gateway.id)
     yield Settings(vni=vni, ifname=ifname)
     yield AdminUp(vni=vni, ifname=ifname)
     yield passes(inlet, ifname, vni, "goto outward")
     yield passes(ifname, view.vxlan, vni, f"goto {gate_name(vni)}")
-    # A packet of the router's own passes the output hook as the VRF's, and again as the device's.
+    # A locally generated packet passes the output hook for the VRF, and again for the device.
     for device in (ifname, view.vrf) if speaks_bgp else ():
         yield NftElement(netns=OVERLAY, family="inet", set=SPEAKERS, items=(device, far), vni=vni)
 
 
 def gate_name(vni: int) -> str:
-    """Return the name of the chain that decides on what comes from a VPC's sites."""
+    """Return the name of the chain that filters packets from a VPC's sites."""
     return f"gate-{vni:06x}"
 
 
 def announced(view: VpcView) -> tuple[str, ...]:
-    """Return what sites are told: the VPC's ranges as wholes, never a single address."""
+    """Return the prefixes announced to sites: the VPC's whole ranges, never single addresses."""
     return tuple(str(prefix) for prefix in _own(view))
 
 
@@ -155,7 +157,7 @@ def _own(view: VpcView) -> list[Prefix]:
 
 
 def _without(prefix: Prefix, holes: Iterable[Prefix]) -> Iterator[Prefix]:
-    """Yield what is left of a prefix without some others, as few prefixes as there can be."""
+    """Yield a prefix without some others, as the smallest number of prefixes."""
     inside = [hole for hole in holes if hole.overlaps(prefix)]
     if not inside:
         yield prefix

@@ -1,10 +1,10 @@
-"""Whether an edge says that it is fit to carry packets: an element of the underlay's table, which hypervisors' probes ask for.
+"""Readiness of an edge to carry packets: an element of the underlay's table, which hypervisors' probes query.
 
-The agent decides (netorch.agent.tasks.readiness). The element comes after everything else was applied, and goes before anything
-else does because of the same reason. It is in the kernel, so an edge whose agent is killed stays ready.
+The agent decides (netorch.agent.tasks.readiness). It adds the element after all other objects, and deletes it before any
+others that the same cause takes away. The element is in the kernel, so an edge stays ready when its agent is killed.
 
-Another element says whether the edge is active: whether its seats of gateways that keep state are to be used
-(netorch.agent.liveness). It counts only together with the first one.
+Another element means that the edge is active: hosts use its seats of gateways that keep state (netorch.agent.liveness). It
+only counts together with the first one.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from netorch.state.nft import ACTIVE, READY, NftElement
 
 
 def ready(vtep: str) -> NftElement:
-    """Return the element by which an edge says at its VTEP that it is ready."""
+    """Return the element that marks an edge as ready at its VTEP."""
     return NftElement(netns=UNDERLAY, family="ip", set=READY, items=(vtep,))
 
 
 def active(vtep: str) -> NftElement:
-    """Return the element by which an edge says at its VTEP that its seats of stateful gateways are to be used."""
+    """Return the element that marks an edge as active at its VTEP: hosts use its seats of stateful gateways."""
     return NftElement(netns=UNDERLAY, family="ip", set=ACTIVE, items=(vtep,))
 
 

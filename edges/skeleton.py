@@ -1,34 +1,35 @@
 """The nftables table of an edge's overlay namespace, as text.
 
-An edge tracks no connection, because no rule asks for one: answers may come by the other edge of the pair. What may be sent and
-received is decided on the hypervisors, by the rules of the instance's groups and ACL. Here only the ways are decided on, from
+An edge tracks no connections here, because no rule requires it: replies may come by the other edge of the pair. Hypervisors
+decide what may be sent and received, by the rules of the instance's groups and ACL. The edge only decides on paths from
 gateways to instances:
 
-* A VXLAN packet that the underlay's table has not verified is dropped, as on hypervisors. Those to a gateway never come here:
-  filters of the VXLAN device look at the same priority and take them (edges.internet). There is no prerouting chain: a packet
-  passes that hook twice, as the device's and as its VRF's, and what is not forwarded goes nowhere.
-* What `passes` lets through from a VXLAN device, to a NAT gateway, that device's filter has verified: Linux gives a packet that
-  it forwards the priority of its TOS field (ip_forward), so nothing can be told from it here.
-* `passes` says from which device to which a packet may go, e.g. from the cable of an internet gateway to the VPC's VXLAN device.
-  All else is dropped: what a hypervisor has sent to the edge's own MAC, and what would leave by another VPC's device. What comes
-  from a site and goes anywhere but into its VPC counts as what has a source that nobody reaches.
-* What comes from a site by a tunnel or a VLAN is decided on by its VPC's gate, to which `passes` leads, what goes to one by
-  `outward` (edges.private). The first segment of a TCP connection is told what fits in a tunnel with ESP and a NAT's UDP: not all
-  of a site's machines hear errors. The other direction is told what the tunnel's device takes, if that is less.
-* Nothing of a VPC is for the edge itself: it has no address there, and answers nobody. At the inside address of a tunnel, or of a
-  VLAN, it speaks BGP and BFD with the other end, whom `speakers` names, and answers its pings.
-* It says nothing either, but that a packet is too big or has lived too long: to the VPC about a site, and to a site about the
-  VPC. Those who send from the internet have no way back here.
-* At the prefixes of a gateway endpoint's service a program of the host's answers, on TCP ports 80 and 443 (edges.endpoint). A
-  packet is for the host itself only in the VRF of an endpoint, by whose inlet it comes; `inlets` has those. How many connections
-  may begin a second is bounded for each endpoint, so that a flood by one VPC costs the edge no more than that. What the kernel
-  keeps of connections that are not complete is the listening socket's, and each endpoint has its own.
-* ARP by a VLAN is answered to its other end, and to 128 more by all VLANs together: Linux asks with any address that it has
-  (arp_announce). Linux keeps a neighbour entry of everybody who asks, and all namespaces of a machine share one limit of them:
-  beyond it the edge's own router, and those of other customers, cannot be resolved either.
-* A drop is counted and logged as on hypervisors, for each VPC at a rate of its own.
-* `notrack` is where no packet comes. Linux loads connection tracking for it, without which there would not be the sysctls that
-  all namespaces have (netorch.state.sysctls).
+* A VXLAN packet that the underlay's table has not verified is dropped, as on hypervisors. Packets to a gateway never reach
+  this table: filters on the VXLAN device check the same priority and redirect them (edges.internet). There is no prerouting
+  chain: a packet passes that hook twice, for the device and for its VRF, and packets that are not forwarded go nowhere.
+* Packets that `passes` permits from a VXLAN device to a NAT gateway were verified by that device's filter: Linux sets a
+  forwarded packet's priority from its TOS field (ip_forward), so this table cannot check it.
+* `passes` lists the permitted pairs of input and output device, e.g. from the cable of an internet gateway to the VPC's VXLAN
+  device. All other packets are dropped: those that a hypervisor sent to the edge's own MAC, and those that would leave by
+  another VPC's device. Packets from a site to anywhere but its VPC are counted as packets from an unreached source.
+* `passes` leads packets from a site, by a tunnel or VLAN, to the gate of its VPC, and packets to a site to `outward`
+  (edges.private). From a site, the MSS in the first segment of a TCP connection is set to what fits into a tunnel with ESP
+  and NAT-T: not all machines of a site receive errors. In the other direction it is set to the MTU of the tunnel's device, if
+  that is less.
+* No packets of a VPC are for the edge itself: it has no address there, and answers nothing. At the inside address of a tunnel
+  or VLAN, it uses BGP and BFD with the other end, listed in `speakers`, and answers its pings.
+* It also sends nothing itself, except errors about too big packets and expired TTLs: to the VPC about a site, and to a site
+  about the VPC. Senders on the internet cannot be reached from here.
+* At the prefixes of a gateway endpoint's service, a program of the host answers on TCP ports 80 and 443 (edges.endpoint). A
+  packet is only for the host itself in the VRF of an endpoint, if it arrives by the endpoint's inlet; `inlets` lists these.
+  The rate of new connections is limited per endpoint, which bounds the cost of a flood by one VPC. The kernel keeps
+  incomplete connections per listening socket, and each endpoint has its own.
+* ARP on a VLAN is answered to its other end, and to 128 more neighbours on all VLANs together: Linux asks from any local
+  address (arp_announce). Linux keeps a neighbour entry for everyone who asks, and all namespaces of a machine share one
+  limit: beyond it even the edge's own router, and those of other customers, cannot be resolved.
+* Drops are counted and logged as on hypervisors, with a rate limit per VPC.
+* `notrack` makes Linux load connection tracking. Without it, the sysctls that all namespaces have (netorch.state.sysctls)
+  would be missing.
 """
 
 from __future__ import annotations
@@ -43,10 +44,10 @@ from netorch.state.base import OVERLAY, KernelObject
 from netorch.state.nft import VERIFIED_TEXT, VPC_DROP_SETS, NftElement, NftTable, vpc_drop_chain
 
 PASSES: Final = "passes"
-INLETS: Final = "inlets"  # by which packets come to what answers for gateway endpoints
-OUTLETS: Final = "outlets"  # by which its answers leave: in the endpoint's VRF, then by the VXLAN device
-BEGINNINGS: Final = 1000  # connections that may begin a second by one endpoint of an edge
-ANSWERED: Final = "answered"  # who is answered in ARP, by which device
+INLETS: Final = "inlets"  # input devices of packets to gateway endpoints' listeners
+OUTLETS: Final = "outlets"  # output devices of their replies: the endpoint's VRF, then the VXLAN device
+BEGINNINGS: Final = 1000  # new connections per second at one endpoint of an edge
+ANSWERED: Final = "answered"  # neighbours that get ARP answers, by device
 
 OVERLAY_INET: Final = (
     """
@@ -162,14 +163,14 @@ chain input {
 
 
 def overlay_tables() -> tuple[NftTable, NftTable]:
-    """Return the table that lets pass what comes from a gateway for its VPC, and that of ARP."""
+    """Return the table that permits packets from a gateway to its VPC, and the ARP table."""
     return NftTable(netns=OVERLAY, family="inet", body=OVERLAY_INET), NftTable(netns=OVERLAY, family="arp", body=OVERLAY_ARP)
 
 
 def passes(source: str, destination: str, vni: int, verdict: str = "accept") -> NftElement:
-    """Return the element that lets packets that came by one device leave by another, or has a chain decide on them.
+    """Return the element that permits packets from one device to another, or passes them to a chain.
 
-    The first device's name has the VNI.
+    The VNI is that in the first device's name.
     """
     return NftElement(netns=OVERLAY, family="inet", set=PASSES, items=(source, destination), value=verdict, vni=vni)
 
@@ -179,7 +180,7 @@ def _table(_view: HostView, _carried: Carried) -> Iterator[KernelObject]:
 
 
 class EdgeSkeleton:
-    """Yields the overlay's table of an edge, and whether the edge is ready."""
+    """Yields the overlay's table of an edge, and its readiness."""
 
     name: Final = "edge"
     reads: Final[frozenset[type]] = frozenset()

@@ -1,11 +1,11 @@
-"""What gateways have in common that track connections, each in a namespace of its own. There are times when none begins:
+"""Common parts of gateways that track connections, each in its own namespace. New connections are blocked for two reasons:
 
     over_allowance    the VPC holds too many (netorch.agent.tasks.allowance)
-    handing_over      they are handed over to another edge (netorch.agent.tasks.handover)
+    handing_over      they are being handed over to another edge (netorch.agent.tasks.handover)
 
-The agent puts the zone of all the namespace's connections into the set. Each reason has a set of its own, so that the end of one
-leaves the other in force. Elements expire, so that without an agent nobody is locked out. Only what begins a connection is looked
-up.
+The agent adds the zone of all the namespace's connections to the set of the reason. Each reason has its own set, so that
+ending one does not end the other. Elements expire, so that nobody stays blocked without an agent. Only packets that open a
+connection are looked up.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from netorch.state.nft import DROPPED_ESTABLISHED, DROPPED_REPLY, HANDING_OVER, 
 from netorch.state.sysctls import PORT_V4, device_sysctls
 from policy.acl import acl_chain, allows_everything
 
-ROUTER: Final = "192.0.0.8"  # what stands for the VPC's router in a namespace, never on a wire: RFC 7335 section 6
-# EC2 has 55,000 for each destination. Below 4790 are those of VXLAN and of IPsec, which no connection must have.
+ROUTER: Final = "192.0.0.8"  # next hop for the VPC's router in a namespace; it never appears on a wire: RFC 7335 section 6
+# EC2 has 55,000 ports per destination. VXLAN and IPsec have ports below 4790, which no connection may use.
 PORTS: Final = "4790-65535"
-SEED: Final = 1  # of the hash that chooses among addresses: both edges choose alike
+SEED: Final = 1  # of the hash that selects an address, the same on both edges
 
 _COUNTER_OF: Final = {OVER_ALLOWANCE: "allowance", HANDING_OVER: "handing_over"}
 _PARTS: Final = """set {name} {{
@@ -37,11 +37,11 @@ _PARTS: Final = """set {name} {{
 counter {counter} {{
 }}"""
 NO_NEW_PARTS: Final = "\n".join(_PARTS.format(name=name, counter=counter) for name, counter in _COUNTER_OF.items())
-# For a chain of the forward hook, in front of what accepts new connections.
+# For a chain of the forward hook, before the rules that accept new connections.
 NO_NEW_RULES: Final = "\n    ".join(
     f'ct state new ct zone @{name} counter name "{counter}" drop' for name, counter in _COUNTER_OF.items()
 )
-# Dropped packets for flow logs (netorch.agent.flowlog): whether connection tracking has counted them, and in which direction.
+# Marks of dropped packets for flow logs (netorch.agent.flowlog): counted by connection tracking, and direction.
 _MARKED: Final = (
     "meta mark set 0x0",
     f"ct status confirmed meta mark set {DROPPED_ESTABLISHED:#x}",
@@ -50,14 +50,14 @@ _MARKED: Final = (
 
 
 def drop_chains(*reasons: str) -> str:
-    """Return the chains that drop for these reasons, in the text of a table."""
+    """Return the text of the chains that drop for these reasons."""
     return "\n".join(vpc_drop_chain(reason, *_MARKED) for reason in reasons)
 
 
 def border(name: str, ifname: str, subnet: Subnet, acl: NetworkAcl, direction: Direction) -> tuple[str, str]:
-    """Return the ACL's chain and sets for one direction, and the rule that leads there; nothing for an ACL without limits.
+    """Return the ACL's chain and sets for one direction, and the rule that jumps to it; empty if the ACL permits everything.
 
-    `ifname` is the device in the gateway's namespace that is in the subnet, where there are several.
+    `ifname` is the subnet's device in the gateway's namespace, if that has several.
     """
     if allows_everything(acl, direction):
         return "", ""
@@ -69,21 +69,21 @@ def border(name: str, ifname: str, subnet: Subnet, acl: NetworkAcl, direction: D
 
 
 def elements(held: ChainSet) -> str:
-    """Return the line of a set's elements in the text of a table."""
+    """Return the line of a set's elements in a table's text."""
     return f"elements = {{ {', '.join(held.elements)} }}"
 
 
 def block(kind: str, name: str, lines: Iterable[str]) -> str:
-    """Return a set or chain in the text of a table."""
+    """Return a set or chain in a table's text."""
     return "\n    ".join((f"{kind} {name} {{", *lines)) + "\n}"
 
 
 class Port(NamedTuple):
-    """A port by which a gateway's namespace is in a subnet."""
+    """A port that connects a gateway's namespace to a subnet."""
 
-    name: str  # of the overlay's end of its cable
-    netns: str  # the label of the namespace
-    inside: str  # the name of the end there
+    name: str  # the overlay end of its cable
+    netns: str  # the namespace's label
+    inside: str  # the end in the namespace
     mac: str  # of that end
     subnet: Subnet
     addresses: tuple[str, ...]
@@ -91,7 +91,7 @@ class Port(NamedTuple):
 
 
 def inside_objects(view: VpcView, netns: str, ifname: str, mac: str, port: str) -> Iterator[KernelObject]:
-    """Yield the end of a port's cable in a gateway's namespace, with the VPC's router behind it."""
+    """Yield the end of a port's cable in a gateway's namespace, with the VPC's router as a neighbour."""
     vni = view.vni
     yield CableEnd(netns=netns, vni=vni, ifname=ifname, lladdr=mac, mtu=view.mtu, vrf="", peer=port, peer_netns=OVERLAY)
     yield Settings(netns=netns, vni=vni, ifname=ifname)
@@ -100,10 +100,10 @@ def inside_objects(view: VpcView, netns: str, ifname: str, mac: str, port: str) 
 
 
 def port_objects(view: VpcView, port: Port) -> Iterator[KernelObject]:
-    """Yield a port, in the VRF of its subnet's route table, and the ways to its addresses where the host is the one in use."""
+    """Yield a port in the VRF of its subnet's route table, and routes to its addresses if this host's seat is in use."""
     vni, ifname, vrf = view.vni, port.name, view.vrf_of(port.subnet)
     yield CableEnd(vni=vni, ifname=ifname, lladdr=PORT_MAC, mtu=view.mtu, vrf=vrf, peer=port.inside, peer_netns=port.netns)
-    yield from device_sysctls(PORT_V4, ifname, vni)  # as of every port
+    yield from device_sysctls(PORT_V4, ifname, vni)  # as for every port
     yield Settings(vni=vni, ifname=ifname)
     yield AdminUp(vni=vni, ifname=ifname)
     is_used = port.gateway.seat.host == view.host.host.name

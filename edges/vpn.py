@@ -3,14 +3,14 @@
     overlay: vrf5000   x-001388abcdef0  169.254.10.1/30      plain packets, and BGP with the customer's device
     outside            SAs and policies of its if_id; charon, at the uplink's address
 
-A tunnel's device stands in the overlay, and its SAs in the outside: so plain packets never meet the uplink, and addresses of VPCs
-and sites may be the same as those of others. What the device is given while it has no SA is dropped: there is no other way out.
+A tunnel's device is in the overlay, and its SAs are in the outside. So plain packets never reach the uplink, and addresses of
+VPCs and sites may overlap with others. Without an SA, packets to the device are dropped: there is no other path out.
 
-charon negotiates (netorch.drivers.charon), and a bird speaks BGP through the tunnel (netorch.drivers.bird). A static prefix is
-routed into a tunnel while that carries packets, so another tunnel or site takes over when it does not.
+charon negotiates (netorch.drivers.charon), and a bird uses BGP through the tunnel (netorch.drivers.bird). A static prefix is
+routed into a tunnel while that carries packets, so that another tunnel or site takes over when it does not.
 
-If the other end is AWS (`Tunnel.remote`), the edge is the customer's device: it has the second address inside, and it begins,
-because AWS waits for its customer.
+If the other end is AWS (`Tunnel.remote`), the edge is the customer's device: it has the second inside address, and it
+initiates, because AWS waits for its customer.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ from netorch.state.names import tunnel_name
 from netorch.state.nft import IKE, NftElement
 from netorch.state.rooted import Xfrm
 
-MTU: Final = 1446  # bytes, EC2's: of 1500 with ESP in tunnel mode and AES-GCM; behind a NAT Linux says what fits (xfrmi_xmit2)
-_DPD_QUESTIONS: Final = 3  # in the time after which a silent end counts as dead
+MTU: Final = 1446  # bytes, as in EC2: 1500 minus ESP in tunnel mode, AES-GCM; behind a NAT Linux says what fits (xfrmi_xmit2)
+_DPD_QUESTIONS: Final = 3  # DPD requests until a silent peer counts as dead
 _VERSIONS: Final[dict[tuple[str, ...], int]] = {("ikev1",): 1, ("ikev2",): 2}
 _IKEV1, _IKEV2 = 1, 2
 
 
 def _tunnels(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the tunnels that end here."""
+    """Yield the tunnels that end at this edge."""
     gateway = private_gateway(view)
     if gateway is None:
         return
@@ -85,7 +85,7 @@ def _ike(view: VpcView, tunnel: LocalTunnel) -> IkeConnection:
         remote_identity=remote or connection.identity or ("" if by_certificate else connection.address),
         proposals=proposals(options, 1),
         child_proposals=proposals(options, 2),
-        local_traffic=connection.remote_cidr,  # EC2 calls the customer's side the local one
+        local_traffic=connection.remote_cidr,  # EC2 calls the customer's side local
         remote_traffic=connection.local_cidr,
         if_id=_if_id(view, tunnel),
         lifetime=options.phase1_lifetime,
@@ -103,7 +103,7 @@ def _ike(view: VpcView, tunnel: LocalTunnel) -> IkeConnection:
 
 
 def _version(tunnel: LocalTunnel) -> int:
-    """Return the version of IKE, 0 for both."""
+    """Return the IKE version, 0 for both."""
     version = _VERSIONS.get(tunnel.connection.tunnels[tunnel.place].options.ike_versions, 0)
     return version if ikev1_is_safe(tunnel.connection) else version or _IKEV2
 
@@ -126,12 +126,12 @@ def _peer(view: VpcView, tunnel: LocalTunnel) -> Iterator[KernelObject]:
             announces=own if tunnel.invites else (),
             refuses=own,
             limit=MAX_LEARNED,
-            bfd=True,  # a device that speaks none loses nothing by it
+            bfd=True,  # harmless for a device without BFD
         )
 
 
 def _static(view: VpcView, tunnel: LocalTunnel) -> Iterator[KernelObject]:
-    """Yield the routes of a tunnel. Of two connections with one prefix, the one with the lower number has it."""
+    """Yield the static routes of a tunnel. Of two connections with the same prefix, the one with the lower number wins."""
     metric = VPN_STATIC + (tunnel.connection.number << 1 | tunnel.place)
     for prefix in tunnel.static_prefixes:
         table = table_of_gateway(view.vni)
@@ -139,14 +139,14 @@ def _static(view: VpcView, tunnel: LocalTunnel) -> Iterator[KernelObject]:
 
 
 def _left_out(view: VpcView) -> str:
-    """Return which tunnels cannot be set up, or nothing."""
+    """Return which tunnels cannot be set up; empty if none."""
     problems = [f"{tunnel.name}: {problem}" for tunnel in view.of(LocalTunnel) if (problem := _problem(view, tunnel))]
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return f"tunnel {problems[0]}{more}" if problems else ""
 
 
 def _problem(view: VpcView, tunnel: LocalTunnel) -> str:
-    """Return why a tunnel cannot be set up, or nothing."""
+    """Return why a tunnel cannot be set up; empty if it can."""
     connection, own = tunnel.connection, _own_address(view)
     by_certificate = connection.authentication is Authentication.CERTIFICATE
     if tunnel.connection.tunnels[tunnel.place].address != own:
@@ -162,7 +162,7 @@ def _problem(view: VpcView, tunnel: LocalTunnel) -> str:
 
 
 def _listens(view: HostView, carried: Carried) -> Iterator[KernelObject]:
-    """Yield the element by which the outside's table lets IKE and ESP in: while some tunnel ends here."""
+    """Yield the element by which the outside's table accepts IKE and ESP, while a tunnel ends at this edge."""
     uplink = view.host.uplink
     if uplink is not None and any(vpc.of(LocalTunnel) for vpc in carried.values()):
         yield NftElement(netns=OUTSIDE, family="inet", set=IKE, items=(uplink.device, uplink.address.partition("/")[0]))
@@ -189,7 +189,7 @@ _INPUTS: Final = frozenset({HostView, Vpc, Gateway, VirtualPrivateGateway, Local
 
 
 class Vpn:
-    """Yields the virtual private gateway of a VPC, and its tunnels, on the edges that they end at."""
+    """Yields the virtual private gateway of a VPC, and its tunnels, on the edges where they end."""
 
     name: Final = "vpn"
     reads: Final[frozenset[type]] = frozenset({VirtualPrivateGateway, VpnConnection, Reach})

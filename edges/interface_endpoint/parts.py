@@ -1,4 +1,4 @@
-"""What the edges of a connection have of it: its namespace, its ports in both VPCs, and what relays in it."""
+"""An edge's objects for connections of interface endpoints: the namespace, the ports in both VPCs, and the relay."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from netorch.state.nft import NftElement
 from netorch.state.sysctls import namespace_sysctls
 from policy.identities import identity_map, identity_number
 
-_BACK_TABLE: Final = 100  # of routes for what comes by FRONT
+_BACK_TABLE: Final = 100  # routes for packets from FRONT
 _BACK_PRIORITY: Final = 100
 _BACK_METRIC: Final = 1
 
 
 def _endpoints(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the connections that have a seat on this host: all of the consumer's, and the provider's ends."""
+    """Yield the connections with a seat on this host: the consumer's whole part, and the provider's ends."""
     backends = {back.connection: back for back in view.of(Backend)}
     for end in view.of(EndpointEnd):
         if not end.gateway.is_at(view.host.host.name):
@@ -57,9 +57,10 @@ def _namespace(view: VpcView, end: EndpointEnd, back: Backend) -> Iterator[Kerne
     yield AdminUp(netns=netns, vni=vni, ifname=LOOPBACK)
     for ifname, mac, port in ((FRONT, end.mac, end.port), (BACK, back.mac, back.port)):
         yield from inside_objects(view, netns, ifname, mac, port)
-    # What comes by the front leaves by the back. All else by the front, resets of the namespace's own among it.
+    # Packets from the front leave by the back. All others leave by the front, including the namespace's own resets.
     yield Rule(netns=netns, vni=vni, version=4, priority=_BACK_PRIORITY, table=_BACK_TABLE, iif=FRONT)
-    # What the namespace itself sends to targets leaves by the back because its sockets say so, and no other route does.
+    # The namespace's own packets to targets leave by the back, because their sockets are bound to it; no other route does
+    # that.
     for table, ifname, metric in ((_BACK_TABLE, BACK, 0), (MAIN_TABLE, FRONT, 0), (MAIN_TABLE, BACK, _BACK_METRIC)):
         yield Route(netns=netns, vni=vni, table=table, dst="0.0.0.0/0", via=ROUTER, ifname=ifname, metric=metric)
     yield Address(netns=netns, vni=vni, ifname=FRONT, address=f"{RELAY_ADDRESS}/32")
@@ -70,7 +71,7 @@ def _namespace(view: VpcView, end: EndpointEnd, back: Backend) -> Iterator[Kerne
 
 
 def _relay(view: VpcView, back: Backend) -> Iterator[KernelObject]:
-    """Yield what relays a connection's TCP; nothing if that is translated."""
+    """Yield the relay of a connection's TCP ports; nothing if they are translated."""
     ports = [port for port in back.ports if back.relays(port)]
     if not ports or not back.targets:
         return
@@ -81,7 +82,7 @@ def _relay(view: VpcView, back: Backend) -> Iterator[KernelObject]:
 
 
 def _port(view: VpcView, end: EndpointEnd) -> Iterator[KernelObject]:
-    """Yield a port of a connection, in the VRF of its subnet's route table, and the ways to it."""
+    """Yield a port of a connection in the VRF of its subnet's route table, and the paths to it."""
     port = Port(end.port, end.connection, end.inside, end.mac, end.subnet, end.addresses, end.gateway)
     yield from port_objects(view, port)
     yield from refused(view, end.mac)
@@ -90,7 +91,7 @@ def _port(view: VpcView, end: EndpointEnd) -> Iterator[KernelObject]:
 
 
 def _identity_of(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
-    """Yield the class of an address for the groups of the endpoints here: their rules may refer to the address's groups."""
+    """Yield an address's class for the groups of endpoints on this host, whose rules may refer to the address's groups."""
     if not mapping.groups or ":" in mapping.address:
         return
     number, name = hex(identity_number(mapping.groups)), identity_map(view.vni, 4)
@@ -102,7 +103,7 @@ def _identity_of(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
 
 
 class InterfaceEndpoints:
-    """Yields the connections of interface endpoints with services on the edges that they have a seat on."""
+    """Yields the connections between interface endpoints and services on the edges with their seats."""
 
     name: Final = "endpoints"
     reads: Final[frozenset[type]] = frozenset({EndpointConnection, EndpointService, SecurityGroup, NetworkAcl, PrefixList})

@@ -1,6 +1,6 @@
-"""The rules of a connection's namespace: what begins a connection, which target it gets, and in whose name it goes on.
+"""The rules of a connection's namespace: which packets open a connection, its target, and its source address.
 
-See edges.interface_endpoint for a packet's walk.
+See edges.interface_endpoint for a packet's path.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from policy.borders import acl_of
 from policy.groups import GroupRules, first_packet_chain
 from policy.identities import identity_map, own_numbers
 
-# What the namespace itself sends: connections with targets, to see whether they answer, and those that are relayed.
+# The namespace's own packets: connections to targets, for health checks and for relaying.
 _OWN: Final = f'oifname "{BACK}" ip saddr {RELAY_ADDRESS}'
 _GROUPS: Final = "groups"  # the chain of the endpoint's security groups
 
@@ -147,10 +147,10 @@ def _lines(rules: Sequence[str]) -> str:
 
 
 def _borders(view: VpcView, end: EndpointEnd, back: Backend) -> Iterator[tuple[str, str]]:
-    """Yield the ACL of each subnet for what arrives and for what leaves, with the rule that leads there, in turn.
+    """Yield each subnet's ACL for arriving and for leaving packets, in turn, with the rule that jumps to it.
 
-    Consumers reach the endpoint at an address in each of its subnets. An answer has the target's address until it leaves, so its
-    connection says which it is of.
+    Consumers reach the endpoint at one address per subnet. A reply has the target's address until it leaves, so its
+    connection determines the subnet.
     """
     for place, (address, subnet) in enumerate(zip(end.addresses, end.subnets, strict=True)):
         for direction, far in ((Direction.INGRESS, "ip daddr"), (Direction.EGRESS, "ct original ip daddr")):
@@ -161,7 +161,7 @@ def _borders(view: VpcView, end: EndpointEnd, back: Backend) -> Iterator[tuple[s
 
 
 def _own(back: Backend) -> list[str]:
-    """Return the rules for connections that the namespace itself begins: with ports of targets, and nothing else."""
+    """Return the rules for connections that the namespace itself opens: to targets' ports, and nothing else."""
     ports = sorted({str(port.target_port) for port in back.ports if port.protocol == TCP})
     if not back.targets or not ports:
         return []
@@ -169,7 +169,7 @@ def _own(back: Backend) -> list[str]:
 
 
 def _groups(view: VpcView, end: EndpointEnd) -> str:
-    """Return the chain of the endpoint's groups, with its sets, which accepts or drops what begins a connection."""
+    """Return the chain of the endpoint's groups with its sets; it accepts or drops packets that open a connection."""
     rules = GroupRules(view.of(SecurityGroup), view.of(PrefixList), own_numbers(view.of(Identity)))
     chain = first_packet_chain(_GROUPS, view, rules, end.groups)
     sets = [block("set", held.name, [*held.spec.split("; "), elements(held)]) for held in chain.sets]
@@ -177,9 +177,9 @@ def _groups(view: VpcView, end: EndpointEnd) -> str:
 
 
 def _choices(end: EndpointEnd, back: Backend) -> tuple[list[str], list[str]]:
-    """Return the chains that choose a target of each port, and the rules that lead there; without a target nothing begins.
+    """Return the chains that choose a target for each port, and the rules that go there; no targets, no connections.
 
-    What is relayed ends in the namespace instead, where a program listens that chooses.
+    Relayed connections end in the namespace instead, where a listening program chooses the target.
     """
     if not back.targets:
         return [], []
@@ -198,7 +198,7 @@ def _choices(end: EndpointEnd, back: Backend) -> tuple[list[str], list[str]]:
 
 
 def _resets(end: EndpointEnd, back: Backend) -> list[str]:
-    """Return the rules that reset what belongs to no known connection with a port of the service."""
+    """Return the rules that reset packets to a port of the service that belong to no known connection."""
     return [
         f'ip daddr {address} tcp dport {port.port} ct state invalid counter name "no_connection" reject with tcp reset'
         for address in end.addresses

@@ -1,24 +1,24 @@
-"""Mapped peering: two VPCs that may have the same addresses, with a range of each translated to an alias, one to one.
+"""Mapped peering: two VPCs that may have the same addresses, with a range of each translated one-to-one to an alias.
 
-The walk of a packet of instance 10.0.1.5 of VPC 5000 to 100.65.1.6, by the connection with the MAC G. Range and alias are
+The path of a packet from instance 10.0.1.5 of VPC 5000 to 100.65.1.6, by the connection with MAC G. Range and alias are
 10.0.0.0/16 and 100.66.0.0/16 of VPC 5000, 10.0.0.0/16 and 100.65.0.0/16 of VPC 7000.
 
     hypervisor   100.65.0.0/16 via the connection's hop dev vx5000     the instance's route table; inner destination MAC G
-    vx5000       ingress: dst_mac G: leaves by p-001388abcdef0         verified packets only
+    vx5000       ingress: dst_mac G: redirected to p-001388abcdef0     verified packets only
     p-...        egress: 10.0.0.0/16 to 100.65.0.0/16:                 source becomes 100.66.1.5; all else is dropped
     q-...        ingress: 100.66.0.0/16 to 100.65.0.0/16:              destination becomes 10.0.1.6; all else is dropped
     vrf7000      10.0.1.6/32 via 192.0.2.12 dev vx7000                 the mapping, as on every host
 
-Its answer takes the same way back, or that by the other edge: nothing here remembers a packet. Each end translates the range of
-its own VPC, in both directions, so both VPCs' slices have what is theirs.
+Its reply takes the same way back, or that by the other edge: translation is stateless. Each end translates the range of its
+own VPC, in both directions, so each VPC's slice has its own part.
 
-Not transitive: what comes by an end leaves by its VPC's VXLAN device only, to mapped addresses of the range, and what is not of
-the range at one end, or not for the alias of the other, enters no cable.
+Not transitive: packets from an end only leave by its VPC's VXLAN device, to mapped addresses of the range. Packets from
+outside the range at one end, or not to the alias of the other, never enter a cable.
 
-The translation of an ICMP error covers the packet that it quotes (net/sched/act_nat.c), so both ends see errors about their own
-packets. The edge's own errors, e.g. that a host's underlay is narrower, are about a packet that has come by an end. They leave by
-that end again, in the name of 192.0.0.8, which stays. Nothing but ICMP has that name: else an instance without source/destination
-check could send anything to the peer in nobody's name.
+The translation of an ICMP error includes the quoted packet (net/sched/act_nat.c), so both ends see errors about their own
+packets. The edge's own errors, e.g. that a host's underlay has a smaller MTU, are about a packet that arrived by an end. They
+leave by that end again, with the source 192.0.0.8, which is not translated. Only ICMP may have that source: otherwise an
+instance without source/destination check could send anything to the peer with a source that identifies nobody.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from netorch.state.l3 import Neighbour, Route
 from netorch.state.link import AdminUp, CableEnd, Settings
 from netorch.state.tc import EGRESS, INGRESS, IP, Clsact, Drop, Match, Nat
 
-ROUTER: Final = "192.0.0.8/32"  # in whose name routers without an address send errors: RFC 7600
+ROUTER: Final = "192.0.0.8/32"  # the source of errors from routers without an address: RFC 7600
 
 
 def _mapped(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the VPC's end of each mapped connection that this host carries."""
+    """Yield the VPC's end of each mapped connection on this host."""
     seated = {gateway.id for gateway in view.of(Gateway) if gateway.is_at(view.host.host.name)}
     for connection in view.of(PeeringConnection):
         if connection.is_mapped and connection.id in seated:
@@ -56,7 +56,7 @@ def _mapped(view: VpcView) -> Iterator[KernelObject]:
 
 
 def _end(view: VpcView, connection: PeeringConnection, near: str, far: str) -> Iterator[KernelObject]:
-    """Yield one end of the cable, and the way by which the edge's own errors leave. Both ends have the connection's MAC."""
+    """Yield one end of the cable, and the route for the edge's own errors. Both ends have the connection's MAC."""
     vni, mac, alias = view.vni, gateway_mac(connection.id), connection.peer.alias
     yield CableEnd(vni=vni, ifname=near, lladdr=mac, mtu=view.mtu, vrf=view.vrf, peer=far)
     yield Settings(vni=vni, ifname=near)
@@ -66,7 +66,7 @@ def _end(view: VpcView, connection: PeeringConnection, near: str, far: str) -> I
 
 
 def _translation(view: VpcView, connection: PeeringConnection, near: str) -> Iterator[KernelObject]:
-    """Yield the filters of an end: the VPC's range to its alias on the way out, and back on the way in."""
+    """Yield an end's filters: the VPC's range becomes its alias on the way out, and the reverse on the way in."""
     vni, own, far = view.vni, connection.own, connection.peer.alias
     outward = Nat(EGRESS, own.range, own.alias.partition("/")[0])
     inward = Nat(INGRESS, own.alias, own.range.partition("/")[0])
