@@ -1,1 +1,1 @@
-"""Looking without touching: drift of a kernel, reachability layer by layer."""
+"""Read-only diagnosis: drift of a kernel, reachability layer by layer."""

@@ -1,4 +1,4 @@
-"""Appliances on a packet's way: what they do with it no record says."""
+"""Appliances on a packet's way: the records do not describe what they do with it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from netorch.trace.way import Walk
 def not_forwarded(
     on_way: list[VpcRecords], index: PolicyIndex, found: Walk, packet: Packet, names: dict[str, str]
 ) -> Explanation | None:
-    """Return what to say of a live packet that an appliance may have kept; None where its way leads through none.
+    """Return the explanation of a live packet that an appliance may have dropped, or None if there is no appliance on its way.
 
-    The command asks the first appliance whether it forwards; `names` are what people call interfaces.
+    The command checks whether the first appliance forwards packets; `names` are the names of interfaces for people.
     """
     passed = [eni for port in found.through if (eni := at_port_of(index, port)) is not None]
     if not passed:

@@ -1,4 +1,4 @@
-"""From the ends of a trace to the packet, where it begins, and what it can meet on its way."""
+"""From the ends of a trace to the packet, its start, and the VPCs on its way."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ from netorch.trace.way import Arrival, Departure, Start
 
 
 class Course(msgspec.Struct, frozen=True, kw_only=True):
-    """A packet to follow, and what it can meet."""
+    """A packet to follow, and the VPCs and hosts on its way."""
 
-    on_way: tuple[VpcRecords, ...]  # the first is the VPC of who sends, or of who gets what comes from the internet
-    near: End | None  # who sends; None: somebody on the internet, or at a site
-    far: End | None  # who has the address; None: somebody on the internet or at a site, or nobody
+    on_way: tuple[VpcRecords, ...]  # the first is the sender's VPC, or the receiver's for a packet from the internet
+    near: End | None  # the sender; None: on the internet, or at a site
+    far: End | None  # the receiver; None: on the internet or at a site, or no holder of the address
     starts: tuple[Start, ...]
     packet: Packet
-    outside: bool = False  # whether it is to leave the VPC for the internet, a site or a service
+    outside: bool = False  # whether it leaves the VPC for the internet, a site or a service
     apart: bool = False  # whether VPCs on its way may have the same addresses, because edges translate between them
     site: bool = False  # whether one end is at a customer's site, behind a virtual private gateway
-    anybody: str = ""  # the address that stands for the whole internet, where nobody there was named
+    anybody: str = ""  # the address that stands for the whole internet, if none was named
     across: Across | None = None
     seen: frozenset[int] | None = None  # the VNIs of the VPCs that the caller sees; None: all
 
@@ -66,9 +66,9 @@ class Course(msgspec.Struct, frozen=True, kw_only=True):
 def from_interface(
     store: Store, inventory: Inventory, caller: Caller, source: str, destination: str, service: str
 ) -> tuple[VpcRecords, Course | Explanation]:
-    """Return the course of a packet that an instance or interface sends, or why none can be on its way.
+    """Return the course of a packet that an instance or interface sends, or why there is no such packet.
 
-    What is another address for the sender than for its owner, by a mapped connection, is sent to as that.
+    If a mapped connection gives the receiver another address on the sender's side, the packet goes to that address.
     """
     near = interface(inventory, caller, source)
     records, eni = near
@@ -93,7 +93,7 @@ def from_interface(
 def _from_interface(
     inventory: Inventory, caller: Caller, near: End, packet: Packet, crossing: Crossing | None, anybody: str
 ) -> Course:
-    """Return the course of a packet of an interface, to a peer by a connection or to anything else."""
+    """Return the course of a packet from an interface, over a connection to a peer or to another destination."""
     (records, eni), address = near, packet.destination
     provider = provider_behind(inventory, caller, records, address) if crossing is None else None
     outside = crossing is None and not any(prefix.holds(*parse_ip(address)) for prefix in ranges_of(records.vpc.record))
@@ -127,7 +127,7 @@ def _from_interface(
 def from_internet(
     store: Store, inventory: Inventory, caller: Caller, source: str, destination: str, service: str
 ) -> tuple[VpcRecords | None, Course | Explanation]:
-    """Return the course of a packet that comes from the internet, or from a site of a VPC; or why none can be on its way."""
+    """Return the course of a packet from the internet, or from a site of a VPC; or why there is no such packet."""
     if destination == INTERNET:
         raise NetorchError("trace: both ends are on the internet; name an instance, or its public address")
     named = None if is_outside(destination) else interface(inventory, caller, destination)
@@ -168,14 +168,14 @@ def from_internet(
 
 
 def _seen(inventory: Inventory, caller: Caller) -> frozenset[int] | None:
-    """Return the VPCs whose insides a trace may show; None: all."""
+    """Return the VNIs of the VPCs whose inside a trace may show; None: all."""
     if caller.operator:
         return None
     return frozenset(vni for vni, records in inventory.vpcs.items() if caller.sees(records.vpc.record.owner))
 
 
 def holder(on_way: Sequence[VpcRecords], address: str) -> End | None:
-    """Return whose an address is: the sender's VPC has it, or else the peer."""
+    """Return the holder of an address, in the first VPC that has one: the sender's, then the peer."""
     for records in on_way:
         mapping = records.mappings.get(address)
         if mapping is not None:
@@ -184,7 +184,7 @@ def holder(on_way: Sequence[VpcRecords], address: str) -> End | None:
 
 
 def _problem(near: End, far: End | None, source: str, destination: str) -> Explanation | None:
-    """Return why no packet can be on its way at all, or None."""
+    """Return why there can be no packet at all, or None."""
     if far is not None and far.records.vni != near.records.vni and crossing_between(near.records, far.records) is None:
         waiting = waiting_between(near.records, far.records, time.time())
         if waiting is not None:

@@ -1,4 +1,4 @@
-"""What a packet that leaves its VPC crosses: the peering connection that routes lead to, or that the ends have between them."""
+"""The peering connection on a packet's way out of its VPC: the one that routes lead to, or the one between the ends."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from netorch.trace.explain import Across
 
 
 class Crossing(NamedTuple):
-    """An active connection to a peer. `mapped` is the sender's record of one that maps addresses."""
+    """An active connection to a peer. `mapped` is the sender's half of it, if it maps addresses."""
 
     connection: str
     peer: VpcRecords
     mapped: PeeringConnection | None = None
 
     def seen_as(self, address: str) -> str:
-        """Return what an address of the peer's is for the sender; nothing if the connection does not carry it."""
+        """Return an address of the peer as the sender sees it, or "" if the connection does not cover it."""
         return alias_of(self.mapped.peer, address) if self.mapped is not None else address
 
     def own(self, address: str) -> str:
-        """Return the peer's own address for what is one for the sender; nothing if the connection does not carry it."""
+        """Return the peer's own address for one as the sender sees it, or "" if the connection does not cover it."""
         return behind_alias(self.mapped.peer, address) if self.mapped is not None else address
 
     def across(self, records: VpcRecords, near: NetworkInterface, address: str) -> Across:
-        """Return what to know for explaining the end of a packet from an interface, or of the answer to it."""
+        """Return the facts for the explanation of a packet's end, or of its answer's."""
         paths = paths_between(self.connection, records, self.peer)
         mapping = self.peer.mappings.get(self.own(address))
         far = self.peer.of(NetworkInterface)[mapping.record.eni].record if mapping is not None else None
@@ -43,7 +43,7 @@ class Crossing(NamedTuple):
         return Across(peer=self.peer.vpc.record, connection=self.connection, leads=leads, ranges=self._ranges(records))
 
     def _ranges(self, records: VpcRecords) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return the ranges that the peer has for a VPC, and that this has for the peer."""
+        """Return the peer's ranges as a VPC sees them, and the VPC's as the peer sees them."""
         if self.mapped is not None:
             return (self.mapped.peer.alias,), (self.mapped.own.alias,)
         here, there = records.vpc.record, self.peer.vpc.record
@@ -51,7 +51,7 @@ class Crossing(NamedTuple):
 
 
 def crossing_between(records: VpcRecords, far: VpcRecords) -> Crossing | None:
-    """Return the active connection of two VPCs."""
+    """Return the active connection between two VPCs."""
     return next(_crossings(records, {far.vni: far}), None)
 
 
@@ -82,6 +82,6 @@ def _crossings(records: VpcRecords, vpcs: Mapping[int, VpcRecords]) -> Iterator[
 
 
 def waiting_between(records: VpcRecords, far: VpcRecords, now: float) -> PeeringConnection | None:
-    """Return a request for a connection of two VPCs that nobody has accepted yet."""
+    """Return a pending request for a connection between two VPCs."""
     waits = (half for half in records.each(PeeringConnection) if half.status_at(now) is PeeringStatus.PENDING)
     return next((half for half in waits if half.peer_vni == far.vni), None)

@@ -1,4 +1,4 @@
-"""What an agent would make of the store: its own code, stopped before the kernel."""
+"""An agent's result for the store: the agent's own code, stopped before the kernel."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ from netorch.store.base import Store
 def compiled_agent(host_name: str, store: Store, kernel: Kernel, *, read_kernel: bool, vni: int | None = None) -> Reconciler:
     """Return a host's reconciler with everything compiled and nothing applied.
 
-    What parts leave out of a VPC is no error: the rest of it is in force.
+    Parts that a VPC leaves out are no error: the rest of the VPC is in force.
 
     Raises:
-      NetorchError: the host is unknown, its underlay address is missing, or a VPC cannot be compiled: any of the host's, or only
+      NetorchError: the host is unknown, its underlay address is missing, or a VPC cannot be compiled: any of the
+      host's, or only
         that of `vni` when it is given.
     """
     records = Records(host_name)
@@ -43,7 +44,7 @@ def compiled_agent(host_name: str, store: Store, kernel: Kernel, *, read_kernel:
     records.ailing = _ailing(host_name, store)
     follower = Follower(records, lambda: store, lambda: frozenset(records.prefixes))
     follower.pull(0.0)
-    follower.unwatch()  # a user has 128 inotify descriptors; the store is the caller's
+    follower.unwatch()  # a user has 128 inotify instances; the store is the caller's
     if not follower.in_sync:
         raise NetorchError(f"host {host_name}: {follower.trouble}")
     reconciler = Reconciler(records, moves, kernel, load_compilers())
@@ -58,13 +59,13 @@ def compiled_agent(host_name: str, store: Store, kernel: Kernel, *, read_kernel:
 
 
 def unheard_edges(host_name: str, store: Store) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the VTEPs of edges that are silent, and those that are dead, for a host, as its agent last said."""
+    """Return the VTEPs of edges that are silent, and of those that are dead, from the host agent's last report."""
     said = _status_of(host_name, store)
     return frozenset(said.silent), frozenset(said.dead)
 
 
 def _status_of(host_name: str, store: Store) -> AgentStatus:
-    """Return what a host's agent last said of itself; nothing of note if that cannot be read."""
+    """Return the last status report of a host's agent, or an empty one if it is missing or unreadable."""
     said = store.get(keys.agent_status(host_name))
     if said is not None:
         with suppress(UnreadableRecord):
@@ -73,7 +74,7 @@ def _status_of(host_name: str, store: Store) -> AgentStatus:
 
 
 def _up(host_name: str, store: Store) -> frozenset[str]:
-    """Return which tunnels and virtual interfaces of an edge are up, as its agent last said."""
+    """Return the tunnels and virtual interfaces of an edge that are up, from its agent's last report."""
     found: set[str] = set()
     for kv in store.list(keys.tunnel_status(host_name, "")).kvs:
         resource_id = kv.key.rpartition("/")[2]
@@ -87,7 +88,7 @@ def _up(host_name: str, store: Store) -> frozenset[str]:
 
 
 def _ailing(host_name: str, store: Store) -> dict[str, frozenset[Target]]:
-    """Return the targets behind endpoints that do not answer an edge, by connection, as its agent last said."""
+    """Return the targets behind endpoints that do not respond to an edge, by connection, from its agent's last report."""
     found: dict[str, frozenset[Target]] = {}
     for kv in store.list(keys.connection_use(host_name, "vpce-con-")).kvs:
         with suppress(UnreadableRecord):
@@ -97,15 +98,15 @@ def _ailing(host_name: str, store: Store) -> dict[str, frozenset[Target]]:
 
 
 def desired_objects(host_name: str, store: Store, vni: int) -> Objects:
-    """Return what a host must hold, from the store alone: nothing of the host is asked, which may be far away.
+    """Return the desired objects of a host from the store alone. The host itself, which may be remote, is not queried.
 
-    What other VPCs than that of `vni` must hold is left out where they cannot be compiled: no packet of its comes there.
+    Objects of other VPCs than `vni` that cannot be compiled are left out: no packet of the VPC gets there.
 
     Raises:
       NetorchError: the host is unknown, or the VPC cannot be compiled.
     """
-    kernel = FakeKernel()  # only asked for its underlay device, of which the MTU counts: the host has said it, if it ever ran
-    kernel.everywhere = structs.replace(kernel.everywhere, ifname="")  # nobody knows here what it is called
+    kernel = FakeKernel()  # only for the MTU of the underlay device, which the host has reported if it ever ran
+    kernel.everywhere = structs.replace(kernel.everywhere, ifname="")  # its name is unknown here
     said = store.get(keys.host_mtu(host_name))
     if said is not None:
         with suppress(UnreadableRecord):

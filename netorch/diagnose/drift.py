@@ -1,4 +1,4 @@
-"""What an agent would do now, computed by its own code, without doing it."""
+"""The operations that an agent would execute now, computed by its own code but not executed."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _HERE = "run this on a host (--host, if it is not named so); in a lab: netorch l
 
 
 class Drift(msgspec.Struct, frozen=True):
-    """What differs: the operations that would repair it, and what is not netorch's and stays."""
+    """The operations that would repair the drift, and the foreign objects, which stay."""
 
     operations: list[Op]
     foreign: tuple[str, ...]
 
 
 def find_drift(host_name: str, store: Store) -> Drift:
-    """Return how this host's kernel differs from what it should be.
+    """Return the difference between this host's kernel and its desired state.
 
     Raises:
       NetorchError: the host is unknown or elsewhere, or one of its VPCs cannot be compiled.
     """
     try:
         host = read_host(store, host_name).host
-    except ApiError as error:  # an unknown host would own nothing, so all would be drift
+    except ApiError as error:  # an unknown host would own nothing, so everything would be drift
         raise NetorchError(f"host {host_name!r}: is none of the store's; {_HERE}") from error
     _check_overlay(host)
     with kernel_of(host_name) as kernel:
@@ -45,7 +45,7 @@ def find_drift(host_name: str, store: Store) -> Drift:
 
 
 def _check_overlay(host: Host) -> None:
-    """Raise NetorchError when the host's namespace is not here; opening the host would make it."""
+    """Raise NetorchError if the host's namespace is not on this machine. Opening the host would create it."""
     name = overlay_netns(host.name)
     try:
         os.close(netns.find(name))

@@ -1,4 +1,4 @@
-"""Which groups, or which ACL entry, dropped a packet."""
+"""The groups, or the ACL entry, that dropped a packet."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from netorch.trace.policy_index import PolicyIndex
 
 
 def explain_drop(records: VpcRecords, flow: Tuple, reason: str) -> str:
-    """Return who refused a packet for that reason: names of groups, or an ACL's entry; nothing where neither did."""
+    """Return the names of the groups, or the ACL entry, that dropped a packet for this reason; "" for other reasons."""
     kind, _, which = reason.partition("_")
     if kind not in ("sg", "acl"):
         return ""

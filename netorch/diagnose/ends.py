@@ -1,4 +1,4 @@
-"""The ends of a trace: an instance or interface, an address, or the internet; and the packet that goes from one to the other."""
+"""The ends of a trace: an instance or interface, an address, or the internet; and the packet between them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from netorch.records.vpc import VpcRecords
 from netorch.store.base import Store
 
 INTERNET: Final = "internet"
-# What the word stands for: an address of a documentation range, at which nobody answers. Source: RFC 5737.
+# The address for this word: one of a documentation range, where no host is. Source: RFC 5737.
 _SOMEBODY: Final = ("203.0.113.1", "198.51.100.1", "192.0.2.1")
-# To Linux these are the sender itself, 0.0.0.0 and :: too.
+# Linux treats these as the sender itself, 0.0.0.0 and :: too.
 _OWN = tuple(parse_prefix(text) for text in ("0.0.0.0/32", "127.0.0.0/8", "::/128", "::1/128"))
 _PROTOCOLS = {"icmp": ICMP, "icmpv6": ICMPV6, "tcp": TCP, "udp": UDP}
 
@@ -37,7 +37,7 @@ class End(NamedTuple):
 
 
 def resources_of(source: str, destination: str) -> list[tuple[str, str]]:
-    """Return the kinds and names of those ends of a trace that are no addresses."""
+    """Return the kinds and names of those ends of a trace that are not addresses."""
     return [(_kind(end), end) for end in (source, destination) if not is_outside(end)]
 
 
@@ -47,7 +47,7 @@ def addresses_of(source: str, destination: str) -> list[str]:
 
 
 def is_outside(text: str) -> bool:
-    """Return whether a source is none of a VPC's interfaces: an address, or the internet."""
+    """Return whether an end is not an interface of a VPC: an address, or the internet."""
     return text == INTERNET or _is_address(text)
 
 
@@ -63,7 +63,7 @@ def _kind(end: str) -> str:
 
 
 def interface(inventory: Inventory, caller: Caller, text: str) -> End:
-    """Return an interface by its id, or an instance's own one by the instance's name or id. Raises ApiError."""
+    """Return an interface by its id, or an instance's primary one by the instance's name or id. Raises ApiError."""
     if _kind(text) == "eni":
         return End(*resolve(inventory, caller, "eni", text))
     records, instance = resolve(inventory, caller, "i", text)
@@ -74,7 +74,7 @@ def interface(inventory: Inventory, caller: Caller, text: str) -> End:
 
 
 def somebody(store: Store, inventory: Inventory, text: str) -> str:
-    """Return the address that an end outside means. `internet` stands for one that is nobody's here."""
+    """Return the address of an outside end. `internet` stands for one that is not in any pool or VPC."""
     if text != INTERNET:
         return canonical_ip(text)
     found = listed(store, keys.pool_prefix(), AddressPool).values()
@@ -85,9 +85,9 @@ def somebody(store: Store, inventory: Inventory, text: str) -> str:
 
 
 def public_end(inventory: Inventory, caller: Caller, address: str) -> End | None:
-    """Return the interface for which a public address stands, or that has it: an IPv6 address of a range out of a pool.
+    """Return the interface behind a public address, or with a public IPv6 address of a range from a pool.
 
-    What the caller does not see is the internet like any other, so it has none.
+    An interface that the caller does not see is part of the internet, so the result is None.
     """
     for records in inventory.vpcs.values():
         eni_id = _interface_with(records, address) if caller.sees(records.vpc.record.owner) else ""
@@ -98,7 +98,7 @@ def public_end(inventory: Inventory, caller: Caller, address: str) -> End | None
 
 
 def _interface_with(records: VpcRecords, address: str) -> str:
-    """Return the id of the interface of a VPC that a public address leads to, if one does."""
+    """Return the id of a VPC's interface behind a public address, or ""."""
     if version_of(address) == 4:
         return next((mapping.eni for mapping in records.each(PublicMapping) if mapping.address == address), "")
     ranges = map(parse_prefix, records.vpc.record.ipv6_pools)
@@ -108,7 +108,7 @@ def _interface_with(records: VpcRecords, address: str) -> str:
 
 
 def public_of(end: End, version: int = 4) -> str:
-    """Return the public address that stands for an interface, or its own IPv6 one of a range out of a pool, if there is one."""
+    """Return the public IPv4 address of an interface, or its own IPv6 address of a range from a pool; "" if there is none."""
     if version == 6:
         own = end.eni.ipv6_address
         return own if own and _interface_with(end.records, own) else ""
@@ -136,7 +136,7 @@ def source_of(near: NetworkInterface, address: str) -> str:
 
 
 def make_packet(source: str, address: str, service: str) -> Packet:
-    """Return the packet that a service such as `tcp/443`, `icmp` or `47` begins with. Raises NetorchError."""
+    """Return the first packet for a service such as `tcp/443`, `icmp` or `47`. Raises NetorchError."""
     version = version_of(address)
     if version_of(source) != version:
         raise NetorchError(f"trace: {source} and {address} are of two IP versions; choose two of one")

@@ -1,7 +1,7 @@
 """Live connections on this machine, and dropped packets with their reason: of one host, or of all hosts of a lab.
 
-A new connection has passed every check of its host. A dropped packet comes with its reason. A packet without a route is neither:
-the router answers it with an ICMP error before any rule is asked, which the sender sees.
+A new connection has passed all checks of its host. A dropped packet comes with its reason. A packet without a route is
+neither: the router answers it with an ICMP error before any rule is evaluated, and the sender sees the error.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from netorch.state.names import vni_of_ifname
 from netorch.state.nft import LIVE_GROUP, ZONES, NftElement
 from netorch.state.owner import overlay_netns
 
-_LIMIT: Final = 200  # events taken from one source in a row
+_LIMIT: Final = 200  # events read from one source in a row
 _OF_UNDERLAY: Final = frozenset({"unverified", "unknown_vtep"})
 
 
@@ -41,7 +41,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     at_s: float
     host: str
     verdict: str  # accept or drop
-    vpc: str  # owner/name; nothing: of no VPC
+    vpc: str  # owner/name; empty: of no VPC
     source: str
     destination: str
     protocol: int
@@ -52,11 +52,11 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     destination_instance: str = ""
     reason: str = ""  # the name of the counter
     why: str = ""
-    lost: int = 0  # so many were left out before this one
+    lost: int = 0  # number of events left out before this one
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be shown; nothing: everything that the caller may see."""
+    """A filter; empty: everything that the caller may see."""
 
     verdict: str = ""
     vni: int = 0
@@ -64,10 +64,10 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Watcher:
-    """The flows of the hosts that are on this machine."""
+    """The flows of the hosts on this machine."""
 
     def __init__(self, inventory: Inventory, caller: Caller, wanted: Wanted) -> None:
-        """Find the hosts. Raises NetorchError when there is none here."""
+        """Find the hosts. Raises NetorchError if there is none on this machine."""
         self._inventory = inventory
         self._caller = caller
         self._wanted = wanted
@@ -80,7 +80,7 @@ class Watcher:
         self._drops: dict[int, tuple[str, DroppedPackets]] = {}
 
     def living(self) -> Iterator[Seen]:
-        """Yield the connections that live now. Raises NetorchError."""
+        """Yield the current connections. Raises NetorchError."""
         for host in self._hosts:
             fd = netns.find(overlay_netns(host))
             try:
@@ -95,7 +95,7 @@ class Watcher:
                 os.close(fd)
 
     def listen(self) -> None:
-        """Begin to hear what `follow` yields. Raises NetorchError when somebody watches a host already."""
+        """Start to receive the events for `follow`. Raises NetorchError if another process already watches a host."""
         for host in self._hosts:
             try:
                 self._listen(host)
@@ -105,7 +105,7 @@ class Watcher:
                 raise NetorchError(f"flows: host {host}: {error}; {hint}") from error
 
     def follow(self, silence_s: float | None = None) -> Iterator[Seen]:
-        """Yield what happens since `listen`, for ever or until nothing has happened for so long."""
+        """Yield the events since `listen`, for ever or until there is none for `silence_s` seconds."""
         poller = select.poll()
         for descriptor in (*self._begins, *self._drops):
             poller.register(descriptor, select.POLLIN)
@@ -159,7 +159,7 @@ class Watcher:
                 yield from self._shown(host, self._inventory.vpcs.get(vni), headers.tuple, packet.reason, packet.at_s)
 
     def _vni_of(self, host: str, zone: int) -> int:
-        """Return the VPC of a zone, which the kernel is asked for when it is a new one."""
+        """Return the VPC of a zone. A new zone is looked up in the kernel."""
         known = self._zones.setdefault(host, {})
         if zone not in known:
             known.update(read_zones(overlay_netns(host)))
@@ -167,7 +167,7 @@ class Watcher:
         return known[zone]
 
     def _shown(self, host: str, records: VpcRecords | None, flow: Tuple, reason: str, at_s: float) -> Iterator[Seen]:
-        """Yield what is to be shown of it. What a host did wrong, or a stranger, is the operator's business."""
+        """Yield the event if the filter and the caller's rights permit it. Errors of hosts and strangers are for operators."""
         vpc = records.vpc.record if records is not None else None
         if not self._caller.operator and (vpc is None or reason in _OF_UNDERLAY or not self._caller.sees(vpc.owner)):
             return
@@ -204,7 +204,7 @@ class Watcher:
 
 
 def read_zones(overlay: str) -> dict[int, int]:
-    """Return the VPC of each connection tracking zone of an overlay. Raises KernelError. Cost: a dump of its ruleset."""
+    """Return the VPC of each connection tracking zone in an overlay. Raises KernelError. Cost: a dump of its ruleset."""
     from netorch.drivers.nft.tables import Nft
 
     fd = netns.find(overlay)
@@ -220,7 +220,7 @@ def read_zones(overlay: str) -> dict[int, int]:
 
 
 def instance_at(records: VpcRecords, address: str) -> str:
-    """Return the name of the instance that has an address, or nothing."""
+    """Return the name of the instance with an address, or ""."""
     mapping = records.mappings.get(address)
     eni = records.of(NetworkInterface).get(mapping.record.eni) if mapping is not None else None
     instance = records.of(Instance).get(eni.record.instance) if eni is not None else None

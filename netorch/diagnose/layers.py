@@ -1,9 +1,9 @@
-"""Can this instance reach that one, and if not, which layer fails?
+"""Tests whether an instance reaches another one, and which layer fails.
 
-mapping   both addresses are mapped, and their hosts say that they carry them
-underlay  the source's host reaches the destination's, with the largest packets that VXLAN makes between the two
-gateway   the source reaches its own router: its port works
-overlay   the echo itself; if it fails and the destination is on this machine too, whether the request arrived
+mapping   both addresses are mapped, and their hosts report the interfaces as attached underlay  the source's host
+reaches the destination's, with the largest packets that VXLAN makes between the two gateway   the source reaches its
+own router: its port works overlay   the echo itself; if it fails and the destination is on this machine too, whether
+the request arrived
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from netorch.records.read import Stored
 from netorch.records.vpc import VpcRecords
 
 IP_AND_ICMP_BYTES = 28
-VXLAN_BYTES = 50  # RFC 7348: what the outer headers add to an inner packet
+VXLAN_BYTES = 50  # RFC 7348: size of the outer headers
 
 
 class Layer(msgspec.Struct, frozen=True, kw_only=True):
-    """What one layer said; `advice` says what to look at when it failed."""
+    """The result of one layer; `advice` is the next step if it failed."""
 
     name: str
     ok: bool
@@ -48,7 +48,7 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def spoken(self) -> str:
-        """Return what one types for the instance."""
+        """Return the instance's name in command-line syntax."""
         vpc = self.records.vpc.record
         return f"{vpc.owner}/{vpc.name}/{self.instance.name}"
 
@@ -61,11 +61,11 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
 def probe_layers(
     inventory: Inventory, caller: Caller, source: str, destination: str, *, version: int, count: int, timeout_s: float
 ) -> list[Layer]:
-    """Return the layers from the bottom up, ending with the first that failed.
+    """Return the results of the layers from the bottom up to the first that failed.
 
     Raises:
       ApiError: an instance does not exist.
-      NetorchError: the probe cannot be sent from here.
+      NetorchError: the probe cannot be sent from this machine.
     """
     near, far = _end(inventory, caller, source), _end(inventory, caller, destination)
     target = far.eni.address if version == 4 else far.eni.ipv6_address

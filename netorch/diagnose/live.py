@@ -1,4 +1,4 @@
-"""A live packet for a trace: from the source's own namespace, or from outside of an edge; and who hears it."""
+"""A live packet for a trace: sent from the source's own namespace, or from outside of an edge; and its listeners."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _DCCP = 33  # Source: IANA protocol numbers
 
 
 class Live(msgspec.Struct, frozen=True, kw_only=True):
-    """What a live packet showed. `drops` are the counters of hosts on this machine that rose meanwhile."""
+    """The result of a live packet. `drops` are the counters of hosts on this machine that rose meanwhile."""
 
     probe: ProbeResult | None = None
     why_not: str = ""  # why none was sent
@@ -39,24 +39,24 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def arrived(self) -> bool | None:
-        """Return whether it arrived; None when none was sent."""
+        """Return whether it arrived; None if none was sent."""
         return self.probe.arrived if self.probe is not None else None
 
     @property
     def at_limit(self) -> str:
-        """Return the host on which a gateway had no port for a packet, or nothing: no walk knows which are in use."""
+        """Return the host on which a gateway had no free port for the packet, or "". A walk does not know the ports in use."""
         return next((host for host, counter in self.drops if OF_ENDPOINT[counter] is Code.NGW_NO_FREE_PORT), "")
 
     @property
     def answered(self) -> bool:
-        """Return whether an answer has come back; that none has may mean that nobody answers."""
+        """Return whether an answer came back. A missing answer may just mean that no program responds."""
         return self.probe is not None and bool(self.probe.answer)
 
 
 def live_from_instance(
     near: End, packet: Packet, way: Walk, far: End | None, host_models: dict[str, HostModel], timeout_s: float
 ) -> Live:
-    """Send a packet from the namespace of an instance. It is heard where its receiver is, or where it leaves an edge."""
+    """Send a packet from the namespace of an instance. Listeners are at the receiver, or where the packet leaves an edge."""
     instance = near.records.of(Instance)[near.eni.instance].record
     if instance.attachment is Attachment.TAP:
         return Live(why_not="the source is a virtual machine, which cannot be entered from here")
@@ -83,7 +83,7 @@ def live_from_instance(
 def live_from_internet(
     start: Arrival, packet: Packet, way: Walk, far: End, host_models: dict[str, HostModel], timeout_s: float
 ) -> Live:
-    """Send a packet from the outside of an edge; the answer is heard where it leaves an edge."""
+    """Send a packet from the outside of an edge. The answer is received where it leaves an edge."""
     netns = netns_name(start.host, OUTSIDE)
     if is_private_end(start.ifname):
         return Live(why_not="packets from a site are sent there, not here")
@@ -107,7 +107,7 @@ def live_from_internet(
 
 @contextmanager
 def _drops(host_models: dict[str, HostModel], *ends: End | None) -> Iterator[list[tuple[str, str]]]:
-    """Find out which drop counters of the hosts here, and of gateways of the ends' VPCs, have risen when the block ends."""
+    """Yield a list that holds, after the block, the drop counters that rose on local hosts and gateways of the ends' VPCs."""
     records = [end.records for end in ends if end is not None]
     gateways = {gateway.id for found in records for kind in TRACKING for gateway in found.each(kind)}
     gateways |= {connection.id for found in records for connection in found.each(EndpointConnection)}
@@ -120,7 +120,7 @@ def _drops(host_models: dict[str, HostModel], *ends: End | None) -> Iterator[lis
 
 @contextmanager
 def _listening(far: End | None, host_models: dict[str, HostModel], way: Walk) -> Iterator[tuple[Listener, ...]]:
-    """Listen where a packet of an instance arrives; nobody can where a host itself is to answer."""
+    """Listen where an instance's packet arrives. There is no listener if a host itself answers."""
     if way.served:
         yield ()
         return
@@ -130,7 +130,7 @@ def _listening(far: End | None, host_models: dict[str, HostModel], way: Walk) ->
 
 @contextmanager
 def _at_receiver(far: End | None) -> Iterator[tuple[Listener, ...]]:
-    """Listen at the device of an interface, if its instance's namespace is here."""
+    """Listen at the device of an interface, if its instance's namespace is on this machine."""
     instance = far.records.one(Instance, far.eni.instance) if far is not None else None
     netns = (instance.netns or instance.id) if instance is not None else ""
     if far is None or instance is None or instance.attachment is Attachment.TAP or not (RUN_NETNS / netns).exists():
@@ -145,9 +145,9 @@ def _at_receiver(far: End | None) -> Iterator[tuple[Listener, ...]]:
 
 @contextmanager
 def _at_uplinks(host_models: dict[str, HostModel], way: Walk) -> Iterator[tuple[Listener, ...]]:
-    """Listen where a packet leaves edges that are here: at uplinks, or at the plain ends of tunnels and VLANs to sites.
+    """Listen where a packet leaves edges on this machine: at uplinks, or at the plaintext ends of tunnels and VLANs to sites.
 
-    Also where it leaves for whom the caller does not see.
+    Also where it leaves for a VPC that the caller does not see.
     """
     with ExitStack() as stack:
         listeners = []
@@ -160,7 +160,7 @@ def _at_uplinks(host_models: dict[str, HostModel], way: Walk) -> Iterator[tuple[
 
 
 def _ways_out(found: HostModel, way: Walk) -> set[str]:
-    """Return the devices by which a packet may leave an edge."""
+    """Return the devices through which a packet may leave an edge."""
     if way.handed_over:
         return {way.arrived_at} if found.name == way.host else set()
     if way.to_site:

@@ -1,4 +1,4 @@
-"""Why an interface does not reach the internet, or is not reached from there, and the commands that repair it."""
+"""Explains why an interface cannot reach the internet or be reached from it, with the commands as remedy."""
 
 from __future__ import annotations
 
@@ -29,38 +29,38 @@ from netorch.trace.way import Place, Walk
 _DEFAULT = {4: "0.0.0.0/0", 6: "::/0"}
 
 
-# What a customer can do where the operator has no edges and addresses.
+# The advice for a customer if the operator has no edges and addresses.
 _ASK: Final = "ask the operator for a pair of edges with an address pool: netorch address pool list"
 
 
 def is_offered(store: Store) -> bool:
-    """Return whether the operator has public addresses, which arrive at edges: without them no VPC reaches the internet."""
+    """Return whether the operator has public addresses, which arrive at edges. Without them no VPC reaches the internet."""
     return bool(store.list(keys.pool_prefix()).kvs)
 
 
 def nobodys(address: str) -> Explanation:
-    """Return what to say of a packet to a public address that stands for nothing that the caller sees."""
+    """Return the explanation for a public address without an interface that the caller sees."""
     sentence = f"{address}: the public address stands for no interface that you see"
     fix = "look what each address stands for: netorch address list"
     return Explanation(code=Code.IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS, sentence=sentence, fix=fix)
 
 
 def no_public_address(store: Store, end: End, name: str) -> Explanation:
-    """Return what to say of a packet from the internet to an interface that has no public address."""
+    """Return the explanation for a packet from the internet to an interface without a public address."""
     sentence = f"{name} has no public address, so nobody on the internet can send to it"
     fix = _associate(store, end) if is_offered(store) else _ASK
     return Explanation(code=Code.IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS, sentence=sentence, fix=fix)
 
 
 def no_gateway(store: Store, end: End) -> Explanation:
-    """Return what to say of a packet from the internet to a VPC without an internet gateway that an edge carries."""
+    """Return the explanation for a packet from the internet to a VPC without an internet gateway on an edge."""
     vpc = end.records.vpc.record
     sentence = f"VPC {vpc.name}: {Code.NO_INTERNET_GATEWAY.text}"
     return Explanation(code=Code.NO_INTERNET_GATEWAY, sentence=sentence, fix=_to_gateway(end, 4) if is_offered(store) else _ASK)
 
 
 def no_edge_answers(store: Store, end: End) -> Explanation | None:
-    """Return what to say where an interface's host hears none of the edges that carry its VPC's gateways, else None."""
+    """Return the explanation if an interface's host hears from no edge that has its VPC's gateways, else None."""
     mapping = end.records.mappings.get(end.eni.address)
     vteps = {seat.vtep for gateway in gateways_of(end.records) for seat in gateway.seats}
     if mapping is None or not vteps or not vteps <= unheard_edges(mapping.record.host, store)[0]:
@@ -71,7 +71,7 @@ def no_edge_answers(store: Store, end: End) -> Explanation | None:
 
 
 def no_port(store: Store, records: VpcRecords, way: Walk, host: str) -> Explanation:
-    """Return what to say of a live packet for which the NAT gateway on its way had no port."""
+    """Return the explanation for a live packet for which the NAT gateway on its way had no free port."""
     sentence = f"on host {host}: {Code.NGW_NO_FREE_PORT.text}"
     fix = "end connections, or wait until idle ones are forgotten"
     passed = next((hop.devices[0] for hop in way.hops if hop.place is Place.NAT), "")
@@ -84,7 +84,7 @@ def no_port(store: Store, records: VpcRecords, way: Walk, host: str) -> Explanat
 
 
 def refined(store: Store, said: Explanation, died: Walk, end: End) -> Explanation:
-    """Return an explanation with the command that repairs what an interface's VPC lacks for the internet.
+    """Return an explanation with the command that adds what an interface's VPC lacks for the internet.
 
     `end` is the interface that would reach the internet, or that answers it.
     """
@@ -110,7 +110,7 @@ def refined(store: Store, said: Explanation, died: Walk, end: End) -> Explanatio
         return structs.replace(said, fix=_to_egress_only(end, replace=True))
     if code is Code.BAD_STATE_ROUTE and _led_to(end, TargetKind.INTERNET_GATEWAY):
         return structs.replace(said, fix=_to_gateway(end, packet.version, replace=True))
-    if code is Code.NO_ROUTE_TO_DESTINATION:  # what the public address stands for is nowhere
+    if code is Code.NO_ROUTE_TO_DESTINATION:  # the target of the public address is missing
         sentence = f"on host {died.host}: {packet.destination}, which the public address stands for, is nowhere in the VPC"
         fix = "attach the interface, or start its instance: netorch instance list"
         return Explanation(code=Code.IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS, sentence=sentence, fix=fix)
@@ -118,7 +118,7 @@ def refined(store: Store, said: Explanation, died: Walk, end: End) -> Explanatio
 
 
 def _gateway_at(records: VpcRecords, died: Walk) -> tuple[NatGateway, End] | None:
-    """Return the NAT gateway that would have sent a packet on: by its port, or in its name."""
+    """Return the NAT gateway that would have forwarded a packet: the one with this port, or with its source address."""
     port, source = died.hops[-1].devices[0], died.packet.source
     for gateway in records.each(NatGateway):
         eni = records.one(NetworkInterface, gateway.eni)
@@ -128,7 +128,7 @@ def _gateway_at(records: VpcRecords, died: Walk) -> tuple[NatGateway, End] | Non
 
 
 def _of_gateway(store: Store, said: Explanation, died: Walk, served: End, gateway: NatGateway, end: End) -> Explanation:
-    """Return an explanation with the commands that repair what a NAT gateway lacks; `end` is its interface.
+    """Return an explanation with the commands that add what a NAT gateway lacks; `end` is its interface.
 
     `served` is the interface that would reach the internet through it.
     """
@@ -145,7 +145,7 @@ def _of_gateway(store: Store, said: Explanation, died: Walk, served: End, gatewa
 
 
 def to_service(end: End, address: str) -> str:
-    """Return the command that leads an interface's table to its VPC's endpoint of the service that has an address."""
+    """Return the command that adds an interface's table to its VPC's endpoint for the service with an address."""
     version, value = parse_ip(address)
     lists = {found.id for found in end.records.each(PrefixList) if found.service and _holds(found, version, value)}
     endpoint = next((one for one in end.records.each(VpcEndpoint) if one.prefix_list in lists), None)
@@ -161,14 +161,14 @@ def _holds(found: PrefixList, version: int, value: int) -> bool:
 
 
 def _way_out(end: End, version: int) -> str:
-    """Return the commands that lead an interface to the internet: by what its VPC has that nobody is reached by, if anything."""
+    """Return the commands that route an interface to the internet, by an existing outbound-only gateway if possible."""
     if version == 6 and any(end.records.each(EgressOnlyInternetGateway)):
         return _to_egress_only(end)
     return _to_nat(end, version) or _to_gateway(end, version)
 
 
 def _to_egress_only(end: End, *, replace: bool = False) -> str:
-    """Return the commands that make a VPC's egress-only gateway where there is none, and lead an interface's table there."""
+    """Return the commands that create a VPC's egress-only gateway if it has none, and route an interface's table to it."""
     vpc, table = end.records.vpc.record, _table(end)
     is_there = any(end.records.each(EgressOnlyInternetGateway))
     steps = [] if is_there else [f"netorch eigw create {vpc.name} --vpc {vpc.owner}/{vpc.name}"]
@@ -179,7 +179,7 @@ def _to_egress_only(end: End, *, replace: bool = False) -> str:
 
 
 def _to_nat(end: End, version: int) -> str:
-    """Return the command that leads an interface without a public address to a NAT gateway of its VPC, if there is one."""
+    """Return the command that routes an interface without a public address to a NAT gateway of its VPC, or ""."""
     vpc, table = end.records.vpc.record, _table(end)
     gateway = next(end.records.each(NatGateway), None)
     if version == 6 or gateway is None or table is None or public_of(end) or _leads(table, version, replace=False):
@@ -188,9 +188,10 @@ def _to_nat(end: End, version: int) -> str:
 
 
 def _to_public_nat(store: Store, end: End, gateway: NatGateway) -> str:
-    """Return the commands that lead an interface to a NAT gateway that itself sends to the internet gateway, in place of another.
+    """Return the commands that route an interface to a NAT gateway that uses the internet gateway, instead of another.
 
-    If there is none, the first subnet that routes to the internet gateway gets one; without such a subnet, say what is needed.
+    If there is none, the first subnet that routes to the internet gateway gets one. Without such a subnet, return an
+    advice.
     """
     records, vpc, table = end.records, end.records.vpc.record, _table(end)
     public = [subnet for subnet in records.each(Subnet) if _leads_out(_table_of(records, subnet.id))]
@@ -211,7 +212,7 @@ def _to_public_nat(store: Store, end: End, gateway: NatGateway) -> str:
 
 
 def _associate(store: Store, end: End) -> str:
-    """Return the commands that let a public address stand for an interface: an idle one of the owner's, or a new one."""
+    """Return the commands that associate a public address with an interface: an idle one of the owner's, or a new one."""
     vpc = end.records.vpc.record
     instance = end.records.one(Instance, end.eni.instance)
     name = instance.name if instance is not None else end.eni.name or end.eni.id
@@ -221,9 +222,9 @@ def _associate(store: Store, end: End) -> str:
 
 
 def _idle(store: Store, owner: str, name: str, other_name: str) -> tuple[list[str], str]:
-    """Return an elastic IP of an owner's that stands for nothing; if there is none, the command that allocates one, and its name.
+    """Return an idle elastic IP of an owner. If there is none, return the command that allocates one, and its name.
 
-    It gets the first of two names, unless that is taken.
+    Its name is the first of the two, unless that is taken.
     """
     elastic = [found.record for found in listed(store, keys.owned("eip", owner, ""), ElasticIp).values()]
     idle = next((found.id for found in elastic if not found.vni), "")
@@ -239,7 +240,7 @@ def _create(end: End) -> str:
 
 
 def _to_gateway(end: End, version: int, *, replace: bool = False) -> str:
-    """Return the commands that make a VPC's internet gateway where there is none, and lead an interface's table there."""
+    """Return the commands that create a VPC's internet gateway if it has none, and route an interface's table to it."""
     vpc, table = end.records.vpc.record, _table(end)
     steps = [] if any(end.records.each(InternetGateway)) else [_create(end)]
     if table is not None and not _leads(table, version, replace=replace):
@@ -250,19 +251,19 @@ def _to_gateway(end: End, version: int, *, replace: bool = False) -> str:
 
 
 def _leads(table: RouteTable, version: int, *, replace: bool) -> bool:
-    """Return whether a table has a default route already, which is not to be replaced."""
+    """Return whether a table already has a default route and `replace` is false."""
     return not replace and any(route.destination == _DEFAULT[version] for route in table.routes)
 
 
 def _led_to(end: End, kind: TargetKind) -> bool:
-    """Return whether a default route of an interface's table names a gateway of a kind."""
+    """Return whether a default route of an interface's table leads to a gateway of a kind."""
     table = _table(end)
     targets = [route.target for route in table.routes if route.destination in _DEFAULT.values()] if table is not None else []
     return any(target.startswith(f"{kind.value}-") for target in targets)
 
 
 def _leads_out(table: RouteTable | None) -> bool:
-    """Return whether the default route of a table for IPv4 names an internet gateway."""
+    """Return whether a table's IPv4 default route leads to an internet gateway."""
     routes = table.routes if table is not None else ()
     word = f"{TargetKind.INTERNET_GATEWAY.value}-"
     return any(route.destination == _DEFAULT[4] and route.target.startswith(word) for route in routes)
@@ -273,7 +274,7 @@ def _table(end: End) -> RouteTable | None:
 
 
 def _table_of(records: VpcRecords, subnet_id: str) -> RouteTable | None:
-    """Return the route table that a subnet follows."""
+    """Return the route table of a subnet."""
     subnet = records.one(Subnet, subnet_id)
     named = records.one(RouteTable, subnet.route_table) if subnet is not None else None
     return named or records.main_table()

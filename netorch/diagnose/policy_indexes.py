@@ -1,4 +1,4 @@
-"""Stored records as the values that traces and matrices are computed from."""
+"""Converts stored records into the input of traces and matrices."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from netorch.trace.policy_index import PolicyIndex
 
 
 def policy_index_of(*vpcs: VpcRecords, mapped: PeeringConnection | None = None) -> PolicyIndex:
-    """Return the rules of a VPC, or of peers, with the attached interfaces: only these have addresses that are mapped.
+    """Return the rules of a VPC, or of peers, with the attached interfaces: only their addresses are mapped.
 
-    By a connection that maps addresses each of two VPCs sees the other one's interfaces at their aliases, and only those have
-    any that are inside of the range.
+    Over a connection that maps addresses, each of two VPCs sees the other one's interfaces at their aliases. Interfaces
+    outside of the mapped range have none and are left out.
     """
     return PolicyIndex(
         subnets=[found for records in vpcs for found in records.each(Subnet)],
@@ -41,14 +41,14 @@ def policy_index_of(*vpcs: VpcRecords, mapped: PeeringConnection | None = None) 
 
 
 class Indexes:
-    """The rules of the VPCs on a packet's way: of native peers together, of others apart, which may have the same addresses."""
+    """The rules of the VPCs on a packet's way: native peers are joined; others are separate and may have the same addresses."""
 
     def __init__(self, on_way: Sequence[VpcRecords], *, apart: bool) -> None:
         groups = [[records] for records in on_way] if apart else [list(on_way)]
         self._found = [(policy_index_of(*group), group) for group in groups]
 
     def of(self, vni: int) -> PolicyIndex:
-        """Return the rules of a VPC and of its peers; of no VPC, those of the sender's."""
+        """Return the rules of a VPC and of its peers, or the sender's rules for no VPC."""
         return next((index for index, group in self._found if any(records.vni == vni for records in group)), self._found[0][0])
 
     def __iter__(self) -> Iterator[PolicyIndex]:
@@ -56,7 +56,7 @@ class Indexes:
 
 
 def peers_of(records: VpcRecords, vpcs: Mapping[int, VpcRecords]) -> dict[str, VpcRecords]:
-    """Return a VPC's active peers, those by mapped connections apart, among some VPCs, by the id of the connection."""
+    """Return a VPC's active native peers among some VPCs, by the id of the connection."""
     active = [half for half in records.each(PeeringConnection) if half.is_native]
     return {half.id: vpcs[half.peer_vni] for half in active if half.peer_vni in vpcs}
 
@@ -78,7 +78,7 @@ def _attached(records: VpcRecords, mapped: PeeringConnection | None = None) -> l
 
 
 def paths_of(records: VpcRecords) -> Paths:
-    """Return the paths that packets take inside a VPC, by the tables of its subnets: routes inside its ranges alone matter."""
+    """Return the paths inside a VPC by the tables of its subnets. Only routes inside its ranges matter."""
     vpc = records.vpc.record
     ranges = ranges_of(vpc)
     main = records.main_table()
@@ -94,7 +94,7 @@ def paths_of(records: VpcRecords) -> Paths:
 
 
 def paths_between(connection: str, *vpcs: VpcRecords, mapped: PeeringConnection | None = None) -> Paths:
-    """Return the paths that packets take by an active connection between two VPCs."""
+    """Return the paths over an active connection between two VPCs."""
     interfaces = [eni for records in vpcs for eni in _attached(records, mapped)]
     available = {connection, *(eni.id for eni in interfaces)}
     routes = {}
@@ -110,14 +110,14 @@ def paths_between(connection: str, *vpcs: VpcRecords, mapped: PeeringConnection 
 
 
 def is_routed(connection: str, *vpcs: VpcRecords) -> bool:
-    """Return whether some route leads to a connection."""
+    """Return whether a route leads to a connection."""
     return any(route.target == connection for records in vpcs for table in records.each(RouteTable) for route in table.routes)
 
 
 def names_of(records: VpcRecords) -> dict[str, str]:
-    """Return what people call each interface: its instance's name, with the address for one that was attached later.
+    """Return the name of each interface for people: its instance's name, with the address if it is not the primary one.
 
-    That of a NAT gateway has the gateway's name, that of an interface endpoint the endpoint's.
+    A NAT gateway's interface has the gateway's name, an interface endpoint's the endpoint's.
     """
     names = {}
     for stored in records.of(NetworkInterface).values():

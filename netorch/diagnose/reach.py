@@ -1,4 +1,4 @@
-"""Who reaches whom in VPCs, between peers, by the internet and at sites, and what another state would change: from records."""
+"""Reachability in VPCs, between peers, over the internet and at sites, and its changes between two states: from records."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ from netorch.trace.services import Spans, ports_of
 
 
 class Flows(msgspec.Struct, frozen=True, kw_only=True):
-    """What every one of some interfaces can open to every one of others."""
+    """Flows that each of some interfaces can open to each of others."""
 
     vpc: str  # owner/name; of the sources
     version: int
     sources: tuple[str, ...]
     destinations: tuple[str, ...]  # of a peer as owner/vpc/name
-    services: tuple[str, ...]  # in the words of the command line, e.g. "tcp 22,443"
-    answers: str = ""  # the ports that answers are let back to, where these are only some: partly open
+    services: tuple[str, ...]  # in command-line syntax, e.g. "tcp 22,443"
+    answers: str = ""  # the ports to which answers are allowed, if these are only some: partly open
     through: tuple[str, ...] = ()  # the interfaces that packets pass on their way
-    code: str = ""  # why routes drop the packets, where they do: rules permit the flow, and it is not open
+    code: str = ""  # why routes drop the packets, if they do: rules permit the flow, but it is not open
 
 
 class FlowChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,12 +60,12 @@ Scope = tuple[str, ...]  # the owner/name of a VPC, or of two peers
 
 
 class _Flows:
-    """The flows within a VPC, or between two peers, with the names of interfaces; what is not there has none."""
+    """The flows within a VPC, or between two peers, with the names of interfaces. A missing VPC has no flows."""
 
     def __init__(
         self, vpcs: Sequence[VpcRecords], also: Iterable[int] = (), around: Mapping[int, VpcRecords] | None = None
     ) -> None:
-        """Index a VPC, or two peers. `around` are VPCs that may be seen, of which some have services for this one."""
+        """Index a VPC, or two peers. `around` are visible VPCs, some of which have services for this one."""
         self.of_peers = len(vpcs) > 1
         mapped = _mapped(vpcs)
         self.reach = Reach(policy_index_of(*vpcs, mapped=mapped), also, _paths(vpcs, mapped))
@@ -75,7 +75,7 @@ class _Flows:
         self.beyond: tuple[Beyond, ...] = ()
         if outside is not None:
             self.beyond = (outside, Sites(vpcs[0], self.reach), Endpoints(vpcs[0], self.reach, around or {}))
-        self.public: set[tuple[str, int]] = set()  # the names of interfaces that the internet may reach, with an IP version
+        self.public: set[tuple[str, int]] = set()  # the names of interfaces that the internet can address, with an IP version
         for found, members in self.reach.members.items():
             for eni in members:
                 self.classes[self.names[eni.id], found.version] = found
@@ -83,29 +83,29 @@ class _Flows:
                     self.public.add((self.names[eni.id], found.version))
 
     def between(self, source: EquivalenceClass | None, destination: EquivalenceClass | None) -> Open:
-        """Return what is open, or partly; nothing from or to what is not there."""
+        """Return the flows that are open, or partly open. There are none for a missing class."""
         return self.reach.between(source, destination) if source is not None and destination is not None else {}
 
     def with_region(self, beyond: Beyond, members: Sequence[str], region: Prefix, direction: Direction) -> Open:
-        """Return what is open between interfaces that are alike and a region beyond the edges."""
+        """Return the open flows between similar interfaces and a region beyond the edges."""
         key = members[0], region.version
         found = self.classes.get(key)
         return beyond.between(found, region, direction, public=key in self.public) if found is not None else {}
 
     def path_to(self, beyond: Beyond, members: Sequence[str], region: Prefix, direction: Direction) -> Path:
-        """Return the path between interfaces that are alike and a region: through a NAT gateway, or the direct one."""
+        """Return the path between similar interfaces and a region: through a NAT gateway, or the direct one."""
         found = self.classes.get((members[0], region.version))
         if found is None or direction is Direction.INGRESS:
             return DIRECT
         return Path(beyond.through(found, region))
 
     def path(self, source: EquivalenceClass | None, destination: EquivalenceClass | None) -> Path:
-        """Return the path of these packets; the direct one from or to what is not there."""
+        """Return the path of these packets; the direct one for a missing class."""
         return self.reach.path(source, destination) if source is not None and destination is not None else DIRECT
 
 
 def _mapped(vpcs: Sequence[VpcRecords]) -> PeeringConnection | None:
-    """Return the connection of two VPCs, as the first one has it, if it maps addresses."""
+    """Return the first VPC's half of the connection between two VPCs, if it maps addresses."""
     if len(vpcs) < 2 or peers_of(vpcs[0], {vpcs[1].vni: vpcs[1]}):
         return None
     return next((half for half, _ in mapped_peers_of(vpcs[0], {vpcs[1].vni: vpcs[1]})), None)
@@ -123,7 +123,7 @@ def _paths(vpcs: Sequence[VpcRecords], mapped: PeeringConnection | None) -> Path
 
 
 def _names(records: VpcRecords, with_vpc: bool) -> dict[str, str]:
-    """Return the names of interfaces, as owner/vpc/name if they are to differ from those of a peer."""
+    """Return the names of interfaces, as owner/vpc/name to distinguish them from a peer's."""
     path = _path(records)
     return {eni_id: f"{path}/{name}" if with_vpc else name for eni_id, name in names_of(records).items()}
 
@@ -133,12 +133,12 @@ def _path(records: VpcRecords) -> str:
 
 
 def matrix(inventory: Inventory, caller: Caller) -> Iterator[Flows]:
-    """Yield all flows that rules permit, of the VPCs that the caller sees, between interfaces that are held alike.
+    """Yield all flows that rules permit, of the VPCs that the caller sees, between classes of interfaces.
 
-    They are open, or partly, unless routes drop their packets: then `code` says why. Flows between peers come last: between those
-    of which the caller sees both, if some route leads to their connection. Those with the internet are of interfaces with public
-    addresses, in VPCs with a gateway, and of those that a route leads to a NAT gateway. Those with sites are of interfaces that a
-    route leads to a virtual private gateway.
+    They are open, or partly, unless routes drop their packets: then `code` gives the reason. Flows between peers come
+    last, if the caller sees both and a route leads to their connection. Flows with the internet are of interfaces with
+    public addresses, in VPCs with a gateway, and of those with a route to a NAT gateway. Flows with sites are of
+    interfaces with a route to a virtual private gateway.
     """
     visible = _visible(inventory, caller)
     around = _around(visible)
@@ -171,7 +171,7 @@ def _told(
     protocols: Iterable[int],
     path: Path,
 ) -> Iterator[Flows]:
-    """Yield flows in words, those that are open before those that are partly open."""
+    """Yield flows as texts, open ones before partly open ones."""
     vpc = scope[0]
     if len(scope) > 1:
         vpc = sources[0].rpartition("/")[0]
@@ -201,7 +201,7 @@ def compare(store: Store, caller: Caller, cloud: Cloud, source: str) -> list[Flo
       ApiError: the cloud cannot be applied.
     """
     trial = TrialStore(store)
-    plan = plan_cloud(trial, caller, cloud, source=source, read_file=lambda name: b"any-key")  # which decides nothing
+    plan = plan_cloud(trial, caller, cloud, source=source, read_file=lambda name: b"any-key")  # the key does not matter
     if plan.stuck:
         raise plan.stuck[0].error
     apply_cloud(trial, plan, allow_mass_delete=True)
@@ -209,7 +209,7 @@ def compare(store: Store, caller: Caller, cloud: Cloud, source: str) -> list[Flo
 
 
 def differences(old_state: Inventory, new_state: Inventory, caller: Caller) -> list[FlowChange]:
-    """Return the flows that are open, or partly, in one state of the cloud and not in the other, in the caller's VPCs."""
+    """Return the flows that are open, or partly open, in only one of two states of the cloud, in the caller's VPCs."""
     before, after = _visible(old_state, caller), _visible(new_state, caller)
     changes: list[FlowChange] = []
     for scope in sorted(before.keys() | after.keys()):
@@ -221,7 +221,7 @@ def differences(old_state: Inventory, new_state: Inventory, caller: Caller) -> l
 
 
 def _changes(scope: Scope, before: _Flows, after: _Flows) -> Iterator[FlowChange]:
-    """Yield the changes in a VPC or between peers, between groups of interfaces that are alike before and alike after."""
+    """Yield the changes in a VPC or between peers, between groups of interfaces that are alike both before and after."""
     joint: dict[tuple[int, EquivalenceClass | None, EquivalenceClass | None], list[str]] = {}
     for member, version in sorted(before.classes.keys() | after.classes.keys()):
         classes = before.classes.get((member, version)), after.classes.get((member, version))
@@ -231,7 +231,7 @@ def _changes(scope: Scope, before: _Flows, after: _Flows) -> Iterator[FlowChange
             if other != version or (sources is destinations and len(sources) == 1):
                 continue
             if len(scope) > 1 and sources[0].rpartition("/")[0] == destinations[0].rpartition("/")[0]:
-                continue  # inside one of the two
+                continue  # both in the same VPC
             old, new = before.between(old_source, old_destination), after.between(new_source, new_destination)
             path = _in_words(after.path(new_source, new_destination), after.names)
             for opened, more in ((True, by_answers(new, old)), (False, by_answers(old, new))):
@@ -240,7 +240,7 @@ def _changes(scope: Scope, before: _Flows, after: _Flows) -> Iterator[FlowChange
 
 
 def _outside_changes(scope: Scope, before: _Flows, after: _Flows) -> Iterator[FlowChange]:
-    """Yield the changes of flows with the internet and with sites, likewise."""
+    """Yield the changes of flows with the internet and with sites, grouped likewise."""
     alike: dict[tuple[int, EquivalenceClass | None, bool, EquivalenceClass | None, bool], list[str]] = {}
     for key in sorted(before.classes.keys() | after.classes.keys()):
         of = before.classes.get(key), key in before.public, after.classes.get(key), key in after.public
@@ -253,7 +253,7 @@ def _outside_changes(scope: Scope, before: _Flows, after: _Flows) -> Iterator[Fl
 def _beyond_changes(
     scope: Scope, before: _Flows, after: _Flows, beyond: tuple[Beyond | None, Beyond | None], version: int, members: Sequence[str]
 ) -> Iterator[FlowChange]:
-    """Yield the changes of flows between interfaces that are alike and what is beyond the edges, as it is in two states."""
+    """Yield the changes between two states of flows between similar interfaces and regions beyond the edges."""
     old, new = beyond
     known = old or new
     assert known is not None
@@ -273,12 +273,12 @@ def _beyond_changes(
 
 
 def _around(visible: Mapping[Scope, tuple[VpcRecords, ...]]) -> dict[int, VpcRecords]:
-    """Return the VPCs that may be seen."""
+    """Return the visible VPCs by VNI."""
     return {records.vni: records for vpcs in visible.values() for records in vpcs}
 
 
 def _visible(inventory: Inventory, caller: Caller) -> dict[Scope, tuple[VpcRecords, ...]]:
-    """Return the VPCs that the caller sees, and the active peers of which the caller sees both."""
+    """Return the VPCs that the caller sees, and the pairs of active peers that the caller sees both."""
     seen = {vni: records for vni, records in sorted(inventory.vpcs.items()) if caller.sees(records.vpc.record.owner)}
     found: dict[Scope, tuple[VpcRecords, ...]] = {(_path(records),): (records,) for records in seen.values()}
     for records in seen.values():

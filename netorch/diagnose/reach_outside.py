@@ -1,9 +1,10 @@
-"""Who reaches the internet by a VPC's gateways, and who is reached from there: from records alone.
+"""Reachability of the internet through a VPC's gateways, and from the internet: from records alone.
 
-By an internet gateway a flow needs a route to it, for answers as well, and a public address that stands for the interface's own,
-or an IPv6 address of a range out of a pool. By a NAT gateway an interface needs a route to that, and the gateway what interfaces
-need; flows go out only, and are of the protocols that it translates. By an egress-only gateway IPv6 flows go out only. Interfaces
-with neither are left out: that they are private is no fault. The internet is told apart by what rules and routes name.
+Through an internet gateway a flow needs a route to the gateway, also for answers, and a public address associated with
+the interface, or an IPv6 address of a range from a pool. Through a NAT gateway an interface needs a route to that, and
+the gateway needs the same as an interface. Flows are outbound only, and of the protocols that it translates. Through an
+egress-only gateway IPv6 flows are outbound only. Interfaces with neither are left out: a private interface is no error.
+Rules and routes divide the internet into regions.
 """
 
 from __future__ import annotations
@@ -28,49 +29,49 @@ from netorch.trace.regions import code_of, distinct, label_of, regions, route_to
 
 _KINDS = (TargetKind.INTERNET_GATEWAY, TargetKind.EGRESS_ONLY_GATEWAY, TargetKind.NAT_GATEWAY)
 _GATEWAYS = tuple(f"{kind.value}-" for kind in _KINDS)
-_CARRIED = (*_GATEWAYS, f"{TargetKind.VPN_GATEWAY.value}-")  # by edges
+_CARRIED = (*_GATEWAYS, f"{TargetKind.VPN_GATEWAY.value}-")  # on edges
 
 
 class OutsideFlow(NamedTuple):
-    """What interfaces of one class can open to a region of the internet (EGRESS), or be opened from there (INGRESS)."""
+    """Flows of one class of interfaces to a region of the internet (EGRESS), or from there (INGRESS)."""
 
     members: tuple[NetworkInterface, ...]
     permitted: Flows
-    code: Code | None  # why routes drop it
-    through: tuple[str, ...]  # the gateway that packets pass which nobody is reached by
+    code: Code | None  # why routes drop them
+    through: tuple[str, ...]  # the outbound-only gateway on the way
 
 
 class Beyond(Protocol):
-    """The flows between one VPC and what is beyond its edges: the internet, or customers' sites."""
+    """The flows between one VPC and regions beyond its edges: the internet, or customers' sites."""
 
     regions: list[Prefix]
 
     def label(self, region: Prefix) -> str:
-        """Return what people call a region."""
+        """Return a region's name for people."""
         ...
 
     def flows(self) -> Iterator[tuple[Direction, Prefix, OutsideFlow]]:
-        """Yield all flows that rules permit, with a code those that routes drop."""
+        """Yield all flows that rules permit. Flows that routes drop have a code."""
         ...
 
     def between(self, found: EquivalenceClass, region: Prefix, direction: Direction, *, public: bool) -> Flows:
-        """Return what is open between members of a class, that have public addresses or have none, and a region."""
+        """Return the open flows between members of a class, with or without public addresses, and a region."""
         ...
 
     def through(self, found: EquivalenceClass, region: Prefix) -> tuple[str, ...]:
-        """Return the gateway that packets from a class to a region pass and nobody is reached by, if they pass one."""
+        """Return the outbound-only gateway that packets from a class to a region pass, if any."""
         ...
 
 
 class _Nat(NamedTuple):
-    """A NAT gateway that edges carry."""
+    """A NAT gateway on edges."""
 
     name: str
     eni: NetworkInterface
 
 
 class _Exit(NamedTuple):
-    """Where packets of a subnet to a region go: why they do not leave, and the gateway that they pass, if it is no open one."""
+    """The exit of packets from a subnet to a region: why they do not leave, and the outbound-only gateway that they pass."""
 
     code: Code | None
     nat: _Nat | None = None
@@ -104,11 +105,11 @@ class Outside:
         self.regions = [region for version in versions for region in regions(named, inside, version)]
 
     def label(self, region: Prefix) -> str:
-        """Return what people call a region."""
+        """Return a region's name for people."""
         return label_of(region)
 
     def is_public(self, eni: NetworkInterface, version: int) -> bool:
-        """Return whether the internet knows an address of an interface, and the VPC has a gateway."""
+        """Return whether an interface has a public address, and the VPC has a gateway."""
         if not self._gateways:
             return False
         if version == 4:
@@ -116,7 +117,7 @@ class Outside:
         return bool(eni.ipv6_address) and any(prefix.holds(*parse_ip(eni.ipv6_address)) for prefix in self._pools)
 
     def flows(self) -> Iterator[tuple[Direction, Prefix, OutsideFlow]]:
-        """Yield all flows that rules permit; of what routes drop, that to the internet at large."""
+        """Yield all flows that rules permit. Of flows that routes drop, only those to the whole internet."""
         for found, members in self._reach.members.items():
             wanted = [region for region in self.regions if region.version == found.version]
             for direction in (Direction.EGRESS, Direction.INGRESS):
@@ -126,14 +127,14 @@ class Outside:
                         yield direction, region, flow
 
     def between(self, found: EquivalenceClass, region: Prefix, direction: Direction, *, public: bool) -> Flows:
-        """Return what is open between members of a class, that have public addresses or have none, and a region."""
+        """Return the open flows between members of a class, with or without public addresses, and a region."""
         way = self._exit(found.subnet, region)
         if way.code is not None or (way.through and direction is Direction.INGRESS) or not (public or way.nat is not None):
             return {}
         return self._permitted(found, region, direction, way.nat)
 
     def through(self, found: EquivalenceClass, region: Prefix) -> tuple[str, ...]:
-        """Return the gateway that packets from a class to a region pass and nobody is reached by, if they pass one."""
+        """Return the outbound-only gateway that packets from a class to a region pass, if any."""
         return self._exit(found.subnet, region).through
 
     def _flow(
@@ -145,7 +146,7 @@ class Outside:
             return OutsideFlow((), {}, None, ())
         if nat is not None and direction is Direction.EGRESS:
             return OutsideFlow(tuple(members), self._permitted(found, region, direction, nat), code, way.through)
-        if nat is not None:  # what comes in is answered by the NAT gateway, which knows nothing of it
+        if nat is not None:  # answers to inbound packets go to the NAT gateway, which does not know the connection
             code = Code.ASYMMETRIC_ROUTES
         public = tuple(eni for eni in members if self.is_public(eni, found.version))
         return OutsideFlow(public, self._permitted(found, region, direction, None), code, way.through if nat is None else ())
@@ -154,7 +155,7 @@ class Outside:
         return self._reach.outside(found, region, direction, nat.eni.subnet if nat is not None else "")
 
     def _exit(self, subnet: str, region: Prefix) -> _Exit:
-        """Return where packets of a subnet to a region go."""
+        """Return the exit of packets from a subnet to a region."""
         route = route_to(self._routes.get(subnet, ()), region)
         nat = self._nats.get(route.target.id) if route is not None else None
         if route is not None and route.target.kind is TargetKind.EGRESS_ONLY_GATEWAY:
@@ -164,7 +165,7 @@ class Outside:
         if nat.eni.id not in self._public:
             return _Exit(Code.IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS, nat)
         onward = route_to(self._routes.get(nat.eni.subnet, ()), region)
-        if onward is not None and onward.target.kind is TargetKind.NAT_GATEWAY:  # on an edge such a route is a black hole
+        if onward is not None and onward.target.kind is TargetKind.NAT_GATEWAY:  # on an edge this route is a black hole
             return _Exit(Code.BAD_STATE_ROUTE, nat)
         return _Exit(code_of(onward), nat)
 
@@ -175,7 +176,7 @@ def joint(*found: Iterable[Prefix]) -> list[Prefix]:
 
 
 def routes_of_subnets(records: VpcRecords) -> dict[str, tuple[Effective, ...]]:
-    """Return the routes that are in force in each subnet; of targets only gateways may be gone."""
+    """Return the effective routes of each subnet. Of all targets, only gateways can be unavailable."""
     vpc, main = records.vpc.record, records.main_table()
     lists = {found.id: found for found in records.each(PrefixList)}
     gateways = {mapping.gateway for mapping in _seated(records)}
@@ -190,5 +191,5 @@ def routes_of_subnets(records: VpcRecords) -> dict[str, tuple[Effective, ...]]:
 
 
 def _seated(records: VpcRecords) -> Iterator[GatewayMapping]:
-    """Yield the gateways that edges carry."""
+    """Yield the gateways with a seat on an edge."""
     return (mapping for mapping in records.each(GatewayMapping) if mapping.seats)

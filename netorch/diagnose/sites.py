@@ -1,4 +1,4 @@
-"""The hosts of a VPC as machines to walk through: as their agents would make them, and as kernels on this machine are."""
+"""The hosts of a VPC as models for walks: from their agents' desired state, and from the kernels on this machine."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ from netorch.trace.host_model import HostModel, Objects
 
 
 def hosts_of(records: VpcRecords) -> list[str]:
-    """Return the hosts that carry something of a VPC."""
+    """Return the hosts with interfaces of a VPC, and those that interfaces move to."""
     found = {stored.record.host for stored in records.mappings.values()}
     moves = (stored.record.move for stored in records.mappings.values())
     return sorted(found | {move.host for move in moves if move is not None})
 
 
 def edges_of(records: VpcRecords) -> list[str]:
-    """Return the edges that carry gateways of a VPC."""
+    """Return the edges with gateways of a VPC."""
     return sorted({seat.host for mapping in gateways_of(records) for seat in mapping.seats})
 
 
 def gateways_of(records: VpcRecords) -> Iterator[GatewayMapping]:
-    """Yield where the gateways of a VPC are, what mapped peering connections are among them."""
+    """Yield the places of a VPC's gateways, including mapped peering connections."""
     yield from records.each(GatewayMapping)
     halves = (half.gateway for half in records.each(PeeringConnection))
     yield from (found for found in halves if found is not None)
 
 
 def modelled(store: Store, hosts: list[str], on_way: Sequence[VpcRecords]) -> tuple[dict[str, HostModel], dict[str, str]]:
-    """Return the hosts as their agents would make them for the first of some VPCs, and why some cannot be said."""
+    """Return the models of hosts from their agents' desired state for the first of some VPCs, and the errors of other hosts."""
     host_models, problems = {}, {}
     for host in hosts:
         try:
@@ -60,7 +60,7 @@ def modelled(store: Store, hosts: list[str], on_way: Sequence[VpcRecords]) -> tu
 
 
 def dumped(hosts: list[str], desired: Mapping[str, HostModel]) -> dict[str, HostModel]:
-    """Return those of the hosts whose kernels are on this machine. Raises KernelError for one that cannot be read."""
+    """Return the models of those hosts whose kernels are on this machine. Raises KernelError for an unreadable one."""
     host_models = {}
     for host in filter(is_here, hosts):
         with kernel_of(host) as kernel:
@@ -72,11 +72,11 @@ def dumped(hosts: list[str], desired: Mapping[str, HostModel]) -> dict[str, Host
 
 
 def drop_counters(hosts: Iterable[str], gateways: Collection[str]) -> dict[tuple[str, str], int]:
-    """Return the drop counters of those of the hosts that are on this machine, and of gateways there, by host and counter."""
+    """Return the drop counters of those hosts that are on this machine, and of gateways there, by host and counter."""
     found: Counter[tuple[str, str]] = Counter()
     for host in filter(is_here, hosts):
         with kernel_of(host) as kernel:
-            kernel.dump(frozenset({Namespace.kind}))  # an edge counts in its outside, too, and in gateways
+            kernel.dump(frozenset({Namespace.kind}))  # an edge also counts in its outside and in gateways
             found.update({(host, name): count for name, count in kernel.counters().items()})
             for gateway in gateways:
                 found.update({(host, name): count.packets for name, count in kernel.gateway_counters(gateway).items()})
@@ -84,17 +84,17 @@ def drop_counters(hosts: Iterable[str], gateways: Collection[str]) -> dict[tuple
 
 
 def is_here(host: str) -> bool:
-    """Return whether a host's overlay is on this machine. As in a lab, several may be."""
+    """Return whether a host's overlay is on this machine. In a lab several are."""
     return (RUN_NETNS / overlay_netns(host)).exists()
 
 
 def with_texts(objects: Objects, desired: Objects) -> dict[Key, KernelObject]:
-    """Return dumped objects with the texts of tables, of which a kernel keeps digests, put back where they are known."""
+    """Return dumped objects with the known texts of tables. A kernel keeps only their digests."""
     return {key: desired[key] if _is_text_of(desired.get(key), obj) else obj for key, obj in objects.items()}
 
 
 def _refusals(kernel: Kernel) -> dict[Key, KernelObject]:
-    """Return the zones that may begin no connection now; they expire, so that a dump does not show them."""
+    """Return the elements of zones that cannot open connections now. They expire, so a dump does not show them."""
     name, family = OVER_ALLOWANCE, str(VPC_TABLE[2])
     zones = kernel.trackers[OVERLAY].refused()
     found = [NftElement(netns=OVERLAY, family=family, set=name, items=(hex(zone),), vni=HOST_SLICE) for zone in zones]
@@ -102,7 +102,7 @@ def _refusals(kernel: Kernel) -> dict[Key, KernelObject]:
 
 
 def _learned(kernel: Kernel, objects: Objects) -> dict[Key, KernelObject]:
-    """Return the routes of BGP to customers' sites, which are not netorch's. Raises KernelError."""
+    """Return the BGP routes to customers' sites, which are not netorch's. Raises KernelError."""
     vrfs = [obj for obj in objects.values() if isinstance(obj, Vrf) and vrf_number(obj.ifname) == VPN_GATEWAY_NUMBER]
     found = [
         Route(vni=vrf.vni, table=vrf.table, dst=one.prefix, ifname=one.ifname, metric=one.metric)
@@ -118,7 +118,7 @@ def _is_text_of(table: KernelObject | None, dumped_object: KernelObject) -> bool
 
 @contextmanager
 def kernel_of(host: str) -> Iterator[Kernel]:
-    """Open a host's kernel: from its own namespace, which has its name in a lab, or else from the one that we are in."""
+    """Open a host's kernel: from its own namespace, which has its name in a lab, else from the current one."""
     from netorch.drivers.linux import LinuxKernel
 
     if (RUN_NETNS / host).exists():

@@ -1,15 +1,15 @@
-"""One packet, three times: through what the hosts should hold, through what they hold, and for real.
+"""One packet, three times: through the hosts' desired state, through their kernels, and live.
 
-model    a walk over what each host's agent would make of the store
-kernel   the same walk over the kernels of the hosts that are on this machine; the others are "not here"
-probe    a live packet from the source's own namespace, or from the outside of an edge: heard by a listener where it arrives, or
-         leaves for a site, or counted by a drop counter
+model    a walk over the desired state of each host, as its agent would compile it from the store kernel   the same walk
+over the kernels of the hosts on this machine; the others are "not here" probe    a live packet from the source's own
+namespace, or from the outside of an edge: a listener receives it where it arrives, or
+         leaves for a site, or a drop counter counts it
 
-Where the packet arrives the answer is followed too; that one came back in truth is known if the receiver answers. From the
-internet a packet, or an answer, may come by any edge that carries the VPC's gateway, and from a site by any tunnel or VLAN by
-which an edge reaches it: all of these ways must do.
+If the packet arrives, its answer is followed too. A live answer only shows if the receiver responds. From the internet
+a packet, or an answer, may come through any edge with the VPC's gateway; from a site, over any tunnel or VLAN by which
+an edge reaches the site. All of these ways must work.
 
-If they disagree, a kernel has drifted from the store or netorch has a bug; either way somebody must know.
+If the three disagree, a kernel has drifted from the store or netorch has a bug; the report shows it in either case.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from netorch.trace.way import Arrival, RoundTrip, Start, Walk
 
 
 class Ways(msgspec.Struct, frozen=True, kw_only=True):
-    """The ways of a packet from one start, through the model and through kernels, if these are here."""
+    """The ways of a packet from one start, through the model and through kernels, if these are on this machine."""
 
     start: Start
     model: RoundTrip
@@ -52,32 +52,32 @@ class Ways(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def differs(self) -> bool:
-        """Return whether the two differ, or a packet dies."""
+        """Return whether a packet dies in the model or in kernels."""
         return not self.model.succeeded or (self.kernel is not None and not self.kernel.succeeded)
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that was found out about one packet, and about the answer to it if it arrives."""
+    """All results about one packet, and about its answer if it arrives."""
 
     source: str
     destination: str
     vpc: str
     packet: Packet | None
-    rules: dict[str, str] = {}  # what the records say at the sender ("egress") and at the receiver ("ingress")
+    rules: dict[str, str] = {}  # the records' verdict at the sender ("egress") and at the receiver ("ingress")
     answer_rules: dict[str, str] = {}
-    said_at: dict[tuple[str, str], str] = {}  # the same at each port on the way, appliances' too, by direction and port
+    said_at: dict[tuple[str, str], str] = {}  # the same at each port on the way, including appliances', by direction and port
     answer_said_at: dict[tuple[str, str], str] = {}
     model: RoundTrip | None = None
     kernel: RoundTrip | None = None
     kernel_problem: str = ""  # why there is no walk through kernels
     live: Live = Live()
     verdict: Explanation
-    silent: tuple[str, ...] = ()  # hosts on the way whose agents do not run
+    silent: tuple[str, ...] = ()  # hosts on the way whose agents are not running
     disagreement: str = ""
 
     @property
     def reachable(self) -> bool:
-        """Return whether packet and answer arrive: as far as live ones did, and else as the walks say."""
+        """Return whether packet and answer arrive: by the live packet if it did, else by the walks."""
         if self.live.arrived and self.model is not None:
             back = decisive(self.model, self.kernel).back
             return self.live.answered or back is None or back.arrived
@@ -87,11 +87,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 def trace(
     store: Store, inventory: Inventory, caller: Caller, source: str, destination: str, service: str, *, timeout_s: float
 ) -> Report:
-    """Return what becomes of a packet from one instance or interface to another, to an address, or from the internet.
+    """Return the trace of a packet from one instance or interface to another, to an address, or from the internet.
 
     Raises:
       ApiError: an end does not exist.
-      NetorchError: the service cannot be read, or both ends are one.
+      NetorchError: the service is invalid, or both ends are the same.
     """
     if is_outside(source):
         records, course = from_internet(store, inventory, caller, source, destination, service)
@@ -129,7 +129,7 @@ def trace(
 
 
 def _ways(course: Course, host_models: dict[str, HostModel]) -> tuple[Ways, str]:
-    """Return the ways from one start, and why there are none through kernels: from the first start where something is wrong."""
+    """Return the ways from the first start with a problem, else the first; and why there are none through kernels."""
     found = [Ways(start=start, model=round_trip(host_models, start, course.packet, course.seen)) for start in course.starts]
     away = sorted({host for ways in found for host in _hosts_on(ways.model) if not sites.is_here(host)})
     problem = f"not here: {', '.join(away)}" if away else ""
@@ -144,7 +144,7 @@ def _ways(course: Course, host_models: dict[str, HostModel]) -> tuple[Ways, str]
 
 
 def _live(course: Course, start: Start, way: Walk, host_models: dict[str, HostModel], timeout_s: float) -> Live:
-    """Send the packet for real."""
+    """Send the live packet."""
     if isinstance(start, Arrival):
         assert course.far is not None
         return live_from_internet(start, course.packet, way, course.far, host_models, timeout_s)
@@ -153,13 +153,13 @@ def _live(course: Course, start: Start, way: Walk, host_models: dict[str, HostMo
 
 
 def _verdict(store: Store, inventory: Inventory, indexes: Indexes, course: Course, ways: Ways, live: Live) -> Explanation:
-    """Return why the packet, or the answer to it, does not arrive, or that they do."""
+    """Return why the packet or its answer does not arrive, or that both do."""
     names, records = _names(list(course.on_way)), course.on_way[0]
     found, end = decisive(ways.model, ways.kernel), course.near or course.far
     last = (found.back if found.there.arrived and found.back is not None and not found.back.arrived else found.there).hops[-1].vni
     index, at = indexes.of(last), _vpc_at(course, last)
     said = explain_round_trip(index, at.vpc.record, found, names, across=course.across)
-    if course.anybody:  # whoever it is: a rule for one address would be of no use
+    if course.anybody:  # the address only stands for the internet: a rule for it alone would be useless
         said = msgspec.structs.replace(said, fix=said.fix.replace(f"{course.anybody}/32", "0.0.0.0/0"))
     if said.code is not None:
         died = found.there if not found.there.arrived else found.back
@@ -188,7 +188,7 @@ def _verdict(store: Store, inventory: Inventory, indexes: Indexes, course: Cours
 
 
 def _with_receiver(course: Course, there: Walk) -> Course:
-    """Return a course with the interface that a packet came to, where only its way says which: a target behind an endpoint."""
+    """Return a course with the receiver if only the way determines it: a target behind an endpoint."""
     if course.far is not None or not there.arrived:
         return course
     ends = (End(records, eni) for records in course.on_way for eni in records.each(NetworkInterface))
@@ -196,14 +196,14 @@ def _with_receiver(course: Course, there: Walk) -> Course:
 
 
 def _vpc_at(course: Course, vni: int) -> VpcRecords:
-    """Return the VPC on the two sides of an endpoint that has a VNI; for all other ways that of the sender."""
+    """Return the VPC with a VNI if the packet passes an endpoint; else the sender's."""
     here = course.on_way[0]
     two = course.apart and course.across is None
     return next((records for records in course.on_way if records.vni == vni), here) if two else here
 
 
 def _rules(indexes: Indexes, course: Course, there: Walk) -> dict[str, str]:
-    """Return what the records say at the interfaces at both ends."""
+    """Return the records' verdicts at the interfaces at both ends."""
     found = {}
     if course.near is not None and not there.at_host:
         near = course.near
@@ -217,7 +217,7 @@ def _rules(indexes: Indexes, course: Course, there: Walk) -> dict[str, str]:
 
 
 def _answer_rules(indexes: Indexes, course: Course, model: RoundTrip) -> dict[str, str]:
-    """Return the same of the answer."""
+    """Return the same for the answer."""
     packet = model.there.packet.answer()
     found = {}
     if course.far is not None or not (course.outside or course.apart or model.there.at_host):
@@ -242,18 +242,18 @@ def _trips(ways: Ways) -> list[RoundTrip]:
 
 
 def _silent(inventory: Inventory, model: RoundTrip) -> tuple[str, ...]:
-    """Return the hosts on the ways whose agents do not run."""
+    """Return the hosts on the ways whose agents are not running."""
     hosts = sorted(_hosts_on(model))
     return tuple(host for host in hosts if host not in inventory.hosts or not inventory.hosts[host].live)
 
 
 def disagreement(packet: Packet, model: RoundTrip, kernel: RoundTrip | None, live: Live) -> str:
-    """Return in which way model, kernels and the live packet contradict each other; nothing when they agree."""
-    kept = live.arrived is False and model.there.through and not live.drops  # by an appliance, which may drop what it likes
-    unheard = model.there.served and model.back is not None and not model.back.arrived  # who answers has no namespace of its own
+    """Return how model, kernels and the live packet contradict each other, or "" if they agree."""
+    kept = live.arrived is False and model.there.through and not live.drops  # by an appliance, which has its own rules
+    unheard = model.there.served and model.back is not None and not model.back.arrived  # the host itself answers
     arrived = None if kept or unheard or live.at_limit else live.arrived
     text = _contradiction(model.there, kernel.there if kernel is not None else None, arrived, "reachable", "unreachable")
-    if text and live.arrived and not (packet.has_ports or packet.has_type):  # every packet between the two is of one connection
+    if text and live.arrived and not (packet.has_ports or packet.has_type):  # all packets are of one connection
         return f"{text}; a connection of protocol {packet.protocol} that began under other rules may still be tracked"
     if text or model.back is None:
         return text
@@ -266,7 +266,7 @@ def _contradiction(model: Walk, kernel: Walk | None, live: bool | None, yes: str
     said = {"model": model.arrived}
     if kernel is not None:
         said["kernel"] = kernel.arrived
-        if kernel.code is Code.CONNECTION_ALLOWANCE:  # the model knows nothing of how many connections there are
+        if kernel.code is Code.CONNECTION_ALLOWANCE:  # the model does not know the number of connections
             model = kernel
             del said["model"]
     if live is not None:
@@ -278,7 +278,7 @@ def _contradiction(model: Walk, kernel: Walk | None, live: bool | None, yes: str
 
 
 def _names(on_way: list[VpcRecords]) -> dict[str, str]:
-    """Return what people call each interface; those of the peer by its owner and name as well."""
+    """Return the name of each interface for people; for a peer's with its owner and VPC."""
     here, *peers = on_way
     found = names_of(here)
     for peer in peers:
@@ -288,7 +288,7 @@ def _names(on_way: list[VpcRecords]) -> dict[str, str]:
 
 
 def _ping(on_way: list[VpcRecords], near: NetworkInterface, address: str) -> str:
-    """Return the command that pings from an interface's instance to that of an address."""
+    """Return the command for a ping from an interface's instance to the instance with an address."""
     here = on_way[0]
     ends = []
     for records, eni in ((here, near), holder(on_way, address) or (here, near)):
@@ -298,7 +298,7 @@ def _ping(on_way: list[VpcRecords], near: NetworkInterface, address: str) -> str
 
 
 def _advice(course: Course) -> str:
-    """Return the command to try next with a packet that nobody heard."""
+    """Return the next command to try if no listener received the packet."""
     if course.near is None or course.outside or course.apart:
         edges = sorted({edge for records in course.on_way for edge in sites.edges_of(records)})
         return f"see whether its edges are well: netorch status ({', '.join(edges)})"
@@ -306,7 +306,7 @@ def _advice(course: Course) -> str:
 
 
 def _unheard(silent: tuple[str, ...], kept: Explanation | None, advice: str) -> Explanation:
-    """Return what to say of a live packet that did not arrive though nothing refuses it."""
+    """Return the explanation of a live packet that did not arrive although no rule drops it."""
     if silent:
         sentence = f"{Code.HOST_SILENT.text} ({', '.join(silent)})"
         return Explanation(code=Code.HOST_SILENT, sentence=sentence, fix=f"start the agent of {silent[0]}; see netorch status")
@@ -314,7 +314,7 @@ def _unheard(silent: tuple[str, ...], kept: Explanation | None, advice: str) -> 
 
 
 def decisive(model: RoundTrip, kernel: RoundTrip | None) -> RoundTrip:
-    """Return the ways that say why: those through kernels, if a packet dies there."""
+    """Return the ways that determine the verdict: those through kernels if a packet dies there, else the model's."""
     return kernel if kernel is not None and not kernel.succeeded else model
 
 

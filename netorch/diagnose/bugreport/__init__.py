@@ -1,1 +1,1 @@
-"""What somebody needs who looks for a fault from afar: one file, without secrets."""
+"""A report for remote diagnosis: one file, without secrets."""

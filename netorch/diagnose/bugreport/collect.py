@@ -1,8 +1,9 @@
-"""Collects a report: this machine, its kernel and its agent, and what the store says of the host and the VPCs that it carries.
+"""Collects a report: this machine, its kernel and its agent, and the store's records of the host and its VPCs.
 
-A piece that cannot be had is a line in `missing.txt`, not the end of the report: reports are made where something is broken.
-Nothing here can hold a key in the clear: keys of tunnels are sealed, and neither they, nor configurations of bird and charon, nor
-SAs are collected. What else looks like a secret is hidden all the same (`redact.py`).
+A piece that cannot be collected becomes a line in `missing.txt` and does not end the report: reports are made when
+something is broken. No piece can contain a plaintext key: keys of tunnels are sealed, and neither they, nor
+configurations of bird and charon, nor SAs are collected. Other texts that look like secrets are hidden as well
+(`redact.py`).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from netorch.state.owner import overlay_netns
 from netorch.store.base import Store
 
 MOST_BYTES: Final = 16 << 20  # of one piece
-MOST_VPCS: Final = 100  # whose records are collected
+MOST_VPCS: Final = 100  # with collected records
 COMMAND_S: Final = 30.0
 CHANGES: Final = 200
 _FILES: Final = ("/etc/os-release", "/proc/cmdline", "/proc/sys/kernel/tainted", "/proc/loadavg", "/proc/meminfo")
@@ -39,7 +40,7 @@ Piece = tuple[str, Callable[[], str]]
 
 
 def pieces(host: str, settings: Mapping[str, str], open_store: Callable[[], Store]) -> Iterator[Piece]:
-    """Yield the pieces of a report by name, each with what makes it."""
+    """Yield the pieces of a report: each name, and a function that returns the text."""
     yield "netorch.txt", lambda: f"netorch {__version__}\n" + "".join(f"{name} = {value}\n" for name, value in settings.items())
     for path in _FILES:
         yield f"machine{path}", Path(path).read_text
@@ -52,7 +53,7 @@ def pieces(host: str, settings: Mapping[str, str], open_store: Callable[[], Stor
 
 
 def write(target: Path, folder: str, found: Iterator[Piece]) -> list[str]:
-    """Write a report, which only its owner may read; return what is missing in it. Raises OSError."""
+    """Write a report that only its owner can read. Return the list of missing pieces. Raises OSError."""
     missing: list[str] = []
     with open(target, "xb", opener=_private) as file, tarfile.open(fileobj=file, mode="w:gz") as archive:
         for name, make in found:
@@ -71,14 +72,14 @@ def _private(path: str, flags: int) -> int:
 
 
 def _add(archive: tarfile.TarFile, name: str, text: str) -> None:
-    body = redacted(text[-MOST_BYTES:]).encode(errors="backslashreplace")  # the end of a log is what counts
+    body = redacted(text[-MOST_BYTES:]).encode(errors="backslashreplace")  # the end of a log matters most
     member = tarfile.TarInfo(name)
     member.size, member.mode, member.mtime = len(body), 0o600, int(time.time())
     archive.addfile(member, io.BytesIO(body))
 
 
 def _commands(overlay: str) -> dict[str, list[str]]:
-    """Return what the kernel and the logs are asked, by the name of the piece. `ip xfrm state` would show keys."""
+    """Return the commands for kernel and logs, by the name of the piece. `ip xfrm state` would show keys."""
     found = {
         "machine/uname": ["uname", "-a"],
         "machine/modules": ["lsmod"],
@@ -124,7 +125,7 @@ def _json(value: object) -> str:
 
 
 def _records(store: Store, host: str) -> str:
-    """Return the records of a host and of the VPCs that it carries, one a line: revision, key, value."""
+    """Return the records of a host and of its VPCs, one per line: revision, key, value."""
     own = [kv.key.rpartition("/")[2] for kv in store.list(keys.placement(host, "")).kvs]
     vnis = sorted({vni_of(resource_id) for resource_id in own if resource_id.count("-") > 0})[:MOST_VPCS]
     prefixes = ["host/", f"hoststat/{host}/", keys.mtu_prefix(), keys.pool_prefix()]

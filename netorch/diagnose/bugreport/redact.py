@@ -1,4 +1,4 @@
-"""Takes secrets out of texts that leave the machine. Every piece of a report goes through here, whatever it is."""
+"""Removes secrets from texts that leave the machine. Every piece of a report passes through this module."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Final
 HIDDEN: Final = "***"
 _NAMES: Final = r"[\w-]*(?:user_data|secret|psk|passw\w*|passphrase|token|sealed|private_key|privatekey|credential\w*)[\w-]*"
 _PATTERNS: Final = (
-    # a field of JSON whose value is text
+    # a field of JSON with a string value
     (re.compile(rf'("{_NAMES}"\s*:\s*)"(?:[^"\\]|\\.)*"', re.IGNORECASE), rf'\1"{HIDDEN}"'),
-    # NAME=VALUE, NAME: VALUE, and NAME "VALUE" of configurations and logs; not the name of a file
+    # NAME=VALUE, NAME: VALUE, and NAME "VALUE" in configurations and logs; not the name of a file
     (re.compile(rf"\b((?!\S*_file\b){_NAMES}\s*[=:]\s*)(?:'[^']*'|\"[^\"]*\"|[^\s,;]+)", re.IGNORECASE), rf"\1{HIDDEN}"),
     (re.compile(rf"\b({_NAMES}\s+)(?:'[^']*'|\"[^\"]*\")", re.IGNORECASE), rf"\1{HIDDEN}"),
-    # who logs in, in a URL
+    # the user name and password in a URL
     (re.compile(r"(?<=://)[^/@\s\"']+(?=@)"), HIDDEN),
     # keys in PEM
     (re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(-----END|\Z)", re.DOTALL), rf"\1 {HIDDEN} \2"),
@@ -21,7 +21,7 @@ _PATTERNS: Final = (
 
 
 def redacted(text: str) -> str:
-    """Return a text without what its surroundings call a secret."""
+    """Return a text without values whose names mark them as secret."""
     for pattern, instead in _PATTERNS:
         text = pattern.sub(instead, text)
     return text

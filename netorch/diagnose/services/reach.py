@@ -1,10 +1,10 @@
-"""Who reaches services by a VPC's endpoints, and what of a VPC's own services others reach: from records alone.
+"""Reachability of services through a VPC's endpoints, and of a VPC's own services for consumers: from records alone.
 
-    gateway endpoint      interfaces whose table leads to it; TCP ports 80 and 443 of the service's prefixes
-    interface endpoint    interfaces that its groups permit; the service's ports, as far as the provider's VPC may be seen
-    connection            what a consumer behind it reaches of the provider's targets: their ports
+    gateway endpoint      interfaces whose table has a route to it; TCP ports 80 and 443 of the service's prefixes
+    interface endpoint    interfaces that its groups permit; the service's ports, if the provider's VPC is visible
+    connection            a consumer's flows to the provider's targets: their ports
 
-Policies of endpoints and buckets judge requests, not flows. Flows begin at consumers only.
+Policies of endpoints and buckets apply to requests, not flows. Only consumers open flows.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _WEB = (ServicePort(protocol=TCP, port=80, target_port=80), ServicePort(protocol
 
 
 class _End(NamedTuple):
-    """An end of flows: what people call it, in which direction flows go, and what rules permit with a class."""
+    """An end of flows: its name, the direction of flows, and the flows that rules permit with a class."""
 
     label: str
     direction: Direction
@@ -36,7 +36,7 @@ class _End(NamedTuple):
 
 
 class Endpoints:
-    """The flows between one VPC and services by its endpoints, and between its own services and their consumers."""
+    """The flows between one VPC and services through its endpoints, and between its own services and their consumers."""
 
     def __init__(self, records: VpcRecords, reach: Reach, vpcs: Mapping[int, VpcRecords]) -> None:
         self._reach, self._records = reach, records
@@ -54,7 +54,7 @@ class Endpoints:
         self.regions = sorted(self._ends, key=lambda prefix: (prefix.length, prefix.network))
 
     def label(self, region: Prefix) -> str:
-        """Return what people call a region."""
+        """Return a region's name for people."""
         found = self._ends.get(region)
         return found.label if found is not None else f"endpoint at {region}"
 
@@ -67,13 +67,13 @@ class Endpoints:
                     yield end.direction, region, OutsideFlow(tuple(members), permitted, None, ())
 
     def between(self, found: EquivalenceClass, region: Prefix, direction: Direction, *, public: bool) -> Flows:
-        """Return what is open between members of a class and a region; `public` addresses make no difference."""
+        """Return the open flows between members of a class and a region; `public` addresses make no difference."""
         del public
         end = self._ends.get(region)
         return end.permitted(found) if end is not None and end.direction is direction and found.version == 4 else {}
 
     def through(self, found: EquivalenceClass, region: Prefix) -> tuple[str, ...]:
-        """Return nothing: the endpoint is the end."""
+        """Return nothing: there is no gateway behind the endpoint."""
         del found, region
         return ()
 
@@ -110,7 +110,7 @@ class Endpoints:
             self._ends[parse_prefix(f"{eni.address}/32")] = _End(label, Direction.EGRESS, permitted)
 
     def _add_connection(self, connection: EndpointConnection) -> None:
-        """Add the address in whose name a consumer comes to a service's targets."""
+        """Add the address that a service's targets see for a consumer."""
         service = self._records.one(EndpointService, connection.service)
         eni = self._records.one(NetworkInterface, connection.eni)
         if service is None or eni is None:
@@ -134,7 +134,7 @@ def _name(endpoint: VpcEndpoint) -> str:
 
 
 def _of(found: Flows, ports: tuple[ServicePort, ...]) -> Flows:
-    """Return those of some flows that are of a service's ports."""
+    """Return the flows to a service's ports."""
     kept: Flows = {}
     for protocol, part in found.items():
         spans = both(part.services, union((one.port, one.port) for one in ports if one.protocol == protocol))

@@ -1,4 +1,4 @@
-"""Packets to services and to mapped peers: what is behind an address, and why it is not reached."""
+"""Packets to services and to mapped peers: the holder of an address, and why it is not reached."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from netorch.trace.way import Place, Walk
 
 
 def endpoint_at(records: VpcRecords, address: str) -> VpcEndpoint | None:
-    """Return the interface endpoint of a VPC that has an address."""
+    """Return the interface endpoint of a VPC with an address."""
     eni = next((eni for eni in records.each(NetworkInterface) if eni.gateway and address in eni.addresses), None)
     return records.one(VpcEndpoint, eni.gateway) if eni is not None else None
 
 
 def is_endpoint(records: VpcRecords, address: str) -> bool:
-    """Return whether a VPC has an address for an interface endpoint, or for who speaks to a service of its by one."""
+    """Return whether a VPC's address is that of an interface endpoint, or of a connection to its own service."""
     return any(address in eni.addresses and eni.gateway.startswith("vpce-") for eni in records.each(NetworkInterface))
 
 
@@ -41,7 +41,7 @@ def provider_behind(inventory: Inventory, caller: Caller, records: VpcRecords, a
 
 
 def joined_by_endpoint(records: VpcRecords, far: VpcRecords, source: str) -> str:
-    """Return how a VPC reaches services of another one that nothing else joins with it, if it has an endpoint of one."""
+    """Return how a VPC reaches services of another one through an endpoint, if it has one."""
     for connection in records.each(EndpointConnection):
         if connection.consumer == records.vni and connection.provider == far.vni:
             endpoint = records.one(VpcEndpoint, connection.endpoint)
@@ -52,7 +52,7 @@ def joined_by_endpoint(records: VpcRecords, far: VpcRecords, source: str) -> str
 
 
 def not_mapped(far: End, crossing: Crossing, name: str) -> Explanation:
-    """Return what to say of an interface of a peer whose address is outside of the range that a connection maps."""
+    """Return the explanation for an interface of a peer with an address outside of the range that a connection maps."""
     assert crossing.mapped is not None
     sentence = f"{name}: {far.eni.address} is outside of {crossing.mapped.peer.range}, which {crossing.connection} maps"
     fix = "choose an instance inside of that range, or ask for a connection that maps another one: netorch peering request"
@@ -60,7 +60,7 @@ def not_mapped(far: End, crossing: Crossing, name: str) -> Explanation:
 
 
 def refined_at_service(said: Explanation, died: Walk, on_way: Sequence[VpcRecords]) -> Explanation:
-    """Return an explanation with what an endpoint lacks; any other one as it is."""
+    """Return an explanation, with the endpoint's problem added if that is the cause."""
     records = next((found for found in on_way if found.vni == died.hops[-1].vni), on_way[0])
     if said.code in (Code.NO_MAPPING, Code.NO_ROUTE_TO_DESTINATION):
         return _not_available(records, died.packet.destination) or said
@@ -74,7 +74,7 @@ def refined_at_service(said: Explanation, died: Walk, on_way: Sequence[VpcRecord
 
 
 def _not_available(records: VpcRecords, address: str) -> Explanation | None:
-    """Return what to say of a packet to an endpoint whose connection is not accepted; None for any other address."""
+    """Return the explanation for a packet to an endpoint whose connection is not accepted; None for any other address."""
     endpoint = endpoint_at(records, address)
     connection = records.one(EndpointConnection, connection_of(endpoint.id)) if endpoint is not None else None
     if endpoint is None or connection is None or connection.state is EndpointState.AVAILABLE:
@@ -85,7 +85,7 @@ def _not_available(records: VpcRecords, address: str) -> Explanation | None:
 
 
 def _not_served(said: Explanation, died: Walk, on_way: Sequence[VpcRecords]) -> Explanation:
-    """Return why a service does not take a packet, if its VPC may be shown: other ports, or no target that is there."""
+    """Return why a service does not accept a packet, if its VPC may be shown: a wrong port, or no attached target."""
     asked = endpoint_at(on_way[0], died.packet.destination)
     service = next(
         (one for records in on_way for one in records.each(EndpointService) if asked and one.id == asked.service), None

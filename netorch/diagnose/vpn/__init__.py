@@ -1,1 +1,1 @@
-"""Why does a VPN connection not carry what it is to carry?"""
+"""Diagnosis of VPN connections that do not work."""

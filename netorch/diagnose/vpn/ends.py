@@ -1,7 +1,7 @@
-"""The ends of a VPC's tunnels and virtual interfaces at an edge, and what the edge has learned by them, from records.
+"""The ends of a VPC's tunnels and virtual interfaces at an edge, and the routes that the edge has learned, from records.
 
-Which device a route of BGP leads to the store does not say, only that the edge reaches the prefix. A model of the edge takes the
-first that is up of those by which it can have learned the prefix; the edge's kernel knows.
+The store does not tell the device of a BGP route, only that the edge reaches the prefix. A model of the edge uses the
+first suitable device that is up. The edge's kernel has the actual one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _BGP_METRICS = {Origin.DIRECT_CONNECT: DX_BGP, Origin.VPN_BGP: VPN_BGP}
 
 
 def site_ends(store: Store, records: VpcRecords, edge: str) -> dict[str, SiteEnd]:
-    """Return the ends that are at an edge, by device, as the edge said last. Raises UnreadableRecord."""
+    """Return the ends at an edge by device, from the edge's last report. Raises UnreadableRecord."""
     found = {}
     connections = (found for found in records.each(VpnConnection) if any(tunnel.edge == edge for tunnel in found.tunnels))
     for connection in sorted(connections, key=lambda one: one.number):
@@ -63,7 +63,7 @@ def _vif(vif: VirtualInterface, said: VifStatus) -> SiteEnd:
 
 
 def learned_routes(records: VpcRecords, edge: str, ends: Mapping[str, SiteEnd]) -> Iterator[Route]:
-    """Yield the routes of BGP that an edge has said it has, to a device each; `ends` are all that are at the edge."""
+    """Yield the BGP routes that an edge has reported, each to one device; `ends` are all ends at the edge."""
     table = vrf_table(records.vni, VPN_GATEWAY_NUMBER)
     learning = [ifname for ifname, end in ends.items() if end.learned and not end.problem]
     for reach in records.each(Reach):

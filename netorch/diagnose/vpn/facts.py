@@ -1,4 +1,4 @@
-"""What is known of a VPN connection, read from the store at one revision but for what hosts say."""
+"""The facts about a VPN connection, read from the store at one revision except for the hosts' reports."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from netorch.store.base import Store
 
 
 def facts_of(store: Store, connection: VpnConnection) -> VpnFacts:
-    """Return what is known of a connection. Raises UnreadableRecord for a VPC, or a status, that cannot be read."""
+    """Return the facts about a connection. Raises UnreadableRecord for an unreadable VPC or status."""
     inventory = read_part(store, [connection.vni])
     isolated = inventory.isolated.get(connection.vni)
     if isolated is not None:
@@ -63,7 +63,7 @@ def _tunnel(store: Store, connection: VpnConnection, number: int, reaches: Seque
 
 
 def _tables(records: VpcRecords, reaches: Sequence[Reach], gateway: str, wanted: Sequence[str]) -> Iterator[TableFacts]:
-    """Yield the tables that are in force in some subnet: those that subnets name, and the main one."""
+    """Yield the tables in use by some subnet: those that subnets name, and the main one."""
     named = {subnet.route_table for subnet in records.each(Subnet)}
     for table in sorted(records.each(RouteTable), key=lambda table: table.name):
         if table.id not in named and not (table.main and "" in named):
@@ -78,7 +78,7 @@ def _tables(records: VpcRecords, reaches: Sequence[Reach], gateway: str, wanted:
 
 
 def _admits(records: VpcRecords, network: Prefix) -> bool:
-    """Return whether a group of some interface lets anything in from a network."""
+    """Return whether a group of some interface admits any traffic from a network."""
     used = {group for eni in records.each(NetworkInterface) for group in eni.groups}
     rules = (rule for group in records.each(SecurityGroup) if group.id in used for rule in group.ingress)
     return any(source.overlaps(network) for rule in rules for source in _sources(records, rule.cidr, rule.prefix_list))

@@ -1,7 +1,7 @@
-"""What is wrong with a VPN connection, and what to do: from IKE to the routes of the VPC; pure.
+"""The problems of a VPN connection and their remedies: from IKE to the routes of the VPC; pure.
 
-Each layer is looked at once those below it work: the edge, IKE and the CHILD_SA, packets, BGP, what it brings, the VPC's route
-tables, its security groups. So a finding is a cause, and not what follows from another one.
+Each layer is examined only if those below it work: the edge, IKE and the CHILD_SA, packets, BGP, learned prefixes, the
+VPC's route tables, its security groups. So a finding is a cause, not a consequence of another one.
 """
 
 from __future__ import annotations
@@ -18,52 +18,52 @@ from netorch.model.outside import tunnel_problems
 from netorch.model.outside.vpn import MAX_LEARNED, Tunnel, VpnConnection, inside_ends, leads_to_aws
 from netorch.model.status import ESTABLISHED, TunnelStatus
 
-BOTH: Final = 0  # number of what is not about one tunnel
-CONNECTING: Final = "CONNECTING"  # strongSwan's word for an IKE_SA that is not there yet
+BOTH: Final = 0  # tunnel number of a finding about the whole connection
+CONNECTING: Final = "CONNECTING"  # strongSwan's state of an IKE_SA under negotiation
 
 
 class TunnelFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """A tunnel, and what is known of the edge that it ends at."""
+    """A tunnel, and the state of its edge."""
 
     number: int  # 1 or 2
     tunnel: Tunnel
     has_secret: bool = True
-    runs: bool = True  # whether the edge's agent does
-    not_ready: str = ""  # why the edge is not ready, as it says
+    runs: bool = True  # whether the edge's agent is running
+    not_ready: str = ""  # the edge's own reason for not being ready
     drained: bool = False
     said: TunnelStatus | None = None
-    reached: tuple[ReachedPrefix, ...] = ()  # of all that the edge reaches through the gateway
+    reached: tuple[ReachedPrefix, ...] = ()  # of all prefixes that the edge reaches through the gateway
 
 
 class TableFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """A route table that is in force in some subnet."""
+    """A route table in use by some subnet."""
 
     name: str
-    leads: frozenset[str] = frozenset()  # of the networks at the customer's, those that it leads to the gateway
+    leads: frozenset[str] = frozenset()  # those of the customer's networks for which it has a route to the gateway
 
 
 class VpnFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """A connection, and what of its VPC packets depend on."""
+    """A connection, and the parts of its VPC that packets depend on."""
 
     connection: VpnConnection
     asn: int  # the gateway's
     ranges: tuple[str, ...]  # of the VPC
     tunnels: tuple[TunnelFacts, ...]
     tables: tuple[TableFacts, ...] = ()
-    admitted: frozenset[str] = frozenset()  # of the networks, those that a security group of some interface lets in
+    admitted: frozenset[str] = frozenset()  # those of the networks that a security group of some interface admits
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """What is wrong, in a sentence that ends with what to do."""
+    """A problem, in a sentence that ends with the remedy."""
 
     tunnel: int  # 1, 2, or BOTH
     word: str
     text: str
-    works: bool = False  # whether packets go all the same
+    works: bool = False  # whether packets pass nevertheless
 
 
 def diagnose(facts: VpnFacts) -> list[Finding]:
-    """Return what is wrong with a connection, tunnel by tunnel, then what is wrong with both; nothing when all is well."""
+    """Return the problems of a connection, tunnel by tunnel, then those of both; empty if there is none."""
     each = [_of_tunnel(facts, tunnel) for tunnel in facts.tunnels]
     found = [finding for findings in each for finding in findings]
     if all(_edge_is_lost(tunnel) for tunnel in facts.tunnels):
@@ -75,7 +75,7 @@ def diagnose(facts: VpnFacts) -> list[Finding]:
 
 
 def networks(connection: VpnConnection, reached: Iterable[ReachedPrefix]) -> tuple[str, ...]:
-    """Return the networks at the customer's: those that are routed by hand, or those that edges have learned."""
+    """Return the customer's networks: the static routes, or the prefixes that edges have learned."""
     texts = connection.routes if connection.static else {one.prefix for one in reached}
     return tuple(sorted(texts, key=parse_prefix))
 
@@ -96,7 +96,7 @@ Cause = tuple[str, str] | None  # a word, a sentence
 
 
 def _edge(facts: VpnFacts, tunnel: TunnelFacts) -> Cause:
-    """Return what is wrong with the edge, or between it and the store."""
+    """Return the problem of the edge, or between the edge and the store."""
     edge, name = tunnel.tunnel.edge, facts.connection.name
     if not edge and leads_to_aws(facts.connection):
         what = "it ends at no edge, because the one whose address AWS knows has gone"
@@ -126,12 +126,12 @@ def _negotiation(tunnel: TunnelFacts) -> Cause:
 
 
 def _packets(tunnel: TunnelFacts) -> Cause:
-    """Return what the edge finds wrong although there is a CHILD_SA."""
+    """Return the problem that the edge reports despite a CHILD_SA."""
     said = tunnel.said
     return (said.problem, tunnel_problems.sentence(said.problem, said.facts)) if said is not None and said.problem else None
 
 
-_REFUSALS: Final = {  # part of what bird says of a session -> word, what to do
+_REFUSALS: Final = {  # part of bird's message about a session -> word, remedy
     "peer as": ("bgp_wrong_as", "the device calls its AS otherwise"),
     "route limit": ("bgp_limit", f"the device announces more than {MAX_LEARNED} prefixes; let it announce summaries"),
     "hold timer": ("bgp_hold_timer", "the device has fallen silent; look whether its routing daemon runs"),
@@ -160,7 +160,7 @@ def _session(facts: VpnFacts, tunnel: TunnelFacts) -> Cause:
 
 
 def _brought(facts: VpnFacts, tunnel: TunnelFacts) -> Cause:
-    """Return why a tunnel that works leads to nothing."""
+    """Return why a working tunnel has no routes."""
     said, connection = tunnel.said, facts.connection
     if said is None:
         return None
@@ -175,7 +175,7 @@ def _brought(facts: VpnFacts, tunnel: TunnelFacts) -> Cause:
 
 
 def _of_vpc(facts: VpnFacts) -> Iterator[Finding]:
-    """Yield what keeps the VPC from using a connection that carries packets."""
+    """Yield the problems in the VPC that block a connection that works."""
     found = networks(facts.connection, (one for tunnel in facts.tunnels for one in tunnel.reached))
     ranges = [parse_prefix(text) for text in facts.ranges]
     inside = [text for text in found if _within(ranges, parse_prefix(text))]

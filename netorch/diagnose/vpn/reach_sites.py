@@ -1,7 +1,8 @@
-"""Who reaches customers' sites by a VPC's virtual private gateway, and who is reached from there: from records alone.
+"""Reachability of customers' sites through a VPC's virtual private gateway, and from sites: from records alone.
 
-A flow needs a route to the gateway, for answers as well, and an edge that reaches the prefix now. An interface whose table leads
-nowhere has no line: that it is private is no fault. A route by which no edge reaches anything is one, and its line says so.
+A flow needs a route to the gateway, also for answers, and an edge that reaches the prefix now. An interface without
+such a route has no line: a private interface is no error. A route for which no edge reaches the prefix is an error, and
+its line has a code.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from netorch.trace.regions import distinct, route_to
 
 
 class Sites:
-    """The flows between one VPC and customers' sites; none while no edge carries a virtual private gateway of it."""
+    """The flows between one VPC and customers' sites; none while no edge has a virtual private gateway of the VPC."""
 
     def __init__(self, records: VpcRecords, reach: Reach) -> None:
         self._reach = reach
@@ -38,7 +39,7 @@ class Sites:
         self.regions = sorted(wide | named, key=lambda prefix: (prefix.length, prefix.network)) if self._gateway else []
 
     def label(self, region: Prefix) -> str:
-        """Return what people call a region."""
+        """Return a region's name for people."""
         return f"on-prem {region} via {self._gateway}" if self._gateway else f"on-prem {region}"
 
     def flows(self) -> Iterator[tuple[Direction, Prefix, OutsideFlow]]:
@@ -52,13 +53,13 @@ class Sites:
                         yield direction, region, OutsideFlow(tuple(members), permitted, code, ())
 
     def between(self, found: EquivalenceClass, region: Prefix, direction: Direction, *, public: bool) -> Flows:
-        """Return what is open between members of a class and a region; `public` addresses make no difference."""
+        """Return the open flows between members of a class and a region; `public` addresses make no difference."""
         del public
         permitted, code = self._flow(found, region, direction)
         return {} if code is not None else permitted
 
     def through(self, found: EquivalenceClass, region: Prefix) -> tuple[str, ...]:
-        """Return nothing: there is nothing on the way by which nobody is reached."""
+        """Return nothing: a site is not behind an outbound-only gateway."""
         del found, region
         return ()
 

@@ -1,4 +1,4 @@
-"""Packets between a VPC and the sites behind its virtual private gateway: which are, where they come from, why they do not go."""
+"""Packets between a VPC and the sites behind its virtual private gateway: which they are, where they enter, why they fail."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _UNREACHED = (Code.BAD_STATE_ROUTE, Code.VGW_REACHES_NO_SUCH_ADDRESS, Code.BAD_S
 
 
 def leads_to_site(records: VpcRecords, eni: NetworkInterface, address: str) -> bool:
-    """Return whether an address is at a site: routes lead to the virtual private gateway, or lead nowhere and edges reach it."""
+    """Return whether an address is at a site: routed to the virtual private gateway, or unrouted but reached by edges."""
     if not any(records.each(VirtualPrivateGateway)):
         return False
     subnet, table = records.one(Subnet, eni.subnet), _table(records, eni)
@@ -49,7 +49,7 @@ def leads_to_site(records: VpcRecords, eni: NetworkInterface, address: str) -> b
 
 
 def _reaching(records: VpcRecords, address: str) -> list[tuple[str, str]]:
-    """Return the edges that reach an address by a prefix other than everything, each with the longest such prefix."""
+    """Return the edges that reach an address by a prefix other than the default route, each with the longest such prefix."""
     found = []
     for reach in sorted(records.each(Reach), key=lambda reach: reach.edge):
         prefixes = (parse_prefix(one.prefix) for one in reach.prefixes)
@@ -60,9 +60,10 @@ def _reaching(records: VpcRecords, address: str) -> list[tuple[str, str]]:
 
 
 def starts_at_site(store: Store, end: End, address: str) -> tuple[Arrival, ...]:
-    """Return where packets of a site to an interface come to edges; none for an address that is at none.
+    """Return where packets of a site to an interface enter edges; empty for an address at no site.
 
-    A private address that no edge reaches comes by any tunnel or VLAN that is up, to be refused there.
+    Packets from a private address that no edge reaches may enter over any tunnel or VLAN that is up, and are dropped
+    there.
     """
     records, is_private = end.records, any(prefix.length and prefix.holds(*parse_ip(address)) for prefix, _ in NOT_ROUTED)
     if not is_private and not leads_to_site(records, end.eni, address):
@@ -77,7 +78,7 @@ def starts_at_site(store: Store, end: End, address: str) -> tuple[Arrival, ...]:
 
 
 def _towards(records: VpcRecords, edge: str, up: dict[str, SiteEnd], address: str) -> list[str]:
-    """Return the devices by which an edge reaches an address; `up` are the ends there that carry packets."""
+    """Return the devices through which an edge reaches an address; `up` are the ends that are up."""
     routes = {(route.dst, route.ifname) for route in learned_routes(records, edge, up)}
     for connection in records.each(VpnConnection):
         names = (tunnel_name(records.vni, connection.id, place) for place in range(len(connection.tunnels)))
@@ -88,7 +89,7 @@ def _towards(records: VpcRecords, edge: str, up: dict[str, SiteEnd], address: st
 
 
 def refined_to_site(store: Store, said: Explanation, died: Walk, end: End) -> Explanation:
-    """Return an explanation with what keeps a packet from a site, or from leaving for one; `end` is the interface in the VPC."""
+    """Return an explanation with the reason why a packet does not arrive from a site, or leave for one; `end` is in the VPC."""
     vpc, address = end.records.vpc.record, died.packet.destination
     table = _table(end.records, end.eni)
     if said.code is Code.NO_ROUTE_TO_DESTINATION and table is not None and (reaching := _reaching(end.records, address)):
@@ -104,7 +105,7 @@ def refined_to_site(store: Store, said: Explanation, died: Walk, end: End) -> Ex
 
 
 def _down(store: Store, records: VpcRecords) -> Iterator[tuple[str, str]]:
-    """Yield what is down of a VPC's tunnels and virtual interfaces, each with the command that says more."""
+    """Yield a VPC's tunnels and virtual interfaces that are down, each with the command for details."""
     vpc = records.vpc.record
     more = {
         tunnel_name(records.vni, connection.id, place): f"netorch vpn doctor {vpc.owner}/{vpc.name}/{connection.name}"
