@@ -149,8 +149,8 @@ def put_back(store: Store, key: str, value: bytes) -> None:
     """Write a record at a key whose record is unreadable, contradictory or missing.
 
     Raises:
-      ApiError: InvalidParameterValue for a key that needs no repair, or a value that is not such a record. Conflict: the key
-        was written meanwhile.
+      ApiError: InvalidParameterValue for a key that needs no repair, or a value that is not such a record.
+      Conflict: the key was written meanwhile.
     """
     mod_revision, kind = _known_damaged(store, key)
     if (damage := _damage(KeyValue(key, value, 0, 0))) is not None:
@@ -164,7 +164,7 @@ def discard(store: Store, key: str) -> None:
 
     Raises:
       ApiError: InvalidParameterValue for a readable record; DependencyViolation for a record that others may refer to.
-        Conflict: the key was written meanwhile.
+      Conflict: the key was written meanwhile.
     """
     mod_revision, kind = _known_damaged(store, key)
     root = key.partition("/")[0]

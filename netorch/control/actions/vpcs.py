@@ -322,10 +322,10 @@ def associate_cidr(store: Store, caller: Caller, vpc_id: str, cidr: str | Provid
     """Add a range to a VPC and return the VPC: IPv4 or IPv6, or a range from an address pool.
 
     Raises:
-      ApiError as `create_vpc` for a range from an address pool. ApiError: InvalidVpcID.NotFound, CidrLimitExceeded,
-        OperationNotPermitted while a peering request of the VPC is pending, InvalidVpc.Range for a bad range, one that overlaps
-        another range of the VPC, of a peer or of a virtual interface, or one that equals or contains the destination of a
-        route.
+      ApiError: as `create_vpc` for a range from an address pool.
+      ApiError: InvalidVpcID.NotFound, CidrLimitExceeded, OperationNotPermitted while a peering request of the VPC is pending,
+        InvalidVpc.Range for a bad range, one that overlaps another range of the VPC, of a peer or of a virtual interface, or
+        one that equals or contains the destination of a route.
     """
 
     def decide() -> tuple[Writes, Vpc]:

@@ -169,7 +169,7 @@ class PlanBuilder:
         return only_pair(self.pair_of(records) for records in found.values() if records.vpc.record.owner == owner)
 
     def ephemeral_in(self, records: VpcRecords) -> Ephemeral:
-        """Return the giver of ephemeral addresses in a VPC whose gateways are planned."""
+        """Return the source of ephemeral addresses in a VPC whose gateways are planned."""
         if records.vni not in self._ephemeral:
             pair = self.pair_of(records)
             mark = None if pair else self.revision_of(keys.public_mark(records.vni))
@@ -181,7 +181,8 @@ class PlanBuilder:
         """Yield a VPC's peers by active native connections, after the plan as far as it is made, without deleted ones.
 
         Raises:
-          UnreadableRecord: the record of a VPC that the caller may learn of. ApiError: IncorrectState for another owner's.
+          UnreadableRecord: the record of a VPC that the caller may learn of.
+          ApiError: IncorrectState for another owner's.
         """
         planned = {found.vni: found for found in self.planned.values()}
         active = {found.peer_vni: found for found in records.each(PeeringConnection) if found.is_native}

@@ -337,9 +337,9 @@ def apply_cloud(
     plan that was shown: so two writers with different changes do not refuse each other.
 
     Raises:
-      ApiError: OperationNotPermitted for a plan that ends most of the file's resources, unless that is allowed. Conflict: the
-        cloud was changed since it was planned, in what the plan depends on. Committed transactions stay, each of which leads to
-        a consistent state; a new plan holds the rest. A new edge of a pair then stays drained.
+      ApiError: OperationNotPermitted for a plan that ends most of the file's resources, unless that is allowed.
+      Conflict: the cloud was changed since it was planned, in what the plan depends on. Committed transactions stay, each of
+        which leads to a consistent state; a new plan holds the rest. A new edge of a pair then stays drained.
     """
     mass = plan.mass_deletion()
     if mass and not allow_mass_delete:

@@ -78,7 +78,8 @@ class RouteTablePlanner:
         """Add new tables without routes, and make the declared main table the main one.
 
         Raises:
-          UnreadableRecord: the main table is missing. ApiError: RouteTableLimitExceeded.
+          UnreadableRecord: the main table is missing.
+          ApiError: RouteTableLimitExceeded.
         """
         main = next((name for name, stored in self._stored.items() if stored.record.main), None)
         if main is None:

@@ -113,7 +113,7 @@ def _edges(store: Store, vni: int) -> Iterator[str]:
 
 
 def owner_pair(store: Store, owner: str) -> str:
-    """Return the pair that carries all internet gateways of an owner; nothing for no gateway or several pairs."""
+    """Return the pair that carries all gateways of an owner; nothing if there are none, or several pairs do."""
     vpcs = (holder_of(kv) for kv in store.list(keys.name(owner, "vpc", "")).kvs)
     return only_pair(gateway_pair(store, vni_of(vpc)) for vpc in vpcs if vpc)
 
@@ -168,7 +168,7 @@ class Ephemeral:
 
 
 def ephemeral_of(store: Store, caller: Caller, vpc: Stored[Vpc]) -> Ephemeral:
-    """Return the giver of ephemeral addresses in a VPC: on its gateway's pair, else its public addresses' pair, else any."""
+    """Return the source of ephemeral addresses in a VPC: its gateway's pair, else its public addresses' pair, else any."""
     addresses, vni = open_addresses(store, caller), vpc.record.vni
     if pair := gateway_pair(store, vni):
         return Ephemeral(addresses, caller, vpc, pair, None)

@@ -180,7 +180,7 @@ def resolve(inventory: Inventory, caller: Caller, kind: str, text: str) -> tuple
 
     Raises:
       ApiError: EC2's NotFound of that kind; InvalidParameterValue for a name that several have, with the candidates.
-        UnreadableRecord: the resource may be in an isolated VPC.
+      UnreadableRecord: the resource may be in an isolated VPC.
     """
     if is_id(text, kind):
         inventory.check_vpc(caller, vni_of(text))

@@ -129,7 +129,7 @@ def _vlan(where: str, around: Around, connection: Connection, wanted: Wanted) ->
 
 
 def check_room(around: Around, connection: Connection, where: str) -> None:
-    """Refuse one virtual interface more than a connection or a gateway may have. Raises ApiError: `CLIENT_ERROR`."""
+    """Refuse a virtual interface beyond a connection's or gateway's limit. Raises ApiError: DirectConnectClientException."""
     if len(around.vlans) >= MAX_INTERFACES:
         what = f"connection {connection.name} has its {MAX_INTERFACES} virtual interfaces already"
         raise refused(where, what, "delete one, or choose another connection")

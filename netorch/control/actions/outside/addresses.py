@@ -42,8 +42,8 @@ def allocate_address(
 ) -> ElasticIp:
     """Allocate a public address from a pool, or the named address, and return it; the caller holds it until it is released.
 
-    Without either, the address arrives at the caller's internet gateways if one pair of edges carries them all, so that it can
-    be associated there. Otherwise any address is chosen.
+    Without either, the address arrives at the caller's gateways if one pair of edges carries them all, so that it can be
+    associated there. Otherwise any address is chosen.
 
     Raises:
       ApiError: AddressLimitExceeded, InsufficientAddressCapacity, InvalidPublicIpv4PoolID.NotFound, InvalidAddress.NotFound for

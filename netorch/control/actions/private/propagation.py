@@ -27,7 +27,7 @@ def enable_propagation(store: Store, caller: Caller, table_id: str, gateway_id: 
 
 
 def disable_propagation(store: Store, caller: Caller, table_id: str, gateway_id: str) -> RouteTable:
-    """End a gateway's propagation to a route table, and return it: EC2's DisableVgwRoutePropagation. Raises as above."""
+    """End a gateway's propagation to a table: EC2's DisableVgwRoutePropagation. Raises as `enable_propagation`."""
     return _change(store, caller, table_id, gateway_id, lambda table: without_propagation(table, gateway_id))
 
 

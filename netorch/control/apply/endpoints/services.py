@@ -29,8 +29,8 @@ def plan_services(builder: PlanBuilder, decls: Sequence[GatewayServiceDecl], vpc
 
     Raises:
       ApiError: UnauthorizedOperation; InvalidParameterValue for a prefix that overlaps another service's, an address pool, a
-        host, or a range of a VPC that uses the service. UnreadableRecord: a VPC that uses a service cannot be read, and the
-        service's prefixes change.
+        host, or a range of a VPC that uses the service.
+      UnreadableRecord: a VPC that uses a service cannot be read, and the service's prefixes change.
     """
     for decl in decls:
         operator_only(builder.caller, _where(decl.name))

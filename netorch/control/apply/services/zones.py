@@ -52,7 +52,8 @@ def plan_zones(builder: PlanBuilder, decls: Iterable[PrivateZoneDecl], refused: 
     For VPCs that cannot be planned (`refused`), associations stay as they are.
 
     Raises:
-      ApiError: a zone cannot be planned as declared. UnreadableRecord: a changed zone has a copy in an isolated VPC.
+      ApiError: a zone cannot be planned as declared.
+      UnreadableRecord: a changed zone has a copy in an isolated VPC.
     """
     planner = _Planner(builder)
     named = {(decl.owner, decl.name) for decl in decls}
