@@ -39,7 +39,7 @@ def run_agent(host_name: str, store_url: str, state_dir: Path, flow_log_dir: Pat
     """Run the agent of `host_name` until a signal ends it; `metrics` is the address that serves them.
 
     Raises:
-        NetorchError: no compiler reads a kind of resource, another agent of this host runs, or the state directory is unusable.
+      NetorchError: no compiler reads a kind of resource, another agent of this host runs, or the state directory is unusable.
     """
     manager = ServiceManager()
     compilers = _compilers()
@@ -83,7 +83,7 @@ def restore_host(host_name: str, state_dir: Path) -> dict[int, str]:
     """Restore a host at boot; return why slices are degraded. Does nothing on a host that already has its namespace.
 
     Raises:
-        NetorchError: as `run_agent`, and as `restore`: then the kernel holds nothing that carries packets.
+      NetorchError: as `run_agent`, and as `restore`: then the kernel holds nothing that carries packets.
     """
     from netorch.drivers import netns
 

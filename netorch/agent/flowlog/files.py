@@ -92,7 +92,7 @@ def read_lines(directory: Path, host: str | None = None) -> Iterator[str]:
     """Yield the lines of a flow log, of one host or of all in turn, oldest first.
 
     Raises:
-        NetorchError: this user may not read a file.
+      NetorchError: this user may not read a file.
     """
     names = sorted(path.name for path in directory.glob("*.log") if host in (None, path.stem))
     for name in names:

@@ -25,8 +25,8 @@ def restore(host_name: str, kernel: Kernel, file: SnapshotFile, compilers: Seque
     """Bring the kernel into the state of the snapshot; return why slices are degraded.
 
     Raises:
-        NetorchError: the snapshot exists but is unreadable, or the host's own slice (the tables that verify and drop) cannot be
-            applied. Then no VPC is applied.
+      NetorchError: the snapshot exists but is unreadable, or the host's own slice (the tables that verify and drop) cannot be
+        applied. Then no VPC is applied.
     """
     saved = file.load()
     if saved is None:
