@@ -1,21 +1,21 @@
-"""What a compiler sees and what it must yield.
+"""The compiler interface: the views that compilers get, and the parts that they consist of.
 
 A compiler is a name, the stored types that it answers for, and its *parts*. A part is a function with an id and the inputs that
-it depends on; it is compiled again when one of these has another value, and never otherwise:
+it depends on. The part is compiled again when one of its inputs has another value, and only then:
 
-    HostPart         once for the host; may read all VPCs that the host carries
-    VpcPart          once for each VPC
-    MappingPart      once for each mapping of a VPC, so that a changed mapping costs O(1)
-    PeerMappingPart  once for each mapping of each active peer of a VPC, likewise
-    ProblemPart      once for each VPC; yields no objects, but says what the others left out
+  HostPart         once for the host; may read all VPCs that the host carries
+  VpcPart          once for each VPC
+  MappingPart      once for each mapping of a VPC, so that a changed mapping costs O(1)
+  PeerMappingPart  once for each mapping of each active peer of a VPC, with the same cost
+  ProblemPart      once for each VPC; yields no objects, but reports what other parts left out
 
 A part with a `role` is for hosts of that role: on others it yields nothing. It needs HostView among its inputs.
 
-A slice (all objects of one VPC on one host) is what its parts yield together. Objects that several parts ask for are counted;
-parts that ask for different objects with one key are an error that names both.
+A slice (all objects of one VPC on one host) is the union of its parts' objects. Objects that several parts want are counted.
+Parts that want different objects with one key are an error that names both parts.
 
-An *input* is a type, and `view.of(type)` its values: a kind of record, or what the agent makes of records (the classes from
-LocalEni to RoutesFromPeer). A part sees its own inputs only, so it cannot depend on what it does not name.
+An *input* is a type, and `view.of(type)` are its values: a kind of record, or what the agent derives from records (the classes
+from LocalEni to RoutesFromPeer). A part sees only its own inputs, so it cannot depend on an input that it does not name.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ from netorch.state.base import HOST_SLICE, KernelObject
 from netorch.state.names import cable_end_name, vrf_name, vrf_table, vxlan_name
 
 VXLAN_OVERHEAD = 50  # RFC 7348 section 5: 20 outer IPv4 + 8 UDP + 8 VXLAN + 14 inner Ethernet
-# What is inside is at least so large. An underlay with less carries it in two pieces: the outer header permits that.
-IPV4_MIN_MTU = 576  # RFC 791 section 3.1; of less than 552 Linux will not be told (ip_rt_min_pmtu)
-IPV6_MIN_MTU = 1280  # RFC 8200 section 5; with less a device has no IPv6
+# Lower limits of the inner MTU. On a smaller underlay the VXLAN packet is fragmented: the outer header permits that.
+IPV4_MIN_MTU = 576  # RFC 791 section 3.1; Linux does not accept less than 552 (ip_rt_min_pmtu)
+IPV6_MIN_MTU = 1280  # RFC 8200 section 5; a device with less has no IPv6
 PORT_MAC = "02:4e:54:ff:ff:01"  # the host's side of every port on every host: a moved instance keeps its ARP cache
 IPV6_GATEWAY = "fe80::1"
 
@@ -51,18 +51,18 @@ T = TypeVar("T")
 
 
 class HostView(msgspec.Struct, frozen=True, kw_only=True):
-    """What does not depend on any VPC."""
+    """The host as compilers see it, independent of any VPC."""
 
     host: Host
     underlay_ifname: str
     underlay_mtu: int  # bytes
-    pools: tuple[AddressPool, ...] = ()  # of the host's pair, in order of their names
-    services: tuple[GatewayService, ...] = ()  # that gateway endpoints lead to, in order of their names
-    buckets: tuple[BucketPolicy, ...] = ()  # in order of their names; parts for VPCs always see none
-    drained: bool = False  # an edge to which nobody is to send; it forwards what comes nevertheless
-    ready: bool = False  # whether the host, an edge, is fit to carry packets; parts for VPCs always see False
-    announces: bool = False  # whether the border router is to send to it once there is a session; for VPCs always False
-    active: bool = False  # whether its seats of stateful gateways are to be used; parts for VPCs always see False
+    pools: tuple[AddressPool, ...] = ()  # of the host's pair, sorted by name
+    services: tuple[GatewayService, ...] = ()  # that gateway endpoints lead to, sorted by name
+    buckets: tuple[BucketPolicy, ...] = ()  # sorted by name; empty for parts for VPCs
+    drained: bool = False  # hosts should not send to this edge; it still forwards packets that arrive
+    ready: bool = False  # whether the host, an edge, is fit to carry packets; always False for parts for VPCs
+    announces: bool = False  # whether the edge announces its addresses to the border router; for VPCs always False
+    active: bool = False  # whether the seats of stateful gateways here are to be used; always False for parts for VPCs
 
     @property
     def vtep(self) -> str:
@@ -71,15 +71,15 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Phase(Enum):
-    """How far an interface has come on this host."""
+    """The phase of an interface on this host."""
 
-    ACTIVE = "active"  # its port is here
-    INCOMING = "incoming"  # everything but the port is here
-    OUTGOING = "outgoing"  # its port is here until the other host takes it
+    ACTIVE = "active"  # its port is on this host
+    INCOMING = "incoming"  # everything but its port is on this host
+    OUTGOING = "outgoing"  # its port is on this host until the other host takes the interface
 
 
 class LocalEni(msgspec.Struct, frozen=True, kw_only=True):
-    """An interface that this host carries, with what it belongs to."""
+    """An interface that this host carries, with its subnet and instance."""
 
     eni: NetworkInterface
     subnet: Subnet
@@ -88,22 +88,22 @@ class LocalEni(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LocalTable(msgspec.Struct, frozen=True, kw_only=True):
-    """A route table in use here, which has a VRF: where interfaces are, the main one and those that their subnets have.
+    """A route table in use on this host, with a VRF: the main table, and those of local interfaces' subnets.
 
-    Of its routes it says only what the ways to the VPC's own addresses depend on; `TableRoutes` has them all. A table without an
-    id is what packets from elsewhere meet: the VPC's first VRF, where it is not the main table's. It has the local routes only.
+    It holds only the routes that decide how the VPC's own addresses are reached; `TableRoutes` holds all. A table without an id
+    is the VPC's first VRF, where that is not the main table's: it serves packets from elsewhere and has only the local routes.
     A subnet whose own range the table routes elsewhere has a VRF apart. So has a gateway endpoint on an edge, for its answers.
     """
 
     id: str
     number: int  # of the VRF
     is_main: bool = False
-    overrides: tuple[Prefix, ...] = ()  # inside the VPC's ranges, which it routes elsewhere than to the interfaces there
-    subnet: str = ""  # the one that the VRF is for, if it is for a single one
-    own: tuple[Prefix, ...] = ()  # that subnet's ranges
+    overrides: tuple[Prefix, ...] = ()  # inside the VPC's ranges, but routed elsewhere than to the interfaces
+    subnet: str = ""  # the subnet with this VRF apart, if any
+    own: tuple[Prefix, ...] = ()  # the ranges of that subnet
 
     def leads_to(self, address: str) -> bool:
-        """Return whether an address of the VPC is reached by the table as what it is."""
+        """Return whether the table reaches an address of the VPC as an interface's address."""
         if not self.overrides:
             return True
         version, value = parse_ip(address)
@@ -112,51 +112,51 @@ class LocalTable(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TableRoutes(msgspec.Struct, frozen=True, kw_only=True):
-    """The routes in force in a route table that is in use here; the route to a target that takes no packets is a black hole."""
+    """The routes in force in a route table in use on this host. A route to a target that takes no packets is a black hole."""
 
     number: int  # of the VRF
     routes: tuple[Effective, ...]
 
 
 class Inlet(msgspec.Struct, frozen=True, kw_only=True):
-    """What this host has chosen for an interface here that routes lead to."""
+    """The numbers that this host has chosen for a local interface that is a route target."""
 
-    number: int  # of the VRF in which packets come in
+    number: int  # of the VRF in which packets arrive
     zone: int  # the conntrack zone of the inlet, 1 to 65535
 
 
 class Middlebox(msgspec.Struct, frozen=True, kw_only=True):
-    """An interface that a route of the VPC leads to, or that has no source/destination check."""
+    """An interface that is the target of a route of the VPC, or has no source/destination check."""
 
     eni: NetworkInterface
-    mapping: Mapping | None = None  # of its IPv4 address; None: it is nowhere
-    underlay_mtu: int | None = None  # of its host, in bytes; None: that has not said
-    inlet: Inlet | None = None  # where a route leads to it and its port is on this host
-    no_inlet: str = ""  # why it has none there: routes to it are black holes on this host
+    mapping: Mapping | None = None  # of its IPv4 address; None: it is on no host
+    underlay_mtu: int | None = None  # of its host, in bytes; None: not published
+    inlet: Inlet | None = None  # set if a route targets the interface and its port is on this host
+    no_inlet: str = ""  # why there is none: routes to the interface are black holes on this host
 
 
 class Gateway(msgspec.Struct, frozen=True, kw_only=True):
-    """A gateway of the VPC that edges carry, and which of them this host sends to."""
+    """A gateway of the VPC that edges carry, with the edge that this host sends to."""
 
     id: str
-    seats: tuple[Seat, ...]  # one at least
-    seat: Seat  # that this host sends to
-    underlay_mtu: int | None = None  # of the seat's host, in bytes; None: that has not said
-    # Of a virtual private gateway: where packets go that are for each of the seats. Routes say for which they are.
+    seats: tuple[Seat, ...]  # at least one
+    seat: Seat  # the seat that this host sends to
+    underlay_mtu: int | None = None  # of the seat's host, in bytes; None: not published
+    # For a virtual private gateway: the next hop for each seat, chosen by the route. Empty for other gateways.
     ways: tuple[Seat, ...] = ()
 
     @property
     def kind(self) -> TargetKind:
-        """Return the kind of target that it is for routes."""
+        """Return the gateway's kind of route target."""
         return gateway_kind(self.id)
 
     def is_at(self, host: str) -> bool:
-        """Return whether a host is one of its seats."""
+        """Return whether the gateway has a seat on a host."""
         return any(seat.host == host for seat in self.seats)
 
 
 class Identity(msgspec.Struct, frozen=True, order=True):
-    """A set of security groups that some mapping of the VPC has: rules that refer to a group mean identities that hold it."""
+    """A set of security groups that some mapping of the VPC has. A rule that refers to a group matches identities with it."""
 
     groups: tuple[str, ...]
 
@@ -172,7 +172,7 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     ranges: tuple[Prefix, ...]
 
     def holds(self, address: str) -> bool:
-        """Return whether an address is of the peer's ranges; those of two peers may overlap."""
+        """Return whether an address is in the peer's ranges; the ranges of two peers may overlap."""
         version, value = parse_ip(address)
         return any(prefix.holds(version, value) for prefix in self.ranges)
 
@@ -190,13 +190,13 @@ class LocalPeer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PeerRoutes(msgspec.Struct, frozen=True, kw_only=True):
-    """What a route table in use here leads to one peer of the table's VPC."""
+    """The routes of a table in use on this host to one peer of the table's VPC."""
 
-    vni: int  # of the VPC that has the table
+    vni: int  # of the table's VPC
     number: int  # of the table's VRF
     peer: int  # the peer's VNI
-    inside: tuple[Prefix, ...]  # what is routed to the peer
-    outside: tuple[Prefix, ...] = ()  # what of that is routed elsewhere, by longer prefixes
+    inside: tuple[Prefix, ...]  # prefixes routed to the peer
+    outside: tuple[Prefix, ...] = ()  # longer prefixes inside them, routed elsewhere
 
     def leads_to(self, address: str) -> bool:
         """Return whether the table leads to an address of the peer."""
@@ -219,14 +219,15 @@ class RoutesFromPeer(PeerRoutes, frozen=True, kw_only=True):
 class VpcView(msgspec.Struct, frozen=True, kw_only=True):
     """One VPC as this host, or one part of a compiler, sees it.
 
-    `active` and `mtus` are looked up by address or host and are no inputs: when they change, the mappings concerned are compiled.
+    `active` and `mtus` are looked up by address or host and are no inputs: when they change, only the affected mappings are
+    compiled.
     """
 
     vni: int
     inputs: Dictionary[type, tuple[Any, ...]]  # the values of each input; records are sorted by id
-    zone: int = 1  # the conntrack zone that this host has chosen for the VPC, 1 to 65535; never changes while the VPC is here
-    active: frozenset[str] = frozenset()  # addresses whose port is here (ACTIVE, OUTGOING): its route wins over the mapping's
-    mtus: Dictionary[str, int] = {}  # host -> the MTU of its underlay, as far as hosts have said; follows them by itself
+    zone: int = 1  # the VPC's conntrack zone on this host, 1 to 65535; constant while the VPC is on the host
+    active: frozenset[str] = frozenset()  # addresses with a local port (ACTIVE, OUTGOING): its route wins over the mapping's
+    mtus: Dictionary[str, int] = {}  # host -> its underlay's MTU, if published; a live view
 
     def of(self, kind: type[T]) -> tuple[T, ...]:
         """Return the values of an input. Raises CompileError when the part does not name it."""
@@ -236,7 +237,7 @@ class VpcView(msgspec.Struct, frozen=True, kw_only=True):
             raise CompileError(f"{kind.__name__} is not among the part's inputs; name it there") from None
 
     def only(self, inputs: Iterable[type]) -> VpcView:
-        """Return the same VPC with these inputs alone."""
+        """Return the same VPC with only these inputs."""
         return msgspec.structs.replace(self, inputs={kind: self.inputs[kind] for kind in inputs})
 
     @property
@@ -256,18 +257,18 @@ class VpcView(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def vrf(self) -> str:
-        """Return the name of the VPC's first VRF, where the VXLAN device is."""
+        """Return the name of the VPC's first VRF, which holds the VXLAN device."""
         return vrf_name(self.vni)
 
     def vrf_of(self, subnet: Subnet) -> str:
-        """Return the name of the VRF of a subnet's route table, in which the subnet's ports are."""
+        """Return the name of the VRF with a subnet's ports: that of its route table, or its own."""
         apart = [table for table in self.of(LocalTable) if table.subnet == subnet.id]
         shared = [table for table in self.of(LocalTable) if not table.subnet]
         named = [table for table in shared if table.id and table.id == subnet.route_table]
         return vrf_name(self.vni, (apart or named or [table for table in shared if table.is_main])[0].number)
 
     def tables_to(self, address: str) -> Iterator[int]:
-        """Yield the routing tables with a route to an address of the VPC: one for each VRF whose route table leads there."""
+        """Yield the routing tables with a route to an address of the VPC: one per VRF whose route table leads there."""
         return (vrf_table(self.vni, table.number) for table in self.of(LocalTable) if table.leads_to(address))
 
     def peers_tables_to(self, address: str) -> Iterator[int]:
@@ -281,20 +282,20 @@ class VpcView(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def dual_stack(self) -> bool:
-        """Return whether IPv6 is switched on; device creation is quadratic with it, so not without need."""
+        """Return whether IPv6 is enabled; device creation is quadratic with it, so only if needed."""
         return bool(self.vpc.ipv6_cidrs)
 
     @property
     def mtu(self) -> int:
-        """Return the largest inner IP packet that this host sends and takes, in bytes."""
+        """Return the largest inner IP packet that this host sends and accepts, in bytes."""
         return inner_mtu(self.host.underlay_mtu, self.dual_stack)
 
     def mtu_to(self, host: str) -> int:
-        """Return the largest inner IP packet for another host; 0 when that takes as much as this one, or has not said."""
+        """Return the largest inner IP packet for another host; 0 if not smaller than this host's, or not published."""
         return self.mtu_over(self.mtus.get(host))
 
     def mtu_over(self, underlay_mtu: int | None) -> int:
-        """Return the same for an underlay's MTU in bytes; None: the host has not said."""
+        """Return the same for an underlay's MTU in bytes; None: not published."""
         limit = inner_mtu(underlay_mtu, self.dual_stack) if underlay_mtu is not None else self.mtu
         return limit if limit < self.mtu else 0
 
@@ -303,7 +304,7 @@ Carried = Dictionary[int, VpcView]  # the VPCs that a host carries
 
 
 class HostPart(msgspec.Struct, frozen=True, kw_only=True):
-    """Yields what stands on a host once. `inputs` are of the VPCs that the host carries; the host's own view is always one."""
+    """Yields objects that a host has once. `inputs` are of the carried VPCs; the host's own view is always an input."""
 
     id: str
     compile: Callable[[HostView, Carried], Iterable[KernelObject]]
@@ -331,7 +332,7 @@ class MappingPart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PeerMappingPart(msgspec.Struct, frozen=True, kw_only=True):
-    """Yields the objects that a VPC has for one mapping of an active peer; the mapping's VNI is the peer's."""
+    """Yields a VPC's objects for one mapping of an active peer; the mapping's VNI is the peer's."""
 
     id: str
     compile: Callable[[VpcView, Mapping], Iterable[KernelObject]]
@@ -340,7 +341,7 @@ class PeerMappingPart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProblemPart(msgspec.Struct, frozen=True, kw_only=True):
-    """Returns what other parts had to leave out of a VPC on this host to yield the rest, or nothing."""
+    """Reports what other parts had to leave out of a VPC on this host, or nothing."""
 
     id: str
     problem: Callable[[VpcView], str]
@@ -353,31 +354,31 @@ Part = HostPart | VpcPart | MappingPart | PeerMappingPart | ProblemPart
 
 
 class Compiler(Protocol):
-    """Turns some of the model's types into kernel objects. Stateless."""
+    """Turns some types of the model into kernel objects. Stateless."""
 
     @property
     def name(self) -> str:
-        """Return what it is called in errors."""
+        """Return the compiler's name in errors."""
         ...
 
     @property
     def reads(self) -> frozenset[type]:
-        """Return the stored types that it answers for: one that no compiler names is never silently left out."""
+        """Return the stored types that it answers for: a type that no compiler names is an error, never left out silently."""
         ...
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """Return its parts. An id begins with the compiler's name."""
+        """Return the compiler's parts. Their ids begin with the compiler's name."""
         ...
 
 
 def inner_mtu(underlay_mtu: int, dual_stack: bool) -> int:
-    """Return the MTU of a VPC above an underlay's, both in bytes."""
+    """Return the inner MTU of a VPC for an underlay's MTU, both in bytes."""
     return max(underlay_mtu - VXLAN_OVERHEAD, IPV6_MIN_MTU if dual_stack else IPV4_MIN_MTU)
 
 
 def router_mac(vtep: str) -> str:
-    """Return a host's router MAC: 02:4e and the four bytes of its VTEP, so that a MAC names its host. Raises CompileError."""
+    """Return a host's router MAC: 02:4e and the four bytes of its VTEP, so the MAC identifies the host. Raises CompileError."""
     return (b"\x02\x4e" + _four_bytes(vtep)).hex(":")
 
 
@@ -394,6 +395,6 @@ def _four_bytes(vtep: str) -> bytes:
 
 
 def link_local(mac: str) -> str:
-    """Return the link-local address that an IPv6 host makes of its MAC. Source: RFC 2464 sections 4, 5."""
+    """Return the link-local address that an IPv6 host derives from its MAC. Source: RFC 2464 sections 4, 5."""
     raw = mac_bytes(mac)
     return format_ip(6, 0xFE80 << 112 | int.from_bytes(bytes((raw[0] ^ 2, *raw[1:3], 0xFF, 0xFE, *raw[3:])), "big"))

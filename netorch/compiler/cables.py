@@ -1,19 +1,20 @@
-"""Peering on one host: a cable between the VRFs of two VPCs that both have interfaces here.
+"""Peering on one host: a cable between the VRFs of two VPCs that both have interfaces on the host.
 
-The walk of a packet from an instance of VPC 5000 to 10.7.1.5, an interface of its peer 7000 on this same host:
+The path of a packet from an instance of VPC 5000 to 10.7.1.5, an interface of its peer 7000 on the same host:
 
-    table of VPC 5000   10.7.1.5/32 via 192.0.0.9 dev p-001388abcdef0 onlink     where a route leads to the connection
-    neighbour           192.0.0.9 on p-001388abcdef0 -> the MAC of q-001b58abcdef0
-    q-001b58abcdef0     in the VRF of VPC 7000, whose table has the port's route
+  table of VPC 5000   10.7.1.5/32 via 192.0.0.9 dev p-001388abcdef0 onlink     where a route leads to the connection
+  neighbour           192.0.0.9 on p-001388abcdef0 -> the MAC of q-001b58abcdef0
+  q-001b58abcdef0     in the VRF of VPC 7000, whose table has the port's route
 
-To an interface of the peer on another host no cable leads: such a packet leaves by the peer's VXLAN device
-(netorch.compiler.overlay). So each packet passes the connection tracking of each VPC once, in the zone of its own, on the host of
-that VPC's interface, and its answer too. A port's route in the other VPC's table, or the other VPC's VXLAN device on this host,
-would let the answer begin in a zone that has not seen the packet.
+A packet to a peer's interface on another host takes no cable: it leaves by the peer's VXLAN device (netorch.compiler.overlay).
+So each packet and its answer pass the connection tracking of each VPC once, in the VPC's own zone, on the host of that VPC's
+interface. With a port's route in the other VPC's table, or with the other VPC's VXLAN device on this host, the answer would
+start in a zone that has not seen the packet.
 
-On an edge there is no such cable: its gateways serve their own VPC alone.
+An edge has no such cable: its gateways serve only their own VPC.
 
-No range is ever routed by a cable, addresses are, and only the peer's own. So what a peer has routes to is not reached by it.
+A cable's routes are for single addresses of the peer, never for ranges. So destinations that the peer has routes to are not
+reachable through it.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ from netorch.state.sysctls import PORT_V6, device_sysctls
 
 NEXT_HOP: Final = "192.0.0.9"  # of a block that is never routed: RFC 7335 section 6
 IPV6_NEXT_HOP: Final = "fe80::9"
-MACS: Final = {"p": "02:4f:ff:ff:ff:01", "q": "02:4f:ff:ff:ff:02"}  # by what the name of an end begins with
-# Worse than the way to another host, which is of the peer's slice: while an address moves, both may be there.
+MACS: Final = {"p": "02:4f:ff:ff:ff:01", "q": "02:4f:ff:ff:ff:02"}  # by the first character of an end's name
+# Less preferred than the route to another host, which is in the peer's slice: while an address moves, both may exist.
 METRIC: Final = 1
 IPV6_CABLE_METRIC: Final = IPV6_METRIC + 1
 
 
 def _ends(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the VPC's end of each cable; the other end is the peer's."""
+    """Yield the VPC's end of each cable; the other end belongs to the peer."""
     for peer in view.of(LocalPeer):
         ifname, other = peer.ends(view.vni)
         yield CableEnd(
@@ -55,7 +56,7 @@ def _ends(view: VpcView) -> Iterator[KernelObject]:
 
 
 def _ways(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
-    """Yield the way to a peer's address on this host, in each table that leads there."""
+    """Yield the routes to a peer's address on this host, in each table that leads there."""
     if mapping.host != view.host.host.name:
         return
     version6 = ":" in mapping.address

@@ -1,8 +1,8 @@
-"""Egress-only internet gateways, as the edges that carry them see them: which subnets use one.
+"""Egress-only internet gateways on the edges that carry them: which subnets use one.
 
-The routes of a subnet decide by which gateway its packets leave, so they also decide by which gateway those from outside come.
-A subnet none of whose routes leads to the gateway does not use it: what comes for it from outside comes by the VPC's internet
-gateway, or not at all.
+The routes of a subnet decide by which gateway its packets leave, so they also decide by which gateway packets from outside
+arrive. A subnet without a route to the egress-only gateway does not use it: packets for it from outside arrive by the VPC's
+internet gateway, or not at all.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from netorch.model.vpc import RouteTable, Subnet, Vpc
 
 
 class Source(msgspec.Struct, frozen=True):
-    """Addresses of the internet to which a subnet has a route."""
+    """Internet addresses to which a subnet has a route."""
 
     prefix: Prefix
-    is_tracked: bool  # the route leads to the egress-only gateway, or nowhere; else to the internet gateway
+    is_tracked: bool  # whether the route leads to the egress-only gateway or nowhere; otherwise to the internet gateway
 
 
 class EgressSubnet(msgspec.Struct, frozen=True, kw_only=True):
     """A subnet that uses an egress-only gateway."""
 
     range: Prefix  # its IPv6 addresses
-    sources: tuple[Source, ...] = ()  # where it uses an internet gateway, too; the longest first, what is in none is tracked
+    sources: tuple[Source, ...] = ()  # set if it also uses an internet gateway; longest first; other addresses are tracked
 
 
 class EgressOnly(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +46,7 @@ class EgressOnly(msgspec.Struct, frozen=True, kw_only=True):
         return self.gateway.id
 
     def is_used_at(self, host: str) -> bool:
-        """Return whether a host takes itself for the seat that packets go to."""
+        """Return whether a host considers itself the seat in use."""
         return self.gateway.seat.host == host
 
 
@@ -60,8 +60,8 @@ def egress_subnets(
 ) -> Iterator[EgressSubnet]:
     """Yield the subnets that use an egress-only gateway.
 
-    `tables` are all of the VPC, `gateways` the ids of those that edges carry, `lists` its prefix lists by id. Which other targets
-    take packets does not matter here. Cost: O(subnets x routes of a table).
+    `tables` are all of the VPC, `gateways` the ids of those that edges carry, `lists` its prefix lists by id. Whether other
+    targets take packets does not matter. Cost: O(subnets x routes of a table).
     """
     for subnet in subnets:
         if subnet.ipv6_cidr:
@@ -73,7 +73,7 @@ def egress_subnets(
 
 
 def _sources(routes: Sequence[Effective]) -> Iterator[Source]:
-    """Yield what leads to an internet gateway, and what of it leads elsewhere."""
+    """Yield the prefixes that lead to an internet gateway, and those inside them that lead elsewhere."""
     open_ = [route.prefix for route in routes if route.target.kind is TargetKind.INTERNET_GATEWAY]
     for route in sorted(routes, key=lambda route: -route.prefix.length):
         if any(prefix.contains(route.prefix) for prefix in open_):

@@ -1,18 +1,18 @@
-"""Inlets: how packets to any address come in to an interface that routes lead to.
+"""Inlets: how packets to any address reach an interface that is a route target.
 
-A packet to such a target has the interface's MAC as its inner destination: the sender's route table decides, the packet carries
-the decision. On the interface's host, for the interface X with the MAC G, 10.0.9.9 and the port v-X:
+A packet to such a target has the interface's MAC as its inner destination: the sender's route table decides, and the packet
+carries the decision. On the interface's host, for the interface X with the MAC G, 10.0.9.9 and the port v-X:
 
-    from other hosts   filter on vx5000   to G: received, marked, redirected to m-X
-    from this host     route              PREFIX via 240.x dev n-X         the other end of the cable to m-X; `target_hop`
-    both               VRF of m-X         0.0.0.0/0 via 10.0.9.9 dev v-X
+  from other hosts   filter on vx5000   to G: received, marked, redirected to m-X
+  from this host     route              PREFIX via 240.x dev n-X         the other end of the cable to m-X; `target_hop`
+  both               VRF of m-X         0.0.0.0/0 via 10.0.9.9 dev v-X
 
-So they meet the rules of X's groups and ACL, and arrive at X whatever their destination is. Linux takes a packet with another MAC
-than the device's own for somebody else's, hence the filter. With source/destination check the VRF drops all of it: EC2 refuses at
-the interface, too, and the sender need not know.
+So the packets pass the rules of X's groups and ACL, and reach X whatever their destination is. Linux treats a packet with a MAC
+other than the device's as addressed to another host, hence the filter. With source/destination check the VRF drops all packets:
+EC2 also drops them at the interface, and the sender need not know.
 
-m-X has a conntrack zone of its own. In the VPC's zone, a packet on its way to X and the same packet on its way from X would be of
-one connection: what X's rules permit would be taken for permitted by the receiver's.
+m-X has its own conntrack zone. In the VPC's zone, a packet to X and the same packet forwarded by X would belong to one
+connection: the receiver's rules would be skipped for a connection that X's rules permitted.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from netorch.state.names import inlet_name, to_inlet_name, vrf_table
 from netorch.state.sysctls import CABLE_V6, VRF_V6, device_sysctls
 from netorch.state.tc import REDIRECTED, Clsact, Match, Receive, Redirect, TcFilter
 
-NEAR_MAC: Final = "02:4f:ff:ff:ff:01"  # of the near end of every cable to an inlet; never on a wire
-STEP: Final = 10  # of the filters of a VXLAN device
+NEAR_MAC: Final = "02:4f:ff:ff:ff:01"  # of the near end of each cable to an inlet; never on a wire
+STEP: Final = 10  # of a VXLAN device's filters
 _EVERYTHING: Final = {4: "0.0.0.0/0", 6: "::/0"}
 _METRIC: Final = {4: 0, 6: IPV6_METRIC}
 
 
 def _inlets(view: VpcView) -> Iterator[KernelObject]:
-    """Yield what stands for the interfaces here that routes lead to."""
+    """Yield the objects of inlets for local interfaces that are route targets."""
     for box in view.of(Middlebox):
         if box.inlet is not None:
             yield from _vrf(view, box.eni, box.inlet)
@@ -48,7 +48,7 @@ def _inlets(view: VpcView) -> Iterator[KernelObject]:
 
 
 def _without_inlet(view: VpcView) -> str:
-    """Return which interfaces here no packet can come in to though routes lead to them, or nothing."""
+    """Return which local route targets cannot receive packets for lack of an inlet, or nothing."""
     boxes = [box for box in view.of(Middlebox) if box.no_inlet]
     if not boxes:
         return ""
@@ -57,7 +57,7 @@ def _without_inlet(view: VpcView) -> str:
 
 
 def _vrf(view: VpcView, eni: NetworkInterface, inlet: Inlet) -> Iterator[KernelObject]:
-    """Yield the VRF that leads to the interface alone."""
+    """Yield the VRF that leads only to the interface."""
     vrf, port, vni = vrf_of(view.vni, inlet.number), port_name(eni.id), view.vni
     yield vrf
     yield Settings(vni=vni, ifname=vrf.ifname)
@@ -78,7 +78,7 @@ def _cable(view: VpcView, eni: NetworkInterface, inlet: Inlet) -> Iterator[Kerne
     """Yield the cable by which ports of this host reach the inlet."""
     vni, far, near = view.vni, inlet_name(view.vni, eni.id), to_inlet_name(view.vni, eni.id)
     vrf = vrf_of(vni, inlet.number).ifname
-    # Of the group of VXLAN devices: the router itself says nothing by these, neither errors nor MLD reports.
+    # In the group of VXLAN devices, on which the router itself sends neither ICMP errors nor MLD reports.
     yield CableEnd(vni=vni, ifname=far, lladdr=eni.mac, mtu=view.mtu, vrf=vrf, peer=near, group=VXLAN_GROUP)
     yield CableEnd(vni=vni, ifname=near, lladdr=NEAR_MAC, mtu=view.mtu, vrf=view.vrf, peer=far, group=VXLAN_GROUP)
     for ifname in (far, near):
@@ -91,14 +91,14 @@ def _cable(view: VpcView, eni: NetworkInterface, inlet: Inlet) -> Iterator[Kerne
 
 
 def _filter(view: VpcView, eni: NetworkInterface) -> Iterator[KernelObject]:
-    """Yield what takes packets to the interface's MAC off the VXLAN device."""
+    """Yield the filter that takes packets to the interface's MAC off the VXLAN device."""
     yield Clsact(vni=view.vni, ifname=view.vxlan)
     actions = (Receive(mark=REDIRECTED), Redirect(inlet_name(view.vni, eni.id)))
     yield TcFilter(vni=view.vni, ifname=view.vxlan, step=STEP, match=Match(dst_mac=eni.mac), actions=actions)
 
 
 def way_in(view: VpcView, eni: NetworkInterface, table: int, dst: str) -> Route:
-    """Return a table's route to an interface here, by way of its inlet."""
+    """Return a table's route to a local interface through its inlet."""
     version = 6 if ":" in dst else 4
     near = to_inlet_name(view.vni, eni.id)
     return Route(

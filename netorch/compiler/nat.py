@@ -1,8 +1,9 @@
 """NAT gateways, as every host that carries their VPC sees them.
 
-A NAT gateway is a target like any other gateway: routes to it carry its MAC (netorch.compiler.routes). Its private addresses
-have ways to the edge that it is at, as an interface's have: in their names it sends to addresses of the VPC that a route table
-leads to it, and by them come the answers of those, and of the internet by the other edge of the pair.
+A NAT gateway is a target like any other gateway: packets routed to it carry its MAC (netorch.compiler.routes). Each host has
+routes to its private addresses at its edge, as to an interface's addresses. The gateway sends from these addresses to VPC
+addresses that a route table leads to it. Their answers come by these routes, and so do internet answers at the pair's other
+edge.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Nat(msgspec.Struct, frozen=True, kw_only=True):
     gateway: Gateway
     eni: NetworkInterface
     subnet: Subnet
-    draining: tuple[str, ...] = ()  # the private addresses in whose name no connection begins
+    draining: tuple[str, ...] = ()  # private addresses from which no new connection opens
 
     @property
     def id(self) -> str:
@@ -35,23 +36,23 @@ class Nat(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Return the private addresses in whose name it sends; the primary one first."""
+        """Return the private addresses from which it sends; the primary one first."""
         return self.eni.addresses
 
     @property
     def beginning(self) -> tuple[str, ...]:
-        """Return those in whose name connections begin. The primary one never drains."""
+        """Return the private addresses from which connections open. The primary one never drains."""
         return tuple(address for address in self.addresses if address not in self.draining)
 
 
 def _ways(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the ways to the private addresses of each NAT gateway that is on another host."""
+    """Yield the routes to the private addresses of each NAT gateway on another host."""
     for nat in view.of(Nat):
         yield from ways_to(view, nat.gateway, nat.addresses)
 
 
 def ways_to(view: VpcView, gateway: Gateway, addresses: Iterable[str]) -> Iterator[KernelObject]:
-    """Yield the ways to addresses that are at the seat of a gateway, where that is on another host."""
+    """Yield the routes to addresses at a gateway's seat, if the seat is on another host."""
     if gateway.seat.host == view.host.host.name:
         return
     vtep, mtu = gateway.seat.vtep, view.mtu_over(gateway.underlay_mtu)

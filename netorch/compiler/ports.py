@@ -1,8 +1,8 @@
-"""Ports: where an instance meets its VPC.
+"""Ports: where an instance is attached to its VPC.
 
-The instance sees an ordinary subnet with a router at .1, but is alone on its wire: our end answers every ARP request for an
-address that has a route (proxy ARP, always with the same MAC, on every host), and everything is routed. IPv6 needs no such
-pretence: the instance has a /128 and a default route to fe80::1.
+The instance sees an ordinary subnet with a router at .1, but is alone on its link. The host's end answers every ARP request for
+an address that has a route (proxy ARP, with the same MAC on every host), and every packet is routed. IPv6 needs no such trick:
+the instance has a /128 and a default route to fe80::1.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ INSIDE_IFNAME: Final = "eth0"
 
 
 def _ports(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the ports; an incoming interface has none until the other host has let go of it."""
+    """Yield the ports; an incoming interface has none until the other host has released it."""
     for item in view.local:
         if item.phase is not Phase.INCOMING:
             yield from _port(view, item)
 
 
 def kept_keys(view: VpcView) -> frozenset[Key]:
-    """Return the keys of the ports that another host is about to take: neither to be removed, nor to be made again once taken."""
+    """Return the keys of the ports that another host is about to take: do not delete them, nor create them again once taken."""
     return frozenset(link_key(port_name(item.eni.id)) for item in view.local if item.phase is Phase.OUTGOING)
 
 
@@ -59,7 +59,7 @@ def _port(view: VpcView, item: LocalEni) -> Iterator[KernelObject]:
         yield Route(vni=view.vni, table=table, dst=f"{eni.address}/32", ifname=ifname)
     if view.dual_stack and eni.ipv6_address:
         yield from device_sysctls(PORT_V6, ifname, view.vni)
-        # Not /64: whoever scanned that subnet would fill the neighbour table that all namespaces share.
+        # Not /64: a scan of that subnet would fill the neighbour table, which all namespaces share.
         yield Address(vni=view.vni, ifname=ifname, address=f"{IPV6_GATEWAY}/128")
         for address in (link_local(eni.mac), eni.ipv6_address):
             yield Neighbour(vni=view.vni, ifname=ifname, dst=address, lladdr=eni.mac)
@@ -87,7 +87,7 @@ def _device(view: VpcView, item: LocalEni, ifname: str) -> KernelObject:
 
 
 def inside_name(eni: NetworkInterface, instance: Instance) -> str:
-    """Return what the instance calls an interface: `eth0` the one that came with it, `eni` and seven digits the others."""
+    """Return an interface's name in the instance: `eth0` for the primary one, `eni` and seven digits for the others."""
     return INSIDE_IFNAME if _is_primary(eni, instance) else f"eni{eni.id[-11:-4]}"
 
 
@@ -96,7 +96,7 @@ def _is_primary(eni: NetworkInterface, instance: Instance) -> bool:
 
 
 def _inside(item: LocalEni, dual_stack: bool) -> Inside:
-    """Return what the instance finds. Its own interface brings the default routes; what comes by another is answered by that."""
+    """Return the inside of a port. The primary interface has the default routes; each interface answers what arrives by it."""
     eni, cidr = item.eni, item.subnet.cidr
     addresses = [f"{eni.address}/{parse_prefix(cidr).length}"]
     gateways = [router_address(cidr)]
@@ -113,7 +113,7 @@ def _inside(item: LocalEni, dual_stack: bool) -> Inside:
 
 
 class PortCompiler:
-    """Yields the port of every interface that is here, and the routes to it."""
+    """Yields the port of every interface on this host, and the routes to it."""
 
     name: Final = "ports"
     reads: Final[frozenset[type]] = frozenset({NetworkInterface, Instance})

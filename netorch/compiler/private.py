@@ -1,4 +1,4 @@
-"""What an edge has of VPN connections and virtual interfaces: the ends that are here."""
+"""An edge's local ends of VPN connections and virtual interfaces."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from netorch.state.daemons.ike import IkeConnection
 from netorch.state.names import is_private_end, tunnel_name, vlan_name
 from netorch.state.nft import NftElement
 
-WITHOUT_TUNNEL = 0  # the number of a virtual interface's secret; those of tunnels are 1 and 2
+WITHOUT_TUNNEL = 0  # the number of a virtual interface's secret; tunnels have 1 and 2
 
 
 class LocalTunnel(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,9 +22,9 @@ class LocalTunnel(msgspec.Struct, frozen=True, kw_only=True):
 
     connection: VpnConnection
     place: int  # among the connection's tunnels: 0 or 1
-    secret: str = ""  # sealed for this host, base64; nothing: there is none yet
+    secret: str = ""  # sealed for this host, base64; empty: none yet
     is_up: bool = False  # whether it carries packets: both ends have agreed on keys
-    invites: bool = True  # whether the site is told the VPC's ranges by it
+    invites: bool = True  # whether the site learns the VPC's ranges through it
 
     @property
     def name(self) -> str:
@@ -33,7 +33,7 @@ class LocalTunnel(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def static_prefixes(self) -> tuple[str, ...]:
-        """Return what is routed into it now by static routes."""
+        """Return the prefixes routed into it now by static routes."""
         return self.connection.routes if self.connection.static and self.is_up else ()
 
 
@@ -42,17 +42,17 @@ class LocalVif(msgspec.Struct, frozen=True, kw_only=True):
 
     vif: VirtualInterface
     secret: str = ""  # its BGP key, sealed for this host, base64
-    is_up: bool = False  # whether its port is connected to something
-    invites: bool = True  # whether the site is told the VPC's ranges by it
+    is_up: bool = False  # whether its port has a carrier
+    invites: bool = True  # whether the site learns the VPC's ranges through it
 
     @property
     def static_prefixes(self) -> tuple[str, ...]:
-        """Return what is routed to it now by static routes."""
+        """Return the prefixes routed to it now by static routes."""
         return self.vif.routes if self.is_up and not self.vif.asn else ()
 
 
 def ike_name(vpn_id: str, place: int) -> str:
-    """Return the name that a tunnel has in IKE: the id of its connection, a dash, 1 or 2."""
+    """Return a tunnel's IKE name: the id of its connection, a dash, 1 or 2."""
     return f"{vpn_id}-{place + 1}"
 
 
@@ -84,7 +84,7 @@ def local_vifs(
 
 
 def end_of(obj: KernelObject) -> str:
-    """Return of which tunnel or virtual interface an object is: its IKE connection's name, or its device's; or nothing."""
+    """Return the tunnel or virtual interface of an object, by its IKE connection's or device's name; or nothing."""
     if isinstance(obj, IkeConnection):
         return obj.name
     names: tuple[str, ...] = obj.items if isinstance(obj, NftElement) else (getattr(obj, "ifname", ""),)
@@ -92,7 +92,7 @@ def end_of(obj: KernelObject) -> str:
 
 
 def ends_of(vni: int, connections: Iterable[str], vifs: Iterable[str]) -> frozenset[str]:
-    """Return what `end_of` says of the objects of a VPC's connections and virtual interfaces, by their ids."""
+    """Return all results of `end_of` for a VPC's connections and virtual interfaces, given their ids."""
     tunnels = [(vpn, place) for vpn in connections for place in range(TUNNELS)]
     names = {ike_name(vpn, place) for vpn, place in tunnels}
     devices = {tunnel_name(vni, vpn, place) for vpn, place in tunnels}

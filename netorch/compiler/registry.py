@@ -1,6 +1,6 @@
-"""Every compiler at once: what one host must hold, with disagreements found.
+"""All compilers together: the objects that one host must hold, and a check for disagreements.
 
-Compilers come through the entry-point group `netorch.compilers`, so that netorch never imports those of other packages.
+Compilers are found through the entry-point group `netorch.compilers`, so netorch never imports those of other packages.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ P = TypeVar("P", HostPart, VpcPart, MappingPart, PeerMappingPart, ProblemPart)
 class LeftOut(NamedTuple):
     """What was left out of a VPC on this host."""
 
-    text: str  # for people; nothing: it is complete
-    peers: frozenset[int]  # VNIs of peers whose interfaces belong to no group here
+    text: str  # for people; empty: nothing was left out
+    peers: frozenset[int]  # VNIs of peers whose interfaces belong to no group on this host
 
 
 COMPLETE: Final = LeftOut("", frozenset())
@@ -62,10 +62,10 @@ def load_compilers() -> tuple[Compiler, ...]:
 
 
 def check_coverage(compilers: Iterable[Compiler], types: Iterable[type]) -> None:
-    """Check that somebody reads each type of stored resource: a firewall is never silently left out.
+    """Check that a compiler reads each type of stored resource: a firewall is never silently left out.
 
     Raises:
-      CompileError: names the types that nobody reads.
+      CompileError: names the types that no compiler reads.
     """
     read: set[type] = set().union(*(compiler.reads for compiler in compilers))
     missing = sorted(kind.__name__ for kind in types if kind not in read)
@@ -84,12 +84,12 @@ def parts_of(compilers: Iterable[Compiler], kind: type[P]) -> tuple[P, ...]:
 
 
 def inputs_of(compilers: Iterable[Compiler]) -> frozenset[type]:
-    """Return what the parts depend on, all together."""
+    """Return the inputs of all parts."""
     return frozenset(kind for compiler in compilers for part in compiler.parts for kind in part.inputs)
 
 
 def compile_host_part(part: HostPart, view: HostView, carried: Carried) -> Objects:
-    """Return what a part yields for a host. Raises CompileError."""
+    """Return a part's objects for a host. Raises CompileError."""
     if not _is_for(part, view):
         return {}
     seen = {vni: vpc.only(part.inputs) for vni, vpc in carried.items()} if part.inputs else {}
@@ -97,20 +97,20 @@ def compile_host_part(part: HostPart, view: HostView, carried: Carried) -> Objec
 
 
 def compile_vpc_part(part: VpcPart, view: VpcView) -> Objects:
-    """Return what a part yields for a VPC. Raises CompileError."""
+    """Return a part's objects for a VPC. Raises CompileError."""
     seen = view.only(part.inputs)
     return _checked(part.id, part.compile(seen), view.vni) if part.role is None or _is_for(part, seen.host) else {}
 
 
 def compile_mapping_part(part: MappingPart | PeerMappingPart, view: VpcView, mapping: Mapping) -> Objects:
-    """Return what a part yields for a mapping; `view` has the part's inputs only. Raises CompileError. Cost: O(1)."""
+    """Return a part's objects for a mapping; `view` has only the part's inputs. Raises CompileError. Cost: O(1)."""
     if part.role is not None and not _is_for(part, view.host):
         return {}
     return _checked(part.id, part.compile(view, mapping), view.vni)
 
 
 def left_out_by(part: ProblemPart, view: VpcView) -> LeftOut:
-    """Return what a part says was left out of a VPC."""
+    """Return what a part reports as left out of a VPC."""
     seen = view.only(part.inputs)
     text = part.problem(seen) if part.role is None or _is_for(part, seen.host) else ""
     return LeftOut(text, frozenset(part.peers(seen))) if text else COMPLETE
@@ -121,18 +121,18 @@ def _is_for(part: Part, host: HostView) -> bool:
 
 
 def compile_host(compilers: Sequence[Compiler], view: HostView, carried: Carried | None = None) -> Objects:
-    """Return what stands on this host once. Raises CompileError."""
+    """Return the objects that this host has once. Raises CompileError."""
     found = carried if carried is not None else {}
     return _merged((part.id, compile_host_part(part, view, found)) for part in parts_of(compilers, HostPart))
 
 
 def compile_slice(compilers: Sequence[Compiler], view: VpcView, mappings: Iterable[Mapping]) -> Objects:
-    """Return everything of one VPC on this host, compiled from nothing: what incremental work is measured against.
+    """Return all objects of one VPC on this host, compiled from nothing: the reference for incremental compilation.
 
     `mappings` are those of the VPC and of its active peers.
 
     Raises:
-      CompileError: a part cannot be compiled, or two ask for different objects with one key.
+      CompileError: a part cannot be compiled, or two parts want different objects with one key.
     """
     return _merged(_parts_of_slice(compilers, view, mappings))
 
@@ -148,7 +148,7 @@ def _parts_of_slice(compilers: Sequence[Compiler], view: VpcView, mappings: Iter
 
 
 def _merged(parts: Iterable[tuple[str, Objects]]) -> Objects:
-    """Return all objects by key; a later object that equals an earlier one is the same. Raises CompileError when it does not."""
+    """Return all objects by key. Raises CompileError for different objects with one key."""
     found: Objects = {}
     author: dict[Key, str] = {}
     for name, objects in parts:
@@ -161,7 +161,7 @@ def _merged(parts: Iterable[tuple[str, Objects]]) -> Objects:
 
 
 def disagreement(first: str, known: KernelObject, second: str, obj: KernelObject) -> str:
-    """Return the error of two parts that ask for different objects with one key."""
+    """Return the error text for two parts that want different objects with one key."""
     return f"compilers {first} and {second} disagree about {_spell(obj.key)}: {known} or {obj}; correct one of them"
 
 

@@ -1,23 +1,23 @@
-"""The routes of route tables, as routes of the VRFs that stand for them.
+"""The routes of route tables, as routes of their VRFs.
 
-    in force in the table          in the VRF's
-    local route of a VPC's range   nothing, where no wider route is: the range's addresses are there one by one, as mappings and
-                                   ports; else `unreachable RANGE`, so that a wider route takes no packet to an address that
-                                   nobody has, and nobody is told in ARP that somebody has it
-    black hole                     `blackhole PREFIX`
-    route to an interface          `PREFIX via HOP`: a next hop that stands for it, with its MAC as the neighbour, and its host's
-                                   VTEP behind that MAC; or its inlet, if its port is here (netorch.compiler.inlets)
-    route to a gateway             the same, with the MAC of the gateway and the VTEP of the edge that this host sends to; on the
-                                   edges that carry it, for their NAT gateways, its cable to the outside: `PREFIX via HOP dev g-X`
-    route to a virtual private     the same, with a hop and a MAC for each of its edges: for each prefix that the gateway reaches,
-    gateway                        the edge with the best way (netorch.model.routing.reach); a black hole where none has one
-    route to another target        what `_WAYS` has for its kind; a black hole, if that is nothing
+  in force in the table          in the VRF's
+  local route of a VPC's range   nothing, if no route is wider: the table has the range's addresses one by one, as mappings and
+                                 ports; otherwise `unreachable RANGE`, so that a wider route takes no packets to unused
+                                 addresses, and proxy ARP does not answer for them
+  black hole                     `blackhole PREFIX`
+  route to an interface          `PREFIX via HOP`: a next hop for the interface, with its MAC as the neighbour, and its host's
+                                 VTEP behind that MAC; or its inlet, if its port is on this host (netorch.compiler.inlets)
+  route to a gateway             the same, with the MAC of the gateway and the VTEP of the edge that this host sends to; on the
+                                 edges that carry it, for their NAT gateways, its cable to the outside: `PREFIX via HOP dev g-X`
+  route to a virtual private     the same, with a hop and a MAC for each of its edges: for each prefix that the gateway reaches,
+  gateway                        the edge with the best way (netorch.model.routing.reach); a black hole where none has one
+  route to another target        the entry of its kind in `_WAYS`; without an entry, a black hole
 
-The FDB entry of a gateway is a part of its own. All its routes share it, so another edge is one operation. So it is for each of
-the two edges of a virtual private gateway: while one is silent, the other gets what is for it.
+The FDB entry of a gateway is a part of its own. All routes to the gateway share it, so a change of edge is one operation. The
+same holds for each of the two edges of a virtual private gateway: while one is silent, the other gets its packets.
 
-Which routes are in force, and which targets take packets, netorch.model.routing.effective decides. Here a kind of target becomes
-kernel objects: a new one is a function and its line in `_WAYS`.
+netorch.model.routing.effective decides which routes are in force, and which targets take packets. This module turns a kind of
+target into kernel objects: a new kind is a function and its line in `_WAYS`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from netorch.state.l2 import Fdb
 from netorch.state.l3 import BLACKHOLE, IPV6_METRIC, UNREACHABLE, Neighbour, Route
 from netorch.state.names import outside_cable, vrf_table
 
-# Worse than whatever way there is to an address of a peer: a route may name a single one.
+# Less preferred than any route to an address of a peer: a route may be for a single address.
 PEERING_METRIC: Final = 8192
 
 Way = Callable[[VpcView, TableRoutes, Effective], Iterable[KernelObject]]
@@ -70,7 +70,7 @@ def _interface(view: VpcView, table: TableRoutes, route: Effective) -> Iterator[
     elif box.inlet is not None:
         yield way_in(view, box.eni, table.number, str(route.prefix))
     elif box.mapping.host == view.host.host.name:
-        yield _nowhere(view, table, route, BLACKHOLE)  # its port is not here yet, or not any more
+        yield _nowhere(view, table, route, BLACKHOLE)  # its port is not on this host yet, or no longer
     else:
         yield from _way_out(view, table, route, box.eni.mac, box.underlay_mtu)
         yield Fdb(vni=view.vni, ifname=view.vxlan, lladdr=box.eni.mac, dst=box.mapping.vtep)
@@ -89,7 +89,7 @@ def _gateway(view: VpcView, table: TableRoutes, route: Effective) -> Iterator[Ke
 
 
 def _vpn_gateway(view: VpcView, table: TableRoutes, route: Effective) -> Iterator[KernelObject]:
-    """Yield the ways to a route's prefix, and to those inside it that edges reach and no longer route of the table takes."""
+    """Yield the routes for a route's prefix, and for reached prefixes inside it that no longer route of the table covers."""
     gateway = next((gateway for gateway in view.of(Gateway) if gateway.id == route.target.id), None)
     if gateway is None or gateway.is_at(view.host.host.name):
         yield _nowhere(view, table, route, BLACKHOLE)
@@ -107,7 +107,7 @@ def _vpn_gateway(view: VpcView, table: TableRoutes, route: Effective) -> Iterato
 
 
 def _seats(view: VpcView) -> Iterator[KernelObject]:
-    """Yield of each gateway the edge that this host sends to, or that gets what is for each of its edges."""
+    """Yield for each gateway the FDB entry of the edge that this host sends to, or one for each of its edges."""
     for gateway in view.of(Gateway):
         if not gateway.is_at(view.host.host.name):
             for place, way in enumerate(gateway.ways or (gateway.seat,)):
@@ -117,7 +117,7 @@ def _seats(view: VpcView) -> Iterator[KernelObject]:
 def _way_out(
     view: VpcView, table: TableRoutes, route: Effective, mac: str, underlay_mtu: int | None, place: int = 0
 ) -> Iterator[KernelObject]:
-    """Yield the way to a target on another host: whatever the packet's destination, it carries the target's MAC."""
+    """Yield the route to a target on another host: packets carry the target's MAC, whatever their destination."""
     vni, vxlan = view.vni, view.vxlan
     hop = target_hop(route.target.id, route.prefix.version, place)
     metric = IPV6_METRIC if route.prefix.version == 6 else 0
@@ -128,7 +128,7 @@ def _way_out(
 
 
 def _way_outside(view: VpcView, table: TableRoutes, route: Effective) -> Iterator[KernelObject]:
-    """Yield the way to an internet gateway on this host: its cable, whose filters do what they do for all packets that leave."""
+    """Yield the route to an internet gateway on this host: its cable, whose filters act as for all packets that leave."""
     near, _ = outside_cable(view.vni, route.target.id)
     hop = target_hop(route.target.id, 4)
     yield Route(vni=view.vni, table=vrf_table(view.vni, table.number), dst=str(route.prefix), via=hop, ifname=near)
@@ -141,7 +141,7 @@ def _nowhere(view: VpcView, table: TableRoutes, route: Effective, kind: str, met
 
 
 def _peering(view: VpcView, table: TableRoutes, route: Effective) -> Iterator[KernelObject]:
-    """Yield a black hole: the peer's addresses are in the table one by one, and nothing else is reached by the connection.
+    """Yield a black hole: the table has the peer's addresses one by one, and the connection reaches nothing else.
 
     A mapped connection is a gateway, for IPv4.
     """

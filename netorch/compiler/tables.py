@@ -1,4 +1,4 @@
-"""Route tables in use on a host, as what compilers see of them: which VRF stands for each, which routes are in force."""
+"""Route tables in use on a host, as compilers see them: the VRF of each table, and the routes in force."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from netorch.state.names import MAIN_NUMBER
 
 
 def subnets_apart(vpc: Vpc, used: Collection[RouteTable], subnets: Iterable[Subnet]) -> list[Subnet]:
-    """Return which of the subnets need a VRF of their own: those whose table routes their own range elsewhere."""
+    """Return the subnets that need their own VRF: those whose table routes their own range elsewhere."""
     inside = {table.id: overrides(vpc, table.routes) for table in used if table.routes}
     return [
         subnet
@@ -32,10 +32,11 @@ def local_tables(
     *,
     open_first: bool = True,
 ) -> tuple[LocalTable, ...]:
-    """Return the tables that have a VRF, for those in use; one of these, if any, is the main table.
+    """Return the tables in use with their VRFs; one of them, if there are any, is the main table.
 
-    `subnets` are those of interfaces here. `apart` has the numbers of the VRFs of those that need one of their own, by id.
-    `open_first`: the VPC's first VRF may be the main table's. On an edge it has no table's routes, whatever is in use.
+    `subnets` are those of interfaces on this host. `apart` has the VRF numbers of the subnets that need their own, by id.
+    `open_first`: the VPC's first VRF may be the main table's. On an edge the first VRF has no table's routes, whatever is in
+    use.
     """
     found, apart = [], apart or {}
     for table in used:
@@ -64,7 +65,7 @@ def table_routes(
     lists: Mapping[str, PrefixList],
     reaches: Collection[Reach] = (),
 ) -> tuple[TableRoutes, ...]:
-    """Return the routes in force in the VRFs of the tables in use that have any but local ones.
+    """Return the routes in force in the VRFs of tables in use that have other than local routes.
 
     `available` and `lists` are those of netorch.model.routing.effective. `reaches` are all that the VPC's edges reach.
     """
@@ -87,13 +88,13 @@ def table_routes(
 
 
 def table_of(subnet: Subnet, used: Iterable[RouteTable]) -> RouteTable:
-    """Return a subnet's table among those in use, which the main one is."""
+    """Return a subnet's table among those in use, which include the main one."""
     named = [table for table in used if subnet.route_table and table.id == subnet.route_table]
     return named[0] if named else next(table for table in used if table.main)
 
 
 def routes_to_peers(vpc: Vpc, tables: Iterable[TableRoutes], peers: Mapping[int, str]) -> Iterator[RoutesToPeer]:
-    """Yield what the tables in use lead to active peers, which are given by VNI with the ids of their connections."""
+    """Yield the routes of tables in use to active peers; `peers` maps a peer's VNI to the id of its connection."""
     for table in tables if peers else ():
         found = [route for route in table.routes if route.prefix.version == 4 or vpc.ipv6_cidrs]
         for peer, connection in sorted(peers.items()):

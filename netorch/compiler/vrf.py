@@ -1,16 +1,16 @@
 """The VRFs of a VPC, one for each route table in use.
 
-Each has a routing table with the route table's routes (netorch.compiler.routes), the mappings and ports of the VPC, and a last
-route that lets nothing fall through to another table. On a hypervisor it has the router's addresses, too.
+Each VRF has a routing table with the route table's routes (netorch.compiler.routes), the VPC's mappings and ports, and a last
+route, so that no packet falls through to another table. On a hypervisor it also has the router's addresses.
 
-The first one, vrf<vni>, is that of the route table that came with the VPC: the main one, unless another took its place. It is the
-VXLAN device's as well: packets that a route table of another host has sent here find their ports by it. A table that routes
-addresses of the VPC elsewhere cannot serve them. Then it has a VRF of its own, as other tables have, and the first one is left
-with the local routes, as it is where the main table is another one, and where no interface of the VPC is: on the hosts of peers,
-and on edges, where what comes from outside is to reach the VPC's addresses and nothing else.
+The first VRF, vrf<vni>, belongs to the route table created with the VPC: the main table, unless another replaced it. It also
+holds the VXLAN device: packets that another host's route table has sent to this host find their ports through it. A table that
+routes addresses of the VPC elsewhere cannot serve these packets. Such a table has its own VRF, like other tables, and the first
+VRF keeps only the local routes. The same holds where another table is the main one, and where the VPC has no interface: on
+hosts of peers, and on edges, where packets from outside must reach only the VPC's addresses.
 
-No route applies to what stays in a subnet. A subnet whose own range its table routes elsewhere has a VRF apart, with the routes
-of that table and the addresses of its own range (netorch.compiler.tables).
+No route applies to packets that stay in a subnet. A subnet whose own range its table routes elsewhere has a VRF apart, with the
+routes of that table and the addresses of its own range (netorch.compiler.tables).
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from netorch.state.names import vrf_name
 from netorch.state.sysctls import VRF_V6, device_sysctls, namespace_sysctls
 
 LOCAL_TABLE: Final = 255  # RT_TABLE_LOCAL
-# Behind the VRFs' own rule (1000), in front of the main table's (32766): no VPC's packet ever meets an address of the host's own.
+# Behind the VRFs' own rule (1000), before the main table's (32766): no VPC's packet ever reaches the host's own addresses.
 LOCAL_PRIORITY: Final = 32765
 
 
 def _host(_view: HostView, _carried: Carried) -> Iterator[KernelObject]:
-    """Yield the rules of the VRFs' tables and of the local one, and the namespace's sysctls."""
+    """Yield the rules of the VRFs' tables and of the local table, and the namespace's sysctls."""
     for version in (4, 6):
         yield Rule(version=version, priority=VRF_PRIORITY)
         yield Rule(version=version, priority=LOCAL_PRIORITY, table=LOCAL_TABLE)
@@ -63,7 +63,7 @@ def _vrf(view: VpcView, vrf: Vrf) -> Iterator[KernelObject]:
 
 
 def _routers(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the router's address in every subnet, whether the subnet is used here or not, for each VRF."""
+    """Yield the router's address in every subnet for each VRF, whether the subnet is used on this host or not."""
     for table in view.of(LocalTable):
         vrf = vrf_name(view.vni, table.number)
         for subnet in view.of(Subnet):
@@ -73,14 +73,14 @@ def _routers(view: VpcView) -> Iterator[KernelObject]:
 
 
 class VrfCompiler:
-    """Yields a VRF for each route table in use, with the table's routes, and what the overlay namespace needs for any."""
+    """Yields a VRF for each route table in use, with the table's routes, and the overlay namespace's objects for all VRFs."""
 
     name: Final = "vrf"
     reads: Final[frozenset[type]] = frozenset({Vpc, Subnet, RouteTable, PrefixList, GatewayMapping})
     parts: Final[tuple[Part, ...]] = (
         HostPart(id="vrf.host", compile=_host),
         VpcPart(id="vrf", compile=_vrfs, inputs=frozenset({Vpc, LocalTable})),
-        # On an edge no router answers: whoever comes from outside is to reach the VPC's interfaces only.
+        # On an edge no router answers: packets from outside must reach only the VPC's interfaces.
         VpcPart(id="vrf.routers", compile=_routers, inputs=frozenset({HostView, Vpc, Subnet, LocalTable}), role=Role.HYPERVISOR),
         ROUTES,
         SEATS,

@@ -1,4 +1,4 @@
-"""What each port of a hypervisor is told by DHCP: what its interface has, and the options of its VPC."""
+"""DHCP leases for each port of a hypervisor: the interface's addresses, and the options of its VPC."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _LINK_LOCAL: Final = "169.254."
 
 
 def _ear(_view: HostView, carried: Carried) -> Iterator[KernelObject]:
-    """Yield by what questions are heard, on a host with ports."""
+    """Yield the receiver of DHCP requests, on a host with ports."""
     if any(view.local for view in carried.values()):
         yield DhcpEar()
 
 
 def _leases(view: VpcView) -> Iterator[KernelObject]:
-    """Yield what each port that is here is told."""
+    """Yield the lease of each port on this host."""
     vpc = view.vpc
     options, near = _options(vpc), tuple(found for found in near_addresses(vpc) if found.startswith(_LINK_LOCAL))
     for item in view.local:
@@ -50,14 +50,14 @@ def _leases(view: VpcView) -> Iterator[KernelObject]:
 
 
 def _options(vpc: Vpc) -> DhcpOptions:
-    """Return a VPC's options, with the address of its own resolver if that is among them, and there is one."""
+    """Return a VPC's options. PROVIDED_DNS becomes the address of the VPC's own resolver, or nothing if it has none."""
     if vpc.dhcp.domain_name_servers != (PROVIDED_DNS,):
         return vpc.dhcp
     return msgspec.structs.replace(vpc.dhcp, domain_name_servers=resolvers(vpc)[:1])
 
 
 class DhcpCompiler:
-    """Yields what answers DHCP on hypervisors."""
+    """Yields the objects that answer DHCP on hypervisors."""
 
     name: Final = "dhcp"
     reads: Final[frozenset[type]] = frozenset({Vpc, Subnet, NetworkInterface, Instance})

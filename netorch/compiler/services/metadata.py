@@ -1,4 +1,4 @@
-"""What tells instances on a hypervisor of themselves: a listener in each VRF, and what each instance is told."""
+"""Instance metadata on a hypervisor: a listener in each VRF, and the content for each instance."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from netorch.state.names import vrf_name
 
 
 class GroupName(msgspec.Struct, frozen=True, kw_only=True):
-    """What a security group is called: all that instances are told of one, so that changed rules tell them nothing."""
+    """A security group's name: all that metadata shows of a group, so changed rules do not change metadata."""
 
     id: str
     name: str
 
 
 def _listeners(view: VpcView) -> Iterator[KernelObject]:
-    """Yield where instances ask, in each VRF."""
+    """Yield the listener for instances in each VRF."""
     for table in view.of(LocalTable) if view.local else ():
         yield MetadataListener(vni=view.vni, ifname=vrf_name(view.vni, table.number))
 
 
 def _instances(view: VpcView) -> Iterator[KernelObject]:
-    """Yield what each instance that is here is told."""
+    """Yield the metadata of each instance on this host."""
     by_instance: dict[str, list[LocalEni]] = {}
     for item in view.local:
         if item.phase is not Phase.INCOMING:
@@ -96,7 +96,7 @@ def _interface(item: LocalEni, names: dict[str, str], public: dict[str, str], vp
 
 
 class MetadataCompiler:
-    """Yields what serves instance metadata on hypervisors."""
+    """Yields the objects that serve instance metadata on hypervisors."""
 
     name: Final = "metadata"
     reads: Final[frozenset[type]] = frozenset({Vpc, Subnet, NetworkInterface, Instance, SecurityGroup, PublicMapping})

@@ -1,4 +1,4 @@
-"""What instances are answered for names on hypervisors, beside those that follow from addresses (netorch.services.names.book)."""
+"""DNS names for instances on hypervisors, besides those derived from addresses (netorch.services.names.book)."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from netorch.state.daemons.services.names import NameRecord, NameZone
 
 
 def _is_asked(view: VpcView) -> bool:
-    """Return whether instances of a VPC may ask for such names on this host."""
+    """Return whether instances of a VPC may query such names on this host."""
     return bool(view.local) and view.vpc.has_hostnames
 
 
 def _instances(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the names of all instances of a VPC by their ids, wherever they are."""
+    """Yield the names of all instances of a VPC by their ids, on whichever host they are."""
     for eni in view.of(NetworkInterface) if _is_asked(view) else ():
         if eni.instance and eni.id == primary_eni_id(eni.instance):
             yield from addresses(view.vni, resource_name(eni.instance), (eni.address,), (eni.ipv6_address,))
 
 
 def _public(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the names of a VPC's public addresses, which lead to private ones: so packets stay inside."""
+    """Yield the names of a VPC's public addresses. They resolve to private addresses, so packets stay inside."""
     for mapping in view.of(PublicMapping) if _is_asked(view) else ():
         yield from addresses(view.vni, public_name(mapping.address), (mapping.private_address,))
 
 
 def _zones(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the private zones that a VPC is associated with. The longest domain above a name counts, as in Route 53."""
+    """Yield the private zones associated with a VPC. The longest domain above a name counts, as in Route 53."""
     zones = view.of(VpcZone) if _is_asked(view) else ()
     private = (endpoint.private_dns_name for endpoint in view.of(VpcEndpoint) if endpoint.is_named)
     domains = {DOMAIN, *private, *(zone.domain for zone in zones)}
@@ -49,7 +49,7 @@ def _zones(view: VpcView) -> Iterator[KernelObject]:
 
 
 def _endpoints(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the names of a VPC's interface endpoints that are available, which lead to their addresses in the VPC."""
+    """Yield the names of a VPC's available interface endpoints. They resolve to the endpoints' addresses in the VPC."""
     found = {eni.id: eni.address for eni in view.of(NetworkInterface)} if _is_asked(view) else {}
     for endpoint in view.of(VpcEndpoint) if found else ():
         if endpoint.type is not EndpointType.INTERFACE or endpoint.state is not EndpointState.AVAILABLE:
@@ -62,13 +62,13 @@ def _endpoints(view: VpcView) -> Iterator[KernelObject]:
 
 
 def _domain_above(name: str, domains: Set[str]) -> str:
-    """Return the longest of some domains that a name is within."""
+    """Return the longest of some domains that contains a name."""
     labels = name.split(".")
     return next(above for first in range(len(labels)) if (above := ".".join(labels[first:])) in domains)
 
 
 def addresses(vni: int, name: str, ipv4: tuple[str, ...], ipv6: tuple[str, ...] = ()) -> Iterator[NameRecord]:
-    """Yield what a name stands for, as far as there are addresses."""
+    """Yield the A and AAAA records of a name, as far as there are addresses."""
     for rdtype, found in (("A", ipv4), ("AAAA", ipv6)):
         if values := tuple(sorted(filter(None, found))):
             yield NameRecord(vni=vni, name=name, type=rdtype, ttl=TTL_S, values=values)

@@ -1,8 +1,8 @@
-"""What serves instances on hypervisors: the addresses at which they ask, and who listens there.
+"""Services for instances on hypervisors: their addresses, and the listeners.
 
-The addresses are local routes of each VRF, not addresses of the device: those are the router's, which names itself by one of them
-in ICMP errors. With a device's last address Linux flushes such routes, so they are where the VPC has an interface on this host:
-then it has a subnet, too, whose router is at the device.
+The addresses are local routes of each VRF, not addresses of the device: the device's addresses are the router's, and Linux uses
+one of them as the source of ICMP errors. Linux flushes such routes with a device's last address. So they exist only where the
+VPC has an interface on this host: then it also has a subnet, whose router address is on the device.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from netorch.state.names import vrf_name, vrf_table
 
 
 def _addresses(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the routes of each VRF to what is served here."""
+    """Yield the routes of each VRF to the service addresses."""
     addresses = near_addresses(view.vpc)
     for table in view.of(LocalTable) if view.local else ():
         ifname, number = vrf_name(view.vni, table.number), vrf_table(view.vni, table.number)
@@ -31,7 +31,7 @@ def _addresses(view: VpcView) -> Iterator[KernelObject]:
 
 
 def _names(view: VpcView) -> Iterator[KernelObject]:
-    """Yield what names the VPC's addresses have, and who answers questions for names in each VRF."""
+    """Yield the names of the VPC's addresses, and the DNS listener in each VRF."""
     addresses = tuple(sorted(resolvers(view.vpc))) if view.local else ()
     if addresses:
         yield NameView(vni=view.vni, ranges=(*view.vpc.cidrs, *view.vpc.ipv6_cidrs))
@@ -40,7 +40,7 @@ def _names(view: VpcView) -> Iterator[KernelObject]:
 
 
 class ServicesCompiler:
-    """Yields what serves instances on hypervisors."""
+    """Yields the objects that serve instances on hypervisors."""
 
     name: Final = "services"
     reads: Final[frozenset[type]] = frozenset({Vpc})
