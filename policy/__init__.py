@@ -1,1 +1,1 @@
-"""Policy: which addresses may send on a port, which host may send as an address, which traffic is permitted."""
+"""Policy: which addresses may send on a port, which host may send from an address, which traffic is permitted."""

@@ -1,6 +1,6 @@
-"""Network ACLs: ordered entries that allow or deny, without memory, as one chain for each direction.
+"""Network ACLs: ordered stateless entries that allow or deny, compiled to one chain for each direction.
 
-The order is worked out here: the chain holds what is allowed in the end, in sets, and refuses the rest. So a packet costs the
+The compiler resolves the order: the chain holds the finally allowed traffic in sets, and drops the rest. So a packet costs the
 same whatever the number of entries.
 """
 
@@ -18,12 +18,12 @@ from policy.services import EVERYTHING, services
 
 
 def allows_everything(acl: NetworkAcl, direction: Direction) -> bool:
-    """Return whether an ACL lets every packet through, as one that nobody has touched does."""
+    """Return whether an ACL lets every packet pass, as an unmodified default ACL does."""
     return all(_is_all(_allowed(_entries(acl, direction), version)) for version in (4, 6))
 
 
 def acl_chain(name: str, acl: NetworkAcl, direction: Direction) -> NftChain:
-    """Return the chain that returns for what is allowed, and refuses everything else."""
+    """Return the chain that returns for allowed packets, and drops all others."""
     far = "daddr" if direction is Direction.EGRESS else "saddr"
     rules, sets = [], []
     for version, word in ((4, "ip"), (6, "ip6")):
@@ -44,7 +44,7 @@ def _entries(acl: NetworkAcl, direction: Direction) -> tuple[AclEntry, ...]:
 
 @lru_cache(maxsize=1024)
 def _allowed(entries: tuple[AclEntry, ...], version: int) -> tuple[Stretch, ...]:
-    """Return what entries allow. Remembered, because each subnet asks for it again and most ACLs are like the default one."""
+    """Return the traffic that entries allow. Cached: each subnet needs it again, and most ACLs equal the default one."""
     parsed = [(parse_prefix(entry.cidr), entry) for entry in sorted(entries, key=lambda entry: entry.number)]
     of_version = [
         (prefix, services(entry.protocol, entry.from_port, entry.to_port), entry.allow)

@@ -1,6 +1,6 @@
 """Anti-spoofing: a port sends from its interface's own MAC, and from its own addresses unless source/destination check is off.
 
-Even then it sends to peers from its own addresses only.
+Even then it sends to peers only from its own addresses.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from netorch.state.names import vrf_name
 from netorch.state.nft import PortChain
 from policy import nftgen, skeleton
 
-UNSPECIFIED: Final = "::"  # the source of a duplicate address detection; the kernel never forwards it, nor a link-local address
+UNSPECIFIED: Final = "::"  # the source of duplicate address detection; the kernel forwards neither it nor a link-local address
 
 
 def _tables(_view: HostView, _carried: Carried) -> Iterator[KernelObject]:
-    """Yield the tables, which let no port send that has no chain."""
+    """Yield the tables, which drop packets of ports without a chain."""
     return iter(skeleton.overlay_tables())
 
 
 def _chains(view: VpcView) -> Iterator[KernelObject]:
-    """Yield a chain for every port that is here; an incoming interface has no port yet that could have one."""
+    """Yield a chain for every port on this host; an incoming interface has no port yet."""
     for item in view.local:
         if item.phase is not Phase.INCOMING:
             yield _chain(view, item)
 
 
 def _served(view: VpcView) -> Iterator[KernelObject]:
-    """Yield at which addresses each port is served by this host."""
+    """Yield the local service addresses that each port may query."""
     addresses = near_addresses(view.vpc)
     for item in view.local:
         if item.phase is not Phase.INCOMING:
@@ -43,7 +43,7 @@ def _served(view: VpcView) -> Iterator[KernelObject]:
 
 
 def _own_vxlan(view: VpcView) -> Iterator[KernelObject]:
-    """Yield which VXLAN device is the VPC's own, for each of its VRFs: peers' devices are in its tables, too."""
+    """Yield the VPC's own VXLAN device, for each of its VRFs: the VRFs' tables also use peers' devices."""
     for table in view.of(LocalTable):
         yield nftgen.own_vxlan(vrf_name(view.vni, table.number), view.vxlan, view.vni)
 

@@ -1,20 +1,21 @@
-"""The borders of subnets: network ACLs stand there, in front of the groups' rules.
+"""The borders of subnets: network ACLs, evaluated before the groups' rules.
 
-    from a port   border-<vni>-<subnet>-<identity>-egress     -> acl-<vni>-<acl>-egress, unless to the own subnet
-                                                              -> egress-<vni>-<identity>
-    to a port     border-<vni>-<subnet>-<identity>-ingress    -> acl-<vni>-<acl>-ingress, unless from the own subnet
-                                                              -> ingress-<vni>-<identity>
+  from a port   border-<vni>-<subnet>-<identity>-egress     -> acl-<vni>-<acl>-egress, unless to the own subnet
+                                                            -> egress-<vni>-<identity>
+  to a port     border-<vni>-<subnet>-<identity>-ingress    -> acl-<vni>-<acl>-ingress, unless from the own subnet
+                                                            -> ingress-<vni>-<identity>
 
-Addresses tell what crosses a border, for what a port sends in its own name: the source is in the sender's subnet, and a
-subnet's own range is never routed elsewhere. What an interface without source/destination check sends in the name of others
-tells the receiver's host nothing: an address of the receiver's subnet does not mean that the packet comes from there. So the
-sender's host, which knows, asks the receiver's ACL as well, for just those packets for which the receiver's host does not:
+For packets that a port sends from its own addresses, the addresses show whether they cross a border: the source is in the
+sender's subnet, and a subnet's own range is never routed elsewhere. For packets that an interface without source/destination
+check sends from other addresses, they do not: a source in the receiver's subnet does not mean that the packet comes from there.
+The sender's host knows. So it also evaluates the receiver's ACL, for exactly those packets for which the receiver's host does
+not:
 
-    from a port   border-<vni>-<subnet>-<identity>-forwarder  -> as above, and before the groups' rules
-    without check     from an address of another subnet S to one of S    -> the ingress ACL of S
-                      from an address of S to an appliance in S          -> the ingress ACL of S
+  from a port   border-<vni>-<subnet>-<identity>-forwarder  -> as above, and before the groups' rules
+  without check     from an address of another subnet S to one of S    -> the ingress ACL of S
+                    from an address of S to an appliance in S          -> the ingress ACL of S
 
-The packet's next hop tells that it goes to an appliance (`target_hop`). Only these ports' packets pay for any of this.
+The packet's next hop shows that it goes to an appliance (`target_hop`). Only packets of these ports pay for these rules.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def _borders(view: VpcView) -> Iterator[KernelObject]:
 
 
 def _forwarders(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the same for what ports without source/destination check send, with the ACLs of all subnets. Raises CompileError."""
+    """Yield the same for ports without source/destination check, with the ACLs of all subnets. Raises CompileError."""
     direction = Direction.EGRESS
     items = _apart(item for item in view.local if _forwards(item, direction))
     acls = {subnet.id: acl_of(view, subnet) for subnet in view.of(Subnet)} if items else {}
@@ -70,12 +71,12 @@ def _forwarders(view: VpcView) -> Iterator[KernelObject]:
 
 
 def _apart(items: Iterable[LocalEni]) -> list[LocalEni]:
-    """Return one port of those that share their chains."""
+    """Return one port of each group of ports that share their chains."""
     return [item for _, item in sorted({(item.subnet.id, item.eni.groups): item for item in items}.items())]
 
 
 def _crossing(view: VpcView, subnet: Subnet, acl: NetworkAcl, direction: Direction) -> list[str]:
-    """Return the rules by which what crosses a subnet's border meets its ACL."""
+    """Return the rules that send packets across a subnet's border to its ACL."""
     if allows_everything(acl, direction):
         return []
     far, name = "daddr" if direction is Direction.EGRESS else "saddr", _acl_name(acl, direction)
@@ -87,7 +88,7 @@ def _crossing(view: VpcView, subnet: Subnet, acl: NetworkAcl, direction: Directi
 
 
 def _for_others(view: VpcView, own: Subnet, acls: dict[str, NetworkAcl]) -> Iterator[str]:
-    """Yield the rules by which what is sent in the name of another subnet's addresses, into that subnet, meets its ACL."""
+    """Yield the rules that send packets from another subnet's addresses into that subnet to its ACL."""
     for subnet in view.of(Subnet):
         if subnet.id == own.id or allows_everything(acls[subnet.id], Direction.INGRESS):
             continue
@@ -113,7 +114,7 @@ def _acl_chain(acl: NetworkAcl, direction: Direction) -> Iterator[NftChain]:
 
 
 def acl_of(view: VpcView, subnet: Subnet) -> NetworkAcl:
-    """Return the ACL of a subnet. Raises CompileError when it is not there."""
+    """Return the ACL of a subnet. Raises CompileError when its record is missing."""
     for acl in view.of(NetworkAcl):
         if acl.id == subnet.acl or (not subnet.acl and acl.is_default):
             return acl

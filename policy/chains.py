@@ -1,18 +1,18 @@
-"""Security groups and network ACLs as chains: what each interface here may send and receive.
+"""Security groups and network ACLs as chains: what each local interface may send and receive.
 
-    a port's packets  ->  border-<vni>-<subnet>-<identity>-egress    ->  egress-<vni>-<identity>     (policy.borders: ACLs)
-    packets to it     ->  border-<vni>-<subnet>-<identity>-ingress   ->  ingress-<vni>-<identity>
+  a port's packets  ->  border-<vni>-<subnet>-<identity>-egress    ->  egress-<vni>-<identity>     (policy.borders: ACLs)
+  packets to it     ->  border-<vni>-<subnet>-<identity>-ingress   ->  ingress-<vni>-<identity>
 
-* An *identity* is a set of groups. Interfaces with the same groups share their chains, and the rules of all their groups are one
+* An *identity* is a set of groups. Interfaces with the same groups share their chains. The rules of all their groups are one
   set of permissions, so a packet costs the same however many groups and rules there are.
-* A rule that refers to a group means the private addresses of its members. The map `identity-<vni>.4` gives each address of the
-  VPC and of its active peers the number of its identity; the chain then looks that number up among identities that hold the
-  group. A member that comes, goes or moves is one element of that map; a rule is a few elements of one chain's sets; neither
-  costs what the other counts.
-* Of IPv4 and IPv6 each has its own sets. Only the numbers of identities, which are no addresses, serve both.
-* What nothing permits runs into the last rule, which refuses it.
+* A rule that refers to a group matches the private addresses of its members. The map `identity-<vni>.4` gives each address of
+  the VPC and of its active peers the number of its identity. The chain then looks up that number among identities with the
+  group. A member that comes, goes or moves is one element of the map; a rule is a few elements of one chain's sets. So the cost
+  of a member does not depend on the number of rules, nor the cost of a rule on the number of members.
+* IPv4 and IPv6 have their own sets. Only the numbers of identities, which are no addresses, serve both.
+* Packets that no rule permits reach the last rule, which drops them.
 
-policy.skeleton tells the packet's way to these chains, and what `sent`, `received` and `deliver` do.
+policy.skeleton describes a packet's way to these chains, and the chains `sent`, `received` and `deliver`.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ from policy.borders import BORDERS, FORWARDERS, border_name
 from policy.groups import MOST_ENTRIES, GroupRules, group_chain, peers_left_out, references
 from policy.identities import group_chain_name, identity_map, identity_number, own_numbers, peer_number, peer_numbers
 
-# What is sent to an interface of this host comes back to `forward`, which leads it to the receiver's chains.
+# A packet sent to an interface of this host returns to `forward`, which sends it to the receiver's chains.
 _ENTER: Final = {Direction.EGRESS: "jump", Direction.INGRESS: "goto"}
 _IDENTITY_SPEC: Final = {4: "type ipv4_addr : mark", 6: "type ipv6_addr : mark"}
 
 
 def _devices(view: VpcView) -> Iterator[KernelObject]:
-    """Yield which zone each device belongs to, which chains serve each port, and the maps for the identities of addresses."""
+    """Yield the zone of each device, the chains of each port, and the maps from addresses to identities."""
     for version in (4, 6) if view.dual_stack else (4,):
         yield NftMap(vni=view.vni, name=identity_map(view.vni, version), spec=_IDENTITY_SPEC[version])
     ports = [port_name(item.eni.id) for item in view.local]
@@ -76,9 +76,9 @@ def _devices(view: VpcView) -> Iterator[KernelObject]:
 
 
 def _rules(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the chains of the identities that the interfaces here have. Raises CompileError."""
+    """Yield the chains of the local interfaces' identities. Raises CompileError."""
     left_out, of_peers = _left_out(view), peer_numbers(view.of(PeerIdentity))
-    # Not before numbers that two have are out: a number of one that is left out must not pass for another peer's.
+    # Filter only after numbers shared by two identities are removed: a left-out peer's number must not pass for another peer's.
     known = {number: groups for number, groups in of_peers.items() if groups and vni_of(groups[0]) not in left_out}
     rules = GroupRules(view.of(SecurityGroup), view.of(PrefixList), own_numbers(view.of(Identity)) | known)
     for groups in sorted({_groups(item) for item in view.local}):
@@ -87,7 +87,7 @@ def _rules(view: VpcView) -> Iterator[KernelObject]:
 
 
 def _too_many_of_peers(view: VpcView) -> str:
-    """Return which peers' groups no rule can refer to on this host, or nothing. Raises CompileError."""
+    """Return a message about peers whose groups no rule can refer to on this host, or nothing. Raises CompileError."""
     left_out = _left_out(view)
     if not left_out:
         return ""
@@ -97,16 +97,16 @@ def _too_many_of_peers(view: VpcView) -> str:
 
 
 def _left_out(view: VpcView) -> list[int]:
-    """Return the VNIs of the peers whose identities belong to no group here. Raises CompileError."""
+    """Return the VNIs of the peers whose identities belong to no group on this host. Raises CompileError."""
     referred = references(view.of(SecurityGroup), {_groups(item) for item in view.local})
-    of_peers: dict[int, list[tuple[str, ...]]] = {}  # by the VNI that the ids of a peer's groups bear
+    of_peers: dict[int, list[tuple[str, ...]]] = {}  # by the VNI in the ids of a peer's groups
     for groups in (found.groups for found in view.of(PeerIdentity) if found.groups):
         of_peers.setdefault(vni_of(groups[0]), []).append(groups)
     return peers_left_out(referred, [found.groups for found in view.of(Identity)], of_peers)
 
 
 def _identity_of(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
-    """Yield the class of the address; one whose interface has no groups is in none that a rule could refer to."""
+    """Yield the identity of the address. An interface without groups has no identity, so no rule can refer to it."""
     if mapping.groups:
         version = 6 if ":" in mapping.address else 4
         number = hex(identity_number(mapping.groups))
@@ -114,7 +114,7 @@ def _identity_of(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
 
 
 def _class_of_peers(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
-    """Yield the class of a peer's address, unless another peer's ranges hold it too: nobody can tell whose packet it is then."""
+    """Yield the identity of a peer's address, unless another peer's ranges hold it too: then the sender is ambiguous."""
     version = 6 if ":" in mapping.address else 4
     if (version == 4 or view.dual_stack) and mapping.groups and sum(p.holds(mapping.address) for p in view.of(Peer)) == 1:
         yield _overlay(view, identity_map(view.vni, version), mapping.address, hex(peer_number(mapping.groups)))
@@ -129,7 +129,7 @@ def _overlay(view: VpcView, name: str, item: str, value: str) -> NftElement:
 
 
 class Chains:
-    """Yields the chains of a VPC's rules, who they are for, and the conntrack zone of its devices."""
+    """Yields the chains of a VPC's rules, their assignment to ports, and the conntrack zones of its devices."""
 
     name: Final = "chains"
     reads: Final[frozenset[type]] = frozenset({SecurityGroup, NetworkAcl, PrefixList})

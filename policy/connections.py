@@ -1,17 +1,18 @@
-"""What becomes of packets one after the other: connections that are tracked, or not, and rules that change meanwhile.
+"""The fate of a sequence of packets: tracked and untracked connections, and rules that change meanwhile.
 
-A host remembers the connections of its own interfaces; two interfaces on one host share what it remembers. A connection is
-remembered from its first packet on, if that left its host, or arrived when both ends are on one host. Later packets count when
-they come to the host, be they refused there. Time is not modelled: nothing expires, and nothing is closed.
+A host remembers the connections of its own interfaces; two interfaces on one host share this memory. A host remembers a
+connection from its first packet on, if the packet left the host, or arrived when both ends are on one host. Later packets count
+when they reach the host, even if it drops them. Time is not modelled: nothing expires, and nothing is closed.
 
-Who begins a TCP connection says no more than SYN until the other end has accepted it: what else it sends is of no connection.
+The initiator of a TCP connection sends only SYNs until the other end has accepted it: its other packets belong to no
+connection.
 
-A SYN between the ports of a known connection begins another one. It is evaluated as a first packet is, and says for each end that
-lets it pass whether that end tracks the connection from now on. Refused, it changes nothing there. From the end that has accepted
-the connection it is of none. No other protocol says that it begins: what comes between the same ends (addresses, ports, an ICMP
-identifier) belongs to what is known.
+A SYN between the ports of a known connection opens another connection. It is evaluated like a first packet, and decides for
+each end that it passes whether that end tracks the connection from now on. A dropped SYN changes nothing there. A SYN from the
+end that has accepted the connection belongs to none. No other protocol marks its first packet: packets between the same ends
+(addresses, ports, an ICMP identifier) belong to the known connection.
 
-An ICMP error belongs to the connection that it quotes when it goes from one end of it to the other.
+An ICMP error belongs to the connection that it quotes, if it goes from one end of that connection to the other.
 """
 
 from __future__ import annotations
@@ -33,18 +34,18 @@ class TrackedFlow(msgspec.Struct):
 
     begun_by: str
     answered: bool = False
-    accepted: bool = False  # of TCP: the other end has said SYN and ACK
+    accepted: bool = False  # TCP only: the other end has sent SYN and ACK
     tracked_by: set[str] = msgspec.field(default_factory=set)  # addresses of the ends that track it
 
     def takes(self, packet: Packet) -> bool:
-        """Return whether a packet can be of it: its beginner says SYN until the other end accepts, which then says none."""
+        """Return whether it can include a packet: until accepted, the initiator sends only SYNs; then the other end none."""
         if packet.source == self.begun_by:
             return packet.protocol != TCP or packet.begins or self.accepted
         return not (packet.is_syn and self.accepted)
 
 
 class Connections:
-    """Predicts a sequence of packets of one VPC. `homes` says on which host each address is; assign `policy` to change rules."""
+    """Predicts the fate of packets of one VPC in sequence. `homes` has each address's host; assign `policy` to change rules."""
 
     def __init__(self, policy: Policy, homes: Mapping[str, str]) -> None:
         self.policy = policy
@@ -52,7 +53,7 @@ class Connections:
         self._flows: dict[tuple[str, FlowKey], TrackedFlow] = {}
 
     def send(self, packet: Packet, sender: NetworkInterface | None = None) -> Verdict:
-        """Return what becomes of the next packet, from who has its source, or from who sends it in that name."""
+        """Return the fate of the next packet, sent by the holder of its source, or by `sender` from that address."""
         start = sender.address if sender is not None else packet.source
         here, there = self._homes.get(start, ""), self._homes.get(packet.destination, "")
         at_sender = self._memory(here, packet.source, packet)
@@ -109,9 +110,9 @@ def _is_error_about(packet: Packet, quoted: Packet) -> bool:
 
 
 def _key(packet: Packet) -> FlowKey:
-    """Return what packets of one connection, in both directions, have in common.
+    """Return the key of a connection, common to its packets in both directions.
 
-    TCP and UDP: both addresses and ports. ICMP: who asks whom, and what for, code and all. All else: both addresses.
+    TCP and UDP: both addresses and ports. ICMP: requester, target, type and code. Other protocols: both addresses.
     """
     if packet.has_type:
         if packet.begins:

@@ -1,25 +1,26 @@
-"""EC2's semantics of rules: which packets pass, and which stage drops the others. The oracle for compiled chains.
+"""EC2's semantics of rules: which packets pass, and which stage drops the others. The test oracle for compiled chains.
 
-Nothing here knows of nftables. It is as short and as slow as the rules' own words: every rule is looked at for every packet.
+This module does not use nftables. It is as short and as slow as the rules' definition: every packet is compared with every
+rule.
 
 A packet passes four stages in this order; the first that drops it ends the evaluation:
 
-    the sender's ACL        egress, when the packet leaves the sender's subnet; every packet, answers too
-    the sender's groups     egress
-    the receiver's ACL      ingress, when the packet enters the receiver's subnet
-    the receiver's groups   ingress
+  the sender's ACL        egress, when the packet leaves the sender's subnet; every packet, including answers
+  the sender's groups     egress
+  the receiver's ACL      ingress, when the packet enters the receiver's subnet
+  the receiver's groups   ingress
 
-Without source/destination check an interface may send in the name of others. A packet is inside a subnet if both interfaces are
-in it and the address that an ACL looks at, too. When one from elsewhere sends as somebody of the receiver's subnet, its own host
-asks the receiver's ACL, right behind the sender's: the receiver's host sees addresses only.
+Without source/destination check an interface may send from other addresses. A packet is inside a subnet if both interfaces are
+in it, and the address that an ACL looks at, too. If an interface of another subnet sends from an address of the receiver's
+subnet, the sender's host evaluates the receiver's ACL right after the sender's: the receiver's host sees only addresses.
 
 A side's groups let a packet pass for one of three reasons:
 
-    tracked      it belongs to a connection that this side tracks, whatever the rules say now
-    untracked    a rule of that kind permits it, whatever connection it belongs to; see `is_untracked`
-    permitted    a rule permits it, and it begins a connection or belongs to a known one; a new one is tracked from now on
+  tracked      it belongs to a connection that this side tracks, whatever the rules are now
+  untracked    an untracked rule permits it, whatever connection it belongs to; see `is_untracked`
+  permitted    a rule permits it, and it opens a connection or belongs to a known one; a new one is tracked from now on
 
-Interfaces are those that are attached: a rule that refers to a group means the addresses of these.
+Only attached interfaces count: a rule that refers to a group matches their addresses.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ EVERYWHERE: Final = ("0.0.0.0/0", "::/0")
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """The records of one VPC that decide who may speak to whom."""
+    """The records of one VPC that decide which traffic is permitted."""
 
     subnets: tuple[Subnet, ...]
     interfaces: tuple[NetworkInterface, ...]
@@ -74,7 +75,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stage(Enum):
-    """Who refused a packet."""
+    """The stage that dropped a packet."""
 
     SENDER_ACL = "sender's ACL"
     SENDER_GROUPS = "sender's groups"
@@ -84,42 +85,42 @@ class Stage(Enum):
 
 
 class Standing(Enum):
-    """What a side knows of the connection that a packet belongs to."""
+    """The state of a packet's connection on one side."""
 
-    NEW = "new"  # the packet begins one
-    KNOWN = "known"  # it belongs to one, or is an ICMP error about one
-    STRANGE = "strange"  # it belongs to none and cannot begin one
+    NEW = "new"  # the packet opens a connection
+    KNOWN = "known"  # the packet belongs to a connection, or is an ICMP error about one
+    STRANGE = "strange"  # the packet belongs to no connection and cannot open one
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
-    """What one side remembers when a packet comes by."""
+    """What one side remembers when a packet passes."""
 
     standing: Standing
     tracked: bool = False  # this side tracks the connection
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a packet.
+    """The fate of a packet.
 
-    `decided_by` is the rule or the ACL entry that decided: an sgr- id, an entry's number, or `*` for an ACL's last word; nothing
-    when no rule permits, or when a connection passed because it is tracked.
+    `decided_by` is the rule or the ACL entry that decided: an sgr- id, an entry's number, or `*` for an ACL's default. It is
+    empty when no rule permits, or when the packet passed because its connection is tracked.
     """
 
     dropped_by: Stage | None = None
-    at_sender: bool = False  # it was dropped on its sender's host
+    at_sender: bool = False  # the packet was dropped on its sender's host
     decided_by: str = ""
-    strange: bool = False  # a rule would permit it, but it belongs to no connection and cannot begin one
+    strange: bool = False  # a rule would permit the packet, but it belongs to no connection and cannot open one
     sender_tracks: bool = False  # from now on, because of this packet
     receiver_tracks: bool = False
 
     @property
     def passed(self) -> bool:
-        """Return whether it arrived."""
+        """Return whether the packet arrived."""
         return self.dropped_by is None
 
 
 def first_sight(packet: Packet) -> Memory:
-    """Return what a side knows that remembers nothing."""
+    """Return the memory of a side that knows no connection yet."""
     return Memory(standing=Standing.NEW if packet.begins else Standing.STRANGE)
 
 
@@ -135,9 +136,10 @@ def verdict_on(
     at_sender: Memory | None = None,
     at_receiver: Memory | None = None,
 ) -> Verdict:
-    """Return what becomes of a packet, given what each side remembers; nothing, unless said otherwise.
+    """Return the fate of a packet, given the memory of each side; by default nothing is remembered.
 
-    The one who has its source sends it, unless another `sender`, without source/destination check, does so in that name.
+    The holder of the source address sends it, unless another `sender`, without source/destination check, sends from that
+    address.
     """
     sender, receiver = sender or policy.holder(packet.source), policy.holder(packet.destination)
     if sender is None or receiver is None:
@@ -175,7 +177,7 @@ def verdict_on(
 def acl_decision(
     policy: Policy, eni: NetworkInterface, other: NetworkInterface, direction: Direction, packet: Packet
 ) -> tuple[bool, str]:
-    """Return whether an interface's ACL lets a packet to or from another interface pass, and the entry that says so."""
+    """Return whether an interface's ACL lets a packet to or from another interface pass, and the deciding entry."""
     subnet = policy.subnet_of(eni)
     peer = packet.destination if direction is Direction.EGRESS else packet.source
     if other.subnet == eni.subnet and _is_in(subnet, peer):
@@ -192,7 +194,7 @@ def acl_decision(
 
 
 def rules_of(policy: Policy, eni: NetworkInterface, direction: Direction) -> Iterator[SecurityGroupRule]:
-    """Yield the rules of an interface's groups in one direction: they add up."""
+    """Yield the rules of all of an interface's groups in one direction."""
     for group in policy.groups:
         if group.id in eni.groups:
             yield from group.egress if direction is Direction.EGRESS else group.ingress
@@ -211,8 +213,8 @@ def is_untracked(policy: Policy, eni: NetworkInterface, direction: Direction, pa
     """Return whether a packet passes whatever connection it belongs to.
 
     EC2 does not track a TCP or UDP flow that a rule permits for everywhere (0.0.0.0/0, or ::/0 for IPv6) when rules of the
-    other direction permit every port to everywhere: whatever the answer, it passes anyhow. So the flow is untracked both ways:
-    the packet may be one of its answers. We cannot track what has an authentication header of IPv6, which EC2 does.
+    other direction permit every port to everywhere: any answer passes anyway. So the flow is untracked in both directions: the
+    packet may be an answer of the flow. netorch cannot track packets with an IPv6 authentication header, which EC2 does.
     """
     if not packet.has_connection:
         return permitting_rule(policy, eni, direction, packet) is not None
@@ -248,13 +250,13 @@ def _means(policy: Policy, rule: SecurityGroupRule, peer: str) -> bool:
 
 
 def _cidrs(policy: Policy, rule: SecurityGroupRule) -> list[str]:
-    """Return the CIDRs that a rule names, itself or in a prefix list."""
+    """Return the CIDRs of a rule, its own or those of its prefix list."""
     if rule.cidr:
         return [rule.cidr]
     return [entry.cidr for found in policy.prefix_lists if found.id == rule.prefix_list for entry in found.entries]
 
 
-# --- what both have -------------------------------------------------------------------------------------------------------------
+# --- common to both -------------------------------------------------------------------------------------------------------------
 
 
 def _matches(rule: SecurityGroupRule | AclEntry, packet: Packet) -> bool:

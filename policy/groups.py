@@ -1,8 +1,9 @@
-"""Security groups: the union of what the groups of an identity permit, as one chain for each direction.
+"""Security groups: the union of the permissions of an identity's groups, as one chain for each direction.
 
-A permission for every address is *untracked* where EC2 does not track it: TCP or UDP, and the other direction permits all of that
-protocol to and from every address. Each packet of such a connection is evaluated again, so that it ends when the rule goes. That
-holds both ways: its answers, known by the port that they come from, are untracked, and make no tracked connection of it.
+A permission for every address is *untracked* where EC2 does not track it: for TCP or UDP, if the other direction permits all of
+that protocol to and from every address. Each packet of such a connection is evaluated again, so the connection ends when the
+rule is removed. This holds in both directions: answers, identified by their source port, are untracked, and do not make the
+connection a tracked one.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ MOST_ENTRIES: Final = 200_000  # of a VPC on one host: about a second of an agen
 
 
 class GroupRules:
-    """The groups of a VPC with what their rules refer to: prefix lists, and the identities that hold a group."""
+    """The groups of a VPC, and the prefix lists and identities that their rules refer to."""
 
     def __init__(
         self, groups: Iterable[SecurityGroup], prefix_lists: Iterable[PrefixList], identities: Mapping[int, tuple[str, ...]]
@@ -39,7 +40,7 @@ class GroupRules:
                 self._identities.setdefault(group, []).append(number)
 
     def of(self, groups: Sequence[str], direction: Direction) -> Iterator[SecurityGroupRule]:
-        """Yield the rules of these groups. Raises CompileError for a group that is not there."""
+        """Yield the rules of these groups. Raises CompileError when a group's record is missing."""
         for group_id in groups:
             group = self._groups.get(group_id)
             if group is None:
@@ -47,7 +48,7 @@ class GroupRules:
             yield from group.egress if direction is Direction.EGRESS else group.ingress
 
     def by_prefix(self, rules: Iterable[SecurityGroupRule]) -> dict[Prefix, Services]:
-        """Return what rules permit with each prefix. Raises CompileError for a prefix list that is not there."""
+        """Return the services that rules permit for each prefix. Raises CompileError when a prefix list's record is missing."""
         permitted: dict[Prefix, Services] = {}
         for rule in rules:
             for prefix in self._prefixes_of(rule):
@@ -55,7 +56,7 @@ class GroupRules:
         return permitted
 
     def by_identity(self, rules: Iterable[SecurityGroupRule]) -> dict[int, Services]:
-        """Return what rules permit with the members of each class; a group without members permits nothing."""
+        """Return the services that rules permit for each identity; a group without members permits nothing."""
         permitted: dict[int, Services] = {}
         for rule in rules:
             for number in self._identities.get(rule.group, ()):
@@ -73,7 +74,7 @@ class GroupRules:
 
 
 def references(groups: Iterable[SecurityGroup], local: Iterable[Sequence[str]]) -> Counter[str]:
-    """Return how often the chains of the sets of groups here refer to each group. Cost: O(rules and sets)."""
+    """Return how often the chains of these local sets of groups refer to each group. Cost: O(rules and sets)."""
     chains = Counter(group_id for held in local for group_id in held)
     found: Counter[str] = Counter()
     for group in groups:
@@ -86,18 +87,18 @@ def references(groups: Iterable[SecurityGroup], local: Iterable[Sequence[str]]) 
 def peers_left_out(
     referred: Mapping[str, int], own: Iterable[Sequence[str]], of_peers: Mapping[int, Collection[Sequence[str]]]
 ) -> list[int]:
-    """Return the VNIs of the peers whose identities do not fit into what an agent handles beside its other customers' VPCs.
+    """Return the VNIs of the peers whose identities exceed an agent's limit: it must also handle other customers' VPCs.
 
-    An identity costs an entry for each reference to one of its groups. Whoever owns a peer may make any number of identities, and
-    must not stop the compilation of this VPC's own rules. The peers with the fewest entries come first.
+    An identity costs an entry for each reference to one of its groups. The owner of a peer may create any number of identities,
+    and must not stop the compilation of this VPC's own rules. The peers with the fewest entries come first.
 
     Args:
-      referred: group -> how often chains here refer to it (`references`)
+      referred: group -> how often chains on this host refer to it (`references`)
       own: the VPC's own identities
       of_peers: VNI -> the identities of that peer
 
     Raises:
-      CompileError: the VPC's own identities come to more than MOST_ENTRIES.
+      CompileError: the VPC's own identities need more than MOST_ENTRIES.
     """
     total = _entries(referred, own)
     if total > MOST_ENTRIES:
@@ -117,19 +118,19 @@ def _entries(referred: Mapping[str, int], identities: Iterable[Sequence[str]]) -
 
 
 def group_chain(name: str, view: VpcView, rules: GroupRules, groups: Sequence[str], direction: Direction) -> NftChain:
-    """Return the chain for what interfaces with these groups send (EGRESS) or receive (INGRESS). Raises CompileError."""
+    """Return the chain for packets sent (EGRESS) or received (INGRESS) by interfaces with these groups. Raises CompileError."""
     chain = _Chain(view.vni, name, direction)
     chain.let_known_pass()
     return _permitting(chain, view, rules, groups)
 
 
 def first_packet_chain(name: str, view: VpcView, rules: GroupRules, groups: Sequence[str]) -> NftChain:
-    """Return the chain for what begins connections to interfaces with these groups. Raises CompileError."""
+    """Return the chain for packets that open connections to interfaces with these groups. Raises CompileError."""
     return _permitting(_Chain(view.vni, name, Direction.INGRESS), view, rules, groups)
 
 
 def _permitting(chain: _Chain, view: VpcView, rules: GroupRules, groups: Sequence[str]) -> NftChain:
-    """Return a chain that lets pass what groups permit in its direction, and refuses the rest. Raises CompileError."""
+    """Return a chain that lets permitted packets of its direction pass, and drops the rest. Raises CompileError."""
     name, direction = chain.name, chain.direction
     own = list(rules.of(groups, direction))
     permitted, answers = rules.by_prefix(own), rules.by_prefix(rules.of(groups, direction.other))
@@ -148,14 +149,14 @@ def _permitting(chain: _Chain, view: VpcView, rules: GroupRules, groups: Sequenc
     by_identity = rules.by_identity(own)
     if by_identity and closed:
         if direction is Direction.INGRESS:
-            chain.rules.append("meta mark set 0x0")  # from the overlay it has none, unless a foreign rule set it
+            chain.rules.append("meta mark set 0x0")  # packets from the overlay have no mark unless a foreign rule set it
         chain.rules += [f"meta mark set {chain.far(version)} map @identity-{view.vni:06x}.{version}" for version in closed]
         chain.look_up(identity_lookups(name, by_identity), chain.tracked)
     return chain.finished()
 
 
 class _Chain:
-    """A chain in the making."""
+    """A chain under construction."""
 
     def __init__(self, vni: int, name: str, direction: Direction) -> None:
         sends = direction is Direction.EGRESS
@@ -172,30 +173,31 @@ class _Chain:
 
     def let_known_pass(self) -> None:
         """Let packets of tracked connections pass: the first rules."""
-        # No `ct state` with it: a tracked connection that nobody has answered yet, a stream of datagrams, outlives its rule too.
+        # No `ct state` in the match: a tracked connection without an answer yet, e.g. a stream of datagrams, also outlives its
+        # rule.
         end = self.direction.value
         self.rules.append(f"ct direction . ct mark @tracked_{end} jump known_{end}")
         if self.direction is Direction.EGRESS:
-            self.rules.append(f"meta mark {SENT} return")  # what `known_egress` lets pass to an interface of this host
+            self.rules.append(f"meta mark {SENT} return")  # packets that `known_egress` lets pass to an interface of this host
 
     def far(self, version: int) -> str:
         """Return the address of the other end."""
         return f"ip {self._address}" if version == 4 else f"ip6 {self._address}"
 
     def look_up(self, found: Iterable[Lookup], verdict: str) -> None:
-        """Add look-ups that all lead to one verdict."""
+        """Add look-ups with a common verdict."""
         for lookup in found:
             self.rules += lookup.rules(verdict)
             self._sets += [lookup.set] if lookup.set is not None else []
 
     def finished(self) -> NftChain:
-        """Return the chain, which refuses what nothing permits."""
+        """Return the chain, with a last rule that drops all other packets."""
         sets = sorted(self._sets, key=lambda found: found.name)
         return NftChain(vni=self._vni, name=self.name, rules=(*self.rules, self._refusal), sets=tuple(sets))
 
 
 def _untracked(permitted: Mapping[Prefix, Services], answers: Mapping[Prefix, Services], version: int) -> Services:
-    """Return what is permitted with every address whose answers are permitted, too, whatever the port."""
+    """Return the services permitted for every address whose answers from any port are permitted, too."""
     back = answers.get(_anywhere(version), NOTHING)
     return permitted.get(_anywhere(version), NOTHING).only(p for p in WITH_PORTS if back.of(p) == ((0, LAST),))
 

@@ -1,4 +1,4 @@
-"""Numbers of identities, which are sets of groups: what rules that refer to groups look up."""
+"""Numbers of identities, i.e. sets of groups: the keys that rules with group references look up."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from netorch.compiler.base import Identity, PeerIdentity
 from netorch.errors import CompileError
 from netorch.model.security import Direction
 
-_PEER: Final = 1 << 31  # a bit of the numbers of peers' sets of groups
+_PEER: Final = 1 << 31  # the bit set in numbers of peers' sets of groups
 
 
 @lru_cache(maxsize=1024)
 def identity_number(groups: tuple[str, ...]) -> int:
-    """Return the number of a set of groups: 1 to 2^31 - 1, the same on every host whatever other sets there are."""
+    """Return the number of a set of groups: 1 to 2^31 - 1, the same on every host, independent of other sets."""
     digest = hashlib.sha256(" ".join(groups).encode()).digest()
     return int.from_bytes(digest[:4], "big") & _PEER - 1 or 1
 
 
 def peer_number(groups: tuple[str, ...]) -> int:
-    """Return the number of a peer's set of groups: no own one has it, whatever sets the peer's owner tries."""
+    """Return the number of a peer's set of groups. No set of the VPC's own has it, whatever sets the peer's owner tries."""
     return identity_number(groups) | _PEER
 
 
@@ -37,7 +37,7 @@ def group_chain_name(vni: int, groups: tuple[str, ...], direction: Direction) ->
 
 
 def own_numbers(identities: Iterable[Identity]) -> dict[int, tuple[str, ...]]:
-    """Return the VPC's own identities by number. Raises CompileError for two with one: a packet could not tell them apart."""
+    """Return the VPC's own identities by number. Raises CompileError for two with one number: packets would be ambiguous."""
     known: dict[int, tuple[str, ...]] = {}
     for groups in (found.groups for found in identities):
         other = known.setdefault(identity_number(groups), groups)
@@ -48,10 +48,10 @@ def own_numbers(identities: Iterable[Identity]) -> dict[int, tuple[str, ...]]:
 
 
 def peer_numbers(identities: Iterable[PeerIdentity]) -> dict[int, tuple[str, ...]]:
-    """Return peers' identities by number. A number that two have is nobody's: one of them may have been made to have it.
+    """Return peers' identities by number, without numbers that two share: one of them may be a deliberate collision.
 
-    It takes some 2^31 sets to find one, and a peer has so many. Its owner must neither be taken for another peer, nor stop the
-    compilation of this VPC's rules.
+    A collision takes some 2^31 attempts, and a peer's owner can make that many sets. The owner must neither pass for another
+    peer, nor stop the compilation of this VPC's rules.
     """
     found: dict[int, list[tuple[str, ...]]] = {}
     for identity in identities:

@@ -1,18 +1,17 @@
-"""Disjoint intervals: permissions as sets (protocols x services x addresses) that share no packet.
+"""Disjoint intervals: permissions as sets (protocols x services x addresses) without common packets.
 
-The kernel looks a packet up in a set of thousands of boxes as fast as in one of ten, but it refuses a box that overlaps another.
-So what a customer's rules say is taken apart: into what each prefix adds to those around it for groups, where the order of rules
-means nothing, and into stretches of addresses on which the rules agree for ACLs, where it decides.
+The kernel looks a packet up in a set of thousands of boxes as fast as in one of ten, but it rejects a box that overlaps
+another. So a customer's rules are split. For groups, where the order of rules does not matter, each prefix keeps what it adds
+to the prefixes around it. For ACLs, where the order decides, addresses are split into stretches on which the rules agree.
 Source: net/netfilter/nft_set_pipapo.c, nft_pipapo_insert: -EEXIST, -ENOTEMPTY.
 
-A few intervals are no set but a rule each: that costs a packet less than a set does, and the kernel as well, which looks for a
-set by its name among all those of its table, one by one, whenever anything names or reads it (4 us for a VPC's set at 2,000
-VPCs). Source: net/netfilter/nf_tables_api.c, nft_set_lookup.
+A few intervals become one rule each instead of a set. A packet then costs less, and so do changes: the kernel finds a set by a
+linear search for its name in its table, whenever the set is used or read (4 us for a VPC's set at 2,000 VPCs). Source:
+net/netfilter/nf_tables_api.c, nft_set_lookup.
 
-The order of the fields decides how fast: the kernel goes from field to field with the boxes that match so far, one by one. So the
-address comes first, which the fewest boxes have in common, and the protocol last, which most have. A peer with many ports has a
-place in a set of its own, where the port comes first.
-Source: nft_pipapo_lookup, pipapo_refill.
+The order of the fields decides the speed: the kernel goes from field to field, with a list of the boxes that match so far. So
+the address comes first, which the fewest boxes have in common, and the protocol last, which most share. A peer with many ports
+has its own set, where the port comes first. Source: nft_pipapo_lookup, pipapo_refill.
 """
 
 from __future__ import annotations
@@ -31,11 +30,11 @@ ADDRESS = {4: "ipv4_addr", 6: "ipv6_addr"}
 ICMP_OF = {4: ICMP, 6: ICMPV6}
 ICMP_WORD = {4: "icmp", 6: "icmpv6"}
 _FEW = 8  # ranges of ports of one peer
-_RULES = 4  # boxes that are compared one by one
+_RULES = 4  # boxes compared one by one
 
 
 class Stretch(msgspec.Struct, frozen=True):
-    """Addresses from first to last, and what is permitted with each of them."""
+    """Addresses from first to last, and the services permitted for each of them."""
 
     version: int
     first: int
@@ -44,7 +43,7 @@ class Stretch(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """Return the addresses as nft lists them: one, a prefix, or a range."""
+        """Return the addresses as nft lists them: a single one, a prefix, or a range."""
         size = self.last - self.first + 1
         if size == 1:
             return format_ip(self.version, self.first)
@@ -59,9 +58,9 @@ class Stretch(msgspec.Struct, frozen=True):
 
 
 def union(permitted: Mapping[Prefix, Services]) -> list[Stretch]:
-    """Return the prefixes with what each permits beyond those around it. Cost: O(n log n) set operations."""
+    """Return the prefixes, each with the services that it adds to those around it. Cost: O(n log n) set operations."""
     stretches = []
-    around: list[tuple[Prefix, Services]] = []  # the prefixes that hold the present one, each with all that holds for it
+    around: list[tuple[Prefix, Services]] = []  # the prefixes around the current one, each with all services permitted in it
     for prefix in sorted(permitted):
         while around and not around[-1][0].contains(prefix):
             around.pop()
@@ -74,7 +73,7 @@ def union(permitted: Mapping[Prefix, Services]) -> list[Stretch]:
 
 
 def ordered(version: int, entries: Sequence[tuple[Prefix, Services, bool]]) -> list[Stretch]:
-    """Return what ordered entries allow, each a prefix, services and whether it allows; neighbours that agree are joined.
+    """Return the stretches that ordered entries allow; an entry is (prefix, services, allow). Equal neighbours are merged.
 
     Cost: O(n^2) set operations for n entries, of which an ACL has a few dozen.
     """
@@ -98,14 +97,14 @@ def ordered(version: int, entries: Sequence[tuple[Prefix, Services, bool]]) -> l
 
 
 class Lookup(msgspec.Struct, frozen=True):
-    """A look-up of a packet among boxes: in a set that one chain reads, or with one after the other."""
+    """A look-up of a packet among boxes: in a set of one chain, or one box after the other."""
 
-    match: str  # the packet's side, e.g. "ip saddr . th dport . meta l4proto"
+    match: str  # the packet's fields, e.g. "ip saddr . th dport . meta l4proto"
     intervals: tuple[str, ...]  # sorted, e.g. "10.0.0.0/8 . 80-443 . 6"
     set: ChainSet | None  # of the boxes
 
     def rules(self, verdict: str) -> Iterator[str]:
-        """Yield the rules that give a verdict to what is in a box."""
+        """Yield the rules with this verdict for packets in a box."""
         if self.set is not None:
             yield f"{self.match} @{self.set.name} {verdict}"
             return
@@ -130,9 +129,9 @@ def lookups(chain: str, version: int, peer: str, stretches: Iterable[Stretch]) -
 
 
 def identity_lookups(chain: str, permitted: Mapping[int, Services]) -> Iterator[Lookup]:
-    """Yield the look-ups by the other end's class, which the packet's mark tells; IPv4 and IPv6 share them.
+    """Yield the look-ups by the other end's identity in the packet's mark; IPv4 and IPv6 share them.
 
-    They are sets always: a class that comes or goes with its members is an element of some of them.
+    They are always sets: an identity that comes or goes with its members is an element of some of them.
     """
     kinds = _sorted_by_kind((hex(number), permitted[number]) for number in permitted)
     port, net = "mark . inet_service . inet_proto", "mark . inet_proto"
@@ -147,17 +146,17 @@ def identity_lookups(chain: str, permitted: Mapping[int, Services]) -> Iterator[
 
 
 def port_lookup(name: str, version: int, port: str, services: Services) -> Iterator[Lookup]:
-    """Yield the look-up of TCP and UDP ports alone, `dport` or `sport`, whatever the address."""
+    """Yield the look-up of TCP and UDP ports alone, `dport` or `sport`, for all addresses."""
     elements = [f"{_span(ports)} . {protocol}" for protocol in WITH_PORTS for ports in services.of(protocol)]
     match = f"meta nfproto ipv{version} th {port} . meta l4proto"
     yield from _lookup(name, match, "inet_service . inet_proto", elements)
 
 
 class _Kinds(msgspec.Struct):
-    """Elements by the fields of the packet that they need."""
+    """Elements by the packet fields that they need."""
 
     ports: list[str] = msgspec.field(default_factory=list)
-    many_ports: list[str] = msgspec.field(default_factory=list)  # of a peer with many; the peer comes last
+    many_ports: list[str] = msgspec.field(default_factory=list)  # of a peer with many ports; the peer comes last
     nets: list[str] = msgspec.field(default_factory=list)
     types: dict[int, list[str]] = msgspec.field(default_factory=lambda: {ICMP: [], ICMPV6: []})
 

@@ -1,10 +1,11 @@
-"""The part of OVERLAY_INET for what serves instances on their own host (netorch.model.services.near).
+"""The part of OVERLAY_INET for local services to instances (netorch.model.services.near).
 
-* `served` (IPv6: `served6`) is asked of what a port's chain has found to come from the interface's own addresses, and names the
-  ports: so nobody gets in from elsewhere, neither other hosts, peers and gateways nor who sends in another's name.
-* Such packets and their answers belong to no connection: they take no room in a table that all VPCs share, and whoever may begin
-  no connection more can still ask. No rule of the customer's is asked, as in EC2.
-* Each interface may send as many packets a second as in EC2. What else comes to these addresses is refused and in no flow log.
+* `served` (IPv6: `served6`) applies to packets that a port's chain has found to come from the interface's own addresses, and
+  names the ports. So the services are closed to other hosts, peers, gateways, and to senders that use another's address.
+* Such packets and their answers are not tracked: they take no room in the connection table that all VPCs share, and a VPC that
+  may open no more connections can still query. The customer's rules are not evaluated, as in EC2.
+* Each interface may send as many packets per second as in EC2. Other packets to these addresses are dropped, without a flow
+  log.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The spelling of what stands in the tables of policy.skeleton: elements, and chains of ports."""
+"""Text of the contents of policy.skeleton's tables: elements, and chains of ports."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _VXLAN_FLAGS: Final = "0x8000000"  # "I": the VNI is valid; all else but the VNI
 _LINK_LOCAL: Final = "169.254.0.0/16"
 _LINK_LOCAL6: Final = "fe80::/10"
 _DISCOVERY: Final = "133-137"  # router and neighbour solicitation and advertisement, and redirects
-_ROUTER: Final = parse_prefix("192.0.0.8/32")  # in whose name routers without an address send errors: RFC 7600
-_REDIRECT: Final = 5  # of ICMP; of ICMPv6 it is a neighbour discovery message, which is never forwarded
+_ROUTER: Final = parse_prefix("192.0.0.8/32")  # source of ICMP errors from routers without an address: RFC 7600
+_REDIRECT: Final = 5  # ICMP redirect; this number in ICMPv6 is neighbour discovery, never forwarded
 
 
 def port_chain(vni: int, ifname: str, mac: str, address: str, ipv6: Iterable[str]) -> PortChain:
     """Return the chain that lets a port send from one MAC and its addresses; the commonest packets come first.
 
-    A fragment behind the first one has no header of its own: nothing of it is read but its addresses.
+    A fragment after the first has no transport header: only its addresses are read.
     """
     addresses, passes = tuple(ipv6), f"meta mark set {CHECKED} accept"
     rules = [f"ether saddr {mac} ip saddr {address} ip protocol != {ICMP} {passes}"]
@@ -43,11 +43,11 @@ def port_chain(vni: int, ifname: str, mac: str, address: str, ipv6: Iterable[str
 def forwarder_chain(vni: int, ifname: str, mac: str, address: str, ipv6: Iterable[str]) -> PortChain:
     """Return the chain of a port without source/destination check: it sends from one MAC, and from any address.
 
-    What is never forwarded stays bound to its own addresses (`ipv6` as for `port_chain`): ARP, and neighbour discovery, which
-    would fill the table of neighbours that all VPCs share. Redirects are the VPC's router's to send, and a link-local packet goes
-    nowhere.
+    Protocols that are never forwarded stay bound to the port's own addresses (`ipv6` as for `port_chain`): ARP, and neighbour
+    discovery, which would fill the neighbour table that all VPCs share. Only the VPC's router sends redirects, and link-local
+    packets are not forwarded.
 
-    What `port_chain` would refuse bears a mark of its own, by which the overlay's table knows what must not leave for a peer.
+    Packets that `port_chain` would drop get a mark of their own: the overlay's table must not let them leave for a peer.
     """
     addresses, passes = tuple(ipv6), f"meta mark set {CHECKED} accept"
     named, others = f"ip saddr {address}", f"meta mark set {FOR_OTHERS} accept"
@@ -73,7 +73,7 @@ def forwarder_chain(vni: int, ifname: str, mac: str, address: str, ipv6: Iterabl
 
 
 def _errors(word: str, right: str) -> tuple[str, str]:
-    """Return the rules for ICMP errors: those pass that are whole and about a packet to the interface's own address."""
+    """Return the rules for ICMP errors: unfragmented ones about a packet to the interface's own address pass."""
     return f"{word} type @{word}_errors {right}", f"{word} type @{word}_errors goto drop_spoofed"
 
 
@@ -83,7 +83,7 @@ def sender(kind: str, vtep: str, vni: int, address: str) -> NftElement:
 
 
 def member(vtep: str, vni: int) -> NftElement:
-    """Return the element that tells a mistaken or lying member of a VPC from a stranger to it."""
+    """Return the element that distinguishes a member of a VPC that errs or lies from a host outside it."""
     return _underlay("members", vni, vtep, *vxlan_header(vni))
 
 
@@ -93,16 +93,16 @@ def speaker(vtep: str, vni: int, chain: str = "speaker") -> NftElement:
 
 
 def outside_chain(vni: int, inside: Iterable[Prefix]) -> NftChain:
-    """Return the chain that accepts what an edge sends to a VPC from outside these ranges. Cost: O(ranges) for each packet."""
+    """Return the chain for an edge's packets to a VPC: it accepts sources outside these ranges. Cost: O(ranges) per packet."""
     rules = [f"{_inner_source(prefix)} goto drop_unverified" for prefix in inside]
     return NftChain(netns=UNDERLAY, family="ip", vni=vni, name=f"outside-{vni:06x}", rules=(*rules, "goto speaker"))
 
 
 def mapped_chain(vni: int, vtep: str, inside: Iterable[Prefix], aliases: Iterable[Prefix], others: NftChain | None) -> NftChain:
-    """Return the chain that accepts what an edge with mapped peering connections sends to a VPC.
+    """Return the chain for packets to a VPC from an edge with mapped peering connections.
 
-    That is what comes from `aliases` and is in none of the ranges `inside`. All else is decided as by `others`, the chain for
-    gateways of the VPC that are at this edge, too. Without it only routers' own errors are accepted.
+    It accepts sources in `aliases` that are in none of the ranges `inside`. Other packets are decided as by `others`, the chain
+    for gateways of the VPC that are also at this edge. Without `others`, only routers' own errors are accepted.
     """
     rules = [f"{_inner_source(prefix)} goto drop_unverified" for prefix in inside]
     rules += [f"{_inner_source(prefix)} goto speaker" for prefix in aliases]
@@ -114,7 +114,7 @@ def mapped_chain(vni: int, vtep: str, inside: Iterable[Prefix], aliases: Iterabl
 
 
 def _inner_source(prefix: Prefix) -> str:
-    """Return the match of a VXLAN packet whose inner source is of a prefix."""
+    """Return the match of a VXLAN packet whose inner source is in a prefix."""
     ethertype, field = ("0x800", "@th,336,32") if prefix.version == 4 else ("0x86dd", "@th,304,128")
     bits = BITS[prefix.version]
     mask = (1 << bits) - (1 << bits - prefix.length)
@@ -123,24 +123,24 @@ def _inner_source(prefix: Prefix) -> str:
 
 
 def transit(vxlan: str, address: str, vni: int) -> NftElement:
-    """Return the element that lets packets for a departed address go back to the overlay."""
+    """Return the element that lets packets for a departed address return to the overlay."""
     name = f"transit{6 if ':' in address else 4}"
     return NftElement(netns=OVERLAY, family="inet", set=name, items=(vxlan, address), vni=vni)
 
 
 def served(port: str, address: str, vni: int) -> NftElement:
-    """Return the element that lets a port ask what serves the instances of this host at an address."""
+    """Return the element that lets a port query the services of this host at an address."""
     name = "served6" if ":" in address else "served"
     return NftElement(netns=OVERLAY, family="inet", set=name, items=(port, address), vni=vni)
 
 
 def own_vxlan(vrf: str, vxlan: str, vni: int) -> NftElement:
-    """Return the element that tells a VPC's own VXLAN device from those of its peers."""
+    """Return the element that distinguishes a VPC's own VXLAN device from those of its peers."""
     return NftElement(netns=OVERLAY, family="inet", set="own_vxlan", items=(vrf, vxlan), vni=vni)
 
 
 def vxlan_header(vni: int) -> tuple[str, str]:
-    """Return the two words of the one VXLAN header that a VPC's packets may have."""
+    """Return the two words of the only VXLAN header that a VPC's packets may have."""
     return _VXLAN_FLAGS, hex(vni << 8)
 
 

@@ -1,7 +1,7 @@
-"""Sets of services: which protocols, and of these which ports or ICMP types and codes.
+"""Sets of services: protocols, and their ports or ICMP types and codes.
 
-Every protocol has 65,536 services here: the ports of TCP and UDP, and for ICMP the type in the upper eight bits with the code in
-the lower ones. Other protocols have services too, but a rule means all of them or none.
+Every protocol has 65,536 services here: the ports of TCP and UDP, and for ICMP the type in the upper eight bits and the code in
+the lower eight. Other protocols have services too, but a rule matches all of them or none.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ WITH_PORTS: Final = (TCP, UDP)
 
 
 class Services(msgspec.Struct, frozen=True):
-    """`whole` has a bit for each protocol of which all services are in the set; `some` says which are of others."""
+    """A set of services: `whole` has a bit for each protocol that is in the set completely; `some` has parts of others."""
 
     whole: int = 0
-    some: tuple[tuple[int, Ranges], ...] = ()  # protocol and services, ascending; none of a protocol in `whole`
+    some: tuple[tuple[int, Ranges], ...] = ()  # protocol and services, ascending; no protocol of `whole`
 
     def __bool__(self) -> bool:
         return bool(self.whole or self.some)
@@ -58,11 +58,11 @@ class Services(msgspec.Struct, frozen=True):
         return self if other.whole == EVERY_PROTOCOL else self - (self - other)
 
     def only(self, protocols: Iterable[int]) -> Services:
-        """Return what is in the set of these protocols."""
+        """Return the part of the set with these protocols."""
         return _made(0, ((protocol, self.of(protocol)) for protocol in protocols))
 
     def whole_ranges(self) -> Iterator[Range]:
-        """Yield the protocols of which all services are in the set, as ranges."""
+        """Yield the protocols that are in the set completely, as ranges."""
         first = 0
         while self.whole >> first:
             first += _trailing_zeros(self.whole >> first)
@@ -77,7 +77,7 @@ EVERYTHING: Final = Services(EVERY_PROTOCOL)
 
 @lru_cache(maxsize=1024)
 def services(protocol: int, first: int, last: int) -> Services:
-    """Return what a rule or ACL entry means by a protocol and its two numbers, see netorch.model.security."""
+    """Return the services of a rule's or ACL entry's protocol and its two numbers, see netorch.model.security."""
     if protocol == ALL_PROTOCOLS:
         return EVERYTHING
     if protocol in WITH_PORTS:
@@ -89,7 +89,7 @@ def services(protocol: int, first: int, last: int) -> Services:
 
 
 def type_intervals(ranges: Ranges) -> Iterator[tuple[Range, Range]]:
-    """Yield the services of an ICMP as intervals of types and codes."""
+    """Yield the services of ICMP or ICMPv6 as intervals of types and codes."""
     for first, last in ranges:
         top, bottom = first >> 8, last >> 8
         if top == bottom:
@@ -106,7 +106,7 @@ def type_intervals(ranges: Ranges) -> Iterator[tuple[Range, Range]]:
 
 
 def _made(whole: int, some: Iterable[tuple[int, Ranges]]) -> Services:
-    """Return the set in its one form."""
+    """Return the set in canonical form."""
     kept = []
     for protocol, ranges in sorted(some):
         if ranges == ((0, LAST),):

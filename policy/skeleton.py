@@ -1,65 +1,68 @@
 """The nftables skeletons of a host, as text.
 
-Every rule is one look-up, whatever the number of VPCs. Connections are tracked in the overlay only, not those of the host itself.
+Every rule is one look-up, whatever the number of VPCs. Connections are tracked only in the overlay, not in the host's own
+namespace.
 
 UNDERLAY_IP, in the host's own namespace: who may send VXLAN packets to this host. See policy.underlay.
-OVERLAY_NETDEV, where VRFs, VXLAN devices and ports are: who may speak on a port. See policy.tables.ports.
+OVERLAY_NETDEV, in the namespace of VRFs, VXLAN devices and ports: which packets a port may send. See policy.tables.ports.
 
-OVERLAY_INET: to whom instances may send. No packet passes `forward` unless both ends say so that are here.
-* `zones` comes before defragmentation and connection tracking: it says in which zone, that is for which VPC, both work. The same
-  addresses and ports in two VPCs are two connections, and fragments of two VPCs are never put together. A packet passes it twice,
-  as the port's or the VXLAN device's and again as the VRF's; the second time its connection is known, and so is the zone. What
-  belongs to no connection is looked up again, as the VRF's: in the zone of all the others it would meet a stranger's.
-  Verification is asked for where a packet from another host gets its zone, or is let past without one (`authenticated`).
-  What stands behind an authentication header of IPv6 is seen by connection tracking and not by rules, so it would begin, under
-  a rule for protocol 51, connections that no rule permits. Such packets are in no connection: each is evaluated by itself.
-  A fragment of IPv6 whose chain of headers goes on in another one is `invalid`: such a header, or an ICMP error that the port's
-  chain refuses, would stand in a fragment that shows it to nobody. A port's chain could be told another end of the chain: it sees
-  what the kernel has not cut off yet behind a packet's end.
-* The kernel keeps the fragments of all VPCs in one memory until a packet is whole, or their time is over. An instance that sends
-  fragments whose others never come could fill it. So each port has a rate of its own, in packets and in bytes, and so has what
-  comes for a VPC from other hosts, before the kernel keeps anything. The rates are those of a device: a zone that was only just
-  set cannot be read. What is whole pays one comparison; a whole packet with a fragment header is never kept, so it has no limit.
-* Maps and sets say how many elements they may have: the kernel then has a table for them that is cheaper to ask. A state is
-  compared as a whole (`==`, `!=`), which spares a step; a packet that is in no connection yet is `invalid`, too.
-* `forward`: the marks tell what comes from a port. They are cleared, so that they cannot choose a route in the underlay, and used
-  again only while an identity's chain runs. What came from another host does not go to one: its sender has an outdated mapping
-  and would never learn of it; the exception is an address that has just moved away. Where a packet leaves is told by a number,
-  the group of the VXLAN devices: that is cheaper than to compare names.
-* What an interface without source/destination check sends as others bears another mark: it leaves neither by a cable to a peer
-  nor by a peer's VXLAN device (docs/design/peering.md). What came from elsewhere leaves by no cable.
-* `egress_policy` and `ingress_policy` lead from a port to its VPC's chains (policy.chains). Egress ends in `deliver`, ingress in
-  `accept`, all else in `drop`. A port without its element neither sends nor receives.
-* `deliver` returns to `forward` for a receiver on this host, with a mark that nothing else sets there: a chain that runs out
-  returns without it, and the packet is dropped. It does not go on to `ingress_policy` itself, because the kernel follows every
-  path from the base chains when an element with a verdict comes: each sender's chain to each receiver's would be the square of
-  the ports (15 s for one element at 800 VPCs). Source: net/netfilter/nf_tables_api.c, nft_table_validate.
-* What a connection's two interfaces know of it are two bits of its mark: 1, the one that began it tracks it; 2, the other does.
-  `tracked_egress` and `tracked_ingress` hold the directions and marks with which a packet passes an end without evaluation.
-  EC2 calls the connections untracked that may begin, and be answered, whatever the other end is: each packet of them is
-  evaluated. What is `invalid` passes by untracked rules only.
-* A mark is set by a connection's first packet, and by each SYN. The connection tracker takes a SYN between the ports of an old
-  connection for a packet of that one, and follows the new handshake in its place. So `known_...` sends a SYN back to the rules,
-  which say for each end whether the new connection is tracked. A refused SYN changes nothing: the old connection may live on.
-* What begins a connection is looked up among the zones that hold more connections than are free on this host
-  (agent/tasks/allowance.py) once rules permit it: what an end tracks is `sent` or `received` but once, and what nobody tracks
-  passes each time by `freely_sent` or `freely_received`, which know it by `confirmed`. No packet of a known connection is refused
-  there. Elements of `over_allowance` expire, so that without an agent nobody is refused for ever.
-* What comes to an interface that routes lead to is redirected from the VXLAN device to its inlet, with a mark
-  (netorch.compiler.inlets): it must be verified as well. What comes to the inlet by its cable, from ports of this host, bears
-  neither mark nor priority. It was evaluated as its sender's, and is evaluated again as what the interface receives. The cable's
-  near end has the VXLAN devices' group: a packet leaves by it as to another host, and none from another host does.
-* `input`: an instance may ping the router and resolve its address, on its own host; every host has the router's addresses, so
-  none of that ever travels. What arrives from another host for a router's address is refused, ICMP errors too: decisions are
-  made at the source, so that the far host has no errors to send. Multicast (RS, MLD, IGMP) is refused without being counted:
+OVERLAY_INET: where instances may send. No packet passes `forward` unless both ends permit it, as far as they are on this host.
+* `zones` comes before defragmentation and connection tracking: it sets the zone, i.e. the VPC, in which both work. The same
+  addresses and ports in two VPCs are two connections, and fragments of two VPCs are never reassembled together. A packet passes
+  it twice, as the port's or the VXLAN device's and again as the VRF's; the second time its connection is known, and so is the
+  zone. A packet of no connection is looked up again, as the VRF's: in the default zone it would match another VPC's connection.
+  Verification is checked where a packet from another host gets its zone, or passes without one (`authenticated`). Connection
+  tracking looks behind an IPv6 authentication header and rules do not. So such a packet would, under a rule for protocol 51,
+  open connections that no rule permits. Therefore these packets are not tracked: each is evaluated by itself. An IPv6 fragment
+  whose header chain continues in another fragment is `invalid`: otherwise an authentication header, or an ICMP error that the
+  port's chain drops, could hide in a later fragment. A port's chain could be deceived about the end of the header chain: at
+  that point the kernel has not trimmed the bytes behind a packet's end yet.
+* The kernel keeps the fragments of all VPCs in one memory until a packet is complete, or times out. An instance could fill it
+  with fragments of packets that it never completes. So each port has a rate limit, in packets and in bytes, and so have packets
+  for a VPC from other hosts, before the kernel keeps anything. The limits are per device: rules cannot read a zone that was
+  just set. An unfragmented packet pays one comparison. A complete packet with a fragment header is never kept, so it has no
+  limit.
+* Maps and sets declare how many elements they may have: the kernel then uses a table with cheaper look-ups. A state is compared
+  as a whole (`==`, `!=`), which saves a step; a packet that is in no connection yet is `invalid`, too.
+* `forward`: the marks identify packets from a port. They are cleared, so that they cannot choose a route in the underlay, and
+  reused only while an identity's chain runs. A packet from another host does not go to another host: its sender has an outdated
+  mapping and would never learn of it. The exception is an address that has just moved away. The way out is identified by a
+  number, the group of the VXLAN devices: that is cheaper than comparing names.
+* Packets that an interface without source/destination check sends from other addresses have another mark: they leave neither by
+  a cable to a peer nor by a peer's VXLAN device (docs/design/peering.md). Packets from other hosts leave by no cable.
+* `egress_policy` and `ingress_policy` lead from a port to its VPC's chains (policy.chains). Egress ends in `deliver`, ingress
+  in `accept`, all else in `drop`. A port without its element neither sends nor receives.
+* `deliver` returns to `forward` for a receiver on this host, with a mark that no other rule sets there: a chain that runs out
+  returns without it, and the packet is dropped. It does not go on to `ingress_policy` itself: when an element with a verdict is
+  added, the kernel follows every path from the base chains, and paths from each sender's chain to each receiver's would be the
+  square of the ports (15 s for one element at 800 VPCs). Source: net/netfilter/nf_tables_api.c, nft_table_validate.
+* Two bits of a connection's mark hold the tracking state of its two interfaces: 1, the initiator tracks it; 2, the other end
+  does. `tracked_egress` and `tracked_ingress` hold the directions and marks with which a packet passes an end without
+  evaluation. EC2 calls connections untracked that may open, and be answered, whatever the other end is: each of their packets
+  is evaluated. `invalid` packets pass only by untracked rules.
+* A connection's first packet and each SYN set the mark. The connection tracker assigns a SYN between the ports of an old
+  connection to that connection, and follows the new handshake in its place. So `known_...` sends a SYN back to the rules, which
+  decide for each end whether the new connection is tracked. A dropped SYN changes nothing: the old connection may live on.
+* When rules permit a packet that opens a connection, its zone is looked up among those that hold more connections than are free
+  on this host (agent/tasks/allowance.py). A tracking end passes `sent` or `received` only once. A packet that no end tracks
+  passes `freely_sent` or `freely_received` each time; these recognize a known connection by `confirmed`. They drop no packet of
+  a known connection for this reason. Elements of `over_allowance` expire, so that without an agent no VPC is refused forever.
+* Packets to an interface that is a route target are redirected from the VXLAN device to its inlet, with a mark
+  (netorch.compiler.inlets): they must be verified as well. Packets that reach the inlet by its cable, from ports of this host,
+  have neither mark nor priority. They were evaluated as the sender's, and are evaluated again as the interface's received
+  packets. The cable's near end is in the VXLAN devices' group: a packet leaves by it as to another host, and no packet from
+  another host does.
+* `input`: an instance may ping the router and resolve its address on its own host. Every host has the router's addresses, so
+  such packets never travel. Packets from another host to a router's address are dropped, including ICMP errors: decisions are
+  made at the source, so the remote host has no errors to send. Multicast (RS, MLD, IGMP) is dropped without being counted:
   every honest instance sends it.
-* A refusal has a chain of its own, which tells the packet's first bytes to whoever listens and counts it. The counter's name is
-  the reason in both. Each VPC has a rate of its own. What is beyond it is counted, and the listener hears once a second which VPC
-  it is of. In front of it stands whether the connection tracker has counted the packet for a connection, as far as it shows, so
-  that flow logs can take it off again. What nobody listens to costs the two look-ups of the listener.
-* `served`, `near`: what serves instances on their own host. See policy.near.
-* `output`: a router says nothing to other hosts. The errors that it would send back (no such address, too old) are in its own
-  name, for which no host may speak: the other one would count them as a lie of this host.
+* A drop has a chain of its own, which logs the packet's first bytes to listeners and counts it. The counter's name is the
+  reason in both. Each VPC has its own rate; drops above it are counted, and once a second the listener learns the VPC. Before
+  that, the chain notes whether the connection tracker has counted the packet for a connection, as far as visible, so that flow
+  logs can subtract it. Without a listener, a drop costs the listener's two look-ups.
+* `served`, `near`: local services to instances. See policy.near.
+* `output`: a router sends nothing to other hosts. Its errors (no such address, TTL exceeded) have its own source address, for
+  which no host has the right to send: the other host would count them as this host's violations.
 """
 
 from __future__ import annotations
@@ -76,17 +79,17 @@ from policy.tables.drops import DROP_CHAINS
 from policy.tables.ports import DHCP, DHCP_PER_S, OVERLAY_NETDEV
 from policy.underlay import UNDERLAY_IP
 
-# What one port may send in fragments, and one VPC receive from other hosts. See docs/design/shares.md for the arithmetic.
+# Limit of fragments sent by one port, and received by one VPC from other hosts. Arithmetic: docs/design/shares.md.
 FRAGMENTS_PER_S: Final = 20_000
 FRAGMENT_MBYTES_PER_S: Final = 30
 
-CHECKED: Final = "0x4e54"  # the mark of what has passed a port's chain
-FOR_OTHERS: Final = "0x4e58"  # of what has passed the chain of a port without source/destination check, in another's name
-SENT: Final = "0x4e55"  # the mark of what its sender may send, on its way to the receiver's chain on this host
-PORT_ZONES: Final = "port_zone"  # the map that names a port's conntrack zone
-POLICY_MAPS: Final = {"egress": "egress_policy", "ingress": "ingress_policy"}  # the maps that name a port's chain, by direction
+CHECKED: Final = "0x4e54"  # mark of packets that have passed a port's chain
+FOR_OTHERS: Final = "0x4e58"  # the same for a port without source/destination check, sending from another's address
+SENT: Final = "0x4e55"  # mark of packets that their sender may send, on their way to the receiver's chain on this host
+PORT_ZONES: Final = "port_zone"  # the map from ports to their conntrack zones
+POLICY_MAPS: Final = {"egress": "egress_policy", "ingress": "ingress_policy"}  # maps from ports to chains, by direction
 
-# SYN without FIN, RST and ACK. The flags first, whatever the packet is: they are no others' most of the time, and cheap to load.
+# SYN without FIN, RST and ACK. The flags come first: they are cheap to load, and rarely match for other packets.
 BEGINS: Final = "@th,104,8 & 0x17 == 0x2 meta l4proto tcp"
 
 OVERLAY_INET: Final = (
@@ -362,7 +365,7 @@ def underlay_table() -> NftTable:
 
 
 def overlay_tables() -> tuple[NftTable, NftTable]:
-    """Return the tables that keep instances to their own addresses, and to their own business."""
+    """Return the tables that restrict instances to their own addresses, and to permitted traffic."""
     return (
         NftTable(netns=OVERLAY, family="inet", body=OVERLAY_INET),
         NftTable(netns=OVERLAY, family="netdev", body=OVERLAY_NETDEV),

@@ -1,23 +1,23 @@
 """The table in the host's own namespace: who may send VXLAN packets to this host.
 
-* It stands in the input hook, for any device: there, packets are whole. The kernel puts fragments together before the hook, so
-  no fragment gets round it, and none has to be checked without its inner header.
-* A look-up compares the outer source, the whole VXLAN header (flags, VNI and everything reserved) and the inner source. What is
-  cut short, carries an inner VLAN tag, ARP or anything but IP matches nothing: dropped.
-* `speakers` says which hosts may send from other addresses than those that are mapped to them, each in one VPC: those of its
-  interfaces without source/destination check, from any, and the edges of its gateways, from any that its chain `outside-<vni>`
-  does not refuse. It is asked last, so what is mapped pays nothing for it.
-* `ready` holds the VTEP of an edge that is fit to carry packets (edges.readiness). Hypervisors ask edges by ICMP echoes
-  (netorch.agent.tasks.probes), and the kernel answers for itself, whether there is an agent or not. A rule gives the request
-  another identifier, which the answer then has: a kernel without the table, or without the element, answers as well, but not so.
-  `active` holds it while its seats of gateways that keep state are to be used, and a second rule says that in the same manner.
+* It is in the input hook, for all devices: there, packets are complete. The kernel reassembles fragments before the hook, so no
+  fragment bypasses it, and none must be checked without its inner header.
+* A look-up compares the outer source, the whole VXLAN header (flags, VNI and all reserved bits) and the inner source. A packet
+  that is truncated, or has an inner VLAN tag, ARP or anything but IP, matches nothing and is dropped.
+* `speakers` lists the hosts that may send from addresses not mapped to them, each in one VPC. Hosts of interfaces without
+  source/destination check may send from any address. Edges of the VPC's gateways may send from any that the chain
+  `outside-<vni>` does not drop. It is looked up last, so packets from mapped addresses do not pay for it.
+* `ready` holds the VTEP of an edge that is fit to carry packets (edges.readiness). Hypervisors probe edges by ICMP echoes
+  (netorch.agent.tasks.probes), and the kernel answers, whether an agent runs or not. A rule replaces the request's identifier,
+  which the answer then has: a kernel without the table or the element also answers, but with the original identifier. `active`
+  holds the VTEP while the edge's seats of stateful gateways are to be used, and a second rule reports this in the same way.
 * VXLAN over IPv6 needs no rule: a VXLAN device with an IPv4 VTEP has no IPv6 socket.
-* What is verified bears a priority, and OVERLAY_INET drops what comes from a VXLAN device without it. So when somebody
-  empties the host's tables (`nft flush ruleset`, a reload of nftables.service), VXLAN packets are lost until the table is back,
-  and none arrives unverified. Nobody can send the priority: it is no part of a packet, and Linux resets it where a veth leads to
-  another namespace.
-* A forged *outer* source is indistinguishable here: the underlay must not deliver packets with the address of another host.
-* Every payload field that can be is two or four bytes at a multiple of its size, which the kernel loads without a copy.
+* A verified packet has a priority, and OVERLAY_INET drops packets from a VXLAN device without it. So when the host's tables are
+  flushed (`nft flush ruleset`, a reload of nftables.service), VXLAN packets are lost until the table is back, and none arrives
+  unverified. The priority cannot be sent: it is no part of a packet, and Linux resets it where a veth leads to another
+  namespace.
+* This table cannot detect a forged *outer* source: the underlay must not deliver packets with another host's address.
+* Where possible, a payload field has two or four bytes at a multiple of its size: the kernel loads such a field without a copy.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from typing import Final
 
 from netorch.state.nft import ACTIVE_ID, PROBE_ID, READY_ID, VERIFIED_TEXT, drop_chain
 
-# Offsets in bits from the UDP header: port 16, VXLAN flags 64 and VNI 96, inner ethertype 224, inner IP header 240.
-# `accept` ends this chain only, not what the host's own tables have to say.
+# Offsets in bits from the UDP header: port 16, VXLAN flags 64 and VNI 96, inner ethertype 224, inner IP header 240. `accept`
+# ends only this chain: the host's own tables still apply.
 UNDERLAY_IP: Final = (
     """
 set senders4 {

@@ -2,21 +2,22 @@
 
 The host of an interface without source/destination check may send from any address of that VPC.
 
-What a moving address means for each host (A old, B new; see netorch.model.mapping):
+The meaning of a moving address for each host (A old, B new; see netorch.model.mapping):
 
-    mapping             at A                           at B                             elsewhere
-    {A, move to B}      peers B, may send on to B      peers A, takes what A sends on   peers A and B
-    {B, move from A}    peers B, may send on to B      takes what A sends on            peers B
+  mapping             at A                           at B                             elsewhere
+  {A, move to B}      peers B, may send on to B      peers A, takes what A sends on   peers A and B
+  {B, move from A}    peers B, may send on to B      takes what A sends on            peers B
 
-An edge that carries a gateway of the VPC speaks for the outside: for any address but those of the VPC's ranges and of its active
-peers', whatever is mapped there. 192.0.0.8, in whose name routers without an address send ICMP errors, is outside as well.
+An edge that carries a gateway of the VPC may send from outside addresses: from any address except those in the ranges of the
+VPC and of its active peers, whatever is mapped there. 192.0.0.8, from which routers without an address send ICMP errors, counts
+as outside.
 
-The edges of a NAT gateway may send in the name of its private address, too, and those of an interface endpoint in the names of
-its addresses: in the consumer's VPC those of the endpoint, in the provider's that of its connection.
+The edges of a NAT gateway may also send from its private addresses. Those of an interface endpoint may send from the endpoint's
+addresses in the consumer's VPC, and from its connection's address in the provider's VPC.
 
-An edge that carries a mapped peering connection speaks for the alias of the other VPC's range, and no other edge does.
+Only an edge that carries a mapped peering connection may send from the alias of the other VPC's range.
 
-An active peer's host may send from the peer's addresses, with the VNI of the VPC that it sends to.
+An active peer's host may send from the peer's addresses, with the VNI of the receiving VPC.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def _table(_view: HostView, _carried: Carried) -> Iterator[KernelObject]:
 
 
 def _rights(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
-    """Yield who may send from the address, and while it moves who may send packets on."""
+    """Yield the elements of hosts that may send from the address, and while it moves of hosts that may relay packets to it."""
     me, move = view.host.host.name, mapping.move
     yield from _senders(view, mapping)
     if move is None:
@@ -74,10 +75,10 @@ def _rights(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
 
 
 def _speakers(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the hosts that send from other addresses than those that are mapped to them.
+    """Yield the elements of hosts that may send from addresses not mapped to them.
 
-    Those of interfaces without source/destination check send from any, and edges of the VPC's gateways from outside, whether
-    they answer or not.
+    Hosts of interfaces without source/destination check may send from any address, and edges of the VPC's gateways from outside
+    addresses, whether the edges answer or not.
     """
     me = view.host.host.name
     boxes = (box.mapping for box in view.of(Middlebox) if box.mapping is not None and not box.eni.source_dest_check)
@@ -98,7 +99,7 @@ def _speakers(view: VpcView) -> Iterator[KernelObject]:
 
 
 def _aliases(view: VpcView) -> dict[str, list[Prefix]]:
-    """Return the aliases that the edges of mapped peering connections speak for, by VTEP, but for this host's own."""
+    """Return the aliases that edges of mapped peering connections may send from, by VTEP, without this host's own."""
     found: dict[str, list[Prefix]] = {}
     for connection in view.of(PeeringConnection):
         for seat in connection.seats if connection.gateway is not None else ():
@@ -108,13 +109,13 @@ def _aliases(view: VpcView) -> dict[str, list[Prefix]]:
 
 
 def _translators(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the right of the edges that carry a NAT gateway to send in its name."""
+    """Yield the elements that let edges of a NAT gateway send from its addresses."""
     for nat in view.of(Nat):
         yield from _in_the_name(view, nat.gateway, nat.addresses)
 
 
 def _endpoints(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the right of edges to answer as endpoints of the VPC, and to speak as the consumers of its services."""
+    """Yield the elements that let edges answer as the VPC's endpoints, and send as the consumers of its services."""
     for end in view.of(EndpointEnd):
         yield from _in_the_name(view, end.gateway, end.addresses)
 
@@ -126,18 +127,18 @@ def _in_the_name(view: VpcView, gateway: Gateway, addresses: Iterable[str]) -> I
 
 
 def _inside(view: VpcView) -> list[Prefix]:
-    """Return the ranges of the VPC and of its active peers, without those that another one holds."""
+    """Return the ranges of the VPC and of its active peers, without those inside another one."""
     return disjoint([*ranges_of(view.vpc), *(prefix for peer in view.of(Peer) for prefix in peer.ranges)])
 
 
 def _senders(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
-    """Yield which other hosts may send to the VPC from an address, its own or a peer's: packets have the VNI of who gets them."""
+    """Yield the elements of other hosts that may send from the VPC's or a peer's address: packets have the receiver's VNI."""
     for vtep in _vteps(mapping, view.host.host.name):
         yield from _accept("senders", vtep, view.vni, mapping.address)
 
 
 def _vteps(mapping: Mapping, me: str) -> Iterator[str]:
-    """Yield the other hosts that what has an address may send from."""
+    """Yield the other hosts that may send from a mapping's address."""
     if mapping.host != me:
         yield mapping.vtep
     move = mapping.move
@@ -150,7 +151,7 @@ def _accept(kind: str, vtep: str, vni: int, address: str) -> tuple[NftElement, N
 
 
 class Verify:
-    """Yields the underlay's table, and of each mapping the right to send from its address."""
+    """Yields the underlay's table, and for each mapping the right to send from its address."""
 
     name: Final = "verify"
     reads: Final[frozenset[type]] = frozenset({Mapping, NetworkInterface, GatewayMapping, NatGateway, EndpointConnection})
@@ -164,6 +165,6 @@ class Verify:
         VpcPart(id="verify.nat", compile=_translators, inputs=frozenset({HostView, Nat})),
         VpcPart(id="verify.endpoints", compile=_endpoints, inputs=frozenset({HostView, EndpointEnd})),
         MappingPart(id="verify.mapping", compile=_rights, inputs=frozenset({HostView, LocalPeer})),
-        # An edge takes nothing from peers: a VPC's gateways serve the VPC alone.
+        # An edge accepts no packets from peers: a VPC's gateways serve only that VPC.
         PeerMappingPart(id="verify.peer", compile=_senders, inputs=frozenset({HostView}), role=Role.HYPERVISOR),
     )

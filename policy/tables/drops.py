@@ -6,7 +6,7 @@ from typing import Final
 
 from netorch.state.nft import DROPPED_ESTABLISHED, vpc_drop_chain
 
-# Whether the connection tracker has counted the packet for a connection, as far as it shows.
+# Whether the connection tracker has counted the packet for a connection, as far as visible.
 _ESTABLISHED: Final = ("meta mark set 0x0", f"ct state established meta mark set {DROPPED_ESTABLISHED:#x}")
 
 DROP_CHAINS: Final = "\n".join(

@@ -1,25 +1,26 @@
-"""Who may speak on a port: the table OVERLAY_NETDEV, in which each port has a chain at its ingress.
+"""Which packets a port may send: the table OVERLAY_NETDEV, in which each port has a chain at its ingress.
 
-* Each port has a chain of its own at its ingress, before anything else of the kernel sees a packet: fragments of spoofed packets
-  are not kept, and nothing answers them. It compares MAC and address with literals, of IP and of ARP packets alike; that is the
-  cheapest check there is, since it is entered for this port's packets only. What matches nothing is dropped: frames that are
-  neither have no receiver here in any case, as nothing is bridged.
-* An ICMP error passes with the connection that it quotes, so who sends one must be an end of it: an instance may complain of
-  packets to its own address only, and in one piece, so that the quotation is in it. Redirects are a router's to send.
-* The kernel puts fragments together behind these chains. A fragment behind the first one shows its addresses only: any byte of it
+* Each port has its own chain at its ingress, before any other part of the kernel sees a packet: fragments of spoofed packets
+  are not kept, and not answered. The chain compares MAC and address of IP and ARP packets with literals. That is the cheapest
+  check, since only this port's packets enter the chain. Other packets are dropped: frames that are neither IP nor ARP have no
+  receiver anyway, as nothing is bridged.
+* An ICMP error passes with the connection that it quotes, so its sender must be an end of that connection: an instance may send
+  errors only about packets to its own address, and only unfragmented ones, so that the quotation is in them. Only routers send
+  redirects.
+* The kernel reassembles fragments behind these chains. A fragment after the first shows only its addresses: any of its bytes
   could be taken for the type of an ICMP message. The first one has the header and is checked by it.
-* What comes from the own MAC and names nobody is dropped without being counted (`nameless`): every machine that boots asks for an
-  address, probes one, introduces itself to a switch. `spoofed` counts what names somebody else. A link-local address that is not
-  made of the MAC (RFC 7217) names nobody. It gets no answer: each such address would be an entry of a table of neighbours that
-  all customers of a host share. The instance's other addresses resolve the router just as well.
-* What a client of DHCP sends that has no address yet names nobody either, and is dropped. But the kernel shows it to
-  netorch's own daemon, which answers at the port (netorch.services.dhcp): nothing of DHCP ever gets into the overlay. What a
-  client sends in its own name is shown and dropped in OVERLAY_INET's `input`, whether it is broadcast or sent to the router.
-  Each port has a rate of its own.
-* What passes bears a mark. The mark says "checked at its port", and OVERLAY_INET knows no zone for a port's packet without it, so
-  that a port without its chain is mute. An instance cannot set it: a packet's mark does not survive the way out of a namespace.
-* DHCP servers and router advertisements of an instance reach nobody: broadcast, multicast and link-local packets are not
-  forwarded, so nothing is needed against them. Neighbour entries are permanent, so ARP changes nothing but asks.
+* Packets from the own MAC that name no address are dropped without being counted (`nameless`): every booting machine requests
+  an address, probes one, announces itself to a switch. `spoofed` counts packets with another's address. A link-local address
+  that is not derived from the MAC (RFC 7217) counts as no address. It gets no answer: each such address would be an entry in a
+  neighbour table that all customers of a host share. The instance's other addresses resolve the router just as well.
+* A DHCP client without an address yet names none either, so its packets are dropped. But the kernel logs them to netorch's own
+  daemon, which answers at the port (netorch.services.dhcp): no DHCP ever enters the overlay. Packets that a client sends from
+  its own address are logged and dropped in OVERLAY_INET's `input`, whether broadcast or sent to the router. Each port has its
+  own rate.
+* A packet that passes gets a mark: "checked at its port". OVERLAY_INET has no zone for a port's packet without it, so a port
+  without its chain cannot send. An instance cannot set the mark: a packet's mark does not survive leaving a namespace.
+* DHCP servers and router advertisements of an instance reach no other instance: broadcast, multicast and link-local packets are
+  not forwarded, so no rule is needed against them. Neighbour entries are permanent, so ARP can only query.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from typing import Final
 
 from netorch.state.nft import DHCP_GROUP, drop_chain
 
-DHCP_PER_S: Final = 8  # questions of one port; a client sends two, and the same again after seconds
-DHCP: Final = "@th,0,32 0x440043 meta l4proto udp"  # from port 68 to 67. The ports first: no other packets have these two
+DHCP_PER_S: Final = 8  # requests of one port; a client sends two, and again after seconds
+DHCP: Final = "@th,0,32 0x440043 meta l4proto udp"  # from port 68 to 67. The ports come first: only DHCP has both
 
 OVERLAY_NETDEV: Final = f"""
 set icmp_errors {{
