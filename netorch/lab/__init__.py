@@ -1,6 +1,6 @@
 """Throw-away networks of hosts on one machine, from a containerlab file.
 
-Loaded when first asked for: `python -m netorch.lab.kernel` needs nothing of it.
+Modules are imported on first use: `python -m netorch.lab.kernel` needs none of them.
 """
 
 from __future__ import annotations

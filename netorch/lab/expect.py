@@ -1,8 +1,8 @@
-"""expect.yaml: who reaches whom, and whether it is so, found with real packets.
+"""expect.yaml: which instances reach each other, checked with real packets.
 
-A reply alone proves nothing where customers have the same addresses: it may be somebody else's. So every echo carries a token of
-its own, a raw socket in every instance's namespace hears who received it, and `a` reaches `b` only when `b` heard the token and
-`a` its reply.
+Where customers have the same addresses, a reply alone proves nothing: it may come from another instance. So every echo has its
+own token, and a raw socket in every instance's namespace records which instance received it. `a` reaches `b` only if `b`
+received the token and `a` its reply.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from netorch.records.inventory import Inventory
 
 RESEND_S = 0.25
-SETTLE_S = 0.5  # how long after the last expected echo an unexpected one may still come
+SETTLE_S = 0.5  # how long after the last expected echo an unexpected one may still arrive
 
 
 class InternetDecl(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +43,7 @@ class InternetDecl(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Expectations(msgspec.Struct, frozen=True, kw_only=True):
-    """A decoded expect.yaml: islands of instances, addresses that answer nobody, services that can be used or not."""
+    """A decoded expect.yaml: islands of instances, addresses that must answer no instance, services that are open or closed."""
 
     islands: dict[str, tuple[str, ...]]
     unreachable: tuple[str, ...] = ()
@@ -62,11 +62,11 @@ class Party(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     netns: str
     addresses: tuple[str, ...]  # at most one of each family
-    public: dict[str, str] = {}  # own address -> the one by which the internet reaches it
+    public: dict[str, str] = {}  # own address -> its address as seen from the internet
 
 
 class Echo(msgspec.Struct, frozen=True, kw_only=True):
-    """One cell of the matrix. `destination` is empty for an address that is to answer nobody."""
+    """One cell of the matrix. `destination` is empty for an address that must answer no instance."""
 
     source: str
     destination: str
@@ -75,7 +75,7 @@ class Echo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """A cell, and what happened. `heard_by` are the instances that received the echo."""
+    """A cell with its result. `heard_by` are the instances that received the echo."""
 
     echo: Echo
     observed: bool
@@ -84,12 +84,12 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ok(self) -> bool:
-        """Return whether it is as expected."""
+        """Return whether the result is as expected."""
         return self.observed == self.echo.expected
 
     @property
     def text(self) -> str:
-        """Return what happened, in words."""
+        """Return the result as text."""
         heard = f"heard by {', '.join(self.heard_by)}" if self.heard_by else "heard by nobody"
         return f"{heard}, {'answered' if self.replied else 'no reply'}"
 
@@ -102,7 +102,7 @@ class _FileText(msgspec.Struct, kw_only=True):
 
 
 def load_expectations(path: str | Path, text: str | None = None) -> Expectations:
-    """Return what a file expects, or what `text` does if given; `path` is then only its name.
+    """Return the expectations of a file, or of `text` if given; `path` is then only its name.
 
     Raises:
       SpecError: the file cannot be read, or is wrong; carries every problem.
@@ -160,9 +160,9 @@ def _check_flows(file: _FileText) -> Iterable[Problem]:
 
 
 def find_parties(expectations: Expectations, inventory: Inventory) -> list[Party]:
-    """Return the instances of the expectations as the store knows them.
+    """Return the instances of the expectations as recorded in the store.
 
-    Raises LabError when one does not exist, or when two have the name.
+    Raises LabError when an instance does not exist, or two have the name.
     """
     from netorch.control.views.describe import describe_instances
     from netorch.records.caller import Caller
@@ -188,7 +188,7 @@ def find_parties(expectations: Expectations, inventory: Inventory) -> list[Party
 
 
 def _public(info: InstanceInfo) -> dict[str, str]:
-    """Return by which addresses the internet reaches the interface of an instance: IPv6 addresses of a pool are their own."""
+    """Return the internet addresses of an instance's interface by its own: IPv6 addresses of a pool are the same."""
     found = {}
     for interface in info.interfaces[:1]:
         if interface.public is not None:
@@ -200,7 +200,7 @@ def _public(info: InstanceInfo) -> dict[str, str]:
 
 
 def matrix(expectations: Expectations, parties: Sequence[Party]) -> list[Echo]:
-    """Return every cell: each instance to each other in each family that both have, and to what is unreachable."""
+    """Return every cell: from each instance to each other in each common address family, and to the unreachable addresses."""
     island_of = {name: island for island, members in expectations.islands.items() for name in members}
     cells = []
     for a in parties:
@@ -220,7 +220,7 @@ def _family(address: str) -> int:
 
 
 class _Endpoint:
-    """A raw ICMP socket of one family in an instance's namespace: sends echoes, hears requests and replies."""
+    """A raw ICMP socket of one family in an instance's namespace: sends echoes, receives requests and replies."""
 
     def __init__(self, party: Party, family: int) -> None:
         self.party = party.name
@@ -234,10 +234,10 @@ class _Endpoint:
             os.close(descriptor)
 
     def send(self, address: str, token: bytes) -> None:
-        """Send an echo request. A refusal by the instance's own kernel means the same as no reply."""
+        """Send an echo request. An error of the instance's own kernel counts as no reply."""
         kind = ECHO_REQUEST_V6 if self.family == socket.AF_INET6 else ECHO_REQUEST_V4
         header = struct.pack("!BBHHH", kind, 0, 0, os.getpid() & 0xFFFF, 1)
-        if self.family == socket.AF_INET:  # of ICMPv6 the kernel makes the checksum
+        if self.family == socket.AF_INET:  # the kernel computes ICMPv6 checksums
             header = struct.pack("!BBHHH", kind, 0, checksum(header + token), os.getpid() & 0xFFFF, 1)
         try:
             self.socket.sendto(header + token, (address, 0))
@@ -245,14 +245,14 @@ class _Endpoint:
             return
 
     def hear(self) -> Iterable[tuple[bool, bytes]]:
-        """Yield (is a reply, token) of every echo that has come."""
+        """Yield (is a reply, token) of every received echo."""
         requests, replies = (ECHO_REQUEST_V6, ECHO_REQUEST_V4), (ECHO_REPLY_V6, ECHO_REPLY_V4)
         while True:
             try:
                 packet = self.socket.recv(2048)
             except BlockingIOError:
                 return
-            except OSError:  # an ICMP error that came back
+            except OSError:  # a returned ICMP error
                 continue
             icmp = packet if self.family == socket.AF_INET6 else packet[(packet[0] & 15) * 4 :]
             which = 0 if self.family == socket.AF_INET6 else 1
@@ -261,10 +261,10 @@ class _Endpoint:
 
 
 def observe(parties: Sequence[Party], cells: Sequence[Echo], timeout_s: float = 5.0) -> list[Verdict]:
-    """Return what happens in each cell. All echoes are under way at once; one that should arrive is sent until it does.
+    """Return the result of each cell. All echoes are sent at once; an expected one is repeated until it arrives.
 
     Raises:
-      KernelError: an instance's namespace does not exist here, or we are not root.
+      KernelError: an instance's namespace does not exist on this host, or the caller is not root.
     Cost: SETTLE_S when all is as expected, `timeout_s` when something does not arrive.
     """
     listeners = {
@@ -315,11 +315,11 @@ def _note(n: int, is_reply: bool, party: str, cells: Sequence[Echo], heard: list
 
 
 def check(expectations: Expectations, inventory: Inventory, timeout_s: float = 5.0) -> tuple[list[Verdict], list[Outcome]]:
-    """Return the whole matrix and all flows, expected against observed. Runs where the instances' namespaces are: in the lab.
+    """Return the results of the whole matrix and of all flows. Must run in the lab, where the instances' namespaces are.
 
     Raises:
-      LabError: an instance does not exist, or the internet knows no address of it that a flow needs.
-      KernelError: its namespace does not exist here, or we are not root.
+      LabError: an instance does not exist, or lacks a public address that a flow needs.
+      KernelError: its namespace does not exist on this host, or the caller is not root.
     """
     parties = find_parties(expectations, inventory)
     echoes = observe(parties, matrix(expectations, parties), timeout_s)

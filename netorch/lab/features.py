@@ -1,6 +1,6 @@
-"""What the running kernel can do, found by doing it: devices and rules are made in a throw-away namespace and die with it.
+"""Features of the running kernel, tested in practice: devices and rules are created in a throw-away namespace and die with it.
 
-Configuration files of a kernel are never asked: a module may be missing, blacklisted or forbidden to this user.
+A kernel's configuration files prove nothing: a module may be missing, blacklisted or forbidden to this user.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from typing import Final
 
 import msgspec
 
-TIMEOUT_S = 120.0  # an emulated machine that loads each module for the first time takes 20 s
+TIMEOUT_S = 120.0  # an emulated machine takes 20 s to load all modules for the first time
 _OWN_KERNEL = "use a kernel that has it, or let `netorch lab` boot the lab kernel (build it once with scripts/kernel)"
 
 
 class Feature(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that netorch needs of a machine. `detail` is the kernel's or the tool's own word when it is absent."""
+    """A feature of a machine that netorch needs. `detail` is the message of the kernel or the tool when it is absent."""
 
     name: str
     present: bool
     why_needed: str
     what_to_do: str
     detail: str = ""
-    only_edges: bool = False  # a machine that carries no edge can do without it
+    only_edges: bool = False  # a machine without an edge does not need it
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
-    """How to find one feature: a shell command that succeeds, in a namespace of its own, only where it is present."""
+    """A test for one feature: a shell command that succeeds, in its own namespace, only where the feature is present."""
 
     name: str
     command: str
@@ -41,12 +41,12 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _esp(cipher: str) -> str:
-    """Return the command that makes an SA of an xfrm interface, with a cipher or with a cipher and a digest."""
+    """Return the command that creates an SA of an xfrm interface, with a cipher or with a cipher and a digest."""
     return f"ip xfrm state add src 192.0.2.1 dst 192.0.2.2 proto esp spi 0x100 reqid 1 mode tunnel if_id 1 {cipher}"
 
 
 def _ciphers() -> str:
-    """Return the command that tries each cipher and digest of EC2's proposals, and leaves nothing behind."""
+    """Return the command that tests each cipher and digest of EC2's proposals, and leaves nothing behind."""
     zeros = {size: f"0x{'00' * size}" for size in (16, 20, 32, 36, 48, 64)}
     tries = [f"aead 'rfc4106(gcm(aes))' {zeros[size]} 128" for size in (20, 36)]
     tries += [
@@ -172,14 +172,14 @@ PROBES = (
     ),
 )
 _TOOLS = {"ip": "iproute2", "tc": "iproute2", "nft": "nftables", "unshare": "util-linux", "setpriv": "util-linux"}
-_EDGE_TOOLS = {  # what only edges need
+_EDGE_TOOLS = {  # needed only by edges
     "bird": ("bird2", "an edge that speaks BGP: with its border router, or with customers' routers"),
     "charon-systemd": ("charon-systemd libstrongswan-standard-plugins", "an edge that ends tunnels of a VPN"),
 }
 
 
 def probe_script(probes: Sequence[Probe] = PROBES) -> str:
-    """Return a shell script that tells of each probe `<name>\\t<exit status>\\t<what it said>`."""
+    """Return a shell script that prints for each probe `<name>\\t<exit status>\\t<output>`."""
     lines = []
     for probe in probes:
         lines.append(f"said=$({{ {probe.command}; }} 2>&1); status=$?")
@@ -188,7 +188,7 @@ def probe_script(probes: Sequence[Probe] = PROBES) -> str:
 
 
 def read_report(report: str, probes: Sequence[Probe] = PROBES) -> list[Feature]:
-    """Return the features from what the script told; one that it did not get to is absent."""
+    """Return the features from the script's output; a probe that is missing in it counts as absent."""
     told = {}
     for line in report.splitlines():
         name, _, rest = line.partition("\t")
@@ -211,9 +211,9 @@ def read_report(report: str, probes: Sequence[Probe] = PROBES) -> list[Feature]:
 
 
 def probe_features(*, which: Callable[[str], str | None] = shutil.which, root: bool | None = None) -> list[Feature]:
-    """Return what this machine has for this user, the tools first.
+    """Return the features of this machine for this user, the tools first.
 
-    Cost: about 20 forks, 0.1 s. As an ordinary user everything is tried in a user namespace.
+    Cost: about 20 forks, 0.1 s. For an ordinary user everything is tested in a user namespace.
     """
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
@@ -244,7 +244,7 @@ def probe_features(*, which: Callable[[str], str | None] = shutil.which, root: b
 
 
 def missing(features: Sequence[Feature]) -> list[Feature]:
-    """Return what a lab lacks here. It does without the daemons of edges, if it has none; another kernel is easily had."""
+    """Return the features that a lab lacks here. The daemons of edges may be absent; another kernel is easily had."""
 
     def spared(feature: Feature) -> bool:
         return feature.only_edges and feature.name.startswith("command ")

@@ -1,6 +1,7 @@
-"""What on this machine empties all nftables tables, the one that verifies arriving VXLAN packets included.
+"""Services of this machine that flush all nftables tables, including the one that verifies arriving VXLAN packets.
 
-`flush ruleset` spares no table. Until the agent has put ours back, packets from other hosts are dropped: some tenths of a second.
+`flush ruleset` deletes every table. Until the agent has restored netorch's, packets from other hosts are dropped: some tenths
+of a second.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ _UNIT: Final = "nftables.service"
 
 
 def flush_warnings(root: Path = Path("/")) -> Iterator[str]:
-    """Yield a sentence for each service that is enabled here and flushes the ruleset; `root` is where the machine's files are."""
+    """Yield a warning for each enabled service that flushes the ruleset; `root` is the root of the machine's files."""
     wanted = [path for path in (root / "etc/systemd/system").glob(f"*.wants/{_UNIT}") if path.is_symlink() or path.exists()]
     for name in _CONFIGS:
         path = root / name

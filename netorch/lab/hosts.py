@@ -1,8 +1,8 @@
-"""The hosts of a lab in the kernel that we run on: namespaces, cables, the nodes' own commands, and an agent on each host.
+"""The hosts of a lab in the current kernel: namespaces, cables, the nodes' own commands, and an agent on each host.
 
-A lab owns the namespaces named as its nodes, the overlays `netorch-<host>` and instance namespaces that its agents make, and the
-processes inside them. `destroy` removes these, by what the lab's directory says, and nothing else. A link's end on this machine
-itself goes away with its other end.
+A lab owns the namespaces named after its nodes, the overlays `netorch-<host>` and instance namespaces created by its agents,
+and the processes inside them. `destroy` removes only these, as listed in the lab's directory. A link's end on the machine
+itself disappears with its other end.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ from netorch.store.modes import DIRECTORY_MODE, make_directory
 
 RECORD = "lab.json"
 EXEC_S = 60.0  # for one command of a node's exec
-AGENT_START_S = 60.0  # for the next agent to follow the store: a lab may have many
+AGENT_START_S = 60.0  # per agent, until it follows the store: a lab may have many
 AGENT_STOP_S = 5.0
 POLL_S = 0.02
 _SAID_BYTES = 4000  # of a failed command's output
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """A lab that stands: what `destroy` and everything else outside `build` knows of it."""
+    """A running lab, as known to `destroy` and all other functions outside `build`."""
 
     topology: Topology
     file: str
-    agents: dict[str, int] = {}  # host -> process
+    agents: dict[str, int] = {}  # host -> process id
 
     def node(self, name: str) -> Node:
         """Return a node.
 
-        Raises LabError when there is none of that name.
+        Raises LabError when no node has that name.
         """
         for node in self.topology.nodes:
             if node.name == name:
@@ -65,7 +65,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """A node as it is shown. `agent` is running, dead, or empty where none belongs."""
+    """A node for display. `agent` is running, dead, or empty for a node without an agent."""
 
     node: str
     role: str
@@ -76,7 +76,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def store_path(directory: Path) -> Path:
-    """Return where a lab's store stands."""
+    """Return the path of a lab's store."""
     return directory / "store.db"
 
 
@@ -89,12 +89,12 @@ def read_record(directory: Path) -> Record:
 
 
 def build(topology: Topology, directory: Path, file: str, progress: Callable[[str], None] = lambda _step: None) -> Record:
-    """Build a lab and return when every agent follows the store. A lab that cannot be finished is taken down again.
+    """Build a lab and return when every agent follows the store. A lab that cannot be completed is removed again.
 
-    `progress` is told what is done next.
+    `progress` gets the name of each next step.
 
     Raises:
-      LabError: a node's command or an agent failed, or a namespace of a node's name exists.
+      LabError: a node's command or an agent failed, or a namespace with a node's name exists.
     """
     for node in topology.nodes:
         if (netns.RUN_NETNS / node.name).exists():
@@ -141,17 +141,17 @@ def _write(record: Record, directory: Path) -> None:
 
 
 def environment(directory: Path, node: Node | None, base: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the environment of a command in the lab: the caller's, a node's own, what containerlab adds, the lab's store."""
+    """Return the environment of a command in the lab: the caller's, the node's, containerlab's variables, the lab's store."""
     env = dict(base)
-    env.pop("NETORCH_LAB", None)  # it sends the command line into a lab: these commands are inside already
-    # `netorch` is the one that runs this, also when its directory is not on the caller's PATH.
+    env.pop("NETORCH_LAB", None)  # it redirects the command line into a lab: these commands are already inside
+    # `netorch` is the running one, even when its directory is not on the caller's PATH.
     env["PATH"] = f"{Path(sys.executable).parent}:{env.get('PATH', '')}:{SYSTEM_PATH}"
     if node is not None:
         env |= {**node.env, **{env_name(label): value for label, value in node.labels.items()}}
         env["CLAB_LABEL_CLAB_NODE_NAME"] = env["NETORCH_HOST"] = node.name
     env["NETORCH_STORE"] = str(store_path(directory))
     env["NETORCH_FLOW_LOG_DIR"] = str(directory / "flow-logs")
-    env["NETORCH_CONFIG"] = os.devnull  # the machine's settings are not the lab's
+    env["NETORCH_CONFIG"] = os.devnull  # the machine's settings do not apply in the lab
     return env
 
 
@@ -173,9 +173,9 @@ def _run_commands(node: Node, record: Record, directory: Path) -> None:
 
 
 def _run_command(node: Node, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> tuple[int | None, str]:
-    """Run a command in a node; return its exit status, nothing if it had to be killed after EXEC_S, and what it printed.
+    """Run a command in a node; return its exit status (None if it was killed after EXEC_S) and its output.
 
-    The output goes to a file: a pipe would have to be read until the last process closes it that the command has left behind.
+    The output goes to a file: a pipe would have to be read until the last background process of the command closes it.
     """
     with tempfile.TemporaryFile() as output:
         with in_node(node.name):
@@ -220,12 +220,12 @@ def agent_command(host: str, directory: Path) -> list[str]:
 
 
 def agent_log(host: str, directory: Path) -> Path:
-    """Return where a host's agent logs."""
+    """Return the path of an agent's log."""
     return directory / f"{host}.log"
 
 
 def start_agent(node: Node, directory: Path) -> int:
-    """Start a host's agent as a daemon and return its process."""
+    """Start a host's agent as a daemon and return its process id."""
     argv = agent_command(node.name, directory)
     write = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     with in_node(node.name):
@@ -297,7 +297,7 @@ def rows(record: Record) -> list[Row]:
 
 
 def restart_agent(directory: Path, host: str) -> int:
-    """Start a host's agent again after it ended, and return its process. Raises LabError when it runs or has no agent."""
+    """Start a host's agent again after it ended; return its process id. Raises LabError when it runs or has no agent."""
     record = read_record(directory)
     node = record.node(host)
     pid = record.agents.get(host)
@@ -327,7 +327,7 @@ def destroy(directory: Path) -> None:
 
 
 def stop(pids: Iterable[int]) -> None:
-    """End processes: politely, then not."""
+    """End processes: by SIGTERM, then by SIGKILL."""
     pids = list(pids)
     for number, patience_s in ((signal.SIGTERM, AGENT_STOP_S), (signal.SIGKILL, AGENT_STOP_S)):
         for pid in pids:
@@ -349,7 +349,7 @@ def _instance_namespaces(directory: Path) -> list[str]:
         finally:
             store.close()
     except NetorchError:
-        return []  # a lab without a readable store has at least to go away
+        return []  # a lab without a readable store must still be removable
     return [
         instance.id
         for vpc in inventory.vpcs.values()
@@ -359,7 +359,7 @@ def _instance_namespaces(directory: Path) -> list[str]:
 
 
 def _kill_inside(names: Iterable[str]) -> None:
-    """Kill what still runs in the namespaces: a shell, a server that was tried out."""
+    """Kill all remaining processes in the namespaces, e.g. a shell or a test server."""
     inodes = set()
     for name in names:
         with suppress(OSError):
@@ -381,7 +381,7 @@ def _namespace(process: Path) -> int:
 def run(
     record: Record, directory: Path, node: str | None, argv: Sequence[str], variables: Mapping[str, str] | None = None
 ) -> int:
-    """Run a command with our terminal in a node's namespace, or beside all of them, and return its exit status."""
+    """Run a command with the caller's terminal in a node's namespace, or outside all of them; return its exit status."""
     where = record.node(node) if node is not None else None
     env = {**environment(directory, where), **(variables or {})}
     try:

@@ -1,12 +1,12 @@
 """The lab kernel: a Linux kernel as an ordinary process (User-Mode-Linux), thrown away after use.
 
-Many machines run a kernel without VRF or nf_tables, and few let an ordinary user load modules. This kernel has both, needs
-no root, boots in about a second and sees the host's files: root file system = the host's, overlaid by memory, so that nothing
-it does is kept, except in the directories that are shared read-write.
+Many machines run a kernel without VRF or nf_tables, and few let an ordinary user load modules. The lab kernel has both, needs
+no root, boots in about a second and sees the host's files. Its root file system is the host's with an overlay in memory: its
+changes are lost, except in the directories that are shared read-write.
 
-    python -m netorch.lab.kernel [--memory MB] [--share DIR] -- COMMAND...
+  python -m netorch.lab.kernel [--memory MB] [--share DIR] -- COMMAND...
 
-Two things do not cross the border of the kernel, even in a shared directory: unix sockets and the memory maps of SQLite's WAL.
+Two things do not work across the kernel's border, even in a shared directory: unix sockets and the memory maps of SQLite's WAL.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DEFAULT_MEMORY_MB = 1024
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 POLL_S = 0.01
 KILL_PATIENCE_S = 10.0
-# Names of the host that would be wrong inside: these directories are empty there.
+# Variables of the host that would be wrong in the guest: these directories are empty there.
 HOST_ONLY_ENVIRONMENT = frozenset({"TMPDIR", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"})
 
 
@@ -53,7 +53,7 @@ def find_kernel(environ: Mapping[str, str] = os.environ) -> Path:
 def memory_directory(memory_mb: int, candidates: Sequence[str] = ()) -> Path:
     """Return a directory that can hold the guest's memory as a file, memory file systems first.
 
-    Raises LabError when none has the room, since the guest would otherwise die of SIGBUS in the middle of its work.
+    Raises LabError when none has enough room: the guest would die of SIGBUS in the middle of its work.
     """
     refused = []
     for name in candidates or ("/dev/shm", tempfile.gettempdir(), "/var/tmp"):
@@ -78,12 +78,12 @@ def memory_directory(memory_mb: int, candidates: Sequence[str] = ()) -> Path:
 
 
 def hidden(directories: Sequence[Path]) -> list[Path]:
-    """Return those of the directories that the lab kernel does not see unless they are shared, without repetition."""
+    """Return the directories that the lab kernel does not see unless they are shared, without duplicates."""
     return sorted({path for path in directories if path.parts[1:2] and path.parts[1] in ("tmp", "run", "dev")})
 
 
 def guest_job(argv: Sequence[str], cwd: Path, env: Mapping[str, str]) -> str:
-    """Return the shell text that becomes `argv` in the guest."""
+    """Return the shell text that runs `argv` in the guest."""
     variables = {name: value for name, value in env.items() if name not in HOST_ONLY_ENVIRONMENT and name.isidentifier()}
     variables["PATH"] = f"{variables['PATH']}:{SYSTEM_PATH}" if variables.get("PATH") else SYSTEM_PATH
     lines = [f"export {name}={shlex.quote(value)}" for name, value in sorted(variables.items())]
@@ -91,20 +91,20 @@ def guest_job(argv: Sequence[str], cwd: Path, env: Mapping[str, str]) -> str:
 
 
 class GuestSilent(LabError):
-    """A guest that prints nothing any more: its command hangs, or its kernel does."""
+    """The guest has stopped printing: its command hangs, or its kernel does."""
 
     exit_code = 75  # EX_TEMPFAIL of sysexits.h: the same command may succeed in another guest
 
 
 class Guest:
-    """One booted lab kernel, running one command. `directory` is shared with it and holds what it prints."""
+    """One booted lab kernel, running one command. `directory` is shared with it and holds its output."""
 
     def __init__(self, directory: Path, process: subprocess.Popen[bytes]) -> None:
         self.directory = directory
         self.process = process
 
     def status(self) -> int | None:
-        """Return what the command left with; None while it runs.
+        """Return the command's exit status; None while it runs.
 
         Raises LabError when the kernel ended before the command did.
         """
@@ -122,25 +122,25 @@ class Guest:
         return " | ".join(text.split("\n")[-8:]).strip(" |") or "none"
 
     def kill(self) -> None:
-        """End the kernel and every process of it.
+        """End the kernel and all its processes.
 
-        A process that SIGKILL does not end at once is left to this machine's kernel: a wait for it could last forever.
+        A process that SIGKILL does not end at once is left to the machine's kernel: a wait for it could last forever.
         """
         end_kernel(self.process.pid)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(KILL_PATIENCE_S)
 
     def processes(self) -> str:
-        """Return state, wait channel and CPU time of each process that carries the guest, for a guest that hangs."""
+        """Return state, wait channel and CPU time of each host process of the guest, to diagnose a hanging guest."""
         command = ["ps", "--no-headers", "-o", "pid,stat,wchan:24,cputime", "-g", str(self.process.pid)]
         lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
         return " | ".join(" ".join(line.split()) for line in lines)
 
 
 def end_kernel(pid: int, patience_s: float = 2.0) -> None:
-    """End the lab kernel that `pid` leads, and the host processes that carry its user space.
+    """End the lab kernel that `pid` leads, and the host processes that run its user space.
 
-    SIGTERM lets the kernel take its processes along; what is left of the group is killed.
+    On SIGTERM the kernel ends its processes; the rest of the process group is killed.
     """
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
@@ -173,12 +173,12 @@ def boot(
     """Start a lab kernel that runs `argv`, and return at once.
 
     `directory` is empty and must stay until the guest has ended. `share` directories are read and written through. The guest
-    dies with the calling thread unless `outlive`. `console` is what the guest reads from /dev/tty1.
+    dies with the calling thread unless `outlive`. `console` is the guest's input at /dev/tty1.
     """
     kernel = find_kernel()
     memory = memory_directory(memory_mb)
     here = Path.cwd() if cwd is None else cwd
-    # Where we are and what runs us must be in sight, too.
+    # The working directory and the Python installation must be visible, too.
     needed = [path.resolve() for path in (here, Path(sys.prefix), Path(__file__).parents[2])]
     shares = [path.resolve() for path in (directory, *share, *hidden(needed))]
     (directory / "init").write_bytes(resources.files(__package__).joinpath("guest-init.sh").read_bytes())
@@ -192,7 +192,7 @@ def boot(
         *([] if outlive else ["setpriv", "--pdeathsig", "TERM", "--"]),
         *(str(kernel), f"mem={memory_mb}M", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "quiet"),
         *(f"init={directory}/init", f"NETORCH_JOB={directory}", f"uml_dir={directory}/", "umid=guest"),
-        "random.trust_cpu=on",  # the host seeds our random numbers; without it the first getrandom(2) takes 20 s
+        "random.trust_cpu=on",  # the host seeds the guest's random numbers; without this the first getrandom(2) takes 20 s
         *("con0=null,fd:1", *([tty] if tty else []), "con=null", "ssl=null"),
     ]
     with (directory / "kernel.log").open("wb") as log:
@@ -210,7 +210,7 @@ def boot(
 
 @contextlib.contextmanager
 def scratch_directory() -> Iterator[Path]:
-    """Give a directory for one guest, removed afterwards."""
+    """Yield a directory for one guest, removed afterwards."""
     directory = Path(tempfile.mkdtemp(prefix="netorch-lab-"))
     try:
         yield directory
@@ -228,7 +228,7 @@ def run_in_kernel(
     timeout_s: float | None = None,
     silence_s: float | None = None,
 ) -> int:
-    """Run `argv` in a fresh lab kernel, copy what it prints to our stdout and stderr, and return its exit status.
+    """Run `argv` in a fresh lab kernel, copy its output to stdout and stderr, and return its exit status.
 
     Raises:
       GuestSilent: it printed nothing for `silence_s`; it was ended.
@@ -260,7 +260,7 @@ def run_in_kernel(
 
 
 def copy_new(source: IO[bytes], target: IO[str]) -> bool:
-    """Copy what was appended to `source` since the last call, byte for byte; return whether there was anything."""
+    """Copy the bytes appended to `source` since the last call; return whether there were any."""
     data = source.read()
     if data:
         target.flush()
@@ -270,7 +270,7 @@ def copy_new(source: IO[bytes], target: IO[str]) -> bool:
 
 
 def main(args: Sequence[str]) -> int:
-    """Run the command line that the module's docstring shows."""
+    """Run the command line shown in the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m netorch.lab.kernel", description="Run a command in the lab kernel.")
     parser.add_argument("--memory", type=int, default=DEFAULT_MEMORY_MB, metavar="MB", help="the guest's memory (%(default)s)")
     parser.add_argument("--share", type=Path, action="append", default=[], metavar="DIR", help="also read-write in the guest")
@@ -280,7 +280,7 @@ def main(args: Sequence[str]) -> int:
     )
     parser.add_argument("command", nargs="+", help="what to run")
     known = parser.parse_args(args)
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # so that the guest is ended in order
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # so that the guest is shut down
     try:
         return run_in_kernel(
             known.command,

@@ -1,15 +1,15 @@
-"""The border between us and a lab that runs elsewhere: in the lab kernel, or in a user namespace.
+"""The border to a lab that runs in the lab kernel or in a user namespace.
 
-Unix sockets do not cross that border; files and one FIFO do. A request is a directory below the mailbox with the file `request`;
-the FIFO `notify` carries one line per event to the other side; what a command prints is appended to `out` and `err`, and `status`
-is written last. Our side reads these files by polling; the other side sleeps in read(2) until a line arrives.
+Unix sockets do not work across that border; files and one FIFO do. A request is a directory below the mailbox with the file
+`request`. The FIFO `notify` carries one line per event to the lab. The output of a command is appended to `out` and `err`, and
+`status` is written last. The caller's side polls these files; the lab's side sleeps in read(2) until a line arrives.
 
-The other side never opens a name before a line in the FIFO said that it is there: the guest's kernel would remember its absence.
+The lab's side never opens a file before a line in the FIFO announces it: the guest's kernel would cache its absence.
 
-    run ID             start the request
-    data ID BASE64     bytes for its terminal
-    size ID ROWS COLS  its terminal's new size
-    signal ID NUMBER   a signal for it
+  run ID             start the request
+  data ID BASE64     bytes for its terminal
+  size ID ROWS COLS  its terminal's new size
+  signal ID NUMBER   a signal for it
 """
 
 from __future__ import annotations
@@ -40,24 +40,24 @@ from netorch.store.modes import DIRECTORY_MODE, make_directory
 
 POLL_S = 0.01
 READY, FAILED, PROGRESS = "ready", "failed", "progress"
-_CHUNK = 1024  # bytes of input in one line: a write of 4096 to a FIFO is atomic
+_CHUNK = 1024  # bytes of input per line: a write of 4096 to a FIFO is atomic
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """A command to run in the lab; an empty `argv` asks for the rows of `inspect`."""
+    """A command to run in the lab; an empty `argv` requests the rows of `inspect`."""
 
     argv: list[str]
     node: str | None = None
     cwd: str = "/"
     env: dict[str, str] = {}
     tty: bool = False
-    has_input: bool = False  # the file `in` is its standard input; else it has none
+    has_input: bool = False  # the file `in` is its standard input; otherwise it has none
     rows: int = 24
     cols: int = 80
 
 
 class Mailbox:
-    """Our side of the border. `alive` tells whether there still is somebody behind it."""
+    """The caller's side of the border."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -72,7 +72,7 @@ class Mailbox:
         """Send a line.
 
         Raises:
-          LabError: nobody listens: the lab is gone.
+          LabError: no reader: the lab is gone.
         """
         try:
             fifo = os.open(self.directory / "notify", os.O_WRONLY | os.O_NONBLOCK)
@@ -91,7 +91,7 @@ class Mailbox:
             os.close(fifo)
 
     def call(self, request: Request) -> int:
-        """Carry a request out with our terminal or input, and return its exit status. Raises LabError when the lab goes away."""
+        """Run a request with the caller's terminal or input; return its exit status. Raises LabError when the lab goes away."""
         with self._post(request) as work, _signals_to(self, work.name):
             if request.tty:
                 with _raw_terminal(self, work.name) as terminal:
@@ -99,7 +99,7 @@ class Mailbox:
             return self._await(work, None)
 
     def ask(self, request: Request) -> bytes:
-        """Carry a request out and return what it printed."""
+        """Run a request and return its output."""
         with self._post(request) as work:
             while not (work / "status").exists():
                 time.sleep(POLL_S)
@@ -119,7 +119,7 @@ class Mailbox:
             (work / "err").touch()
             self.notify(f"run {work.name}")
             yield work
-        except FileNotFoundError as error:  # of our own files: `lab down` has removed them
+        except FileNotFoundError as error:  # one of the mailbox's own files: `lab down` has removed it
             raise self._gone() from error
         finally:
             if work is not None:
@@ -128,7 +128,7 @@ class Mailbox:
     def _await(self, work: Path, terminal: int | None) -> int:
         with (work / "out").open("rb") as out, (work / "err").open("rb") as err:
             while True:
-                ended = (work / "status").exists()  # asked before reading: nothing comes after it
+                ended = (work / "status").exists()  # checked before reading: nothing is written after it
                 quiet = not copy_new(out, sys.stdout) | copy_new(err, sys.stderr)
                 if ended and quiet:
                     return int((work / "status").read_text())
@@ -155,7 +155,7 @@ class Mailbox:
 
 
 def outside_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return what a command in the lab inherits from us; names and places that mean something else there are left out."""
+    """Return the caller's environment for a command in the lab, without names and paths that differ in the lab."""
     return {
         name: value for name, value in environ.items() if name not in HOST_ONLY_ENVIRONMENT | {"NETORCH_LAB", "NETORCH_STORE"}
     }
@@ -169,7 +169,7 @@ def terminal_size(descriptor: int) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def _raw_terminal(mailbox: Mailbox, work: str) -> Iterator[int]:
-    """Hand every key to the other side's terminal, and tell it of changes of size."""
+    """Pass every key to the lab's terminal, and report changes of size."""
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
 
@@ -188,7 +188,7 @@ def _raw_terminal(mailbox: Mailbox, work: str) -> Iterator[int]:
 
 @contextlib.contextmanager
 def _signals_to(mailbox: Mailbox, work: str) -> Iterator[None]:
-    """Pass Ctrl-C and SIGTERM on to the command; its exit status then says how it took them."""
+    """Pass Ctrl-C and SIGTERM on to the command; its exit status then shows the effect."""
 
     def passed(number: int, _frame: FrameType | None) -> None:
         mailbox.notify(f"signal {work} {number}")

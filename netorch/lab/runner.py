@@ -1,4 +1,4 @@
-"""The other side of the border: builds a lab where it runs, then carries out the requests that come on stdin.
+"""The lab's side of the border: builds a lab in its own kernel or namespace, then serves the requests on stdin.
 
 python -m netorch.lab.runner MAILBOX     the mailbox holds `topology.json`; see netorch.lab.mailbox for the rest
 """
@@ -29,12 +29,12 @@ from netorch.lab.mailbox import FAILED, PROGRESS, READY, Request
 from netorch.lab.topology import from_json
 from netorch.lab.wiring import in_node
 
-INSIDE = Path("/run/netorch/lab")  # of the guest or namespace: SQLite and sockets work there
+INSIDE = Path("/run/netorch/lab")  # in the guest or namespace: SQLite and sockets work there
 _DROP_CACHES = Path("/proc/sys/vm/drop_caches")
 
 
 class Runner:
-    """The requests that are being carried out."""
+    """The requests in progress."""
 
     def __init__(self, mailbox: Path, record: hosts.Record, directory: Path, own_kernel: bool) -> None:
         self.mailbox = mailbox
@@ -45,7 +45,7 @@ class Runner:
         self.terminals: dict[str, int] = {}
 
     def serve(self, requests: IO[bytes]) -> None:
-        """Do what each line says until stdin is closed."""
+        """Execute each line until stdin is closed."""
         for line in requests:
             verb, _, rest = line.decode().strip().partition(" ")
             work, _, argument = rest.partition(" ")
@@ -61,8 +61,8 @@ class Runner:
                 _set_size(self.terminals[work], int(rows), int(cols))
 
     def start(self, work: str) -> None:
-        """Start a request; a thread tells its end."""
-        if self.own_kernel:  # what the host changed since this kernel last looked, it would not see
+        """Start a request; a thread reports its end."""
+        if self.own_kernel:  # otherwise this kernel would not see the host's recent changes
             _DROP_CACHES.write_text("3")
         place = self.mailbox / work
         request = msgspec.json.decode((place / "request").read_bytes(), type=Request)
@@ -123,13 +123,13 @@ class Runner:
     def _end(self, place: Path, status: int, out: IO[bytes], err: IO[bytes]) -> None:
         out.close()
         err.close()
-        with contextlib.suppress(OSError):  # the one who asked may have left and cleared up
+        with contextlib.suppress(OSError):  # the caller may have left and removed the files
             (place / "status.new").write_text(f"{status}\n")
             (place / "status.new").rename(place / "status")
 
 
 def _everything(terminal: int) -> Iterator[bytes]:
-    """Yield what is written to a terminal until its last writer has gone."""
+    """Yield the data written to a terminal until its last writer has gone."""
     while True:
         try:
             data = os.read(terminal, 65536)
@@ -145,11 +145,11 @@ def _set_size(terminal: int, rows: int, cols: int) -> None:
 
 
 def main(mailbox: Path, own_kernel: bool) -> int:
-    """Build the lab whose topology lies in the mailbox, then serve requests until stdin ends."""
+    """Build the lab from the mailbox's topology, then serve requests until stdin ends."""
     topology = from_json((mailbox / "topology.json").read_bytes())
     directory = INSIDE / topology.name
     requests = sys.stdin.buffer
-    if requests.isatty():  # the guest's console: bytes as they come, no echo
+    if requests.isatty():  # the guest's console: raw bytes, no echo
         tty.setraw(requests.fileno())
     try:
         with (mailbox / PROGRESS).open("a", buffering=1) as steps:

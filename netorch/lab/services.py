@@ -1,9 +1,9 @@
-"""The `flows` of expect.yaml: whether a service of one instance, or of the internet, can be used from another, with real sockets.
+"""The `flows` of expect.yaml: whether a service of an instance, or of the internet, is open to another. Uses real sockets.
 
-A server listens in the destination's namespace, a client asks from the source's; the client's question and the server's answer
-carry a token of their own, so nobody else's answer is taken for it. All flows are under way at once.
+A server listens in the destination's namespace, and a client connects from the source's. The client's request and the server's
+answer carry a token, so another server's answer is not accepted. All flows are tested at once.
 
-A flow without a destination is to whatever answers at an address, e.g. a host's names or an endpoint: it is open if a connection
+A flow without a destination is for any server at an address, e.g. a host's resolver or an endpoint: it is open if a connection
 is accepted there.
 """
 
@@ -42,15 +42,15 @@ class State(Enum):
 class FlowDecl(msgspec.Struct, frozen=True, kw_only=True):
     """One line of `flows`: whether `service`, e.g. tcp/8080, of the destination can be used from the source.
 
-    Both are instances, or one of them is `internet`. `at` is the address at which the source asks, if that is none of the
-    destination's own: an alias, or an interface endpoint's. Without a destination it is whatever answers there.
+    Both are instances, or one of them is `internet`. `at` is the address that the source uses, if it is not one of the
+    destination's own: an alias, or an interface endpoint's. Without a destination, any server at that address may answer.
     """
 
     source: str
     service: str
     destination: str = ""
     at: str = ""
-    target_port: int = 0  # where the destination listens, if that is another port than the service's
+    target_port: int = 0  # the destination's listening port, if it differs from the service's
     state: State = State.OPEN
 
     @property
@@ -65,20 +65,20 @@ class FlowDecl(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def whom(self) -> str:
-        """Return what people call the destination."""
+        """Return the destination's name for people."""
         return f"{self.destination} at {self.at}" if self.destination and self.at else self.destination or self.at
 
 
 class Place(NamedTuple):
-    """Where one end of flows is."""
+    """The place of one end of flows."""
 
     netns: str
     addresses: tuple[str, ...]
-    public: Mapping[str, str]  # own address -> the one by which the internet reaches it
+    public: Mapping[str, str]  # own address -> its address as seen from the internet
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a flow."""
+    """The result of a flow."""
 
     flow: FlowDecl
     address: str
@@ -86,12 +86,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ok(self) -> bool:
-        """Return whether it is as expected."""
+        """Return whether the result is as expected."""
         return self.observed == (self.flow.state is State.OPEN)
 
 
 def check_flows(flows: Sequence[FlowDecl], known: Collection[str]) -> Iterable[Problem]:
-    """Yield what is wrong with the flows of a file; `known` are the instances that it names as islanders."""
+    """Yield the problems of a file's flows; `known` are the instances on its islands."""
     for index, flow in enumerate(flows):
         kind, _, port = flow.service.partition("/")
         if kind not in KINDS or not (port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16):
@@ -101,7 +101,7 @@ def check_flows(flows: Sequence[FlowDecl], known: Collection[str]) -> Iterable[P
             path = path_of(("flows", index, "at"))
             yield Problem(path=path, what=f"{flow.at!r} is no IP address", fix="write one, e.g. 169.254.169.253")
         ends = [("source", flow.source), *([("destination", flow.destination)] if flow.destination else [])]
-        if not flow.destination and (not flow.at or kind != "tcp"):  # a datagram that asks nothing has no answer
+        if not flow.destination and (not flow.at or kind != "tcp"):  # a datagram of unknown content gets no answer
             path, fix = path_of(("flows", index, "destination")), "name an instance; of tcp/PORT an address will do: at: ADDRESS"
             yield Problem(path=path, what="the flow has no destination", fix=fix)
         for field, name in ends:
@@ -118,7 +118,7 @@ def _is_address(text: str) -> bool:
 
 
 def check_internet(flows: Sequence[FlowDecl], is_there: bool) -> Iterable[Problem]:
-    """Yield what is wrong with flows of a file to or from the internet; `is_there`: the file says which node that is."""
+    """Yield the problems of flows to or from the internet; `is_there`: the file names the node for the internet."""
     for index, flow in enumerate(flows):
         if flow.source == flow.destination == INTERNET:
             path = path_of(("flows", index, "destination"))
@@ -130,9 +130,9 @@ def check_internet(flows: Sequence[FlowDecl], is_there: bool) -> Iterable[Proble
 
 
 class _Try:
-    """One flow under way: the sockets of both ends. The server has `address`, and is asked at `target`.
+    """One flow in progress: the sockets of both ends. The server has `address`; the client uses `target`.
 
-    Without a destination there is no server of ours.
+    Without a destination there is no server socket.
     """
 
     def __init__(self, flow: FlowDecl, source: str, destination: str, address: str, target: str) -> None:
@@ -148,7 +148,7 @@ class _Try:
     def _listening(self, destination: str, address: str) -> socket.socket:
         """Return the server's socket. Raises KernelError."""
         server = self._in(destination)
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # several flows may have one server: any answers
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # flows may share an address: any answers
         try:
             server.bind((address, self.flow.target_port or self.flow.port))
         except OSError as error:
@@ -166,7 +166,7 @@ class _Try:
             os.close(descriptor)
 
     def ask(self) -> None:
-        """Begin, or send once more; a refusal by either kernel means the same as no answer."""
+        """Connect, or send once more; an error of either kernel counts as no answer."""
         with suppress(OSError):
             if self.flow.kind == socket.SOCK_DGRAM:
                 self.client.sendto(self.token, (self.target, self.flow.port))
@@ -178,7 +178,7 @@ class _Try:
                 self.client.send(self.token)
 
     def serve(self) -> socket.socket | None:
-        """Let the server answer what has come; return a new connection, which is then to be watched."""
+        """Let the server answer its input; return a new connection, which the caller must then watch."""
         if self.server is None:
             return None
         with suppress(OSError):
@@ -193,7 +193,7 @@ class _Try:
         return None
 
     def hear(self, end: socket.socket) -> None:
-        """Take in what has come at the client, or at the server's end of a connection."""
+        """Read the data at the client, or at the server's end of a connection."""
         with suppress(OSError):
             data = end.recv(64)
             if end is self.client:
@@ -209,11 +209,11 @@ class _Try:
 
 
 def try_services(flows: Sequence[FlowDecl], places: Mapping[str, Place], timeout_s: float, settle_s: float) -> list[Outcome]:
-    """Return what becomes of each flow, in each IP version that both ends have.
+    """Return the result of each flow, in each IP version that both ends have.
 
     Raises:
-      LabError: the internet knows no address of a destination.
-      KernelError: a namespace is not here, or the destination uses the port itself.
+      LabError: a destination has no public address for the internet.
+      KernelError: a namespace is not on this host, or the destination uses the port itself.
     Cost: `settle_s` when all is as expected, else `timeout_s`.
     """
     tries: list[_Try] = []
@@ -234,7 +234,7 @@ def try_services(flows: Sequence[FlowDecl], places: Mapping[str, Place], timeout
 
 
 def targets_of(flow: FlowDecl, source: Place, destination: Place) -> list[tuple[str, str]]:
-    """Return the addresses of a destination that are to be tried, each with that by which the source reaches it."""
+    """Return the addresses of a destination to test, each with the address by which the source reaches it."""
     if flow.at:
         version6 = ":" in flow.at
         return [(address, flow.at) for address in destination.addresses if (":" in address) is version6][:1]

@@ -1,8 +1,8 @@
 """Labs by name, wherever they run: up, down, list, inspect, exec, shell.
 
-    native   root, and a kernel that has everything: hosts are namespaces of this machine
-    userns   an ordinary user whose kernel has everything: the same inside a user namespace
-    kernel   any other machine: the same inside the lab kernel
+  native   root, and a kernel with all features: hosts are namespaces of this machine
+  userns   an ordinary user, and a kernel with all features: the same inside a user namespace
+  kernel   any other machine: the same inside the lab kernel
 
 A native lab's directory is /run/netorch/lab/NAME; the others have a mailbox (netorch.lab.mailbox) below the user's state
 directory.
@@ -36,12 +36,12 @@ UP_S = 600.0  # the runner itself gives up earlier, agent by agent
 POLL_S = 0.02
 GUEST_MEMORY_MB = 1536
 _SESSION = "session.json"
-# In a fresh user namespace: our own /run and /sys, so that `ip netns` and the agents find what they expect.
+# In a fresh user namespace: a private /run and /sys, as `ip netns` and the agents expect.
 _USERNS_INIT = 'mount -t tmpfs none /run && mkdir -p /run/netns && mount -t sysfs none /sys; ip link set lo up; exec "$@"'
 
 
 class Way(Enum):
-    """Where a lab's hosts live."""
+    """Where a lab's hosts run."""
 
     NATIVE = "native"
     USERNS = "userns"
@@ -49,7 +49,7 @@ class Way(Enum):
 
 
 class Lab(msgspec.Struct, frozen=True, kw_only=True):
-    """A lab that is up, or was when it was last heard of."""
+    """A lab that is up, or was when last seen."""
 
     name: str
     way: Way
@@ -60,26 +60,26 @@ class Lab(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Session(msgspec.Struct, frozen=True, kw_only=True):
-    """What stands beside a mailbox."""
+    """The record beside a mailbox."""
 
     name: str
     way: Way
     file: str
     nodes: int
     pid: int
-    started: str  # the process's start time by /proc: a pid alone may be another process's later
+    started: str  # the process's start time in /proc: the pid alone may be reused later
 
 
 def mailboxes_root() -> Path:
-    """Return the directory of the boxes of this user's labs."""
+    """Return the directory of the mailboxes of this user's labs."""
     state = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
     return Path(state, "netorch", "lab")
 
 
 def choose_way(features: Sequence[Feature], *, root: bool, kernel: Callable[[], object] = find_kernel) -> Way:
-    """Return where a lab can run here.
+    """Return how a lab can run on this machine.
 
-    Raises LabError that names what is missing when it can run nowhere.
+    Raises LabError with the missing features when it cannot run.
     """
     absent = missing(features)
     if not absent:
@@ -100,7 +100,7 @@ def up(file: str | Path, way: Way | None = None, progress: Callable[[str], None]
 
     Raises:
       SpecError: the topology file is wrong.
-      LabError: it cannot run here, is up already, or did not come up; nothing of it is left.
+      LabError: it cannot run on this machine, is up already, or did not come up; nothing of it is left.
     """
     topology = load_topology(file)
     if _exists(topology.name):
@@ -127,7 +127,7 @@ def _where(name: str, way: Way, features: Sequence[Feature]) -> str:
 
 def _up_in_mailbox(topology: Topology, way: Way, file: str, progress: Callable[[str], None]) -> None:
     mailbox = Mailbox(mailboxes_root() / topology.name)
-    if mailbox.directory.exists():  # of a lab that a reboot ended
+    if mailbox.directory.exists():  # left by a lab that a reboot ended
         shutil.rmtree(mailbox.directory)
     mailbox.make()
     (mailbox.directory / "topology.json").write_bytes(to_json(topology))
@@ -146,7 +146,7 @@ def _up_in_mailbox(topology: Topology, way: Way, file: str, progress: Callable[[
 
 
 def _start(way: Way, mailbox: Path, file: str) -> tuple[int, Callable[[], str]]:
-    """Start the other side and return the process that ends it all when killed, and how to learn its last words."""
+    """Start the lab's side; return the process that ends everything when killed, and a function for its last words."""
     runner = [sys.executable, "-P", "-m", "netorch.lab.runner", str(mailbox)]
     env = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LC_ALL") if name in os.environ}
     env["PATH"] = f"{env.get('PATH', '')}:{SYSTEM_PATH}"
@@ -165,7 +165,7 @@ def _start(way: Way, mailbox: Path, file: str) -> tuple[int, Callable[[], str]]:
                 outlive=True,
                 console=console,
             )
-            guest.process.returncode = 0  # it outlives us: nobody will wait for it
+            guest.process.returncode = 0  # it outlives this process: no wait for it
             return guest.process.pid, lambda: _tail(mailbox / "guest" / "err") or guest.last_words()
         command = ["unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
         command += ["--", "sh", "-c", _USERNS_INIT, "sh", *runner]
@@ -176,7 +176,7 @@ def _start(way: Way, mailbox: Path, file: str) -> tuple[int, Callable[[], str]]:
 
 
 def _end(way: Way, pid: int) -> None:
-    """End the other side; `unshare` holds its namespaces and takes all of it along, but heeds no SIGTERM."""
+    """End the lab's side. `unshare` ends all processes of its namespaces, but ignores SIGTERM."""
     end_kernel(pid, patience_s=2.0 if way is Way.KERNEL else 0.0)
 
 
@@ -185,7 +185,7 @@ def _tail(file: Path) -> str:
 
 
 def _lines(file: Path) -> list[str]:
-    """Return the whole lines of a file that may not be there yet."""
+    """Return the whole lines of a file that may not exist yet."""
     try:
         return file.read_text(errors="replace").strip().splitlines()
     except OSError:
@@ -196,7 +196,7 @@ def _await_ready(name: str, mailbox: Path, pid: int, last_words: Callable[[], st
     deadline = time.monotonic() + UP_S
     shown = 0
     while True:
-        ready = (mailbox / READY).exists()  # asked before reading: no step comes after it
+        ready = (mailbox / READY).exists()  # checked before reading: no step follows it
         steps = _lines(mailbox / PROGRESS)
         for step in steps[shown:]:
             progress(step)
@@ -213,7 +213,7 @@ def _await_ready(name: str, mailbox: Path, pid: int, last_words: Callable[[], st
 
 
 def _started(pid: int) -> str:
-    """Return when a process started, in ticks since boot; nothing if it does not run."""
+    """Return when a process started, in ticks since boot; empty if it does not run."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except OSError:
@@ -263,7 +263,7 @@ def _find(name: str) -> Mailbox | Path:
 
 
 def down(name: str) -> None:
-    """Take a lab down, with everything that it made. Raises LabError when there is none."""
+    """Take a lab down, with everything that it created. Raises LabError when there is none."""
     if (NATIVE_ROOT / name / hosts.RECORD).exists():
         hosts.destroy(NATIVE_ROOT / name)
         return
@@ -274,11 +274,11 @@ def down(name: str) -> None:
         return
     if _running(session):
         _end(session.way, session.pid)
-    shutil.rmtree(directory, ignore_errors=True)  # a command that runs in the lab removes its own files at the same time
+    shutil.rmtree(directory, ignore_errors=True)  # a command running in the lab removes its own files at the same time
 
 
 def node_names(name: str | None) -> list[str]:
-    """Return the nodes of a lab that is up, without asking it; none if there is no such lab."""
+    """Return the nodes of a running lab without a request to it; none if there is no such lab."""
     if name is None or not _exists(name):
         return []
     native = NATIVE_ROOT / name
@@ -296,10 +296,10 @@ def inspect(name: str) -> list[hosts.Row]:
 
 
 def exec_in(name: str, node: str | None, argv: Sequence[str], *, reads_input: bool = False) -> int:
-    """Run a command in a node, or where all hosts and the store are in sight, with our stdout and stderr; return its status.
+    """Run a command in a node, or where all hosts and the store are visible, with this stdout and stderr; return its status.
 
-    With `reads_input` all of standard input is passed on first. Without it, a lab in another kernel passes on a terminal's only:
-    a command in a script's loop must not swallow what the loop reads.
+    With `reads_input` all of standard input is passed on first. Without it, a lab in another kernel passes on only a
+    terminal's: a command in a script's loop must not consume the loop's input.
 
     Raises LabError when the lab or the node does not exist.
     """
@@ -323,22 +323,22 @@ def restart_agent(name: str, host: str) -> int:
 
 
 def shell(name: str, node: str | None) -> int:
-    """Run an interactive shell in a node, or where all hosts are in sight, and return its status."""
+    """Run an interactive shell in a node, or where all hosts are visible, and return its status."""
     argv = [os.environ.get("SHELL") or "/bin/sh"]
     prompt = shell_prompt(name, node)
     place = _find(name)
     if isinstance(place, Path):
         return hosts.run(hosts.read_record(place), place, node, argv, prompt)
-    if not _at_terminal():  # a mailbox passes no pipe on
+    if not _at_terminal():  # a mailbox cannot pass on a pipe
         raise LabError(f"lab {name}: a shell needs a terminal; for one command use netorch lab exec {name} -- COMMAND")
     request = _request(node, argv, interactive=True)
     return place.call(msgspec.structs.replace(request, env=request.env | prompt))
 
 
 def shell_prompt(name: str, node: str | None, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the variables by which a shell's prompt begins with the lab and the node.
+    """Return the variables that put the lab and the node before a shell's prompt.
 
-    bash sets PS1 from its start-up files, so its prompt is completed each time before it is shown; other shells take PS1.
+    bash sets PS1 in its start-up files, so PROMPT_COMMAND extends the prompt before each display; other shells use PS1.
     """
     mark = f"({name}/{node}) " if node else f"({name}) "
     return {
@@ -348,14 +348,14 @@ def shell_prompt(name: str, node: str | None, environ: Mapping[str, str] = os.en
 
 
 def _at_terminal() -> bool:
-    """Return whether a person sits before us: then so it looks to the command, which may ask, and colour what it prints."""
+    """Return whether a person uses this terminal: then the command gets one, too, and may prompt and use colours."""
     return sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
 
 
 def _request(node: str | None, argv: Sequence[str], *, interactive: bool) -> Request:
     rows, cols = terminal_size(sys.stdin.fileno()) if interactive else (24, 80)
     env = outside_environment()
-    with contextlib.suppress(OSError):  # a pipe on the other side too: but who looks at it is at this terminal
+    with contextlib.suppress(OSError):  # the command's stdout may also be a pipe, but the reader is at this terminal
         if sys.stdout.isatty():
             env.setdefault("COLUMNS", str(os.get_terminal_size(sys.stdout.fileno()).columns))
     return Request(argv=list(argv), node=node, cwd=os.getcwd(), env=env, tty=interactive, rows=rows, cols=cols)

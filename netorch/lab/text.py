@@ -16,8 +16,9 @@ from netorch.spec.yamltree import read_yaml
 
 
 def parse(path: str | Path, text: str | None = None, environ: Mapping[str, str] | None = None) -> Node:
-    """Return the tree of a YAML file, or of `text` if given; `path` is then only its name. With `environ` it is
-    containerlab's YAML, in which the variables are expanded.
+    """Return the tree of a YAML file, or of `text` if given; `path` is then only its name.
+
+    With `environ` it is containerlab's YAML, in which the variables are expanded.
 
     Raises:
       SpecError: the file cannot be read, or is no YAML.
@@ -37,7 +38,7 @@ def parse(path: str | Path, text: str | None = None, environ: Mapping[str, str] 
 
 
 def repaired(tree: Node, type_: type) -> tuple[object, dict[str, int], list[Problem]]:
-    """Return values fit for `type_`, the line of each path, and what did not fit (and was replaced by a placeholder)."""
+    """Return values that fit `type_`, the line of each path, and the values that did not fit (replaced by placeholders)."""
     values, problems = repair(tree, type_)
     lines = {path_of(where): node.line for where, node in walk(tree)}
     return values, lines, problems

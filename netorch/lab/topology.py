@@ -1,4 +1,4 @@
-"""What a lab consists of: nodes, links, and what each is for. `netorch.lab.containerlab` reads it from a file."""
+"""The parts of a lab: nodes, links, and the role of each node. `netorch.lab.containerlab` reads it from a file."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from enum import Enum
 import msgspec
 
 DEFAULT_MTU = 9500  # containerlab's
-LAB = "host"  # the end of a link that lies where the lab is built: this machine, or the lab kernel
-MANAGEMENT = "mgmt-net"  # the bridge that stands for containerlab's management network
+LAB = "host"  # an end of a link in the place where the lab is built: this machine, or the lab kernel
+MANAGEMENT = "mgmt-net"  # the bridge in place of containerlab's management network
 
 
 class NodeRole(Enum):
-    """What a node is for; a node without a role is just there."""
+    """The role of a node; a node without a role runs nothing of netorch."""
 
     HYPERVISOR = "hypervisor"
     EDGE = "edge"
@@ -26,7 +26,7 @@ class NodeRole(Enum):
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
-    """A host of the lab with everything that it inherits. A bridge's links are ports of a bridge that has the node's name."""
+    """A host of the lab with all inherited fields. A bridge's links are ports of a bridge with the node's name."""
 
     name: str
     bridge: bool = False
@@ -34,7 +34,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     role: NodeRole | None = None
     underlay: str = ""
     pair: str = ""
-    uplink: str = ""  # as `netorch host create` takes it
+    uplink: str = ""  # in the form of `netorch host create`
     asn: int = 0
     gateway_asn: int = 0
     labels: dict[str, str] = {}
@@ -49,7 +49,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """One end of a link. The node LAB is no node of the lab."""
+    """One end of a link. LAB is not a node of the lab."""
 
     node: str
     interface: str
@@ -70,7 +70,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Topology(msgspec.Struct, frozen=True, kw_only=True):
-    """A lab as declared. `ignored` are the paths of the fields that containerlab would have heeded."""
+    """A lab as declared. `ignored` are the paths of fields that only containerlab uses."""
 
     name: str
     nodes: tuple[Node, ...]
@@ -79,15 +79,15 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def env_name(label: str) -> str:
-    """Return the environment variable by which containerlab hands a label to the node's processes."""
+    """Return the environment variable by which containerlab passes a label to the node's processes."""
     return "CLAB_LABEL_" + re.sub(r"[^A-Za-z0-9_]+", "", re.sub(r"[-+./]", "_", label)).upper()
 
 
 def to_json(topology: Topology) -> bytes:
-    """Return the topology as `from_json` reads it: what a runner in another kernel is given."""
+    """Return the topology in the form that `from_json` reads: the input of a runner in another kernel."""
     return msgspec.json.encode(topology)
 
 
 def from_json(data: bytes) -> Topology:
-    """Return what `to_json` wrote."""
+    """Return the topology written by `to_json`."""
     return msgspec.json.decode(data, type=Topology)

@@ -1,6 +1,6 @@
-"""Whether a network device of this machine can be the uplink of an edge, and what else an edge minds. Nothing is changed.
+"""Check whether a network device of this machine can be an edge's uplink, and what else disturbs an edge. Changes nothing.
 
-The agent moves the device into the edge's outside namespace. What the machine itself needs the device for ends then.
+The agent moves the device into the edge's outside namespace. The machine itself can then no longer use it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _WHY: Final = "the edge's way to its border router"
 
 
 def uplink_features(device: str, root: Path = Path("/")) -> list[Feature]:
-    """Return what a device must be for that; `root` is where the machine's files are. What it is not there for is not asked."""
+    """Return the features that an uplink device needs, one for a missing device. `root` is the root of the machine's files."""
     sysfs = root / "sys/class/net" / device
     if not sysfs.exists():
         taken = "an edge that runs has taken its uplink already: ip -n netorch-NAME+outside link"
@@ -64,7 +64,7 @@ def _unused(device: str, root: Path) -> Feature:
 
 
 def bird_warnings(root: Path = Path("/")) -> Iterator[str]:
-    """Yield what is to be said of a bird that this machine starts by itself."""
+    """Yield warnings about a bird that this machine starts itself."""
     for name in ("bird.service", "bird6.service"):
         if any((root / "etc/systemd/system").glob(f"*.wants/{name}")):
             text = f"{name} is enabled: an edge runs a bird of its own and does not use that one"

@@ -1,12 +1,12 @@
 """Environment variables in a containerlab file, expanded before it is read as YAML.
 
-The forms are those of containerlab, which uses github.com/a8m/envsubst without replacing what is unset:
+The forms are those of containerlab, which uses github.com/a8m/envsubst without replacing unset variables:
 
-    $NAME  ${NAME}                    the variable; left as written when it is not set
-    ${NAME-text}   ${NAME=text}       text when NAME is not set
-    ${NAME:-text}  ${NAME:=text}      text when NAME is not set or empty
-    ${NAME+text}   ${NAME:+text}      text when NAME is set (and not empty), else nothing
-    $$                                a dollar sign
+  $NAME  ${NAME}                    the variable; left as written when it is not set
+  ${NAME-text}   ${NAME=text}       text when NAME is not set
+  ${NAME:-text}  ${NAME:=text}      text when NAME is not set or empty
+  ${NAME+text}   ${NAME:+text}      text when NAME is set (and not empty), else nothing
+  $$                                a dollar sign
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _DOLLAR = re.compile(r"\$(?:\$|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|\{(?P<braced>[A-
 
 
 def expand(text: str, environ: Mapping[str, str]) -> str:
-    """Return `text` with its variables replaced. What is no variable, such as $1 or $(date), stays as it is."""
+    """Return `text` with its variables replaced. Other uses of the sign, such as $1 or $(date), stay as they are."""
     parts = []
     at = 0
     while match := _DOLLAR.search(text, at):
@@ -29,7 +29,7 @@ def expand(text: str, environ: Mapping[str, str]) -> str:
 
 
 def _value(text: str, match: re.Match[str], environ: Mapping[str, str]) -> tuple[str, int]:
-    """Return what stands for a variable, and where the text goes on behind it."""
+    """Return the value of a variable, and where the text continues after it."""
     name, operator = match["name"] or match["braced"], match["operator"]
     if name is None:
         return "$", match.end()
@@ -46,7 +46,7 @@ def _value(text: str, match: re.Match[str], environ: Mapping[str, str]) -> tuple
 
 
 def _closing(text: str, at: int) -> int | None:
-    """Return where the brace closes that was opened before `at`; a variable inside has braces of its own."""
+    """Return the place of the brace that closes the one before `at`; a variable inside has its own braces."""
     depth = 1
     for place in range(at, len(text)):
         if text[place] == "}":

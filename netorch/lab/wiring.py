@@ -1,4 +1,4 @@
-"""The namespaces of a lab's nodes, and what joins them: cables, bridges, interfaces that lead nowhere."""
+"""The namespaces of a lab's nodes, and their connections: cables, bridges, interfaces that lead nowhere."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1  # linux/sockios.h, 
 
 @contextmanager
 def in_node(name: str) -> Iterator[None]:
-    """Let this thread, and what it starts, be in a node's namespace."""
+    """Enter a node's namespace with this thread and the processes that it starts."""
     descriptor = netns.find(name)
     try:
         with netns.inside(descriptor):
@@ -33,7 +33,7 @@ def in_node(name: str) -> Iterator[None]:
 
 
 def make_namespaces(topology: Topology) -> None:
-    """Make a namespace for each node, with the sysctls that it asks for. Raises LabError."""
+    """Create a namespace for each node, with the node's sysctls. Raises LabError."""
     for node in topology.nodes:
         os.close(netns.make(node.name))
         with in_node(node.name):
@@ -54,7 +54,7 @@ def _set_sysctl(topology: Topology, node: Node, key: str, value: str) -> None:
 
 
 def bring_up(topology: Topology) -> None:
-    """Set the loopback and the links of each node up. A peer cannot be born up: the kernel sets it up before it has its end."""
+    """Set each node's loopback and links up. A veth peer cannot be created up: the kernel sets it up before it has its end."""
     for node in topology.nodes:
         bridge = [node.name] if node.bridge else []
         with in_node(node.name):
@@ -75,7 +75,7 @@ def _set_up(*interfaces: str) -> None:
 
 
 def link_batch(topology: Topology) -> str:
-    """Return bridges and links as `ip -batch` reads them: each end is born in its namespace."""
+    """Return bridges and links for `ip -batch`: each end is created in its namespace."""
     lines = [f"link add name {node.name} netns {node.name} type bridge\n" for node in topology.nodes if node.bridge]
     for link in topology.links:
         if link.b is None:
@@ -91,12 +91,12 @@ def _born(end: Endpoint, mtu: int) -> str:
 
 
 def port_batch(topology: Topology, bridge: str) -> str:
-    """Return what makes a bridge's interfaces its ports, as `ip -batch` reads it in its namespace."""
+    """Return the commands that make a bridge's interfaces its ports, for `ip -batch` in its namespace."""
     return "".join(f"link set dev {interface} master {bridge}\n" for interface in _interfaces(topology, bridge))
 
 
 def make_links(topology: Topology) -> None:
-    """Make bridges and links, still down. Raises LabError."""
+    """Create bridges and links, still down. Raises LabError."""
     _ip(topology, [], link_batch(topology))
     for node in topology.nodes:
         if node.bridge:

@@ -1,4 +1,4 @@
-"""A containerlab file as it is written: its fields and their types, and which of them mean nothing to a network namespace.
+"""A containerlab file as written: its fields and their types, and the fields that do not apply to a network namespace.
 
 Source: https://containerlab.dev/manual/topo-def-file/, .../nodes/ and schemas/clab.schema.json of srl-labs/containerlab.
 """
@@ -13,7 +13,7 @@ from netorch.lab.topology import DEFAULT_MTU
 from netorch.model.check.notes import Where, path_of
 from netorch.spec.node import Node as Yaml
 
-# What each level of the file may hold by containerlab's schema and is of no use to network namespaces.
+# Fields of each level that containerlab's schema allows and that do not apply to network namespaces.
 IGNORED_TOP = frozenset({"prefix", "mgmt", "settings", "debug"})
 # fmt: off
 IGNORED_NODE = frozenset((
@@ -29,7 +29,7 @@ IGNORED_END = frozenset({"vars", "ipv4", "ipv6"})
 
 
 class NodeText(msgspec.Struct, kw_only=True, rename="kebab"):
-    """A node, or what nodes inherit: a kind, a group, the defaults."""
+    """A node, or a source of inherited fields: a kind, a group, the defaults."""
 
     kind: str = ""
     group: str = ""
@@ -42,7 +42,7 @@ class NodeText(msgspec.Struct, kw_only=True, rename="kebab"):
 
 
 class EndText(msgspec.Struct, kw_only=True):
-    """An end of a link in the extended form; the brief form, node:interface, is brought into it."""
+    """An end of a link in the extended form; the brief form, node:interface, is converted to it."""
 
     node: str
     interface: str = ""
@@ -50,7 +50,7 @@ class EndText(msgspec.Struct, kw_only=True):
 
 
 class LinkText(msgspec.Struct, kw_only=True, rename="kebab"):
-    """A link in either form. `endpoint` and `host_interface` belong to those that lead out of the lab."""
+    """A link in either form. `endpoint` and `host_interface` belong to links that lead out of the lab."""
 
     type: str = ""
     endpoints: list[EndText] = []
@@ -83,12 +83,12 @@ class FileText(msgspec.Struct, kw_only=True):
 
 
 def prepare(tree: Yaml) -> Iterator[str]:
-    """Bring a file's tree into the types of `FileText`: take out what is ignored, and yield its paths."""
+    """Convert a file's tree to the types of `FileText`: remove ignored fields, and yield their paths."""
     yield from _drop(tree, IGNORED_TOP, ())
     topology = _child(tree, "topology")
     for section in ("nodes", "kinds", "groups"):
         for name, node in _children(_child(topology, section)):
-            if node.value is None:  # the schema allows `node1:` and nothing more
+            if node.value is None:  # the schema allows `node1:` alone
                 node.value = {}
             yield from _prepare_node(node, ("topology", section, name))
     if defaults := _child(topology, "defaults"):
@@ -99,14 +99,14 @@ def prepare(tree: Yaml) -> Iterator[str]:
 
 def _prepare_node(node: Yaml, where: Where) -> Iterator[str]:
     yield from _drop(node, IGNORED_NODE, where)
-    if _child(node, "image"):  # read, for what can be done with it outside a lab, but nothing runs from it here
+    if _child(node, "image"):  # kept for use outside a lab, but a lab runs nothing from it
         yield path_of((*where, "image"))
     for name, _ in _children(_child(node, "sysctls")):
         if not name.startswith("net."):
             yield path_of((*where, "sysctls", name))
     for field in ("labels", "env", "sysctls"):
         for _, value in _children(_child(node, field)):
-            if isinstance(value.value, int | float):  # a truth value is one, too
+            if isinstance(value.value, int | float):  # includes truth values
                 value.value = value.text or str(value.value)
 
 

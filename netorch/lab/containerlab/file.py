@@ -1,11 +1,11 @@
-"""A containerlab file to the nodes and links of a lab. The same file deploys under containerlab itself.
+"""Read a containerlab file as the nodes and links of a lab. The same file deploys under containerlab itself.
 
-Nodes are of the kinds linux and bridge. A node inherits from its group, its kind and the defaults, in this order; labels, env and
-sysctls are merged, exec lines are appended, defaults first. Environment variables are expanded as in containerlab. What
-containerlab knows and a network namespace has no use for is accepted and listed in `Topology.ignored`.
+Nodes are of the kinds linux and bridge. A node inherits from its group, its kind and the defaults, in this order; labels, env
+and sysctls are merged, exec lines are appended, defaults first. Environment variables are expanded as in containerlab. Fields
+that containerlab knows and that do not apply to a network namespace are accepted and listed in `Topology.ignored`.
 
-Labels: `netorch.role` is hypervisor, edge or router; `netorch.underlay` is the VTEP address of the first two; `netorch.pair`,
-`netorch.uplink`, `netorch.asn` and `netorch.gateway-asn` are an edge's, as `netorch host create` has them.
+Labels: `netorch.role` is hypervisor, edge or router; `netorch.underlay` is the VTEP address of a hypervisor or an edge;
+`netorch.pair`, `netorch.uplink`, `netorch.asn` and `netorch.gateway-asn` are for an edge, as in `netorch host create`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def find_file(directory: Path) -> Path:
 
 
 def load_topology(path: str | Path, text: str | None = None, environ: Mapping[str, str] = os.environ) -> Topology:
-    """Return the lab that a file declares, or that `text` does if given; `path` is then only its name.
+    """Return the lab declared in a file, or in `text` if given; `path` is then only its name.
 
     Raises:
       SpecError: the file cannot be read, or is wrong; carries every problem.
@@ -75,21 +75,21 @@ def load_topology(path: str | Path, text: str | None = None, environ: Mapping[st
 
 
 def _of_containerlab(problem: Problem) -> Problem:
-    """Return a problem without the advice to remove a field: a newer containerlab may know it."""
+    """Return a problem without the advice to remove a field: a newer containerlab may know the field."""
     if not problem.fix.startswith("remove it; there are "):
         return problem
     return msgspec.structs.replace(problem, fix="netorch knows the fields of containerlab's schema; check its spelling")
 
 
 def _line(lines: Mapping[str, int], path: str) -> int:
-    """Return the line of a path, or of the nearest one above it that stands in the file."""
+    """Return the line of a path, or of its nearest parent in the file."""
     while path not in lines and path:
         path = path[: max(path.rfind("."), path.rfind("["), 0)]
     return lines.get(path, 0)
 
 
 class _Reader:
-    """Turns the file's text into values and collects what makes no sense."""
+    """Turns the file's text into values and collects problems."""
 
     def __init__(self, text: TopologyText) -> None:
         self.text = text
@@ -117,7 +117,7 @@ class _Reader:
         return nodes
 
     def _layers(self, name: str) -> list[tuple[NodeText, Where]]:
-        """Return what a node is made of, the weakest first, and where each stands."""
+        """Return the sources of a node's fields, the weakest first, and the place of each."""
         own, defaults = self.text.nodes[name], self.text.defaults
         in_group = self.text.groups.get(own.group, NodeText())
         kind = own.kind or in_group.kind or defaults.kind
@@ -157,7 +157,7 @@ class _Reader:
         )
 
     def _is_bridge(self, name: str, layers: list[tuple[NodeText, Where]]) -> bool:
-        """Return whether a node is a bridge, and report a kind that no namespace can be."""
+        """Return whether a node is a bridge, and report a kind that cannot be a namespace."""
         own = ("topology", "nodes", name)
         kind, place = next(((layer.kind, where) for layer, where in reversed(layers) if layer.kind), ("", own))
         if kind in _BRIDGES:

@@ -1,4 +1,4 @@
-"""Which fields of a topology file a lab has no use for, in words."""
+"""The fields of a topology file that a lab does not use, as text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _WORD = {"nodes": "node", "kinds": "kind", "groups": "group", "links": "link"}
 
 
 def ignored_lines(paths: Iterable[str]) -> list[str]:
-    """Return a line for all places that leave out the same fields, e.g. `not used by a lab: binds, image (node a, node b)`."""
+    """Return a line for all places with the same unused fields, e.g. `not used by a lab: binds, image (node a, node b)`."""
     fields: dict[str, list[str]] = {}
     for path in paths:
         place, field = _split(path)
@@ -25,7 +25,7 @@ def ignored_lines(paths: Iterable[str]) -> list[str]:
 
 
 def _split(path: str) -> tuple[str, str]:
-    """Return where a field stands, and its name there."""
+    """Return the place of a field, and its name there."""
     match = _PLACE.match(path)
     if match is None:
         return "", path.removeprefix("$.")

@@ -1,4 +1,4 @@
-"""The labels that say what a node is for netorch."""
+"""The labels that define a node's part in netorch."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ GATEWAY_ASN: Final = "netorch.gateway-asn"
 _ALL: Final = (ROLE, UNDERLAY, PAIR, UPLINK, ASN, GATEWAY_ASN)
 _ROLES: Final = {role.value: role for role in NodeRole}
 
-Add = Callable[[Where, str, str], None]  # takes in a problem: where, what, what to do
+Add = Callable[[Where, str, str], None]  # reports a problem: where, what, and the fix
 
 
 class HostLabels(msgspec.Struct, frozen=True, kw_only=True):
-    """What the labels of a node say, all of it empty for a node that is nothing to netorch."""
+    """The labels of a node; empty for a node without netorch."""
 
     role: NodeRole | None = None
     underlay: str = ""
@@ -38,7 +38,7 @@ class HostLabels(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_labels(labels: Mapping[str, str], where: Where, add: Add) -> HostLabels:
-    """Return what the labels of a node say; `where` is the node, and `add` takes every problem."""
+    """Return the labels of a node; `where` is the node, and `add` gets every problem."""
     for label, what, fix in _problems(labels):
         add((*where, "labels", *([label] if label else [])), what, fix)
     return HostLabels(
@@ -52,13 +52,13 @@ def read_labels(labels: Mapping[str, str], where: Where, add: Add) -> HostLabels
 
 
 def _number(labels: Mapping[str, str], label: str) -> int | None:
-    """Return an AS number, 0 where the label is missing, None for what is no number."""
+    """Return an AS number, 0 where the label is missing, None for an invalid number."""
     text = labels.get(label, "0")
     return int(text) if text.isascii() and text.isdigit() and len(text) <= len("4294967295") else None
 
 
 def _problems(labels: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
-    """Yield label, what is wrong and what to do for each problem; no label: one is missing."""
+    """Yield label, problem and fix for each problem; an empty label: one is missing."""
     for label in labels:
         if label.startswith("netorch.") and label not in _ALL:
             near = get_close_matches(label, _ALL, 1)

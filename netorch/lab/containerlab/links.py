@@ -1,4 +1,4 @@
-"""The links of a containerlab file: what each type of link can mean between network namespaces."""
+"""The links of a containerlab file: the meaning of each type of link between network namespaces."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from netorch.lab.topology import LAB, MANAGEMENT, Endpoint, Link, Node
 from netorch.model.check.notes import Where
 
 MTU_RANGE = (68, 65535)
-NAME_BYTES = 15  # IFNAMSIZ of linux/if.h, less its final zero
+NAME_BYTES = 15  # IFNAMSIZ of linux/if.h, minus the final zero
 DUMMY = "dummy"
 # Types, and ends in the brief form, that need an interface or a peer of the real network.
 _BEYOND = frozenset({"macvlan", "vxlan", "vxlan-stitch"})
 TYPES = frozenset({"veth", LAB, MANAGEMENT, DUMMY, *_BEYOND})
-OUTSIDE = TYPES - {"veth"}  # what stands in a node's place without being one
+OUTSIDE = TYPES - {"veth"}  # names that stand in a node's place in an end
 
 _MAC = re.compile(r"([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}\Z")
 
@@ -24,7 +24,7 @@ Add = Callable[[Where, str, str], None]
 
 
 def interface_problem(name: str) -> str:
-    """Return what is wrong with the name of an interface, nothing if it is good (dev_valid_name of net/core/dev.c)."""
+    """Return the problem of an interface name, or nothing (dev_valid_name of net/core/dev.c)."""
     if not name or len(name.encode()) > NAME_BYTES:
         return f"{name!r} is no name of an interface"
     if name in (".", "..") or re.search(r"[\s/:%]", name):
@@ -33,7 +33,7 @@ def interface_problem(name: str) -> str:
 
 
 class LinkReader:
-    """Turns the text of links into links, and reports through `add` what makes no sense."""
+    """Turns the text of links into links, and reports problems through `add`."""
 
     def __init__(self, nodes: Mapping[str, Node], own_eth0: frozenset[str], add: Add) -> None:
         self.nodes = nodes
@@ -42,7 +42,7 @@ class LinkReader:
         self.taken: set[tuple[str, str]] = set()
 
     def read(self, text: LinkText, where: Where) -> Link | None:
-        """Return a link, or nothing when it cannot be one."""
+        """Return a link, or None when the text is invalid."""
         ends = self._ends(text, where)
         if ends is None:
             return None
@@ -53,7 +53,7 @@ class LinkReader:
         return Link(a=found[0], b=found[1] if len(found) > 1 else None, mtu=text.mtu)
 
     def _ends(self, text: LinkText, where: Where) -> list[tuple[EndText, Where]] | None:
-        """Return a link's ends as the brief form would name them, and where each stands in the file."""
+        """Return a link's ends in the terms of the brief form, and the place of each in the file."""
         if text.type and text.type not in TYPES:
             near = get_close_matches(text.type, TYPES, 1)
             fix = f"did you mean {near[0]}?" if near else f"use {', '.join(sorted(TYPES - _BEYOND))}"

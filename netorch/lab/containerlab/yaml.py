@@ -1,6 +1,6 @@
-"""The YAML of containerlab files, which is looser than ours: nodes may be named by numbers, and `<<` merges mappings.
+"""The YAML of containerlab files, less strict than netorch's: nodes may be named by numbers, and `<<` merges mappings.
 
-Source: YAML 1.1's merge key (https://yaml.org/type/merge.html), which go-yaml reads.
+Source: YAML 1.1's merge key (https://yaml.org/type/merge.html), which go-yaml supports.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ _MERGE = "<<"
 
 class _Grammar(Builder):
     def take_odd_key(self, text: str, line: int) -> None:
-        """Take it as it is written."""
+        """Keep the key as written."""
 
     def take_merge_key(self, line: int) -> None:
-        """Take it as a key; `_merge` then replaces it."""
+        """Keep the merge key; `_merge` replaces it later."""
 
 
 def read_clab(text: str) -> tuple[Node | None, list[Problem]]:
-    """Return the only document of a text with its merge keys replaced, and what is wrong with its YAML."""
+    """Return the only document of a text, with its merge keys replaced, and the problems of its YAML."""
     tree, problems = read_yaml(text, _Grammar)
     if tree is not None:
         _merge(tree, set(), problems)
@@ -29,7 +29,7 @@ def read_clab(text: str) -> tuple[Node | None, list[Problem]]:
 
 
 def _merge(node: Node, done: set[int], problems: list[Problem]) -> None:
-    """Give each mapping the fields of those that its merge key names, except those that it has; the first one counts."""
+    """Add to each mapping the fields of the mappings in its merge key. Own fields win, then those of the first mapping."""
     if id(node) in done:  # an alias shares its anchor's node
         return
     done.add(id(node))
