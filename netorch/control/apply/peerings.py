@@ -1,8 +1,8 @@
 """Plan the peering connections of a file's VPCs as declared, after all VPCs.
 
-Either VPC may declare a connection. It is active at once if the caller may act for both VPCs. Else it is a request that the
-other VPC's owner accepts, by a command or by a declaration of the connection. A connection that a VPC requested and no VPC of
-the file at either end declares is deleted. Requests of others are left alone.
+Either VPC may declare a connection. It is active at once if the caller may act for both VPCs. Otherwise it is a request that
+the other VPC's owner accepts, by a command or by a declaration of the connection. A connection that a VPC requested and no VPC
+of the file at either end declares is deleted. Requests of others are left alone.
 """
 
 from __future__ import annotations

@@ -102,9 +102,10 @@ def export_cloud(store: Store) -> Cloud:
 
 
 def export_inventory(inventory: Inventory, caller: Caller) -> Cloud:
-    """Return the declaration of what the caller sees of an inventory; only the operator sees hosts and address pools.
+    """Return the declaration of what the caller sees of an inventory.
 
-    A VPC's range from a pool is declared as a request, not by its prefix.
+    Only the operator sees hosts, address pools, Direct Connect connections and gateway services. A VPC's range from a pool is
+    declared as a request, not by its prefix.
     """
     hosts = [_host(inventory.hosts[name].host) for name in sorted(inventory.hosts) if caller.operator]
     pools = [_pool(inventory.pools[name].record) for name in sorted(inventory.pools) if caller.operator]

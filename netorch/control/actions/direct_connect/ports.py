@@ -1,4 +1,4 @@
-"""Refuse changes of an edge while its devices are Direct Connect connections.
+"""Refuse changes of an edge that its Direct Connect connections do not permit.
 
 No connection is created while a host is set aside (netorch.control.actions.outside.departures).
 """

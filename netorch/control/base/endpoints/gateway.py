@@ -1,7 +1,7 @@
 """Stored gateway endpoints: the decisions that a command and a plan share.
 
-A VPC finds a service by a prefix list of its own. The first endpoint of the service creates the list, and the last one deletes
-it. A route to that list connects a table to an endpoint.
+A VPC finds a service by a prefix list of its own. The first endpoint of the service brings the list, and the list is deleted
+with the last one. A route to that list connects a table to an endpoint.
 
 A transaction that creates an endpoint compares the service's record and writes its mark (`netorch.control.base.uses`). A
 transaction that deletes the service or changes its prefixes compares the mark. No VPC has the prefixes in use itself: a
