@@ -1,1 +1,1 @@
-"""One host's daemon: follows the store, compiles, and keeps the kernel as the records say."""
+"""One host's daemon: follows the store, compiles the records, and keeps the kernel equal to them."""

@@ -156,7 +156,7 @@ class Reconciler:
             found = self.slices[slice_id] = Slice()
         return found
 
-    # --- what it should hold -------------------------------------------------------------------------------------------------
+    # --- what the kernel should hold -----------------------------------------------------------------------------------------
 
     def compile(self, dirty: Dirty, now: float) -> None:
         """Compile what the dirty records affect. Edits memory only, and may query the underlay device."""
@@ -196,7 +196,7 @@ class Reconciler:
                     )
         self._problems.compiled(HOST_SLICE, VIEW, problem)
 
-    # --- from one to the other -----------------------------------------------------------------------------------------------
+    # --- apply the difference ------------------------------------------------------------------------------------------------
 
     def apply(self, now: float, may_delete: bool) -> set[int]:
         """Apply all differences; return the slices that were dirty. Without `may_delete` nothing is deleted.

@@ -152,10 +152,10 @@ class Views:
     def refresh(
         self, vni: int, kinds: Set[type], host: HostView, phases: Phases
     ) -> tuple[VpcView, VpcView | None, frozenset[type]]:
-        """Bring a VPC's view up to date with records of these kinds; return it, the one before, and which inputs differ.
+        """Update a VPC's view with records of these kinds; return the view, the previous one, and which inputs differ.
 
         Raises:
-          MissingRecord: a record that another one refers to is not there; the view stays as it is.
+          MissingRecord: a record that another one refers to is missing; the view stays as it is.
           CompileError: this host has no conntrack zone for the VPC, or its route tables contradict each other.
         """
         before = self.known.get(vni)

@@ -1,1 +1,1 @@
-"""What an agent looks up in the records of all VPCs: by peer, by host, by edge."""
+"""Indexes of the records of all VPCs: by peer, by host, by edge."""

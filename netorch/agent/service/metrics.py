@@ -29,7 +29,7 @@ class Metric(msgspec.Struct, frozen=True):
 
     @property
     def type(self) -> str:
-        """Return its type, as Prometheus calls it."""
+        """Return the Prometheus type of the metric."""
         return "counter" if self.name.endswith("_total") else "gauge"
 
 

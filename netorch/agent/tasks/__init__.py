@@ -1,1 +1,1 @@
-"""What an agent does beside keeping the kernel as the records say."""
+"""Tasks: work of an agent besides keeping the kernel equal to the records."""

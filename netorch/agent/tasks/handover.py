@@ -338,7 +338,7 @@ class Handover(Task):
         eni = records.one(NetworkInterface, nat.eni) if nat is not None else None
         return {"", *(eni.addresses if eni is not None else ())}
 
-    # --- asking, and saying --------------------------------------------------------------------------------------------------
+    # --- asking, and publishing ----------------------------------------------------------------------------------------------
 
     def _ask(self, host: HostView, partner: Seat | None, now: float) -> str:
         """Return the edge to ask for gateways, once this edge has been on standby beside it for a while.

@@ -187,7 +187,7 @@ class PrivateGateways(Task):
         for local in self._of(vni, LocalVif):
             yield from (ReachedPrefix(prefix=prefix, origin=Origin.DIRECT_CONNECT) for prefix in local.static_prefixes)
 
-    # --- how tunnels and sessions are ----------------------------------------------------------------------------------------
+    # --- state of tunnels and sessions ---------------------------------------------------------------------------------------
 
     def _say_status(self, now: float, here: Sequence[int]) -> None:
         if not self._rounds.is_due(now):
