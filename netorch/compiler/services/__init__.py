@@ -1,1 +1,1 @@
-"""What hypervisors serve to instances: names, DHCP, metadata."""
+"""Services of hypervisors to instances: names, DHCP, metadata."""
