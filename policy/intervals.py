@@ -6,12 +6,13 @@ to the prefixes around it. For ACLs, where the order decides, addresses are spli
 Source: net/netfilter/nft_set_pipapo.c, nft_pipapo_insert: -EEXIST, -ENOTEMPTY.
 
 A few intervals become one rule each instead of a set. A packet then costs less, and so do changes: the kernel finds a set by a
-linear search for its name in its table, whenever the set is used or read (4 us for a VPC's set at 2,000 VPCs). Source:
-net/netfilter/nf_tables_api.c, nft_set_lookup.
+linear search for its name in its table, whenever the set is used or read (4 us for a VPC's set at 2,000 VPCs).
+Source: net/netfilter/nf_tables_api.c, nft_set_lookup.
 
 The order of the fields decides the speed: the kernel goes from field to field, with a list of the boxes that match so far. So
 the address comes first, which the fewest boxes have in common, and the protocol last, which most share. A peer with many ports
-has its own set, where the port comes first. Source: nft_pipapo_lookup, pipapo_refill.
+has its own set, where the port comes first.
+Source: nft_pipapo_lookup, pipapo_refill.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ OVERLAY_INET: where instances may send. No packet passes `forward` unless both e
 * A drop has a chain of its own, which logs the packet's first bytes to listeners and counts it. The counter's name is the
   reason in both. Each VPC has its own rate; drops above it are counted, and once a second the listener learns the VPC. Before
   that, the chain notes whether the connection tracker has counted the packet for a connection, as far as visible, so that flow
-  logs can subtract it. Without a listener, a drop costs the listener's two look-ups.
+  logs can subtract it. Without a listener, a drop costs only two look-ups of a listener.
 * `served`, `near`: local services to instances. See policy.near.
 * `output`: a router sends nothing to other hosts. Its errors (no such address, TTL exceeded) have its own source address, for
   which no host has the right to send: the other host would count them as this host's violations.
