@@ -54,7 +54,7 @@ def _set_sysctl(topology: Topology, node: Node, key: str, value: str) -> None:
 
 
 def bring_up(topology: Topology) -> None:
-    """Set each node's loopback and links up. A veth peer cannot be created up: the kernel sets it up before it has its end."""
+    """Set each node's loopback and links up. A veth peer cannot be created up: at that time it has no other end yet."""
     for node in topology.nodes:
         bridge = [node.name] if node.bridge else []
         with in_node(node.name):
