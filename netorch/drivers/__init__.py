@@ -1,1 +1,1 @@
-"""The one place that touches kernel and daemons."""
+"""The only package that accesses the kernel and daemons."""

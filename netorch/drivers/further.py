@@ -1,4 +1,4 @@
-"""The namespaces of a host beside underlay and overlay, and their drivers."""
+"""A host's namespaces other than underlay and overlay, and their drivers."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class FurtherNamespaces:
         return drivers
 
     def empty(self, label: str) -> None:
-        """Return the uplinks in a namespace to the host, delete veth pairs that lead out of it, and stop its daemons."""
+        """Move a namespace's uplinks back to the host, delete veth pairs that lead out of it, and stop its daemons."""
         try:
             if label == OUTSIDE:
                 for daemon in (self._bird, self._charon, self._services):

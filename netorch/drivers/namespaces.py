@@ -34,7 +34,7 @@ class Furnisher(Protocol):
         ...
 
     def empty(self, label: str) -> None:
-        """Return the uplinks in a namespace to the host, delete veth pairs that lead out of it, and stop its daemons."""
+        """Move a namespace's uplinks back to the host, delete veth pairs that lead out of it, and stop its daemons."""
         ...
 
     def remove(self, label: str) -> None:
@@ -49,7 +49,7 @@ class Namespaces:
     kinds: Final = frozenset({Namespace.kind})
 
     def __init__(self, furnisher: Furnisher, join: Callable[[Driver], None], leave: Callable[[Driver], None]) -> None:
-        """Take the furnisher of namespaces, and the functions that add drivers to the host's list and remove them."""
+        """Take the furnisher of namespaces, and functions that add drivers to the host's list and remove them."""
         self._furnisher = furnisher
         self._join = join
         self._leave = leave
@@ -63,7 +63,7 @@ class Namespaces:
             try:
                 self._open(label)
             except KernelError as error:
-                if error.errno != errno.ENOENT:  # a reader beside the agent may see a namespace disappear
+                if error.errno != errno.ENOENT:  # another process than the agent may see a namespace disappear
                     raise
         found = (Namespace(vni=vni_of_netns(label), label=label) for label in self._drivers)
         return {obj.key: obj for obj in found}

@@ -1,10 +1,10 @@
 """The driver of charon: its connections are kernel objects, loaded and unloaded by messages.
 
-An object exists while charon has a connection with its name and digests, and its secret. Anything else in charon (a
-connection loaded by others, or after the file of loaded connections was lost) is reported as a connection with empty options,
-so that the agent replaces or deletes it.
+An object exists while charon has a connection with its name and digests, and its secret. A
+connection without such an object (loaded by others, or missing from the file of loaded connections) is reported with empty
+options, so that the agent replaces or deletes it.
 
-SAs come and go by themselves: `tunnels` returns their state, and events report that it changed.
+SAs change without operations: `tunnels` returns their state, and events report that it changed.
 """
 
 from __future__ import annotations

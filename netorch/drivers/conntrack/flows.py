@@ -106,7 +106,7 @@ class Conntrack:
     def restore(self, flows: Iterable[Flow]) -> None:
         """Add connections whose beginning the kernel has not seen. Raises KernelError.
 
-        For those already in the table, update the mark bits of the ends that track them. Packet and byte counters start at
+        For those already in the table, set the mark bits that say which ends track them. Packet and byte counters start at
         zero.
         """
         unseen = list(flows)

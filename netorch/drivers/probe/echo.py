@@ -195,7 +195,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 def ask(probes: Sequence[Probe], timeout_s: float = 1.0, tries: int = 1) -> list[Answer]:
     """Return an answer for each probe; all are sent at once, so many take as long as one.
 
-    An echo without an answer is sent up to `tries` times, `timeout_s` apart.
+    An echo without a reply is sent up to `tries` times, `timeout_s` apart.
 
     Raises:
       KernelError: a namespace does not exist.

@@ -48,7 +48,7 @@ def route(body: bytes, place: Place) -> Route | None:
     table, metric = table_of(body, found), u32(found.get(RTA.PRIORITY, b""))
     kind, length = body[RTMSG.TYPE], body[RTMSG.DST_LEN]
     if body[RTMSG.TOS]:
-        return None  # for one TOS, beside netorch's own: see foreign.route
+        return None  # a foreign route for one TOS: see foreign.route
     vni = vni_of_table(table) if place.netns == OVERLAY else place.vni
     if kind not in (RTN.UNICAST, RTN.LOCAL):
         shut = ROUTE_TYPES.get(kind, f"type {kind}")

@@ -133,7 +133,7 @@ class Rtnl:
         self._monitor.settle(())
 
     def empty(self) -> None:
-        """Give uplinks back, and delete veth pairs and devices rooted here: the kernel would do so later, and lose uplinks.
+        """Move uplinks back, and delete veth pairs and devices rooted here: the kernel would do so later, and lose uplinks.
 
         Raises:
           OSError: the kernel does not show what is in the namespace.

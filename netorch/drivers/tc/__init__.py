@@ -1,1 +1,1 @@
-"""Traffic control in the overlay namespace."""
+"""Traffic control in netorch's namespaces."""

@@ -52,7 +52,7 @@ def configuration(index: int, inside: Inside, standing: Collection[int]) -> Iter
 
 
 def _beside(index: int, address: ipaddress.IPv4Interface | ipaddress.IPv6Interface, gateway: str) -> Iterator[Message]:
-    """Yield the routes and rules of an address beside the main table."""
+    """Yield the routes and rules of an address that has its own table."""
     table, subnet = _FIRST_TABLE + index, str(address.network)
     if address.version == 4:
         yield encode.subnet_route(index, subnet, table)

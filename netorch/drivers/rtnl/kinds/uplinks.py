@@ -39,7 +39,7 @@ class Uplinks:
         return isinstance(obj, Uplink)
 
     def apply(self, ops: list[Op]) -> list[Failure]:
-        """Move uplinks to the outside or return them, one by one."""
+        """Move uplinks to the outside or back, one by one."""
         failures: list[Failure] = []
         for op in ops:
             assert isinstance(op.obj, Link)
@@ -49,7 +49,7 @@ class Uplinks:
         return failures
 
     def give_back_all(self) -> None:
-        """Return all uplinks, as far as the kernel permits: the namespace is about to be deleted."""
+        """Move all uplinks back, as far as the kernel permits: the namespace is about to be deleted."""
         for dev in self._devices():
             if devices.is_uplink(dev, self._place) or (_marks(dev) and self._place.vni_of(dev.ifname) == HOST_SLICE):
                 self._give_back(dev.ifname)
