@@ -309,8 +309,8 @@ class Kernel(Protocol):
     def gateway_counters(self, netns: str) -> dict[str, Count]:
         """Return the counters of a gateway's namespace; empty if the namespace does not exist. Raises KernelError.
 
-        In addition to its table's counters: "table_full"; "no_port", packets for which no port was free; and "idle", TCP connections
-        that ended for inactivity since this kernel was opened.
+        In addition to its table's counters: "table_full"; "no_port", packets for which no port was free; and "idle", TCP
+        connections that ended for inactivity since this kernel was opened.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The bird of an edge's outside namespace: it announces the addresses that the edge serves to the border router.
+"""The bird of an edge's outside namespace: it announces to the border router the addresses that the edge serves.
 
 bird neither imports routes from Linux nor exports any: it has no `kernel` protocol. So it announces nothing unrequested, and
 announcements of the border router change nothing on the edge.

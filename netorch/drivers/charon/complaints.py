@@ -16,7 +16,7 @@ from netorch.model.outside.ike_identity import is_same
 from netorch.state.daemons.ike import IkeConnection
 
 _VERSIONS: Final = {0: "IKEv1 and IKEv2", 1: "IKEv1", 2: "IKEv2"}
-# A reason replaced by a less specific one of the same attempt is kept, since a less specific line may follow.
+# Reasons that do not replace these earlier ones of the same attempt: their log lines come later, but say less.
 _FOLLOWS: Final = {
     words.SILENT: frozenset({words.WRONG_PSK}),  # IKEv1 retransmits a packet whose answer cannot be decrypted
     words.CERTIFICATE_UNTRUSTED: frozenset({words.CERTIFICATE_EXPIRED, words.CERTIFICATE_UNTRUSTED}),

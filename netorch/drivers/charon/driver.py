@@ -82,8 +82,7 @@ class Charon:
         kept, owed = dict(former), [op for op in ops if op in secrets or isinstance(op, Delete)]
         try:
             self._start(len(former) + len(ops))
-            # Write the file first: a difference between charon and the file is detected, but nothing detects what the file
-            # lacks.
+            # The file comes first: a dump shows where charon differs from it, but a connection missing from it is unknown.
             self._file.write({**former, **{_of(op).name: Kept(connection=_of(op)) for op in secrets}})
             failures += self._carry_out(owed, secrets, kept)
             self._settle(former, kept, {_of(op).name for op in owed})
