@@ -1,4 +1,4 @@
-"""Where the records live: one protocol with etcd's semantics, and the back ends that keep it."""
+"""The store of all records: one protocol with etcd's semantics, and its back ends."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _ETCD = "etcd://"
 def open_store(url: str, *, create: bool = False, patience_s: float = LOCK_TIMEOUT_S) -> Store:
     """Return the store at `url`: `sqlite:///var/lib/netorch/store.db`, a plain path, `etcd://HOST:PORT,.../NAME`, or `memory:`.
 
-    `memory:` is an empty one of our own. `create` makes one where there never was one. What waits for a lock of another process,
-    or for the members of a cluster, gives up after `patience_s`.
+    `memory:` is a new, empty store in this process. `create` makes a store where there never was one. `patience_s`
+    limits the waits for another process's lock and for the members of a cluster.
 
     Raises:
       StoreError: the URL names no back end.
@@ -37,7 +37,7 @@ def open_store(url: str, *, create: bool = False, patience_s: float = LOCK_TIMEO
 
 
 def open_to_read(url: str) -> Store:
-    """Return the store at `url`, also where this user may not write: what is written is then refused. Raises as `open_store`."""
+    """Return the store at `url`. If this user may only read it, writes are refused. Raises as `open_store`."""
     path = None if url.startswith(_ETCD) else _path(url)
     if path is not None and may_only_be_read(path):
         return StoreCopy(path)
@@ -45,7 +45,7 @@ def open_to_read(url: str) -> Store:
 
 
 def open_to_create(url: str) -> Store:
-    """Return the store at `url`; where there never was one, it is made when something is written. Raises as `open_store`."""
+    """Return the store at `url`. If there never was one, the first write creates it. Raises as `open_store`."""
     if url.startswith(_ETCD):
         return _etcd_to_create(url)
     path = _path(url)
@@ -56,7 +56,7 @@ def open_to_create(url: str) -> Store:
 
 
 def open_unfinished(url: str, source: str) -> Unfinished:
-    """Return a new store at `url` that nobody can open before it is finished; `source` says for people what goes into it.
+    """Return a new store at `url` that cannot be opened before it is finished; `source` describes its source for people.
 
     Raises:
       StoreError: the URL names no back end.
@@ -75,7 +75,7 @@ def open_unfinished(url: str, source: str) -> Unfinished:
 
 def _etcd(url: str, create: bool, patience_s: float) -> Store:
     from netorch.store.etcd.address import parse_address
-    from netorch.store.etcd.store import EtcdStore  # grpc takes a tenth of a second to import
+    from netorch.store.etcd.store import EtcdStore  # the import of grpc takes a tenth of a second
 
     return EtcdStore(parse_address(url), create=create, patience_s=patience_s)
 

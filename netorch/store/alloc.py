@@ -1,7 +1,7 @@
-"""Allocation inside the caller's own transaction: what to compare and what to write so that nobody else gets the same thing.
+"""Allocation inside the caller's own transaction: the compares and writes that make a VNI, MAC address or name exclusive.
 
-Nothing is written here. A key below alloc/ or name/ says who holds the thing, or since when nobody does: what was freed stays in
-hold-down for an hour, so that a packet or a command that still means the old holder does not reach a new one.
+This module writes nothing. A key below alloc/ or name/ has the holder, or the time of the release. After the release a
+hold-down of an hour follows, so that late packets and commands for the old holder do not reach a new one.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from netorch.store.base import Compare, Delete, KeyValue, Put, Store
 
 HOLD_DOWN_S: Final = 3600.0
 NEXT_VNI_KEY: Final = "alloc/next-vni"
-_BLOCK: Final = 256  # VNIs that one listing answers for: the last two of six hex digits
+_BLOCK: Final = 256  # VNIs in one listing: the last two of six hex digits
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """One condition and one operation of the caller's transaction."""
+    """One condition and one operation for the caller's transaction."""
 
     compare: Compare
     op: Put | Delete
 
 
 class FreeVni(msgspec.Struct, frozen=True, kw_only=True):
-    """A VNI that may be taken as long as its key is still at `mod_revision`."""
+    """A free VNI, available as long as its key is still at `mod_revision`."""
 
     vni: Vni
     mod_revision: int
 
     def take(self, holder: str) -> Claim:
-        """Return what makes the VNI `holder`'s."""
+        """Return the claim that gives the VNI to `holder`."""
         return _take(vni_key(self.vni), self.mod_revision, holder)
 
 
 class VniBlock(msgspec.Struct, frozen=True, kw_only=True):
-    """Free VNIs; the first transaction that takes any of them must carry `advance`, which keeps others off all of them."""
+    """Free VNIs. The first transaction that takes any of them must include `advance`, which reserves all of them."""
 
     free: tuple[FreeVni, ...]
     advance: Claim
@@ -49,7 +49,7 @@ class VniBlock(msgspec.Struct, frozen=True, kw_only=True):
 class _Holding(msgspec.Struct, frozen=True, omit_defaults=True):
     holder: str = ""
     freed_at: float = 0.0  # Unix seconds
-    freed_by: str = ""  # who had it, in words that outlive ids: to them it is no stranger's
+    freed_by: str = ""  # the last holder, by a name that outlives ids; callers waive the hold-down for this holder
 
 
 _encode = msgspec.json.Encoder().encode
@@ -58,27 +58,27 @@ _number = msgspec.json.Decoder(int)
 
 
 def vni_key(vni: int) -> str:
-    """Return the key that says who holds a VNI."""
+    """Return the key with the holder of a VNI."""
     return f"alloc/vni/{vni:06x}"
 
 
 def mac_key(mac: str) -> str:
-    """Return the key that says which interface holds a MAC address."""
+    """Return the key with the interface that holds a MAC address."""
     return f"alloc/mac/{mac}"
 
 
 def mac_address(entropy: int) -> str:
-    """Return a unicast, locally administered address of the low 40 bits of `entropy`; 06:... as EC2's."""
+    """Return a unicast, locally administered address from the low 40 bits of `entropy`; 06:... as in EC2."""
     return "06:" + (entropy & 0xFFFFFFFFFF).to_bytes(5).hex(":")
 
 
 def holder_of(known: KeyValue | None) -> str:
-    """Return who holds the thing; empty: nobody."""
+    """Return the holder; empty: there is none."""
     return _read(known).holder if known else ""
 
 
 def take(key: str, known: KeyValue | None, holder: str, now: float, hold_down_s: float = HOLD_DOWN_S) -> Claim | None:
-    """Return what makes the key `holder`'s, or None while it is held or isolated.
+    """Return the claim that gives the key to `holder`, or None while the key is held or in hold-down.
 
     `known` is the key as it was read, `now` is Unix seconds.
     """
@@ -88,12 +88,12 @@ def take(key: str, known: KeyValue | None, holder: str, now: float, hold_down_s:
 
 
 def freed_by(known: KeyValue | None) -> str:
-    """Return who had a thing that nobody holds; empty: it is held, or nobody knows."""
+    """Return the last holder of a free key; empty: the key is held, or the last holder is unknown."""
     return _read(known).freed_by if known else ""
 
 
 def release(known: KeyValue, now: float, by: str = "") -> Claim:
-    """Return what frees a held key and begins its hold-down at `now`, Unix seconds; `by` says who had it."""
+    """Return the claim that frees a held key and starts its hold-down at `now`, Unix seconds; `by` is the last holder."""
     return Claim(
         compare=Compare(known.key, known.mod_revision),
         op=Put(known.key, _encode(_Holding(freed_at=now, freed_by=by))),
@@ -101,16 +101,17 @@ def release(known: KeyValue, now: float, by: str = "") -> Claim:
 
 
 def forget(known: KeyValue) -> Claim:
-    """Return what frees a held key at once, e.g. one of the 2^40 MAC addresses, which chance keeps from coming again soon."""
+    """Return the claim that frees a held key at once, e.g. one of the 2^40 MAC addresses, which are unlikely to recur soon."""
     return Claim(compare=Compare(known.key, known.mod_revision), op=Delete(known.key))
 
 
 def find_vnis(store: Store, count: int, now: float, hold_down_s: float = HOLD_DOWN_S) -> VniBlock:
-    """Return the next `count` free VNIs, going around, so that a freed one comes again as late as possible.
+    """Return the next `count` free VNIs. The search is cyclic, so that a freed VNI is reused as late as possible.
 
     Raises:
       StoreError: fewer are left.
-    Cost: one get, and one listing of at most 256 keys for each 256 VNIs looked at: 1 for the usual request.
+
+    Cost: one get, and one listing of at most 256 keys for each 256 VNIs searched: 1 for the usual request.
     """
     known = store.get(NEXT_VNI_KEY)
     start = _next_vni(known)
@@ -154,11 +155,11 @@ def _next_vni(known: KeyValue | None) -> int:
         number = _number.decode(known.value)
     except msgspec.DecodeError:
         number = 0
-    return number if VNI_FIRST <= number <= VNI_LAST else VNI_FIRST  # it is only where to begin looking
+    return number if VNI_FIRST <= number <= VNI_LAST else VNI_FIRST  # only the start of the search
 
 
 def _read(known: KeyValue) -> _Holding:
     try:
         return _holding.decode(known.value)
-    except msgspec.DecodeError:  # held by somebody: handing a thing out twice is worse than not at all
+    except msgspec.DecodeError:  # treated as held: no allocation is better than a double one
         return _Holding(holder=known.value.decode(errors="replace"))

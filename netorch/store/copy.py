@@ -1,7 +1,7 @@
-"""A store copied into another back end: a move, a backup, and the way back from one.
+"""Copies a store into another back end: for a move, a backup, or a restore.
 
-The copy is of one revision, so the cloud may go on meanwhile. It is another store: its revisions begin again, and agents that
-followed the first one refuse it until an operator says that it is right.
+The copy has the state of one revision, so the cloud may continue meanwhile. It is another store with its own revisions.
+Agents of the first store refuse the copy until an operator confirms it.
 """
 
 from __future__ import annotations
@@ -19,35 +19,36 @@ _BYTES: Final = 1 << 20  # of keys and values in one transaction
 
 
 class Unfinished(Protocol):
-    """A store that nobody can open before it is complete."""
+    """A store that cannot be opened before it is complete."""
 
     @property
     def store(self) -> Store:
-        """What is written to."""
+        """The store to write to."""
         ...
 
     def finish(self) -> None:
-        """Let others open it. Raises StoreUnavailable."""
+        """Make the store available to others. Raises StoreUnavailable."""
         ...
 
     def close(self) -> None:
-        """Let go of it; unfinished, it is of no use until a copy is begun again."""
+        """Close the store. An unfinished one is useless until a new copy is started."""
         ...
 
 
 class Copied(msgspec.Struct, frozen=True, kw_only=True):
-    """How many records were copied, and of which revision of the source."""
+    """The number of copied records, and the revision of the source."""
 
     records: int
     revision: int
 
 
 def copy_store(source: Store, target: Unfinished) -> Copied:
-    """Copy all records of one revision, read them back, and finish the target. Keys of leases stay behind: agents renew them.
+    """Copy all records of one revision, read them back, and finish the target. Not keys with a lease: agents renew them.
 
     Raises:
-      StoreError: a record is damaged, or the target has others than were written.
+      StoreError: a record is damaged, or the target differs from what was written.
       StoreUnavailable: one of the two cannot be used.
+
     Cost: all records in memory.
     """
     listing = source.list("")
@@ -64,7 +65,7 @@ def copy_store(source: Store, target: Unfinished) -> Copied:
 
 
 def _parts(records: Sequence[KeyValue]) -> Iterator[list[KeyValue]]:
-    """Yield the records in parts that fit into one transaction."""
+    """Yield the records in parts of at most one transaction."""
     part: list[KeyValue] = []
     size = 0
     for kv in records:

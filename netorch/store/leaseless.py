@@ -1,4 +1,4 @@
-"""What a store refuses that only reads another one."""
+"""The common part of stores that only read another one."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ class Leaseless:
         self._refuse()
 
     def _refuse(self) -> NoReturn:
-        """Raise StoreError that says why."""
+        """Raise StoreError with the reason."""
         raise NotImplementedError

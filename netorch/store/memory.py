@@ -1,4 +1,4 @@
-"""A store in this process's memory: for tests, and for trying things out."""
+"""A store in this process's memory, for tests and trials."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Lease(msgspec.Struct):
 
 
 class MemoryStore:
-    """A `Store` that ends with the process. One object may be handed to everybody who wants the same store."""
+    """A `Store` that ends with the process. All users of the same store share one object."""
 
     def __init__(self, clock: Callable[[], float] = boot_clock, keep_revisions: int = KEEP_REVISIONS) -> None:
         self._uid = secrets.token_hex(16)
@@ -61,7 +61,7 @@ class MemoryStore:
 
     @property
     def uid(self) -> str:
-        """The history that revisions count."""
+        """The identity of the history."""
         return self._uid
 
     def revision(self) -> int:
@@ -80,13 +80,13 @@ class MemoryStore:
             return self._marks[revision]
 
     def get(self, key: str) -> KeyValue | None:
-        """Return the key as it stands now."""
+        """Return the current state of a key."""
         with self._lock:
             self._expire()
             return self._kvs.get(key)
 
     def list(self, prefix: str, revision: int = 0) -> Range:
-        """Return all keys with `prefix` as they stood at `revision` (0: now)."""
+        """Return all keys with `prefix` at `revision` (0: now)."""
         with self._lock:
             self._expire()
             end = prefix_end(prefix)
@@ -106,7 +106,7 @@ class MemoryStore:
             return Range(revision, tuple(found[key] for key in sorted(found)), self._marks[revision])
 
     def txn(self, compares: Sequence[Compare], ops: Sequence[Put | Delete]) -> TxnResult:
-        """Do all `ops` in one revision if every compare holds, else nothing."""
+        """Execute all `ops` in one revision if every compare holds, else nothing."""
         check_txn(compares, ops)
         with self._lock:
             self._expire()
@@ -140,7 +140,7 @@ class MemoryStore:
             return lease
 
     def keep_alive(self, lease: int) -> int:
-        """Restart the lease's time and return the seconds it has; 0: it is gone."""
+        """Renew the lease and return its remaining seconds; 0: it is gone."""
         with self._lock:
             self._expire()
             held = self._leases.get(lease)
@@ -156,13 +156,13 @@ class MemoryStore:
             self._end_lease(lease)
 
     def compact(self, revision: int) -> None:
-        """Forget what stood before `revision`."""
+        """Drop the history before `revision`."""
         with self._lock:
             check_compaction(revision, self._compacted, self._revision)
             self._forget_before(revision)
 
     def close(self) -> None:
-        """Do nothing: the object and its data may serve others, and whoever opened a watch closes it."""
+        """Do nothing: others may share the object and its data, and a watch is closed by its opener."""
 
     def _commit(self, ops: Sequence[Put | Delete]) -> None:
         revision = self._revision + 1
@@ -197,7 +197,7 @@ class MemoryStore:
     def _forget_before(self, revision: int) -> None:
         for old in range(self._compacted, revision):
             self._history.pop(old, None)
-            if (old - 1) % KEEP_MARK_EVERY:  # a watch may still stand right before what is left
+            if (old - 1) % KEEP_MARK_EVERY:  # a watch may still be just before the remaining history
                 self._marks.pop(old - 1, None)
         self._compacted = revision
 
@@ -215,7 +215,7 @@ class MemoryStore:
             del self._leases[lease]
 
     def _since(self, delivered: int, mark: str, prefixes: PrefixSet) -> tuple[int, str, tuple[Event, ...]]:
-        """Return the current revision, its mark, and what happened after `delivered`."""
+        """Return the current revision, its mark, and the events after `delivered`."""
         with self._lock:
             self._expire()
             if delivered > self._revision:
@@ -244,7 +244,7 @@ class MemoryWatch:
 
     @property
     def revision(self) -> int:
-        """Everything up to here has been delivered."""
+        """The revision up to which everything is delivered."""
         return self._delivered
 
     @property
@@ -253,14 +253,14 @@ class MemoryWatch:
         return self._mark
 
     def fileno(self) -> int:
-        """Return the descriptor that is readable when there may be something."""
+        """Return the descriptor that is readable when there may be events."""
         return self._eventfd
 
     def poll(self) -> tuple[Event, ...]:
-        """Return what happened since the last call, without waiting."""
+        """Return the events since the last call, without waiting."""
         if self._eventfd < 0:
             raise StoreError("store: this watch is closed; open another")
-        with contextlib.suppress(BlockingIOError):  # before looking: what comes meanwhile wakes again
+        with contextlib.suppress(BlockingIOError):  # before the look-up: later events wake the reader again
             os.eventfd_read(self._eventfd)
         self._delivered, self._mark, events = self._store._since(self._delivered, self._mark, self.prefixes)
         return events
@@ -270,7 +270,7 @@ class MemoryWatch:
         os.eventfd_write(self._eventfd, 1)
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Close the descriptor."""
         if self._eventfd >= 0:
             self._store._forget_watch(self)
             os.close(self._eventfd)

@@ -1,4 +1,4 @@
-"""Who may read what netorch writes: its owner, and the group `netorch` where there is one. Nobody else; only the owner writes."""
+"""The modes of netorch's files: the owner may write; the group `netorch`, if it exists, may read; others nothing."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ log = logging.getLogger(__name__)
 GROUP: Final = "netorch"
 DIRECTORY_MODE: Final = 0o750
 FILE_MODE: Final = 0o640
-PRIVATE_MODE: Final = 0o600  # what may be locked through a descriptor that only reads
+PRIVATE_MODE: Final = 0o600  # for files that even a read-only descriptor could lock
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory and those above it that are missing; one that is netorch's already is closed to others. Raises OSError."""
+    """Create a directory and its missing parents. An existing one of netorch's is closed to others. Raises OSError."""
     missing = [directory for directory in (path, *path.parents) if not directory.exists()]
     for directory in reversed(missing):
         with contextlib.suppress(FileExistsError):
@@ -30,7 +30,7 @@ def make_directory(path: Path) -> None:
 
 
 def tighten(path: Path, mode: int = FILE_MODE) -> None:
-    """Take from a file or directory what `mode` does not allow, and say so; a file of another user stays as it is."""
+    """Remove permissions beyond `mode` from a file or directory, and log that. A file of another user stays unchanged."""
     try:
         found = path.stat()
     except OSError:
@@ -44,7 +44,7 @@ def tighten(path: Path, mode: int = FILE_MODE) -> None:
 
 
 def give_to_group(path: Path) -> None:
-    """Let the group `netorch` have a file that root has made."""
+    """Give a file that root has created to the group `netorch`."""
     if os.geteuid() == 0:
         with contextlib.suppress(KeyError, OSError):
             os.chown(path, -1, grp.getgrnam(GROUP).gr_gid)

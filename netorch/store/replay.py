@@ -1,4 +1,4 @@
-"""Waiting for a watch until it is where the store was."""
+"""Waits until a watch has reached a revision."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PATIENCE_S: Final = 30.0
 
 
 def events_until(watch: Watch, revision: int, patience_s: float = PATIENCE_S) -> tuple[Event, ...]:
-    """Return what a watch delivers until it is at `revision`. Raises as `Watch.poll`, and StoreUnavailable after `patience_s`."""
+    """Return the events of a watch up to `revision`. Raises as `Watch.poll`, and StoreUnavailable after `patience_s`."""
     events = list(watch.poll())
     poller, give_up = select.poll(), time.monotonic() + patience_s
     poller.register(watch.fileno(), select.POLLIN)
@@ -28,6 +28,6 @@ def events_until(watch: Watch, revision: int, patience_s: float = PATIENCE_S) ->
 
 
 def history(store: Store, prefixes: Iterable[str], from_revision: int) -> tuple[Event, ...]:
-    """Return what happened from a revision until now. Raises as `Watch.poll`."""
+    """Return the events from a revision until now. Raises as `Watch.poll`."""
     with contextlib.closing(store.watch(prefixes, from_revision)) as watch:
         return events_until(watch, store.revision())

@@ -1,4 +1,4 @@
-"""What all back ends agree on: limits, keys, prefixes, time. Pure except for the clock."""
+"""Rules of all back ends: limits, keys, prefixes, time. Pure except for the clock."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from typing import Final
 from netorch.errors import Compacted, FutureRevision, OtherHistory, StoreError
 from netorch.store.base import KEEP_MARK_EVERY, Compare, Delete, Put
 
-MAX_OPS: Final = 126  # etcd's --max-txn-ops is 128, compares and operations apart; two of each are EtcdStore's own
-MAX_TXN_BYTES: Final = 5 << 18  # etcd's --max-request-bytes is 6 << 18, with all that is around keys and values
-KEEP_REVISIONS: Final = 100_000  # history a store keeps by itself
-FIRST_REVISION: Final = 1  # of an empty store, as etcd's
+MAX_OPS: Final = 126  # etcd's --max-txn-ops is 128, separately for compares and operations; EtcdStore itself uses two of each
+MAX_TXN_BYTES: Final = 5 << 18  # etcd's --max-request-bytes is 6 << 18, including the encoding around keys and values
+KEEP_REVISIONS: Final = 100_000  # history that a store keeps by default
+FIRST_REVISION: Final = 1  # of an empty store, as in etcd
 
 
 def boot_clock() -> float:
-    """Return seconds since the machine started: the same in all its processes, and deaf to changes of the wall clock."""
+    """Return seconds since the machine started: the same in all its processes, and independent of the wall clock."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def new_mark() -> str:
-    """Return the mark of one more revision."""
+    """Return the mark for a new revision."""
     return secrets.token_hex(8)
 
 
 def first_marks(revision: int) -> dict[int, str]:
-    """Return the marks with which a history of marks begins at `revision`: its own, and that of the kept one before it."""
+    """Return the first marks of a history from `revision` on: its own, and that of the kept revision before it."""
     return {revision - revision % KEEP_MARK_EVERY: new_mark(), revision: new_mark()}
 
 
 def check_mark(revision: int, seen: str, found: str) -> None:
-    """Raise OtherHistory where a revision has another mark than was seen; an empty one says nothing."""
+    """Raise OtherHistory if a revision's mark differs from the known one. An empty known mark matches any."""
     if seen and seen != found:
         raise OtherHistory(
             f"store: what was seen up to revision {revision} did not happen in this store: it is a copy that went on by itself; "
@@ -41,7 +41,7 @@ def check_mark(revision: int, seen: str, found: str) -> None:
 
 
 def check_key(key: str) -> None:
-    """Raise StoreError for what a back end could not store or would not find again."""
+    """Raise StoreError for a key that a back end could not store or find again."""
     if not key or "\0" in key:
         raise StoreError(f"store: key {key!r} is empty or holds a NUL; use a path such as vpc/001389/vpc")
     if not key.isascii():
@@ -52,7 +52,7 @@ def check_key(key: str) -> None:
 
 
 def check_txn(compares: Sequence[Compare], ops: Sequence[Put | Delete]) -> None:
-    """Raise StoreError for a transaction that etcd would refuse whatever the store holds."""
+    """Raise StoreError for a transaction that etcd would refuse in any state of the store."""
     for what, count in (("compares", len(compares)), ("operations", len(ops))):
         if count > MAX_OPS:
             raise StoreError(f"store: a transaction of {count} {what}; at most {MAX_OPS} fit, split it")
@@ -72,7 +72,7 @@ def check_txn(compares: Sequence[Compare], ops: Sequence[Put | Delete]) -> None:
 
 
 def check_revision(wanted: int, compacted: int, current: int) -> None:
-    """Raise Compacted or FutureRevision unless the store can show how it stood at `wanted`."""
+    """Raise Compacted or FutureRevision unless the store can show its state at `wanted`."""
     if wanted < compacted:
         raise Compacted(compacted)
     if wanted > current:
@@ -80,14 +80,14 @@ def check_revision(wanted: int, compacted: int, current: int) -> None:
 
 
 def check_compaction(wanted: int, compacted: int, current: int) -> None:
-    """Raise Compacted or FutureRevision unless there is something to forget before `wanted`."""
+    """Raise Compacted or FutureRevision unless there is history to drop before `wanted`."""
     check_revision(wanted, compacted, current)
     if wanted == compacted:
         raise Compacted(compacted)
 
 
 def check_from_revision(from_revision: int) -> None:
-    """Raise StoreError for a watch that starts nowhere."""
+    """Raise StoreError for an invalid first revision of a watch."""
     if from_revision < 1:
         raise StoreError(f"store: watch from revision {from_revision}; begin with the revision of a listing plus 1")
 
@@ -95,7 +95,7 @@ def check_from_revision(from_revision: int) -> None:
 def prefix_end(prefix: str) -> str | None:
     """Return the least text above every key with `prefix`; None: there is none.
 
-    Code points order like their UTF-8 bytes, so this is right for a back end that compares bytes.
+    Code points sort like their UTF-8 bytes, so this is also right for a back end that compares bytes.
     """
     head = prefix.rstrip("\U0010ffff")
     if not head:
@@ -105,7 +105,7 @@ def prefix_end(prefix: str) -> str | None:
 
 
 class PrefixSet:
-    """Prefixes of which a few or some thousands are asked for.
+    """A set of a few to some thousands of prefixes.
 
     Cost: a look-up for each distinct length, not for each prefix.
     """

@@ -1,4 +1,4 @@
-"""Optimistic transactions: read, decide, commit if nothing that was read has changed, else once more."""
+"""Optimistic transactions: read, decide, commit if all keys read are unchanged, else retry."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ PAUSE_S: Final = 0.001  # after the first lost race; doubles, up to 64 of them
 
 
 class Snapshot:
-    """What one attempt reads. Every key that it asked for by name is compared when the attempt commits."""
+    """The reads of one attempt. Every key read by name is compared at the attempt's commit."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._read: dict[str, KeyValue | None] = {}
 
     def get(self, key: str) -> KeyValue | None:
-        """Return the key as it stood when the attempt first asked for it."""
+        """Return the key as of the attempt's first read."""
         if key not in self._read:
             self._read[key] = self._store.get(key)
         return self._read[key]
 
     def list(self, prefix: str) -> Range:
-        """Return the keys of a prefix now; not compared: a key may be added behind the attempt's back."""
+        """Return the current keys of a prefix. They are not compared: others may add a key during the attempt."""
         return self._store.list(prefix)
 
     def compares(self, others: Sequence[Compare] = ()) -> tuple[Compare, ...]:
-        """Return the conditions under which what was read is still so, together with `others`."""
+        """Return the conditions that all keys read are unchanged, together with `others`."""
         own = (Compare(key, known.mod_revision if known else 0) for key, known in self._read.items())
         return tuple(dict.fromkeys([*own, *others]))
 
@@ -41,10 +41,10 @@ Attempt = Callable[[Snapshot], tuple[Sequence[Compare], Sequence[Put | Delete]]]
 
 
 def retry(store: Store, attempt: Attempt, tries: int = TRIES) -> TxnResult:
-    """Return the result of the first attempt whose compares held. `attempt` is called afresh each time, so it must be repeatable.
+    """Return the result of the first attempt whose compares held. `attempt` is called each time; it must be repeatable.
 
     Raises:
-      Conflict: every one of `tries` attempts lost to another writer.
+      Conflict: each of `tries` attempts lost to another writer.
     """
     for lost in range(tries):
         snapshot = Snapshot(store)

@@ -1,4 +1,4 @@
-"""A store on which transactions are only tried: they succeed or fail as they would, and nobody else ever sees what they write."""
+"""A store for trial transactions: they succeed or fail as in the real store, but their writes stay invisible to others."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from netorch.store.rules import check_txn
 
 
 class TrialStore(Leaseless):
-    """A `Store` in front of another one, which it only reads: what is written is kept here and read back from here.
+    """A `Store` in front of another one, which it only reads. Writes are kept in this object, and reads include them.
 
-    Watches and marks are the other store's, so they know nothing of what was tried. A trial has no leases.
+    Watches and marks are the other store's, so they do not include the trial. A trial has no leases.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._written: dict[str, KeyValue | None] = {}  # None: deleted
         self._transactions = 0
-        self._last = 0  # revision of the store itself when the first one was tried
+        self._last = 0  # revision of the store itself at the first trial transaction
 
     @property
     def uid(self) -> str:
-        """The history that revisions count."""
+        """The identity of the history."""
         return self._store.uid
 
     def revision(self) -> int:
-        """Return the revision that the store would be at."""
+        """Return the store's revision as of the trial."""
         return self._store.revision() + self._transactions
 
     def mark(self, revision: int) -> str:
@@ -37,11 +37,11 @@ class TrialStore(Leaseless):
         return self._store.mark(revision)
 
     def get(self, key: str) -> KeyValue | None:
-        """Return the key as it would stand."""
+        """Return the state of a key as of the trial."""
         return self._written[key] if key in self._written else self._store.get(key)
 
     def list(self, prefix: str, revision: int = 0) -> Range:
-        """Return all keys with `prefix` as they would stand, or as they did stand at a revision of the store itself."""
+        """Return all keys with `prefix` as of the trial, or at a past revision of the store itself."""
         if revision and (not self._transactions or revision <= self._last):
             return self._store.list(prefix, revision)
         listing = self._store.list(prefix)
@@ -51,7 +51,7 @@ class TrialStore(Leaseless):
         return Range(listing.revision + self._transactions, kvs, listing.mark)
 
     def txn(self, compares: Sequence[Compare], ops: Sequence[Put | Delete]) -> TxnResult:
-        """Try a transaction, and keep what it would write."""
+        """Try a transaction, and keep its writes."""
         check_txn(compares, ops)
         for compare in compares:
             known = self.get(compare.key)
@@ -73,7 +73,7 @@ class TrialStore(Leaseless):
         return self._store.watch(prefixes, from_revision, mark)
 
     def close(self) -> None:
-        """Give up the connection of the store itself."""
+        """Close the connection of the store itself."""
         self._store.close()
 
     def _refuse(self) -> NoReturn:

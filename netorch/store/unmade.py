@@ -1,4 +1,4 @@
-"""A store that is made by the first thing that is written to it: a command that is refused leaves none behind."""
+"""A store that the first write creates: a refused command leaves none behind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from netorch.store.memory import MemoryStore
 
 
 class UnmadeStore:
-    """An empty store until the first transaction or lease, then what `make` returns; a `Store` all the time."""
+    """An empty store until the first transaction or lease, then the result of `make`; always a `Store`."""
 
     def __init__(self, make: Callable[[], Store]) -> None:
         self._make = make
@@ -22,15 +22,15 @@ class UnmadeStore:
 
     @property
     def uid(self) -> str:
-        """The history that revisions count; none has begun before the store is made."""
+        """The identity of the history; empty before the store is created."""
         return self._store.uid if self._is_made else ""
 
     def txn(self, compares: Sequence[Compare], ops: Sequence[Put | Delete]) -> TxnResult:
-        """Make the store, and write to it."""
+        """Create the store, and write to it."""
         return self._made().txn(compares, ops)
 
     def grant(self, ttl_s: int) -> int:
-        """Make the store, and return a new lease of it."""
+        """Create the store, and return a new lease of it."""
         return self._made().grant(ttl_s)
 
     def _made(self) -> Store:

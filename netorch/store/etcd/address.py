@@ -1,4 +1,4 @@
-"""Where a store in etcd is: `etcd://HOST:PORT,HOST:PORT/NAME?ca=FILE&cert=FILE&key=FILE`."""
+"""The address of a store in etcd: `etcd://HOST:PORT,HOST:PORT/NAME?ca=FILE&cert=FILE&key=FILE`."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _USAGE: Final = "give etcd://HOST:PORT,HOST:PORT/NAME?ca=FILE&cert=FILE&key=FILE
 class Address(msgspec.Struct, frozen=True, kw_only=True):
     """The members of a cluster, the name of the store in it, and the PEM files for TLS.
 
-    With `ca` the members must prove by TLS who they are; with `cert` and `key` this side does, too. Several stores of different
-    names may be in one cluster.
+    With `ca` the members must authenticate by TLS; with `cert` and `key` this side does, too. A cluster may have
+    several stores of different names.
     """
 
     members: tuple[str, ...]
@@ -39,10 +39,10 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_address(url: str) -> Address:
-    """Return what a URL says.
+    """Return the address in a URL.
 
     Raises:
-      StoreError: it is no etcd URL; says what is wrong.
+      StoreError: it is no valid etcd URL; the text gives the reason.
     """
     place, _, options = url.removeprefix(SCHEME).partition("?")
     hosts, _, path = place.partition("/")

@@ -1,7 +1,7 @@
-"""Calls to an etcd cluster: each goes to one member, and to the next one if that does not answer.
+"""Calls to an etcd cluster: each call goes to one member, and to the next one if there is no answer.
 
-gRPC could choose among members by itself. It does not notice a member that is stopped or cut off from the others, and takes no
-list of host names, so the choice is made here.
+gRPC could choose among members by itself. But it does not notice a member that is stopped or cut off from the others,
+and accepts no list of host names. So this module chooses.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from netorch.errors import StoreUnavailable
 from netorch.store.etcd.address import Address
 from netorch.store.etcd.messages import KEEP_ALIVE, Message, Method
 
-LEAST_PATIENCE_S: Final = 2.0  # an election takes one to two seconds, and every member may have to be asked
+LEAST_PATIENCE_S: Final = 2.0  # an election takes one to two seconds, and every member may have to be tried
 _TRY_S: Final = 3.0  # at most, for one member
-_PAUSE_S: Final = 0.05  # after every member was asked; doubles, up to 16 of them
-# A member that has lost the others refuses a call with this, instead of keeping it. etcd: api/v3rpc/rpctypes/metadatafields.go
+_PAUSE_S: Final = 0.05  # after a round of all members; doubles, up to 16 of them
+# With this, a member without a leader refuses a call instead of holding it. etcd: api/v3rpc/rpctypes/metadatafields.go
 HAS_LEADER: Final = (("hasleader", "true"),)
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
-    ("grpc.enable_retries", 0),  # what a lost answer means is decided in commit.py
+    ("grpc.enable_retries", 0),  # commit.py handles a lost answer
     ("grpc.enable_http_proxy", 0),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.max_reconnect_backoff_ms", 2000),
-    ("grpc.keepalive_time_ms", 6000),  # etcd closes connections that ask more often than every 5 s
+    ("grpc.keepalive_time_ms", 6000),  # etcd closes connections with pings more often than every 5 s
     ("grpc.keepalive_timeout_ms", 5000),
     ("grpc.http2.ping_timeout_ms", 5000),
     ("grpc.http2.max_pings_without_data", 0),
 )
-# What may mean that the call was done all the same. Everything else is the cluster's answer.
+# Codes after which the call may have been executed. Any other code is the cluster's answer.
 _UNANSWERED: Final = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -51,11 +51,11 @@ _FULL: Final = "database space exceeded"
 
 
 class Unanswered(Exception):
-    """A member did not answer, so nobody knows whether the call was done."""
+    """A member did not answer, so it is unknown whether the call was executed."""
 
 
 class Refused(Exception):
-    """The cluster answered that it does not do this; `code` is gRPC's, the text etcd's."""
+    """The cluster refused the call; `code` is gRPC's, the text etcd's."""
 
     def __init__(self, code: grpc.StatusCode, text: str) -> None:
         self.code = code
@@ -74,14 +74,14 @@ class Client:
         self._try_s = min(_TRY_S, self.patience_s / len(address.members))
         self._lock = threading.Lock()
         self._channels: list[grpc.Channel | None] = [None] * len(address.members)
-        self._at = random.randrange(len(address.members))  # so that each member has its share of all clients
+        self._at = random.randrange(len(address.members))  # so that clients are spread over the members
         self._closed = False
 
     def call(self, method: Method, request: Message) -> Message:
-        """Return the answer to a call that may be made twice.
+        """Return the answer to an idempotent call.
 
         Raises:
-          Refused: the cluster does not do it.
+          Refused: the cluster refuses the call.
           StoreUnavailable: no member answered in time.
         """
         give_up, pause = time.monotonic() + self.patience_s, _PAUSE_S
@@ -102,13 +102,13 @@ class Client:
         """Return the answer to a call that is made once.
 
         Raises:
-          Unanswered: it may be done or not.
-          Refused, StoreUnavailable: it is not done, and will not be.
+          Unanswered: it may have been executed or not.
+          Refused, StoreUnavailable: it was not executed, and will not be.
         """
         at, channel = self.channel()
         path, response = method
         try:
-            if method is KEEP_ALIVE:  # a stream, of which one answer is enough
+            if method is KEEP_ALIVE:  # a stream, of which only one answer is needed
                 stream = channel.stream_stream(path, type(request).SerializeToString, response.FromString)
                 return next(stream(iter([request]), timeout=self._try_s, metadata=HAS_LEADER))
             unary = channel.unary_unary(path, type(request).SerializeToString, response.FromString)
@@ -120,7 +120,7 @@ class Client:
             raise Unanswered(f"{self.address.members[at]} closed the connection") from error
 
     def channel(self) -> tuple[int, grpc.Channel]:
-        """Return the member that is asked now, and the connection to it.
+        """Return the current member, and the connection to it.
 
         Raises:
           StoreUnavailable: the store is closed, or its files cannot be read.
@@ -135,9 +135,9 @@ class Client:
             return at, channel
 
     def leave(self, at: int, *, reconnect: bool = False) -> None:
-        """Ask the next member from now on, if `at` is the one that is asked.
+        """Switch to the next member, if `at` is the current one.
 
-        `reconnect` makes a new connection to it when its turn comes: files of certificates may have changed.
+        `reconnect` makes a new connection to `at` on its next use: certificate files may have changed.
         """
         with self._lock:
             if self._at == at:
@@ -148,7 +148,7 @@ class Client:
                 channel.close()
 
     def understood(self, at: int, error: grpc.RpcError) -> Unanswered | Refused | StoreUnavailable:
-        """Return what an error of the member `at` means, and ask the next one if it did not answer."""
+        """Return the meaning of an error of the member `at`, and switch to the next member if there was no answer."""
         code, text = error.code(), str(error.details() or error.code().name)
         if code in _UNANSWERED or (code is grpc.StatusCode.RESOURCE_EXHAUSTED and _FULL not in text):
             self.leave(at, reconnect=code is grpc.StatusCode.UNAVAILABLE and "etcdserver" not in text)
@@ -158,14 +158,14 @@ class Client:
         return Refused(code, text)
 
     def unavailable(self, error: Exception) -> StoreUnavailable:
-        """Return that no member answers, with what the last one said."""
+        """Return the error that no member answers, with the last one's error."""
         return StoreUnavailable(
             f"store: {self.address.text()}: no member of the cluster answers ({error}); "
             "see whether a majority of them runs and can be reached"
         )
 
     def close(self) -> None:
-        """Give the connections back; calls that are under way fail."""
+        """Close the connections. Running calls fail."""
         with self._lock:
             self._closed = True
             for channel in self._channels:

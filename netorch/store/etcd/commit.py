@@ -1,9 +1,9 @@
-"""A transaction that happens exactly once, though members die and answers get lost.
+"""A transaction that happens exactly once, even if members die and answers get lost.
 
-Each transaction has a random mark. It writes the mark, on condition that a fence of that name does not exist. Where the answer
-is lost, the writer puts up the fence: from then on the transaction cannot happen any more, wherever its request may still wait.
-Then the marks that were written meanwhile tell whether it did happen before. So nothing is ever repeated blindly, and nothing
-that was given up happens later.
+Each transaction has a random mark. It writes the mark, on condition that a fence with the mark's name does not exist.
+If the answer is lost, the writer creates the fence: from then on the transaction cannot happen any longer, wherever its
+request may be queued. The marks written meanwhile then show whether it happened before. So no transaction is repeated
+blindly, and none happens after it was given up.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from netorch.store.etcd.keyspace import Keyspace
 from netorch.store.etcd.messages import Message
 from netorch.store.rules import new_mark
 
-FENCE_S: Final = 86_400  # how long a request may wait in a member that is stopped, and be done when that goes on
+FENCE_S: Final = 86_400  # how long a stopped member may hold a request and still execute it when it continues
 _OPS_LIMIT: Final = 128  # etcd's --max-txn-ops
 
 
 class Committer:
-    """Makes transactions of one store. `check` raises if `NAME#meta` is not that of this store any more."""
+    """Makes transactions of one store. `check` raises if `NAME#meta` no longer belongs to this store."""
 
     def __init__(self, client: Client, keys: Keyspace, check: Callable[[Sequence[Message]], None]) -> None:
         self._client = client
         self._keys = keys
         self._check = check
-        self._kept = 0  # up to here marks that outlive compaction are known to be kept
+        self._kept = 0  # marks up to this revision are known to be kept
 
     def txn(self, compares: Sequence[Compare], ops: Sequence[Put | Delete], seen: int) -> TxnResult:
-        """Do all `ops` in one revision if every compare holds, else nothing. `seen` is a revision of the past, of the cluster.
+        """Execute all `ops` in one revision if every compare holds, else nothing. `seen` is an earlier revision of the cluster.
 
         Raises:
           StoreError: a lease is gone.
-          StoreUnavailable: no member answers; whether the transaction happened is not known.
+          StoreUnavailable: no member answers; the outcome is unknown.
         """
         give_up = time.monotonic() + self._client.patience_s
         while True:
@@ -56,7 +56,7 @@ class Committer:
                 raise StoreUnavailable(f"{self._client.unavailable(lost)}; nothing was written") from lost
 
     def keep_marks(self, revision: int) -> list[Message]:
-        """Return operations that keep the last mark up to a revision of the store that must outlive compaction; often none."""
+        """Return the operations that preserve the last kept mark up to a revision of the store from compaction; often none."""
         wanted = revision - revision % KEEP_MARK_EVERY
         if wanted <= self._kept:
             return []
@@ -101,7 +101,7 @@ class Committer:
         """Return the cluster's revision in which a transaction happened; 0: it did not, and never will.
 
         Raises:
-          StoreUnavailable: that cannot be found out.
+          StoreUnavailable: the outcome cannot be determined.
         """
         lease = self._client.call(pb.GRANT, pb.LeaseGrantRequest(TTL=FENCE_S)).ID
         fenced = pb.TxnRequest(success=[_put(self._keys.fence(mark), b"", lease)])
@@ -123,7 +123,7 @@ class Committer:
 
 
 def _may_change_nothing(compares: Sequence[Compare], ops: Sequence[Put | Delete]) -> bool:
-    """Return whether all of a transaction's operations may remove what is not there."""
+    """Return whether all of a transaction's operations may delete missing keys."""
     there = {compare.key for compare in compares if compare.mod_revision}
     return all(isinstance(op, Delete) and op.key not in there for op in ops)
 

@@ -1,8 +1,8 @@
-"""What several watches of one stream bring, put together to whole revisions again.
+"""Joins the events of several watches in one stream into whole revisions.
 
-etcd keeps the order of one watch, and nothing between two of them: of a transaction in two prefixes one watch may tell now, the
-other later. A revision is whole once every watch is known to be past it. A watch is past what it has delivered, and past what a
-progress notification says: etcd sends that behind all events up to it.
+etcd keeps the order within one watch, but not between two: the events of a transaction on two prefixes may arrive at
+different times. A revision is complete once every watch is known to be past it. A watch is past its delivered events,
+and past the revision of a progress notification: etcd sends that after all events up to it.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from netorch.store.base import Event
 from netorch.store.etcd.keyspace import Keyspace
 from netorch.store.etcd.messages import Message
 
-EVERY_WATCH: Final = -1  # the watch of a progress notification for all
+EVERY_WATCH: Final = -1  # the watch id of a progress notification for all
 
 
 class Frontier:
-    """How far `watches` watches of a stream are, and what they brought that has not been taken."""
+    """The positions of `watches` watches in a stream, and their events that are not taken yet."""
 
     def __init__(self, keys: Keyspace, watches: int, delivered: int) -> None:
-        self.heard = delivered  # the highest revision that anything has told
+        self.heard = delivered  # the highest known revision
         self._keys = keys
         self._reached = [delivered] * watches
         self._everywhere = delivered
         self._delivered = delivered
-        self._parts: list[list[Event]] = [[] for _ in range(watches)]  # of answers that come in fragments
+        self._parts: list[list[Event]] = [[] for _ in range(watches)]  # of answers in fragments
         self._events: list[Event] = []
 
     def add(self, answer: Message) -> None:
-        """Take in an answer.
+        """Process an answer.
 
         Raises:
-          Compacted: what a watch needs is gone.
+          Compacted: history that a watch needs is gone.
           StoreUnavailable: the cluster ended a watch.
         """
         if answer.canceled:
@@ -57,16 +57,16 @@ class Frontier:
         self.heard = max(self.heard, reached)
 
     def whole(self) -> int:
-        """Return the last revision that every watch is past. Cost: O(watches)."""
+        """Return the last complete revision. Cost: O(watches)."""
         return max(min(self._reached), self._everywhere)
 
     def waits(self) -> bool:
-        """Return whether something came that is behind the last whole revision."""
+        """Return whether there are events after the last complete revision."""
         whole = self.whole()
         return any(event.mod_revision > whole for event in self._events)
 
     def take(self) -> tuple[int, tuple[Event, ...]]:
-        """Return the last whole revision, and what happened up to it since the last call, in order."""
+        """Return the last complete revision, and the events up to it since the last call, in order."""
         whole = self.whole()
         ready = sorted((event for event in self._events if event.mod_revision <= whole), key=lambda event: event.mod_revision)
         self._events = [event for event in self._events if event.mod_revision > whole]

@@ -1,15 +1,15 @@
 """The keys of one store in a cluster, and its revisions.
 
-Records are below `NAME/`. What the store keeps about itself is below `NAME#`, so one range, from `NAME#` up to `NAME0`, is all
-of a store: that is what a role of etcd must permit.
+Records are below `NAME/`. The store's own data is below `NAME#`, so the range from `NAME#` up to `NAME0` has the whole
+store: an etcd role must permit this range.
 
-    NAME#meta          which store this is; the revision that created it is the store's first
+    NAME#meta          the identity of the store; the revision that created it is the store's first
     NAME#mark          the mark of the last transaction; each writes it, so a past revision's is read at that revision
     NAME#kept/<rev>    marks that outlive compaction
-    NAME#fence/<id>    transactions of which the answer was lost and which must not happen any more
+    NAME#fence/<id>    transactions whose answer was lost and which must not happen any longer
 
-A cluster counts revisions for all that is in it. A store counts from 1, as every other back end does: its revisions are etcd's
-less a constant.
+A cluster has one revision counter for all its contents. A store counts from 1, like every other back end: its revisions
+are etcd's minus a constant.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from netorch.store.base import Event, KeyValue
 from netorch.store.etcd import messages
 from netorch.store.etcd.messages import Message
 
-PAGE: Final = 1000  # keys that one answer holds at most
+PAGE: Final = 1000  # maximum number of keys in one answer
 FORMAT: Final = 1
 
 
@@ -32,7 +32,7 @@ class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
 
     uid: str
     format: int = FORMAT
-    copying: str = ""  # not empty: a copy that is not complete, and of what
+    copying: str = ""  # the source of an incomplete copy; empty: the store is complete
 
 
 _encode = msgspec.json.Encoder().encode
@@ -40,7 +40,7 @@ _meta = msgspec.json.Decoder(Meta)
 
 
 class Keyspace:
-    """Spells keys; with `base`, the cluster's revision when the store was at 0, translates revisions."""
+    """Builds keys. With `base`, the cluster's revision when the store was at 0, it also translates revisions."""
 
     def __init__(self, name: str, base: int = 0) -> None:
         self.meta = f"{name}#meta".encode()
@@ -55,33 +55,33 @@ class Keyspace:
         return f"{self._name}#kept/{revision:016x}".encode()
 
     def fence(self, mark: str) -> bytes:
-        """Return the key that keeps a transaction from happening."""
+        """Return the key that blocks a transaction."""
         return f"{self._name}#fence/{mark}".encode()
 
     def key(self, key: str) -> bytes:
-        """Return a record's key as etcd has it."""
+        """Return a record's key in etcd."""
         return self._root + key.encode()
 
     def range(self, prefix: str) -> tuple[bytes, bytes]:
-        """Return the first key of a prefix, and the first one behind it."""
+        """Return the first key of a prefix, and the first one after it."""
         first = self.key(prefix)
         return first, end_of(first)
 
     def whole(self) -> tuple[bytes, bytes]:
-        """Return the range of all that belongs to the store."""
+        """Return the range of the whole store."""
         return f"{self._name}#".encode(), end_of(self._root)
 
     def text(self, key: bytes) -> str:
-        """Return a record's key as callers have it; bytes that are not UTF-8 are escaped."""
+        """Return a record's key without the store's prefix; bytes that are not UTF-8 are escaped."""
         return key[self._root_length :].decode(errors="backslashreplace")
 
     def key_value(self, found: Message) -> KeyValue:
-        """Return a key as callers have it."""
+        """Return a key in the store's terms."""
         created, written = found.create_revision - self.base, found.mod_revision - self.base
         return KeyValue(self.text(found.key), found.value, created, written, found.lease)
 
     def event(self, found: Message) -> Event:
-        """Return a change as callers have it."""
+        """Return a change in the store's terms."""
         key, revision = self.text(found.kv.key), found.kv.mod_revision - self.base
         if found.type == messages.DELETED:
             return Event(key, None, revision, 0)
@@ -89,7 +89,7 @@ class Keyspace:
 
 
 def end_of(prefix: bytes) -> bytes:
-    """Return the first key behind all that begin with a prefix; UTF-8 has no byte 255."""
+    """Return the first key after all with a prefix; UTF-8 has no byte 255."""
     return prefix[:-1] + bytes([prefix[-1] + 1])
 
 
@@ -99,7 +99,7 @@ def encode_meta(meta: Meta) -> bytes:
 
 
 def decode_meta(where: str, value: bytes) -> Meta:
-    """Return what `NAME#meta` says. Raises StoreUnavailable."""
+    """Return the contents of `NAME#meta`. Raises StoreUnavailable."""
     try:
         meta = _meta.decode(value)
     except msgspec.DecodeError as error:

@@ -1,8 +1,10 @@
-"""etcd's messages, as far as we speak them, built when this module is imported.
+"""The etcd messages in use, built when this module is imported.
 
-The numbers are those of etcd's api/etcdserverpb/rpc.proto and api/mvccpb/kv.proto, which never change for a released version.
-Generated code refuses runtimes older than its generator, and registers global names that another package may have registered,
-too. A pool of our own has neither trouble.
+The field numbers are from etcd's api/etcdserverpb/rpc.proto and api/mvccpb/kv.proto, and never change for a released
+version.
+
+Generated code refuses runtimes older than its generator, and registers global names that may clash with another
+package. A private pool avoids both.
 """
 
 from __future__ import annotations
@@ -11,10 +13,10 @@ from typing import Any, Final
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-Message = Any  # a message is made at run time, so no type checker knows its fields
+Message = Any  # message classes are made at run time, so type checkers do not know their fields
 
 _PACKAGE: Final = "netorch.etcd"
-# A field is NAME=NUMBER:TYPE. A type is a scalar or another message of this table; [] means that it repeats.
+# A field is NAME=NUMBER:TYPE. A type is a scalar or another message of this table; [] means repeated.
 _TABLE: Final = """
 KeyValue               key=1:bytes create_revision=2:int64 mod_revision=3:int64 value=5:bytes lease=6:int64
 Event                  type=1:int32 kv=2:KeyValue
@@ -53,14 +55,14 @@ _SCALARS: Final = {
     "bytes": descriptor_pb2.FieldDescriptorProto.TYPE_BYTES,
     "string": descriptor_pb2.FieldDescriptorProto.TYPE_STRING,
     "bool": descriptor_pb2.FieldDescriptorProto.TYPE_BOOL,
-    "int32": descriptor_pb2.FieldDescriptorProto.TYPE_INT32,  # enumerations, too: the same bytes
+    "int32": descriptor_pb2.FieldDescriptorProto.TYPE_INT32,  # also for enumerations: the same encoding
     "int64": descriptor_pb2.FieldDescriptorProto.TYPE_INT64,
     "uint64": descriptor_pb2.FieldDescriptorProto.TYPE_UINT64,
 }
 
 
 def _built() -> dict[str, Any]:
-    """Return the class of each message of the table by its name."""
+    """Return the class of each message in the table, by name."""
     file = descriptor_pb2.FileDescriptorProto(name="netorch-etcd.proto", package=_PACKAGE, syntax="proto3")
     lines = [line.split() for line in _TABLE.strip().splitlines()]
     for name, *fields in lines:
@@ -103,9 +105,9 @@ LeaseKeepAliveRequest: Final = _classes["LeaseKeepAliveRequest"]
 StatusRequest: Final = _classes["StatusRequest"]
 
 DELETED: Final = 1  # Event.type
-VERSION, CREATED_AT, WRITTEN_AT = 0, 1, 2  # Compare.target; Compare.result 0 is equality
+VERSION, CREATED_AT, WRITTEN_AT = 0, 1, 2  # Compare.target; Compare.result 0 is EQUAL
 
-# The path of each call, and what comes back.
+# The path of each call, and the type of its answer.
 RANGE: Final = ("/etcdserverpb.KV/Range", _classes["RangeResponse"])
 TXN: Final = ("/etcdserverpb.KV/Txn", _classes["TxnResponse"])
 COMPACT: Final = ("/etcdserverpb.KV/Compact", _classes["CompactionResponse"])

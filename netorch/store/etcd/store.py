@@ -1,4 +1,4 @@
-"""An `EtcdStore` keeps the store's contract in an etcd cluster."""
+"""`EtcdStore` implements the store's contract in an etcd cluster."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from netorch.store.etcd.stream import compacted_at
 from netorch.store.etcd.watch import EtcdWatch
 from netorch.store.rules import FIRST_REVISION, check_from_revision, check_txn, first_marks
 
-_TRIES: Final = 3  # of a listing that is overtaken by compaction
+_TRIES: Final = 3  # of a listing, if compaction overtakes it
 
 
 class EtcdStore:
     """A `Store` in the cluster at `address`. Not for use in a child after fork.
 
-    A call gives up after `patience_s` seconds, but not before every member was asked. `unfinished` opens a copy that is not
-    complete, to complete it.
+    A call gives up after `patience_s` seconds, but not before every member was tried. `unfinished` opens an incomplete
+    copy, to complete it.
 
     Raises:
       StoreUnavailable: there is no such store, it is an unfinished copy, or no member answers.
@@ -40,7 +40,7 @@ class EtcdStore:
         self._client = Client(address, patience_s)
         self._watches: list[EtcdWatch] = []
         self._lock = threading.Lock()
-        self._seen = 0  # the highest revision of the cluster that an answer has told
+        self._seen = 0  # the highest known revision of the cluster
         try:
             self._keys, self._meta = self._open(Keyspace(address.name), create, unfinished)
         except BaseException:
@@ -50,7 +50,7 @@ class EtcdStore:
 
     @property
     def uid(self) -> str:
-        """The history that revisions count."""
+        """The identity of the history."""
         return self._meta.uid
 
     def revision(self) -> int:
@@ -69,12 +69,12 @@ class EtcdStore:
             raise self._past(error, revision) from error
 
     def get(self, key: str) -> KeyValue | None:
-        """Return the key as it stands now."""
+        """Return the current state of a key."""
         found = self._read(pb.RangeRequest(key=self._keys.key(key)))[1][0].kvs
         return self._keys.key_value(found[0]) if found else None
 
     def list(self, prefix: str, revision: int = 0) -> Range:
-        """Return all keys with `prefix` as they stood at `revision` (0: now)."""
+        """Return all keys with `prefix` at `revision` (0: now)."""
         for _ in range(1 if revision else _TRIES):
             try:
                 return self._list(prefix, revision)
@@ -83,7 +83,7 @@ class EtcdStore:
         raise self._past(refused, revision)
 
     def txn(self, compares: Sequence[Compare], ops: Sequence[Put | Delete]) -> TxnResult:
-        """Do all `ops` in one revision if every compare holds, else nothing; durable when it returns."""
+        """Execute all `ops` in one revision if every compare holds, else nothing; durable when it returns."""
         check_txn(compares, ops)
         result = self._committer.txn(compares, ops, self._seen)
         self._saw(result.revision + self._keys.base)
@@ -98,22 +98,22 @@ class EtcdStore:
         return watch
 
     def grant(self, ttl_s: int) -> int:
-        """Return a new lease; etcd makes it at least two seconds long."""
+        """Return a new lease. etcd's minimum is two seconds."""
         if ttl_s < 1:
             raise StoreError(f"store: a lease of {ttl_s} s; give at least 1 s")
         return int(self._client.call(pb.GRANT, pb.LeaseGrantRequest(TTL=ttl_s)).ID)
 
     def keep_alive(self, lease: int) -> int:
-        """Restart the lease's time and return the seconds it has; 0: it is gone."""
+        """Renew the lease and return its remaining seconds; 0: it is gone."""
         return int(self._client.call(pb.KEEP_ALIVE, pb.LeaseKeepAliveRequest(ID=lease)).TTL)
 
     def revoke(self, lease: int) -> None:
         """End the lease and delete its keys now."""
-        with contextlib.suppress(Refused):  # it is gone
+        with contextlib.suppress(Refused):  # it is gone already
             self._client.call(pb.REVOKE, pb.LeaseRevokeRequest(ID=lease))
 
     def compact(self, revision: int) -> None:
-        """Forget what stood before `revision`, of all stores in the cluster."""
+        """Drop the history before `revision`, of all stores in the cluster."""
         for kept in range(KEEP_MARK_EVERY, revision + 1, KEEP_MARK_EVERY):
             if ops := self._committer.keep_marks(kept):
                 self._client.call(pb.TXN, pb.TxnRequest(success=ops))
@@ -123,7 +123,7 @@ class EtcdStore:
             raise self._past(error, revision) from error
 
     def finish(self) -> None:
-        """Let others open a copy, which is complete now."""
+        """Make a complete copy available to others."""
         condition = pb.Compare(target=pb.CREATED_AT, key=self._keys.meta, create_revision=self._keys.base + 1)
         put = pb.PutRequest(key=self._keys.meta, value=encode_meta(Meta(uid=self.uid)))
         request = pb.TxnRequest(compare=[condition], success=[pb.RequestOp(request_put=put)])
@@ -131,7 +131,7 @@ class EtcdStore:
             raise StoreUnavailable(f"store: {self._where} was removed or replaced while in use; begin the copy again")
 
     def close(self) -> None:
-        """Give up the connections; watches are of no further use."""
+        """Close the connections. Watches are of no further use."""
         with self._lock:
             watches, self._watches = self._watches, []
         for watch in watches:
@@ -139,7 +139,7 @@ class EtcdStore:
         self._client.close()
 
     def history_at(self, revision: int) -> tuple[int, str]:
-        """Return the store's revision now, and the mark of an earlier one, empty while that lies ahead; for its watches.
+        """Return the store's current revision, and the mark of another one, empty if that is in the future; for watches.
 
         Raises:
           Compacted: that mark is gone.
@@ -171,7 +171,7 @@ class EtcdStore:
         return Range(at - self._keys.base, tuple(map(self._keys.key_value, found)), self._mark(mark))
 
     def _read(self, *ranges: Message) -> tuple[int, Sequence[Message]]:
-        """Return the cluster's revision and what stands in ranges, all at one moment, if this is still the opened store."""
+        """Return the cluster's revision and the contents of ranges at that revision, if the store is still the opened one."""
         own = pb.RangeRequest(key=self._keys.meta)
         answer = self._client.call(pb.TXN, pb.TxnRequest(success=[pb.RequestOp(request_range=item) for item in (own, *ranges)]))
         found, *rest = (response.response_range for response in answer.responses)
@@ -184,7 +184,7 @@ class EtcdStore:
             self._seen = max(self._seen, revision)
 
     def _check(self, found: Sequence[Message]) -> None:
-        """Raise StoreUnavailable unless `NAME#meta` is the one that was found when the store was opened."""
+        """Raise StoreUnavailable unless `NAME#meta` is that of the opened store."""
         if not found:
             raise StoreUnavailable(f"store: {self._where} was removed while in use; put back a backup, or connect again")
         if found[0].create_revision != self._keys.base + 1 or decode_meta(self._where, found[0].value).uid != self.uid:
@@ -196,7 +196,7 @@ class EtcdStore:
         return bytes(found.kvs[0].value).decode(errors="replace")
 
     def _past(self, error: Refused, revision: int) -> StoreError:
-        """Return what it means that a revision cannot be shown."""
+        """Return the reason why a revision cannot be read."""
         if error.code is grpc.StatusCode.OUT_OF_RANGE and "future" in str(error):
             return FutureRevision(f"store: revision {revision} has not come; list again")
         if error.code is grpc.StatusCode.OUT_OF_RANGE:
@@ -218,7 +218,7 @@ class EtcdStore:
 
 
 def make(client: Client, keys: Keyspace, copying: str = "") -> Message:
-    """Return `NAME#meta` of a new store, or of one that somebody else makes at the same moment. Raises StoreUnavailable."""
+    """Return `NAME#meta` of a new store, or of one that another process creates at the same time. Raises StoreUnavailable."""
     first, end = keys.whole()
     ranges = (pb.RangeRequest(key=keys.meta), pb.RangeRequest(key=first, range_end=end, limit=1))
     answer = client.call(pb.TXN, pb.TxnRequest(success=[pb.RequestOp(request_range=item) for item in ranges]))

@@ -1,4 +1,4 @@
-"""One stream of etcd's watch protocol, over which any number of ranges are watched."""
+"""One stream of etcd's watch protocol, which carries watches of any number of ranges."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from netorch.store.etcd.messages import Message
 
 log = logging.getLogger(__name__)
 
-_ANSWERS: Final = 256  # how many may wait here; the rest waits in gRPC, and then in the member
-# From here on progress that was asked for comes behind all events that it covers: etcd issue 15220.
+_ANSWERS: Final = 256  # in this process's queue; further ones wait in gRPC, then in the member
+# From these versions on, a requested progress notification follows all events that it covers: etcd issue 15220.
 _PROGRESS_SINCE: Final = ((3, 4, 25), (3, 5, 8))
 
 
 class Stream:
-    """Watches of `ranges` from a revision of the cluster on, at the member that the client asks now.
+    """Watches of `ranges` from a revision of the cluster on, at the client's current member.
 
     Raises:
       Unanswered: the member does not answer.
@@ -56,11 +56,11 @@ class Stream:
         threading.Thread(target=self._read, name="etcd watch stream", daemon=True).start()
 
     def ask_progress(self) -> None:
-        """Let the member say how far all watches are, once they have caught up."""
+        """Request a progress notification for all watches, once they have caught up."""
         self._requests.put(pb.WatchRequest(progress_request=pb.WatchProgressRequest()))
 
     def answers(self, timeout_s: float) -> Iterator[Message]:
-        """Yield what has come; wait for the first at most so long.
+        """Yield the received answers. Wait at most `timeout_s` for the first.
 
         Raises:
           Unanswered, Refused, StoreUnavailable: the stream has ended.
@@ -77,7 +77,7 @@ class Stream:
             yield answer
 
     def close(self) -> None:
-        """End the stream; who waits for an answer gets Unanswered."""
+        """End the stream. A reader that waits for an answer gets Unanswered."""
         self._closed.set()
         self._requests.put(None)
         self._call.cancel()
@@ -101,12 +101,12 @@ class Stream:
 
 
 def compacted_at(client: Client, keys: Keyspace, revision: int) -> int:
-    """Return before which revision of the store everything is forgotten; 0: nothing that concerns `revision` is.
+    """Return the revision of the store's last compaction; 0: `revision` is not affected.
 
-    Only a watch tells it: a listing is refused without the number.
+    Only a watch returns this number: the error of a listing does not have it.
     """
     with contextlib.suppress(Unanswered), contextlib.closing(Stream(client, [(keys.mark, b"")], revision + keys.base)) as stream:
-        for _ in range(2):  # first that the watch was made, then that it has ended
+        for _ in range(2):  # first the watch's creation, then its end
             for answer in stream.answers(client.patience_s):
                 if answer.compact_revision:
                     return int(answer.compact_revision) - keys.base

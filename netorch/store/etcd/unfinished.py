@@ -1,4 +1,4 @@
-"""A store in a cluster that says of itself that it is not complete, until all is in it."""
+"""A store in a cluster that is marked as incomplete until all records are copied."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from netorch.store.etcd.client import Client
 from netorch.store.etcd.keyspace import Keyspace, decode_meta
 from netorch.store.etcd.store import EtcdStore, make
 
-_PAGE: Final = 10_000  # keys that are removed at once
+_PAGE: Final = 10_000  # keys deleted at once
 _PATIENCE_S: Final = 10.0
 
 
 class UnfinishedCluster:
-    """A new store at `address`. What an earlier copy left there is removed. `source` says what is copied, for people.
+    """A new store at `address`. The remains of an earlier copy are deleted. `source` describes the source for people.
 
     Raises:
       StoreUnavailable: there is a store, or no member answers.
@@ -32,16 +32,16 @@ class UnfinishedCluster:
         self.store = EtcdStore(address, unfinished=True)
 
     def finish(self) -> None:
-        """Let the store be opened."""
+        """Make the store available."""
         self.store.finish()
 
     def close(self) -> None:
-        """Let go of the store."""
+        """Close the store."""
         self.store.close()
 
 
 def _clear(client: Client, keys: Keyspace) -> None:
-    """Remove an unfinished store, its description last; refuse a finished one."""
+    """Delete an unfinished store, its description last. Refuse a finished one."""
     found = client.call(pb.RANGE, pb.RangeRequest(key=keys.meta)).kvs
     if not found:
         return

@@ -1,7 +1,7 @@
 """A watch of an `EtcdStore`: a thread follows the cluster from member to member, and its reader never waits.
 
-Before a stream begins, also at another member, the store's revision and the mark of what was delivered last are compared: a
-cluster that was put back from a backup is noticed before anything of it is delivered.
+Before each stream, also at another member, the thread compares the store's revision and the mark of the last delivered
+one. So a cluster restored from a backup is detected before any of its events are delivered.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from netorch.store.etcd.keyspace import Keyspace
 from netorch.store.etcd.stream import Stream
 from netorch.store.rules import check_mark
 
-WAITING_EVENTS: Final = 20_000  # about so many wait for their reader at most; the rest waits in the cluster
+WAITING_EVENTS: Final = 20_000  # approximate limit of events that wait for the reader; further ones wait in the cluster
 _TICK_S: Final = 0.5
-_ASK_EVERY_S: Final = 10.0  # for progress, so that a watch of what seldom changes can be resumed after compaction
+_ASK_EVERY_S: Final = 10.0  # for progress, so that a watch of rarely changed keys can be resumed after compaction
 _ASK_AGAIN_S: Final = 0.5
 _PAUSE_S: Final = 0.05
 
-History = Callable[[int], tuple[int, str]]  # the store's revision now, and the mark of an earlier one
+History = Callable[[int], tuple[int, str]]  # from a revision to the store's current one and the mark of the given one
 
 
 class EtcdWatch:
@@ -46,9 +46,9 @@ class EtcdWatch:
         self._failure: StoreError | None = None
         self._followed = self._delivered = from_revision - 1
         self._mark = self._followed_mark = mark
-        self._seen = 0  # the highest revision of the store that was seen
+        self._seen = 0  # the highest known revision of the store
         self._stopped = False
-        self._heard = False  # whether the present stream has brought anything
+        self._heard = False  # whether the current stream has received anything
         self._stream: Stream | None = None
         self._eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         try:
@@ -64,7 +64,7 @@ class EtcdWatch:
 
     @property
     def revision(self) -> int:
-        """Everything up to here has been delivered."""
+        """The revision up to which everything is delivered."""
         return self._delivered
 
     @property
@@ -73,11 +73,11 @@ class EtcdWatch:
         return self._mark
 
     def fileno(self) -> int:
-        """Return the descriptor that is readable when there may be something; -1 once closed."""
+        """Return the descriptor that is readable when there may be events; -1 once closed."""
         return self._eventfd
 
     def poll(self) -> tuple[Event, ...]:
-        """Return what happened since the last call, without waiting."""
+        """Return the events since the last call, without waiting."""
         with self._lock:
             if self._eventfd < 0:
                 raise StoreError("store: this watch is closed; open another")
@@ -94,11 +94,11 @@ class EtcdWatch:
             return events
 
     def stop(self) -> None:
-        """Follow no longer; what has come can still be read."""
+        """Stop following. Events that have arrived can still be read."""
         self._fail(StoreUnavailable("store: the store is closed; connect again"))
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Close the descriptor."""
         with self._lock:
             if self._eventfd >= 0:
                 os.close(self._eventfd)
@@ -119,7 +119,7 @@ class EtcdWatch:
             self._halt()
 
     def _run(self) -> None:
-        """Follow until stopped. A member that dies is left; that all are away for longer than the client's patience is told."""
+        """Follow until stopped. Leave a failing member. Report an error if all fail for longer than the client's patience."""
         pause, give_up = _PAUSE_S, time.monotonic() + self._client.patience_s
         while not self._stopped:
             try:
@@ -143,7 +143,7 @@ class EtcdWatch:
         return None
 
     def _prove(self) -> None:
-        """Compare the store's history with the one that was followed.
+        """Compare the store's history with the one followed so far.
 
         Raises:
           Compacted, FutureRevision, OtherHistory: as `Watch.poll`.
@@ -153,7 +153,7 @@ class EtcdWatch:
         except Compacted:
             if self._followed_mark:
                 raise
-            current, mark = self._history(0)  # nothing was seen that could be compared; the stream itself tells what is gone
+            current, mark = self._history(0)  # there is no known mark to compare; the stream itself reports what is gone
         if current < self._seen:
             raise FutureRevision(f"store: the cluster is at revision {current}, it was at {self._seen} before; list again")
         self._seen = current
@@ -162,7 +162,7 @@ class EtcdWatch:
             self._followed_mark = mark
 
     def _follow(self) -> None:
-        """Take from one stream until it ends. Raises as the stream."""
+        """Read one stream until it ends. Raises as the stream."""
         stream = Stream(self._client, self._ranges, self._followed + 1 + self._keys.base)
         with self._lock:
             self._stream = stream
@@ -181,14 +181,14 @@ class EtcdWatch:
                     self._deliver(*frontier.take())
                 now = time.monotonic()
                 if stream.can_ask and (now >= ask_at or (not asked and frontier.waits())):
-                    stream.ask_progress()  # a member says nothing before a watch has caught up, or has begun
+                    stream.ask_progress()  # a member sends no progress by itself before a watch has caught up or has started
                     pause = _ASK_AGAIN_S if frontier.waits() else min(pause * 2, _ASK_EVERY_S)
                     asked, ask_at = True, now + pause
         finally:
             stream.close()
 
     def _deliver(self, revision: int, events: tuple[Event, ...]) -> None:
-        """Hand events over once the mark of their revision is known."""
+        """Pass events on once the mark of their revision is known."""
         _, mark = self._history(revision)
         with self._lock:
             self._events += events
@@ -200,7 +200,7 @@ class EtcdWatch:
 
 
 def _widest(prefixes: Iterable[str]) -> list[str]:
-    """Return the prefixes that no other one covers."""
+    """Return the prefixes that are not covered by another one."""
     widest: list[str] = []
     for prefix in sorted(set(prefixes)):
         if not widest or not prefix.startswith(widest[-1]):

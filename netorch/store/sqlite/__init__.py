@@ -1,1 +1,1 @@
-"""A store in one file of one machine, which is what a cloud begins with."""
+"""A store in one file of one machine: the initial back end of a cloud."""

@@ -1,4 +1,4 @@
-"""What a SQLite store still knows of its past: how prefixes stood, marks, and how both are forgotten bit by bit."""
+"""The past of a SQLite store: earlier states of prefixes, marks, and the gradual removal of both."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COLUMNS: Final = "key, value, create_rev, mod_rev, lease, sum"
 
 
 def rows_of(db: sqlite3.Connection, prefix: str, since: int | None) -> list[Row]:
-    """Return the rows of all keys with `prefix`, in order: now, or as they stood at the revision `since`."""
+    """Return the rows of all keys with `prefix`, in order: now, or at the revision `since`."""
     end = prefix_end(prefix)
     below, bounds = ("", (prefix,)) if end is None else ("AND key < ?", (prefix, end))
     rows = db.execute(f"SELECT {COLUMNS} FROM cur WHERE key >= ? {below} ORDER BY key", bounds).fetchall()
@@ -34,18 +34,18 @@ def rows_of(db: sqlite3.Connection, prefix: str, since: int | None) -> list[Row]
 
 
 def mark_of(db: sqlite3.Connection, revision: int) -> str:
-    """Return the mark of a revision; empty: there is none."""
+    """Return the mark of a revision, or "" if there is none."""
     row = db.execute("SELECT mark FROM mark WHERE rev = ?", (revision,)).fetchone()
     return str(row[0]) if row else ""
 
 
 def forget_bite(db: sqlite3.Connection, compacted: int, revisions: int) -> bool:
-    """Remove at most so many of the revisions before `compacted`; return whether there was any."""
+    """Delete at most `revisions` of the revisions before `compacted`. Return whether there was any."""
     oldest = db.execute("SELECT min(rev) FROM log").fetchone()[0]
     if oldest is None or oldest >= compacted:
         return False
     end = min(compacted, oldest + revisions)
     db.execute("DELETE FROM log WHERE rev < ?", (end,))
-    # A watch may still stand right before what is left.
+    # A watch may still be just before the remaining history.
     db.execute(f"DELETE FROM mark WHERE rev >= ? AND rev < ? AND rev % {KEEP_MARK_EVERY} <> 0", (oldest - 1, end - 1))
     return True

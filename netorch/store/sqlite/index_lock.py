@@ -1,7 +1,8 @@
-"""The one lock for which SQLite waits by itself, ten seconds whatever its busy timeout is: on the index of the log, to read.
+"""The one lock for which SQLite itself waits ten seconds, whatever its busy timeout: the read lock of the log's index.
 
-Nobody but the owner can take it (netorch/store/modes.py), and SQLite holds it for an instant only. The kernel's list of locks
-says who has it: to open the file and ask would, with the next close, give up the locks of this process.
+Only the owner can take it (netorch/store/modes.py), and SQLite holds it for an instant only. The kernel's list of locks
+shows its holder. To open the file and query the lock instead would, at the next close, release the locks of this
+process.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def await_index(database: Path, patience_s: float) -> None:
 
 
 def _holder(index: Path) -> int:
-    """Return the process that keeps others from reading; 0: none."""
+    """Return the process that blocks readers; 0: none."""
     try:
         found = index.stat()
         locks = _LOCKS.read_text()

@@ -1,4 +1,4 @@
-"""A SQLite store that this user may only read. WAL asks readers to write beside the file, so they get a copy of their own."""
+"""A SQLite store that this user may only read. Readers of a WAL must write beside the file, so they get their own copy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from netorch.store.sqlite.store import SqliteStore, SqliteWatch
 
 _TRIES: Final = 50
 _PAUSE_S: Final = 0.02
-_WAL_HEADER_BYTES: Final = 32  # its salts change whenever the log begins from the front; sqlite.org/fileformat2.html#walformat
+_WAL_HEADER_BYTES: Final = 32  # its salts change whenever the log restarts at the front; sqlite.org/fileformat2.html#walformat
 
 
 def may_only_be_read(path: Path) -> bool:
@@ -29,12 +29,12 @@ def may_only_be_read(path: Path) -> bool:
 
 
 class StoreCopy(Leaseless, SqliteStore):
-    """The store as it stood when it was opened. It takes no lock, so a reader never holds anybody up."""
+    """The store at the time when it was opened. It takes no lock, so a reader never blocks others."""
 
     def __init__(self, path: Path) -> None:
         self._original = path.absolute()
         check_exists(self._original, create=False)
-        self._directory = tempfile.mkdtemp(prefix="netorch-")  # for its owner only
+        self._directory = tempfile.mkdtemp(prefix="netorch-")  # accessible to its owner only
         copy = Path(self._directory, path.name)
         try:
             _copy(self._original, copy)
@@ -48,13 +48,13 @@ class StoreCopy(Leaseless, SqliteStore):
         self._refuse()
 
     def watch(self, prefixes: Iterable[str], from_revision: int, mark: str = "") -> SqliteWatch:
-        """Return a watch of what has happened; refuse one of what is to come, which a copy never sees."""
+        """Return a watch of past events. Refuse one of future events, which a copy never gets."""
         if from_revision > self.revision():
             self._refuse()
         return super().watch(prefixes, from_revision, mark)
 
     def close(self) -> None:
-        """Give up the copy."""
+        """Delete the copy."""
         super().close()
         shutil.rmtree(self._directory, ignore_errors=True)
 
@@ -63,7 +63,7 @@ class StoreCopy(Leaseless, SqliteStore):
 
 
 def _copy(path: Path, copy: Path) -> None:
-    """Copy the file, then its log. Where the log has not begun from the front meanwhile, it holds all that the file may lack."""
+    """Copy the file, then its log. If the log did not restart at the front meanwhile, it has all that the file may lack."""
     logs = Path(f"{path}-wal"), Path(f"{copy}-wal")
     try:
         for _ in range(_TRIES):
@@ -81,7 +81,7 @@ def _copy(path: Path, copy: Path) -> None:
 
 
 def _state(path: Path, log: Path) -> tuple[bytes, tuple[int, int]]:
-    """Return the log's header, and the file's size and time of change where there is no log."""
+    """Return the log's header, and the file's size and modification time if there is no log."""
     try:
         with log.open("rb") as file:
             header = file.read(_WAL_HEADER_BYTES)

@@ -1,7 +1,7 @@
-"""What stands in a SQLite file as values of the contract, whatever a disk or a hand has made of it.
+"""Converts rows of a SQLite file into values of the contract, whatever damage a disk or a manual edit has done.
 
-Each row carries a checksum of its key, value and revisions. A row that does not match it, or holds another type than was written,
-comes out as a record whose value begins with DAMAGED: no decoder takes it, so whatever it belongs to is left alone.
+Each row has a checksum of its key, value and revisions. A row that does not match its checksum, or has a wrong type,
+becomes a record whose value starts with DAMAGED: no decoder accepts it, so the object that it belongs to is left alone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from netorch.store.base import DAMAGED, Event, KeyValue
 
-Row = tuple[Any, ...]  # what sqlite3 returns
+Row = tuple[Any, ...]  # the result type of sqlite3
 
 
 def checksum(key: str, value: bytes | None, create_revision: int, mod_revision: int) -> int:
@@ -22,7 +22,7 @@ def checksum(key: str, value: bytes | None, create_revision: int, mod_revision: 
 
 
 def text(stored: bytes) -> str:
-    """Return TEXT of SQLite; bytes that are no UTF-8 are spelled out."""
+    """Return TEXT of SQLite; bytes that are not UTF-8 are escaped."""
     try:
         return stored.decode()
     except UnicodeDecodeError:
@@ -30,7 +30,7 @@ def text(stored: bytes) -> str:
 
 
 def revision_of(stored: object) -> int:
-    """Return a column of revisions; 1, which no record has, when it holds none."""
+    """Return a revision from a column, or 1, which no record has, for an invalid one."""
     return stored if isinstance(stored, int) and stored > 0 else 1
 
 
@@ -52,7 +52,7 @@ def event(row: Row) -> Event:
 
 
 def checksum_of(key: object, value: object, created: object, modified: object) -> int | None:
-    """Return the checksum of what stands in a row; None: it is of other types than were written."""
+    """Return the checksum for the contents of a row, or None for wrong types."""
     if type(key) is str and (type(value) is bytes or value is None) and type(created) is int and type(modified) is int:
         return checksum(key, value, created, modified)
     return None

@@ -1,4 +1,4 @@
-"""The tables of a SQLite store, how a file becomes one, and what SQLite's errors mean to the user."""
+"""The tables of a SQLite store, the creation of its file, and the meaning of SQLite's errors for the user."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ APPLICATION_ID: Final = 0x6E65746F  # "neto"; sqlite.org/pragma.html#pragma_appl
 VERSION: Final = 2
 _BUSY_TIMEOUT_S: Final = 5.0
 
-# `log` says for every change what was and what became: forward it is the watches' history, backward it gives a past revision.
-# Keys compare as UTF-8 bytes (SQLite's BINARY), as in etcd.
+# `log` has the old and the new state of every change: forward it is the watches' history, backward it yields a past
+# revision. Keys compare as UTF-8 bytes (SQLite's BINARY), as in etcd.
 _TABLES: Final = (
     """CREATE TABLE meta (
         one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -43,11 +43,12 @@ _TABLES: Final = (
 
 
 def open_database(path: Path, create: bool, patience_s: float) -> tuple[sqlite3.Connection, RevisionFile]:
-    """Return a connection to the store in `path`, and the files that lock it; a store is made only where none has been.
+    """Return a connection to the store in `path`, and its lock files. A store is created only where there never was one.
 
     Raises:
-      StoreUnavailable: there is no store and none is to be made, it was removed or emptied, the directory is missing or not
-        writable, the file is damaged, something else's, or a newer netorch's.
+      StoreUnavailable: there is no store and `create` is false, it was removed or emptied, the directory is missing or
+      not
+        writable, the file is damaged, not a store, or of a newer netorch.
     """
     check_exists(path, create)
     if not path.exists():
@@ -58,7 +59,7 @@ def open_database(path: Path, create: bool, patience_s: float) -> tuple[sqlite3.
     with contextlib.ExitStack() as undo, translated(path):
         db = _connect(path, patience_s)
         undo.callback(db.close)
-        _version(db, path)  # before the first write: what is not ours stays as it is
+        _version(db, path)  # before the first write: a foreign file stays unchanged
         revision_file = RevisionFile(path)
         undo.callback(revision_file.close)
         with revision_file.locked(patience_s):
@@ -68,7 +69,7 @@ def open_database(path: Path, create: bool, patience_s: float) -> tuple[sqlite3.
 
 
 def check_exists(path: Path, create: bool) -> None:
-    """Raise StoreUnavailable where there is no store, unless one may be made: its place is there, and there never was one."""
+    """Raise StoreUnavailable if there is no store, unless `create` is set, its directory exists, and none ever was."""
     _check_path(path)
     check_not_emptied(path)
     if not path.exists():
@@ -76,7 +77,7 @@ def check_exists(path: Path, create: bool) -> None:
 
 
 def check_not_emptied(path: Path) -> None:
-    """Raise StoreUnavailable for a file of no bytes: SQLite would take it for a new database."""
+    """Raise StoreUnavailable for an empty file: SQLite would treat it as a new database."""
     with contextlib.suppress(FileNotFoundError):
         if path.stat().st_size == 0:
             known = _last_revision(path)
@@ -99,7 +100,7 @@ def _check_never_was(path: Path, create: bool) -> None:
 
 
 def _last_revision(path: Path) -> int | None:
-    """Return the last revision that readers were notified of; None: there never was a store."""
+    """Return the last revision announced to readers; None: there never was a store."""
     try:
         return int.from_bytes(Path(f"{path}.rev").read_bytes()[:8])
     except FileNotFoundError:
@@ -109,7 +110,7 @@ def _last_revision(path: Path) -> int | None:
 
 
 def _make(path: Path) -> None:
-    """Make an empty store under another name and give it its own when it is whole; the first of several wins."""
+    """Create an empty store under another name, and link it to its own name once complete. The first process wins."""
     new = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
@@ -155,11 +156,11 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 @contextlib.contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Raise StoreUnavailable instead of what sqlite3 raises: what it means for the user of `path`, and what to do about it."""
+    """Raise StoreUnavailable instead of sqlite3's errors: with their meaning for the user of `path`, and a remedy."""
     try:
         yield
     except sqlite3.Error as error:
-        name = getattr(error, "sqlite_errorname", "")  # none for e.g. a closed connection
+        name = getattr(error, "sqlite_errorname", "")  # missing e.g. for a closed connection
         cause, fix = next((rest for prefix, *rest in _CAUSES if name.startswith(prefix)), (str(error), "connect again"))
         raise StoreUnavailable(f"store: {path}: {cause}{f' ({name})' if name else ''}; {fix}") from error
 
@@ -201,15 +202,16 @@ def _version(db: sqlite3.Connection, path: Path) -> int:
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
     _use_log(db, path)
-    # NORMAL is six times as fast and loses the last acknowledged commits with the power: revisions would be used twice.
+    # NORMAL is six times as fast, but loses the last acknowledged commits in a power failure: revisions would be used
+    # twice.
     db.execute("PRAGMA synchronous = FULL")
     db.execute(f"PRAGMA journal_size_limit = {64 << 20}")
     if _version(db, path) < VERSION:
         with _transaction(db):
-            if _version(db, path) < VERSION:  # nobody was faster
+            if _version(db, path) < VERSION:  # no other process was faster
                 _upgrade(db)
     tighten(Path(f"{path}-wal"))
-    with contextlib.suppress(OSError):  # SQLite gives it the file's mode, and who may read it may lock it
+    with contextlib.suppress(OSError):  # SQLite gives it the file's mode, and any reader of it could lock it
         os.chmod(f"{path}-shm", PRIVATE_MODE)
 
 
@@ -220,7 +222,7 @@ def _use_log(db: sqlite3.Connection, path: Path) -> None:
 
 
 def _upgrade(db: sqlite3.Connection) -> None:
-    """Give a store of format 1 checksums and marks; its history stays. Processes of the older netorch write no more."""
+    """Add checksums and marks to a store of format 1; its history stays. Processes of the older netorch can no longer write."""
     for table, column in (("cur", "sum"), ("log", "sum"), ("log", "old_sum")):
         db.execute(f"ALTER TABLE {table} ADD COLUMN {column} INTEGER")
     records = db.execute("SELECT key, value, create_rev, mod_rev FROM cur").fetchall()

@@ -1,7 +1,8 @@
-"""A store in one SQLite file, used by all processes of a machine at once: the command line writes, agents watch.
+"""A store in one SQLite file, shared by all processes of a machine: the command line writes, agents watch.
 
-Every write holds the lock of `<db>.lock` from before BEGIN until after COMMIT, and so does every checkpoint: SQLite before 3.51.3
-can damage a file when two connections checkpoint and commit at the same instant (sqlite.org/wal.html#walresetbug).
+Every write holds the lock of `<db>.lock` from before BEGIN until after COMMIT, as does every checkpoint. SQLite before
+3.51.3 can damage a file when two connections checkpoint and commit at the same instant
+(sqlite.org/wal.html#walresetbug).
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from netorch.store.sqlite.rows import Row, checksum, event, key_value, revision_
 from netorch.store.sqlite.schema import check_not_emptied, open_database, translated
 from netorch.store.sqlite.wakeup import LOCK_TIMEOUT_S, Wakeup
 
-POLL_EVENTS: Final = 20_000  # about as many come from one poll: a long history is taken in bites
+POLL_EVENTS: Final = 20_000  # approximate limit of events in one poll: a long history is read in parts
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -47,10 +48,9 @@ class _State(msgspec.Struct):
 
 
 class SqliteStore:
-    """A `Store` in the file `path`, made where there never was one, unless `create` is False. Not for use in a child after fork.
+    """A `Store` in the file `path`, created where none ever was, unless `create` is False. Not for use after fork.
 
-    A write that finds the file locked gives up after `patience_s`, and so does a read, of which a lock of SQLite's own can be the
-    only cause.
+    A write to a locked file gives up after `patience_s`. So does a read, which only SQLite's own lock can block.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class SqliteStore:
 
     @property
     def uid(self) -> str:
-        """The history that revisions count."""
+        """The identity of the history."""
         return self._uid
 
     def revision(self) -> int:
@@ -101,18 +101,18 @@ class SqliteStore:
             return found
 
     def get(self, key: str) -> KeyValue | None:
-        """Return the key as it stands now."""
+        """Return the current state of a key."""
         with self._reading():
             row = self._db.execute(f"SELECT {COLUMNS} FROM cur WHERE key = ?", (key,)).fetchone()
             return key_value(row) if row else None
 
     def list(self, prefix: str, revision: int = 0) -> Range:
-        """Return all keys with `prefix` as they stood at `revision` (0: now)."""
+        """Return all keys with `prefix` at `revision` (0: now)."""
         with self._reading():
             return self._list(prefix, revision)
 
     def txn(self, compares: Sequence[Compare], ops: Sequence[Put | Delete]) -> TxnResult:
-        """Do all `ops` in one revision if every compare holds, else nothing; durable when it returns."""
+        """Execute all `ops` in one revision if every compare holds, else nothing; durable when it returns."""
         check_txn(compares, ops)
         with self._writing() as state:
             known = self._rows({item.key for items in (compares, ops) for item in items})
@@ -129,7 +129,7 @@ class SqliteStore:
     def watch(self, prefixes: Iterable[str], from_revision: int, mark: str = "") -> SqliteWatch:
         """Return a watch of all keys with any of `prefixes`."""
         check_from_revision(from_revision)
-        with self._reading():  # a closed or replaced store is noticed here
+        with self._reading():  # detects a closed or replaced store
             seen = self._state().revision
             mark = mark or mark_of(self._db, from_revision - 1)
         return SqliteWatch(self, PrefixSet(prefixes), from_revision, mark, seen, Wakeup(self._revision_file.path))
@@ -144,7 +144,7 @@ class SqliteStore:
         return lease
 
     def keep_alive(self, lease: int) -> int:
-        """Restart the lease's time and return the seconds it has; 0: it is gone."""
+        """Renew the lease and return its remaining seconds; 0: it is gone."""
         with self._writing():
             row = self._db.execute("SELECT ttl FROM lease WHERE id = ?", (lease,)).fetchone()
             if row is None or not isinstance(row[0], int):
@@ -159,24 +159,25 @@ class SqliteStore:
             self._end_lease(state, lease)
 
     def compact(self, revision: int) -> None:
-        """Forget what stood before `revision`."""
+        """Drop the history before `revision`."""
         with self._writing() as state:
             check_compaction(revision, state.compacted, state.revision)
             self._db.execute("UPDATE meta SET compacted = ?", (revision,))
         while self._forget():
-            pass  # bite by bite, so that other writers need not wait for all of it
+            pass  # in parts, so that other writers need not wait for the whole
 
     def close(self) -> None:
-        """Give up the connection; its watches are of no further use."""
+        """Close the connection. Its watches are of no further use."""
         with self._lock:
-            # The last connection to close writes a checkpoint, hence the lock; without it the next one to open does that work.
+            # The last connection to close writes a checkpoint, hence the lock. Without the lock, the next opener writes
+            # it.
             with contextlib.suppress(StoreUnavailable), self._revision_file.locked(self._patience_s), translated(self.path):
                 self._db.close()
             self._db.close()
             self._revision_file.close()
 
     def since(self, delivered: int, mark: str, seen: int, prefixes: PrefixSet) -> tuple[int, str, int, tuple[Event, ...]]:
-        """Return up to which revision the events tell, its mark, the store's own revision, and the events; for its watches."""
+        """Return the revision of the last event, its mark, the store's own revision, and the events; for watches."""
         self._check_file()
         with self._reading():
             state = self._state()
@@ -191,13 +192,13 @@ class SqliteStore:
             rows = self._db.execute(
                 "SELECT key, value, rev, create_rev, sum FROM log WHERE rev > ? AND rev <= ? ORDER BY rev, sub", (delivered, last)
             ).fetchall()
-            if len({row[2] for row in rows}) != last - max(delivered, FIRST_REVISION):  # damaged: each has a change
+            if len({row[2] for row in rows}) != last - max(delivered, FIRST_REVISION):  # damaged: each revision has a change
                 raise Compacted(last)
             return last, mark_of(self._db, last), state.revision, tuple(event(row) for row in rows if row[0] in prefixes)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
-        """Show one state of the database to all that is read inside."""
+        """Show one state of the database to all reads inside."""
         with self._lock, translated(self.path):
             if self._patience_s < SQLITE_WAITS_S:
                 await_index(self.path, self._patience_s)
@@ -215,7 +216,7 @@ class SqliteStore:
 
     @contextlib.contextmanager
     def _writing(self, patience_s: float | None = None) -> Iterator[_State]:
-        """Hold the writers' lock around one SQLite transaction, which is committed at the end; leases that are over end first."""
+        """Hold the writers' lock around one SQLite transaction, which is committed at the end. Expired leases end first."""
         patience_s = self._patience_s if patience_s is None else patience_s
         with self._lock, translated(self.path), self._revision_file.locked(patience_s):
             self._check_file()
@@ -247,7 +248,7 @@ class SqliteStore:
         return _State(*row[:3])
 
     def _check_file(self) -> None:
-        """Raise StoreUnavailable when the path leads elsewhere: what is written here would be lost."""
+        """Raise StoreUnavailable if the path leads to another file: writes would be lost."""
         try:
             same = os.path.samestat(self._file, os.stat(self.path))
         except OSError:
@@ -271,7 +272,7 @@ class SqliteStore:
         return {row[0]: row for row in rows.fetchall()}
 
     def _commit(self, state: _State, ops: Iterable[Put | Delete], known: dict[str, Row]) -> None:
-        """Write one revision, unless there is nothing to change, and forget a little of what is very old."""
+        """Write one revision, unless nothing changes, and drop a little of the very old history."""
         revision = state.revision + 1
         current: list[Row] = []
         gone: list[Row] = []
@@ -298,22 +299,22 @@ class SqliteStore:
         self._db.execute("INSERT INTO mark VALUES (?, ?)", (revision, new_mark()))
         self._db.execute("UPDATE meta SET rev = ?, compacted = ?", (state.revision, state.compacted))
         if state.compacted:
-            forget_bite(self._db, state.compacted, 2)  # two revisions for each new one: it catches up
+            forget_bite(self._db, state.compacted, 2)  # two revisions for each new one: so it catches up
 
     def _forget(self) -> bool:
-        """Remove a bite of compacted history; return whether there was any."""
+        """Delete a part of compacted history. Return whether there was any."""
         with self._writing() as state:
             return forget_bite(self._db, state.compacted, 1000)
 
     def _bite(self, delivered: int, current: int) -> int:
-        """Return the last revision of at most about POLL_EVENTS events behind `delivered`, never half of one."""
+        """Return the last revision of at most about POLL_EVENTS events after `delivered`; a revision is never split."""
         row = self._db.execute(
             "SELECT rev FROM log WHERE rev > ? ORDER BY rev LIMIT 1 OFFSET ?", (delivered, POLL_EVENTS)
         ).fetchone()
         return row[0] if row else current
 
     def _adopt_leases(self) -> None:
-        """Give all leases their full time after the machine has restarted: the clock has, too."""
+        """Give all leases their full time after the machine has restarted, because the clock has restarted, too."""
         try:
             boot = _BOOT_ID.read_text().strip()
         except OSError:
@@ -349,12 +350,12 @@ class SqliteWatch:
         self._prefixes = prefixes
         self._delivered = from_revision - 1
         self._mark = mark
-        self._seen = seen  # the store's own revision: smaller than `_delivered` while the first one wanted lies ahead
+        self._seen = seen  # the store's own revision: less than `_delivered` while the first wanted one is in the future
         self._wakeup = wakeup
 
     @property
     def revision(self) -> int:
-        """Everything up to here has been delivered."""
+        """The revision up to which everything is delivered."""
         return self._delivered
 
     @property
@@ -364,18 +365,18 @@ class SqliteWatch:
 
     @property
     def notified(self) -> bool:
-        """Whether the kernel tells of commits; else they are found by polling."""
+        """Whether the kernel reports commits; else they are found by polling."""
         return self._wakeup.notified
 
     def fileno(self) -> int:
-        """Return the descriptor that is readable when there may be something."""
+        """Return the descriptor that is readable when there may be events."""
         return self._wakeup.fileno()
 
     def poll(self) -> tuple[Event, ...]:
-        """Return what happened since the last call, without waiting."""
+        """Return the events since the last call, without waiting."""
         if self._wakeup.fileno() < 0:
             raise StoreError("store: this watch is closed; open another")
-        self._wakeup.clear()  # before looking: what comes meanwhile wakes again
+        self._wakeup.clear()  # before the look-up: later events wake the reader again
         self._delivered, self._mark, self._seen, events = self._store.since(
             self._delivered, self._mark, self._seen, self._prefixes
         )
@@ -384,5 +385,5 @@ class SqliteWatch:
         return events
 
     def close(self) -> None:
-        """Give the descriptors back."""
+        """Close the descriptors."""
         self._wakeup.close()

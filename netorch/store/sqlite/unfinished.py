@@ -1,4 +1,4 @@
-"""A SQLite store under another name, until all is in it."""
+"""A SQLite store under a temporary name until it is complete."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from netorch.store.sqlite.store import SqliteStore
 
 
 class UnfinishedFile:
-    """A new store for `path`, at first in a hidden file beside it. One that an earlier copy left there is removed.
+    """A new store for `path`, at first in a hidden file beside it. The remains of an earlier copy are deleted.
 
     Raises:
-      StoreUnavailable: there is a store, or its place cannot be written.
+      StoreUnavailable: there is a store, or its directory is not writable.
     """
 
     def __init__(self, path: Path) -> None:
@@ -27,7 +27,7 @@ class UnfinishedFile:
         self.store = SqliteStore(self._hidden)
 
     def finish(self) -> None:
-        """Give the store its name."""
+        """Give the store its final name."""
         self.store.close()
         try:
             if Path(f"{self._hidden}-wal").exists():
@@ -42,7 +42,7 @@ class UnfinishedFile:
             raise StoreUnavailable(f"store: {self._path}: {error.strerror}; give another path") from error
 
     def close(self) -> None:
-        """Remove the hidden files."""
+        """Delete the hidden files."""
         self.store.close()
         self._clean()
 

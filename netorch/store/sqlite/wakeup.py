@@ -1,9 +1,9 @@
-"""How processes that share a database file tell each other about a commit: `<db>.rev`, eight bytes, written after it.
+"""How processes that share a database file notify each other of a commit: `<db>.rev`, eight bytes, written after it.
 
-The lock that every writer holds is on `<db>.lock`, which only the owner can open: a lock needs no more than a descriptor that
-reads. inotify on the database's own log fires before the commit can be seen;
-this one fires after. What can get lost (a writer killed between commit and signal, a file system without inotify) is found by a
-timer: once a second, or every 20 ms where no inotify instance is to be had (128 for each user by default).
+The lock of all writers is on `<db>.lock`, which only the owner can open: even a read-only descriptor is enough for a
+lock. inotify on the database's own log fires before the commit is visible; on `<db>.rev` it fires after. A timer finds
+lost notifications (a writer killed between commit and signal, a file system without inotify): once a second, or every
+20 ms if no inotify instance is available (128 for each user by default).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class RevisionFile:
 
     @contextlib.contextmanager
     def locked(self, patience_s: float) -> Iterator[None]:
-        """Hold the writers' lock, among processes; threads that share this object need another one.
+        """Hold the writers' lock, among processes. Threads that share this object need another one.
 
         Raises:
           StoreUnavailable: another process has held it for `patience_s`.
@@ -68,11 +68,11 @@ class RevisionFile:
 
     def ring(self, revision: int) -> None:
         """Wake every reader."""
-        with contextlib.suppress(OSError):  # the commit stands; readers find it by their timer
+        with contextlib.suppress(OSError):  # the commit is done; readers find it by their timer
             os.pwrite(self._fd, revision.to_bytes(8), 0)
 
     def is_current(self) -> bool:
-        """Return whether the paths still lead to the files that are open here."""
+        """Return whether the paths still lead to the open files."""
         try:
             return all(
                 os.path.samestat(os.fstat(fd), os.stat(path))
@@ -82,7 +82,7 @@ class RevisionFile:
             return False
 
     def close(self) -> None:
-        """Give the descriptors back, and the lock with them."""
+        """Close the descriptors, which releases the lock."""
         if self._fd >= 0:
             os.close(self._fd)
             os.close(self._lock_fd)
@@ -122,7 +122,7 @@ def _open(path: Path, mode: int) -> int:
 
 
 class Wakeup:
-    """A descriptor that is readable after a commit of any process, and from time to time."""
+    """A descriptor that is readable after a commit of any process, and at intervals."""
 
     def __init__(self, watched: Path) -> None:
         self._inotify = _open_inotify(watched)
@@ -135,7 +135,7 @@ class Wakeup:
 
     @property
     def notified(self) -> bool:
-        """Whether commits wake at once; else they are found by polling."""
+        """Whether commits wake the reader at once; else they are found by polling."""
         return self._inotify >= 0
 
     def fileno(self) -> int:
@@ -143,20 +143,20 @@ class Wakeup:
         return -1 if self._epoll.closed else self._epoll.fileno()
 
     def clear(self) -> None:
-        """Make the descriptor quiet until something new happens; look at the database after this, not before."""
+        """Reset the descriptor until the next event. Read the database after this, not before."""
         for fd in (self._timer, self._inotify):
             if fd >= 0:
                 with contextlib.suppress(BlockingIOError):
                     os.read(fd, 4096)
 
     def again(self) -> None:
-        """Make the descriptor readable now: there is more than was taken."""
+        """Make the descriptor readable now: there are more events."""
         period = IDLE_CHECK_S if self._inotify >= 0 else POLL_S
         spec = _Timerspec(int(period), int(period % 1 * 1e9), 0, _NOW_NS)
         _call("timerfd_settime", self._timer, 0, ctypes.byref(spec), None)
 
     def close(self) -> None:
-        """Give all descriptors back."""
+        """Close all descriptors."""
         if not self._epoll.closed:
             self._epoll.close()
             os.close(self._timer)
@@ -165,7 +165,7 @@ class Wakeup:
 
 
 def _open_inotify(watched: Path) -> int:
-    """Return an inotify descriptor for writes to the file, or -1 when this user has no more of them."""
+    """Return an inotify descriptor for writes to the file, or -1 if this user has none left."""
     try:
         fd = _call("inotify_init1", os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
