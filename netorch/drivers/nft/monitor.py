@@ -44,7 +44,7 @@ class NftMonitor:
         skip_ports(self._socket, (self._own_port, port) if port else (self._own_port,))
 
     def touched(self) -> bool:
-        """Return whether one of netorch's tables may have changed since the last call; never blocks."""
+        """Return whether a monitored table may have changed since the last call; never blocks."""
         found = False
         while True:
             try:

@@ -147,7 +147,7 @@ class Nft:
         return self._monitor.fileno()
 
     def events(self) -> list[KernelEvent]:
-        """Return Lost for all kinds if another program has changed one of netorch's tables since the last call."""
+        """Return Lost for all kinds if others have changed netorch's tables, or added or deleted one, since the last call."""
         lost = self._monitor.touched() or self._lost
         self._lost = False
         return [Lost(self.kinds)] if lost else []
