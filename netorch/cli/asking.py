@@ -1,4 +1,4 @@
-"""Asking whoever sits at the terminal, wherever the output goes."""
+"""Questions to the user at the terminal, independent of the output's destination."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from netorch.errors import NetorchError
 
 
 def confirm(question: str, *, from_stdin: bool = False) -> None:
-    """Ask before something is lost, at a terminal only; raise Abort for a no.
+    """Ask for confirmation before a loss, at a terminal only. Raise Abort for a no.
 
-    The question stands on stderr, as standard output may be a pipe. The answer comes from standard input, or from the terminal
-    itself where standard input is a file that the command reads.
+    The question goes to stderr, because standard output may be a pipe. The answer comes from standard input, or from
+    the terminal itself if standard input is a file that the command reads.
     """
     if not (sys.stderr.isatty() if from_stdin else sys.stdin is not None and sys.stdin.isatty()):
         return

@@ -1,7 +1,7 @@
-"""How this command line was called: a command that it prints must run as printed, and errors are printed in its format.
+"""The options of this invocation: a printed command must run as printed, and errors are printed in the requested format.
 
-Texts of all packages write a command as `netorch sg rule add ...`, which is how somebody calls it who gives no option.
-The options that say which cloud is meant and who acts are put in here, where texts become output.
+Texts of all packages write a command without options, as `netorch sg rule add ...`. This module inserts the options for
+the cloud and the owner when texts become output.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final
 
 from netorch.cli.words import COMMANDS, OPERATORS, OUTSIDE
 
-LAB: Final = "NETORCH_FROM_LAB"  # tells a command that is carried out inside a lab by which name it was sent there
+LAB: Final = "NETORCH_FROM_LAB"  # tells a command that runs inside a lab the lab's name from the command line
 _COMMAND = re.compile(
     r"(?<!-- )\bnetorch (?=("
     + "|".join(map(re.escape, sorted(COMMANDS, key=len, reverse=True)))
@@ -25,13 +25,13 @@ _COMMAND = re.compile(
 
 
 class _Call:
-    place: tuple[str, ...] = ()  # options that say which cloud
+    place: tuple[str, ...] = ()  # options that select the cloud
     owner: tuple[str, ...] = ()
 
 
 @contextmanager
 def from_lab(name: str) -> Iterator[None]:
-    """Let what is started meanwhile know by which option it was sent into a lab; nothing is to be known of a variable."""
+    """Tell child processes the lab's name from the command line. Without a name, the variable is removed."""
     before = os.environ.pop(LAB, None)
     if name:
         os.environ[LAB] = name
@@ -44,14 +44,14 @@ def from_lab(name: str) -> Iterator[None]:
 
 
 def remember(*, store: str | None, owner: str | None) -> None:
-    """Keep the options that were given in words; what stands in the environment stands there for the next command, too."""
+    """Keep the options from the command line. Those from the environment also apply to the next command."""
     lab = os.environ.get(LAB)
     _Call.place = (*(("--lab", lab) if lab else ()), *(("--store", store) if store else ()))
     _Call.owner = ("--owner", owner) if owner else ()
 
 
 def as_called(text: str) -> str:
-    """Return a text whose commands are spelled with the options that this one was called with."""
+    """Return a text in which commands have the options of this invocation."""
     if not (_Call.place or _Call.owner):
         return text
     return _COMMAND.sub(lambda found: _spelled(found[1] + (found[2] or "")), text)
@@ -65,7 +65,7 @@ def _spelled(command: str) -> str:
 
 
 def wants_machine_format(arguments: Sequence[str]) -> bool:
-    """Return whether a command is asked for json or yaml, even if its line cannot be parsed."""
+    """Return whether the output format is json or yaml, even if the command line cannot be parsed."""
     ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
     own = " ".join(dropwhile(lambda word: word not in COMMANDS, ours))
     return re.search(r"(^| )(-o ?|--output[ =])(json|yaml)( |$)", own) is not None

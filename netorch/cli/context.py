@@ -1,4 +1,4 @@
-"""What every command has at hand: the store, opened when first used, and who is asking."""
+"""The context of every command: the store, opened on first use, and the caller."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_PATIENCE_S = 5.0  # with a lab, of a person who has pressed Tab
+_PATIENCE_S = 5.0  # for the names in a lab, after the user has pressed Tab
 
 
 class Session:
     """One invocation of the command line."""
 
     def __init__(self, store: str | None, owner: str | None, words: Sequence[str] = ()) -> None:
-        """Begin one; `words` is the command line, for the history."""
+        """Start a session; `words` is the command line, for the history."""
         self.store_url = store or machine().find("store").value
-        self.creates = False  # whether the command begins a store where there never was one
-        self.dry_run = False  # whether what it does is only tried
+        self.creates = False  # whether the command may create a store where there never was one
+        self.dry_run = False  # whether all writes are only tried
         self._owner = owner
         self._words = words
         self._store: Store | None = None
@@ -60,7 +60,7 @@ class Session:
         return self._store
 
     def _signed(self, store: Store) -> Store:
-        """Return a store whose history says that this command line has written what it writes."""
+        """Return a store that records this command line in the history of its writes."""
         from netorch.control.history.signed import Signature, SignedStore, spelled
 
         by = f"{os.environ.get('SUDO_USER') or _user()}@{socket.gethostname()}"
@@ -68,20 +68,20 @@ class Session:
 
     @property
     def caller(self) -> Caller:
-        """Return who acts: the owner that was named, or the operator, who sees everybody's and creates as the default owner."""
+        """Return the caller: the named owner, or the operator, who sees all owners and creates as the default owner."""
         from netorch.records.caller import Caller
 
         return Caller(owner=self._owner) if self._owner is not None else Caller(operator=True)
 
     def operator_only(self, what: str) -> None:
-        """Refuse a command that is no customer's. Raises ApiError: UnauthorizedOperation."""
+        """Refuse an operator's command for customers. Raises ApiError: UnauthorizedOperation."""
         from netorch.errors import ApiError
 
         if not self.caller.operator:
             raise ApiError("UnauthorizedOperation", f"{what}: for the operator only; leave --owner and NETORCH_OWNER out")
 
     def inventory(self) -> Inventory:
-        """Return the whole cloud as it stands now; say once what is left out of it, because it cannot be read."""
+        """Return the whole cloud. Warn once about objects that are left out because they are unreadable."""
         from netorch.records.inventory import read_inventory
 
         inventory = read_inventory(self.store)
@@ -92,20 +92,20 @@ class Session:
         return inventory
 
     def left_out(self, inventory: Inventory) -> dict[str, UnreadableRecord]:
-        """Return what the caller may see, but is left out because it cannot be read."""
+        """Return the unreadable objects that are left out and that the caller may see."""
         vpcs = {f"VPC {found.path}": found.error for found in inventory.isolated.values() if found.is_known_to(self.caller)}
         hosts = {f"host {name}": error for name, error in inventory.isolated_hosts.items()}
         return vpcs | hosts if self.caller.operator else vpcs
 
     def around(self, named: Sequence[tuple[str, str]]) -> Inventory:
-        """Return the VPCs of resources that were named, each by its kind and its id or name, or everything to say what is wrong.
+        """Return the VPCs of resources, given by kind and id or name. If one is not found, return everything for the error.
 
-        Cost: O(records of these VPCs) for names of what there is, whatever else the store holds.
+        Cost: O(records of these VPCs) if all names exist, independent of the rest of the store.
         """
         return self._part(named, self._vnis_of(named))
 
     def neighbourhood(self, named: Sequence[tuple[str, str]], addresses: Sequence[str] = ()) -> Inventory:
-        """Return the same, and the VPCs that share something with those, or have these public addresses: where packets may go."""
+        """Return the same, with the neighbour VPCs and the VPCs of these public addresses: all VPCs that packets may reach."""
         from netorch.records.part import with_neighbours
         from netorch.records.public import vni_of_address
 
@@ -137,11 +137,11 @@ class Session:
         return resolve(self.around([(kind, text)]), self.caller, kind, text)
 
     def id_of(self, kind: str, text: str) -> str:
-        """Return the id of a resource that was named by id or name. Raises ApiError."""
+        """Return the id of a resource given by id or name. Raises ApiError."""
         return self.ids_of(kind, [text])[0]
 
     def ids_of(self, kind: str, texts: Sequence[str]) -> list[str]:
-        """Return the ids of all resources that were named, before anything is done with the first; hosts and pools have names."""
+        """Return the ids of all named resources, before any change. Hosts and pools are identified by name."""
         from netorch.control.actions.outside.addresses import allocation_of
         from netorch.control.base.named import owned_id
         from netorch.control.views.describe import resolve
@@ -152,26 +152,26 @@ class Session:
         if scope is Scope.OPERATOR:
             return list(dict.fromkeys(texts))
         if scope is Scope.OWNER:
-            if kind == "eipalloc":  # it goes by its address, too
+            if kind == "eipalloc":  # also identified by its address
                 return list(dict.fromkeys(allocation_of(self.store, self.caller, text) for text in texts))
             return list(dict.fromkeys(owned_id(self.store, self.caller, kind, text) for text in texts))
         inventory = self.around([(kind, text) for text in texts])
         return list(dict.fromkeys(resolve(inventory, self.caller, kind, text)[1].id for text in texts))
 
     def beside(self, rows: Sequence[Mapping[str, Any]]) -> Inventory:
-        """Return the VPCs of rows that say of which VPC they are."""
+        """Return the VPCs that rows belong to."""
         from netorch.records.part import read_part
 
         return read_part(self.store, [row["vni"] for row in rows if row.get("vni")])
 
     def view(self, vpc: str | None) -> Inventory:
-        """Return the VPC that was named, with its hosts, or everything. Raises ApiError."""
+        """Return the named VPC with its hosts, or everything. Raises ApiError."""
         from netorch.records.part import read_part
 
         return read_part(self.store, [self.find("vpc", vpc)[0].vni]) if vpc else self.inventory()
 
     def named(self, rows: Sequence[dict[str, Any]], inventory: Inventory) -> list[dict[str, Any]]:
-        """Return rows whose fields have names where they had ids, where the inventory knows them; not for their own id."""
+        """Return rows with names instead of ids if the inventory knows them, except for the row's own id."""
         from netorch.control.views.describe import names_by_id
 
         names = names_by_id(inventory, self.caller)
@@ -184,10 +184,10 @@ class Session:
         return [{field: value if field == "id" else spoken(value) for field, value in row.items()} for row in rows]
 
     def id_beside(self, kind: str, text: str, beside: str) -> str:
-        """Return the id of a resource of the VPC that the id `beside` belongs to, where its bare name is enough.
+        """Return the id of a resource in the VPC of the id `beside`, where its bare name is enough.
 
         Raises:
-          ApiError: it does not exist. Nothing to be beside: as for `id_of`.
+          ApiError: it does not exist. With an empty `beside`: as for `id_of`.
         """
         from netorch.model.ids import is_id, vni_of
         from netorch.records.read import seen_vpc
@@ -198,13 +198,13 @@ class Session:
         return self.id_of(kind, f"{vpc.record.owner}/{vpc.record.name}/{text}" if vpc is not None else text)
 
     def vpcs(self, vpc: str | None) -> list[Vpc]:
-        """Return the VPC that was named, or every one that the caller sees. Raises ApiError."""
+        """Return the named VPC, or all that the caller sees. Raises ApiError."""
         from netorch.control.views.describe import describe_vpcs
 
         return [self.find("vpc", vpc)[1]] if vpc else describe_vpcs(self.inventory(), self.caller)
 
     def of_vpcs(self, vpc: str | None, describe: Callable[[Store, Caller, str], list[T]]) -> list[T]:
-        """Return what `describe` finds in the VPC that was named, or in every one that the caller sees. Raises ApiError."""
+        """Return the results of `describe` for the named VPC, or for all that the caller sees. Raises ApiError."""
         return [found for record in self.vpcs(vpc) for found in describe(self.store, self.caller, record.id)]
 
     def close(self) -> None:
@@ -215,7 +215,7 @@ class Session:
 
 
 def warn(text: str) -> None:
-    """Tell on stderr, in the format that was asked for, what does not end the command."""
+    """Print a warning on stderr in the requested format."""
     from netorch.cli import called
 
     if called.wants_machine_format(sys.argv[1:]):
@@ -237,7 +237,7 @@ pass_session = click.make_pass_decorator(Session)
 
 
 def action(function: Callable[..., Any]) -> Any:  # noqa: ANN401 - what click makes of it depends on what else decorates it
-    """Pass the session to a command that changes the cloud, and let it be tried with `--dry-run`."""
+    """Pass the session to a command that changes the cloud, and add `--dry-run`."""
 
     @click.option("--dry-run", is_flag=True, help="Say whether it would succeed; change nothing.")
     @pass_session
@@ -247,7 +247,7 @@ def action(function: Callable[..., Any]) -> Any:  # noqa: ANN401 - what click ma
             function(session, *arguments, **words)
             return
         session.dry_run = True
-        with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):  # it would show what is not there
+        with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):  # it would show missing objects
             function(session, *arguments, **words)
         code, text = "DryRunOperation", "the request would have succeeded; nothing was changed"
         if words.get("output") in MACHINE:
@@ -273,7 +273,7 @@ tag_option = click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", c
 
 
 def complete(*kinds: str) -> Any:  # noqa: ANN401 - click's own callback type is private
-    """Return a completion function that offers the names of some kinds of resources."""
+    """Return a completion function for the names of some kinds of resources."""
 
     def offer(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
         options = context.find_root().params
@@ -285,7 +285,7 @@ def complete(*kinds: str) -> Any:  # noqa: ANN401 - click's own callback type is
 
 
 def names_of(kind: str, options: Mapping[str, Any]) -> list[str]:
-    """Return what commands take for each resource of a kind; nothing where they cannot be known."""
+    """Return the command-line names of all resources of a kind, or nothing if they cannot be read."""
     from netorch.control.views.describe import resource_names
     from netorch.errors import NetorchError
     from netorch.records.inventory import read_inventory
@@ -305,7 +305,7 @@ def names_of(kind: str, options: Mapping[str, Any]) -> list[str]:
 
 
 def _names_in_lab(kind: str, options: Mapping[str, Any]) -> list[str]:
-    """Return the names of a lab's store, which only a command inside the lab can read."""
+    """Return the names in a lab's store, which only a command inside the lab can read."""
     import subprocess
 
     from netorch.records.kinds import BY_PREFIX
@@ -346,14 +346,14 @@ group_option = click.option(
 
 
 class _Switch(click.Option):
-    """An option of two words, both of which are named where neither was given."""
+    """An option of two words. An error shows both."""
 
     def get_error_hint(self, ctx: click.Context | None) -> str:
         return " or ".join(map(repr, (*self.opts, *self.secondary_opts)))
 
 
 def public_option(words: str, help_text: str, **settings: Any) -> Callable[[Any], Any]:  # noqa: ANN401 - click's own
-    """Return an option of two words about public addresses."""
+    """Return an option of two words for public addresses."""
     return click.option(words, cls=_Switch, help=help_text, **settings)
 
 

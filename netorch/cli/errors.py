@@ -1,4 +1,4 @@
-"""Errors as programs read them: a line of JSON on stderr, for every command that was asked for json or yaml."""
+"""Errors for programs: a line of JSON on stderr, if the output format is json or yaml."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from netorch.errors import ApiError, NetorchError, SpecError
 
 
 def as_json(text: str, exit_code: int, error: NetorchError | None = None) -> str:
-    """Return an error as one line of JSON; `code` is EC2's, or the name of the kind of error."""
+    """Return an error as one line of JSON; `code` is EC2's, or the type of the error."""
     code = code_of(error)
     told: dict[str, Any] = {"code": code, "message": text.removeprefix(f"{code}: "), "exit_code": exit_code}
     if isinstance(error, SpecError):

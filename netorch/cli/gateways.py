@@ -1,4 +1,4 @@
-"""The commands of gateways that a VPC has one of at most."""
+"""The commands of gateways of which a VPC has at most one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def add_gateway_commands(
     create_help: str,
     delete_help: str,
 ) -> None:
-    """Add `create`, and what all kinds of resources have; `actions` and `create` import what they return."""
+    """Add `create` and the common commands; `actions` and `create` import what they return."""
     noun = Noun(kind, name, _COLUMNS, gateway_row, actions, operators=("pair", "edges"))
     add_common(group, noun, delete_help)
 
@@ -47,7 +47,7 @@ def add_gateway_commands(
 
 
 def gateway_row(info: OnlyGatewayInfo) -> dict[str, Any]:
-    """Return a gateway as it is shown."""
+    """Return a gateway as a row of output."""
     return {
         **msgspec.structs.asdict(info.gateway),
         "vpc": f"{info.vpc.owner}/{info.vpc.name}",

@@ -1,4 +1,4 @@
-"""The `netorch` command. Commands are imported when they are called, so that `--help` and completion answer at once."""
+"""The `netorch` command. Commands are imported when they are called, so that `--help` and completion are fast."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from netorch.cli.words import COMMANDS, OUTSIDE, meant, meant_option, verb_first
 if TYPE_CHECKING:
     from netorch.errors import NetorchError
 
-WRONG_USAGE: Final = 64  # EX_USAGE of sysexits.h; click's own is 2, which here means that a command has found a difference
+WRONG_USAGE: Final = 64  # EX_USAGE of sysexits.h; click's own is 2, which netorch uses for a found difference
 
-REST: Final = "netorch.rest"  # of the command line behind the command's name
-WORDS: Final = "netorch.words"  # the whole of it
+REST: Final = "netorch.rest"  # the command line after the command's name
+WORDS: Final = "netorch.words"  # the whole command line
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are needed."""
+    """A group that imports its commands on demand."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -44,7 +44,7 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, help_text) for name, (_, help_text) in COMMANDS.items()])
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Keep what follows the command's name, as it was written: it may be carried out inside a lab."""
+        """Keep the words after the command's name unchanged: the command may run inside a lab."""
         _check_text(args, ctx)
         ctx.meta[WORDS] = list(args)
         rest = super().parse_args(ctx, args)
@@ -52,14 +52,14 @@ class LazyGroup(click.Group):
         return rest
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command of the first word, without importing all others to find it."""
+        """Return the command for the first word, without importing all others to find it."""
         if args and args[0] not in COMMANDS:
             raise click.NoSuchCommand(args[0], ctx=ctx)
         return super().resolve_command(ctx, args)
 
 
 def _check_text(arguments: list[str], context: click.Context) -> None:
-    """Raise UsageError for a word that is not UTF-8, which nothing of ours can be; those of other commands stand behind `--`."""
+    """Raise UsageError for a word that is not UTF-8. Words after `--` belong to other commands and are not checked."""
     own = arguments[: arguments.index("--")] if "--" in arguments else arguments
     wrong = next((word for word in own if not _is_text(word)), None)
     if wrong is not None:
@@ -75,7 +75,7 @@ def _is_text(word: str) -> bool:
 
 
 def _check_owner(context: click.Context, parameter: click.Parameter, owner: str | None) -> str | None:
-    """Return the owner; an empty one, of a variable that is not set, must not make its user the operator."""
+    """Return the owner. An empty one, e.g. from an unset variable, must not make the user the operator."""
     if owner is not None:
         from netorch.model import rules
 
@@ -113,9 +113,9 @@ def cli(ctx: click.Context, store: str, owner: str | None, lab: str | None) -> N
     from netorch.cli.context import Session
 
     if os.environ.get("NO_COLOR"):
-        ctx.color = False  # click itself does not look: https://no-color.org
+        ctx.color = False  # click ignores this variable: https://no-color.org
     if lab and ctx.invoked_subcommand not in OUTSIDE:
-        given = ctx.get_parameter_source("store") is ParameterSource.COMMANDLINE  # a lab's store is its own
+        given = ctx.get_parameter_source("store") is ParameterSource.COMMANDLINE  # a lab has its own store
         spelled = ctx.get_parameter_source("lab") is ParameterSource.COMMANDLINE
         with called.from_lab(lab if spelled else ""):
             code = _inside(lab, store if given else None, owner, [ctx.invoked_subcommand or "", *ctx.meta[REST]])
@@ -129,7 +129,7 @@ def cli(ctx: click.Context, store: str, owner: str | None, lab: str | None) -> N
 
 
 def _inside(lab: str, store: str | None, owner: str | None, command: list[str]) -> int:
-    """Carry a command out in a lab's control context; return its exit code."""
+    """Run a command in a lab's control context; return its exit code."""
     from netorch.lab import exec_in
 
     options = [*(["--store", store] if store else []), *(["--owner", owner] if owner else [])]
@@ -138,7 +138,7 @@ def _inside(lab: str, store: str | None, owner: str | None, command: list[str]) 
 
 
 def _reads_input(command: list[str]) -> bool:
-    """Return whether a command names standard input as its file."""
+    """Return whether a command reads a file from standard input."""
     pairs = pairwise(command)
     return any(word in ("-f-", "--file=-") for word in command) or any(
         option in ("-f", "--file") and value == "-" for option, value in pairs
@@ -146,7 +146,7 @@ def _reads_input(command: list[str]) -> bool:
 
 
 def main() -> None:
-    """Run the command line; every error becomes one clear text, or a line of JSON, and its documented exit code."""
+    """Run the command line. Every error becomes one clear text, or a line of JSON, and its documented exit code."""
     from netorch.cli import stdout
     from netorch.cli.screen import guard_streams
     from netorch.errors import NetorchError
@@ -156,12 +156,12 @@ def main() -> None:
     try:
         result = cli.main(
             prog_name="netorch", standalone_mode=False
-        )  # the code that a command has left with, else what it returned
+        )  # the code that a command exited with, else its return value
         sys.exit(result if isinstance(result, int) else 0)
     except click.ClickException as error:
         sys.exit(_misused(error))
-    except click.Abort as error:  # click's own, for a question that was answered with no as well as for Ctrl-C
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would interrupt the farewell to the first
+    except click.Abort as error:  # click raises it for a no to a question as well as for Ctrl-C
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would interrupt the last message
         interrupted = isinstance(error.__context__, KeyboardInterrupt)
         click.echo("interrupted" if interrupted else "aborted; nothing was changed", err=True)
         sys.exit(130 if interrupted else 1)
@@ -169,12 +169,12 @@ def main() -> None:
         sys.exit(130)
     except NetorchError as error:
         sys.exit(_failed(str(error), error.exit_code, error))
-    except UnicodeEncodeError as error:  # a directory or a variable of the environment, e.g.
+    except UnicodeEncodeError as error:  # e.g. a directory or an environment variable
         sys.exit(_failed(f"{error.object!a} is not UTF-8; write names and paths in UTF-8", 1))
 
 
 def _failed(text: str, exit_code: int, error: NetorchError | None = None) -> int:
-    """Tell an error on stderr, in the format that was asked for; return the exit code."""
+    """Print an error on stderr in the requested format; return the exit code."""
     text = called.as_called(text)
     if called.wants_machine_format(sys.argv[1:]):
         from netorch.cli.errors import as_json
@@ -186,7 +186,7 @@ def _failed(text: str, exit_code: int, error: NetorchError | None = None) -> int
 
 
 def _misused(error: click.ClickException) -> int:
-    """Tell that a command line cannot be understood, and what was meant; return the exit code."""
+    """Print an error about a wrong command line, with a suggestion; return the exit code."""
     exit_code = WRONG_USAGE if isinstance(error, click.UsageError) else 1
     if isinstance(error, click.NoSuchCommand | click.NoSuchOption) and error.ctx is not None:
         error = click.UsageError(error.message + _hint(error, error.ctx), error.ctx)
@@ -197,7 +197,7 @@ def _misused(error: click.ClickException) -> int:
 
 
 def _hint(error: click.NoSuchCommand | click.NoSuchOption, context: click.Context) -> str:
-    """Return a sentence about what was meant; nothing when no command or option is like it."""
+    """Return a sentence with a suggestion, or "" if no command or option is similar."""
     command, root = context.command, context.find_root()
     if isinstance(error, click.NoSuchCommand):
         if not isinstance(command, click.Group):
@@ -215,7 +215,7 @@ def _hint(error: click.NoSuchCommand | click.NoSuchOption, context: click.Contex
 
 
 def _inner(word: str, group: click.Group, context: click.Context) -> str:
-    """Return the command of a group's own groups that is meant by a word, in quotes: `route add` by `add`; nothing for none."""
+    """Return the command of a nested group for a word, in quotes: `route add` for `add`; "" if there is none."""
     names = group.list_commands(context)
     inner = {name: found for name in names if isinstance(found := group.get_command(context, name), click.Group)}
     return next((repr(f"{name} {word}") for name, found in inner.items() if word in found.list_commands(context)), "")

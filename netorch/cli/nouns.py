@@ -1,6 +1,6 @@
 """The commands that are the same for every kind of resource: list, show, tag, untag, set-tags and delete.
 
-What they call is imported when they run, as everything that the command line does; so they are given functions that import it.
+Like the whole command line, they import on demand: their arguments are functions that import what they call.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ Delete = Callable[["Store", "Caller", str], None]
 
 
 class Actions(NamedTuple):
-    """How resources of a kind are found, by the id of their VPC if they have one, or by their own, and deleted."""
+    """The functions that list, describe and delete the resources of a kind."""
 
-    every: Callable[..., list[Any]]  # (store, caller, id of the VPC), or (store, caller)
+    every: Callable[..., list[Any]]  # (store, caller, id of the VPC), or (store, caller) for resources without a VPC
     one: Callable[[Store, Caller, str], Any]
     delete: Delete
 
 
 class Rules(NamedTuple):
-    """How the rules of a group or an ACL, or routes, are shown: in a table of their own, where a list of groups counts them."""
+    """The table for the rules of a group or an ACL, or for routes. A list of groups only has their number."""
 
     columns: tuple[str, ...]
     rows: Callable[[Any], list[dict[str, Any]]]
     counted: tuple[str, ...] = ("ingress", "egress")
-    hidden: tuple[str, ...] = ("ingress", "egress", "terminations")  # fields that the table of one group or ACL leaves out
+    hidden: tuple[str, ...] = ("ingress", "egress", "terminations")  # fields that the table of one group or ACL omits
     called: str = "rules"
 
 
 class Noun(NamedTuple):
-    """A kind of resource as it is shown."""
+    """A kind of resource, as the command line shows it."""
 
-    kind: str  # of its ids
+    kind: str  # the prefix of its ids
     name: str
     columns: Columns
     row: Callable[[Any], dict[str, Any]]
@@ -59,7 +59,7 @@ class Noun(NamedTuple):
     tables: tuple[Rules, ...] = ()
     filters: Mapping[str, Sequence[str]] = {}  # of `list`: see `add_list`
     operators: tuple[str, ...] = ()  # fields that customers do not see
-    within_vpcs: bool = True  # else they belong to no VPC
+    within_vpcs: bool = True  # else they have no VPC
 
     def show(self, session: Session, resource_id: str, output: str) -> None:
         """Print one resource. Raises ApiError."""
@@ -87,7 +87,7 @@ class Noun(NamedTuple):
         return row if session.caller.operator else {name: value for name, value in row.items() if name not in self.operators}
 
     def rows(self, session: Session, vpc: str | None, output: str) -> list[dict[str, Any]]:
-        """Return those of the VPC that was named, or of every one that the caller sees. Raises ApiError."""
+        """Return the rows of the named VPC, or of all that the caller sees. Raises ApiError."""
         every = self.actions().every
         infos = session.of_vpcs(vpc, every) if self.within_vpcs else every(session.store, session.caller)
         rows = [self._seen(session, info) for info in infos]
@@ -98,7 +98,7 @@ class Noun(NamedTuple):
 
 
 def each_once(rows: Sequence[dict[str, Any]], is_preferred: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
-    """Return the rows of what two VPCs share, each one once: as the VPC has it that is preferred, where that is among them."""
+    """Return the rows of objects that two VPCs share, each once: the preferred VPC's row, if there is one."""
     once = {row["id"]: row for row in sorted(rows, key=is_preferred)}
     return [row for row in rows if once[row["id"]] is row]
 
@@ -109,7 +109,7 @@ def resource_argument(kind: str, name: str) -> Callable[[Any], Any]:
 
 
 def resources_argument(kind: str, name: str, *behind: str) -> Callable[[Any], Any]:
-    """Return the argument, `resources`, that names one resource or more by id or name; `behind` are kinds that stand behind."""
+    """Return the argument, `resources`, for one resource or more by id or name; `behind` are kinds that may follow."""
     metavar = f"{_metavar(name)}..."
     return click.argument("resources", metavar=metavar, nargs=-1, required=True, shell_complete=complete(kind, *behind))
 
@@ -119,7 +119,7 @@ def _metavar(name: str) -> str:
 
 
 def add_common(group: click.Group, noun: Noun, delete_help: str, *, verb: str = "delete") -> None:
-    """Add `list`, `show`, `tag`, `untag`, `set-tags` and what deletes one."""
+    """Add `list`, `show`, `tag`, `untag`, `set-tags` and the delete command."""
     add_list(group, f"List {noun.name}s.", noun.columns, noun.rows, noun.filters, within_vpcs=noun.within_vpcs)
     add_show(group, noun.kind, noun.name, f"Show {noun.name}s.", noun.show_several)
     add_tagging(group, noun.kind, noun.name)
@@ -136,9 +136,9 @@ def add_list(
     within_vpcs: bool = True,
     tagged: bool = True,
 ) -> None:
-    """Add `list`, with an option for tags, and for each field of a row that people look for, with the values that it can have.
+    """Add `list`, with an option for tags, and one for each filter field, with its possible values.
 
-    A field without such values is the name of a resource of that kind.
+    A field without values has the name of a resource of that kind.
     """
 
     def list_(
@@ -199,7 +199,7 @@ def _filter(field: str, values: Sequence[str]) -> Callable[[Any], Any]:
 
 
 def _is_wanted(row: dict[str, Any], having: Sequence[str], wanted: dict[str, str | None]) -> bool:
-    """Return whether a row has all the tags, and all the values that are asked for."""
+    """Return whether a row has all the wanted tags and values."""
     tags = row.get("tags") or {}
     for text in having:
         key, equals, value = text.partition("=")
@@ -258,7 +258,7 @@ def _add_tag_command(group: click.Group, kind: str, name: str, verb: str, help_t
         from netorch.control.actions.tags import add_tags, set_tags
 
         tags = parse_tags(context, context.command.params[0], tuple(word for word in words if "=" in word))
-        named = [word for word in words if "=" not in word]  # no name has that sign
+        named = [word for word in words if "=" not in word]  # names cannot contain `=`
         if not named or (verb == "tag" and not tags):
             raise click.UsageError(f"say which {name} gets which tags", context)
         for resource_id in session.ids_of(kind, named):
@@ -274,7 +274,7 @@ def add_associate(
     load: Callable[[], Callable[[Store, Caller, str, str], Subnet]],
     shown: Callable[[Subnet], str],
 ) -> None:
-    """Add what puts something in force for subnets; `shown` says what a subnet uses then."""
+    """Add the command that assigns a resource to subnets; `shown` is the text about a subnet's new resource."""
 
     @group.command(verb, help=help_text)
     @resource_argument(noun.kind, noun.name)
@@ -287,7 +287,7 @@ def add_associate(
 
 
 def add_rule_list(group: click.Group, noun: Noun, rules: Rules) -> None:
-    """Add `list` to the commands about the rules, or routes, of a kind of resource."""
+    """Add `list` to the commands for the rules, or routes, of a kind of resource."""
 
     @group.command("list", help=f"List the {rules.called} of a {noun.name}.")
     @resource_argument(noun.kind, noun.name)
@@ -301,7 +301,7 @@ def add_rule_list(group: click.Group, noun: Noun, rules: Rules) -> None:
 def add_delete(
     group: click.Group, kind: str, name: str, help_text: str, load: Callable[[], Delete], verb: str = "delete"
 ) -> None:
-    """Add `delete`, under the name that its kind has for it."""
+    """Add the delete command, under the verb of its kind."""
 
     @group.command(verb, help=help_text)
     @resources_argument(kind, name)

@@ -1,4 +1,4 @@
-"""How results are shown: tables for people, JSON, YAML, CSV and bare names for programs, plain columns in a pipe."""
+"""Output formats: tables for people; JSON, YAML, CSV and bare names for programs; plain columns in a pipe."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 Row = Mapping[str, Any]
 
 _GAP: Final = 2  # between two columns without a frame
-_LEAST: Final = 3  # what a column may be shortened to, in cells
+_LEAST: Final = 3  # minimum width of a shortened column, in cells
 _CUT: Final = "…"
 _NOTHING: Final[tuple[object, ...]] = (None, "", [], (), {})  # an empty field of CSV, a dash in a table
 MACHINE: Final = ("json", "yaml")
@@ -42,14 +42,14 @@ list_output_option = click.option(
 
 
 class Columns(NamedTuple):
-    """What a list shows of each row."""
+    """The columns of a list."""
 
     usual: tuple[str, ...]
-    wide: tuple[str, ...]  # what `-o wide` and `-o csv` add
+    wide: tuple[str, ...]  # added by `-o wide` and `-o csv`
 
 
 def show_rows(rows: Sequence[Row], columns: Columns | Sequence[str], output: str) -> None:
-    """Print rows; `columns` chooses and orders what a table shows, json and yaml carry every field."""
+    """Print rows. `columns` selects and orders the columns of a table; json and yaml have every field."""
     if not isinstance(columns, Columns):
         columns = Columns(tuple(columns), ())
     if output in MACHINE:
@@ -65,7 +65,7 @@ def show_rows(rows: Sequence[Row], columns: Columns | Sequence[str], output: str
 
 
 def spoken(row: Row) -> str:
-    """Return what other commands take for a row's resource: its path, or its id where it has no name."""
+    """Return the command-line name of a row's resource: its path, or its id if it has no name."""
     if not row.get("name"):
         return str(row.get("id") or row.get("address", ""))
     scope = row.get("vpc") or row.get("owner")
@@ -84,7 +84,7 @@ def _print_csv(rows: Sequence[Row], columns: Sequence[str]) -> None:
 
 
 def show_record(record: Row, output: str) -> None:
-    """Print one record, a field a line as a table."""
+    """Print one record; a table has one field per line."""
     if output == "table":
         width = max((len(name) for name in record), default=0)
         for name, value in record.items():
@@ -94,7 +94,7 @@ def show_record(record: Row, output: str) -> None:
 
 
 def show_records(records: Sequence[Row], output: str) -> None:
-    """Print records: one by itself, several one below the other; in json and yaml several are a list."""
+    """Print records: one by itself, several below each other; in json and yaml several are a list."""
     if output in MACHINE and len(records) > 1:
         show_value([dict(record) for record in records], output)
         return
@@ -113,13 +113,13 @@ def show_value(value: object, output: str) -> None:
         import yaml
 
         text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
-        if not text.replace("\n", "").isprintable():  # PyYAML's own idea of it is wider
+        if not text.replace("\n", "").isprintable():  # PyYAML accepts more characters as printable
             text = yaml.safe_dump(plain, sort_keys=False)
         click.echo(text, nl=False)
 
 
 def _escaped(text: str) -> str:
-    """Return JSON in which nothing is left that a terminal must not get, as JSON spells it; its own escapes end at U+001F."""
+    """Return JSON with all characters escaped that must not reach a terminal. json.dumps escapes only up to U+001F."""
     if text.replace("\n", "").isprintable():
         return text
     return "".join(char if char.isprintable() or char == "\n" else _as_json(char) for char in text)
@@ -130,7 +130,7 @@ def _as_json(char: str) -> str:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: framed on a terminal that is wide enough, with shortened cells on one that is not, whole in a pipe."""
+    """Print a table: framed on a wide terminal, with shortened cells on a narrow one, complete in a pipe."""
     table = [[printable(text) for text in row] for row in rows]
     needed = [max(map(_width, texts), default=0) for texts in zip(*table, strict=True)] or [0] * len(columns)
     widths = [max(len(column), width) for column, width in zip(columns, needed, strict=True)]
@@ -142,7 +142,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         _print_framed(columns, table)
         return
     while len(widths) > 1 and (_LEAST + _GAP) * len(widths) - _GAP > room:
-        widths.pop()  # the last columns say least
+        widths.pop()  # the last columns are the least important
     _print_plain(columns, table, _shrunk(widths, needed, room - _GAP * (len(widths) - 1)))
 
 
@@ -156,7 +156,7 @@ def _print_framed(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None
     for column in columns:
         table.add_column(column, no_wrap=True)
     for row in rows:
-        table.add_row(*map(Text, row))  # of a plain string rich would take :ab: for a picture and [red] for a colour
+        table.add_row(*map(Text, row))  # in a plain string rich would replace :ab: by an emoji and [red] by a colour
     Console(highlight=False).print(table)
 
 
@@ -166,7 +166,7 @@ def _print_plain(columns: Sequence[str], rows: Sequence[Sequence[str]], widths: 
 
 
 def _shrunk(widths: Sequence[int], needed: Sequence[int], room: int) -> list[int]:
-    """Return widths that fit: heads are cut first, to what stands below them, then the widest cells; short columns stay whole."""
+    """Return widths that fit: first cut heads to the width of their cells, then the widest cells. Short columns stay whole."""
     fitted = list(widths)
     for limit in range(max(widths), _LEAST, -1):
         fitted = [max(min(width, limit), least) for width, least in zip(widths, needed, strict=False)]
@@ -180,7 +180,7 @@ def _shrunk(widths: Sequence[int], needed: Sequence[int], room: int) -> list[int
 
 
 def _width(text: str) -> int:
-    """Return how many cells a terminal takes for a text."""
+    """Return the width of a text in terminal cells."""
     return len(text) if text.isascii() else sum(map(_cells, text))
 
 
@@ -191,7 +191,7 @@ def _cells(letter: str) -> int:
 
 
 def _fit(text: str, width: int) -> str:
-    """Return a text of exactly so many cells, cut if it must be."""
+    """Return a text padded or cut to a width in cells."""
     taken = _width(text)
     if taken > width:
         while taken > width - 1:
@@ -202,7 +202,7 @@ def _fit(text: str, width: int) -> str:
 
 
 def cell(value: object) -> str:
-    """Return a value as a table shows it."""
+    """Return the text of a value in a table."""
     if value in _NOTHING:
         return "-"
     if isinstance(value, bool):

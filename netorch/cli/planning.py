@@ -1,4 +1,4 @@
-"""What `plan`, `apply`, `diff` and `reach --diff` have in common: reading a file, planning, showing a plan."""
+"""The common part of `plan`, `apply`, `diff` and `reach --diff`: read a file, plan, show a plan."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ file_option = click.option(
 
 
 def read_cloud(session: Session, path: Path) -> Cloud:
-    """Return what a file declares, on the hosts that there are. Raises SpecError."""
+    """Return the cloud that a file declares, for the existing hosts. Raises SpecError."""
     from netorch.control.actions.hosts import known_hosts
     from netorch.spec import load_cloud
 
-    session.creates = True  # a plan for a cloud that there is not yet; only `apply` writes
+    session.creates = True  # the cloud may not exist yet; only `apply` writes
     return load_cloud(path, hosts=known_hosts(session.store))
 
 
 def make_plan(session: Session, path: Path, cloud: Cloud | None = None) -> CloudPlan:
-    """Return what would make the cloud as the file says, which may have been read before. Raises SpecError, ApiError."""
+    """Return the plan to make the cloud as a file declares it. `cloud` is the parsed file. Raises SpecError, ApiError."""
     from netorch.control.apply.cloud import plan_cloud
 
     session.creates = True
@@ -60,14 +60,14 @@ def make_plan(session: Session, path: Path, cloud: Cloud | None = None) -> Cloud
 
 
 def files_beside(path: Path) -> Callable[[str], bytes]:
-    """Return what reads the files that a file names: relative names begin where it lies."""
+    """Return a function that reads the files named in a file. Relative names start in its directory."""
     from netorch.spec.load import read_file
 
     return lambda name: read_file(str(path.parent / name))
 
 
 def save_plan(session: Session, plan: CloudPlan, path: Path, cloud: Cloud, out: Path) -> None:
-    """Write a plan into a file, which nobody else may read: it holds what the cloud is to be. Raises NetorchError."""
+    """Write a plan to a file that only its owner can read: it has the whole desired cloud. Raises NetorchError."""
     from netorch.control.apply.saved import save
     from netorch.spec.export import to_yaml
 
@@ -80,7 +80,7 @@ def save_plan(session: Session, plan: CloudPlan, path: Path, cloud: Cloud, out: 
 
 
 def load_plan(session: Session, file: Path) -> CloudPlan:
-    """Return a plan that was saved, if the cloud is still as it was. Raises SpecError, ApiError."""
+    """Return a saved plan, if the cloud has not changed since. Raises SpecError, ApiError."""
     from netorch.control.actions.hosts import known_hosts
     from netorch.control.apply.saved import load, plan_again
     from netorch.spec import load_cloud
@@ -93,7 +93,7 @@ def load_plan(session: Session, file: Path) -> CloudPlan:
 
 
 def source_path(path: Path) -> str:
-    """Return by what a file without a name is known: nothing for a pipe, whose path never comes again."""
+    """Return the identity of a file without a name: its path, or "" for a pipe, whose path is not stable."""
     return str(path.resolve()) if path.is_file() else ""
 
 
@@ -101,7 +101,7 @@ _KIND_WIDTH: Final = 14  # of most kinds of resources
 
 
 def show_plan(plan: CloudPlan, *, whole: bool = True) -> None:
-    """Print each change, and how far the change reaches; with `whole` also what is left out, and whether `apply` refuses it."""
+    """Print each change and its scope; with `whole` also the omitted objects, and whether `apply` will refuse the plan."""
     width = max((len(change.kind) for change in plan.changes), default=0)
     for change in plan.changes:
         click.echo("  " + _change_text(change, max(width, _KIND_WIDTH)))
@@ -123,7 +123,7 @@ def show_plan(plan: CloudPlan, *, whole: bool = True) -> None:
 
 
 def _left_notes(plan: CloudPlan) -> Iterator[str]:
-    """Yield what is not the file's, and is left alone."""
+    """Yield notes about objects that the file does not own and that stay unchanged."""
     if not plan.source:
         yield "this is no file that netorch would know again; without a `name:` in it, nothing is ever deleted by it"
     lost = [left for left in plan.left if left.lost and not left.declared]
@@ -141,7 +141,7 @@ def _left_notes(plan: CloudPlan) -> Iterator[str]:
 
 
 def summary(plan: CloudPlan) -> str:
-    """Return one line that counts the changes."""
+    """Return one line with the numbers of changes."""
     if not plan.changes:
         return "No changes: the cloud is as the file says."
     counted = {action.value: count for action, count in plan.counts().items() if count}
@@ -149,7 +149,7 @@ def summary(plan: CloudPlan) -> str:
 
 
 def plan_value(plan: CloudPlan) -> dict[str, Any]:
-    """Return a plan as json and yaml show it."""
+    """Return a plan for json and yaml."""
     import msgspec
 
     changes = [{**msgspec.to_builtins(change), "action": change.action.value, "path": change.path} for change in plan.changes]
@@ -167,7 +167,7 @@ def plan_value(plan: CloudPlan) -> dict[str, Any]:
 
 
 def stuck_error(plan: CloudPlan) -> NetorchError:
-    """Return what to leave with when a plan could not take in all of its file."""
+    """Return the error for a plan that does not cover the whole file."""
     return NetorchError("\n".join(f"VPC {stuck.path} stays as it is: {stuck.error}" for stuck in plan.stuck))
 
 
@@ -190,7 +190,7 @@ def _change_text(change: Change, width: int) -> str:
 
 
 def _difference(item: Difference, action: str) -> str:
-    if action == "delete":  # the sign says that it goes
+    if action == "delete":  # the sign already shows the deletion
         return f"{item.field} {item.before}"
     if item.before and item.after:
         return f"{item.field} {item.before} -> {item.after}"

@@ -1,4 +1,4 @@
-"""What may reach a terminal: everything that is printed passes here, wherever it comes from."""
+"""A filter for all output: it makes texts safe for a terminal, wherever they come from."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any, Final, TextIO
 from netorch.errors import printable
 
 _SUSPECT = re.compile(r"[^ -~\n\t]")
-# Line ends, and the colours that netorch itself uses. A line that is written again begins with a carriage return.
+# Line ends, and the colours that netorch itself uses. A rewritten line starts with a carriage return.
 _OURS = re.compile(r"(\A\r|[\n\t]|\x1b\[(?:0|1|3[0-7])(?:;(?:1|3[0-7]))*m)")
 _STREAMS: Final = ("stdout", "stderr")
 
 
 class Screen:
-    """A text stream to which control characters and escape sequences go spelled out, but for netorch's own colours."""
+    """A text stream that escapes control characters and escape sequences, except netorch's own colours."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write a text, and return how long it was."""
+        """Write a text, and return its length."""
         self._stream.write(clean(text) if _SUSPECT.search(text) else text)
         return len(text)
 
@@ -35,13 +35,13 @@ class Screen:
 
 
 def clean(text: str) -> str:
-    """Return a text as it may reach a terminal."""
+    """Return a text that is safe for a terminal."""
     parts = _OURS.split(text)
     return "".join(part if index % 2 else printable(part) for index, part in enumerate(parts))
 
 
 def guard_streams() -> None:
-    """Let everything that this process prints pass a Screen."""
+    """Pass all output of this process through a Screen."""
     for name in _STREAMS:
         stream = getattr(sys, name)
         if stream is not None:

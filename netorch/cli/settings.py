@@ -1,7 +1,7 @@
-"""A machine's settings: /etc/netorch/netorch.toml, environment variables over it, and options of commands over these.
+"""A machine's settings: /etc/netorch/netorch.toml, overridden by environment variables, overridden by command options.
 
-The file is read strictly: a key or a value that nobody would act on is an error, because a store or a directory that was meant
-and not used is noticed too late.
+The file is parsed strictly: an unknown key or value is an error, because a store or directory that is silently ignored
+would be noticed too late.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ import msgspec
 
 from netorch.errors import Problem, SpecError
 
-CONFIG: Final = "NETORCH_CONFIG"  # names another file
+CONFIG: Final = "NETORCH_CONFIG"  # the path of another file
 DEFAULT_FILE: Final = "/etc/netorch/netorch.toml"
-_AT_LINE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")  # how tomllib ends its texts
-# How a type of TOML is called, for those that a line can hold.
+_AT_LINE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")  # the end of tomllib's error texts
+# The names of TOML types in error texts.
 _TYPES: Final[tuple[tuple[type, str], ...]] = ((bool, "a truth value"), (int, "a number"), (float, "a number"), (list, "a list"))
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """One setting: its key in the file, what it is when nobody sets it, and what it is for."""
+    """One setting: its key in the file, its default, and its description."""
 
     name: str
     default: Callable[[], str]
@@ -37,7 +37,7 @@ class Setting(msgspec.Struct, frozen=True):
 
     @property
     def variable(self) -> str:
-        """Return the environment variable that stands over the file."""
+        """Return the environment variable that overrides the file."""
         return f"NETORCH_{self.name.upper()}"
 
 
@@ -60,7 +60,7 @@ SETTINGS: Final[dict[str, Setting]] = {
 
 
 class Found(msgspec.Struct, frozen=True):
-    """The value of a setting, and who says so: a variable, a line of the file, or nobody."""
+    """The value of a setting and its origin: a variable, a line of the file, or the default."""
 
     value: str
     origin: str
@@ -73,7 +73,7 @@ class Settings:
         self._path, self._values, self._lines = path, values, lines
 
     def find(self, name: str, environ: Mapping[str, str] = os.environ) -> Found:
-        """Return a setting: the environment's, else the file's, else the default. An empty variable is none."""
+        """Return a setting: the environment's, else the file's, else the default. An empty variable is ignored."""
         setting = SETTINGS[name]
         if value := environ.get(setting.variable):
             return Found(value, f"the variable {setting.variable}")
@@ -83,13 +83,13 @@ class Settings:
 
 
 def machine() -> Settings:
-    """Return the settings of this machine. Raises SpecError: the file is wrong, or one that was named is missing."""
+    """Return the settings of this machine. Raises SpecError: the file is invalid, or a named file is missing."""
     named = os.environ.get(CONFIG)
     return _load(named or DEFAULT_FILE, bool(named))
 
 
 def default_of(name: str) -> Callable[[], str]:
-    """Return what an option takes that was not given, nor its variable."""
+    """Return the default of an option if neither the option nor its variable is set."""
     return lambda: machine().find(name, {}).value
 
 
@@ -109,7 +109,7 @@ def _load(path: str, must_exist: bool) -> Settings:
 
 
 def parse(path: str, text: str) -> Settings:
-    """Return the settings of a text; `path` is its name. Raises SpecError with all that is wrong."""
+    """Return the settings in a text; `path` is its name. Raises SpecError with all problems."""
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -140,7 +140,7 @@ def _problems(name: str, value: object, line: int) -> Iterator[Problem]:
 
 
 def _line_of(text: str, name: str) -> int:
-    """Return the line in which a key of the top level ends, the first after which it is there. tomllib knows no lines."""
+    """Return the line where a top-level key ends: the first after which it is parsed. tomllib does not give lines."""
     lines = text.splitlines(keepends=True)
     for number in range(1, len(lines) + 1):
         if name in _head("".join(lines[:number])):

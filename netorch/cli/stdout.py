@@ -1,8 +1,8 @@
-"""Standard output as commands meet it: a reader may leave, a disk may be full, a name may not be UTF-8.
+"""Standard output for commands: a reader may leave, a disk may be full, a name may not be UTF-8.
 
-A reader that leaves (`netorch instance list | head`) has seen enough: the rest is thrown away, and the command ends with the code
-that it would have ended with, so that an `apply` whose output is cut short is carried out. A command that follows something ends
-when it sees `reader_left`. Any other failure to write is an error.
+If the reader leaves (`netorch instance list | head`), the rest of the output is dropped. The command ends with its
+usual exit code, so that an `apply` with truncated output is still executed. A command that follows events ends when
+`reader_left` is true. Any other write failure is an error.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _STANDARD = (0, 1, 2)
 
 
 class OutputFailed(NetorchError):
-    """Nothing more can be written to standard output: a full disk, a closed descriptor."""
+    """Standard output cannot be written: a full disk, a closed descriptor."""
 
 
 class _Stdout(io.FileIO):
-    """Descriptor 1, which becomes /dev/null once writing has failed: so Python does not fail once more as it flushes at exit."""
+    """Descriptor 1. It becomes /dev/null after a failed write, so that Python's flush at exit does not fail again."""
 
     left = False
 
@@ -43,7 +43,7 @@ class _Stdout(io.FileIO):
 
 
 def prepare() -> None:
-    """Make standard output such a one. A descriptor that is closed is filled: else the next file opened would take its place."""
+    """Replace standard output. Open a closed standard descriptor: else the next opened file would get its number."""
     for descriptor in _STANDARD:
         try:
             os.fstat(descriptor)
@@ -58,6 +58,6 @@ def prepare() -> None:
 
 
 def reader_left() -> bool:
-    """Return whether what reads standard output has gone."""
+    """Return whether the reader of standard output is gone."""
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     return isinstance(raw, _Stdout) and raw.left

@@ -1,4 +1,4 @@
-"""Options of the command line that are about the tunnels of VPN connections."""
+"""Command-line options for the tunnels of VPN connections."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 from netorch.model.outside import vpn_rules
 from netorch.model.outside.vpn import DpdAction, StartupAction, TunnelOptions
 
-_SEVERAL: Final = {  # field -> option, what may be chosen, help
+_SEVERAL: Final = {  # field -> option, choices, help
     "ike_versions": ("--ike-version", vpn_rules.IKE_VERSIONS, "IKE versions."),
     "phase1_encryption": ("--phase1-encryption", vpn_rules.ENCRYPTION, "Ciphers of IKE."),
     "phase1_integrity": ("--phase1-integrity", vpn_rules.INTEGRITY, "Hashes of IKE."),
@@ -40,7 +40,7 @@ _WORDS: Final = {
 
 
 def tunnel_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add an option for each of EC2's tunnel options; the command gets them under the names of the fields."""
+    """Add an option for each of EC2's tunnel options. The command gets them under the names of the fields."""
     for field, (word, help_text) in reversed(_NUMBERS.items()):
         function = click.option(word, field, type=int, help=help_text)(function)
     for field, (word, kind, help_text) in reversed(_WORDS.items()):
@@ -52,7 +52,7 @@ def tunnel_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def changed_options(before: TunnelOptions, chosen: dict[str, Any]) -> TunnelOptions:
-    """Return options of which those that were named are others."""
+    """Return options with the chosen ones changed."""
     changed: dict[str, Any] = {}
     for field, value in chosen.items():
         if value is None or value == ():
@@ -67,13 +67,13 @@ def changed_options(before: TunnelOptions, chosen: dict[str, Any]) -> TunnelOpti
 
 
 def file_option(word: str, name: str, help_text: str, **settings: Any) -> Callable[[Any], Any]:  # noqa: ANN401 - click's own
-    """Return an option that names a file of text, or several."""
+    """Return an option for a text file, or several."""
     path = click.Path(exists=True, dir_okay=False, path_type=Path)
     return click.option(word, name, type=path, help=help_text, metavar="FILE", **settings)
 
 
 def text_of(path: Path) -> str:
-    """Return what a file says. An error has nothing of it."""
+    """Return the contents of a file. An error text contains none of them."""
     try:
         return path.read_text().replace("\r\n", "\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -82,5 +82,5 @@ def text_of(path: Path) -> str:
 
 
 def key_of(path: Path) -> str:
-    """Return the pre-shared key that a file holds, in one line."""
+    """Return the pre-shared key in a file of one line."""
     return text_of(path).removesuffix("\n")

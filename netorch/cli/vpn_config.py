@@ -1,4 +1,4 @@
-"""`netorch vpn config` and `netorch vpn import`: what a customer's device is to be told, and what AWS tells its customers."""
+"""`netorch vpn config` and `netorch vpn import`: configurations for a customer's device, and from AWS."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _keys(files: tuple[Path, ...]) -> dict[int, str]:
 
 
 def _warn_of_keys(facts: Facts, keys: dict[int, str], form: str) -> None:
-    """Tell which keys are left out."""
+    """Warn about keys that are left out."""
     missing = [str(ends.number) for ends in facts.ends if ends.number not in keys]
     if not missing or facts.has_certificates or form in _WITHOUT_KEYS:
         return

@@ -55,10 +55,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "completion": ("completion", "Print the shell completion script."),
 }
 
-# What is never carried out inside a lab: it is about labs, or about the command line itself.
+# Commands that never run inside a lab: they are about labs, or about the command line itself.
 OUTSIDE: Final = frozenset({"lab", "schema", "completion"})
 
-# What is the operator's, and takes no --owner.
+# Commands for operators only, which take no --owner.
 OPERATORS: Final = frozenset(
     {
         "host",
@@ -76,7 +76,7 @@ OPERATORS: Final = frozenset(
     }
 )
 
-# word of another command line -> ours; a word may be part of a longer one, e.g. `describe-instances`.
+# a word of another command line -> netorch's; it may be part of a longer word, e.g. `describe-instances`.
 _OTHERS: Final = {
     "acl": "nacl",
     "addresses": "address",
@@ -160,7 +160,7 @@ _OTHER_OPTIONS: Final = {
 
 
 def meant_option(word: str, known: Iterable[str]) -> str:
-    """Return which of a command's options is meant by another one; nothing when none is."""
+    """Return the similar option of a command for an unknown one, in quotes; "" if there is none."""
     from difflib import get_close_matches
 
     options = list(known)
@@ -170,7 +170,7 @@ def meant_option(word: str, known: Iterable[str]) -> str:
 
 
 def meant(word: str, known: Iterable[str]) -> str:
-    """Return which of the known commands is meant by another word, in quotes; nothing when none is."""
+    """Return the similar command for an unknown word, in quotes; "" if there is none."""
     found = _meant(word, known)
     return repr(found) if found else ""
 
@@ -191,6 +191,6 @@ def _meant(word: str, known: Iterable[str]) -> str:
 
 
 def verb_first(word: str) -> str:
-    """Return a sentence for who writes `describe vpc` or `create vpc`: here the kind comes first; nothing for another word."""
+    """Return a sentence for `describe vpc` or `create vpc`, where the kind must come first; "" for another word."""
     verb = _OTHERS.get(word.lower(), word.lower())
     return f" The kind comes first, e.g. `netorch vpc {verb}`." if verb in _COMMON else ""

@@ -31,9 +31,8 @@ def compiled_agent(host_name: str, store: Store, kernel: Kernel, *, read_kernel:
     Parts that a VPC leaves out are no error: the rest of the VPC is in force.
 
     Raises:
-      NetorchError: the host is unknown, its underlay address is missing, or a VPC cannot be compiled: any of the
-      host's, or only
-        that of `vni` when it is given.
+      NetorchError: the host is unknown, its underlay address is missing, or a VPC cannot be compiled: any of the host's, or
+        only that of `vni` when it is given.
     """
     records = Records(host_name)
     moves = Moves(records)

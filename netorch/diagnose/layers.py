@@ -1,9 +1,9 @@
 """Tests whether an instance reaches another one, and which layer fails.
 
-mapping   both addresses are mapped, and their hosts report the interfaces as attached underlay  the source's host
-reaches the destination's, with the largest packets that VXLAN makes between the two gateway   the source reaches its
-own router: its port works overlay   the echo itself; if it fails and the destination is on this machine too, whether
-the request arrived
+mapping   both addresses are mapped, and their hosts report the interfaces as attached
+underlay  the source's host reaches the destination's, with the largest packets that VXLAN makes between the two
+gateway   the source reaches its own router: its port works
+overlay   the echo itself; if it fails and the destination is on this machine too, whether the request arrived
 """
 
 from __future__ import annotations

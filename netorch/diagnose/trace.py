@@ -1,13 +1,13 @@
 """One packet, three times: through the hosts' desired state, through their kernels, and live.
 
-model    a walk over the desired state of each host, as its agent would compile it from the store kernel   the same walk
-over the kernels of the hosts on this machine; the others are "not here" probe    a live packet from the source's own
-namespace, or from the outside of an edge: a listener receives it where it arrives, or
-         leaves for a site, or a drop counter counts it
+model    a walk over the desired state of each host, as its agent would compile it from the store
+kernel   the same walk over the kernels of the hosts on this machine; the others are "not here"
+probe    a live packet from the source's own namespace, or from the outside of an edge: a listener receives it where it arrives,
+         or leaves for a site, or a drop counter counts it
 
-If the packet arrives, its answer is followed too. A live answer only shows if the receiver responds. From the internet
-a packet, or an answer, may come through any edge with the VPC's gateway; from a site, over any tunnel or VLAN by which
-an edge reaches the site. All of these ways must work.
+If the packet arrives, its answer is followed too. A live answer only shows if the receiver responds. From the internet a
+packet, or an answer, may come through any edge with the VPC's gateway; from a site, over any tunnel or VLAN by which an
+edge reaches the site. All of these ways must work.
 
 If the three disagree, a kernel has drifted from the store or netorch has a bug; the report shows it in either case.
 """

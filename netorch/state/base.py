@@ -1,18 +1,19 @@
 """The attributes of every kernel object. Plan, slices and the drivers' loops need no other knowledge of it.
 
 key             the kernel's identity of the object: kind, namespace, and what is unique among objects of its kind there
-netns           the label of its namespace vni             the VPC that it belongs to; HOST_SLICE: shared by all VPCs;
-BORDER_SLICE: announced to the border router parent          the key of the object that it depends on, e.g. a route's
-device orphan          its remainder in the kernel after its parent is deleted; None: it is deleted, too needs
-the key of another object without which it is useless and recreated: a cable's other end lost_when_down  whether the
-kernel deletes it when the parent, a device, goes down or gets another master order           objects are created in
-ascending order, deleted in descending order (netorch.state.order) public_prefix   the public prefix that it routes to
-its VPC: only the prefix's holder may have it, even if a VPC fails to compile in_place        whether a changed object
-can be replaced without an interruption (`replaces`) text            the object in the syntax of ip(8), bridge(8),
-sysctl(8), nft(8)
+netns           the label of its namespace
+vni             the VPC that it belongs to; HOST_SLICE: shared by all VPCs; BORDER_SLICE: announced to the border router
+parent          the key of the object that it depends on, e.g. a route's device
+orphan          its remainder in the kernel after its parent is deleted; None: it is deleted, too
+needs           the key of another object without which it is useless and recreated: a cable's other end
+lost_when_down  whether the kernel deletes it when the parent, a device, goes down or gets another master
+order           objects are created in ascending order, deleted in descending order (netorch.state.order)
+public_prefix   the public prefix that it routes to its VPC; only the prefix's holder may have it, even if a VPC does not compile
+in_place        whether a changed object can be replaced without an interruption (`replaces`)
+text            the object in the syntax of ip(8), bridge(8), sysctl(8), nft(8)
 
-The effect of an object's deletion on others follows from these alone: netorch.state.aftermath. How a restarted agent
-recognises its own objects: netorch.state.owner.
+The effect of an object's deletion on others follows from these alone: netorch.state.aftermath.
+How a restarted agent recognises its own objects: netorch.state.owner.
 """
 
 from __future__ import annotations

@@ -1,16 +1,13 @@
 """Names and numbers of a VPC's devices, tables and chains, with the VNI in each.
 
-Compilers write the VNI into each object. For an object in a kernel, e.g. after its records are gone, it is parsed from
-the name.
+Compilers write the VNI into each object. For an object in a kernel, e.g. without records, it is parsed from the name.
 
     vrf5000, vrf5000.1   VRF of the VPC's route table 0, 1; its routing table has the number 5000, 1 << 24 | 5000
     vx5000               VXLAN device
     v-001388abcdef0      port: a letter, six hexadecimal digits of VNI, seven more
-    p-… and q-…          ends of a cable between two peered VPCs: in the VPC of lower VNI, in the other; each has its
-    own VNI
+    p-… and q-…          ends of a cable between two peered VPCs: in the VPC of lower VNI, in the other; each has its own VNI
     g-… and o-…          ends of a cable to the outside: in the overlay, in the outside namespace
-    m-… and n-…          ends of a cable into an interface that routes lead to: where packets come in, where this host
-    sends them
+    m-… and n-…          ends of a cable into an interface that routes lead to: its inlet, and this host's way to it
     e-…                  end of a cable into the namespace of an egress-only internet gateway
     x-… and y-…          xfrm interfaces of the first and the second tunnel of a VPN connection
     d-…                  VLAN device of a virtual interface of Direct Connect

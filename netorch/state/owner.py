@@ -1,28 +1,17 @@
 """How a freshly started agent, with no memory, recognises its own objects. It never touches unmarked ones.
 
-| object                | mark
-|
+| object                | mark                                                                                            |
 |-----------------------|-------------------------------------------------------------------------------------------------|
-| network namespace     | its name, `netorch-<host>`, and `netorch-<host>+<label>` for the additional ones of edges
-|
-| an instance's         | its name is the instance's id, and its port's label identifies it
-|
-| route, rule, neighbour| protocol number 200, which the kernel stores and shows for all three (NDA_PROTOCOL since 5.0)
-|
-| FDB entry             | no mark exists; the VXLAN device is ours, so every permanent entry on it is ours
-|
-| uplink                | altname, as any link; set before it is moved to the outside, so no moved one lacks it
-|
-| link                  | altname `netorch-<ifname>`, set last: a device of ours without it is incomplete and completed
-|
-| clsact, filter        | on a device of ours: the device is ours
-|
-| address               | on a device of ours: the device is ours
-|
-| nft                   | the tables named `netorch`; a fingerprint in a set's comment identifies the loaded text
-|
-| a daemon              | its control socket, in a directory of netorch's own in /run
-|
+| network namespace     | its name, `netorch-<host>`, and `netorch-<host>+<label>` for the additional ones of edges        |
+| an instance's         | its name is the instance's id, and its port's label identifies it                               |
+| route, rule, neighbour| protocol number 200, which the kernel stores and shows for all three (NDA_PROTOCOL since 5.0)    |
+| FDB entry             | no mark exists; the VXLAN device is ours, so every permanent entry on it is ours                |
+| uplink                | altname, as any link; set before it is moved to the outside, so no moved one lacks it           |
+| link                  | altname `netorch-<ifname>`, set last: a device of ours without it is incomplete and completed   |
+| clsact, filter        | on a device of ours: the device is ours                                                         |
+| address               | on a device of ours: the device is ours                                                         |
+| nft                   | the tables named `netorch`; a fingerprint in a set's comment identifies the loaded text         |
+| a daemon              | its control socket, in a directory of netorch's own in /run                                      |
 
 The VPC of an object follows from a name or number: netorch.state.names.
 """

@@ -1,17 +1,15 @@
 """Traffic control: actions on packets at a device, before routing (ingress) or just before they leave (egress).
 
-A filter matches packets and acts on them. Filters of a lower step decide first. A packet that no filter matches
-continues unchanged. No two filters of one step may match the same packet: the order of their creation would decide.
+A filter matches packets and acts on them. Filters of a lower step decide first. A packet that no filter matches continues
+unchanged. No two filters of one step may match the same packet: the order of their creation would decide.
 
-Linux identifies filters by device, hook, preference (`pref`) and handle. Both numbers follow from the match, so two
-rules of Linux always hold:
+Linux identifies filters by device, hook, preference (`pref`) and handle. Both numbers follow from the match, so two rules
+of Linux always hold:
 
 * Filters of one preference have one protocol and one classifier, so each step has a preference for every such pair.
-* Of two filters of one preference with the same match, Linux refuses to create the second. Linux accepts a change that
-  makes two
-  matches equal, but the changed filter then matches nothing. So the handle is a digest of the match, and only the
-  actions are
-  changed in place.
+* Of two filters of one preference with the same match, Linux refuses to create the second. Linux accepts a change that makes
+  two matches equal, but the changed filter then matches nothing. So the handle is a digest of the match, and only the actions
+  are changed in place.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """A packet's way into another VPC with possibly the same addresses, on an edge that translates between the two.
 
 peering     the two ends of a mapped connection's cable: each translates between the range of its own VPC and its alias
-endpoint    the namespace of an interface endpoint's connection: the endpoint's groups, a target, the connection's
-address
+endpoint    the namespace of an interface endpoint's connection: the endpoint's groups, a target, the connection's address
 """
 
 from __future__ import annotations

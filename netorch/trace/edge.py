@@ -1,10 +1,11 @@
 """A packet's way through an edge, from the overlay to the internet or a site and back, and through gateways' namespaces.
 
-gateway     the filters of the cable: translate the private address to a public one outside     route and rules: to the
-uplink, or to the cable of another public address uplink      the packet leaves or enters site        likewise, over a
-tunnel or VLAN to a customer's site nat         the namespace of a NAT gateway: its subnet's ACL, the gateway's address
-instead of the sender's, and back egress-only the namespace of an egress-only internet gateway: from outside only
-answers to instances' connections pass
+gateway     the filters of the cable: translate the private address to a public one
+outside     route and rules: to the uplink, or to the cable of another public address
+uplink      the packet leaves or enters
+site        likewise, over a tunnel or VLAN to a customer's site
+nat         the namespace of a NAT gateway: its subnet's ACL, the gateway's address instead of the sender's, and back
+egress-only the namespace of an egress-only internet gateway: from outside only answers to instances' connections pass
 """
 
 from __future__ import annotations

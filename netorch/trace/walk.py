@@ -7,8 +7,7 @@
     tunnel      neighbour, FDB entry, VTEP
     verify      the other host's underlay: may this host send for the source?
                 ... and again zone, route, policy on that host
-    inlet       on the host of an interface that routes lead to: the filter for packets to its MAC, or the cable on its
-    own host
+    inlet       on the host of an interface that routes lead to: the filter for packets to its MAC, or the cable on its own host
                 ... and again zone, route, policy: the interface's own rules
     delivery    the receiver's port; an interface in the middle of the way is assumed to forward the packet unchanged
     host        a program of the sender's own host answers: names, metadata
@@ -17,10 +16,10 @@
 On an edge `netorch.trace.edge` continues: to the internet or a customer's site and back, and through the namespaces of
 gateways; `netorch.trace.between` continues into another VPC, over a mapped peering connection or an interface endpoint.
 
-The walk queries no host and changes nothing. The caller must supply the state of connection tracking (`Ct`). Without
-it, a packet that can open a connection opens one, and any other belongs to none. The answer to a packet (`round_trip`)
-belongs to the packet's connection on all hosts that it has passed. From the internet the answer may come through any
-edge, from a site over any tunnel or VLAN.
+The walk queries no host and changes nothing. The caller must supply the state of connection tracking (`Ct`). Without it, a
+packet that can open a connection opens one, and any other belongs to none. The answer to a packet (`round_trip`) belongs to
+the packet's connection on all hosts that it has passed. From the internet the answer may come through any edge, from a site
+over any tunnel or VLAN.
 """
 
 from __future__ import annotations

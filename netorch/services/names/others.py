@@ -1,13 +1,12 @@
 """The servers for names that belong to no VPC. These files of the host name them:
 
     /etc/resolv.conf        `nameserver ADDRESS`: for all names that are not withheld. Source: resolv.conf(5)
-    /run/systemd/resolve/resolv.conf    the same, if /etc/resolv.conf names only this host: systemd-resolved then asks
-    the
+    /run/systemd/resolve/resolv.conf    the same, if /etc/resolv.conf names only this host: systemd-resolved then asks the
                             servers in this file. Source: systemd-resolved.service(8)
     /etc/netorch/forward    `DOMAIN ADDRESS ...`: for the names of a domain; `.` stands for all names
 
-A server of /etc/resolv.conf on the host itself (127.0.0.53) is skipped: its answers are meant for the host only. All
-files are read again within seconds after a change. An invalid line is logged and ignored.
+A server of /etc/resolv.conf on the host itself (127.0.0.53) is skipped: its answers are meant for the host only.
+All files are read again within seconds after a change. An invalid line is logged and ignored.
 """
 
 from __future__ import annotations

@@ -4,8 +4,7 @@ aiohttp's parser has refused anything that violates HTTP/1.1. This module refuse
 
 - Method, target and Host are forwarded byte for byte: they are part of the client's signature.
 - Hop-by-hop headers (RFC 9110, section 7.6.1) and those named in `Connection` are removed.
-- Headers that servers trust for the client's identity or the target (X-Forwarded-Host) are removed, and all of
-  netorch's. Some
+- Headers that servers trust for the client's identity or the target (X-Forwarded-Host) are removed, and all of netorch's. Some
   servers take `_` for `-` in names, so headers with `_` in the name are removed, too.
 """
 

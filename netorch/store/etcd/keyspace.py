@@ -8,8 +8,8 @@ store: an etcd role must permit this range.
     NAME#kept/<rev>    marks that outlive compaction
     NAME#fence/<id>    transactions whose answer was lost and which must not happen any longer
 
-A cluster has one revision counter for all its contents. A store counts from 1, like every other back end: its revisions
-are etcd's minus a constant.
+A cluster has one revision counter for all its contents. A store counts from 1, like every other back end: its revisions are
+etcd's minus a constant.
 """
 
 from __future__ import annotations

@@ -46,8 +46,7 @@ def open_database(path: Path, create: bool, patience_s: float) -> tuple[sqlite3.
     """Return a connection to the store in `path`, and its lock files. A store is created only where there never was one.
 
     Raises:
-      StoreUnavailable: there is no store and `create` is false, it was removed or emptied, the directory is missing or
-      not
+      StoreUnavailable: there is no store and `create` is false, it was removed or emptied, the directory is missing or not
         writable, the file is damaged, not a store, or of a newer netorch.
     """
     check_exists(path, create)

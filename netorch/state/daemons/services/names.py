@@ -6,8 +6,8 @@ The first of these that knows a name answers a query from the VPC:
     NameZone      a name in a zone of the VPC that has no record set does not exist
     NameView      ip-10-0-0-5.compute.internal, and its reverse, for each address in the VPC's ranges
 
-For all other names the host asks the servers in its own files (netorch.services.names.others). A compiler that names
-something in a VPC yields a `NameRecord`.
+For all other names the host asks the servers in its own files (netorch.services.names.others).
+A compiler that names something in a VPC yields a `NameRecord`.
 """
 
 from __future__ import annotations
