@@ -1,4 +1,4 @@
-"""Text to model: vpc.yaml is decoded strictly, every problem of a file is reported at once, nothing is stored."""
+"""Text to model: strict decoding of vpc.yaml. It reports all problems of a file at once and stores nothing."""
 
 from netorch.spec.export import to_yaml
 from netorch.spec.load import load_cloud

@@ -1,4 +1,4 @@
-"""Model to text: the one way to write a cloud, which `load_cloud` reads back as the same values."""
+"""Model to text: the canonical YAML of a cloud. `load_cloud` reads it back as the same values."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import msgspec
 
 from netorch.model.cloud import Cloud
 
-# What is text without quotes to readers of YAML 1.1 and 1.2 alike. No colons: 12:30 is a number in YAML 1.1.
+# Unquoted scalars that YAML 1.1 and 1.2 both read as text. No colons: 12:30 is a number in YAML 1.1.
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9._/-]*\Z|[0-9]+(\.[0-9]+){3}(/[0-9]+)?\Z")
 _WORDS = frozenset(("null", "true", "false", "yes", "no", "on", "off", "y", "n"))
 
 
 def to_yaml(cloud: Cloud) -> str:
-    """Return a cloud as YAML in the order of its declaration, without what has its default value."""
+    """Return a cloud as YAML in declaration order, without fields that have their default value."""
     values = msgspec.to_builtins(cloud)
     return "\n".join(_mapping(values, "")) + "\n" if values else "{}\n"
 

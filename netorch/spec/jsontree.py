@@ -1,4 +1,4 @@
-"""A JSON text to values, and to a tree when something is wrong with it."""
+"""JSON to values, or to a tree if the text has problems."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from netorch.spec.node import Node, walk
 
 
 def decode(data: bytes) -> object | None:
-    """Return the values of a JSON text, or None when it is no JSON or a key stands twice in one object.
+    """Return the values of a JSON text, or None if it is not JSON or an object has a duplicate key.
 
-    Cost: 1.5 times json.loads. Decoders drop repeated keys silently; but then the text, without its spaces, is longer than
-    what the values encode to. The texts also differ when a character is escaped that need not be; then only `read_json` can tell.
+    Cost: 1.5 times json.loads. Decoders drop duplicate keys silently. Then the text without its spaces is longer than the
+    encoded values. The texts also differ if the input has an unnecessary escape; then only `read_json` can tell.
     """
     try:
         value: object = msgspec.json.decode(data)
@@ -27,7 +27,7 @@ def decode(data: bytes) -> object | None:
 
 
 def read_json(text: str) -> tuple[Node | None, list[Problem]]:
-    """Return a JSON text as a tree, without lines, and what is wrong with its syntax; no tree if it cannot be read."""
+    """Return a JSON text as a tree without lines, and its syntax errors. The tree is None if the text cannot be read."""
     try:
         return _node(json.loads(text, object_pairs_hook=_object, parse_constant=_constant)), []
     except json.JSONDecodeError as error:
@@ -44,7 +44,7 @@ def _constant(name: str) -> float:
 
 
 def _object(pairs: list[tuple[str, object]]) -> Node:
-    """Return a mapping as a node; of a repeated key the first value stays."""
+    """Return a mapping as a node. Of a repeated key, the first value stays."""
     items: dict[str, Node] = {}
     repeated: list[tuple[str, int]] = []
     for key, value in pairs:

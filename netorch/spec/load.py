@@ -1,7 +1,7 @@
-"""vpc.yaml to a Cloud: quickly when the file is good, thoroughly when it is not.
+"""vpc.yaml to a Cloud: a fast path for valid files, a slow path for the others.
 
-The quick way (a Rust parser, msgspec, the checks) knows no lines and stops at the first mistake; it only ever says yes.
-What it does not accept, the thorough way reads again from the text, and that one decides and says all that is wrong.
+The fast path (a Rust parser, msgspec, the checks) has no line numbers and stops at the first error, so it can only accept.
+The slow path reads every other file again from the text. It decides, and reports all errors.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ _CONTROLS: Final = bytes(set(range(32)) - set(b"\t\n\r") | {127})
 _CONTROL = re.compile("[" + re.escape(_CONTROLS.decode()) + "]")
 _DEEP_LINE = re.compile(r"(?:[-?:][ \t]+){32}")
 _DEEP_INDENT: Final = "\n" + " " * 128
-# What yaml_rs reads otherwise than the core schema of YAML 1.2 does, or takes where it must not. All of this is also true of some
-# text and comments: then the thorough way decides.
-_FOREIGN: Final = ("<<", "\t", "\x85", "\u2028", "\u2029", "\ufeff")  # merge keys, tabs, and ends of line of YAML 1.1 only
-_INDICATORS: Final = ("!", "|", ">", "&")  # tags, block scalars that are empty or in brackets, odd names of anchors
+# Text that yaml_rs reads differently from the core schema of YAML 1.2, or accepts although it must not. These signs also occur in
+# valid text and comments; then the slow path decides.
+_FOREIGN: Final = ("<<", "\t", "\x85", "\u2028", "\u2029", "\ufeff")  # merge keys, tabs, and line breaks of YAML 1.1 only
+_INDICATORS: Final = ("!", "|", ">", "&")  # tags, block scalars that are empty or in brackets, unusual anchor names
 _INDICATOR = re.compile(r"(?:^|[\s\[{,])(?:[!|>]|&(?![\w-]+\s))", re.MULTILINE)
 _NUMBER_HINT = re.compile(r"_(?:[0-9]|(?<=[0-9A-F.]_))|0[bBXO]|[-+]0[xo]")
-_NUMBER = re.compile(r"(?:^|[\s\[{,])(?:[-+]?(?:_*[0-9][0-9A-Za-z.+-]*_|_+[0-9]|0[bBXO])|[-+]0[xo])")  # as 6_000, 0b1, -0x1
+_NUMBER = re.compile(r"(?:^|[\s\[{,])(?:[-+]?(?:_*[0-9][0-9A-Za-z.+-]*_|_+[0-9]|0[bBXO])|[-+]0[xo])")  # e.g. 6_000, 0b1, -0x1
 _NUMBER_LENGTH: Final = 64
 _ALIAS_LIMITS = yaml_rs.AliasLimits(max_total_replayed_events=yamltree.MAX_ALIASED, max_replay_stack_depth=MAX_DEPTH)
 
 
 def load_cloud(path: str | Path, text: str | None = None, *, hosts: Mapping[str, KnownHost] | None = None) -> Cloud:
-    """Return the cloud that a file declares, or that `text` does if given; `path` is then only its name.
+    """Return the cloud that a file declares. If `text` is given, it replaces the file's content and `path` is only its name.
 
-    A name that ends in .json says that the text is JSON. `hosts` are those that there are besides the file's, None: nobody knows.
+    A name that ends in .json means that the text is JSON. `hosts` are the stored hosts, or None if they are unknown.
 
     Raises:
-      SpecError: the file cannot be read, or is wrong; carries every problem.
-    Cost: 2,000 VPCs of 4 subnets: 6 times json.loads as JSON, 10 times as YAML; ten times that when something is wrong.
+      SpecError: the file cannot be read or is invalid; carries every problem.
+    Cost: for 2,000 VPCs with 4 subnets each, 6 times json.loads as JSON, 10 times as YAML; ten times that for an invalid file.
     """
     source = str(path)
     data = _read(source) if text is None else _encode(source, text)
@@ -60,7 +60,7 @@ def load_cloud(path: str | Path, text: str | None = None, *, hosts: Mapping[str,
 
 
 def read_file(source: str) -> bytes:
-    """Return a file, but not more than a byte beyond MAX_BYTES of it; `-` is standard input. Raises SpecError."""
+    """Return at most MAX_BYTES + 1 bytes of a file. `-` is standard input. Raises SpecError."""
     try:
         with open(0 if source == STDIN else source, "rb", closefd=source != STDIN) as file:
             return file.read(MAX_BYTES + 1)
@@ -103,7 +103,7 @@ def _failure(source: str, what: str, fix: str, line: int = 0) -> SpecError:
 
 
 def _quick(data: bytes, text: str, is_json: bool, hosts: Mapping[str, KnownHost] | None) -> Cloud | None:
-    """Return the cloud of a file that has no mistake, else None."""
+    """Return the cloud of a valid file, else None."""
     try:
         values = jsontree.decode(data) if is_json else _yaml_values(text)
         cloud = msgspec.convert(values, Cloud)
@@ -113,11 +113,11 @@ def _quick(data: bytes, text: str, is_json: bool, hosts: Mapping[str, KnownHost]
 
 
 def _yaml_values(text: str) -> object | None:
-    """Return the values of a YAML 1.2 text, or None when the parser cannot be trusted with it.
+    """Return the values of a YAML 1.2 text, or None if yaml_rs may misread the text.
 
-    yaml_rs was chosen because it is the fastest by far (4 times json.loads; a loop over libyaml's events takes 20 times, PyYAML's
-    C loader 130) and refuses repeated keys. But its grammar is another one, and its recursion dies of 20,000 levels: those of
-    flow collections are limited, those of "- - - ..." are not.
+    yaml_rs is by far the fastest parser (4 times json.loads; a loop over libyaml's events takes 20 times, PyYAML's C loader
+    130) and refuses repeated keys. But its grammar differs, and 20,000 levels overflow its recursion: it limits the nesting of
+    flow collections, but not that of "- - - ...".
     """
     if _is_suspect(text):
         return None
@@ -131,7 +131,7 @@ def _yaml_values(text: str) -> object | None:
 
 
 def _is_suspect(text: str) -> bool:
-    """Return whether a text may hold what the quick parser reads in its own way. Cost: 10 ms for 1.5 MB of an ordinary file."""
+    """Return whether yaml_rs may read a text differently from YAML 1.2. Cost: 10 ms for 1.5 MB of an ordinary file."""
     if any(sign in text for sign in _FOREIGN):
         return True
     if any(sign in text for sign in _INDICATORS) and _INDICATOR.search(text):
@@ -141,7 +141,7 @@ def _is_suspect(text: str) -> bool:
 
 
 def _has_long_line(text: str) -> bool:
-    """Return whether a line is longer than _LONG_LINE. Cost: leaps, so next to nothing."""
+    """Return whether a line is longer than _LONG_LINE. Cost: negligible, because it skips through the text."""
     at = 0
     while at + _LONG_LINE < len(text):
         newline = text.rfind("\n", at, at + _LONG_LINE)
@@ -152,7 +152,7 @@ def _has_long_line(text: str) -> bool:
 
 
 def _thorough(source: str, text: str, is_json: bool, hosts: Mapping[str, KnownHost] | None = None) -> Cloud:
-    """Return the cloud after all, or raise SpecError with everything that is wrong."""
+    """Return the cloud. Raises SpecError with every problem."""
     node, problems = jsontree.read_json(text) if is_json else yamltree.read_yaml(text)
     if not problems and (node is None or node.value is None):
         raise _failure(source, "the file is empty", "declare a VPC: vpcs: [{name: demo, cidrs: [10.0.0.0/16]}]")
@@ -168,7 +168,7 @@ def _thorough(source: str, text: str, is_json: bool, hosts: Mapping[str, KnownHo
 
 
 def _and_parents(path: str) -> list[str]:
-    """Return a path and those of everything around it but the root, from the inside out."""
+    """Return a path and its parents except the root, innermost first."""
     paths = []
     while path and path != "$":
         paths.append(path)
@@ -177,7 +177,7 @@ def _and_parents(path: str) -> list[str]:
 
 
 def _located(problems: list[Problem], node: Node) -> list[Problem]:
-    """Return the problems in the order of the file, with the line of what they are about or of what should contain it."""
+    """Return the problems in file order. Each has the line of its value, or of the nearest existing parent."""
     lines = {path_of(where): found.line for where, found in walk(node)}
     located = []
     for problem in problems:

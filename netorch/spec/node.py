@@ -1,4 +1,4 @@
-"""A document as a tree that remembers lines and spelling; built only when a file is wrong."""
+"""A document as a tree with lines and spelling, built only for invalid files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_DEPTH: Final = 32
 
 Scalar = None | bool | int | float | str
 
-# YAML 1.2.2 section 10.3.2 (core schema). YAML 1.1's no, off, 0777, 1:30 and 2020-01-01 are text or decimal numbers here.
+# YAML 1.2.2 section 10.3.2 (core schema). YAML 1.1's no, off, 0777, 1:30 and 2020-01-01 are text or decimal numbers in 1.2.
 _NULL: Final = frozenset(("", "~", "null", "Null", "NULL"))
 _BOOL: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _INT = re.compile(r"[-+]?[0-9]{1,4000}\Z")
@@ -22,9 +22,9 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z|[-+]
 
 
 class Node(msgspec.Struct, kw_only=True):
-    """One value. `line` is that of its key, if it has one, else where it begins; 0 when unknown.
+    """One value. `line` is the line of its key, or without a key its first line; 0 if unknown.
 
-    `text` is a plain scalar as written: 010 and 1e3 are shown to the user as they stand in the file.
+    `text` is a plain scalar as written, so that error texts show 010 and 1e3 as in the file.
     """
 
     value: Scalar | list[Node] | dict[str, Node]
@@ -35,7 +35,7 @@ class Node(msgspec.Struct, kw_only=True):
 
 
 def scalar(text: str) -> Scalar:
-    """Return what YAML 1.2 reads an unquoted scalar as."""
+    """Return the YAML 1.2 value of an unquoted scalar."""
     if text in _NULL:
         return None
     if text in _BOOL:
@@ -46,11 +46,11 @@ def scalar(text: str) -> Scalar:
         return int(text, 16)
     if _OCTAL.match(text):
         return int(text, 8)
-    return float("nan") if _FLOAT.match(text) else text  # no field is a float: that it is one is all that matters
+    return float("nan") if _FLOAT.match(text) else text  # no field is a float, so any float will do
 
 
 def walk(node: Node, where: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Node]]:
-    """Yield every node with its path, parents first; not those deeper than any field can be."""
+    """Yield every node with its path, parents first, down to MAX_DEPTH."""
     yield where, node
     if len(where) == MAX_DEPTH:
         return

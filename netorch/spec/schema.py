@@ -1,4 +1,4 @@
-"""The JSON Schema of vpc.yaml, for editors: what they can know while one types. `load_cloud` knows more, e.g. overlaps."""
+"""The JSON Schema of vpc.yaml, for checks in editors. `load_cloud` checks more, e.g. overlaps."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from netorch.spec.services_schema import SERVICES
 from netorch.spec.tunnel_schema import INSIDE, OPTIONS
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-# By type and field: what the types do not say. A test holds it complete.
+# type -> field -> constraints and description that the type does not express. A test checks that it is complete.
 _FIELDS: Final[dict[type, dict[str, Schema]]] = {
     **SERVICES,
     cloud.HostDecl: {

@@ -1,4 +1,4 @@
-"""The words that several parts of the JSON Schema of vpc.yaml share: names, addresses, prefixes, tags, rules."""
+"""Shared parts of the JSON Schema of vpc.yaml: names, addresses, prefixes, tags, rules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IPV4: Final = rf"{OCTET}(\.{OCTET}){{3}}"
 IPV6: Final = r"[0-9a-fA-F:.]*:[0-9a-fA-F:.]*"
 Schema = dict[str, Any]
 
-PART: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,254}"  # of a path of names
+PART: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,254}"  # one part of a path of names
 NAME: Final[Schema] = {"pattern": rules.NAME_PATTERN}
 ADDRESS: Final[Schema] = {"pattern": f"^{IPV4}$"}
 ADDRESS6: Final[Schema] = {"pattern": f"^{IPV6}$"}
@@ -58,5 +58,5 @@ TAGS: Final[Schema] = {
 
 
 def cidr6(length: int, words: str) -> Schema:
-    """Return the pattern of an IPv6 prefix of one length, or of words that stand for one."""
+    """Return the pattern of an IPv6 prefix with a fixed length, or of the words that replace a prefix."""
     return {"pattern": f"^({IPV6}/{length}|{words})$"}

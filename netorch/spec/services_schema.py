@@ -1,4 +1,4 @@
-"""What an editor can know of endpoints, services, and of what instances are told."""
+"""The JSON Schema of endpoints, services, private zones, DHCP options and metadata options."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _DHCP_OPTIONS: Final[dict[str, Schema]] = {
     "tags": TAGS,
 }
 
-# By type and field, as in `schema`.
+# field -> constraints and description, as in `schema`
 _RECORD_SET: Final[dict[str, Schema]] = {
     "name": {"description": "In front of the zone's domain; @ is the domain itself, * all names that have no record set."},
     "type": {"description": "The type of its values."},

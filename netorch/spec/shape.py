@@ -1,7 +1,7 @@
-"""Which fields a file has and of which type: every mistake, where msgspec names the first only. Runs when msgspec has refused.
+"""The check of fields and types. It finds all errors, where msgspec reports only the first, and runs if msgspec refuses a file.
 
-The tree is not only checked but repaired: what is wrong is replaced by a placeholder, so that the rest can be checked for sense
-as well, and one run tells everything. A placeholder is no valid value of any field; problems at its path are not reported again.
+It also repairs the tree: a placeholder replaces each wrong value, so that the other checks can run, and one run reports all
+errors. A placeholder is not valid in any field; problems at its path are not reported again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ EXAMPLES: Final = {
 
 
 def repair(node: Node, type_: type) -> tuple[object, list[Problem]]:
-    """Return the values of a tree, fit for msgspec.convert to `type_`, and what was wrong with them."""
+    """Return the values of a tree, repaired for msgspec.convert to `type_`, and their problems."""
     walker = _Walker()
     return walker.fit(node, inspect.type_info(type_), ()), walker.problems
 
@@ -45,7 +45,7 @@ class _Walker:
         self.problems: list[Problem] = []
 
     def fit(self, node: Node, type_: inspect.Type, where: Where) -> object:
-        """Return the node's value if it is of that type, else report it and return a placeholder."""
+        """Return the node's value if it has that type, else report it and return a placeholder."""
         value = node.value
         match type_:
             case inspect.StructType() if isinstance(value, dict):
@@ -89,14 +89,14 @@ class _Walker:
 
 
 def _member(type_: inspect.UnionType, value: object) -> inspect.Type:
-    """Return the type of a union that a value is to have: a number's for numbers where text may stand, too."""
+    """Return the union member for a value: the number type for numbers, if the union also has text."""
     members = [member for member in type_.types if not isinstance(member, inspect.NoneType)]
     number = isinstance(value, int) and not isinstance(value, bool)
     return next((member for member in members if isinstance(member, inspect.IntType) == number), members[0])
 
 
 def _unknown(key: str, free: list[str], known: list[str]) -> str:
-    """Return advice for an unknown field: the field that was probably meant, else all that there are."""
+    """Return the fix for an unknown field: the most similar field, else all fields."""
     close = get_close_matches(key.lower().replace("-", "_"), free, n=1)
     if close:
         return f"did you mean {close[0]}?"
@@ -104,7 +104,7 @@ def _unknown(key: str, free: list[str], known: list[str]) -> str:
 
 
 def _mismatch(node: Node, type_: inspect.Type) -> tuple[str, str]:
-    """Return what is found where a value of that type is needed, and how to write one."""
+    """Return the error text for a value that does not have that type, and the fix."""
     if node.value is None:
         return "the field has no value", "write one, or remove the field"
     found = _found(node)
@@ -150,7 +150,7 @@ def _found(node: Node) -> str:
 
 
 def _placeholder(type_: inspect.Type) -> object:
-    """Return a value of that type that no field may have. A list gets an entry: its names are then known to be incomplete."""
+    """Return a value of that type that is valid in no field. A list gets an entry, so that its names count as incomplete."""
     match type_:
         case inspect.StrType():
             return "\0"

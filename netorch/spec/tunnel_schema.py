@@ -1,4 +1,4 @@
-"""What an editor can know of the tunnels of a VPN connection: EC2's options and what each may be."""
+"""The JSON Schema of VPN tunnels: EC2's options and their permitted values."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A YAML text to a tree with lines, by libyaml's events: slow (45 times json.loads), so only for files that are wrong.
+"""YAML to a tree with lines, from libyaml's events. Slow (45 times json.loads), so only for invalid files.
 
-Strict where YAML is lax: repeated keys, tags, merge keys, second documents and keys that are no text are problems. Nesting is
-followed with a stack of our own, because libyaml's composer recurses in C and dies of 20,000 levels.
+It is stricter than YAML: repeated keys, tags, merge keys, second documents and keys that are not text are problems. It has its
+own stack for nesting, because libyaml's composer recurses in C and crashes at 20,000 levels.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from netorch.model.check.notes import path_of
 from netorch.model.rules import shown
 from netorch.spec.node import MAX_DEPTH, Node, scalar
 
-MAX_ALIASED: Final = 100_000  # values that aliases may stand for, altogether: a "billion laughs" has 10**9
+MAX_ALIASED: Final = 100_000  # total number of values that aliases may expand to; a "billion laughs" has 10**9
 
 _SYNTAX_FIXES: Final = (
     ("mapping values are not allowed", "put a value that contains ': ' in quotes, and mind the indentation"),
@@ -29,7 +29,7 @@ _SYNTAX_FIXES: Final = (
 
 
 class _Fatal(Exception):
-    """Reading cannot go on; carries the problem."""
+    """An error that ends reading. Carries the problem."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
@@ -37,7 +37,7 @@ class _Fatal(Exception):
 
 
 class _Frame(msgspec.Struct):
-    """A list or mapping whose end has not come yet."""
+    """A list or mapping that is still open."""
 
     node: Node
     step: str | int | None = None
@@ -47,9 +47,9 @@ class _Frame(msgspec.Struct):
 
 
 def read_yaml(text: str, grammar: type[Builder] | None = None) -> tuple[Node | None, list[Problem]]:
-    """Return the only document of a text, and what is wrong with its YAML; no document if it cannot be read to its end.
+    """Return the only document of a text, and its YAML problems. The document is None if the text cannot be read to its end.
 
-    `grammar` is Builder, or one that takes what Builder objects to.
+    `grammar` is Builder, or a subclass that accepts more.
     """
     builder = (grammar or Builder)()
     try:
@@ -63,7 +63,7 @@ def read_yaml(text: str, grammar: type[Builder] | None = None) -> tuple[Node | N
 
 
 def _syntax(error: yaml.YAMLError, text: str) -> Problem:
-    """Return what libyaml says, with advice for the usual mistakes."""
+    """Return libyaml's error, with a fix for the usual mistakes."""
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         return Problem(path="$", what=f"this is not YAML: {str(error).splitlines()[0]}", fix="save the file as plain text")
     number = error.problem_mark.line
@@ -74,13 +74,13 @@ def _syntax(error: yaml.YAMLError, text: str) -> Problem:
     said = error.problem or "a syntax error"
     fix = next((fix for words, fix in _SYNTAX_FIXES if words in said), "correct this line, or what stands before it")
     if error.context_mark is not None and ("expected ',' or" in said or "end of stream" in said):
-        number = error.context_mark.line  # where the bracket or quote was opened, not where libyaml lost patience
+        number = error.context_mark.line  # the line of the opening bracket or quote, not the line where libyaml gave up
     what = f"this is not YAML: {error.context + ', ' if error.context else ''}{said}"
     return Problem(path="$", what=what, fix=fix, line=number + 1)
 
 
 class Builder:
-    """Takes events, grows the tree."""
+    """Builds the tree from events."""
 
     def __init__(self) -> None:
         self.root: Node | None = None
@@ -132,7 +132,7 @@ class Builder:
             )
 
     def _alias(self, anchor: str | None, line: int) -> Node:
-        """Return what an alias stands for; the tree shares it."""
+        """Return the node of an alias. The tree shares it."""
         node = self._anchors.get(anchor or "")
         if node is None:
             raise _Fatal(self._problem(f"the alias *{anchor} has no anchor &{anchor} before it", "write the value out", line))
@@ -145,7 +145,7 @@ class Builder:
         return node
 
     def _place(self, node: Node, line: int) -> None:
-        """Put a finished value where it belongs."""
+        """Add a complete value to the innermost open list or mapping."""
         if not self._stack:
             self.root = node
             return
@@ -158,7 +158,7 @@ class Builder:
             if frame.key is None:
                 self._key(frame, node, line)
             else:
-                if frame.keys:  # a repeated key: the first value stays, the second is only reported
+                if frame.keys:  # a repeated key: the first value stays; the second is reported
                     frame.keys = 0
                 else:
                     into[frame.key] = node if node.line == frame.key_line else msgspec.structs.replace(node, line=frame.key_line)
@@ -174,7 +174,7 @@ class Builder:
                 raise _Fatal(self._problem("an alias to a list or mapping is used as a key", "use plain text as the key", line))
             key = frame.key = text
             self.take_odd_key(text, line)
-        elif node.text == "<<":  # in quotes it is text
+        elif node.text == "<<":  # quoted, it is text
             self.take_merge_key(line)
         frame.key, frame.key_line = key, line
         if key in into:
@@ -182,15 +182,15 @@ class Builder:
             frame.keys = 1
 
     def take_odd_key(self, text: str, line: int) -> None:
-        """Object to a key that YAML reads as a number, a truth value or nothing."""
+        """Report a key that YAML reads as a number, a truth value or null."""
         self.problems.append(self._problem(f"the key {text} is not text", f'put it in quotes: "{text}"', line))
 
     def take_merge_key(self, line: int) -> None:
-        """Object to a key that stands for other keys."""
+        """Refuse a merge key."""
         raise _Fatal(self._problem("the merge key << is not supported", "write the fields out", line))
 
     def _problem(self, what: str, fix: str, line: int) -> Problem:
-        """Return a problem of the place that is being read."""
+        """Return a problem at the current path."""
         where: list[str | int] = []
         for frame in self._stack:
             if isinstance(frame.node.value, list):
@@ -201,7 +201,7 @@ class Builder:
 
 
 def repeated_keys(node: Node, where: tuple[str | int, ...]) -> list[Problem]:
-    """Return a problem for every key of a mapping that stands in it twice."""
+    """Return a problem for every repeated key of a mapping."""
     return [
         Problem(path=path_of((*where, key)), what=f"the key {shown(key)} stands here twice", fix="remove one of them", line=line)
         for key, line in node.repeated

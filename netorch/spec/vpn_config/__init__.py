@@ -1,1 +1,1 @@
-"""What a customer's device is to be told of a VPN connection, as text, and what such a text of AWS's says."""
+"""Configuration texts for the customer's device of a VPN connection, and the parsers of AWS's configuration texts."""

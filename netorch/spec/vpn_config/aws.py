@@ -1,4 +1,4 @@
-"""What EC2's DescribeVpnConnections says of a connection: as JSON, and as the XML of its field CustomerGatewayConfiguration."""
+"""A VPN connection as EC2's DescribeVpnConnections returns it: JSON, and the XML of its field CustomerGatewayConfiguration."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from xml.etree import ElementTree
 from netorch.model.outside.tunnel_mtu import inside_mss
 from netorch.spec.vpn_config.facts import DPD_RETRIES, HOLD_TIME_S, Ends, Facts, Keys, placeholder
 
-STATIC: Final = "NoBGPVPNConnection"  # in vpn_connection_attributes of a connection without BGP
+STATIC: Final = "NoBGPVPNConnection"  # vpn_connection_attributes of a connection without BGP
 
-# The XML names one algorithm of each sort: the first of these that the tunnel permits. Routers that are configured by such a file
-# know ciphers in CBC mode and groups of numbers, so these come first. EC2 itself writes the last ones.
+# The XML names one algorithm of each kind: the first of these that the tunnel permits. Routers that read such a file support CBC
+# ciphers and MODP groups, so these come first. EC2 itself writes the last ones.
 ENCRYPTION: Final = {
     "AES256": "aes-256-cbc",
     "AES256-GCM-16": "aes-256-gcm-16",
@@ -20,15 +20,15 @@ ENCRYPTION: Final = {
     "AES128": "aes-128-cbc",
 }
 INTEGRITY: Final = {"SHA2-256": "sha2-256", "SHA2-384": "sha2-384", "SHA2-512": "sha2-512", "SHA1": "sha1"}
-_BITS: Final = {"SHA2-256": 128, "SHA2-384": 192, "SHA2-512": 256, "SHA1": 96}  # of each, in ESP
+_BITS: Final = {"SHA2-256": 128, "SHA2-384": 192, "SHA2-512": 256, "SHA1": 96}  # length in ESP
 CARRIED: Final = {name: f"hmac-{word}-{_BITS[name]}" for name, word in INTEGRITY.items()}
 _GROUPS: Final = (14, 15, 16, 17, 18, 19, 20, 21, 24, 23, 22, 5, 2)
 
-_Tree = dict[str, Any]  # element -> text, or the elements in it
+_Tree = dict[str, Any]  # element -> text or child elements
 
 
 def gateway_configuration(facts: Facts, keys: Keys) -> str:
-    """Return the XML."""
+    """Return CustomerGatewayConfiguration as XML."""
     connection = facts.connection
     root = ElementTree.Element("vpn_connection", id=connection.id)
     fields: _Tree = {
@@ -98,7 +98,7 @@ def _group(permitted: tuple[int, ...]) -> str:
 
 
 def connection_json(facts: Facts, keys: Keys) -> str:
-    """Return the JSON. What EC2 tells of gateways and VPCs in other answers is in `CustomerGateway`, `VpnGateway` and `Vpc`."""
+    """Return the JSON. `CustomerGateway`, `VpnGateway` and `Vpc` have the fields that EC2 returns in other calls."""
     connection = facts.connection
     customer = {"BgpAsn": str(connection.asn), "IpAddress": connection.address, "Identity": connection.identity}
     value = {

@@ -1,7 +1,7 @@
-"""BGP of the customer's device, for bird 2 and for FRR: over both tunnels, with the same policy.
+"""The BGP configuration of the customer's device for bird 2 and FRR: one policy over both tunnels.
 
-Out goes what is connected to the device and in the networks that its owner names in the file. In comes what the VPC has now. So a
-mistake at either end leads no traffic elsewhere.
+The device announces its connected networks that its owner lists in the file. It accepts the VPC's current CIDRs. So a mistake at
+either end does not divert other traffic.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from typing import Final
 
 from netorch.spec.vpn_config.facts import EXAMPLE, HOLD_TIME_S, KEEPALIVE_S, Ends, Facts, Keys, head, need_bgp
 
-_RETRY_S: Final = 5  # after which a session is tried again
+_RETRY_S: Final = 5  # interval between connection attempts
 
 
 def bird_conf(facts: Facts, _keys: Keys) -> str:
-    """Return bird.conf. Raises ApiError for a connection with static routes."""
+    """Return bird.conf. Raises ApiError: the connection has static routes."""
     need_bgp(facts, "bird")
     sections = [
         [
@@ -62,7 +62,7 @@ def _bird_session(facts: Facts, ends: Ends) -> list[str]:
 
 
 def frr_conf(facts: Facts, _keys: Keys) -> str:
-    """Return frr.conf, for bgpd. Raises ApiError for a connection with static routes."""
+    """Return frr.conf for bgpd. Raises ApiError: the connection has static routes."""
     need_bgp(facts, "FRR")
     allowed = (f"ip prefix-list VPC-NETWORKS seq {place * 5} permit {cidr}" for place, cidr in enumerate(facts.cidrs, 1))
     lines = [

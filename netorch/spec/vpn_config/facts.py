@@ -1,4 +1,4 @@
-"""What a configuration of the customer's side is written from, and the names of devices in it."""
+"""The input of configurations for the customer's side, and the names of devices in them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import msgspec
 from netorch.errors import ApiError
 from netorch.model.outside.vpn import Authentication, Tunnel, VirtualPrivateGateway, VpnConnection, if_id, inside_addresses
 
-HOLD_TIME_S: Final = 30  # of BGP, EC2's
+HOLD_TIME_S: Final = 30  # BGP hold time, as in EC2
 KEEPALIVE_S: Final = 10
-DPD_RETRIES: Final = 3  # questions without an answer until the other end is taken for dead, EC2's
-EXAMPLE: Final = "192.168.0.0/16"  # of a network of the customer's
+DPD_RETRIES: Final = 3  # unanswered DPD requests until the peer counts as dead, as in EC2
+EXAMPLE: Final = "192.168.0.0/16"  # a customer network
 
-Keys = Mapping[int, str]  # pre-shared keys by tunnel, 1 or 2; those that the caller has
+Keys = Mapping[int, str]  # tunnel (1 or 2) -> pre-shared key, if the caller knows it
 
 
 class Ends(msgspec.Struct, frozen=True):
-    """One tunnel, seen from both ends."""
+    """The two ends of one tunnel."""
 
     connection: VpnConnection
     number: int  # 1 or 2
@@ -31,7 +31,7 @@ class Ends(msgspec.Struct, frozen=True):
 
     @property
     def identity(self) -> str:
-        """By which the customer's device names itself."""
+        """The IKE identity of the customer's device."""
         return self.connection.identity or self.connection.address
 
     @property
@@ -48,12 +48,12 @@ class Ends(msgspec.Struct, frozen=True):
 
     @property
     def device(self) -> str:
-        """The xfrm interface's name, unique among those of all connections, and short enough (IFNAMSIZ)."""
+        """The xfrm interface's name, unique over all connections, within IFNAMSIZ."""
         return f"vpn{self.if_id:x}"
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """A VPN connection, and what its customer must know besides."""
+    """A VPN connection, its gateway and the VPC's CIDRs."""
 
     connection: VpnConnection
     gateway: VirtualPrivateGateway
@@ -61,7 +61,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ends(self) -> tuple[Ends, ...]:
-        """The tunnels that end at an edge."""
+        """The tunnels with an edge."""
         pairs = enumerate(self.connection.tunnels, 1)
         return tuple(Ends(self.connection, number, tunnel) for number, tunnel in pairs if tunnel.edge)
 
@@ -71,12 +71,12 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def missing(self) -> tuple[int, ...]:
-        """The numbers of the tunnels that end nowhere."""
+        """The numbers of the tunnels without an edge."""
         return tuple(number for number, tunnel in enumerate(self.connection.tunnels, 1) if not tunnel.edge)
 
 
 def facts_of(connection: VpnConnection, gateway: VirtualPrivateGateway, cidrs: tuple[str, ...]) -> Facts:
-    """Return what to write a configuration from. Raises ApiError when no tunnel ends anywhere."""
+    """Return the input of a configuration. Raises ApiError: no tunnel has an edge."""
     facts = Facts(connection=connection, gateway=gateway, cidrs=cidrs)
     if not facts.ends:
         what = "none of its tunnels ends at an edge, so there is nothing to connect to"
@@ -85,19 +85,19 @@ def facts_of(connection: VpnConnection, gateway: VirtualPrivateGateway, cidrs: t
 
 
 def need_bgp(facts: Facts, what: str) -> None:
-    """Raise ApiError when the connection has static routes, for a configuration of a routing daemon."""
+    """Raise ApiError if the connection has static routes, because a routing daemon needs BGP."""
     if facts.connection.static:
         why = f"{facts.connection.id} has static routes, and no BGP that {what} could speak"
         raise ApiError("InvalidParameterCombination", f"{why}; the format swanctl has the routes")
 
 
 def placeholder(number: int) -> str:
-    """Return what stands for a pre-shared key that is not known. It is none: a key has no such characters."""
+    """Return the placeholder of an unknown pre-shared key. It is not a valid key: keys have no such characters."""
     return f"<pre-shared key of tunnel {number}>"
 
 
 def head(facts: Facts, what: str, comment: str) -> list[str]:
-    """Return the first lines of a configuration."""
+    """Return the comment lines at the top of a configuration."""
     connection = facts.connection
     lines = [
         f"VPN connection {connection.id} ({connection.name}): {what}, the customer's side.",

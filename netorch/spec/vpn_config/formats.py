@@ -1,4 +1,4 @@
-"""The formats in which a configuration of the customer's side is written, by name."""
+"""The formats of configurations for the customer's side, by name."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A VPN connection of AWS's, as its customer sees it: what CustomerGatewayConfiguration, as AWS writes it, says.
+"""The parser of AWS's CustomerGatewayConfiguration: a VPN connection of AWS as its customer sees it.
 
-The roles are those of the file: the customer is an edge of ours, and both tunnels end at its one address. AWS has two. AWS's file
-names one algorithm of each sort, the one that works with all devices; of IKE versions it says nothing.
+The roles are those of the file: the customer is a netorch edge, and both tunnels end at its one address. AWS has two addresses.
+AWS's file names one algorithm of each kind, which works with all devices, and no IKE version.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _CARRIED: Final = {word: name for name, word in CARRIED.items()}
 
 
 class ImportedTunnel(msgspec.Struct, frozen=True, kw_only=True):
-    """A tunnel to AWS. Its pre-shared key is kept apart, so that nothing that prints this shows it."""
+    """A tunnel to AWS, without its pre-shared key, so that no output of this value shows the key."""
 
-    address: str  # IPv4, of AWS's end
-    inside_cidr: str  # AWS has its first address, the customer the second
+    address: str  # IPv4 address of AWS's end
+    inside_cidr: str  # AWS has the first address, the customer the second
     options: TunnelOptions
 
 
@@ -45,7 +45,7 @@ class ImportedConnection(msgspec.Struct, frozen=True, kw_only=True):
     id: str  # AWS's ids
     customer_gateway: str
     gateway: str  # vgw-... or tgw-...
-    address: str  # IPv4, of the customer's end
+    address: str  # IPv4 address of the customer's end
     asn: int = 0  # of the customer's end; 0 without BGP
     amazon_asn: int = 0
     static: bool = False
@@ -61,10 +61,10 @@ class _End(msgspec.Struct, frozen=True):
 
 
 def read_gateway_configuration(source: str, data: bytes) -> tuple[ImportedConnection, dict[int, str]]:
-    """Return what a file says, and its pre-shared keys by tunnel (1, 2); `source` is its name.
+    """Return the connection of a file, and its pre-shared keys by tunnel (1, 2). `source` is the file's name.
 
     Raises:
-      SpecError: it is no such file, or something in it is wrong; carries every problem, and nothing of a key.
+      SpecError: the file has another format or is invalid; carries every problem, and no part of a key.
     """
     root = read_xml(source, data)
     reader = _Reader()
@@ -76,13 +76,13 @@ def read_gateway_configuration(source: str, data: bytes) -> tuple[ImportedConnec
 
 
 class _Reader:
-    """Reads element by element and notes what is wrong. What is in an element that is not there is not noted again."""
+    """Reads the elements and collects problems. A missing element is reported once, without its children."""
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
 
     def connection(self, root: Element) -> ImportedConnection:
-        """Return the connection, with nothing where something is wrong."""
+        """Return the connection, with empty values in place of invalid ones."""
         if root.name != "vpn_connection":
             self._note(root, f"the file begins with {shown(root.name)}", "it must begin with vpn_connection")
             return ImportedConnection(id="", customer_gateway="", gateway="", address="", tunnels=())
@@ -167,13 +167,13 @@ class _Reader:
             dpd_action=DpdAction.RESTART,
             startup_action=StartupAction.START,  # AWS waits for its customer
         )
-        if not self.problems:  # each value by itself is possible
+        if not self.problems:  # the single values are valid
             for field, violation in vpn_rules.options(options):
                 self._note(ipsec, f"{field}: {violation.what}", violation.fix)
         return options
 
     def _one(self, parent: Element, name: str) -> Element:
-        """Return the only element of a name in another one."""
+        """Return the only child element of that name."""
         found = parent.named(name)
         if len(found) == 1:
             return found[0]
@@ -183,7 +183,7 @@ class _Reader:
         return _NOWHERE
 
     def _checked(self, element: Element, rule: Callable[[str], Violation | None]) -> str:
-        """Return an element's text that keeps a rule, or nothing."""
+        """Return an element's text if a rule accepts it, else an empty text."""
         if element is _NOWHERE:
             return ""
         violation = rule(element.text)
@@ -193,14 +193,14 @@ class _Reader:
         return element.text
 
     def _word(self, parent: Element, name: str, known: Mapping[str, T], otherwise: T) -> T:
-        """Return what a word means."""
+        """Return the value of an element's word, or `otherwise`."""
         element = self._one(parent, name)
         if element is not _NOWHERE and element.text not in known:
             self._note(element, f"{shown(element.text)} is not known", f"write one of {', '.join(known)}")
         return known.get(element.text, otherwise)
 
     def _number(self, parent: Element, name: str, limits: tuple[int, int]) -> int:
-        """Return a number, or the least one that is possible."""
+        """Return an element's number, or the lower limit if it is invalid."""
         element = self._one(parent, name)
         value = int(element.text) if _NUMBER.fullmatch(element.text) else None
         if value is not None and limits[0] <= value <= limits[1]:

@@ -1,7 +1,7 @@
-"""AWS's text for strongSwan: what it says of a connection. The rest is instructions for people, and is skipped.
+"""The parser of AWS's text for strongSwan. It reads the connection and skips the instructions for people.
 
-The ids are in the head. Each tunnel has a section `conn Tunnel1` of ipsec.conf(5), a line of ipsec.secrets(5), and a command
-that sets the addresses inside. AWS has that text for static routes.
+The ids are at the top. Each tunnel has a section `conn Tunnel1` of ipsec.conf(5), a line of ipsec.secrets(5), and a command that
+sets the inside addresses. AWS offers this text for static routes.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _WANTED: Final = ("leftid", "right", "keyexchange", "ike", "ikelifetime", "esp",
 
 
 def read_strongswan_text(source: str, data: bytes) -> tuple[ImportedConnection, dict[int, str]]:
-    """Return what a text says, and its pre-shared keys by tunnel (1, 2); `source` is its name.
+    """Return the connection of a text, and its pre-shared keys by tunnel (1, 2). `source` is the file's name.
 
     Raises:
-      SpecError: it is no such text, or something in it is wrong; carries every problem, and nothing of a key.
+      SpecError: the text has another format or is invalid; carries every problem, and no part of a key.
     """
     if len(data) > MAX_BYTES:
         raise problem(source, "", f"the file is larger than {MAX_BYTES >> 10} KiB", _TAKE)
@@ -60,7 +60,7 @@ def read_strongswan_text(source: str, data: bytes) -> tuple[ImportedConnection, 
 
 
 class _Text:
-    """What the lines say, and what is wrong with it."""
+    """The settings in the lines of a text, and their problems."""
 
     def __init__(self, text: str) -> None:
         self.problems: list[Problem] = []
@@ -82,11 +82,11 @@ class _Text:
                 section = 0
 
     def setting(self, tunnel: int, name: str) -> str:
-        """Return a setting of a tunnel, or nothing."""
+        """Return a setting of a tunnel, or an empty text."""
         return self._settings.get(tunnel, {}).get(name, ("", 0))[0]
 
     def tunnel(self, number: int) -> ImportedTunnel:
-        """Return a tunnel, with nothing where something is wrong."""
+        """Return a tunnel, with empty values in place of invalid ones."""
         missing = [name for name in _WANTED if not self.setting(number, name)]
         if missing:
             self.note(f"conn Tunnel{number}", f"it has no {', '.join(missing)}", _TAKE)
@@ -100,7 +100,7 @@ class _Text:
         )
 
     def key(self, number: int) -> str:
-        """Return the pre-shared key of a tunnel, or nothing."""
+        """Return the pre-shared key of a tunnel, or an empty text."""
         ends = self.setting(number, "leftid"), self.setting(number, "right")
         key = self._secrets.get(ends, "")
         violation = vpn_rules.psk(key)
@@ -144,7 +144,7 @@ class _Text:
             dpd_action=DpdAction.RESTART,
             startup_action=StartupAction.START,  # AWS waits for its customer
         )
-        if not self.problems:  # each value by itself is possible
+        if not self.problems:  # the single values are valid
             for field, violation in vpn_rules.options(options):
                 self.note(f"conn Tunnel{number}", f"{field}: {violation.what}", violation.fix)
         return options
@@ -172,6 +172,6 @@ class _Text:
 
 
 def read_configuration(source: str, data: bytes) -> tuple[ImportedConnection, dict[int, str]]:
-    """Return what a file of AWS's says, in either form, and its pre-shared keys by tunnel (1, 2). Raises SpecError."""
+    """Return the connection of an AWS file of either format, and its pre-shared keys by tunnel (1, 2). Raises SpecError."""
     is_xml = data.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<")
     return read_gateway_configuration(source, data) if is_xml else read_strongswan_text(source, data)

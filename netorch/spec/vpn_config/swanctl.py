@@ -1,6 +1,6 @@
-"""swanctl.conf of the customer's device, for strongSwan 5.9 and later, and the devices and routes that go with it.
+"""swanctl.conf for the customer's device (strongSwan 5.9 and later), with the commands for its network devices and routes.
 
-The tunnels are route-based: an xfrm interface has the SAs of its if_id, and routes decide what goes in. Options: swanctl.conf(5).
+The tunnels are route-based: an xfrm interface uses the SAs of its if_id, and routes select the traffic. Options: swanctl.conf(5).
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from netorch.model.outside.tunnel_mtu import inside_mss, inside_mtu
 from netorch.model.outside.vpn import Authentication
 from netorch.spec.vpn_config.facts import DPD_RETRIES, Ends, Facts, Keys, head, placeholder
 
-COMMAND: Final = "#     "  # how a line begins that is to be carried out by a shell
-_METRIC: Final = 100  # of static routes by tunnel 1; those by tunnel 2 have twice that
+COMMAND: Final = "#     "  # prefix of a line with a shell command
+_METRIC: Final = 100  # of static routes through tunnel 1; tunnel 2 has twice this metric
 
 
 def swanctl_conf(facts: Facts, keys: Keys) -> str:
-    """Return the text."""
+    """Return swanctl.conf."""
     sections = [
         head(facts, "swanctl.conf", "#"),
         ["# Store it as /etc/swanctl/conf.d/ANY.conf, which root alone may read, then: swanctl --load-all"],
@@ -32,7 +32,7 @@ def swanctl_conf(facts: Facts, keys: Keys) -> str:
 
 
 def quoted(text: str) -> str:
-    """Return a text as a value that strongSwan's parser reads as it is, whatever is in it (libstrongswan, settings_lexer.l)."""
+    """Return a text quoted so that strongSwan's parser reads it unchanged (libstrongswan, settings_lexer.l)."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
@@ -161,5 +161,5 @@ def _secret(ends: Ends, keys: Keys) -> list[str]:
 
 
 def _dpd_delay(timeout: int) -> int:
-    """Return after how many silent seconds the other end is asked whether it is there."""
+    """Return the idle time in seconds after which DPD probes the peer."""
     return max(timeout // DPD_RETRIES, 1)

@@ -1,7 +1,7 @@
-"""XML of others as a tree of elements: small, without anything that refers to something else.
+"""A safe parser of small XML documents from outside, to a tree of elements.
 
-A document type is refused before it is read, and with it all entities; so nothing grows, and nothing is fetched. Comments and
-processing instructions are skipped, attributes kept. The text is UTF-8, whatever its declaration says.
+It refuses document types and so all entities; nothing expands, and nothing is fetched. It skips comments and processing
+instructions, and keeps attributes. It decodes UTF-8 and ignores the declared encoding.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _REPAIR: Final = "take the file as AWS has it: aws ec2 describe-vpn-connections,
 
 
 class Element:
-    """An element, and where it is."""
+    """An element with its path and line."""
 
     def __init__(self, name: str, path: str, line: int, attributes: dict[str, str]) -> None:
         self.name = name
@@ -30,12 +30,12 @@ class Element:
         self.children: list[Element] = []
 
     def named(self, name: str) -> list[Element]:
-        """Return the elements of a name in this one."""
+        """Return the child elements of that name."""
         return [child for child in self.children if child.name == name]
 
 
 def read_xml(source: str, data: bytes) -> Element:
-    """Return the root of a document; `source` is its name. Raises SpecError."""
+    """Return the root of a document. `source` is the document's name. Raises SpecError."""
     if len(data) > MAX_BYTES:
         raise problem(source, "/", f"the file is larger than {MAX_BYTES >> 10} KiB", _REPAIR)
     try:
@@ -49,12 +49,12 @@ def read_xml(source: str, data: bytes) -> Element:
 
 
 def problem(source: str, path: str, what: str, fix: str, line: int = 0) -> SpecError:
-    """Return the error about an element."""
+    """Return a SpecError with one problem."""
     return SpecError(source, [Problem(path=path, what=what, fix=fix, line=line)])
 
 
 class _Reader:
-    """Takes what expat finds."""
+    """Builds the tree from expat's events."""
 
     def __init__(self, source: str) -> None:
         self.root: Element | None = None
@@ -96,7 +96,7 @@ class _Reader:
     def _characters(self, text: str) -> None:
         self._open[-1].text += text
 
-    def _doctype(self, *_said: Any) -> None:  # noqa: ANN401 - expat's own arguments, which nobody reads
+    def _doctype(self, *_said: Any) -> None:  # noqa: ANN401 - expat's own arguments, unused
         what = "there is a document type, which may define entities"
         raise problem(self._source, self._path(), what, _REPAIR, self._expat.CurrentLineNumber)
 
