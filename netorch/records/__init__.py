@@ -1,1 +1,1 @@
-"""What the store holds, as values: keys, kinds, decoding, and listings at one revision."""
+"""The store's records as values: keys, kinds, decoding, and listings at one revision."""

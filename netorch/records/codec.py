@@ -1,8 +1,8 @@
-"""Stored bytes as values, and back.
+"""Encoding and decoding of stored records.
 
-What cannot be read, or makes no sense, is named; nothing is guessed, and nobody writes over it. Neither is what a newer version
-wrote: a record begins with the number of its schema (`netorch.model.record`) unless that is 1, and a number that is not known, or
-a field, is refused. Who refuses one leaves the whole VPC, or host, as it is.
+An unreadable or inconsistent record causes an error with its key; netorch guesses nothing and does not overwrite the record. The
+same applies to records of a newer version. A record begins with its schema number (`netorch.model.record`) unless the number is
+1. Decoding refuses unknown numbers and unknown fields. The reader then leaves the whole VPC or host unchanged.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from netorch.store.base import DAMAGED, KeyValue
 T = TypeVar("T")
 
 UNKNOWN_KIND: Final = "is of a kind that this version of netorch does not know"
-# What decoding raises, whatever bytes stand in the store: msgspec's errors, values that are refused, JSON nested too deeply.
+# All exceptions of decoding, for any bytes: msgspec's errors, refused values, JSON that is nested too deeply.
 UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 _CHECKS: Final[dict[type, Callable[[str, Any], None]]] = {
     Mapping: members.check_mapping,
@@ -42,19 +42,19 @@ _DECODERS: Final[dict[type, msgspec.json.Decoder[Any]]] = {}
 
 
 def decode(kv: KeyValue, kind: type[T]) -> T:
-    """Return the value of a key. Raises UnreadableRecord."""
+    """Return the decoded and checked record of a key. Raises UnreadableRecord."""
     return decode_value(kv.key, kv.value, kind)
 
 
 def decode_value(key: str, value: bytes, kind: type[T]) -> T:
-    """Return what the bytes at a key mean. Raises UnreadableRecord, also for a record that makes no sense or is another key's."""
+    """Return the decoded and checked record of a key's bytes. Raises UnreadableRecord, also for a record of another key."""
     found = parse_value(key, value, kind)
     check_value(key, found)
     return found
 
 
 def parse_value(key: str, value: bytes, kind: type[T]) -> T:
-    """Return what the bytes at a key say, sense or not. Raises UnreadableRecord."""
+    """Return the decoded record of a key's bytes, unchecked. Raises UnreadableRecord."""
     check_sound(key, value)
     if value.startswith(_NUMBERED):
         value = _unnumbered(key, value, kind)
@@ -67,30 +67,30 @@ def parse_value(key: str, value: bytes, kind: type[T]) -> T:
 
 
 def encode(record: object) -> bytes:
-    """Return what is stored for a record: JSON, with the number of its schema in front where that is not 1."""
+    """Return a record as JSON. The schema number comes first, unless it is 1."""
     value = _encode(record)
     number = schema_of(type(record))
     return value if number == 1 else b"%b%d%b%b" % (_NUMBERED, number, b"," if value != b"{}" else b"", value[1:])
 
 
 def schema_of(kind: type) -> int:
-    """Return the number of a type's present schema."""
+    """Return the current schema number of a type."""
     return getattr(kind, "SCHEMA", 1)
 
 
 def check_schema(key: str, value: bytes, kind: type) -> None:
-    """Raise NewerRecord for a record of a schema that is newer than this version knows, whatever else stands in it."""
+    """Raise NewerRecord for a record with a newer schema than this version knows, whatever its content."""
     if value.startswith(_NUMBERED):
         _unnumbered(key, value, kind)
 
 
 def _unnumbered(key: str, value: bytes, kind: type) -> bytes:
-    """Return a record without the number of its schema. Raises NewerRecord."""
+    """Return a record without its schema number. Raises NewerRecord."""
     digits, comma, rest = value[len(_NUMBERED) :].partition(b",")
     if not comma:
         digits, rest = digits.rstrip().removesuffix(b"}"), b"}"
     if not digits.isdigit():
-        return value  # which nobody can read
+        return value  # decoding will fail
     if int(digits) > schema_of(kind):
         what = f"has schema {int(digits)}, and this version of netorch knows {kind.__name__} up to {schema_of(kind)}"
         raise NewerRecord(key, what)
@@ -98,13 +98,13 @@ def _unnumbered(key: str, value: bytes, kind: type) -> bytes:
 
 
 def check_sound(key: str, value: bytes) -> None:
-    """Raise UnreadableRecord for what the store itself knows not to be what was written."""
+    """Raise UnreadableRecord for a record that the store has marked as damaged."""
     if value.startswith(DAMAGED):
         raise UnreadableRecord(key, f"is damaged: {value[len(DAMAGED) :].partition(b': ')[0].decode(errors='replace')}")
 
 
 def check_value(key: str, record: object) -> None:
-    """Raise UnreadableRecord for a record that makes no sense at its key; statuses other than MTUs and keys are not looked at."""
+    """Raise UnreadableRecord for a record that is not valid at its key. Of status records, this checks MTUs and keys only."""
     kind = BY_TYPE.get(type(record))
     check = kind.check if kind is not None else _CHECKS.get(type(record))
     try:

@@ -1,4 +1,4 @@
-"""The connections of what is on its way to another host, an interface or a gateway, as one host writes them for the other."""
+"""The tracked connections of a moving interface or gateway, which the old host writes for the new host."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from netorch.state.flow import Flow
 
 
 class HandedOver(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """The connections of an interface that is on its way from a host, or a part of those of a gateway.
+    """The tracked connections of an interface that leaves a host, or a part of a gateway's connections.
 
     Stored at `hoststat/<host>/flows/<eni>` and `hoststat/<host>/handover/<gateway>/<part>`.
     """
@@ -16,7 +16,7 @@ class HandedOver(Record, frozen=True, kw_only=True, omit_defaults=True):
     flows: tuple[Flow, ...]
 
     def __post_init__(self) -> None:
-        """Refuse ends that are no addresses, or not of one IP version. Raises ValueError."""
+        """Check that both ends are addresses of one IP version. Raises ValueError."""
         for flow in self.flows:
             if flow.nat_source and parse_ip(flow.nat_source)[0] != 4:
                 raise ValueError(f"connection {flow.source} -> {flow.destination}: {flow.nat_source} is not IPv4")
@@ -25,11 +25,11 @@ class HandedOver(Record, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class HandoverWord(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """What an edge says to the other one of its pair, while it has to. Stored at `hoststat/<host>/handover/word`."""
+    """A handover message from an edge to the other edge of its pair. Stored at `hoststat/<host>/handover/word`."""
 
-    asks: str = ""  # the edge that is to hand gateways over to this one
-    gives: str = ""  # the edge that this one hands gateways over to
-    token: str = ""  # of this handing over, and no other one
-    gateways: tuple[str, ...] = ()  # that it hands over
-    parts: int = 0  # how many records their connections are in
-    took: str = ""  # the token of the handing over of the other edge that this one has taken all of
+    asks: str = ""  # this edge asks that edge to hand over gateways
+    gives: str = ""  # this edge hands over gateways to that edge
+    token: str = ""  # unique to this handover
+    gateways: tuple[str, ...] = ()  # the gateways that this edge hands over
+    parts: int = 0  # number of records with their connections
+    took: str = ""  # token of the other edge's handover that this edge has completely taken over

@@ -1,5 +1,5 @@
-"""Hosts as the store knows them: what each is, how much it is to carry, whether its agent lives, it is
-being deleted, or it is drained."""
+"""Hosts in the store: their records, number of placements, and whether the agent is alive and the host is being deleted
+or drained."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from netorch.store.base import Store
 
 
 class HostState(msgspec.Struct, kw_only=True):
-    """A host's records as read."""
+    """The stored state of a host."""
 
     host: Host
     mod_revision: int
     live: bool = False
-    deleting: bool = False  # somebody is deleting it: nothing is placed there
-    drained: bool = False  # an edge to which nobody is to send
+    deleting: bool = False  # it is being deleted: no new placements
+    drained: bool = False  # an edge that hosts must not send to
     placements: int = 0
 
 
 def readiness(state: HostState, status: AgentStatus | None) -> str:
-    """Return whether an edge is fit to carry packets, as its agent said last, and why not; nothing for a hypervisor."""
+    """Return whether an edge can carry packets, by its agent's last status, and why not; empty for a hypervisor."""
     if state.host.role is not Role.EDGE:
         return ""
     if status is None:
@@ -39,12 +39,12 @@ def readiness(state: HostState, status: AgentStatus | None) -> str:
 
 
 def is_ready(state: HostState, status: AgentStatus | None) -> bool:
-    """Return whether an edge's agent runs and says that the edge is ready, and nobody has drained it."""
+    """Return whether an edge's agent is alive and reports that the edge is ready, and the edge is not drained."""
     return state.live and status is not None and not status.not_ready and not state.drained
 
 
 def read_host(store: Store, name: str) -> HostState:
-    """Return the records of a host that something is to be placed on, without counting what it carries.
+    """Return the state of a host for a placement, without `live` and `placements`.
 
     Raises:
       ApiError: InvalidHostID.NotFound.
@@ -62,7 +62,7 @@ def read_host(store: Store, name: str) -> HostState:
 
 
 def read_loaded(store: Store, name: str) -> HostState:
-    """Return the records of a host, with whether it lives and how much it is to carry. Raises as `read_host`."""
+    """Return the state of a host, with `live` and `placements`. Raises as `read_host`."""
     state = read_host(store, name)
     state.live = store.get(keys.host_live(name)) is not None
     state.placements = len(store.list(f"{keys.host_prefix(name)}placement/").kvs)
@@ -70,7 +70,7 @@ def read_loaded(store: Store, name: str) -> HostState:
 
 
 def read_hosts(store: Store) -> dict[str, HostState]:
-    """Return every host's records by name, but for damaged ones. Cost: O(hosts + interfaces)."""
+    """Return the state of every host by name, without damaged ones. Cost: O(hosts + interfaces)."""
     states: dict[str, HostState] = {}
     placements: dict[str, int] = {}
     live: set[str] = set()
@@ -78,7 +78,7 @@ def read_hosts(store: Store) -> dict[str, HostState]:
     for kv in store.list("host/").kvs:
         _, host, kind = kv.key.split("/", 2)
         if kind == "spec":
-            with contextlib.suppress(UnreadableRecord):  # nothing is placed there; `netorch status` tells of it
+            with contextlib.suppress(UnreadableRecord):  # the host gets no placements; `netorch status` reports it
                 states[host] = HostState(host=decode(kv, Host), mod_revision=kv.mod_revision)
         elif kind == "live":
             live.add(host)

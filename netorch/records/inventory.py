@@ -1,7 +1,7 @@
-"""The whole cloud as the store holds it at one revision, decoded: what lists, plans and exports are made of.
+"""The whole cloud at one revision of the store, decoded, for lists, plans and exports.
 
-A VPC of which one record cannot be read, or is missing though others refer to it, is isolated: it is none of the cloud's
-VPCs, whoever asks for it learns which record it is, and no plan touches it. So is a host. Unreadable status of hosts
+A VPC with an unreadable record, or with a reference to a missing record, is isolated: it is not in `vpcs`, requests for it
+return an error with the record's key, and no plan changes it. The same applies to hosts. Unreadable status of hosts
 (`hoststat/`, `underlay/`) is ignored.
 """
 
@@ -35,7 +35,7 @@ from netorch.records.vpc import VpcRecords
 from netorch.store.alloc import holder_of
 from netorch.store.base import KeyValue, Store
 
-# What the operator has: the first part of its keys -> its type, and the field of the inventory that has it by name.
+# The operator's resources: the first part of their keys -> their type, and the inventory's field that holds them by name.
 _OPERATORS: Final[dict[str, tuple[type, str]]] = {
     "pool": (AddressPool, "pools"),
     "dxcon": (Connection, "connections"),
@@ -46,26 +46,26 @@ _VNI: Final = re.compile("[0-9a-f]{6}")
 
 
 class IsolatedVpc(msgspec.Struct, frozen=True, kw_only=True):
-    """A VPC of which something cannot be read or is missing."""
+    """A VPC with an unreadable or missing record."""
 
     vni: int
-    owner: str  # empty, as is the name, when the VPC's own record and its name's are both damaged
+    owner: str  # like the name, empty if the VPC's own record and its name's record are both damaged
     name: str
-    error: UnreadableRecord  # the first, if there are several
-    rest: VpcRecords | None  # what can be read; None: not even the VPC's own record
+    error: UnreadableRecord  # the first, if several
+    rest: VpcRecords | None  # the readable records; None if the VPC's own record is unreadable
 
     @property
     def path(self) -> str:
-        """Return the VPC's owner and name, or its VNI when they are not known."""
+        """Return the VPC's owner/name, or its VNI if they are unknown."""
         return f"{self.owner}/{self.name}" if self.name else f"with VNI {self.vni}"
 
     def is_known_to(self, caller: Caller) -> bool:
-        """Return whether the caller may hear of it."""
+        """Return whether the caller may see this VPC."""
         return caller.operator or (bool(self.owner) and caller.sees(self.owner))
 
 
 class Inventory:
-    """Everything, as it stood at `revision`. `raw` holds what is not decoded: names, allocations, quotas."""
+    """All records at `revision`. `raw` holds the records that are not decoded: names, allocations, quotas."""
 
     def __init__(self, revision: int) -> None:
         self.revision = revision
@@ -79,20 +79,20 @@ class Inventory:
         self.agents: dict[str, AgentStatus] = {}
         self.pools: dict[str, Stored[AddressPool]] = {}  # by name
         self.connections: dict[str, Stored[Connection]] = {}  # of Direct Connect, by name
-        self.services: dict[str, Stored[GatewayService]] = {}  # that gateway endpoints lead to, by name
+        self.services: dict[str, Stored[GatewayService]] = {}  # of gateway endpoints, by name
         self.buckets: dict[str, Stored[BucketPolicy]] = {}  # by name
         self.elastic_ips: dict[str, Stored[ElasticIp]] = {}  # by id
         self.customer_gateways: dict[str, Stored[CustomerGateway]] = {}  # by id
         self.dhcp_options: dict[str, Stored[DhcpOptionsSet]] = {}  # by id
         self.zones: dict[str, Stored[PrivateZone]] = {}  # by id
-        self.mtus: dict[str, int] = {}  # of the hosts' underlays, as far as they have said
+        self.mtus: dict[str, int] = {}  # MTU of the underlay, by host, if reported
         self.raw: dict[str, KeyValue] = {}
         self.isolated: dict[int, IsolatedVpc] = {}
         self.isolated_hosts: dict[str, UnreadableRecord] = {}
-        self.unreadable: list[UnreadableRecord] = []  # all, also of what hosts say
+        self.unreadable: list[UnreadableRecord] = []  # all, including status records
 
     def check_vpc(self, caller: Caller, vni: int) -> None:
-        """Raise UnreadableRecord for an isolated VPC that the caller may hear of."""
+        """Raise UnreadableRecord for an isolated VPC that the caller may see."""
         found = self.isolated.get(vni)
         if found is not None and found.is_known_to(caller):
             raise found.error
@@ -104,16 +104,16 @@ class Inventory:
 
 
 def read_inventory(store: Store) -> Inventory:
-    """Return everything. Cost: O(store), some 25 us a record."""
+    """Return the inventory of the whole store. Cost: O(store), about 25 us per record."""
     listing = store.list("")
     return decoded(listing.kvs, listing.revision)
 
 
 def decoded(kvs: Sequence[KeyValue], revision: int) -> Inventory:
-    """Return what records say that are sorted by key and stood so at a revision."""
+    """Return the inventory of records that are sorted by key, at one revision."""
     inventory = Inventory(revision)
     placements: dict[str, int] = {}
-    damaged: dict[int, UnreadableRecord] = {}  # VNI -> the one of its VPC that sorts first
+    damaged: dict[int, UnreadableRecord] = {}  # VNI -> its first damaged record by key
     for kv in _vpcs_first(kvs):
         root, _, rest = kv.key.partition("/")
         owner, _, what = rest.partition("/")
@@ -162,7 +162,7 @@ def decoded(kvs: Sequence[KeyValue], revision: int) -> Inventory:
 
 
 def _vpcs_first(kvs: Sequence[KeyValue]) -> Iterator[KeyValue]:
-    """Yield records so that a VPC's own comes before all others that are about it."""
+    """Yield records so that a VPC's own record comes before the VPC's other records."""
     rest = []
     for kv in reversed(kvs):
         if kv.key.startswith("vpc/") and kv.key.endswith("/vpc"):
@@ -173,7 +173,7 @@ def _vpcs_first(kvs: Sequence[KeyValue]) -> Iterator[KeyValue]:
 
 
 def _isolate(inventory: Inventory, damaged: dict[int, UnreadableRecord]) -> None:
-    """Take VPCs with damaged records out of the cloud; of one whose own record is damaged, the names say what it is called."""
+    """Move VPCs with damaged records to `isolated`. If the VPC's own record is damaged, the name keys supply owner and name."""
     named: dict[int, tuple[str, str]] = {}
     for key, kv in inventory.raw.items() if damaged else ():
         root, *path = key.split("/")

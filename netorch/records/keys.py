@@ -1,17 +1,17 @@
-"""The store's keys: the only place that knows how they are spelled."""
+"""The store's keys. Only this module knows their spelling."""
 
 from __future__ import annotations
 
 from typing import Final
 from urllib.parse import quote
 
-PUBLIC: Final = "eip/"  # what the keys of public addresses begin with among a VPC's mappings
-REACH: Final = "reach/"  # what those of prefixes begin with that edges reach
-ZONE: Final = "zone/"  # what those of private zones begin with
+PUBLIC: Final = "eip/"  # prefix of public addresses among a VPC's mappings
+REACH: Final = "reach/"  # prefix of the records of prefixes that edges reach
+ZONE: Final = "zone/"  # prefix of private zones
 
 
 def vpc_prefix(vni: int) -> str:
-    """Return the prefix of everything that describes a VPC: one prefix = one watch = ordered."""
+    """Return the prefix of a VPC's resources. One prefix needs one watch, which keeps the order of changes."""
     return f"vpc/{vni:06x}/"
 
 
@@ -26,13 +26,13 @@ def resources(vni: int, prefix: str) -> str:
 
 
 def resource(resource_id: str) -> str:
-    """Return the key of something that belongs to a VPC, or of a VPC: the id says which VPC and which kind."""
+    """Return the key of a VPC or of a VPC's resource. The id contains the VNI and the kind."""
     prefix = resource_id[:-18]
     return f"vpc/{resource_id[-17:-11]}/{prefix}/{resource_id}" if prefix != "vpc" else f"vpc/{resource_id[-17:-11]}/vpc"
 
 
 def member(vni: int, resource_id: str) -> str:
-    """Return the key of something in the VPC of a VNI; what two VPCs share is in both, and its id says one of them."""
+    """Return the key of a resource's record in VPC `vni`. Both VPCs of a shared resource have one; its id has one of the VNIs."""
     return f"{vpc_prefix(vni)}{resource_id[:-18]}/{resource_id}"
 
 
@@ -42,83 +42,83 @@ def map_prefix(vni: int) -> str:
 
 
 def mapping(vni: int, address: str) -> str:
-    """Return the key of one mapping; `address` is canonical."""
+    """Return the key of a mapping. `address` is canonical."""
     return f"map/{vni:06x}/{address}"
 
 
 def gateway_mapping(vni: int, gateway_id: str) -> str:
-    """Return the key of the mapping of a gateway: an id has a dash, and no address has."""
+    """Return the key of a gateway's mapping. It differs from an address's, because only ids have a dash."""
     return mapping(vni, gateway_id)
 
 
 def public_mapping(vni: int, address: str) -> str:
-    """Return the key of what a public address stands for in a VPC."""
+    """Return the key of a public address's mapping in a VPC."""
     return mapping(vni, f"{PUBLIC}{address}")
 
 
 def reach(vni: int, gateway_id: str, edge: str) -> str:
-    """Return the key of what an edge reaches through a gateway."""
+    """Return the key of the prefixes that an edge reaches through a gateway."""
     return mapping(vni, f"{REACH}{gateway_id}/{edge}")
 
 
 def vpc_zone(vni: int, zone_id: str) -> str:
-    """Return the key of what a private zone says in a VPC."""
+    """Return the key of a VPC's copy of a private zone."""
     return mapping(vni, f"{ZONE}{zone_id}")
 
 
 def zone_use(owner: str, zone_id: str, vpc_id: str = "") -> str:
-    """Return the key that says that a VPC is associated with a private zone, or the prefix of a zone's."""
+    """Return the key of the association of a VPC with a private zone, or the prefix of a zone's associations."""
     return f"alloc/zone/{owner}/{zone_id}/{vpc_id}"
 
 
 def secret_prefix(edge: str) -> str:
-    """Return the prefix of what is sealed for an edge: its agent follows it."""
+    """Return the prefix of the secrets sealed for an edge. The edge's agent watches it."""
     return f"secret/{edge}/"
 
 
 def secret(edge: str, resource_id: str) -> str:
-    """Return the key of what is sealed for an edge that belongs to a VPN connection or a virtual interface."""
+    """Return the key of the secrets of a VPN connection or a virtual interface, sealed for an edge."""
     return f"{secret_prefix(edge)}{resource_id}"
 
 
 def vpn_uses() -> str:
-    """Return the prefix of the keys that say which customer gateway each connection leads to."""
+    """Return the prefix of the keys that record the customer gateway of each VPN connection."""
     return "alloc/vpn/"
 
 
 def dhcp_use(owner: str, set_id: str, vpc_id: str = "") -> str:
-    """Return the key that says that a VPC is associated with a DHCP options set, or the prefix of a set's."""
+    """Return the key of the association of a VPC with a DHCP options set, or the prefix of a set's associations."""
     return f"alloc/dopt/{owner}/{set_id}/{vpc_id}"
 
 
 def ike_peers() -> str:
-    """Return the prefix of the keys that say which connection leads to which device."""
+    """Return the prefix of the keys that record the VPN connection of each IKE peer."""
     return "alloc/ike/"
 
 
 def vpn_use(owner: str, customer_gateway: str = "", vpn_id: str = "") -> str:
-    """Return the key that says which customer gateway a connection leads to, or the prefix of an owner's, or of one gateway's."""
+    """Return the key that records the customer gateway of a VPN connection, or the prefix for an owner or one gateway."""
     found = f"{vpn_uses()}{owner}/"
     return f"{found}{customer_gateway}/{vpn_id}" if customer_gateway else found
 
 
 def ike_peer(pair: str, identity: str) -> str:
-    """Return the key that says which connection of a pair of edges leads to the device that names itself so in IKE."""
+    """Return the key that records which VPN connection of a pair of edges leads to the device with this IKE identity."""
     return f"{ike_peers()}{pair}/{quote(identity, safe='')}"
 
 
 def edge_key(edge: str) -> str:
-    """Return the key of the public key that secrets are sealed with for an edge; its agent writes it."""
+    """Return the key of an edge's public key for sealed secrets. The edge's agent writes it."""
     return f"hoststat/{edge}/sealing"
 
 
 def tunnel_status(edge: str, vpn_id: str) -> str:
-    """Return the key of an edge's word on the tunnels of a VPN connection, or on a virtual interface, that end there."""
+    """Return the key of an edge's status of a VPN connection's tunnels or of a virtual interface."""
     return f"hoststat/{edge}/{vpn_id}"
 
 
 def connection_prefix() -> str:
-    """Return the prefix of all connections of Direct Connect."""
+    """Return the prefix of all Direct Connect connections."""
     return "dxcon/"
 
 
@@ -128,132 +128,132 @@ def connection(name: str) -> str:
 
 
 def connection_vlans(name: str = "") -> str:
-    """Return the prefix of the VLANs of one connection that virtual interfaces have, or of all connections."""
+    """Return the prefix of the used VLANs of one Direct Connect connection, or of all connections."""
     return f"alloc/vlan/{name}/" if name else "alloc/vlan/"
 
 
 def connection_vlan(name: str, outer_vlan: int, vlan: int) -> str:
-    """Return the key that says which virtual interface has a VLAN of a connection."""
+    """Return the key that records which virtual interface uses a VLAN of a connection."""
     return f"{connection_vlans(name)}{outer_vlan}.{vlan}"
 
 
 def ports(host: str = "") -> str:
-    """Return the prefix of the devices of one edge that are connections of Direct Connect, or of all edges."""
+    """Return the prefix of the devices of one edge, or of all edges, that are Direct Connect connections."""
     return f"alloc/dxport/{host}/" if host else "alloc/dxport/"
 
 
 def port(host: str, device: str) -> str:
-    """Return the key that says which connection a device of an edge is."""
+    """Return the key that records the Direct Connect connection of an edge's device."""
     return f"{ports(host)}{device}"
 
 
 def service_prefix() -> str:
-    """Return the prefix of all services that gateway endpoints lead to: few and small, and every edge follows them all."""
+    """Return the prefix of all gateway services. They are few and small, and every edge watches all of them."""
     return "gwsvc/"
 
 
 def service(name: str) -> str:
-    """Return the key of a service that gateway endpoints lead to."""
+    """Return the key of a gateway service."""
     return f"{service_prefix()}{name}"
 
 
 def service_uses(name: str = "", endpoint_id: str = "") -> str:
-    """Return the key that says that an endpoint leads to a service, or the prefix of those of one service, or of all."""
+    """Return the key that records an endpoint's use of a gateway service, or the prefix for one service or for all."""
     return f"alloc/gwsvc/{name}/{endpoint_id}" if name else "alloc/gwsvc/"
 
 
 def bucket_prefix() -> str:
-    """Return the prefix of what is known of buckets: every edge's agent follows all of it."""
+    """Return the prefix of all bucket records. Every edge's agent watches all of them."""
     return "bucket/"
 
 
 def bucket(name: str) -> str:
-    """Return the key of what is known of a bucket."""
+    """Return the key of a bucket's record."""
     return f"{bucket_prefix()}{name}"
 
 
 def host_prefix(name: str) -> str:
-    """Return the prefix of what a host is and what it is to carry."""
+    """Return the prefix of a host's record and placements."""
     return f"host/{name}/"
 
 
 def host_spec(name: str) -> str:
-    """Return a host's own record."""
+    """Return the key of a host's own record."""
     return f"host/{name}/spec"
 
 
 def placement(host: str, resource_id: str) -> str:
-    """Return the key of a placement: `host` is to carry this resource, of whatever kind its id is."""
+    """Return the key of a placement: `host` must carry this resource, of any kind."""
     return f"host/{host}/placement/{resource_id}"
 
 
 def host_live(name: str) -> str:
-    """Return the key that a living agent keeps with a lease."""
+    """Return the key that a running agent keeps with a lease."""
     return f"host/{name}/live"
 
 
 def host_drained(name: str) -> str:
-    """Return the key that stands while an edge is drained; its agent watches it."""
+    """Return the key that exists while an edge is drained. The edge's agent watches it."""
     return f"host/{name}/drained"
 
 
 def eni_status(host: str, eni_id: str) -> str:
-    """Return the key of a host's word on an interface."""
+    """Return the key of a host's status of an interface."""
     return f"hoststat/{host}/{eni_id}"
 
 
 def eni_flows(host: str, eni_id: str) -> str:
-    """Return the key of the connections of an interface that is on its way from a host."""
+    """Return the key of the tracked connections of an interface that leaves a host."""
     return f"hoststat/{host}/flows/{eni_id}"
 
 
 def vpc_status(host: str, vni: int) -> str:
-    """Return the key of a host's word on a VPC."""
+    """Return the key of a host's status of a VPC."""
     return f"hoststat/{host}/vpc-{vni:06x}"
 
 
 def nat_use(host: str, nat_id: str) -> str:
-    """Return the key of what an edge has counted of a NAT gateway."""
+    """Return the key of an edge's counters of a NAT gateway."""
     return f"hoststat/{host}/{nat_id}"
 
 
 def connection_use(host: str, connection_id: str) -> str:
-    """Return the key of what an edge says of a connection with an endpoint service."""
+    """Return the key of an edge's status of an endpoint connection."""
     return f"hoststat/{host}/{connection_id}"
 
 
 def handover_prefix(host: str) -> str:
-    """Return the prefix of what an edge says to the other one of its pair when gateways move: that one follows it."""
+    """Return the prefix of an edge's handover records, which the other edge of its pair watches."""
     return f"hoststat/{host}/handover/"
 
 
 def handover_word(host: str) -> str:
-    """Return the key of which gateways an edge hands over, asks for and has taken; it sorts behind their connections."""
+    """Return the key of an edge's handover message. It sorts after the gateways' connections."""
     return f"{handover_prefix(host)}word"
 
 
 def handover_flows(host: str, gateway_id: str, part: int) -> str:
-    """Return the key of a part of the connections of a gateway that an edge hands over."""
+    """Return the key of a part of the tracked connections of a gateway that an edge hands over."""
     return f"{handover_prefix(host)}{gateway_id}/{part}"
 
 
 def public_use(host: str, address: str) -> str:
-    """Return the key of what an edge has translated for an elastic IP."""
+    """Return the key of an edge's traffic counters of an elastic IP."""
     return f"hoststat/{host}/eip-{address}"
 
 
 def agent_status(host: str) -> str:
-    """Return the key of an agent's word on itself."""
+    """Return the key of an agent's own status."""
     return f"hoststat/{host}/agent"
 
 
 def mtu_prefix() -> str:
-    """Return the prefix of what all hosts say of their underlays: few and small, and every edge follows them all."""
+    """Return the prefix of all hosts' underlay MTUs. They are few and small, and every edge watches all of them."""
     return "underlay/mtu/"
 
 
 def host_mtu(host: str) -> str:
-    """Return the key of a host's word on its underlay."""
+    """Return the key of a host's underlay MTU."""
     return f"{mtu_prefix()}{host}"
 
 
@@ -263,72 +263,72 @@ def name(owner: str, kind: str, text: str) -> str:
 
 
 def named(kind: str, text: str, owner: str = "", resource_id: str = "") -> str:
-    """Return the key by which a resource is found by its name, or the prefix of those of all owners, or of one."""
+    """Return the index key of a resource's name, or the prefix of all resources with that name."""
     return f"named/{kind}/{text}/{owner}/{resource_id}" if owner else f"named/{kind}/{text}/"
 
 
 def pool_prefix() -> str:
-    """Return the prefix of all pools of public addresses: few and small, and every edge follows them all."""
+    """Return the prefix of all address pools. They are few and small, and every edge watches all of them."""
     return "pool/"
 
 
 def pool(name: str) -> str:
-    """Return the key of a pool of public addresses."""
+    """Return the key of an address pool."""
     return f"{pool_prefix()}{name}"
 
 
 def owned_prefix(prefix: str, owner: str) -> str:
-    """Return the prefix of an owner's resources of one kind that belong to no VPC."""
+    """Return the prefix of an owner's resources of one kind outside VPCs."""
     return f"{prefix}/{owner}/"
 
 
 def owned(prefix: str, owner: str, resource_id: str) -> str:
-    """Return the key of a resource that belongs to an owner and to no VPC."""
+    """Return the key of an owner's resource outside VPCs."""
     return f"{owned_prefix(prefix, owner)}{resource_id}"
 
 
 def public_address(address: str) -> str:
-    """Return the key that says who holds a public address."""
+    """Return the key that records the holder of a public address."""
     return f"alloc/eip/{address}"
 
 
 def addresses_of(owner: str, address: str = "") -> str:
-    """Return the key that lists a public address, or IPv6 range, among those that an owner has, or had last."""
+    """Return the key of a public address or IPv6 range in the list of those that an owner has, or was the last to have."""
     return f"alloc/eipof/{owner}/{address}"
 
 
 def pair_prefix(pair: str = "") -> str:
-    """Return the prefix of the places of one pair of edges, or of all pairs."""
+    """Return the prefix of the places in one pair of edges, or in all pairs."""
     return f"alloc/pair/{pair}/" if pair else "alloc/pair/"
 
 
 def pair_place(pair: str, place: int) -> str:
-    """Return the key that says which edge has a place of a pair."""
+    """Return the key that records which edge has a place in a pair."""
     return f"{pair_prefix(pair)}{place}"
 
 
 def pool_ranges() -> str:
-    """Return the key that every change of a pool's ranges rewrites; who adds a host compares it."""
+    """Return the key that every change of a pool's ranges rewrites. Transactions that add a host compare it."""
     return "alloc/ranges/pools"
 
 
 def host_ranges() -> str:
-    """Return the key that is written with every new host; who changes a pool's ranges compares it."""
+    """Return the key that every new host rewrites. Transactions that change a pool's ranges compare it."""
     return "alloc/ranges/hosts"
 
 
 def uplinks() -> str:
-    """Return the key that every new or changed uplink of an edge rewrites: no two edges have one address there."""
+    """Return the key that every new or changed uplink rewrites, so that no two edges share an uplink address."""
     return "alloc/ranges/uplinks"
 
 
 def vteps() -> str:
-    """Return the prefix of the keys that make underlay addresses unique: one for each host."""
+    """Return the prefix of the keys that make underlay addresses unique, one per host."""
     return "alloc/vtep/"
 
 
 def public_mark(vni: int) -> str:
-    """Return the key that is written with every new public address of a VPC; who makes or deletes a gateway compares it."""
+    """Return the key that every new public address of a VPC rewrites. Transactions that create or delete a gateway compare it."""
     return f"alloc/public/{vni:06x}"
 
 
@@ -338,10 +338,10 @@ def vtep(underlay: str) -> str:
 
 
 def host_drain(name: str) -> str:
-    """Return the key that stands while a host is deleted or changed; whoever places something compares that it is absent."""
+    """Return the key that exists while a host is deleted or changed. Transactions that place a resource compare its absence."""
     return f"alloc/drain/{name}"
 
 
 def last_change() -> str:
-    """Return the key that each command overwrites with who gives it: the store's history has them all."""
+    """Return the key that each command overwrites with its user. The store's history keeps all values."""
     return "audit/last"

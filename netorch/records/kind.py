@@ -1,4 +1,4 @@
-"""What one kind of resource is, for all that reads the table of kinds (netorch.records.kinds)."""
+"""The description of one kind of resource, an entry of the table of kinds (netorch.records.kinds)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ T = TypeVar("T")
 
 
 class Scope(Enum):
-    """Where a resource's key stands."""
+    """The location of a resource's key."""
 
     VPC = "vpc"  # vpc/<vni>/<prefix>/<id>; the VPC itself: vpc/<vni>/vpc
-    OWNER = "owner"  # <root>/<owner>/<id>: it belongs to no VPC, so its id has the VNI 0
-    OPERATOR = "operator"  # the operator's, and without an id: it goes by its name
+    OWNER = "owner"  # <root>/<owner>/<id>: outside VPCs, so its id has the VNI 0
+    OPERATOR = "operator"  # the operator's; its name is its id
 
 
 def _never(_record: object) -> bool:
@@ -30,21 +30,23 @@ class Kind(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """One kind of resource."""
 
     type: type[T]
-    prefix: str  # of its ids and keys
-    noun: str  # in sentences
-    command: str  # of the command line
-    not_found: str  # EC2's code, as those below are
-    limit: str = ""  # of one more than the quota allows
-    duplicate: str = "InvalidParameterValue"  # of a name that is taken; EC2 has few unique names, so that is the general one
-    check: Callable[[str, T], None]  # of a stored record at its key; raises valid.needs.Invalid
+    prefix: str  # prefix of ids and keys
+    noun: str  # its name in sentences
+    command: str  # its CLI command
+    not_found: str  # EC2's error codes, also below
+    limit: str = ""  # for an exceeded quota
+    duplicate: str = "InvalidParameterValue"  # for a duplicate name; EC2 has few unique names, so the default is general
+    check: Callable[[str, T], None]  # checks a stored record at its key; raises valid.needs.Invalid
     scope: Scope = Scope.VPC
-    root: str = ""  # of an owner's: the first part of its keys
-    at: Callable[[str], str] | None = None  # of an operator's: its key, by its name
-    isolates: bool = True  # a record that cannot be read isolates its VPC: hosts leave that as it is; else it is left out
-    unique_names: bool = True  # within its VPC
-    prefixed: bool = False  # rules write its name behind the prefix of its ids: sg-web
-    borrows: Reference | None = None  # the type whose name one without a name goes by, and the field with the id of that
-    placed: bool = False  # hosts are asked to carry it: host/<host>/placement/<id>
-    refers: Callable[[T], Iterator[Reference]] = refers.nothing  # to what must exist
-    shared_with: Callable[[T], int] | None = None  # the VNI of the other VPC that has a record of it, under the same id
-    goes_along: Callable[[T], bool] = _never  # whether it is deleted together with its VPC; else the VPC cannot be deleted
+    root: str = ""  # Scope.OWNER: the first part of its keys
+    at: Callable[[str], str] | None = None  # Scope.OPERATOR: name -> key
+    isolates: bool = True  # true: an unreadable record isolates its VPC, so hosts do not change the VPC; false: it is ignored
+    unique_names: bool = True  # names are unique in the VPC
+    prefixed: bool = False  # rules write its name after the prefix of its ids: sg-web
+    borrows: Reference | None = (
+        None  # (type, field): a record without a name uses the name of the record with the id in that field
+    )
+    placed: bool = False  # hosts carry it: host/<host>/placement/<id>
+    refers: Callable[[T], Iterator[Reference]] = refers.nothing  # references to records that must exist
+    shared_with: Callable[[T], int] | None = None  # VNI of the other VPC with a record of the same id
+    goes_along: Callable[[T], bool] = _never  # true: deleted with its VPC; false: prevents the VPC's deletion

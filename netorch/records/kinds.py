@@ -1,7 +1,7 @@
-"""Every kind of resource: the only place that lists them.
+"""The table of all kinds of resources. No other module lists them.
 
-A new kind is one entry here, and files of its own: its record in `netorch/model`, its checks, its actions, its command, its
-compiler. Keys, listings, look-ups by name, references, tags, filters, errors and the agent's copy read this table.
+A new kind needs one entry in this table, a record in `netorch/model`, checks, actions, a command and a compiler. Keys, listings,
+name lookups, references, tags, filters, errors and the agent's mirror read this table.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         not_found="InvalidVpcID.NotFound",
         limit="VpcLimitExceeded",
         check=members.check_vpc,
-        unique_names=False,  # within its owner: a key below name/ holds it
+        unique_names=False,  # unique per owner instead: a key below name/
         refers=refers.of_vpc,
     ),
     Kind(
@@ -118,7 +118,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         limit="PrefixListLimitExceeded",
         check=members.check_prefix_list,
         prefixed=True,
-        goes_along=lambda found: bool(found.service),  # its endpoints keep the VPC
+        goes_along=lambda found: bool(found.service),  # its endpoints prevent the VPC's deletion
     ),
     Kind(
         type=FlowLog,
@@ -140,8 +140,8 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         not_found="InvalidVpcPeeringConnectionID.NotFound",
         limit="ActiveVpcPeeringConnectionPerVpcLimitExceeded",
         check=members.check_peering,
-        unique_names=False,  # the accepter may give none
-        placed=True,  # a mapped one, on edges
+        unique_names=False,  # the accepter's name may be empty
+        placed=True,  # edges carry mapped connections
         shared_with=lambda connection: connection.peer_vni,
         goes_along=lambda connection: True,
     ),
@@ -207,7 +207,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         prefix="dxvif",
         noun="virtual interface",
         command="dx vif",
-        not_found="DirectConnectClientException",  # Direct Connect has no code of its own for each kind
+        not_found="DirectConnectClientException",  # Direct Connect has no code per kind
         duplicate="DirectConnectClientException",
         check=direct_connect.check_virtual_interface,
         refers=refers.of_virtual_interface,
@@ -274,7 +274,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         prefix="zone",
         noun="private zone",
         command="zone",
-        not_found="NoSuchHostedZone",  # Route 53's, as those below are
+        not_found="NoSuchHostedZone",  # Route 53's code, also below
         limit="TooManyHostedZones",
         duplicate="HostedZoneAlreadyExists",
         check=services.check_zone,
@@ -333,7 +333,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         prefix="bucket",
         noun="bucket",
         command="endpoint bucket-policy",
-        not_found="NoSuchBucket",  # S3's
+        not_found="NoSuchBucket",  # S3's code
         check=endpoints.check_bucket,
         scope=Scope.OPERATOR,
         at=keys.bucket,
@@ -344,7 +344,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         prefix="host",
         noun="host",
         command="host",
-        not_found="InvalidHostID.NotFound",  # EC2's for dedicated hosts
+        not_found="InvalidHostID.NotFound",  # EC2's code for dedicated hosts
         check=outside.check_host,
         scope=Scope.OPERATOR,
         at=keys.host_spec,
@@ -356,14 +356,14 @@ BY_TYPE: Final[dict[type, Kind[Any]]] = {kind.type: kind for kind in _ALL}
 
 
 def kind_of(of: type[T]) -> Kind[T]:
-    """Return the kind of resource that a type is the record of."""
+    """Return the kind of resource with this record type."""
     return cast("Kind[T]", BY_TYPE[of])
 
 
-def keys_of(record: Any) -> list[str]:  # noqa: ANN401 - anything that a VPC has
-    """Return the keys at which something of a VPC is stored: what two VPCs share, with each of them.
+def keys_of(record: Any) -> list[str]:  # noqa: ANN401 - any resource of a VPC
+    """Return the keys of a VPC's resource; a shared resource has one key in each of its two VPCs.
 
-    Of a mapped peering connection there are also those that ask edges to carry it: who deletes it deletes these, too.
+    For a mapped peering connection, this includes its placements on edges, which are deleted with it.
     """
     kind = BY_TYPE[type(record)]
     vnis = [record.vni, kind.shared_with(record)] if kind.shared_with is not None else [record.vni]
@@ -372,7 +372,7 @@ def keys_of(record: Any) -> list[str]:  # noqa: ANN401 - anything that a VPC has
 
 
 def of_vpc() -> Iterator[Kind[Any]]:
-    """Yield the kinds of what a VPC has, the VPC itself left out."""
+    """Yield the kinds of a VPC's resources, without the VPC itself."""
     return (kind for kind in BY_PREFIX.values() if kind.scope is Scope.VPC and kind.type is not Vpc)
 
 
@@ -380,7 +380,7 @@ MAPPINGS: Final = (Mapping, GatewayMapping, PublicMapping, Reach, VpcZone)
 
 
 def mapped(name: str) -> type[Mapping] | type[GatewayMapping] | type[PublicMapping] | type[Reach] | type[VpcZone]:
-    """Return which kind of mapping stands at `map/<vni>/<name>`."""
+    """Return the type of the mapping at `map/<vni>/<name>`."""
     if name.startswith(keys.PUBLIC):
         return PublicMapping
     if name.startswith(keys.REACH):
@@ -391,6 +391,6 @@ def mapped(name: str) -> type[Mapping] | type[GatewayMapping] | type[PublicMappi
 
 
 def compiled() -> list[type]:
-    """Return the types that some compiler must read: a firewall is never silently left out."""
+    """Return the record types that a compiler must read, so that no firewall is silently ignored."""
     kinds = (kind for kind in BY_TYPE.values() if kind.scope is Scope.VPC and kind.isolates)
     return [*MAPPINGS, *(kind.type for kind in kinds)]

@@ -1,9 +1,9 @@
-"""A copy of what a process watches, in memory: the raw records, and those of VPCs decoded.
+"""An in-memory copy of the records that a process watches: all of them raw, those of VPCs also decoded.
 
-`put`, `drop` and `replace` edit it; nothing here does I/O. A subclass is called for each change. When a record cannot be read,
-the copy keeps the last one that could, and `problem` says why: check it before acting on a VPC.
+`put`, `drop` and `replace` change the copy, without I/O. Each change calls a method of the subclass. If a record cannot be read,
+the copy keeps the last readable version, and `problem` returns the reason: check it before acting on a VPC.
 
-A copy may hold thousands of VPCs: one record's change must cost the same then as with ten, hence the index of keys.
+A copy may hold thousands of VPCs. An index of keys makes the cost of one change independent of their number.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from netorch.records.vpc import VpcRecords
 
 
 class WatchedVpc(VpcRecords):
-    """The records of one VPC as far as they are known; its own may be missing."""
+    """The known records of one VPC. The VPC's own record may be missing."""
 
     decode_errors: dict[str, UnreadableRecord] = msgspec.field(default_factory=dict)  # by key
 
     def problem(self) -> str:
-        """Return why nothing may be made of the records now, or nothing."""
+        """Return why the records must not be used now, or an empty text."""
         if self.decode_errors:
             key = min(self.decode_errors)
             return str(self.decode_errors[key])
@@ -37,41 +37,41 @@ class WatchedVpc(VpcRecords):
 
     @property
     def is_isolated(self) -> bool:
-        """Return whether a newer version wrote a record of it, so that nobody here knows what to make of the others."""
+        """Return whether a newer version wrote one of the records, so that this version cannot interpret the others."""
         return any(isinstance(error, NewerRecord) for error in self.decode_errors.values())
 
 
 class RecordChange(msgspec.Struct, frozen=True, kw_only=True):
-    """One record of a VPC that has changed."""
+    """A change of one record of a VPC."""
 
     vni: int
-    of: type | None  # None: no kind that this version knows
-    name: str  # its id; of a mapping the address
+    of: type | None  # None: this version does not know the kind
+    name: str  # id, or for a mapping its address
     before: Any = None
     after: Any = None
-    unreadable: bool = False  # it cannot be read: the copy has kept what it had
+    unreadable: bool = False  # the new version is unreadable; the copy keeps the old one
     was_unreadable: bool = False
 
 
 class Mirror:
-    """The copy. Subclasses say what a change means to them."""
+    """The copy. Subclasses handle the changes."""
 
     def __init__(self) -> None:
         self.raw: dict[str, tuple[int, bytes]] = {}  # key -> (mod_revision, value)
         self.vpcs: dict[int, WatchedVpc] = {}
-        self.changes = 0  # how often `raw` has changed
-        self._keys_of: dict[str, set[str]] = {}  # the first two parts of a key -> the known keys
+        self.changes = 0  # number of changes of `raw`
+        self._keys_of: dict[str, set[str]] = {}  # first two parts of a key -> known keys
 
     def changed(self, change: RecordChange) -> None:
-        """Take note of a VPC's record."""
+        """Handle the change of a VPC's record."""
         raise NotImplementedError
 
     def changed_other(self, key: str, value: bytes | None) -> None:
-        """Take note of a record that is no VPC's; None: it is gone."""
+        """Handle the change of a record outside VPCs. None: deleted."""
         raise NotImplementedError
 
     def put(self, key: str, value: bytes, revision: int) -> None:
-        """Take in a record; one that is not newer than the known one changes nothing."""
+        """Store a record, unless a version of the same or a later revision is known."""
         known = self.raw.get(key)
         if known is not None and revision <= known[0]:
             return
@@ -82,14 +82,14 @@ class Mirror:
             self._set(key, value, revision)
 
     def drop(self, key: str, revision: int) -> None:
-        """Forget a record that was deleted at `revision`."""
+        """Remove a record that was deleted at `revision`."""
         known = self.raw.get(key)
         if known is not None and known[0] < revision:
             self.forget(key)
             self._set(key, None, revision)
 
     def replace(self, prefixes: Iterable[str], listed: dict[str, tuple[int, bytes]], revision: int) -> None:
-        """Make the records below `prefixes` equal to what a listing at `revision` returned."""
+        """Make the records below `prefixes` equal to a listing at `revision`."""
         for prefix in prefixes:
             known = self._keys_of.get(_family(prefix), ())
             for key in [key for key in known if key.startswith(prefix) and key not in listed]:
@@ -98,7 +98,7 @@ class Mirror:
             self.put(key, value, modified)
 
     def forget(self, key: str) -> None:
-        """Forget a raw record, and call nobody."""
+        """Remove a raw record, without a call of the subclass."""
         del self.raw[key]
         self.changes += 1
         family = self._keys_of[_family(key)]
@@ -107,18 +107,18 @@ class Mirror:
             del self._keys_of[_family(key)]
 
     def forget_vpc(self, vni: int) -> WatchedVpc | None:
-        """Forget a VPC that is watched no more; return what was known of it."""
+        """Remove a VPC that is no longer watched. Return its known records."""
         for prefix in (keys.vpc_prefix(vni), keys.map_prefix(vni)):
             for key in self.below(_family(prefix)):
                 self.forget(key)
         return self.vpcs.pop(vni, None)
 
     def below(self, family: str) -> tuple[str, ...]:
-        """Return the known keys of which these are the first two parts."""
+        """Return the known keys of a family, the first two parts of a key."""
         return tuple(self._keys_of.get(family, ()))
 
     def families(self, root: str) -> list[str]:
-        """Return the first two parts of the known keys below a root."""
+        """Return the families of the known keys below a root."""
         return [family for family in self._keys_of if family.startswith(f"{root}/")]
 
     def _set(self, key: str, value: bytes | None, revision: int) -> None:
@@ -157,22 +157,22 @@ class Mirror:
 
 
 def _matters(of: type | None) -> bool:
-    """Return whether a record that cannot be read isolates its VPC; else it counts as not there."""
+    """Return whether an unreadable record of this type isolates its VPC. Other unreadable records count as missing."""
     kind = BY_TYPE.get(of) if of is not None else None
     return kind is None or kind.isolates
 
 
 def _record(key: str, of: type | None, value: bytes | None) -> Any:  # noqa: ANN401 - many types
-    """Return what a value says; None when there is none. Raises UnreadableRecord."""
+    """Return the decoded record, or None without a value. Raises UnreadableRecord."""
     if value is None:
         return None
     if of is None:
         raise NewerRecord(key, UNKNOWN_KIND)
-    # Whether a mapping makes sense is asked when it is compiled: then only its own address is left out.
+    # The compiler checks mappings, so that an invalid mapping affects only its own address.
     return parse_value(key, value, of) if of is Mapping else decode_value(key, value, of)
 
 
 def _family(key: str) -> str:
-    """Return the first two parts of a key or a prefix, e.g. vpc/001388."""
+    """Return the family of a key or a prefix: its first two parts, e.g. vpc/001388."""
     root, _, rest = key.partition("/")
     return f"{root}/{rest.partition('/')[0]}"

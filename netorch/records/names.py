@@ -1,6 +1,6 @@
-"""In which VPCs a name is to be looked for: a handful of keys, whatever else the store holds.
+"""The index of names: it finds the VPCs of a name with a few keys, whatever the size of the store.
 
-What two VPCs share may have another name in each, which may change: that is found beside one of the VPCs only, or by its id.
+A resource that two VPCs share may have a different, changeable name in each. It is found only together with a VPC, or by its id.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
     from netorch.records.vpc import VpcRecords
 
 
-def key_of(owner: str, record: Any) -> str:  # noqa: ANN401 - a VPC, or anything that a VPC has
-    """Return the key by which a resource of an owner is found by its name, or nothing."""
+def key_of(owner: str, record: Any) -> str:  # noqa: ANN401 - a VPC or any resource of a VPC
+    """Return the index key of a resource's name; empty if the resource has none or is shared."""
     kind = BY_TYPE[type(record)]
     return keys.named(kind.prefix, record.name, owner, record.id) if record.name and kind.shared_with is None else ""
 
 
-def names_of_owned(record: Any) -> list[str]:  # noqa: ANN401 - anything of an owner's that belongs to no VPC
-    """Return the keys by which something that belongs to no VPC is found: by its id, which does not say whose it is, and name."""
+def names_of_owned(record: Any) -> list[str]:  # noqa: ANN401 - any resource of an owner outside VPCs
+    """Return the index keys of an owner's resource outside VPCs: by name, and by id, which does not contain the owner."""
     prefix = BY_TYPE[type(record)].prefix
     return [keys.named(prefix, text, record.owner, record.id) for text in (record.id, record.name) if text]
 
 
 def bare_name(kind: str, text: str) -> str:
-    """Return a name without what rules write before those of some kinds, `sg-web`: no name of theirs begins so."""
+    """Return a name without the prefix that rules write for some kinds: `web` for `sg-web`. Their names never begin with it."""
     return text.removeprefix(f"{kind}-") if BY_PREFIX[kind].prefixed else text
 
 
-def name_of(records: VpcRecords, record: Any) -> str:  # noqa: ANN401 - anything that a VPC has
-    """Return what a resource is called, if anything: an interface without a name goes by its instance's."""
+def name_of(records: VpcRecords, record: Any) -> str:  # noqa: ANN401 - any resource of a VPC
+    """Return the name of a resource, or an empty text. An interface without a name has its instance's name."""
     if record.name or (borrows := BY_TYPE[type(record)].borrows) is None:
         return str(record.name)
     of, field = borrows
@@ -54,7 +54,7 @@ def name_of(records: VpcRecords, record: Any) -> str:  # noqa: ANN401 - anything
 
 
 def vnis_of(store: Store, caller: Caller, kind: str, text: str) -> set[int]:
-    """Return the VNIs of the VPCs in which an id or a name, `owner/vpc/name`, `vpc/name` or `name`, may be found."""
+    """Return the VNIs of the VPCs that may contain an id or a name (`owner/vpc/name`, `vpc/name` or `name`)."""
     if is_id(text, kind):
         return {vni_of(text), *_sharing(store, BY_PREFIX[kind], text)}
     *scope, name = text.split("/")
@@ -74,7 +74,7 @@ def vnis_of(store: Store, caller: Caller, kind: str, text: str) -> set[int]:
 def _sharing(store: Store, kind: Kind[Any], resource_id: str) -> Iterator[int]:
     """Yield the VNI of the other VPC that shares a resource."""
     if kind.shared_with is not None:
-        with suppress(UnreadableRecord):  # its VPC is isolated, then
+        with suppress(UnreadableRecord):  # its VPC is isolated
             shared = get(store, keys.resource(resource_id), kind.type)
             yield from [kind.shared_with(shared.record)] if shared is not None else []
 
@@ -87,7 +87,7 @@ def _named(store: Store, kind: str, name: str, owner: str) -> Iterator[int]:
 
 
 def wrong_names(inventory: Inventory) -> Iterator[UnreadableRecord]:
-    """Yield the keys of names that are missing or name what is not there, as far as the VPCs can be read."""
+    """Yield index keys that are missing or that refer to missing resources, as far as the VPCs are readable."""
     wanted: dict[str, str] = {}
     rests = [found.rest for found in inventory.isolated.values() if found.rest is not None]
     for records in (*inventory.vpcs.values(), *rests):

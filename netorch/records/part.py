@@ -1,4 +1,4 @@
-"""Some VPCs of the cloud, with the hosts that carry them and what these say: all that a command about one thing must read."""
+"""Some VPCs of the cloud, with the hosts that carry them and these hosts' status: the input of a command about one resource."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from netorch.store.base import KeyValue, Store
 
 
 def read_part(store: Store, vnis: Iterable[int]) -> Inventory:
-    """Return these VPCs as they stood at one revision. How much their hosts carry of others is not counted.
+    """Return these VPCs at one revision. Their hosts' placements for other VPCs are not counted.
 
-    Cost: O(records of these VPCs), whatever else the store holds.
+    Cost: O(records of these VPCs), whatever the size of the store.
     """
     found: dict[str, KeyValue] = {}
     revision = 0
@@ -36,13 +36,13 @@ def read_part(store: Store, vnis: Iterable[int]) -> Inventory:
 
 
 def with_neighbours(store: Store, vnis: Iterable[int]) -> set[int]:
-    """Return these VNIs, and those of the VPCs that share something with them: packets may go there."""
+    """Return these VNIs, and those of VPCs that share a resource with them, because packets may go there."""
     known = set(vnis)
     return known | {other for vni in known for kind in of_vpc() for other in _sharing(store, kind, vni)}
 
 
 def _sharing(store: Store, kind: Kind[Any], vni: int) -> Iterator[int]:
-    """Yield the VNIs of the VPCs that share something of one kind with a VPC."""
+    """Yield the VNIs of the VPCs that share a resource of one kind with a VPC."""
     if kind.shared_with is not None:
         for kv in store.list(keys.resources(vni, kind.prefix)).kvs:
             with suppress(UnreadableRecord):  # its VPC is isolated, then
@@ -50,7 +50,7 @@ def _sharing(store: Store, kind: Kind[Any], vni: int) -> Iterator[int]:
 
 
 def _beside(kvs: Iterable[KeyValue]) -> set[str]:
-    """Return the keys of the hosts of mappings, and of what these hosts say of the mappings' interfaces and VPCs."""
+    """Return the keys of the mappings' hosts, and of these hosts' status of the mappings' interfaces and VPCs."""
     wanted: set[str] = set()
     for kv in kvs:
         if kv.key.startswith("map/"):

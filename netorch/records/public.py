@@ -1,13 +1,13 @@
-"""Whether the records about public addresses agree: who holds one, whose it is, what it stands for.
+"""The consistency check of public addresses: holders, elastic IPs, mappings and pools.
 
     alloc/eip/<address>      holder: an elastic IP, or the association of an ephemeral address
     eip/<owner>/<id>         the elastic IP
-    map/<vni>/eip/<address>  what an address stands for
-    pool/<name>              where it arrives
-    vpc/<vni>/vpc            which IPv6 ranges of pools a VPC has; alloc/eip/ has them by their first addresses
+    map/<vni>/eip/<address>  the private address of a public address
+    pool/<name>              the pair of edges that it is routed to
+    vpc/<vni>/vpc            a VPC's IPv6 ranges from pools; alloc/eip/ has a key for the first address of each
 
-Each of these names the others, and none may say what the others do not: an address that nobody could use any more has leaked, one
-that stands for two is used twice.
+These records refer to each other and must agree. An address that no resource can use any more has leaked; an address with two
+mappings is used twice.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from netorch.store.base import Store
 
 
 def wrong_addresses(inventory: Inventory) -> Iterator[UnreadableRecord]:
-    """Yield the records about public addresses that do not agree, as far as the VPCs can be read. Cost: O(their number)."""
+    """Yield inconsistent records of public addresses, as far as the VPCs are readable. Cost: O(their number)."""
     mappings: dict[str, list[PublicMapping]] = {}
     for records in inventory.vpcs.values():
         for mapping in records.each(PublicMapping):
@@ -46,8 +46,8 @@ def wrong_addresses(inventory: Inventory) -> Iterator[UnreadableRecord]:
 
 
 def vni_of_address(store: Store, address: str) -> int:
-    """Return the VNI of the VPC that a public address is used in, as far as its holder says; 0: in none."""
-    if version_of(address) == 6:  # held with its range, by the first address
+    """Return the VNI of the VPC that uses a public address, by its holder; 0 for none."""
+    if version_of(address) == 6:  # the first address holds the whole range
         address = str(parse_prefix(f"{address}/{rules.IPV6_VPC_LENGTH}", strict=False)).partition("/")[0]
     holder = holder_of(store.get(keys.public_address(address)))
     if is_id(holder, "eipassoc") or is_id(holder, "vpc"):
@@ -61,7 +61,7 @@ def _wrong_mappings(
     inventory: Inventory, records: VpcRecords, mappings: dict[str, list[PublicMapping]]
 ) -> Iterator[UnreadableRecord]:
     interfaces = records.of(NetworkInterface)
-    owner, pair = records.vpc.record.owner, _pair(inventory, records)  # of its gateway, else of its first address
+    owner, pair = records.vpc.record.owner, _pair(inventory, records)  # of the VPC's gateway, else of its first address
     seen: dict[tuple[str, str], str] = {}
     for mapping in records.each(PublicMapping):
         key = keys.public_mapping(mapping.vni, mapping.address)
@@ -147,7 +147,7 @@ def _wrong_claims(inventory: Inventory, mappings: dict[str, list[PublicMapping]]
 
 
 def _leaked_range(inventory: Inventory, key: str, address: str, holder: str) -> Iterator[UnreadableRecord]:
-    """Yield a VPC's claim of an IPv6 range that it has not."""
+    """Yield an allocation of an IPv6 range that the VPC does not have."""
     records = inventory.vpcs.get(vni_of(holder))
     ranges = records.vpc.record.ipv6_pools if records is not None and records.vpc.record.id == holder else {}
     if vni_of(holder) not in inventory.isolated and not any(cidr.partition("/")[0] == address for cidr in ranges):

@@ -1,4 +1,4 @@
-"""Reading records: what one action needs to decide, each with the revision that its transaction then compares."""
+"""Reading of records for actions, each with the revision that the action's transaction compares."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ T = TypeVar("T")
 
 
 class Stored(msgspec.Struct, Generic[T], frozen=True):
-    """A record as it was read."""
+    """A record with its revision."""
 
     record: T
     mod_revision: int
 
 
 def stored(kv: KeyValue, kind: type[T]) -> Stored[T]:
-    """Return the record of a key. Raises UnreadableRecord."""
+    """Return the record of a key-value pair. Raises UnreadableRecord."""
     return Stored(decode(kv, kind), kv.mod_revision)
 
 
@@ -42,7 +42,7 @@ def get(store: Store, key: str, kind: type[T]) -> Stored[T] | None:
 
 
 def listed(store: Store, prefix: str, kind: type[T]) -> dict[str, Stored[T]]:
-    """Return the records below a prefix by the last part of their key, in the key's order. Raises UnreadableRecord."""
+    """Return the records below a prefix by the rest of their key, in key order. Raises UnreadableRecord."""
     return {kv.key[len(prefix) :]: stored(kv, kind) for kv in store.list(prefix).kvs}
 
 
@@ -55,7 +55,7 @@ def read_vpc(store: Store, caller: Caller, vpc_id: str) -> Stored[Vpc]:
 
 
 def seen_vpc(store: Store, caller: Caller, vni: int) -> Stored[Vpc] | None:
-    """Return the VPC of a VNI if the caller may see it; of a damaged one nobody knows that, so only the operator hears of it."""
+    """Return the VPC of a VNI if the caller may see it. Raises UnreadableRecord for the operator only: its owner is unknown."""
     try:
         found = get(store, keys.vpc(vni), Vpc)
     except UnreadableRecord:
@@ -66,7 +66,7 @@ def seen_vpc(store: Store, caller: Caller, vni: int) -> Stored[Vpc] | None:
 
 
 def read(store: Store, caller: Caller, of: type[T], resource_id: str) -> tuple[Stored[Vpc], Stored[T]]:
-    """Return a resource of a VPC, with that VPC. Raises ApiError: EC2's NotFound of its kind, when it is another owner's, too."""
+    """Return a resource and its VPC. Raises ApiError: EC2's NotFound code of its kind, also for another owner's resource."""
     kind = kind_of(of)
     vpc = _vpc_with(store, caller, kind, resource_id) if is_id(resource_id, kind.prefix) else None
     found = get(store, keys.member(vpc.record.vni, resource_id), of) if vpc is not None else None
@@ -76,18 +76,18 @@ def read(store: Store, caller: Caller, of: type[T], resource_id: str) -> tuple[S
 
 
 def _vpc_with(store: Store, caller: Caller, kind: Kind[T], resource_id: str) -> Stored[Vpc] | None:
-    """Return the VPC whose record of a resource the caller may see: the id's, or else the one that shares the resource."""
+    """Return the VPC in which the caller may see a resource: the VPC in the id, or the other VPC of a shared resource."""
     vpc = seen_vpc(store, caller, vni_of(resource_id))
     if vpc is not None or kind.shared_with is None:
         return vpc
-    with suppress(UnreadableRecord):  # another owner's record: only the operator hears of it
+    with suppress(UnreadableRecord):  # another owner's record: only the operator may see the error
         shared = get(store, keys.resource(resource_id), kind.type)
         return seen_vpc(store, caller, kind.shared_with(shared.record)) if shared is not None else None
     return None
 
 
 def read_named(store: Store, of: type[T], name: str) -> Stored[T]:
-    """Return what the operator has under a name, e.g. a host. Raises ApiError: EC2's NotFound of its kind."""
+    """Return an operator's resource by name, e.g. a host. Raises ApiError: EC2's NotFound code of its kind."""
     kind = kind_of(of)
     assert kind.at is not None
     found = get(store, kind.at(name), of)
@@ -97,7 +97,7 @@ def read_named(store: Store, of: type[T], name: str) -> Stored[T]:
 
 
 def read_owned(store: Store, caller: Caller, of: type[T], resource_id: str) -> Stored[T]:
-    """Return an owner's resource that belongs to no VPC. Raises ApiError: NotFound, also for another owner's."""
+    """Return an owner's resource outside VPCs. Raises ApiError: NotFound, also for another owner's resource."""
     kind = kind_of(of)
     owners = _owners_of(store, caller, kind, resource_id) if is_id(resource_id, kind.prefix) else []
     found = [stored for owner in owners if (stored := get(store, keys.owned(kind.root, owner, resource_id), of)) is not None]
@@ -107,7 +107,7 @@ def read_owned(store: Store, caller: Caller, of: type[T], resource_id: str) -> S
 
 
 def _owners_of(store: Store, caller: Caller, kind: Kind[T], resource_id: str) -> list[str]:
-    """Return whose a resource may be: an id with the VNI 0 does not say so, and the operator sees all."""
+    """Return the possible owners of a resource: the caller, or for the operator the owners in the index of ids."""
     if not caller.operator:
         return [caller.owner]
     return [kv.key.split("/")[3] for kv in store.list(keys.named(kind.prefix, resource_id)).kvs]
@@ -119,7 +119,7 @@ def read_all(store: Store, of: type[T], vni: int) -> dict[str, Stored[T]]:
 
 
 def mappings_of(store: Store, eni: NetworkInterface) -> dict[str, Stored[Mapping]]:
-    """Return the mappings of an interface by key; none while it is not attached."""
+    """Return the mappings of an interface by key; empty while it is not attached."""
     found = {}
     for address in eni.addresses:
         key = keys.mapping(eni.vni, address)

@@ -1,4 +1,4 @@
-"""What the records of a VPC say of each other: whoever lists, plans or exports takes for granted that it is so."""
+"""The consistency check of a VPC's records. Lists, plans and exports rely on it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 def contradictions_in(records: VpcRecords, hosts: Dictionary[str, Host]) -> list[UnreadableRecord]:
-    """Return what is wrong with a VPC's records beside each other, nothing when they agree. Cost: O(records of the VPC).
+    """Return the first inconsistency of a VPC's records; empty if they agree. Cost: O(records of the VPC).
 
-    That is a record which is missing though another one refers to it, or else two that contradict each other. Which of two is the
-    wrong one nobody can tell from them alone, so both are named.
+    This is a reference to a missing record, or else two contradictory records. The records do not show which of the two is wrong,
+    so the result names both.
     """
     for missing, name, referring in _missing(records):
         return [
@@ -39,7 +39,7 @@ def contradictions_in(records: VpcRecords, hosts: Dictionary[str, Host]) -> list
 
 
 def _missing(records: VpcRecords) -> Iterator[tuple[str, str, str]]:
-    """Yield the keys of records that something refers to, with its name and key."""
+    """Yield (key of a missing record, name and key of the record that refers to it)."""
     for kind in BY_TYPE.values():
         refers = kind.refers
         for resource_id, stored in records.of(kind.type).items():
@@ -59,12 +59,12 @@ def _missing(records: VpcRecords) -> Iterator[tuple[str, str, str]]:
 
 
 def _contradictions(records: VpcRecords, hosts: Dictionary[str, Host]) -> Iterator[tuple[str, str, str]]:
-    """Yield the keys of two records that cannot both be right, and why."""
+    """Yield the keys of two contradictory records, and the reason."""
     vni = records.vni
     for kind in of_vpc():
         seen: dict[str, str] = {}
         for found, stored in records.of(kind.type).items() if kind.unique_names else ():
-            name = stored.record.name  # endpoints need none
+            name = stored.record.name  # endpoints may have no name
             if name and (other := seen.setdefault(name, found)) != found:
                 yield keys.resource(found), keys.resource(other), f"both are called {name}"
     yield from _doubles(records)
@@ -92,7 +92,7 @@ def _contradictions(records: VpcRecords, hosts: Dictionary[str, Host]) -> Iterat
 
 
 def _doubles(records: VpcRecords) -> Iterator[tuple[str, str, str]]:
-    """Yield what has a number or an inside CIDR that something else has."""
+    """Yield records that share a number or an inside CIDR."""
     held = [("number", str(table.number), table.id, "route tables") for table in records.each(RouteTable) if table.number]
     held += [("number", str(one.number), one.id, "endpoints") for one in records.each(VpcEndpoint) if one.number]
     for connection in records.each(VpnConnection):
@@ -109,7 +109,7 @@ def _ranges(subnet: Subnet) -> list[Prefix]:
 
 
 def _misplaced(records: VpcRecords, hosts: Dictionary[str, Host]) -> Iterator[tuple[str, str, str]]:
-    """Yield the mappings that do not say of an interface or host what that says of itself. Isolated hosts say nothing."""
+    """Yield the mappings that contradict their interface or host. Isolated hosts are skipped."""
     for address, stored in records.mappings.items():
         mapping = stored.record
         key = keys.mapping(records.vni, address)
@@ -125,7 +125,7 @@ def _misplaced(records: VpcRecords, hosts: Dictionary[str, Host]) -> Iterator[tu
 
 
 def _strayed(key: str, places: Iterable[tuple[str, str]], hosts: Dictionary[str, Host]) -> Iterator[tuple[str, str, str]]:
-    """Yield a mapping that names a host with another VTEP than the host's."""
+    """Yield a mapping whose VTEP differs from its host's underlay address."""
     for host, vtep in places:
         if host in hosts and hosts[host].underlay != vtep:
             yield key, keys.host_spec(host), f"the host's underlay address is {hosts[host].underlay}, not {vtep}"

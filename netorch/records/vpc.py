@@ -1,4 +1,4 @@
-"""The records of one VPC: what plans, lists, exports and agents are made of."""
+"""The records of one VPC, the input of plans, lists, exports and agents."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class MissingRecord(LookupError):
-    """A record that another one refers to is not there."""
+    """A record that another record refers to does not exist."""
 
 
 class VpcRecords(msgspec.Struct):
@@ -27,7 +27,7 @@ class VpcRecords(msgspec.Struct):
     tables: dict[type, dict[str, Stored[Any]]] = msgspec.field(default_factory=dict)
 
     def of(self, kind: type[T]) -> dict[str, Stored[T]]:
-        """Return the records of one type, in a table that may be changed."""
+        """Return the records of one type, in a mutable table."""
         found = self.tables.get(kind)
         if found is None:
             found = self.tables[kind] = {}
@@ -38,17 +38,17 @@ class VpcRecords(msgspec.Struct):
         return (stored.record for stored in self.of(kind).values())
 
     def one(self, kind: type[T], name: str) -> T | None:
-        """Return the record of one type by its id, or a mapping by its address; None: there is none."""
+        """Return a record of one type by id, or a mapping by address, or None."""
         stored = self.of(kind).get(name)
         return stored.record if stored is not None else None
 
     def copied(self) -> VpcRecords:
-        """Return the same records, in tables of their own."""
+        """Return a copy with its own tables and the same records."""
         return VpcRecords(self.vni, {kind: dict(table) for kind, table in self.tables.items()})
 
     @property
     def vpc(self) -> Stored[Vpc]:
-        """Return the VPC's own record. Raises MissingRecord: an agent may not have it yet."""
+        """Return the VPC's own record. Raises MissingRecord, e.g. if an agent does not have the record yet."""
         for found in self.of(Vpc).values():
             return found
         raise MissingRecord(f"the record {keys.vpc(self.vni)} is missing")
@@ -67,7 +67,7 @@ class VpcRecords(msgspec.Struct):
         return next((table for table in self.each(RouteTable) if table.main), None)
 
     def mappings_of(self, eni: NetworkInterface) -> dict[str, Stored[Mapping]]:
-        """Return an interface's mappings by the store's key."""
+        """Return an interface's mappings by store key."""
         found = {}
         for address in eni.addresses:
             mapping = self.mappings.get(address)

@@ -1,1 +1,1 @@
-"""Whether stored records make sense."""
+"""Checks of stored records."""

@@ -1,7 +1,7 @@
-"""Whether the records of VPN connections agree: which of them lead to a customer's device, and by which name it is told there.
+"""The consistency check of VPN connections, their customer gateways and their IKE identities.
 
-alloc/vpn/<owner>/<cgw id>/<vpn id>   which connections lead to a device
-alloc/ike/<pair>/<name>               which connection of a pair of edges leads to the device of that name in IKE
+alloc/vpn/<owner>/<cgw id>/<vpn id>   the connections of a customer gateway
+alloc/ike/<pair>/<name>               the connection of a pair of edges to the device with that IKE identity
 vpc/<vni>/vpn/<id>                    the connection
 """
 
@@ -20,7 +20,7 @@ from netorch.records.vpc import VpcRecords
 
 
 def wrong_devices(inventory: Inventory) -> Iterator[UnreadableRecord]:
-    """Yield the keys of customers' devices that do not agree with the connections, as far as the VPCs can be read.
+    """Yield the `alloc/` keys that do not agree with the connections, as far as the VPCs are readable.
 
     Cost: O(connections).
     """
@@ -42,14 +42,14 @@ def wrong_devices(inventory: Inventory) -> Iterator[UnreadableRecord]:
 
 
 def _pair(inventory: Inventory, records: VpcRecords, vpn: VpnConnection) -> str:
-    """Return the pair of edges that carries a connection's gateway; nothing where it is not known."""
+    """Return the pair of edges that carries a connection's gateway; empty if unknown."""
     mapping = records.one(GatewayMapping, vpn.gateway)
     hosts = [inventory.hosts[seat.host].host for seat in mapping.seats if seat.host in inventory.hosts] if mapping else []
     return hosts[0].pair if hosts else ""
 
 
 def _is_unknown(inventory: Inventory, holder: str) -> bool:
-    """Return whether a holder is a connection of a VPC, or of a pair, that cannot be read."""
+    """Return whether a holder is a connection in an isolated VPC or with an unknown pair."""
     if not is_id(holder, "vpn"):
         return False
     records = inventory.vpcs.get(vni_of(holder))

@@ -1,4 +1,4 @@
-"""What is wrong with a stored record of Direct Connect. See netorch.records.valid.members."""
+"""Checks of stored Direct Connect records. See netorch.records.valid.members."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with a stored endpoint service, or a connection with one. See netorch.records.valid.members."""
+"""Checks of stored endpoint services and endpoint connections. See netorch.records.valid.members."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with a stored record of endpoints and their services. See netorch.records.valid.members."""
+"""Checks of stored endpoints, gateway services and buckets. See netorch.records.valid.members."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def check_service(key: str, service: GatewayService) -> None:
 
 
 def check_bucket(key: str, bucket: BucketPolicy) -> None:
-    """Check what is known of a bucket. Raises Invalid."""
+    """Check a bucket's record. Raises Invalid."""
     need_key(key, keys.bucket(bucket.name))
     need("name", endpoint_rules.bucket_name(bucket.name))
     need("service", endpoint_rules.service_name(bucket.service))

@@ -1,9 +1,9 @@
-"""What is wrong with a record as it is stored: the rules for single values once more, and whether id, VNI and key agree.
+"""Checks of stored records: the rules for single values again, and the consistency of id, VNI and key.
 
-A record that decodes may still make no sense: a disk, a hand or another version wrote it. Whoever reads one asks here, so that
-everything behind it may rely on what the model says. Nothing here looks at other records, or at quotas, which may have changed.
+A decoded record may still be invalid, because of a disk error, a manual edit or another version. Every reader runs these checks,
+so that later code can rely on the model. The checks ignore other records and quotas, which may have changed.
 
-Cost: some 10 us a record; names and prefixes are remembered, because customers use the same ones again and again.
+Cost: about 10 us per record. Results for names and prefixes are cached, because customers repeat them.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ from netorch.records.valid.needs import (
 )
 from netorch.records.valid.services import need_options
 
-_MTU_LEAST, _MTU_MOST = 68, (1 << 31) - 1  # of a device; RFC 791, and Linux's greatest
+_MTU_LEAST, _MTU_MOST = 68, (1 << 31) - 1  # of a device: minimum of RFC 791, maximum of Linux
 
 
 def check_vpc(key: str, vpc: Vpc) -> None:
@@ -156,7 +156,7 @@ def check_interface(key: str, eni: NetworkInterface) -> None:
 
 
 def _of_endpoint(eni: NetworkInterface) -> None:
-    """Check what the interfaces of endpoints, and of their connections with services, have."""
+    """Check the interface of an endpoint or of an endpoint connection. Raises Invalid."""
     need_mac(eni.mac)
     is_service = prefix_of(eni.gateway) == "vpce-svc"
     need_id("gateway", eni.gateway, "vpce-svc" if is_service else "vpce", eni.vni)
@@ -203,7 +203,7 @@ def _rule(field: str, rule: SecurityGroupRule, vni: int) -> None:
         prefix = need_cidr(field, rule.cidr)
         need(field, permission.other_family(rule.protocol, prefix.version, rule.cidr))
     elif rule.group:
-        need_id(field, rule.group, "sg")  # a peer's, too
+        need_id(field, rule.group, "sg")  # may be a peer's group
     else:
         need_id(field, rule.prefix_list, "pl", vni)
     if rule.description:
@@ -211,7 +211,7 @@ def _rule(field: str, rule: SecurityGroupRule, vni: int) -> None:
 
 
 def _traffic(field: str, rule: SecurityGroupRule | AclEntry) -> None:
-    """Check a protocol and what its two numbers mean."""
+    """Check a protocol and its `from_port` and `to_port`."""
     protocol, first, last = rule.protocol, rule.from_port, rule.to_port
     if not ALL_PROTOCOLS <= protocol <= permission.PROTOCOL_LAST:
         raise Invalid(f"{field}: {protocol} is not a protocol")
@@ -267,7 +267,7 @@ def check_flow_log(key: str, log: FlowLog) -> None:
 
 
 def check_peering(key: str, connection: PeeringConnection) -> None:
-    """Check what one of two VPCs has of a peering connection. Raises Invalid."""
+    """Check one VPC's record of a peering connection. Raises Invalid."""
     need_key(key, keys.member(connection.vni, connection.id))
     ends = [("requester", connection.requester), ("accepter", connection.accepter)]
     for field, end in ends:
@@ -315,6 +315,6 @@ def check_mapping(key: str, mapping: Mapping) -> None:
 
 
 def check_host_mtu(_key: str, said: HostMtu) -> None:
-    """Check a host's word on its underlay. Raises Invalid."""
+    """Check a host's underlay MTU. Raises Invalid."""
     if not _MTU_LEAST <= said.mtu <= _MTU_MOST:
         raise Invalid(f"mtu: {said.mtu} is not one of {_MTU_LEAST} to {_MTU_MOST}")

@@ -1,4 +1,4 @@
-"""What a value of a stored record must be, whatever kind the record is of: the rules for single values once more.
+"""Checks of values of stored records of any kind: the rules for single values again.
 
 Each function raises Invalid, which names the field.
 """
@@ -16,24 +16,24 @@ from netorch.model.rules import Violation, shown
 from netorch.model.vpc import Tags
 from netorch.records import keys
 
-SOURCE_TAG: Final = "netorch:source"  # netorch's own: which file made a VPC, or an instance at the top level
+SOURCE_TAG: Final = "netorch:source"  # netorch's own tag: the file that declares a VPC or a top-level instance
 
 _REMEMBERED: Final = 1 << 16
 _DIGITS = re.compile(r"[0-9a-f]{17}\Z")
 
 
 class Invalid(ValueError):
-    """A record's value makes no sense; says which one."""
+    """A record's value is invalid. The message names the field."""
 
 
 def need_key(key: str, own: str) -> None:
-    """Raise unless a record stands at its own key."""
+    """Raise unless a record is stored at its own key."""
     if key != own:
         raise Invalid(f"it says that it is {shown(own)}")
 
 
 def need(field: str, violation: object) -> None:
-    """Raise for what a rule found; rules return a value or nothing when all is well."""
+    """Raise if a rule returned a Violation."""
     if isinstance(violation, Violation):
         raise Invalid(f"{field}: {violation.what}")
 
@@ -45,7 +45,7 @@ _tag_value = lru_cache(_REMEMBERED)(rules.tag_value)
 
 @lru_cache(_REMEMBERED)
 def _prefix(text: str, rule: Callable[[str], Prefix | Violation] | None) -> Prefix | Violation:
-    """Return the prefix of a canonical text that the rule permits."""
+    """Return the prefix of a canonical text, or the violation of the form or the rule."""
     try:
         found = parse_prefix(text)
     except AddressError as error:
@@ -56,7 +56,7 @@ def _prefix(text: str, rule: Callable[[str], Prefix | Violation] | None) -> Pref
 
 
 def need_cidr(field: str, text: str, rule: Callable[[str], Prefix | Violation] | None = None) -> Prefix:
-    """Return a prefix that is written as it must be, and that a rule permits. Raises Invalid."""
+    """Return the prefix of a text in canonical form that a rule permits. Raises Invalid."""
     found = _prefix(text, rule)
     if isinstance(found, Violation):
         raise Invalid(f"{field}: {found.what}")
@@ -64,7 +64,7 @@ def need_cidr(field: str, text: str, rule: Callable[[str], Prefix | Violation] |
 
 
 def need_address(field: str, text: str, version: int) -> None:
-    """Raise unless a text is an address of that IP version, in its usual form."""
+    """Raise unless a text is an address of that IP version in canonical form."""
     try:
         if version_of(text) == version and canonical_ip(text) == text:
             return
@@ -74,13 +74,13 @@ def need_address(field: str, text: str, version: int) -> None:
 
 
 def need_mac(text: str) -> None:
-    """Raise unless a text is a MAC address in its usual form."""
+    """Raise unless a text is a MAC address in canonical form."""
     if rules.mac(text) != text:
         raise Invalid(f"mac: {shown(text)} is not a MAC address in its usual form")
 
 
 def need_tags(tags: Tags) -> None:
-    """Raise for tags that nobody may have written."""
+    """Raise for invalid tags."""
     for key, value in tags.items():
         if key == SOURCE_TAG:
             if not value.isprintable():
@@ -90,34 +90,34 @@ def need_tags(tags: Tags) -> None:
 
 
 def need_id(field: str, text: str, kind: str, vni: int | None = None) -> None:
-    """Raise unless a text is the id of something of that kind in the VPC, or in any."""
+    """Raise unless a text is an id of that kind in VPC `vni`. None: in any VPC."""
     if not text.startswith(f"{kind}-" if vni is None else f"{kind}-{vni:06x}") or not _DIGITS.match(text, len(kind) + 1):
         raise Invalid(f"{field}: {shown(text)} is no {kind}" + (f" of VNI {vni}" if vni is not None else ""))
 
 
-def need_member(key: str, record: Any, kind: str) -> None:  # noqa: ANN401 - anything that a VPC has
-    """Check what all members of a VPC have."""
+def need_member(key: str, record: Any, kind: str) -> None:  # noqa: ANN401 - any resource of a VPC
+    """Check the common fields of a VPC's resources: key, id and tags."""
     need_key(key, keys.member(record.vni, record.id))
     need_id("id", record.id, kind, record.vni)
     need_labels(record)
 
 
-def need_labels(record: Any) -> None:  # noqa: ANN401 - anything that has tags
-    """Raise for the tags of a record, if it has any."""
+def need_labels(record: Any) -> None:  # noqa: ANN401 - any record with tags
+    """Raise for invalid tags of a record."""
     if record.tags:
         need_tags(record.tags)
 
 
 @lru_cache(_REMEMBERED)
 def need_place(host: str, vtep: str) -> None:
-    """Raise unless a host may have that name and that VTEP."""
+    """Raise unless the host name and the VTEP are valid."""
     need("host", rules.host_name(host))
     need("vtep", rules.underlay_address(vtep))
     need_address("vtep", vtep, 4)
 
 
 def need_single(field: str, texts: Iterable[str]) -> None:
-    """Raise for a text that stands there twice."""
+    """Raise for a duplicate text."""
     seen: set[str] = set()
     for text in texts:
         if text in seen:

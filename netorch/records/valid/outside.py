@@ -1,4 +1,4 @@
-"""What is wrong with a stored record of the outside: gateways, public addresses, edges. See netorch.records.valid.members."""
+"""Checks of stored gateways, public addresses and hosts. See netorch.records.valid.members."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def check_gateway_mapping(key: str, mapping: GatewayMapping) -> None:
 
 
 def check_public_mapping(key: str, mapping: PublicMapping) -> None:
-    """Check what a public address stands for. Raises Invalid."""
+    """Check the mapping of a public address. Raises Invalid."""
     need_key(key, keys.public_mapping(mapping.vni, mapping.address))
     need_id("association", mapping.association, "eipassoc", mapping.vni)
     need_id("eni", mapping.eni, "eni", mapping.vni)

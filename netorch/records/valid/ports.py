@@ -1,9 +1,9 @@
-"""Whether the records of Direct Connect agree: ports, VLANs, and the virtual interfaces that have them.
+"""The consistency check of Direct Connect: ports, VLANs and virtual interfaces.
 
 dxcon/<name>                             the connection: a device of an edge
-alloc/dxport/<host>/<device>             which connection it is
-alloc/vlan/<connection>/<outer>.<vlan>   which virtual interface has the VLAN
-vpc/<vni>/dxvif/<id>                     the virtual interface, with what its connection says
+alloc/dxport/<host>/<device>             the connection of a device
+alloc/vlan/<connection>/<outer>.<vlan>   the virtual interface of a VLAN
+vpc/<vni>/dxvif/<id>                     the virtual interface, with a copy of its connection's fields
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from netorch.records.inventory import Inventory
 
 
 def wrong_ports(inventory: Inventory) -> Iterator[UnreadableRecord]:
-    """Yield the records of Direct Connect that do not agree, as far as the VPCs can be read. Cost: O(their number)."""
+    """Yield inconsistent Direct Connect records, as far as the VPCs are readable. Cost: O(their number)."""
     vlans = {vif_key(vif): vif.id for vif in _live(inventory)}
     ports = {keys.port(found.record.host, found.record.device): name for name, found in inventory.connections.items()}
     for wanted, prefix in ((vlans, keys.connection_vlans()), (ports, keys.ports())):
@@ -38,18 +38,18 @@ def wrong_ports(inventory: Inventory) -> Iterator[UnreadableRecord]:
 
 
 def vif_key(vif: VirtualInterface) -> str:
-    """Return the key of the VLAN of a virtual interface."""
+    """Return the key of a virtual interface's VLAN."""
     return keys.connection_vlan(vif.connection, vif.outer_vlan, vif.vlan)
 
 
 def _live(inventory: Inventory) -> Iterator[VirtualInterface]:
-    """Yield the virtual interfaces that have a VLAN."""
+    """Yield the virtual interfaces that are not rejected, i.e. hold a VLAN."""
     for records in inventory.vpcs.values():
         yield from (vif for vif in records.each(VirtualInterface) if not vif.rejected)
 
 
 def _is_unknown(inventory: Inventory, holder: str) -> bool:
-    """Return whether a holder is of a VPC, or a connection, that cannot be read."""
+    """Return whether a holder belongs to an isolated VPC or is an unreadable connection."""
     if is_id(holder, "dxvif"):
         return vni_of(holder) in inventory.isolated
     return any(error.key == keys.connection(holder) for error in inventory.unreadable)

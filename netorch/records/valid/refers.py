@@ -1,4 +1,4 @@
-"""What a record refers to, by its kind: what must exist beside it."""
+"""The references of records by kind: the other records of the VPC that must exist."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from netorch.model.permission import GROUP_PREFIX, LIST_PREFIX
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup, default_acl_id, default_group_id, referred
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 
-Reference = tuple[type, str]  # the type of a record of the same VPC, and its id; of a mapping, what stands behind map/<vni>/
+Reference = tuple[type, str]  # type and id of a record of the same VPC; for a mapping, its key after map/<vni>/
 
 
-# Whose an interface may be that belongs to no instance, by the prefix of the id.
+# Possible owners of an interface without an instance, by id prefix.
 _HOLDERS: Final[dict[str, type]] = {"nat": NatGateway, "vpce": VpcEndpoint, "vpce-svc": EndpointService}
 
 
@@ -30,13 +30,13 @@ def nothing(_record: object) -> Iterator[Reference]:
 
 
 def of_vpc(vpc: Vpc) -> Iterator[Reference]:
-    """Yield what every VPC has."""
+    """Yield the default group and the default ACL."""
     yield SecurityGroup, default_group_id(vpc.id)
     yield NetworkAcl, default_acl_id(vpc.id)
 
 
 def of_subnet(subnet: Subnet) -> Iterator[Reference]:
-    """Yield its route table and ACL, if it names them."""
+    """Yield the subnet's route table and ACL, if it names them."""
     if subnet.route_table:
         yield RouteTable, subnet.route_table
     if subnet.acl:
@@ -44,7 +44,7 @@ def of_subnet(subnet: Subnet) -> Iterator[Reference]:
 
 
 def of_table(table: RouteTable) -> Iterator[Reference]:
-    """Yield the prefix lists, and the gateways that propagate; a target may be gone, then its route is a black hole."""
+    """Yield prefix lists and propagating gateways, but not targets: a route to a deleted target is a black hole."""
     for route in table.routes:
         if route.destination.startswith(LIST_PREFIX):
             yield PrefixList, route.destination
@@ -53,7 +53,7 @@ def of_table(table: RouteTable) -> Iterator[Reference]:
 
 
 def of_interface(eni: NetworkInterface) -> Iterator[Reference]:
-    """Yield what it is in, and the mappings of its addresses."""
+    """Yield subnet, groups, owner or instance, and the mappings of an attached interface."""
     yield Subnet, eni.subnet
     for group_id in eni.groups:
         yield SecurityGroup, group_id
@@ -66,24 +66,24 @@ def of_interface(eni: NetworkInterface) -> Iterator[Reference]:
 
 
 def of_instance(instance: Instance) -> Iterator[Reference]:
-    """Yield its own interface."""
+    """Yield the primary interface."""
     yield NetworkInterface, primary_eni_id(instance.id)
 
 
 def of_group(group: SecurityGroup) -> Iterator[Reference]:
-    """Yield what its rules refer to; a peer's group may be gone, then its rule permits nothing."""
+    """Yield the VPC's groups and prefix lists in the rules. A peer's group may be deleted: its rule then permits nothing."""
     own = (peer for peer in referred(group) if vni_of(peer) == group.vni)
     for peer in own:
         yield (SecurityGroup if peer.startswith(GROUP_PREFIX) else PrefixList), peer
 
 
 def of_gateway(gateway: OnlyGateway) -> Iterator[Reference]:
-    """Yield where it is."""
+    """Yield the gateway's mapping."""
     yield GatewayMapping, gateway.id
 
 
 def of_endpoint(endpoint: VpcEndpoint) -> Iterator[Reference]:
-    """Yield where a gateway endpoint is, and the list of its service's prefixes; or the interfaces of an interface endpoint."""
+    """Yield the mapping and the prefix list of a gateway endpoint, or the interfaces of an interface endpoint."""
     if endpoint.type is EndpointType.GATEWAY:
         yield GatewayMapping, endpoint.id
         yield PrefixList, endpoint.prefix_list
@@ -92,21 +92,21 @@ def of_endpoint(endpoint: VpcEndpoint) -> Iterator[Reference]:
 
 
 def of_nat_gateway(gateway: NatGateway) -> Iterator[Reference]:
-    """Yield where it is, and its interface."""
+    """Yield the mapping, the subnet and the interface."""
     yield GatewayMapping, gateway.id
     yield Subnet, gateway.subnet
     yield NetworkInterface, gateway.eni
 
 
 def of_endpoint_service(service: EndpointService) -> Iterator[Reference]:
-    """Yield where it is, and the subnets of its connections' addresses; a target may be gone, then it gets nothing."""
+    """Yield the mapping and the subnets, but not targets: a deleted target gets no traffic."""
     yield GatewayMapping, service.id
     for subnet in service.subnets:
         yield Subnet, subnet
 
 
 def of_endpoint_connection(connection: EndpointConnection) -> Iterator[Reference]:
-    """Yield what it needs in the VPC that has this record: where it is, or the provider's side of it."""
+    """Yield the references in this record's VPC: the consumer's endpoint and mapping, or the provider's service and interface."""
     if connection.vni == connection.consumer:
         yield VpcEndpoint, connection.endpoint
         if connection.eni:
@@ -118,11 +118,11 @@ def of_endpoint_connection(connection: EndpointConnection) -> Iterator[Reference
 
 
 def of_vpn_connection(connection: VpnConnection) -> Iterator[Reference]:
-    """Yield the gateway that it ends at."""
+    """Yield the virtual private gateway."""
     yield VirtualPrivateGateway, connection.gateway
 
 
 def of_virtual_interface(vif: VirtualInterface) -> Iterator[Reference]:
-    """Yield its gateway; what was rejected keeps nothing."""
+    """Yield the virtual private gateway, unless the interface was rejected."""
     if not vif.rejected:
         yield VirtualPrivateGateway, vif.gateway

@@ -1,4 +1,4 @@
-"""What is wrong with a stored record about what instances are told, or with a private zone. See netorch.records.valid.members."""
+"""Checks of stored DHCP options sets and private zones. See netorch.records.valid.members."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def check_zone(key: str, found: PrivateZone) -> None:
 
 
 def check_vpc_zone(key: str, found: VpcZone) -> None:
-    """Check what a private zone says in a VPC. Raises Invalid."""
+    """Check a VPC's copy of a private zone. Raises Invalid."""
     need_id("zone", found.zone, "zone", 0)
     need_key(key, keys.vpc_zone(found.vni, found.zone))
     _need_records(found)
 
 
 def _need_records(zone: PrivateZone | VpcZone) -> None:
-    """Raise for a domain or record sets that nobody may have asked for, or that are not in their usual form."""
+    """Raise for a domain or record sets that are invalid or not in normal form."""
     need("domain", domain_violation(zone.domain))
     for record in zone.records:
         need("records", record_violation(record, zone.domain))
@@ -58,7 +58,7 @@ def _need_records(zone: PrivateZone | VpcZone) -> None:
 
 
 def need_options(field: str, options: DhcpOptions) -> None:
-    """Raise for options that nobody may have asked for, or that are not in their normal form."""
+    """Raise for options that are invalid or not in normal form."""
     for name, violation in dhcp_options.violations(options):
         raise Invalid(f"{field}: {name}: {violation.what}")
     if dhcp_options.normal(options) != options:

@@ -1,4 +1,4 @@
-"""What is wrong with a stored record of a VPN, and of what edges reach by one. See netorch.records.valid.members."""
+"""Checks of stored VPN records and of the prefixes that edges reach. See netorch.records.valid.members."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from netorch.records.valid.needs import (
     need_single,
 )
 
-KEY_BYTES: Final = 32  # of an X25519 public key (RFC 7748)
+KEY_BYTES: Final = 32  # length of an X25519 public key (RFC 7748)
 
 
 def check_virtual_private_gateway(key: str, gateway: VirtualPrivateGateway) -> None:
@@ -51,7 +51,7 @@ def check_customer_gateway(key: str, gateway: CustomerGateway) -> None:
 
 
 def _customer(record: CustomerGateway | VpnConnection) -> None:
-    """Check what is said of the customer's device."""
+    """Check the fields that describe the customer's device."""
     need("asn", vpn_rules.customer_asn(record.asn))
     if record.address:
         need("address", vpn_rules.customer_address(record.address))
@@ -89,7 +89,7 @@ def check_vpn_connection(key: str, connection: VpnConnection) -> None:
 
 
 def _ends(connection: VpnConnection) -> None:
-    """Check where tunnels end: at two edges, or both at one if AWS is at the other end."""
+    """Check the ends of the tunnels: at two edges, or both at one edge if the other end is AWS."""
     remotes = [tunnel.remote for tunnel in connection.tunnels if tunnel.remote]
     if not remotes:
         need_single("tunnels", (tunnel.edge for tunnel in connection.tunnels if tunnel.edge))
@@ -129,7 +129,7 @@ def _tunnel(tunnel: Tunnel) -> None:
 
 
 def check_reach(key: str, reach: Reach) -> None:
-    """Check what an edge reaches through a gateway. Raises Invalid."""
+    """Check the prefixes that an edge reaches through a gateway. Raises Invalid."""
     need_key(key, keys.reach(reach.vni, reach.gateway, reach.edge))
     need_id("gateway", reach.gateway, "vgw", reach.vni)
     need("edge", rules.host_name(reach.edge))
@@ -144,12 +144,12 @@ def check_reach(key: str, reach: Reach) -> None:
 
 
 def check_sealing_key(_key: str, said: SealingKey) -> None:
-    """Check the public key of an edge. Raises Invalid."""
+    """Check an edge's public key. Raises Invalid."""
     _base64("public", said.public, KEY_BYTES)
 
 
 def check_sealed(_key: str, sealed: Sealed) -> None:
-    """Check what is sealed for an edge, as far as it can be seen. Raises Invalid."""
+    """Check the form of the secrets sealed for an edge. Raises Invalid."""
     for place, text in sealed.boxes.items():
         if not 0 <= place <= 2:
             raise Invalid(f"boxes: {place} is no tunnel")
