@@ -1,1 +1,1 @@
-"""Desired minus actual = ordered operations. Pure."""
+"""The plan: desired minus actual objects = ordered operations. Pure."""

@@ -1,15 +1,15 @@
-"""The difference of two sets of kernel objects as a list of operations in an order that the kernel accepts.
+"""The difference between two sets of kernel objects, as operations in an order that the kernel accepts.
 
-    1. what must go before its successor can come: a device of another kind under the same name
+    1. deletions that a creation depends on: a device of another kind with the same name
     2. creations and changes in place, in apply order: parents before children, policy before ports, mappings last;
-       a change in place may have a later place than a creation, beside what it has to come into force with
-    3. devices that get another master, one after the other, each with what stands on it: it carries no packets until it has
-       its routes again, and finds those to everybody else in its new VRF
-    4. deletions, in the opposite order; what goes with its parent is not mentioned
+       a change in place may come later than a creation, together with the changes that it must take effect with
+    3. devices that get another master, one by one, each with its children: a device carries no packets until its own routes
+       exist again; the other routes of its new VRF exist already
+    4. deletions, in reverse order, without objects that the kernel deletes with their parent
 
-Creations come before deletions so that a moved address is never without a home (make before break).
+Creations come before deletions, so that a moved address always has a route (make before break).
 
-What goes or goes down disturbs objects that nobody meant to change (netorch.state.aftermath): they are made again.
+A device that is deleted or goes down also affects unchanged objects (netorch.state.aftermath): the plan recreates them.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ Objects = Mapping[Key, KernelObject]
 
 
 def diff(desired: Objects, actual: Objects, keep: Collection[Key] = ()) -> list[Op]:
-    """Return the operations that turn `actual` into `desired`; none when they agree.
+    """Return the operations that turn `actual` into `desired`; empty if they agree.
 
-    `keep` names objects that another host is about to take: they and their children are neither made, changed nor removed.
-    Cost: O(len(desired) + len(actual)) comparisons; only what differs is sorted.
+    `keep` names objects that another host will take over: the plan does not create, change or delete them or their children.
+    Cost: O(len(desired) + len(actual)) comparisons; only differing objects are sorted.
     """
     differing = {
         key: obj
@@ -55,7 +55,7 @@ def _kept(key: Key, obj: KernelObject, keep: Collection[Key]) -> bool:
 
 
 def _moved(differing: Objects, recreated: Objects, actual: Objects) -> set[Key]:
-    """Return the keys of the devices that get another master."""
+    """Return the keys of existing devices that get another master."""
     return {
         key
         for key, obj in differing.items()
@@ -64,16 +64,16 @@ def _moved(differing: Objects, recreated: Objects, actual: Objects) -> set[Key]:
 
 
 def _left(differing: Objects, recreated: Objects, moved: Collection[Key], actual: Objects) -> dict[Key, KernelObject | None]:
-    """Return what is left, when something is made or changed, of objects that are recreated or disturbed by another's change.
+    """Return the remains of objects that are recreated, or that the change of another object affects.
 
-    What is remembered of the children of a new parent went with an old one that nobody saw go.
+    If a new parent has known children, they were lost with an old parent whose deletion netorch did not notice.
     """
     new = [obj for key, obj in differing.items() if key not in actual and obj.has_children]
     return aftermath(actual, [*new, *recreated.values()], moved) | dict.fromkeys(recreated)
 
 
 def _deletions(objects: Objects, going: Objects) -> Iterator[Op]:
-    """Yield the deletions, last place first, without those of objects that go with a parent among the `going`."""
+    """Yield the deletions in reverse order, without objects that the kernel deletes with a parent in `going`."""
     for obj in sorted(objects.values(), key=lambda obj: (-obj.order, obj.key)):
         if obj.parent not in going or not obj.dies_with_parent:
             yield Delete(obj)
@@ -84,4 +84,4 @@ def _place(moved: Collection[Key], op: Op) -> tuple[Key, int, Key]:
     place = obj.order_of_change(op.old) if isinstance(op, Replace) else obj.order
     key = obj.key
     device = next((each for each in (key, obj.parent) if each in moved), ()) if moved else ()
-    return device or (), place, key  # keys of one kind compare: they have the same types in the same places
+    return device or (), place, key  # keys of one kind are comparable: their elements have the same types

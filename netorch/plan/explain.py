@@ -1,4 +1,4 @@
-"""Operations as text, one a line, in the words of ip(8), bridge(8) and nft(8): for dry runs and golden files.
+"""Operations as text, one per line, in the syntax of ip(8), bridge(8) and nft(8), for dry runs and golden files.
 
 + route 10.44.12.4/32 via 192.0.2.12 dev vx5000
 ~ route 10.44.12.4/32 via 192.0.2.13 dev vx5000 (was: via 192.0.2.12)
@@ -14,18 +14,18 @@ from netorch.state.op import Create, Delete, Op, Replace
 
 
 def explain(ops: Iterable[Op]) -> str:
-    """Return the operations in their order, one a line; nothing for none."""
+    """Return the operations in order, one per line."""
     return "".join(f"{op_text(op)}\n" for op in ops)
 
 
 def explain_state(objects: Mapping[Key, KernelObject]) -> str:
-    """Return the objects in the apply order, one a line, by VPC."""
+    """Return the objects by VPC in apply order, one per line."""
     ordered = sorted(objects.values(), key=lambda obj: (obj.vni, obj.order, obj.key))
     return "".join(f"{located(obj)}\n" for obj in ordered)
 
 
 def op_text(op: Op) -> str:
-    """Return one operation: + for making, ~ for changing in place, - for removing."""
+    """Return one operation as text: + creates, ~ changes in place, - deletes."""
     match op:
         case Create(obj):
             return f"+ {located(obj)}"
@@ -36,7 +36,7 @@ def op_text(op: Op) -> str:
 
 
 def _difference(old: str, new: str) -> str:
-    """Return `was: ` and the old words, without those that both texts begin or end with, but for one that introduces them."""
+    """Return `was: ` and the old words that differ, without the common beginning and end, but with one word before them."""
     if old == new:
         return "changed inside"
     before, after = old.split(), new.split()
