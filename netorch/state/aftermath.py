@@ -18,8 +18,9 @@ def aftermath(objects: Objects, gone: Collection[KernelObject], moved: Iterable[
 
     An object is lost with its parent, or with the object in `needs`. A device that outlives its VRF goes down for a
     moment, as do the `moved` devices, which got another master. When a device goes down, it loses all children with
-    `lost_when_down`. Cost: nothing if no object in `gone` can have children; else O(objects) for each generation, of
-    which there are two or three.
+    `lost_when_down`.
+    Cost: nothing if no object in `gone` can have children; else O(objects) for each generation, of which there are
+    two or three.
     """
     dead = {obj.key for obj in gone if obj.has_children}
     down = {obj.parent for obj in gone if obj.is_up_state and obj.parent is not None} | set(moved)

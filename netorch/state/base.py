@@ -8,7 +8,7 @@ orphan          its remainder in the kernel after its parent is deleted; None: i
 needs           the key of another object without which it is useless and recreated: a cable's other end
 lost_when_down  whether the kernel deletes it when the parent, a device, goes down or gets another master
 order           objects are created in ascending order, deleted in descending order (netorch.state.order)
-public_prefix   the public prefix that it routes to its VPC; only the prefix's holder may have it, even if a VPC does not compile
+public_prefix   the public prefix that it routes to its VPC; only its holder may have it, even if a VPC does not compile
 in_place        whether a changed object can be replaced without an interruption (`replaces`)
 text            the object in the syntax of ip(8), bridge(8), sysctl(8), nft(8)
 
@@ -95,7 +95,7 @@ class KernelObject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def says_active(self) -> bool:
-        """Return whether it signals to other hosts that this one's seats of stateful gateways are in use."""
+        """Return whether it signals to other hosts that this one's seats of stateful gateways are active."""
         return False
 
     @property

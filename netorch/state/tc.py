@@ -159,7 +159,7 @@ class Nat(msgspec.Struct, frozen=True):
 
 
 class Redirect(msgspec.Struct, frozen=True):
-    """Move the packet to the ingress or egress of another device. It must be the last action. Source: tc-mirred(8).
+    """Move the packet to the ingress or egress of another device. No further action runs. Source: tc-mirred(8).
 
     `hook`: INGRESS, the device receives the packet and routes it. EGRESS, the packet leaves by the device as it is.
     """

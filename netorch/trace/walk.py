@@ -2,7 +2,7 @@
 
     port        the chain at the port's ingress: checks the sender's addresses
     zone        determines the VPC's connection tracking zone
-    route       the VRF's table: a port here, another host, or nothing
+    route       the VRF's table: a port on this host, another host, or nothing
     policy      the chains of sender and receiver, as far as they are on this host
     tunnel      neighbour, FDB entry, VTEP
     verify      the other host's underlay: may this host send for the source?

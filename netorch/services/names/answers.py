@@ -57,7 +57,7 @@ def render(name: Name, reply: Reply, room: int, *, authoritative: bool = False) 
     """Return an answer to a question for a name. The answer is cut if it needs more than `room` bytes, the header included.
 
     An owner name is compressed if the whole name occurs earlier in the message (RFC 1035 section 4.1.4). Names in
-    record data are not compressed: a search for each suffix of a long name costs more than anything else here.
+    record data are not compressed: a search for each suffix of a long name costs more than anything else in this module.
     """
     empty = Answer(rcode=reply.rcode, authoritative=authoritative)
     asked = labels_of(name)

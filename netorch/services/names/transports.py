@@ -106,7 +106,7 @@ class _Datagrams(asyncio.DatagramProtocol):
             self._transport.sendto(answer, addr)
 
     def error_received(self, exc: Exception) -> None:
-        """Ignore that an asker is gone."""
+        """Ignore that a client is unreachable."""
 
 
 def _room(query: dns.message.Message) -> int:

@@ -1,8 +1,8 @@
 """Limits the connections of each VPC and in total.
 
-A VPC at its own limit gives up its longest quiet connection for a newcomer. If none is quiet, the newcomer is refused.
-At the total limit, a VPC without a quiet connection takes a place from the largest VPC, quiet or not, if that has more.
-So no VPC can keep another one out.
+At its own limit, or at the total limit, a VPC gives up its longest quiet connection for a newcomer. If none is quiet, its
+own limit refuses the newcomer. At the total limit the newcomer then takes a place from the largest VPC, quiet or not, if
+that has more connections. So no VPC can keep another one out.
 """
 
 from __future__ import annotations

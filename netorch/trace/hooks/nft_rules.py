@@ -45,7 +45,7 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
 
     chain: str
     rule: str
-    counter: str = ""  # the named counter that counted the packet here
+    counter: str = ""  # the named counter that counted the packet
 
 
 Sets = Mapping[str, Table]

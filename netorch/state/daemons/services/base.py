@@ -4,7 +4,7 @@ An object is in the namespace of the daemon's process, from where the process co
 hypervisors, OUTSIDE on edges. The driver opens the sockets that serve instances in other namespaces, and passes them to
 the process. So the process needs no privileges, and the socket alone identifies the VPC.
 
-A kind is a class here, a line in netorch.state.daemons.services.kinds, and a handler in netorch.services.
+A kind is a class in this package, a line in netorch.state.daemons.services.kinds, and a handler in netorch.services.
 """
 
 from __future__ import annotations
