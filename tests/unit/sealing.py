@@ -1,4 +1,4 @@
-"""The keys of edges: as their agents publish them, and as they open what is sealed."""
+"""The keys of edges: how agents publish them and open sealed secrets."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _SEED_BYTES: Final = 32
 
 
 def private_key(edge: str) -> PrivateKey:
-    """Return the private key of an edge of the test, always the same one."""
+    """Return the private key of a test's edge, always the same."""
     return PrivateKey(edge.encode().ljust(_SEED_BYTES, b"."))
 
 
 def publish_keys(store: Store, *edges: str) -> None:
-    """Let edges have published their keys."""
+    """Write the published keys of edges to the store."""
     public = {edge: base64.b64encode(bytes(private_key(edge).public_key)).decode() for edge in edges}
     store.txn((), [Put(keys.edge_key(edge), encode(SealingKey(public=text))) for edge, text in public.items()])
 
 
 def opened(store: Store, edge: str, resource_id: str) -> dict[int, Secret]:
-    """Return what an edge finds in what is sealed for it, by tunnel."""
+    """Return the opened secrets of an edge by tunnel."""
     found = get(store, keys.secret(edge, resource_id), Sealed)
     box = SealedBox(private_key(edge))
     boxes = found.record.boxes if found is not None else {}

@@ -22,7 +22,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def tell(capfd: pytest.CaptureFixture[str], *acts: dict[str, object], **fields: object) -> tuple[story.Teller, str]:
-    """Tell a story of one step; return the teller and what was printed."""
+    """Run a story of one step; return the teller and the printed text."""
     told = msgspec.convert({"title": "t", "steps": [{"title": "s", "acts": list(acts)}], **fields}, story.Story)
     teller = story.Teller()
     teller.tell(told)

@@ -1,4 +1,4 @@
-"""The tree alone tells where a thing lives: folders that a reader takes in at a glance, files and functions of one idea."""
+"""The tree shows where everything is: folders that a reader can survey, files and functions of one idea."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MODULES = 16
 FILE_LINES = 400
 FUNCTION_LINES = 50
 
-# Folders of one trade, however many files they hold: a test below says which trade, and holds each file to it.
+# Folders with one row per item, however many files; a test below checks the files of each.
 ROWS = {Path("netorch/cli/commands")}
 
 SOURCES = sorted(path.relative_to(ROOT) for root in ROOTS for path in (ROOT / root).rglob("*.py"))
@@ -59,7 +59,7 @@ def test_functions_of_the_product_are_short() -> None:
 
 
 def spelled(text: str) -> Iterator[str]:
-    """Yield what a text with `{a,b}` stands for."""
+    """Yield the expansions of a text with `{a,b}`."""
     if found := re.search(r"\{([^{}]*)\}", text):
         for one in found[1].split(","):
             yield from spelled(text[: found.start()] + one + text[found.end() :])

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SUFFIXES = {".md", ".py", ".sh", ".yaml", ".yml", ".txt", ".err", ""}
 PLACES = ("netorch", "policy", "edges", "docs", "tests", "scripts", "containerlab")
 
-# What is not to be written -> what is written instead. Regular expressions for whole words, of any case.
+# Forbidden text -> its replacement. Regular expressions for whole words, of any case.
 PRIVATE = {
     r"fabrics?": "overlay",
     r"flaws?|flawed": "violation, decode error, problem",
@@ -37,12 +37,12 @@ PHRASES = {
     r"what stands at": "the value of",
     r"is made good by": "covers",
 }
-# Old names of identifiers; words of their own in plain English are not among them.
+# Old names of identifiers, without those that are plain English words.
 IDENTIFIERS = {"Flaw", "Wish", "Draft", "Outbox", "Rulebook", "Judge", "Judgement", "Lodger", "fabric_netns", "keys.want"}
 
 
 def written() -> dict[str, str]:
-    """Return the texts of the tree by path, this file apart."""
+    """Return the texts of the tree by path, without this file."""
     files = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")]
     for place in PLACES:
         files += [path for path in (ROOT / place).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
@@ -57,7 +57,7 @@ TEXTS = written()
 
 
 def places(pattern: str, flags: re.RegexFlag = re.IGNORECASE) -> list[str]:
-    """Return where a pattern stands, as path:line."""
+    """Return the places of a pattern, as path:line."""
     compiled = re.compile(pattern, flags)
     return [
         f"{path}:{text.count(chr(10), 0, match.start()) + 1}: {match.group()}"

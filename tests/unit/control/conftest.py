@@ -1,4 +1,4 @@
-"""A store of each kind, and callers whose time and randomness are the test's."""
+"""A store of each kind, and callers with the test's clock and random numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from netorch.store.sqlite.store import SqliteStore
 
 
 class Clock:
-    """A clock that a test sets."""
+    """A clock that tests set."""
 
     def __init__(self) -> None:
         self.now = 1_000_000.0
@@ -27,7 +27,7 @@ class Clock:
 
 
 def refused(code: str, match: str | None = None) -> pytest.RaisesExc[ApiError]:
-    """Return a context that expects a refusal with that code."""
+    """Return a context that expects an API error with that code."""
     return pytest.raises(ApiError, match=match, check=lambda error: error.code == code)
 
 

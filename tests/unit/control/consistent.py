@@ -1,4 +1,4 @@
-"""What must hold of the records of a whole cloud, whatever was done to it."""
+"""Invariants of a whole cloud's records, after any actions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.unit.control.filters import check_filters
 
 
 def check_ranges(inventory: Inventory) -> None:
-    """Check that the ranges of a VPC do not overlap, and that its subnets lie inside."""
+    """Check that the ranges of a VPC do not overlap, and contain its subnets."""
     for records in inventory.vpcs.values():
         vpc = records.vpc.record
         outer = [parse_prefix(text) for text in vpc.cidrs + vpc.ipv6_cidrs]
@@ -42,7 +42,7 @@ def check_ranges(inventory: Inventory) -> None:
 
 
 def check_peerings(inventory: Inventory) -> None:
-    """Check that two VPCs say the same of their connection, and that active peers' ranges do not overlap."""
+    """Check that the records of both VPCs of a connection agree, and that active peers' ranges do not overlap."""
     for records in inventory.vpcs.values():
         for half in records.each(PeeringConnection):
             other = inventory.vpcs[half.peer_vni].of(PeeringConnection)[half.id].record
@@ -55,14 +55,14 @@ def check_peerings(inventory: Inventory) -> None:
 
 
 def ranges_within(records: VpcRecords) -> set[str]:
-    """Return the ranges of a VPC's subnets that are not a whole range of the VPC."""
+    """Return the ranges of a VPC's subnets, except those that equal a range of the VPC."""
     vpc = records.vpc.record
     found = (text for subnet in records.each(Subnet) for text in (subnet.cidr, subnet.ipv6_cidr) if text)
     return set(found) - set(vpc.cidrs + vpc.ipv6_cidrs)
 
 
 def check_routes(inventory: Inventory) -> None:
-    """Check that every table holds routes that may be made, in order, and no more than its quota."""
+    """Check that every table's routes are valid and in order, and within the quota."""
     for records in inventory.vpcs.values():
         subnets = [parse_prefix(text) for text in ranges_within(records)]
         lists = {found: stored.record for found, stored in records.of(PrefixList).items()}
@@ -78,7 +78,7 @@ def check_routes(inventory: Inventory) -> None:
 
 
 def check_references(inventory: Inventory, placements: set[str]) -> None:
-    """Check that nothing dangles. `placements` are the keys of all placements."""
+    """Check that all references have their targets. `placements` are the keys of all placements."""
     check_peerings(inventory)
     expected: set[str] = set()
     for records in inventory.vpcs.values():
@@ -113,7 +113,7 @@ def check_references(inventory: Inventory, placements: set[str]) -> None:
 
 
 def check_interface(inventory: Inventory, eni: NetworkInterface) -> set[str]:
-    """Check an interface, and return the placements that it must have."""
+    """Check an interface, and return the keys of its expected placements."""
     records = inventory.vpcs[eni.vni]
     subnet = records.of(Subnet)[eni.subnet].record
     assert parse_prefix(subnet.cidr).contains(parse_prefix(f"{eni.address}/32"))

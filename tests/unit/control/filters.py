@@ -1,4 +1,4 @@
-"""What a file may declare of groups, ACLs and prefix lists, and what must hold of those that are stored."""
+"""Groups, ACLs and prefix lists that a file may declare, and the invariants of stored ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from netorch.model.security import Direction, NetworkAcl, PrefixList, SecurityGr
 from netorch.model.vpc import Subnet
 from netorch.records.vpc import VpcRecords
 
-# What a file may declare besides; groups that refer to each other.
+# Further declarations of a file, with groups that refer to each other.
 FILTERS: list[dict[str, object]] = [
     {
         "security_groups": [
@@ -47,7 +47,7 @@ FILTERS: list[dict[str, object]] = [
 
 
 def check_filters(records: VpcRecords) -> None:
-    """Check what groups, ACLs and prefix lists refer to, who refers to them, and how many there are."""
+    """Check the references from and to groups, ACLs and prefix lists, and their counts."""
     assert all(subnet.record.acl in {"", *records.of(NetworkAcl)} for subnet in records.of(Subnet).values())
     assert [acl.record.is_default for acl in records.of(NetworkAcl).values()].count(True) == 1
     assert [group.record.is_default for group in records.of(SecurityGroup).values()].count(True) == 1

@@ -1,4 +1,4 @@
-"""Random sequences of everybody's actions: whatever is refused and whatever is done, the records stay consistent."""
+"""Random sequences of all callers' actions: whether refused or done, the records stay consistent."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Actions(OutsideActions):
 
     @initialize()
     def begin(self) -> None:
-        """Begin with enough for most actions to succeed."""
+        """Create enough for most actions to succeed."""
         for name in HOSTS:
             self.create_host(name)
         for owner in ("acme", "globex"):
@@ -310,7 +310,7 @@ class Actions(OutsideActions):
         except ApiError:
             return
         cloud.apply_cloud(self.store, plan, allow_mass_delete=True)
-        with suppress(ApiError) if plan.stuck else nullcontext():  # raised when nothing but what is stuck is left to do
+        with suppress(ApiError) if plan.stuck else nullcontext():  # raised if only stuck resources are left to change
             assert cloud.plan_cloud(self.store, self.operator, wanted, source="f").changes == ()
 
     @rule()

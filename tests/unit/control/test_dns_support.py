@@ -1,4 +1,4 @@
-"""Whether names are answered in a VPC: by command, by file, and in what compilers make of it."""
+"""DNS support of a VPC: by commands, by files, and in the objects that compilers yield."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CALLER = Caller(owner="default", operator=True)
 
 
 def apply(store: MemoryStore, more: str) -> int:
-    """Return how many changes a file makes."""
+    """Apply a file, and return the number of its changes."""
     plan = plan_cloud(store, CALLER, load_cloud("vpc.yaml", FILE % more))
     apply_cloud(store, plan)
     return len(plan.changes)

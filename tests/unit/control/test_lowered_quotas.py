@@ -1,4 +1,4 @@
-"""Quotas that were lowered below what is in use: they refuse what grows beyond them, and nothing else."""
+"""Quotas lowered below current use: they refuse further growth, and nothing else."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_a_new_vpc_is_refused_and_one_that_is_there_is_not(lowered: Store, opera
 
 
 def test_rules_of_another_direction_or_ip_version_have_room(lowered: Store, operator: Caller, acme: Caller) -> None:
-    """What is beyond its quota is IPv4 ingress; the group may still get and lose others."""
+    """Only IPv4 ingress rules exceed the quota; other rules can still be added and removed."""
     group = one(lowered, SecurityGroup, "app")
     permissions.authorize(lowered, acme, group, INGRESS, [Permission(protocol="tcp", ports=9, peer="fd00::/8")])
     with refused("RulesPerSecurityGroupLimitExceeded", "ingress rules of IPv6"):
@@ -186,5 +186,5 @@ def test_a_vpc_with_too_many_ipv4_ranges_may_get_an_ipv6_one(lowered: Store, acm
 
 
 def one(store: Store, kind: type[SecurityGroup | NetworkAcl | PrefixList], name: str) -> str:
-    """Return the id of what has a name in the VPC."""
+    """Return the id of a named resource of the VPC."""
     return next(record.id for record in records(store).each(kind) if record.name == name)

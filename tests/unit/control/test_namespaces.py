@@ -1,4 +1,4 @@
-"""Existing namespaces: the operator names them, and one instance has one, whoever its owner is and however it is spelled."""
+"""Existing namespaces: only the operator names them, and only one instance has each, whatever its owner and the spelling."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def apply(store: Store, caller: Caller, *decls: VpcDecl, source: str = "") -> No
 
 
 def holders(store: Store) -> dict[str, str]:
-    """Return who has each namespace: the claim's key -> the instance's owner and name."""
+    """Return the holder of each namespace: the claim's key -> the instance's owner and name."""
     names = {
         stored.record.id: f"{records.vpc.record.owner}/{stored.record.name}"
         for records in read_inventory(store).vpcs.values()
@@ -168,7 +168,7 @@ def test_two_plans_for_one_namespace_cannot_both_be_carried_out(store: Store, op
 
 def test_an_instance_without_a_claim_keeps_its_namespace(store: Store, operator: Caller) -> None:
     apply(store, operator, vpc("acme", decl("i")))
-    store.txn([], [Delete("alloc/netns/hv1/box")])  # as a store of an older version
+    store.txn([], [Delete("alloc/netns/hv1/box")])  # like a store of an older version
     with refused("InvalidParameterValue", "namespace box of host hv1"):
         plan_cloud(store, operator, Cloud(vpcs=[vpc("globex", decl("i"))]))
     apply(store, operator, vpc("acme"), vpc("globex", decl("i")))

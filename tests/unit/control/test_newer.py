@@ -1,4 +1,4 @@
-"""What a newer version wrote is left out by everything that reads, and written over by nothing."""
+"""Records of a newer version: readers leave them out, and writers do not overwrite them."""
 
 from __future__ import annotations
 

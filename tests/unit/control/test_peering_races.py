@@ -1,4 +1,4 @@
-"""Two callers at once, of whom one asks for, answers or ends a peering connection."""
+"""Two concurrent callers, one of which requests, answers or deletes a peering connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two callers at once: the second acts between the first one's reads and its transaction."""
+"""Two concurrent callers: the second acts between the first one's reads and its transaction."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from tests.unit.control.conftest import refused
 
 
 class Interrupted(MemoryStore):
-    """A store that lets somebody else act just before the next transaction."""
+    """A store that lets another caller act just before the next transaction."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Two callers at once, of whom one makes a route: the second acts between the first one's reads and its transaction."""
+"""Two concurrent callers, one of which makes a route: the second acts between the first one's reads and its transaction."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_a_table_that_gets_a_route_meanwhile_is_deleted_with_it(
 
 
 def planned(store: Interrupted, acme: Caller, **changes: object) -> Callable[[], object]:
-    """Return what applies a plan that was made now: the stored cloud with changes in its VPC."""
+    """Plan changes in the stored cloud's VPC now; return a function that applies that plan."""
     cloud = export_cloud(store)
     cloud = msgspec.structs.replace(cloud, vpcs=[msgspec.structs.replace(cloud.vpcs[0], **changes)])
     plan = plan_cloud(store, acme, cloud)

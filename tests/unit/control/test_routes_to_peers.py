@@ -1,4 +1,4 @@
-"""Routes to peering connections: by commands and by files, while these are asked for, active and ended."""
+"""Routes to peering connections, by commands and by files, while these are pending, active and deleted."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_route_waits_for_its_connection_and_outlives_it_as_a_black_hole(
     peerings.accept_peering(store, globex, pcx)
     assert shown(store, acme, vpc.id) == [("10.1.0.0/16", "pcx-b", RouteState.ACTIVE)]
     back = main(store, globex, peer.id)
-    with refused("InvalidVpcPeeringConnectionID.NotFound", "'b'"):  # a name is the requester's own
+    with refused("InvalidVpcPeeringConnectionID.NotFound", "'b'"):  # names belong to the requester
         create_route(store, globex, back.id, "10.0.0.0/16", "pcx-b")
     create_route(store, globex, back.id, "10.0.0.0/16", pcx)
     assert shown(store, globex, peer.id) == [("10.0.0.0/16", pcx, RouteState.ACTIVE)]

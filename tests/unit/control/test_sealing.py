@@ -1,4 +1,4 @@
-"""A secret is sealed for one edge, which alone can open it, and shows itself nowhere."""
+"""A secret is sealed for one edge, which alone can open it, and is shown nowhere."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def opened(private: PrivateKey, text: str) -> Secret:
 def test_only_the_edge_opens_what_is_sealed_for_it() -> None:
     mine, other = PrivateKey.generate(), PrivateKey.generate()
     first, second = (seal(key_of(mine).public, Secret(psk="canary.1234")) for _ in range(2))
-    assert first != second  # whoever watches the store does not see that a key was set to what it was
+    assert first != second  # a reader of the store cannot see that a key was set to its old value
     assert opened(mine, first).psk == "canary.1234"
     with pytest.raises(CryptoError):
         opened(other, first)

@@ -1,4 +1,4 @@
-"""A record that cannot be read stops nobody but those whom it concerns, and nobody writes over it by the way."""
+"""An unreadable record stops only the callers that it concerns, and is not overwritten by accident."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ HOSTS = [HostDecl(name="hv1", underlay="192.0.2.11"), HostDecl(name="hv2", under
 
 @pytest.fixture
 def two_vpcs(store: Store, operator: Caller) -> None:
-    """Make two owners' VPCs that are called and filled alike, acme's from a file that says no more than that."""
+    """Make VPCs of two owners with the same names and contents; acme's comes from a file with nothing else."""
     apply_cloud(store, plan_cloud(store, operator, Cloud(hosts=HOSTS, vpcs=[_vpc("globex")])))
     apply_cloud(store, plan_cloud(store, operator, Cloud(vpcs=[_vpc("acme")]), source="acme.yaml"))
 
@@ -76,7 +76,7 @@ def _key(store: Store, kind: str, owner: str = "acme") -> str:
 
 
 def _damage(store: Store, key: str, value: bytes = b"{") -> bytes:
-    """Write garbage to a key, and return what stood there."""
+    """Write garbage to a key, and return its former value."""
     known = store.get(key)
     assert known is not None
     store.txn([], [Put(key, value)])
@@ -121,7 +121,7 @@ def test_whoever_asks_for_what_is_isolated_is_told_the_key(
         for of, text in (("vpc", "acme/web"), ("i", "acme/web/web-1"), ("subnet", subnet)):
             with pytest.raises(UnreadableRecord, match=key):
                 resolve(inventory, caller, of, text)
-    with refused("InvalidSubnetID.NotFound"):  # others learn nothing of it
+    with refused("InvalidSubnetID.NotFound"):  # other owners learn nothing of it
         resolve(inventory, globex, "subnet", subnet)
     with refused("InvalidSubnetID.NotFound"):
         describe_subnet(store, globex, subnet)
@@ -136,7 +136,7 @@ def test_a_file_that_touches_an_isolated_vpc_is_refused(
     store: Store, operator: Caller, two_vpcs: None, kind: str, cloud: Cloud
 ) -> None:
     key = _key(store, kind)
-    known = (kind, bool(cloud.vpcs)) != ("vpc", False)  # of a VPC whose own record is damaged nobody knows which file made it
+    known = (kind, bool(cloud.vpcs)) != ("vpc", False)  # a VPC with a damaged record belongs to an unknown file
     before = store.list("")
     _damage(store, key)
     if known:
@@ -262,7 +262,7 @@ def test_no_step_of_a_plan_leaves_anything_missing(store: Store, operator: Calle
     for vpcs_now in ([other], [_vpc("acme")], []):
         plan = plan_cloud(store, operator, Cloud(vpcs=vpcs_now), source="acme.yaml")
         written: dict[str, int] = {}
-        for step in plan.steps:  # one by one, as they come when a plan fills many transactions
+        for step in plan.steps:  # one by one, as for a plan of many transactions
             for key in step.expected.keys() & written.keys():
                 step.expected[key] = written[key]
             revision = step.commit(store)
@@ -300,7 +300,7 @@ def test_every_record_of_a_full_store_has_a_kind(store: Store, operator: Caller,
     }
     store.txn([], [Put(key, msgspec.json.encode(record)) for key, record in told.items()])
     silent = {kv.key.split("/")[0] for kv in store.list("").kvs if repair.kind_of(kv.key) is None}
-    assert silent == {"alloc", "name", "named", "host"}  # who holds what, names, and placements, which count by their key
+    assert silent == {"alloc", "name", "named", "host"}  # allocations, names, and placements, of which only the key matters
     assert repair.damaged(store) == {}
 
 

@@ -330,7 +330,7 @@ def test_an_instance_with_all_interfaces_it_may_have_is_terminated_at_once(
 def test_no_two_interfaces_of_a_vpc_share_a_port_or_a_next_hop(
     store: Store, clock: Clock, subnet: Subnet, second: int, how: str
 ) -> None:
-    """Of the eleven random digits, a port's name holds the first seven, and the next hop of routes to it the last seven."""
+    """A port's name holds the first seven of eleven random digits, and the next hop of routes to it the last seven."""
     numbers = iter([1 << 40, 1, second, (3 << 40) + 7, *range(2, 99)])
     caller = Caller(owner="acme", now=clock, entropy=lambda: next(numbers))
     first = instances.run_instance(store, caller, RunRequest(name="first", subnet=subnet.id, host="hv1"))

@@ -1,4 +1,4 @@
-"""Mapped peering connections: what may be asked for, where they are, and what goes with them."""
+"""Mapped peering connections: valid requests, their edges, and their deletion with VPCs and edges."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def edge(store: Store, name: str, number: int) -> None:
 
 @pytest.fixture
 def twin(store: Store, globex: Caller) -> Vpc:
-    """Another owner's VPC with the range that `vpc` has, too."""
+    """Another owner's VPC with the same range as `vpc`."""
     return vpcs.create_vpc(store, globex, name="twin", cidrs=["10.0.0.0/16"])
 
 

@@ -1,4 +1,4 @@
-"""How peering connections fail, expire and disappear: ranges that overlap, and EC2's periods."""
+"""How peering connections fail, expire and disappear: overlapping ranges, and EC2's periods."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_rejected_request_is_shown_for_a_while_and_another_one_may_follow(
 
 
 def shown_for(store: Store, caller: Caller, clock: Clock, connection: PeeringConnection) -> int:
-    """Return for how many seconds from now a caller is shown a connection: one of EC2's periods, or 0."""
+    """Return how many seconds a caller still sees a connection: one of EC2's periods, or 0."""
     start, found = clock.now, 0
     for seconds in (0, SHOWN_S, SHOWN_TO_OTHER_S):
         if seconds:
@@ -55,7 +55,7 @@ def shown_for(store: Store, caller: Caller, clock: Clock, connection: PeeringCon
 def test_what_has_ended_is_shown_to_each_owner_for_as_long_as_ec2_shows_it(
     store: Store, clock: Clock, acme: Caller, globex: Caller, vpc: Vpc, peer: Vpc, request_: PeeringConnection, how: str
 ) -> None:
-    """EC2: to whoever ended it 2 hours, to the other 2 days; expired to both 2 days; failed to the requester 2 hours."""
+    """EC2: 2 hours to the owner that ended it, 2 days to the other; expired 2 days to both; failed 2 hours to the requester."""
     connection = request_
     expected = (SHOWN_TO_OTHER_S, SHOWN_S)
     if how == "rejected":
@@ -107,7 +107,7 @@ def test_a_request_expires_by_itself(
     clock.now += SHOWN_TO_OTHER_S
     again = peerings.request_peering(store, acme, vpc.id, peer.id, name="to-data")
     for vni in (vpc.vni, peer.vni):
-        assert list(read_all(store, PeeringConnection, vni)) == [again.id]  # what is no longer shown went with it
+        assert list(read_all(store, PeeringConnection, vni)) == [again.id]  # hidden connections were deleted with it
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_a_request_between_overlapping_ranges_has_failed_and_only_the_requester_
         peerings.delete_peering(store, acme, made.id)
     assert peerings.describe_peerings(store, globex, other.id) == []
     assert peerings.describe_peering(store, acme, made.id).peer_ranges == ()
-    assert peerings.request_peering(store, acme, vpc.id, other.id, name="a").id != made.id  # it stands in nothing's way
+    assert peerings.request_peering(store, acme, vpc.id, other.id, name="a").id != made.id  # the failed one does not block it
 
 
 def test_ranges_that_came_to_overlap_make_the_connection_fail(
@@ -151,7 +151,7 @@ def test_ranges_that_came_to_overlap_make_the_connection_fail(
 def test_the_requester_gets_no_new_range_while_its_request_is_pending(
     store: Store, clock: Clock, acme: Caller, vpc: Vpc, request_: PeeringConnection, new: str
 ) -> None:
-    """EC2: "regardless of whether it overlaps with the CIDR block of the accepter VPC". A file is refused like a command."""
+    """EC2: "regardless of whether it overlaps with the CIDR block of the accepter VPC". Files are refused like commands."""
     cidrs, ipv6_cidrs = list(vpc.cidrs), list(vpc.ipv6_cidrs)
     (ipv6_cidrs if ":" in new else cidrs).append(new)
     decl = VpcDecl(name=vpc.name, owner=vpc.owner, cidrs=cidrs, ipv6_cidrs=ipv6_cidrs)
@@ -160,7 +160,7 @@ def test_the_requester_gets_no_new_range_while_its_request_is_pending(
         vpcs.associate_cidr(store, acme, vpc.id, new)
     with refused("OperationNotPermitted", what):
         plan_cloud(store, acme, Cloud(vpcs=[decl]))
-    vpcs.disassociate_cidr(store, acme, vpc.id, "2001:db8:1::/56")  # it may lose one
+    vpcs.disassociate_cidr(store, acme, vpc.id, "2001:db8:1::/56")  # removing a range is allowed
     clock.now += REQUEST_S
     changed = vpcs.associate_cidr(store, acme, vpc.id, new)
     assert new in changed.cidrs + changed.ipv6_cidrs
@@ -169,7 +169,7 @@ def test_the_requester_gets_no_new_range_while_its_request_is_pending(
 def test_a_request_that_was_pending_for_somebody_elses_clock_only_is_not_accepted_beside_an_active_connection(
     store: Store, clock: Clock, acme: Caller, globex: Caller, vpc: Vpc, peer: Vpc, request_: PeeringConnection
 ) -> None:
-    clock.now += REQUEST_S  # the requester's clock is fast: to it, the first request has expired
+    clock.now += REQUEST_S  # the requester's clock is fast: by its time, the first request has expired
     second = peerings.request_peering(store, acme, vpc.id, peer.id, name="second")
     clock.now -= REQUEST_S
     peerings.accept_peering(store, globex, request_.id)

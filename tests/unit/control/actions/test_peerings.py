@@ -1,4 +1,4 @@
-"""Peering connections between owners: EC2's states, who may bring which about, and what is refused."""
+"""Peering connections between owners: EC2's states, who may change them, and what is refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.unit.control.conftest import Clock, refused
 
 
 def both(store: Store, connection: PeeringConnection) -> list[PeeringConnection]:
-    """Return what both VPCs have of a connection."""
+    """Return the records of a connection in both VPCs."""
     found = [get(store, keys.member(vni, connection.id), PeeringConnection) for vni in (connection.vni, connection.peer_vni)]
     return [stored.record for stored in found if stored is not None]
 
@@ -97,7 +97,7 @@ def test_what_cannot_be_peers_is_refused(store: Store, acme: Caller, globex: Cal
     with refused("InvalidVpcID.NotFound"):
         peerings.request_peering(store, acme, vpc.id, "vpc-00200000000000000", name="a")
     with refused("InvalidVpcID.NotFound"):
-        peerings.request_peering(store, acme, peer.id, vpc.id, name="a")  # another owner's VPC requests nothing
+        peerings.request_peering(store, acme, peer.id, vpc.id, name="a")  # an owner cannot request for another owner's VPC
     with refused("InvalidParameterValue", "is not a name"):
         peerings.request_peering(store, acme, vpc.id, peer.id, name="a b")
 
@@ -147,7 +147,7 @@ def test_requests_are_counted_with_whoever_sent_and_whoever_received_them(
     second = vpcs.create_vpc(store, acme, name="second", cidrs=["10.2.0.0/16"])
     with refused("OutstandingVpcPeeringConnectionLimitExceeded"):
         peerings.request_peering(store, acme, vpc.id, second.id, name="b")
-    peerings.request_peering(store, acme, second.id, vpc.id, name="b")  # what a VPC receives does not take its own requests' room
+    peerings.request_peering(store, acme, second.id, vpc.id, name="b")  # received requests do not use the quota for sent ones
 
 
 def test_ended_connections_do_not_pile_up(store: Store, acme: Caller, vpc: Vpc, peer: Vpc) -> None:
@@ -188,7 +188,7 @@ def test_a_rule_may_refer_to_a_group_of_an_active_peer_by_its_id(
     (added,) = authorize(store, acme, own.id, Direction.INGRESS, rule)
     assert added.group == theirs.id
     assert read_inventory(store).unreadable == []
-    groups.delete_security_group(store, globex, theirs.id)  # stale now, and harmless
+    groups.delete_security_group(store, globex, theirs.id)  # the reference is stale now, which is valid
     assert read_inventory(store).unreadable == []
     with refused("InvalidGroup.NotFound"):
         authorize(store, acme, own.id, Direction.EGRESS, rule)
@@ -196,7 +196,7 @@ def test_a_rule_may_refer_to_a_group_of_an_active_peer_by_its_id(
 
 
 def _damage(store: Store, vni: int, connection_id: str) -> None:
-    """Let a record of a connection be of a version that may not read it, with a name in it that is nobody else's business."""
+    """Make a record of a connection unreadable: put a name where none is allowed. Other owners must not see the name."""
     key = keys.member(vni, connection_id)
     known = store.get(key)
     assert known is not None
@@ -234,7 +234,7 @@ def test_a_damaged_connection_of_the_peer_with_somebody_else_stops_nobody_else(
 def test_a_range_is_compared_with_those_of_a_peer_of_which_something_cannot_be_read(
     store: Store, acme: Caller, globex: Caller, operator: Caller, vpc: Vpc, peer: Vpc, request_: PeeringConnection, damaged: str
 ) -> None:
-    """By a command and by a file alike. Of a peer whose own record is damaged nobody knows the ranges."""
+    """By commands and by files. The ranges of a peer with a damaged VPC record are unknown."""
     peerings.accept_peering(store, globex, request_.id)
     subnet = subnets.create_subnet(store, globex, peer.id, name="s", cidr="10.1.0.0/24")
     store.txn((), [Put(keys.vpc(peer.vni) if damaged == "vpc" else keys.resource(subnet.id), b"{")])

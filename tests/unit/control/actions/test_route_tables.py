@@ -43,7 +43,7 @@ def firewall(store: Store, acme: Caller, subnet: Subnet) -> str:
 
 
 def routes(store: Store, caller: Caller, table: RouteTable) -> dict[str, tuple[str, RouteState]]:
-    """Return a table's routes as they are shown: destination -> target, in the words of a vpc.yaml, and state."""
+    """Return a table's routes as displayed: destination -> target, as a vpc.yaml spells it, and state."""
     info = route_tables.describe_route_table(store, caller, table.id)
     words = info.names
     return {
@@ -214,7 +214,7 @@ def test_a_secondary_range_is_smaller_than_every_route(
 def test_an_ipv6_route_to_an_interface_without_an_ipv6_address_is_a_black_hole(
     store: Store, acme: Caller, vpc: Vpc, table: RouteTable, firewall: str
 ) -> None:
-    """Hosts drop what takes it; a list is IPv4 or IPv6, too."""
+    """Hosts drop packets on such a route. A prefix list, too, is either IPv4 or IPv6."""
     both = subnets.create_subnet(store, acme, vpc.id, name="b", cidr="10.0.2.0/24", ipv6_cidr="fd00:1::/64")
     placed = instances.run_instance(store, acme, RunRequest(name="fw-2", subnet=both.id, source_dest_check=False))
     prefix_lists.create_prefix_list(store, acme, vpc.id, name="six", cidrs=["2001:db8::/32"])
@@ -330,7 +330,7 @@ def test_the_source_dest_check_is_switched(store: Store, acme: Caller, globex: C
 
 
 def in_force(store: Store, caller: Caller, vpc: Vpc) -> dict[str, list[str]]:
-    """Return the subnets of each route table, both by name, the main one first."""
+    """Return the subnets of each route table, both by name, the main table first."""
     names = {info.subnet.id: info.subnet.name for info in subnets.describe_subnets(store, caller, vpc.id)}
     infos = route_tables.describe_route_tables(store, caller, vpc.id)
     assert [info.table.main for info in infos] == [True, *[False] * (len(infos) - 1)]
@@ -338,7 +338,7 @@ def in_force(store: Store, caller: Caller, vpc: Vpc) -> dict[str, list[str]]:
 
 
 def test_another_table_becomes_the_main_one(store: Store, acme: Caller, vpc: Vpc, subnet: Subnet, table: RouteTable) -> None:
-    """EC2: subnets that name no table follow the main one, those that name a table keep it, be it the old one or the new."""
+    """EC2: subnets without an explicit table follow the main one; others keep theirs, be it the old main one or the new."""
     (old, _) = route_tables.describe_route_tables(store, acme, vpc.id)
     for name, cidr, named in (("b", "10.0.2.0/24", old.table.id), ("c", "10.0.3.0/24", table.id)):
         subnets.create_subnet(store, acme, vpc.id, name=name, cidr=cidr, route_table=named)

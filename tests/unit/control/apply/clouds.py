@@ -1,4 +1,4 @@
-"""Clouds as files declare them, and what a test does with one: apply it, read what is stored."""
+"""Clouds as files declare them, and helpers to apply them and to read the stored records."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def summary(plan: CloudPlan) -> list[tuple[str, str, str]]:
 
 
 def acme(**changes: object) -> Cloud:
-    """Return the cloud with a change in acme's VPC."""
+    """Return the cloud with changes in acme's VPC."""
     return Cloud(hosts=HOSTS, vpcs=[msgspec.structs.replace(ACME, **changes), CLOUD.vpcs[1]])
 
 
@@ -86,7 +86,7 @@ def many(count: int, cidr: str = "10.0.0.0/24") -> VpcDecl:
 
 
 def contents(store: Store, chosen: str = CHOSEN_MAC) -> list[tuple[str, str]]:
-    """Return what a store holds; ids, and texts of the pattern `chosen`, are replaced by what they are of."""
+    """Return a store's contents; each id is replaced by its resource's name, and each match of `chosen` by a constant."""
     names: dict[str, str] = {}
     for prefix in ("vpc/", "eip/"):
         for kv in store.list(prefix).kvs:

@@ -1,4 +1,4 @@
-"""What a plan changes, and what an apply makes of it."""
+"""The changes of a plan, and the results of an apply."""
 
 from __future__ import annotations
 

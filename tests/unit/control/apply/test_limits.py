@@ -1,4 +1,4 @@
-"""What needs leave, and what fits into no transaction: plans that end most of a cloud, clouds of long texts."""
+"""Plans that need permission, as they delete most of a cloud, and clouds of long texts that fit into no transaction."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_whatever_ends_most_of_a_files_cloud_must_be_allowed(
 ) -> None:
     apply(store, operator, Cloud(hosts=HOSTS, vpcs=before))
     others = [msgspec.structs.replace(many(40), name="large", owner="acme"), *(small(f"o{n}", owner="acme") for n in range(40))]
-    apply(store, operator, Cloud(vpcs=others), source="/srv/others.yaml")  # many others do not hide it
+    apply(store, operator, Cloud(vpcs=others), source="/srv/others.yaml")  # many other VPCs do not hide it
     plan = plan_cloud(store, operator, Cloud(hosts=HOSTS, vpcs=after), source=SOURCE)
     assert plan.mass_deletion().startswith("the plan ends ")
     known = store.revision()

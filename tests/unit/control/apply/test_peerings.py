@@ -110,7 +110,7 @@ def test_ranges_that_would_overlap_are_refused(store: Store, operator: Caller, m
 
 
 def test_a_declared_connection_that_would_fail_is_an_error_of_the_plan(store: Store, acme: Caller, globex: Caller) -> None:
-    """A command makes a failed connection, as in EC2; a file that declares one describes no cloud that could be made."""
+    """A command makes a failed connection, as in EC2; a file that declares one cannot be applied."""
     data = vpcs.create_vpc(store, globex, name="data", cidrs=["10.0.128.0/20"])
     before = store.revision
     web = VpcDecl(name="web", owner="acme", cidrs=["10.0.0.0/16"], peerings=[PeeringDecl(name="d", peer=data.id)])

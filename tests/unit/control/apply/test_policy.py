@@ -287,7 +287,7 @@ def test_many_groups_that_refer_to_each_other_take_several_transactions(store: S
 
 
 def nothing_dangles(store: Store) -> Progress:
-    """Return a callback that looks after each transaction whether every reference leads somewhere."""
+    """Return a callback that checks after each transaction that every reference has its target."""
 
     def look(done: int, total: int) -> None:
         del done, total

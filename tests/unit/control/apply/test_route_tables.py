@@ -1,4 +1,4 @@
-"""Planning and applying route tables, routes and the source/dest check, and exporting what was applied."""
+"""Planning and applying route tables, routes and the source/dest check, and exporting them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def tables(**routes: list[str]) -> Cloud:
 
 
 def shown(store: Store, caller: Caller) -> dict[str, list[str]]:
-    """Return the routes of every table but the local ones that are not replaced, with their states."""
+    """Return the routes of every table with their states, without the local routes that have their default target."""
     vpc = records(store).vpc.record
     infos = route_tables.describe_route_tables(store, caller, vpc.id)
     return {
@@ -291,7 +291,7 @@ def test_a_file_without_a_range_takes_the_route_in_place_of_its_local_one_along(
 
 
 def associations(store: Store) -> dict[str, str]:
-    """Return the name of the table that each subnet names, nothing for none."""
+    """Return each subnet's explicit route table by name; empty if it has none."""
     names = {table.id: table.name for table in records(store).each(RouteTable)} | {"": ""}
     return {subnet.name: names[subnet.route_table] for subnet in records(store).each(Subnet)}
 

@@ -1,4 +1,4 @@
-"""A file and the commands that say the same: they store the same records, refuse the same, and leave the same behind."""
+"""A file and equivalent commands: they store and delete the same records, and refuse the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cloud changes between a plan and its apply: who plans again, and who is refused."""
+"""The cloud changes between a plan and its apply: when the apply plans again, and when it is refused."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_applies_of_different_things_at_the_same_moment_do_not_refuse_each_other
     plans = [plan_cloud(store, operator, cloud, source=f"/srv/{n}.yaml") for n, cloud in enumerate(clouds)]
     apply_cloud(store, plans[0])
     with pytest.raises(Conflict):
-        apply_cloud(store, plans[1])  # without leave to plan again nothing else than what was planned is done
+        apply_cloud(store, plans[1])  # without permission to plan again, only the first plan may be applied
     for n in (1, 2):
         apply_cloud(store, plans[n], again=partial(plan_cloud, store, operator, clouds[n], source=f"/srv/{n}.yaml"))
     assert {vpc.name for vpc in describe_vpcs(read_inventory(store), operator)} == {"v0", "v1", "v2"}
@@ -72,7 +72,7 @@ def test_a_second_plan_that_does_more_than_was_shown_is_not_carried_out(store: S
     subnet = next(stored.record for stored in records(store).of(Subnet).values() if stored.record.name == "a")
     instances.run_instance(
         store, operator, RunRequest(name="new", subnet=subnet.id, host="hv1")
-    )  # which the file would end as well
+    )  # the file would end this instance, too
     gone = next(stored.record for stored in records(store).of(Instance).values() if stored.record.name == "w2")
     instances.terminate_instance(store, operator, gone.id)
     before = store.revision()
@@ -90,6 +90,6 @@ def test_a_second_plan_that_takes_back_what_somebody_else_did_is_not_carried_out
     group_id = next(stored.record.id for stored in found.of(SecurityGroup).values() if stored.record.name == "g")
     authorize(store, operator, group_id, Direction.INGRESS, [Permission(protocol="tcp", ports="22", peer="10.0.0.0/8")])
     before = store.revision()
-    with pytest.raises(Conflict):  # the file would close port 22 again, which nobody was shown
+    with pytest.raises(Conflict):  # the file would close port 22 again, which the first plan did not show
         apply_cloud(store, plan, again=lambda: plan_cloud(store, operator, wanted, source=SOURCE))
     assert store.revision() == before

@@ -1,4 +1,4 @@
-"""Which file a VPC belongs to: only that file deletes it."""
+"""The file that a VPC belongs to: only that file deletes the VPC."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_instances_of_the_top_level_belong_to_the_file_that_changed_them_last(st
 
 def test_a_file_with_a_name_may_be_moved(store: Store, operator: Caller, acme: Caller) -> None:
     apply(store, operator, Cloud(vpcs=[small("p"), small("q")]), source="/srv/a.yaml")
-    plan = apply(store, operator, Cloud(name="prod", vpcs=[small("p")]), source="/srv/a.yaml")  # it got its name just now
+    plan = apply(store, operator, Cloud(name="prod", vpcs=[small("p")]), source="/srv/a.yaml")  # the file's name is new
     assert summary(plan) == [("delete", "vpc", "default/q"), ("change", "vpc", "default/p")]
     assert source_of(store, "p") == "prod"
     own = Cloud(name="prod", vpcs=[small("theirs", owner="acme")])

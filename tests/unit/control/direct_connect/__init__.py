@@ -1,1 +1,1 @@
-"""Direct Connect: what commands and files make of it."""
+"""Direct Connect by commands and files."""

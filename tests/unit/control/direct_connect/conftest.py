@@ -1,4 +1,4 @@
-"""A pair of edges, a connection at one of them, and a VPC with a virtual private gateway at both."""
+"""A pair of edges, a connection at one of them, and a VPC with a virtual private gateway on both."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["make_edge", "west"]
 
 
 def clean(store: Store) -> None:
-    """Check that everything can be read, and that nothing contradicts anything."""
+    """Check that all records can be read, and that none contradict each other."""
     inventory = read_inventory(store)
     assert [str(error) for error in inventory.unreadable] == []
     assert [str(error) for error in (*wrong_names(inventory), *wrong_ports(inventory))] == []

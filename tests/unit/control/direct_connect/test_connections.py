@@ -1,4 +1,4 @@
-"""Connections: ports of edges, and who may use which VLAN of them."""
+"""Connections: ports of edges, and which owner may use which of their VLANs."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def planned(store: Store, caller: Caller, cloud: Cloud, **files: bytes) -> Cloud
 
 
 def applied(store: Store, caller: Caller, cloud: Cloud, **files: bytes) -> list[tuple[Action, str, str]]:
-    """Apply a cloud, check that nothing is left to do, and return what was done."""
+    """Apply a cloud, check that a second plan is empty, and return the changes."""
     plan = planned(store, caller, cloud, **files)
     assert plan.stuck == ()
     apply_cloud(store, plan)
@@ -203,7 +203,7 @@ def replaced_port(**changed: Any) -> ConnectionDecl:  # noqa: ANN401
 
 
 def stuck_in(store: Store, caller: Caller, vpc: VpcDecl) -> list[BaseException]:
-    """Return why a VPC cannot be made."""
+    """Return the errors that prevent a VPC's creation."""
     try:
         plan = planned(store, caller, Cloud(name="stuck", vpcs=[vpc]))
     except ApiError as error:

@@ -1,4 +1,4 @@
-"""Virtual interfaces: where they may be, what they may be, and whose word they need."""
+"""Virtual interfaces: where they may be, their valid fields, and whose confirmation they need."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def state(store: Store, caller: Caller, vif: VirtualInterface) -> VifState:
 
 @pytest.fixture
 def wired(connection: Connection, gateway: VirtualPrivateGateway) -> Connection:
-    """Return the connection; the VPC has a gateway at its edge."""
+    """Return the connection; the VPC has a gateway on its edge."""
     del gateway
     return connection
 

@@ -1,4 +1,4 @@
-"""Two callers at once: the second acts between the first one's reads and its transaction."""
+"""Two concurrent callers: the second acts between the first one's reads and its transaction."""
 
 from __future__ import annotations
 

@@ -26,20 +26,20 @@ MakeEdge = Callable[..., Host]
 
 
 def clean(store: Store) -> None:
-    """Check that all records about public addresses agree, and that everything can be read."""
+    """Check that all records about public addresses agree, and that all records can be read."""
     inventory = read_inventory(store)
     assert [str(error) for error in inventory.unreadable] == []
     assert [str(error) for error in wrong_addresses(inventory)] == []
 
 
 def public_of(store: Store, vpc: Vpc) -> dict[str, PublicMapping]:
-    """Return what stands for private addresses of a VPC, by these."""
+    """Return the public mappings of a VPC by private address."""
     found = listed(store, keys.public_mapping(vpc.vni, ""), PublicMapping).values()
     return {stored.record.private_address: stored.record for stored in found}
 
 
 def held(store: Store) -> set[str]:
-    """Return the public addresses that somebody holds."""
+    """Return the public addresses that have a holder."""
     return {kv.key.rpartition("/")[2] for kv in store.list(keys.public_address("")).kvs if holder_of(kv)}
 
 

@@ -1,4 +1,4 @@
-"""What random sequences of actions begin with, and what leads outside among them."""
+"""The initial cloud of random sequences of actions, and their actions for internet access."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class OutsideActions(RuleBasedStateMachine):
 
     @initialize()
     def lead_outside(self) -> None:
-        """Make an edge, at which few addresses arrive."""
+        """Make an edge and small pools."""
         hosts.create_host(
             self.store, self.operator, name="edge", underlay="192.0.2.21", role=Role.EDGE, pair="west", uplink=UPLINK
         )
@@ -100,7 +100,7 @@ class OutsideActions(RuleBasedStateMachine):
         self.try_to(acts[act])
 
     def end_outside(self) -> None:
-        """Delete what leads outside, once nothing uses it."""
+        """Delete everything for internet access that is unused."""
         for elastic in read_inventory(self.store).elastic_ips:
             addresses.release_address(self.store, self.operator, elastic)
         for pool in read_inventory(self.store).pools:

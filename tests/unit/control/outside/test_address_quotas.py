@@ -1,4 +1,4 @@
-"""How many public addresses and provided IPv6 ranges an owner may have, and that giving them back makes no room at once."""
+"""Quotas of public addresses and of provided IPv6 ranges per owner; released ones count for a while."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FULL = "owner acme: has its 3 public addresses, with those that it gave back wit
 
 @pytest.fixture
 def three(store: Store, pool: AddressPool) -> None:
-    """acme may have three addresses."""
+    """Set acme's quota to three addresses."""
     del pool
     set_quotas(store, "acme", {"public_addresses": 3})
 
@@ -47,7 +47,7 @@ def test_whoever_allocates_and_releases_gets_no_more_than_the_quota_in_an_hour(
     with refused("AddressLimitExceeded", FULL):
         addresses.allocate_address(store, acme)
     addresses.allocate_address(store, globex)
-    again = addresses.allocate_address(store, acme, address=min(had))  # by name: it is one of the three
+    again = addresses.allocate_address(store, acme, address=min(had))  # by value: it is one of the three
     addresses.release_address(store, acme, again.id)
     clock.now += HOLD_DOWN_S + 1
     for _ in range(3):

@@ -35,7 +35,7 @@ def test_an_address_is_its_owners_until_it_is_released_and_nobodys_for_a_while_t
     assert held(store) == set()
     with refused("InvalidIPAddress.InUse", "was until a short while ago"):
         addresses.allocate_address(store, globex, address="198.51.100.7")
-    again = addresses.allocate_address(store, acme, address="198.51.100.7")  # its last owner is no stranger
+    again = addresses.allocate_address(store, acme, address="198.51.100.7")  # the last owner may have it at once
     addresses.release_address(store, acme, again.id)
     clock.now += HOLD_DOWN_S
     assert addresses.allocate_address(store, globex, address="198.51.100.7").owner == "globex"
@@ -174,7 +174,7 @@ def test_an_address_arrives_at_the_owners_gateways_where_one_pair_carries_all_of
     assert addresses.allocate_address(store, acme, pool="far").pool == "far"
     assert addresses.allocate_address(store, acme, address="203.0.113.200").pool == "far"
     other = vpcs.create_vpc(store, acme, name="other", cidrs=["10.0.0.0/16"])
-    assert gateways.create_internet_gateway(store, acme, other.id)  # on the pair with fewer
+    assert gateways.create_internet_gateway(store, acme, other.id)  # on the pair with fewer gateways
     assert "far" in {addresses.allocate_address(store, acme).pool for _ in range(17)}, "more than the first pool has"
     made = vpcs.create_vpc(store, globex, name="web", cidrs=["10.0.0.0/16"])
     gateways.create_internet_gateway(store, globex, made.id)
@@ -219,7 +219,7 @@ def test_an_interface_that_ends_leaves_its_elastic_address_to_the_owner(
         instances.terminate_instance(store, acme, placed.instance.id)
     else:
         enis.detach_network_interface(store, acme, spare.id)
-        assert list(public_of(store, vpc)) == [spare.address]  # it goes along with its interface
+        assert list(public_of(store, vpc)) == [spare.address]  # the association is kept with the interface
         enis.delete_network_interface(store, acme, spare.id)
     assert public_of(store, vpc) == {}
     assert addresses.describe_address(store, acme, made.id).elastic.vni == 0

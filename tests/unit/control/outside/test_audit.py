@@ -1,4 +1,4 @@
-"""No public address leaks or is used twice: after any sequence of actions, crashes between transactions, and other writers."""
+"""No public address leaks or is used twice, after any actions, crashes between transactions, and concurrent writers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ UPLINK = "eth2,198.18.0.21/24,198.18.0.254"
 
 
 class Customers:
-    """Two owners and an operator who do anything, in any order."""
+    """Two owners and an operator that do any actions in any order."""
 
     def __init__(self, store: Store, chance: random.Random, now: Callable[[], float]) -> None:
         self.store, self.chance = store, chance
@@ -74,7 +74,7 @@ class Customers:
         return self.chance.choice(found) if found else "none"
 
     def act(self) -> None:
-        """Do something; EC2's refusals and lost races are no errors."""
+        """Do a random action; ignore EC2's refusals and lost races."""
         with suppress(ApiError, Conflict):
             self.chance.choices(ACTS, WEIGHTS)[0](self, self.chance.choice([*self.callers, self.operator]))
 
@@ -91,7 +91,7 @@ class Customers:
         addresses.associate_address(self.store, caller, self.some(ElasticIp), allow_reassociation=allow, **ends)
 
     def spread(self, caller: Caller) -> None:
-        """Give a NAT gateway an elastic IP, or let an address of one drain, or let all that drain end."""
+        """Give a NAT gateway an elastic IP, or drain an address of one, or end all drains."""
         gateways_ = [nat for records in read_inventory(self.store).vpcs.values() for nat in records.each(NatGateway)]
         act = self.chance.choice(["give", "give", "drain", "end"])
         if act == "give":
@@ -168,7 +168,7 @@ def test_after_any_sequence_of_actions_and_crashes_every_address_is_held_once(se
     busy: list[bool] = []
 
     def another_writes_first() -> None:
-        """Let somebody else be faster, or let the writer die."""
+        """Let another caller write first, or let the writer die."""
         if not busy and chance.random() < 0.2:
             busy.append(True)
             everybody.act()
@@ -193,7 +193,7 @@ def test_after_any_sequence_of_actions_and_crashes_every_address_is_held_once(se
         ranges = max(ranges, sum(len(records.vpc.record.ipv6_pools) for records in found))
         drained = max(drained, sum(len(nat.draining) for records in found for nat in records.each(NatGateway)))
         used = max(used, sum(len(public_of(store, records.vpc.record)) for records in found))
-    assert used >= 5  # else nothing was tried
+    assert used >= 5  # otherwise the test exercised nothing
     assert ranges >= 2
     assert drained >= 1
 
@@ -298,7 +298,7 @@ def test_an_address_that_nobody_can_use_any_more_has_leaked(
         store.txn((), [Delete(key)])
         said = _found(store)
         assert all(any(part in text for text in said) for part in what), (key, said)
-        assert damaged(store)  # the check of the store tells of it, too
+        assert damaged(store)  # the store's check reports it, too
         store.txn((), [Put(key, before.value)])
     clean(store)
 

@@ -1,4 +1,4 @@
-"""The default VPC leads to the internet, as EC2's does, where there is a pair of edges with addresses."""
+"""A default VPC has internet access, as EC2's has, if there is a pair of edges with addresses."""
 
 from __future__ import annotations
 

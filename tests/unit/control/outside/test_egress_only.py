@@ -1,4 +1,4 @@
-"""Egress-only internet gateways: one for a VPC, on the pair of its other gateways, for IPv6 routes."""
+"""Egress-only internet gateways: one per VPC, on the pair of its other gateways, for IPv6 routes."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ TAGS = {"a": "b"}
 
 
 def declared(name: str = "away", tags: dict[str, str] = TAGS) -> Cloud:
-    """Return a file whose VPC has an egress-only gateway to which a table leads."""
+    """Return a file with a VPC, its egress-only gateway and a table that leads to it."""
     away = EgressOnlyInternetGatewayDecl(name=name, tags=tags)
     tables = [RouteTableDecl(name="public", routes=["0.0.0.0/0 via igw", "::/0 via eigw"])]
     return cloud(egress_only_internet_gateway=away, route_tables=tables)

@@ -1,4 +1,4 @@
-"""Endpoint services, their connections and interface endpoints: EC2's states and refusals, and what becomes of the records."""
+"""Endpoint services, their connections and interface endpoints: EC2's states and refusals, and the stored records."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.unit.control.outside.conftest import clean
 
 
 def refuses(code: str, does: Callable[..., object], *args: object) -> None:
-    """Check that something is refused with a code."""
+    """Check that a call fails with a code."""
     with refused(code):
         does(*args)
 
@@ -46,7 +46,7 @@ def globex() -> Caller:
 
 @pytest.fixture
 def service(store: Store, acme: Caller, vpc: Vpc, subnet: Subnet, west: list[Host]) -> EndpointService:
-    """A service of acme's that globex may use."""
+    """A service of acme that globex may use."""
     del west
     target = enis.create_network_interface(store, acme, subnet.id)
     return offered.create_endpoint_service(
@@ -56,7 +56,7 @@ def service(store: Store, acme: Caller, vpc: Vpc, subnet: Subnet, west: list[Hos
 
 @pytest.fixture
 def theirs(store: Store, globex: Caller) -> Subnet:
-    """A subnet of globex's, with the addresses of acme's."""
+    """A subnet of globex with the same addresses as acme's."""
     made = vpcs.create_vpc(store, globex, name="shop", cidrs=["10.0.0.0/16"])
     return subnets.create_subnet(store, globex, made.id, name="app", cidr="10.0.0.0/24")
 
@@ -72,7 +72,7 @@ def ask(store: Store, caller: Caller, service: EndpointService, subnet: Subnet) 
 
 
 def states(store: Store, endpoint: VpcEndpoint, service: EndpointService) -> set[EndpointState]:
-    """Return what all records say of a connection, which agree."""
+    """Return the states of a connection in all its records; one if they agree."""
     halves = [get(store, keys.member(vni, connection_of(endpoint.id)), EndpointConnection) for vni in (endpoint.vni, service.vni)]
     own = get(store, keys.resource(endpoint.id), VpcEndpoint)
     assert own is not None
@@ -127,7 +127,7 @@ def test_who_is_not_permitted_hears_of_no_service(
     refuses("InvalidServiceName", ask, store, globex, service, theirs)
     refuses("InvalidServiceName", ask, store, globex, msgspec.structs.replace(service, id="vpce-svc-00ffff00000000000"), theirs)
     refuses("InvalidVpcEndpointServiceId.NotFound", offered.describe_endpoint_service, store, globex, service.id)
-    refuses("InvalidParameterValue", ask, store, acme, service, subnet)  # it is of the same VPC
+    refuses("InvalidParameterValue", ask, store, acme, service, subnet)  # the endpoint's VPC is the service's
     own = vpcs.create_vpc(store, acme, name="other", cidrs=["10.0.0.0/16"])
     beside = subnets.create_subnet(store, acme, own.id, name="app", cidr="10.0.0.0/24")
     assert (

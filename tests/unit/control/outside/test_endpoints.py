@@ -1,4 +1,4 @@
-"""Gateway endpoints, the services that they lead to, and policies of buckets."""
+"""Gateway endpoints, their services, and policies of buckets."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ UPSTREAM = "http://192.0.2.80:9000"
 
 
 def clean(store: Store) -> None:
-    """Check that everything can be read, and that names and uses are those of what there is."""
+    """Check that all records can be read, and that names, uses and placements belong to existing resources."""
     inventory = read_inventory(store)
     assert [str(error) for error in inventory.unreadable] == []
     assert list(map(str, wrong_names(inventory))) == []
@@ -75,7 +75,7 @@ def s3(store: Store, operator: Caller) -> GatewayService:
 
 
 def routes(store: Store, caller: Caller, table: RouteTable) -> list[tuple[str, str, str]]:
-    """Return a table's own routes as they are shown."""
+    """Return a table's explicit routes as displayed."""
     found = route_tables.describe_route_table(store, caller, table.id)
     return [(found.names[one.destination], one.target, one.state.value) for one in found.routes if one.target != "local"]
 

@@ -1,4 +1,4 @@
-"""Ephemeral public addresses: they come and go with an instance's own interface."""
+"""Ephemeral public addresses: allocated and released with an instance's primary interface."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_all_addresses_of_a_vpc_are_of_one_pair_and_its_gateway_goes_there(
     store: Store, operator: Caller, acme: Caller, pool: AddressPool, subnet: Subnet, vpc: Vpc, make_edge: MakeEdge
 ) -> None:
     make_edge("e5", 25, pair="east")
-    pools.create_pool(store, operator, name="far", pair="east", cidrs=["203.0.113.0/24"])  # nearly all that are free
+    pools.create_pool(store, operator, name="far", pair="east", cidrs=["203.0.113.0/24"])  # has nearly all free addresses
     run_instances(store, acme, RunRequest(name="w", subnet=subnet.id, public_address=True), 12)
     (name,) = {mapping.pool for mapping in public_of(store, vpc).values()}
     pair = {"far": "east", "p": "west"}[name]

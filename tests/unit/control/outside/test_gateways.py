@@ -1,4 +1,4 @@
-"""Internet gateways: one for a VPC, placed on a pair of edges."""
+"""Internet gateways: one per VPC, on a pair of edges."""
 
 from __future__ import annotations
 
@@ -124,9 +124,9 @@ def test_no_other_target_of_the_vpc_has_the_gateways_next_hop(store: Store, cloc
     operator = Caller(operator=True, now=clock)
     hosts.create_host(store, operator, name="e1", underlay="192.0.2.21", role=Role.EDGE, pair="w", uplink=UPLINK)
     gateway = gateways.create_internet_gateway(store, caller, vpc.id)
-    assert gateway.id == make_id("igw", vpc.vni, 0x923456781)  # the first one had the interface's
+    assert gateway.id == make_id("igw", vpc.vni, 0x923456781)  # the first number gives the interface's next hop
     later = enis.create_network_interface(store, caller, subnet.id)
-    assert later.id == make_id("eni", vpc.vni, 5)  # the first one had the gateway's
+    assert later.id == make_id("eni", vpc.vni, 5)  # the first number gives the gateway's next hop
     assert len({target_hop(found, 4) for found in (eni.id, gateway.id, later.id)}) == 3
 
 

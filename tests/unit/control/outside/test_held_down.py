@@ -1,4 +1,4 @@
-"""A public address that was given back is nobody's while an edge may lead it to its last holder still."""
+"""A released public address has no holder while an edge may still send its packets to the last one."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tests.unit.control.conftest import Clock, refused
 
 
 def say(store: Store, key: str, *, said: bool = True) -> None:
-    """Write, or remove, what an agent says, or the operator of an edge."""
+    """Write or remove an agent's status, or the operator's record of a lost edge."""
     store.txn((), [Put(key, encode(AgentStatus(version="1", pid=1, started_at=0.0))) if said else Delete(key)])
 
 
 @pytest.fixture
 def freed(store: Store, acme: Caller, clock: Clock, west: list[Host], pool: AddressPool) -> str:
-    """An address that acme has given back long ago, while both edges lived."""
+    """An address that acme released long ago, while both edges were live."""
     for edge in west:
         say(store, keys.agent_status(edge.name))
         say(store, keys.host_live(edge.name))
@@ -46,9 +46,9 @@ def test_what_an_edge_may_not_know_to_be_given_back_is_nobodys(
     with refused("InvalidIPAddress.InUse", f"{lost} may not know it yet: start the agent there, or drain it"):
         addresses.allocate_address(store, replace(globex, operator=True), address=freed)
     assert pools.describe_pool(store, operator, pool.name).ipv4.held_down == 1
-    again = addresses.allocate_address(store, acme, address=freed)  # to its last owner it is no stranger's
+    again = addresses.allocate_address(store, acme, address=freed)  # the last owner may have it at once
     addresses.release_address(store, acme, again.id)
-    assert addresses.allocate_address(store, globex, address="198.51.100.8").owner == "globex"  # nobody ever had that
+    assert addresses.allocate_address(store, globex, address="198.51.100.8").owner == "globex"  # never had a holder
 
 
 def test_it_is_free_once_the_edge_is_back(

@@ -1,4 +1,4 @@
-"""The secondary elastic IPs of NAT gateways: associated, drained, ended; what is refused meanwhile."""
+"""The secondary elastic IPs of NAT gateways: associated, drained, removed, and what is refused during that."""
 
 from __future__ import annotations
 

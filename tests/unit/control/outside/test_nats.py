@@ -1,4 +1,4 @@
-"""NAT gateways: what EC2 lets one create, what becomes of interface and address, what is refused meanwhile."""
+"""NAT gateways: EC2's rules for creation, the life of their interfaces and addresses, and what is refused during that."""
 
 from __future__ import annotations
 

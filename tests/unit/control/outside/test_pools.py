@@ -36,7 +36,7 @@ from tests.unit.control.outside.conftest import MakeEdge, clean, held
 def test_a_range_that_cannot_be_a_pools_is_refused(
     store: Store, operator: Caller, pool: AddressPool, cidr: str, what: str | None
 ) -> None:
-    if what is None:  # a single address is a range, too
+    if what is None:  # a single address is a valid range
         assert pools.create_pool(store, operator, name="q", pair="west", cidrs=[cidr + "/32"]).cidrs == ("10.0.0.0/32",)
         return
     with refused("InvalidParameterValue", what):

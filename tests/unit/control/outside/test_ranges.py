@@ -1,4 +1,4 @@
-"""IPv6 ranges that VPCs get out of address pools."""
+"""IPv6 ranges that VPCs get from address pools."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Private networks elsewhere: gateways, customers, connections."""
+"""Customers' private networks: gateways, devices, connections."""

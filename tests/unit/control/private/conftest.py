@@ -1,4 +1,4 @@
-"""A pair of edges with keys, a VPC with a virtual private gateway, and what is known of a customer's device."""
+"""A pair of edges with keys, a VPC with a virtual private gateway, and the record of a customer's device."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MakeEdge = Callable[..., Host]
 
 
 def clean(store: Store) -> None:
-    """Check that everything can be read, and that names, uses and secrets are those of what there is."""
+    """Check that all records can be read, and that names, uses and secrets belong to existing resources."""
     inventory = read_inventory(store)
     assert [str(error) for error in inventory.unreadable] == []
     assert list(map(str, wrong_names(inventory))) == []

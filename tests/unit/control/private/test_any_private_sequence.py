@@ -1,4 +1,4 @@
-"""Random sequences of what owners do with VPN and Direct Connect, and the operator with edges: the records stay consistent."""
+"""Random sequences of owners' VPN and Direct Connect actions, and the operator's actions on edges: records stay consistent."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class PrivateActions(OutsideActions):
 
     @initialize()
     def begin(self) -> None:
-        """Begin with enough for most actions to succeed."""
+        """Create enough for most actions to succeed."""
         publish_keys(self.store, *EDGES)
         self.make_edge("other")
         for owner in ("acme", "globex"):

@@ -1,4 +1,4 @@
-"""VPN connections: their tunnels, their keys, what EC2 refuses."""
+"""VPN connections: their tunnels and keys, and EC2's refusals."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_a_pair_of_one_edge_has_one_tunnel(
     gateway = create_vpn_gateway(store, acme, vpc.id)
     made, shown = create_vpn_connection(store, acme, gateway.id, device.id, Wanted(name="office"))
     assert [tunnel.edge for tunnel in made.tunnels] == ["e1", ""]
-    assert set(shown) == {1}  # the key of the other one could not be kept
+    assert set(shown) == {1}  # the other one's key could not be stored
     second = describe_vpn_connection(store, acme, made.id).tunnels[1]
     assert (second.status.value, second.message) == ("DOWN", "the pair of edges has one edge only")
     with refused("IncorrectState", "ends at no edge, because the pair of edges has one edge only"):

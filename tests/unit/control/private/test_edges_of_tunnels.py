@@ -1,4 +1,4 @@
-"""Tunnels and the edges of a pair: one goes, one comes, one gets another address."""
+"""Tunnels when an edge leaves or joins a pair, or changes its address."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ NEW = "bond0.100,198.18.5.21/24,198.18.5.254"
 
 @pytest.fixture
 def living(store: Store, west: list[Host], connection: VpnConnection) -> VpnConnection:
-    """A connection on a pair of edges whose agents run."""
+    """A connection on a pair of edges with running agents."""
     let_run(store, *(edge.name for edge in west))
     return connection
 
 
 def left(store: Store, operator: Caller) -> None:
-    """Drain e1, and let its partner say that nothing comes from there any more."""
+    """Drain e1, and let its partner report that e1 is silent."""
     drain_host(store, operator, "e1")
     said = AgentStatus(version="1", pid=1, started_at=0.0, silent=("192.0.2.21",))
     store.txn([], [Put(keys.agent_status("e2"), encode(said))])

@@ -1,4 +1,4 @@
-"""Customer gateways, VPN connections and propagation as a file declares them."""
+"""Customer gateways, VPN connections and route propagation in files."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def test_a_vpc_goes_with_its_connections(store: Store, operator: Caller, west: l
     (vpc,) = [records.vpc.record for records in read_inventory(store).vpcs.values()]
     plan = plan_destruction(store, operator, [vpc.id])
     written: dict[str, int] = {}
-    for step in plan.steps:  # each leads from one consistent state to another
+    for step in plan.steps:  # each step keeps the records consistent
         step.expected.update({key: written[key] for key in step.expected.keys() & written.keys()})
         revision = step.commit(store)
         assert revision

@@ -1,4 +1,4 @@
-"""What `netorch status` says of tunnels: which are down, and why."""
+"""Tunnels in `netorch status`: which are down, and why."""
 
 from __future__ import annotations
 

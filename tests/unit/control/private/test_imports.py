@@ -1,4 +1,4 @@
-"""VPN connections to AWS: made from what AWS says, at the edge that AWS knows, and at no other one."""
+"""VPN connections to AWS: made from AWS's configuration file, only on the edge with the address in the file."""
 
 from __future__ import annotations
 

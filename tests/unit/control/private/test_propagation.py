@@ -1,4 +1,4 @@
-"""Route tables that have what a virtual private gateway reaches."""
+"""Route tables with the prefixes that a virtual private gateway propagates."""
 
 from __future__ import annotations
 

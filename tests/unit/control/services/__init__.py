@@ -1,1 +1,1 @@
-"""What instances are told: options of DHCP, metadata."""
+"""DHCP options, private zones and metadata of instances."""

@@ -1,4 +1,4 @@
-"""Private zones as files declare them: planned, exported, taken over, ended."""
+"""Private zones in files: planned, exported, adopted, deleted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DHCP options sets: actions, files, what VPCs have of them."""
+"""DHCP options sets: actions, files, and the copies in VPCs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def applied(store: Store, caller: Caller, text: str) -> list[tuple[str, str, str
 
 
 def clean(store: Store) -> None:
-    """Check that everything can be read, and that each use is that of a VPC."""
+    """Check that all records can be read, and that each use belongs to a VPC."""
     inventory = read_inventory(store)
     assert [str(error) for error in inventory.unreadable] == []
     assert list(map(str, wrong_names(inventory))) == []

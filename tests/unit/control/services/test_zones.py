@@ -1,4 +1,4 @@
-"""Private zones: actions, what VPCs have of them, and what nobody may ask for."""
+"""Private zones: actions, their copies in VPCs, and refused domains and records."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def vpc(store: Store, name: str, caller: Caller = ACME) -> Vpc:
 
 
 def clean(store: Store) -> dict[str, list[VpcZone]]:
-    """Check that everything can be read, that copies say what zones say, and that uses are those of copies; return copies."""
+    """Check that all records can be read, that copies equal zones, and that uses belong to copies; return the copies."""
     inventory = read_inventory(store)
     assert [str(error) for error in inventory.unreadable] == []
     assert list(map(str, wrong_names(inventory))) == []

@@ -1,4 +1,4 @@
-"""EC2's filters: names, wildcards, escapes; all filters must match, and of each one value."""
+"""EC2's filters: names, wildcards, escapes; all filters must match, each by at least one of its values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is told of hosts and VPCs, from what agents have said."""
+"""The health of hosts and VPCs, from the status of agents."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_host_carries_the_vpcs_of_the_interfaces_that_it_says_are_attached(sto
     enis = [
         instances.run_instance(store, acme, RunRequest(name=name, subnet=subnet.id, host="hv1")).eni.id for name in ("one", "two")
     ]
-    _say(store, keys.agent_status("hv1"), AgentStatus(version="1", pid=1, started_at=0.0))  # from before it had any
+    _say(store, keys.agent_status("hv1"), AgentStatus(version="1", pid=1, started_at=0.0))  # from before it had instances
     assert [(host.vpcs, host.attached, host.mappings) for host in read_health(store, 0.0).hosts] == [(0, 0, 0)] * 2
     _say(store, keys.eni_status("hv1", enis[0]), EniStatus(state=EniState.ATTACHED))
     _say(store, keys.eni_status("hv1", enis[1]), EniStatus(state=EniState.FAILED, reason="no namespace"))

@@ -1,4 +1,4 @@
-"""What is said of hosts with different MTUs, or with too little."""
+"""Notes on hosts with different MTUs, or with too small ones."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_plan_tells_of_the_hosts_where_instances_will_be(store: Store, operato
 
 
 def move_on(store: Store) -> None:
-    """Let every move arrive and settle, as agents do."""
+    """Complete every move, as agents do."""
     for records in read_inventory(store).vpcs.values():
         for eni in records.of(NetworkInterface):
             complete_arrival(store, "hv2", eni)

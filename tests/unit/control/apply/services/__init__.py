@@ -1,1 +1,1 @@
-"""What a file declares of services."""
+"""Services that a file declares."""

@@ -1,4 +1,4 @@
-"""What holds of services, endpoints and connections in every store."""
+"""Invariants of services, endpoints and connections in every store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from netorch.store.base import Store
 
 
 def sound(store: Store) -> None:
-    """Check that everything can be read, and that both VPCs, the edges and the addresses agree."""
+    """Check that all records can be read, and that both VPCs, the edges and the addresses agree."""
     inventory = read_inventory(store)
     assert [str(error) for error in inventory.unreadable] == []
     assert list(map(str, wrong_names(inventory))) == []

@@ -1,4 +1,4 @@
-"""Whatever services and endpoints files declare one after the other: each is made as it says, and an export says the same."""
+"""Random sequences of files with services and endpoints: each file is applied exactly, and an export equals it."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_files_with_services_and_endpoints_one_after_the_other(seed: int) -> Non
 
 
 def apply_or_free(store: MemoryStore, operator: Caller, cloud: Cloud) -> None:
-    """Apply a file; VPCs whose subnets cannot go, because connections of services have addresses there, go first."""
+    """Apply a file; first delete VPCs whose subnets are kept by addresses of connections to services."""
     plan = plan_cloud(store, operator, cloud, source="/srv/vpc.yaml")
     if plan.stuck:
         assert all("reject that connection first" in str(one.error) or "is not offered" in str(one.error) for one in plan.stuck)

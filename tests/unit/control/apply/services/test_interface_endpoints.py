@@ -1,4 +1,4 @@
-"""Endpoint services, interface endpoints and their connections, as files declare them."""
+"""Endpoint services, interface endpoints and their connections in files."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def planned(store: Store, caller: Caller, text: str, source: str = "/vpc.yaml") 
 
 
 def applied(store: Store, caller: Caller, text: str, source: str = "/vpc.yaml") -> CloudPlan:
-    """Apply a file, and check that it changes nothing a second time, nor does the export of all."""
+    """Apply a file, and check that a second apply changes nothing, nor does applying the export."""
     plan = planned(store, caller, text, source)
     assert [str(stuck.error) for stuck in plan.stuck] == []
     apply_cloud(store, plan)
@@ -189,7 +189,7 @@ def test_the_providers_file_accepts_and_rejects_and_leaves_it_to_commands(
     assert endpoint(store).state is EndpointState.PENDING_ACCEPTANCE
     (half,) = web(store).each(EndpointConnection)
     with_list = PROVIDER.replace("acme/web/db", half.id)
-    plan = planned(store, globex, "vpcs:" + PROVIDER, "/globex.yaml")  # globex may not know acme's names
+    plan = planned(store, globex, "vpcs:" + PROVIDER, "/globex.yaml")  # globex may not see acme's names
     assert (plan.changes, "accepts acme/web/db, which has not asked so far" in plan.notes[-1]) == ((), True)
     plan = applied(store, globex, "vpcs:" + with_list, "/globex.yaml")
     assert summary(plan) == [("change", "endpoint-connection", f"globex/data/db/{half.id}")]

@@ -1,4 +1,4 @@
-"""The operator's services and buckets, as files declare them."""
+"""The operator's services and buckets in files."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def planned(store: Store, caller: Caller, text: str) -> CloudPlan:
 
 
 def applied(store: Store, caller: Caller, text: str) -> CloudPlan:
-    """Apply a file, and check that it changes nothing a second time, nor does the export of all."""
+    """Apply a file, and check that a second apply changes nothing, nor does applying the export."""
     plan = planned(store, caller, text)
     assert [str(stuck.error) for stuck in plan.stuck] == []
     apply_cloud(store, plan)
@@ -107,12 +107,12 @@ def test_a_service_with_its_bucket_and_an_endpoint_comes_from_one_file(store: St
     by_command = msgspec.structs.replace(s3(store), name="s4", prefixes=("198.19.8.0/24",), hosts=("s4.netorch.internal",))
     made = services.create_service(store, operator, name="s4", prefixes=["198.19.8.0/24"], upstream=by_command.upstream)
     assert made == by_command
-    assert planned(store, operator, FILE + VPC).changes == ()  # a service that the file does not name stays
+    assert planned(store, operator, FILE + VPC).changes == ()  # a service that the file does not name is kept
 
 
 def test_changed_prefixes_reach_every_vpc_that_uses_the_service(store: Store, operator: Caller, acme: Caller) -> None:
     applied(store, operator, FILE + VPC)
-    other = create_vpc(store, acme, name="other", cidrs=["10.0.0.0/16"])  # no file knows it
+    other = create_vpc(store, acme, name="other", cidrs=["10.0.0.0/16"])  # no file declares it
     gateway.create_gateway_endpoint(store, acme, other.id, "s3", name="s3")
     changed = FILE.replace("198.19.1.0/24", "198.19.9.0/24") + "- {name: logs, service: s3, owner: acme}\n"
     plan = applied(store, operator, changed.replace("9000'", "9001', tls: '192.0.2.80:443', hosts: [s3.example.com]") + VPC)

@@ -1,4 +1,4 @@
-"""What instances are told, as files declare it: user data and options of metadata."""
+"""User data and metadata options of instances in files."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Edges and their pairs: what is asked of them, and what they are given."""
+"""Edges and their pairs."""

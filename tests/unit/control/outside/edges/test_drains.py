@@ -1,4 +1,4 @@
-"""Edges that are drained, and what they are refused for."""
+"""Draining edges, and the reasons to refuse it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tests.unit.control.outside.conftest import MakeEdge, clean
 
 @pytest.fixture
 def living(store: Store, west: list[Host]) -> list[Host]:
-    """A pair of edges whose agents run."""
+    """A pair of edges with running agents."""
     let_run(store, *(edge.name for edge in west))
     return west
 
 
 def drained(store: Store) -> dict[str, bool]:
-    """Return which hosts are drained, as everybody reads it."""
+    """Return which hosts are drained, and check that both ways to read it agree."""
     found = {name: state.drained for name, state in read_hosts(store).items()}
     assert found == {name: state.drained for name, state in read_inventory(store).hosts.items()}
     return found
@@ -86,7 +86,7 @@ def test_a_new_host_is_not_drained_because_one_of_its_name_was(store: Store, ope
 def test_of_two_edges_that_are_drained_at_the_same_time_one_stays(
     store: Store, operator: Caller, living: list[Host], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another writer drains the other edge between the look and the transaction."""
+    """Another writer drains the other edge between the read and the transaction."""
     name_of_read = "netorch.control.actions.outside.drains.read_loaded"
 
     def late(store: Store, name: str) -> HostState:

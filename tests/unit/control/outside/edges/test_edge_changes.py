@@ -1,4 +1,4 @@
-"""What is changed of edges, and when an edge leaves its pair: packets of customers come to none of them meanwhile."""
+"""Changes of edges, and of their pairs: customers' packets reach no edge while it changes."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ UPLINK = Uplink(device="bond0.100", address="198.18.5.21/24", gateway="198.18.5.
 
 @pytest.fixture
 def living(store: Store, west: list[Host], gateway: InternetGateway) -> InternetGateway:
-    """A gateway on a pair of edges whose agents run."""
+    """A gateway on a pair of edges with running agents."""
     let_run(store, *(edge.name for edge in west))
     return gateway
 
 
 def seats(store: Store) -> set[tuple[str, ...]]:
-    """Return the edges of gateways; placements say the same."""
+    """Return the edges of gateways, and check that placements agree."""
     inventory = read_inventory(store)
     found = [mapping for records in inventory.vpcs.values() for mapping in records.each(GatewayMapping)]
     placed = {kv.key for kv in store.list("host/").kvs if "/placement/" in kv.key and "/igw-" in kv.key}
@@ -50,7 +50,7 @@ def seats(store: Store) -> set[tuple[str, ...]]:
 
 
 def say(store: Store, host: str, *silent: str) -> None:
-    """Let a host's agent say which edges it hears nothing of."""
+    """Write the status of a host's agent, with the edges that the agent reports as silent."""
     store.txn([], [Put(keys.agent_status(host), encode(AgentStatus(version="1", pid=1, started_at=0.0, silent=silent)))])
 
 
@@ -121,7 +121,7 @@ def where(store: Store, placed: Placed) -> str:
 
 
 def left(store: Store, operator: Caller) -> None:
-    """Drain e1, and let its partner say that it has left it."""
+    """Drain e1, and let its partner report that e1 is silent."""
     drain_host(store, operator, "e1")
     say(store, "e2", "192.0.2.21")
 
@@ -205,7 +205,7 @@ def test_an_edge_without_a_pair_gets_one(store: Store, operator: Caller, living:
 
 
 def declare(store: Store, operator: Caller, **changed: object) -> list[str]:
-    """Apply a file with e1; return what the plan shows of it."""
+    """Apply a file with e1; return the differences that the plan shows."""
     uplink = Uplink(device="eth2", address="198.18.0.21/24", gateway="198.18.0.254")
     decl = HostDecl(name="e1", underlay="192.0.2.21", role=Role.EDGE, pair="west", uplink=uplink)
     plan = plan_cloud(store, operator, Cloud(hosts=[msgspec.structs.replace(decl, **changed)]))

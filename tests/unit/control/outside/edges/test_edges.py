@@ -188,7 +188,7 @@ def test_edges_that_a_file_changes_may_exchange_their_uplinks(store: Store, oper
 
 
 def test_of_two_edges_with_one_uplink_address_that_are_made_at_once_one_is_refused(store: Store, operator: Caller) -> None:
-    """The plan was made before the other edge was there."""
+    """The plan was made before the other edge existed."""
     uplink = Uplink(device="eth2", address="198.18.0.21/24", gateway="198.18.0.254")
     made = [HostDecl(name=name, underlay=underlay) for name, underlay in (("hv1", "192.0.2.11"), ("e1", "192.0.2.21"))]
     declared = Cloud(hosts=[made[0], msgspec.structs.replace(made[1], role=Role.EDGE, pair="west", uplink=uplink)])

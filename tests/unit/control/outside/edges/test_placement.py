@@ -1,4 +1,4 @@
-"""Which pair a new gateway is put on, by an action and by a file alike."""
+"""The choice of a pair for a new gateway, by actions and by files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Put_on = Callable[[str], str]
 
 @pytest.fixture(params=["action", "file"])
 def put_on(request: pytest.FixtureRequest, store: Store, operator: Caller) -> Put_on:
-    """Return what makes a VPC with a gateway, and returns the pair of that."""
+    """Return a function that makes a VPC with a gateway, and returns the gateway's pair."""
 
     def put(name: str) -> str:
         if request.param == "action":
@@ -43,7 +43,7 @@ def put_on(request: pytest.FixtureRequest, store: Store, operator: Caller) -> Pu
 
 @pytest.fixture
 def three(store: Store, operator: Caller, west: list[Host], make_edge: MakeEdge) -> None:
-    """Three pairs whose edges are ready, with a pool each."""
+    """Three pairs with ready edges, and a pool each."""
     for number, pair in ((31, "east"), (41, "north")):
         for offset in (0, 1):
             make_edge(f"{pair}-{offset}", number + offset, pair)

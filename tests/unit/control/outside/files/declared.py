@@ -1,4 +1,4 @@
-"""A cloud that a file declares towards the internet: two pairs of edges with pools, a VPC with a gateway, elastic IPs."""
+"""A declared cloud with internet access: two pairs of edges with pools, a VPC with a gateway, elastic IPs."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ OUTSIDE = Cloud(name="outside", hosts=[*HOSTS, *EDGES], address_pools=POOLS, ela
 
 
 def cloud(elastic: list[ElasticIpDecl] | None = None, **changes: object) -> Cloud:
-    """Return the cloud with a change in the VPC, or with other elastic IPs."""
+    """Return the cloud with changes in the VPC, or with other elastic IPs."""
     vpcs = [msgspec.structs.replace(SHOP, **changes)]
     return msgspec.structs.replace(OUTSIDE, vpcs=vpcs, elastic_ips=[WEB] if elastic is None else elastic)
 
 
 def instances(**public: dict[str, object]) -> list[InstanceDecl]:
-    """Return the VPC's instances, some of them changed; dashes of names are underscores."""
+    """Return the VPC's instances, some of them changed; in keywords, underscores stand for the dashes of names."""
     return [msgspec.structs.replace(decl, **public.get(decl.name.replace("-", "_"), {})) for decl in SHOP.instances]

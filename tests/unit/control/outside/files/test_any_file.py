@@ -1,4 +1,4 @@
-"""Whatever files say one after the other: each is made as it says, nothing leaks, and an export says the same."""
+"""Random sequences of files: each is applied exactly, nothing leaks, and an export equals the file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NAMES = [f"ip-{n}" for n in range(6)]
 
 
 def some_instances(rng: random.Random, names: list[str], *, leads_out: bool) -> list[InstanceDecl]:
-    """Return up to five instances; `names` are those of elastic IPs that are free, of which it takes some."""
+    """Return up to five instances; some take an elastic IP from `names`, which are those of free ones."""
     found = []
     for name in rng.sample(["a", "b", "c", "d", "e"], rng.randrange(6)):
         elastic = names.pop() if leads_out and names and rng.random() < 0.5 else ""
@@ -46,7 +46,7 @@ def some_instances(rng: random.Random, names: list[str], *, leads_out: bool) -> 
 
 
 def some_nats(rng: random.Random, names: list[str]) -> list[NatGatewayDecl]:
-    """Return up to two NAT gateways; `names` are those of elastic IPs that are free, of which it takes some."""
+    """Return up to two NAT gateways; each takes an elastic IP from `names`, which are those of free ones."""
     found = [name for name in ("out", "other") if rng.random() < 0.4]
     return [NatGatewayDecl(name=name, subnet=rng.choice(["front", "back"]), elastic_ips=[names.pop()]) for name in found if names]
 
@@ -74,7 +74,7 @@ def some_file(rng: random.Random) -> Cloud:
 
 
 def public_as_declared(store: MemoryStore, cloud: Cloud) -> None:
-    """Check that each instance has what the file says, where it says something."""
+    """Check that NAT gateways and the public addresses of instances are those in the file, where the file declares them."""
     exported = {(vpc.name, found.name): found for vpc in export_cloud(store).vpcs for found in vpc.instances}
     nats = {(vpc.name, nat.name): nat for vpc in export_cloud(store).vpcs for nat in vpc.nat_gateways}
     for vpc in cloud.vpcs:

@@ -1,4 +1,4 @@
-"""Edges, pools, internet gateways and public addresses of a file: planned, applied, exported, changed, given back."""
+"""Edges, pools, internet gateways and public addresses in a file: planned, applied, exported, changed, released."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_what_is_exported_is_found_unchanged(store: Store, operator: Caller, acm
     assert exported.address_pools == sorted(POOLS, key=lambda pool: pool.name)
     assert [host for host in exported.hosts if host.pair] == EDGES
     assert plan_cloud(store, operator, exported).changes == ()
-    assert plan_cloud(store, acme, OUTSIDE).changes == ()  # a customer may name what is the operator's, as it is
+    assert plan_cloud(store, acme, OUTSIDE).changes == ()  # a customer may name the operator's resources without changes
     assert list(unsaid(read_inventory(store), operator)) == []
 
 
@@ -70,7 +70,7 @@ def test_an_export_makes_the_same_again_somewhere_else(store: Store, operator: C
     apply(store, operator, Cloud(name="outside"))
     assert held(store) == set()
     clean(store)
-    apply(store, operator, exported)  # the owner gets its address again at once
+    apply(store, operator, exported)  # the owner gets its address back at once
     assert public(store) == before
     clean(store)
 
@@ -285,7 +285,7 @@ def test_most_of_a_files_elastic_ips_are_released_only_when_that_is_allowed(stor
 
 
 def test_an_association_in_between_is_noticed(store: Store, operator: Caller, acme: Caller) -> None:
-    """Of a plan that gives an elastic IP, and a command that gives the same one, the second notices the first."""
+    """A plan and a command associate the same elastic IP: the second writer detects the first."""
     spare = ElasticIpDecl(name="spare", owner="acme", pool="west")
     apply(store, operator, cloud([WEB, spare]))
     plan = plan_cloud(store, operator, cloud([WEB, spare], instances=instances(db={"elastic_ip": "spare"})))
@@ -335,7 +335,7 @@ def test_an_elastic_ip_is_taken_from_an_instance_that_no_file_declares(store: St
 
 
 def _pool_of(store: Store, vni: int, gateway_id: str) -> str:
-    """Return the name of the pool at whose pair a gateway is; here it is that of the pair."""
+    """Return the name of the pool of a gateway's pair; in this test, the name of the pair."""
     inventory = read_inventory(store)
     mapping = inventory.vpcs[vni].of(GatewayMapping)[gateway_id].record
     return inventory.hosts[mapping.seats[0].host].host.pair
@@ -345,7 +345,7 @@ def test_instances_at_the_top_level_have_public_addresses_in_the_default_vpc(sto
     one, two = ElasticIpDecl(name="one"), ElasticIpDecl(name="two")
     base = Cloud(name="outside", hosts=OUTSIDE.hosts, address_pools=POOLS)
     apply(store, operator, base)
-    run_instance(store, operator, RunRequest(name="theirs"))  # makes a default VPC that leads to the internet
+    run_instance(store, operator, RunRequest(name="theirs"))  # makes a default VPC with a route to the internet
     own = InstanceDecl(name="own", elastic_ip="one")
     plan = apply(store, operator, msgspec.structs.replace(base, elastic_ips=[one, two], instances=[own]))
     assert {kind for _, kind, _ in summary(plan)} == {"elastic-ip", "instance"}
@@ -355,7 +355,7 @@ def test_instances_at_the_top_level_have_public_addresses_in_the_default_vpc(sto
     held_two = next(e.record for e in read_inventory(store).elastic_ips.values() if e.record.name == "two")
     addresses.associate_address(store, operator, held_two.id, instance=theirs)
     plain = msgspec.structs.replace(base, elastic_ips=[one], instances=[own])
-    assert apply(store, operator, plain).changes == ()  # it leads to what is not the file's
+    assert apply(store, operator, plain).changes == ()  # the gateway of its route is not in the file
     plan = apply(store, operator, msgspec.structs.replace(base, instances=[InstanceDecl(name="own", public_address=True)]))
     assert [(kind, path) for action, kind, path in summary(plan)] == [
         ("elastic-ip", "default/one"),

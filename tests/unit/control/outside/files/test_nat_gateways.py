@@ -1,4 +1,4 @@
-"""NAT gateways of a file: planned, applied, exported, changed, made again, ended."""
+"""NAT gateways in a file: planned, applied, exported, changed, recreated, deleted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SUBNETS = [SHOP.subnets[0], msgspec.structs.replace(SHOP.subnets[1], route_table
 
 
 def file(elastic: list[ElasticIpDecl] | None = None, **changes: object) -> Cloud:
-    """Return the cloud with a NAT gateway, to which a private subnet's table leads, and a change in the VPC."""
+    """Return the cloud with a NAT gateway, a private subnet whose table leads to it, and changes in the VPC."""
     fields = {"nat_gateways": [OUT], "route_tables": TABLES, "subnets": SUBNETS} | changes
     return cloud([WEB, SHARED] if elastic is None else elastic, **fields)
 
@@ -47,13 +47,13 @@ def address(store: Store, nat: NatGateway) -> str:
 
 
 def elastic_of(store: Store, nat: NatGateway) -> list[str]:
-    """Return the names of the elastic IPs that stand for a gateway's addresses."""
+    """Return the names of the elastic IPs of a gateway."""
     names = read_inventory(store).elastic_ips
     return [names[m.allocation].record.name for m in records(store, name="shop").each(PublicMapping) if m.eni == nat.eni]
 
 
 def changed(plan: CloudPlan, kind: str = "nat-gateway") -> dict[str, tuple[str, list[tuple[str, str, str]], str]]:
-    """Return what a plan says of each gateway: action, differences, what breaks."""
+    """Return the plan's changes of gateways: action, differences, effects on traffic."""
     return {
         change.name: (change.action.value, [(d.field, d.before, d.after) for d in change.differences], change.breaks)
         for change in plan.changes
@@ -95,7 +95,7 @@ def test_one_that_is_not_declared_ends_and_the_internet_gateway_with_it(store: S
     apply(store, operator, file())
     plan = apply(store, operator, file(nat_gateways=[], route_tables=SHOP.route_tables, subnets=SHOP.subnets))
     assert changed(plan) == {"out": ("delete", [], "connections through it end; routes to it lead nowhere")}
-    assert (gateways(store), len(held(store))) == ({}, 4)  # the elastic IP stays
+    assert (gateways(store), len(held(store))) == ({}, 4)  # the elastic IP is kept
     clean(store)
     apply(store, operator, file())
     bare = cloud([], internet_gateway=msgspec.UNSET, route_tables=[], subnets=[], instances=[])
@@ -177,7 +177,7 @@ def test_an_elastic_ip_is_taken_from_an_instance_that_no_file_declares(store: St
 
 
 def test_the_address_that_it_asks_for_is_chosen_for_nothing_else(operator: Caller) -> None:
-    """The first free address of the subnet would be an instance's, which is planned before."""
+    """The first free address of the subnet would go to an instance, which is planned first."""
     store = MemoryStore()
     declared = file(
         nat_gateways=[msgspec.structs.replace(OUT, address="10.0.1.4")], instances=[InstanceDecl(name="a", subnet="front")]
@@ -247,7 +247,7 @@ ALL = [WEB, SHARED, SPARE]
 
 
 def translations(store: Store) -> dict[str, str]:
-    """Return the names of the gateway's elastic IPs by private address, and check that these are its interface's."""
+    """Return the names of the gateway's elastic IPs by private address, and check that its interface has these addresses."""
     found, nat = records(store, name="shop"), gateways(store)["out"]
     names = read_inventory(store).elastic_ips
     of = {m.private_address: names[m.allocation].record.name for m in found.each(PublicMapping) if m.eni == nat.eni}
@@ -264,7 +264,7 @@ def test_several_elastic_ips_stand_for_an_address_each(store: Store, operator: C
     assert exported.vpcs[0].nat_gateways[0].elastic_ips == ["shared", "spare"]
     assert plan_cloud(store, operator, exported).changes == ()
     turned = msgspec.structs.replace(BOTH, elastic_ips=["spare", "shared"])
-    assert plan_cloud(store, operator, file(ALL, nat_gateways=[turned])).changes == ()  # both stay what they are
+    assert plan_cloud(store, operator, file(ALL, nat_gateways=[turned])).changes == ()  # both keep their addresses
     clean(store)
 
 

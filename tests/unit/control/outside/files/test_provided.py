@@ -1,4 +1,4 @@
-"""IPv6 ranges out of address pools that a file asks for, whose prefixes nobody knows when it is written."""
+"""Declared IPv6 ranges out of address pools; their prefixes are unknown when the file is written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Addresses that a file asks for: nothing of the same plan that takes any address takes one of them."""
+"""Addresses that a file requests: the same plan gives them to no other resource."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LAUNCHED = SHOP.instances[1]  # its subnet gives it an ephemeral address, which 
 
 
 def drawing(first: int) -> Caller:
-    """Return an operator whose draws are the numbers from `first` on: all addresses of a small pool in turn."""
+    """Return an operator whose random numbers count from `first`: they draw all addresses of a small pool in turn."""
     counter = itertools.count(first)
     return Caller(owner="default", operator=True, now=Clock(), entropy=lambda: next(counter) * 0x9E3779B97F4A7C15)
 

@@ -1,4 +1,4 @@
-"""A file and the commands that say the same about the outside: they store the same records, and refuse the same."""
+"""A file and equivalent commands for internet access: they store the same records, and refuse the same."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def make_hosts(store: Store, operator: Caller, decls: list[HostDecl], pool: Addr
 
 
 def by_commands(store: Store, operator: Caller, acme: Caller) -> None:
-    """Make the file's cloud; the pair that does not carry the gateway comes last."""
+    """Make the file's cloud; make the pair that does not carry the gateway last."""
     make_hosts(store, operator, [*HOSTS, *EDGES[:2]], POOLS[0])
     vpc = vpcs.create_vpc(store, acme, name="shop", cidrs=["10.0.0.0/16"], vni=5000)
     gateways.create_internet_gateway(store, acme, vpc.id, name="gw", tags={"a": "b"})
@@ -135,7 +135,7 @@ def test_a_plan_refuses_the_elastic_ips_that_a_command_refuses(operator: Caller,
 
 
 def test_a_plan_refuses_an_association_without_a_gateway_as_the_command_does(operator: Caller, acme: Caller) -> None:
-    """In a default VPC, which a file may leave out, only the plan knows whether there is a gateway."""
+    """In a default VPC, which a file need not declare, only the plan can check whether there is a gateway."""
     store = MemoryStore()
     file = Cloud(
         hosts=[*HOSTS, *EDGES],

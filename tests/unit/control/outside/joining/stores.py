@@ -1,4 +1,4 @@
-"""Stores that count, or whose writers die or are overtaken."""
+"""Stores that count keys, or whose writers die or meet concurrent writers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from netorch.store.memory import MemoryStore
 
 
 class Killed(BaseException):
-    """The process ended here."""
+    """The process died."""
 
 
 class Troubled(MemoryStore):
-    """A store whose writers die before or after a transaction, and between whose reads and writes others write."""
+    """A store whose writers die before or after a transaction, or meet other writers between their reads and writes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Troubled(MemoryStore):
 
 
 class Counted(MemoryStore):
-    """A store that counts the keys that it is asked for, or gives."""
+    """A store that counts the keys that are requested from it or returned."""
 
     keys = 0
 

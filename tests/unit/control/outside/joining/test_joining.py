@@ -1,4 +1,4 @@
-"""An edge that joins a pair later gets seats of the gateways that the other edge carries, before anybody sends to it."""
+"""An edge that joins a pair later gets seats of the other edge's gateways before any host sends to it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ JOINS = pytest.mark.parametrize("join", [create, declare])
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a few gateways take several transactions."""
+    """Make a few gateways need several transactions."""
     monkeypatch.setattr(drains, "SEATS", 2)
 
 
@@ -74,7 +74,7 @@ def begin(store: Store, operator: Caller) -> list[InternetGateway]:
 
 
 def seats(store: Store) -> dict[str, tuple[str, ...]]:
-    """Return the edges of each gateway, which have a placement each, and nobody else has one."""
+    """Return the edges of each gateway, and check that placements are exactly these."""
     inventory = read_inventory(store)
     found = [mapping for records in inventory.vpcs.values() for mapping in records.each(GatewayMapping)]
     edges = {mapping.gateway: tuple(seat.host for seat in mapping.seats) for mapping in found}
@@ -89,7 +89,7 @@ def drained(store: Store) -> bool:
 
 
 def check(store: Store) -> None:
-    """Check that an edge to which anybody may send carries every gateway of its pair."""
+    """Check that an admitted edge carries every gateway of its pair."""
     admitted = store.get(keys.host_spec("e2")) is not None and not drained(store)
     for edges in seats(store).values():
         assert set(edges) == {"e1", "e2"} if admitted else "e1" in edges
@@ -139,7 +139,7 @@ def test_whatever_dies_while_an_edge_joins_leaves_it_drained_and_undraining_comp
         ends.append(drained(store))
         if store.get(keys.host_spec("e2")) is None:
             join(store, operator)
-        declare(store, operator)  # a file does not undrain what somebody else may have drained
+        declare(store, operator)  # a file does not undrain an edge, as another caller may have drained it
         assert drained(store) == (ends[-1] and last >= (moment == "before"))
         undrain_host(store, operator, "e2")
         undrain_host(store, operator, "e2")
@@ -198,7 +198,7 @@ def test_a_plan_with_a_gateway_that_an_edge_overtakes_is_made_again(operator: Ca
 
 
 def test_an_edge_of_an_overtaken_plan_is_admitted(operator: Caller, few: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The plan's first transaction makes the edge; a later one finds that somebody has made a pool, and all is planned again."""
+    """The plan's first transaction makes the edge; a later one detects a pool made by another writer, so a new plan is made."""
     monkeypatch.setattr(Writes, "takes", lambda one, other: False)
     store = Troubled()
     begin(store, operator)
