@@ -47,7 +47,7 @@ class HostDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class AddressPoolDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Public IPv4 addresses that arrive at the edges of one pair."""
+    """Public IPv4 and IPv6 addresses that are routed to the edges of one pair."""
 
     name: str
     pair: str
@@ -60,7 +60,7 @@ class HostedVlanDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     owner: str
     vlan: int
-    outer_vlan: int = 0  # the service tag around it (802.1ad); 0: none
+    outer_vlan: int = 0  # the outer service tag (802.1ad); 0: none
 
 
 class ConnectionDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -116,7 +116,7 @@ class VpnGatewayDecl(InternetGatewayDecl, frozen=True, kw_only=True):
 
 
 class VirtualInterfaceDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A VLAN of a connection that leads into the VPC. The VPC needs a virtual private gateway at the connection's edge.
+    """A VLAN of a connection that connects to the VPC. The VPC needs a virtual private gateway at the connection's edge.
 
     The edge learns the customer's prefixes by BGP, or uses static routes, which AWS Direct Connect does not offer.
     """
@@ -124,7 +124,7 @@ class VirtualInterfaceDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
     name: str
     connection: str
     vlan: int
-    outer_vlan: int = 0  # the service tag around it (802.1ad); 0: none
+    outer_vlan: int = 0  # the outer service tag (802.1ad); 0: none
     mtu: int = 1500
     asn: int = 0  # of the customer's router; 0: no BGP
     address: str = ""  # of the edge, with prefix length; empty: netorch chooses one

@@ -21,7 +21,7 @@ class Attachment(Enum):
 
 
 class Instance(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """Something that owns network interfaces. Stored at `vpc/<vni>/i/<id>`.
+    """An instance, which owns network interfaces. Stored at `vpc/<vni>/i/<id>`.
 
     Schema 2 added `user_data` and `metadata`.
     """
@@ -80,7 +80,7 @@ class Role(Enum):
 
 
 class Uplink(Part, frozen=True, kw_only=True, omit_defaults=True):
-    """How an edge reaches the outside."""
+    """An edge's uplink: its device, addresses and border router."""
 
     device: str  # the name of a network device of the host, which the edge uses exclusively
     address: str  # IPv4, with prefix length
@@ -126,7 +126,7 @@ class EniStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class EniState(Enum):
-    """The states an agent reports."""
+    """The states of an interface that an agent reports."""
 
     ATTACHED = "attached"
     OUTGOING = "outgoing"  # this host relays its traffic to the next host, which may now take over the interface

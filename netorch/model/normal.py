@@ -205,7 +205,7 @@ def normal_nat_gateways(decls: Iterable[NatGatewayDecl]) -> list[NatGatewayDecl]
 
 
 def normal_endpoints(decls: Iterable[GatewayEndpointDecl]) -> list[GatewayEndpointDecl]:
-    """Return gateway endpoints in normal form: services by their full names, with EC2's prefix."""
+    """Return gateway endpoints in normal form: services by their full names, e.g. com.netorch.s3."""
     found = (
         msgspec.structs.replace(
             decl,

@@ -27,7 +27,7 @@ class BorderSession(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class AgentStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Stored at `hoststat/<host>/agent`."""
+    """The status of an agent and its host. Stored at `hoststat/<host>/agent`."""
 
     version: str
     pid: int
@@ -45,7 +45,7 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     foreign: tuple[str, ...] = ()  # objects in netorch's namespace that netorch does not own
     violated_at: float = 0.0  # last count of a packet that no host may send, seconds since 1970
     border: tuple[BorderSession, ...] = ()  # an edge's, if it announces its addresses by BGP
-    trouble: str = ""  # why the host is not in its desired state
+    trouble: str = ""  # a problem of the whole host
     served: dict[str, int] = {}  # counters of the gateway endpoints' proxy, summed over all endpoints
     unavailable_at: float = 0.0  # last time that a server behind a service did not answer, seconds since 1970
 

@@ -343,5 +343,5 @@ def host_drain(name: str) -> str:
 
 
 def last_change() -> str:
-    """Return the key that each command overwrites with its user. The store's history keeps all values."""
+    """Return the key that each command overwrites with its signature. The store's history keeps all values."""
     return "audit/last"

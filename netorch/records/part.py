@@ -45,7 +45,7 @@ def _sharing(store: Store, kind: Kind[Any], vni: int) -> Iterator[int]:
     """Yield the VNIs of the VPCs that share a resource of one kind with a VPC."""
     if kind.shared_with is not None:
         for kv in store.list(keys.resources(vni, kind.prefix)).kvs:
-            with suppress(UnreadableRecord):  # its VPC is isolated, then
+            with suppress(UnreadableRecord):  # its VPC is isolated
                 yield kind.shared_with(decode(kv, kind.type))
 
 
@@ -54,7 +54,7 @@ def _beside(kvs: Iterable[KeyValue]) -> set[str]:
     wanted: set[str] = set()
     for kv in kvs:
         if kv.key.startswith("map/"):
-            with suppress(UnreadableRecord):  # its VPC is isolated, then
+            with suppress(UnreadableRecord):  # its VPC is isolated
                 mapping = decode(kv, mapped(kv.key.split("/", 2)[2]))
                 for host in _hosts(mapping):
                     wanted |= {keys.host_spec(host), keys.host_live(host), keys.host_drain(host), keys.host_mtu(host)}

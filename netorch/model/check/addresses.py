@@ -52,7 +52,7 @@ class AddressChecker:
         return None
 
     def address(self, text: str, version: int, where: Where, index: int | None) -> None:
-        """Report what is wrong with an address in the subnet of that index. None: the subnet is unknown."""
+        """Report errors in an address in the subnet of that index. None: the subnet is unknown."""
         field, taken = ("address", self._v4) if version == 4 else ("ipv6_address", self._v6)
         value = rules.address(text, version)
         within = index if version == 6 and index in self._open else None  # where the address must be unique; None: the VPC

@@ -109,7 +109,7 @@ def check_vpc(vpc: VpcDecl) -> list[Problem]:
 
 
 class _Checker(Notes):
-    """Checks hosts and VPCs."""
+    """The checks of hosts and VPCs."""
 
     def __init__(self) -> None:
         super().__init__()

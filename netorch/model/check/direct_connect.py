@@ -17,7 +17,7 @@ from netorch.model.rules import Violation, shown
 
 
 def check_connections(notes: Notes, cloud: Cloud, roles: Mapping[str, Role] | None) -> None:
-    """Report what is wrong with connections. `roles` are the roles of all hosts, or None if they are unknown."""
+    """Report errors in connections. `roles` are the roles of all hosts, or None if they are unknown."""
     names: dict[str, int] = {}
     ports: dict[tuple[str, str], int] = {}
     uplinks = {(host.name, host.uplink.device) for host in cloud.hosts if host.uplink is not None}
@@ -57,7 +57,7 @@ def connection_of(decl: ConnectionDecl) -> Connection:
 
 
 def check_virtual_interfaces(notes: Notes, vpc: VpcDecl, where: Where, ranges: Sequence[Prefix] | None) -> None:
-    """Report what is wrong within a VPC's virtual interfaces. `ranges` are the VPC's, or None if one is invalid."""
+    """Report errors within a VPC's virtual interfaces. `ranges` are the VPC's, or None if one is invalid."""
     names: dict[str, int] = {}
     links: list[Prefix] = []
     for j, decl in enumerate(vpc.virtual_interfaces):

@@ -29,7 +29,7 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_services(notes: Notes, cloud: Cloud) -> None:
-    """Report what is wrong with the operator's services."""
+    """Report errors in the operator's services."""
     names: dict[str, int] = {}
     prefixes: list[Prefix] = []
     places: list[tuple[int, int]] = []  # of each prefix: the index of its service, and its own index there
@@ -62,7 +62,7 @@ def check_services(notes: Notes, cloud: Cloud) -> None:
 
 
 def _check_servers(notes: Notes, decl: GatewayServiceDecl, where: Where) -> None:
-    """Report what is wrong with a service's servers and DNS names."""
+    """Report errors in a service's servers and DNS names."""
     if violation := endpoint_rules.upstream(decl.upstream):
         notes.add(violation, where, ("upstream",))
     if decl.tls and (violation := endpoint_rules.socket_address(decl.tls)):
@@ -75,7 +75,7 @@ def _check_servers(notes: Notes, decl: GatewayServiceDecl, where: Where) -> None
 
 
 def check_buckets(notes: Notes, cloud: Cloud) -> None:
-    """Report what is wrong with buckets and their policies."""
+    """Report errors in buckets and their policies."""
     names: dict[str, int] = {}
     for i, decl in enumerate(cloud.buckets):
         where: Where = ("buckets", i)
@@ -94,14 +94,14 @@ def check_buckets(notes: Notes, cloud: Cloud) -> None:
 
 
 def _check_policy(notes: Notes, text: str, where: Where, bucket: str = "") -> None:
-    """Report what is wrong with a policy, with the paths in the document. An empty text is no policy."""
+    """Report errors in a policy, with the paths in the document. An empty text is no policy."""
     found = read_policy(text.strip(), bucket) if text.strip() else ()
     for problem in found if isinstance(found, tuple) else ():
         notes.add(Violation(f"{problem.path}: {problem.what}", problem.fix), where, ("policy",))
 
 
 def check_endpoints(notes: Notes, vpc: VpcDecl, where: Where, tables: Collection[str] | None) -> None:
-    """Report what is wrong with gateway endpoints. `tables` are the names of declared route tables, or None if one is invalid."""
+    """Report errors in gateway endpoints. `tables` are the names of declared route tables, or None if one is invalid."""
     names: dict[str, int] = {}
     taken: dict[tuple[str, str], str] = {}
     for j, decl in enumerate(vpc.gateway_endpoints):
@@ -129,7 +129,7 @@ def check_endpoints(notes: Notes, vpc: VpcDecl, where: Where, tables: Collection
 
 
 def check_interface_endpoints(notes: Notes, vpc: VpcDecl, where: Where, around: Around) -> None:
-    """Report what is wrong with interface endpoints. The services of other VPCs are not looked up."""
+    """Report errors in interface endpoints. The services of other VPCs are not looked up."""
     names = {decl.name: f"gateway_endpoints[{j}]" for j, decl in enumerate(vpc.gateway_endpoints)}
     for j, decl in enumerate(vpc.interface_endpoints):
         here: Where = (*where, "interface_endpoints", j)
@@ -150,7 +150,7 @@ def check_interface_endpoints(notes: Notes, vpc: VpcDecl, where: Where, around: 
 
 
 def check_endpoint_services(notes: Notes, vpc: VpcDecl, where: Where, around: Around) -> None:
-    """Report what is wrong with the services that a VPC offers."""
+    """Report errors in the services that a VPC offers."""
     names: dict[str, str] = {}
     for j, decl in enumerate(vpc.endpoint_services):
         here: Where = (*where, "endpoint_services", j)
@@ -218,7 +218,7 @@ def _check_targets(notes: Notes, targets: list[str], instances: Collection[str] 
 
 
 def _check_accepted(notes: Notes, decl: EndpointServiceDecl, where: Where) -> None:
-    """Report what is wrong with the connections that a service accepts."""
+    """Report errors in the connections that a service accepts."""
     if isinstance(decl.accept, msgspec.UnsetType):
         return
     if not decl.acceptance_required:

@@ -11,7 +11,7 @@ from netorch.model.rules import Violation, shown
 
 
 def check_flow_logs(notes: Notes, vpc: VpcDecl, where: Where, default_instances: Sequence[InstanceDecl]) -> None:
-    """Report what is wrong with the flow logs of a VPC, its subnets and instances. `default_instances` are the top-level ones."""
+    """Report errors in the flow logs of a VPC, its subnets and instances. `default_instances` are the top-level ones."""
     names: dict[str, Where] = {}
     for logs, here in _places(vpc, where, default_instances):
         said: dict[tuple[object, ...], Where] = {}

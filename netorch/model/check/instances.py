@@ -42,7 +42,7 @@ class InstanceChecker:
         self._macs: dict[str, Where] = {}
 
     def check(self, instance: InstanceDecl, where: Where) -> None:
-        """Report what is wrong with one instance."""
+        """Report errors in one instance."""
         notes = self._notes
         if violation := notes.names[instance.name]:
             notes.add(violation, where, ("name",))

@@ -12,7 +12,7 @@ from netorch.model.rules import Violation, shown
 
 
 def check_nat_gateways(notes: Notes, vpc: VpcDecl, where: Where, addresses: AddressChecker) -> set[str] | None:
-    """Report what is wrong with NAT gateways. Return their names, or None if one is invalid."""
+    """Report errors in NAT gateways. Return their names, or None if one is invalid."""
     names: dict[str, int] = {}
     all_named = True
     for j, nat in enumerate(vpc.nat_gateways):

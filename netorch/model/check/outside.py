@@ -38,7 +38,7 @@ class KnownHost(msgspec.Struct, frozen=True):
 
 
 def check_edges(notes: Notes, hosts: Sequence[HostDecl]) -> None:
-    """Report what is wrong with pairs and uplinks."""
+    """Report errors in pairs and uplinks."""
     pairs: dict[str, list[int]] = {}
     addresses: dict[str, int] = {}  # address of an uplink -> index of its host
     for i, host in enumerate(hosts):
@@ -81,7 +81,7 @@ def _is_whole(uplink: Uplink) -> bool:
 
 
 def check_pools(notes: Notes, pools: Sequence[AddressPoolDecl], hosts: Sequence[HostDecl], pairs: Collection[str] | None) -> None:
-    """Report what is wrong with address pools. `pairs` are the pairs with edges, or None if they are unknown."""
+    """Report errors in address pools. `pairs` are the pairs with edges, or None if they are unknown."""
     names: dict[str, int] = {}
     ranges: list[tuple[Prefix, tuple[int, int]]] = []
     for i, pool in enumerate(pools):
@@ -139,7 +139,7 @@ def known_pairs(hosts: Sequence[HostDecl], known: Mapping[str, KnownHost] | None
 
 
 def check_gateways(notes: Notes, vpc: VpcDecl, where: Where) -> None:
-    """Report what is wrong with the gateways of which a VPC has at most one."""
+    """Report errors in the gateways of which a VPC has at most one."""
     for kind, decl in declared_gateways(vpc).items():
         here = (*where, GATEWAY_FIELDS[kind])
         if decl.name and (violation := notes.names[decl.name]):
@@ -151,7 +151,7 @@ def check_gateways(notes: Notes, vpc: VpcDecl, where: Where) -> None:
 
 
 def check_elastic_ips(notes: Notes, cloud: Cloud) -> None:
-    """Report what is wrong with elastic IPs, and with the instances and NAT gateways that name them."""
+    """Report errors in elastic IPs, and with the instances and NAT gateways that name them."""
     names: dict[tuple[str, str], int] = {}
     addresses: dict[str, Where] = {}
     for i, decl in enumerate(cloud.elastic_ips):

@@ -12,7 +12,7 @@ from netorch.model.rules import Violation, shown
 
 
 def check_peerings(notes: Notes, cloud: Cloud) -> None:
-    """Report what is wrong with peering connections. VPCs outside the file are not looked up."""
+    """Report errors in peering connections. VPCs outside the file are not looked up."""
     if not any(vpc.peerings for vpc in cloud.vpcs):
         return
     ranges = {(vpc.owner, vpc.name): _ranges(vpc) for vpc in cloud.vpcs}
@@ -43,7 +43,7 @@ def check_peerings(notes: Notes, cloud: Cloud) -> None:
 
 
 def _check_mapped(notes: Notes, vpc: VpcDecl, decl: PeeringDecl, where: Where) -> None:
-    """Report what is wrong with the ranges of a mapped connection, as far as the declaring VPC shows."""
+    """Report errors in the ranges of a mapped connection, as far as the declaring VPC shows."""
     texts = {"map_own": decl.map_own, "map_peer": decl.map_peer}
     if not any(texts.values()):
         return

@@ -10,7 +10,7 @@ from netorch.model.rules import Violation
 
 
 def check_provided_subnet(notes: Notes, vpc: VpcDecl, number: int, where: Where, index: int, subnets: Subnets) -> None:
-    """Report what is wrong with the number of a subnet's /64. `index` is the subnet's index in the VPC."""
+    """Report errors in the number of a subnet's /64. `index` is the subnet's index in the VPC."""
     text, total = f"{PROVIDED}-{number}", SUBNETS * vpc.ipv6_cidrs.count(PROVIDED)
     violation = None
     if not total:

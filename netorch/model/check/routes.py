@@ -32,7 +32,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_table_names(notes: Notes, vpc: VpcDecl, where: Where) -> Names | None:
-    """Report what is wrong with the names and tags of route tables. Return all names, or None if one is invalid."""
+    """Report errors in the names and tags of route tables. Return all names, or None if one is invalid."""
     names: Names = {main_name(vpc.route_tables): -1}
     all_named = True
     mains = [j for j, table in enumerate(vpc.route_tables) if table.main]
@@ -55,7 +55,7 @@ def check_table_names(notes: Notes, vpc: VpcDecl, where: Where) -> Names | None:
 
 
 def check_routes(notes: Notes, vpc: VpcDecl, where: Where, around: Surroundings) -> None:
-    """Report what is wrong with the routes of a VPC's tables."""
+    """Report errors in the routes of a VPC's tables."""
     for j, table in enumerate(vpc.route_tables):
         seen: dict[str, int] = {}
         for k, text in enumerate(table.routes):

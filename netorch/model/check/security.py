@@ -33,7 +33,7 @@ def service_lists(vpc: VpcDecl) -> set[str]:
 
 
 def check_policies(notes: Notes, vpc: VpcDecl, where: Where) -> Policies:
-    """Report what is wrong with a VPC's prefix lists, groups and ACLs. Return their names."""
+    """Report errors in a VPC's prefix lists, groups and ACLs. Return their names."""
     return _Checker(notes, vpc).check(where)
 
 

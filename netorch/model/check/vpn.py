@@ -15,14 +15,14 @@ from netorch.model.rules import Violation, shown
 
 
 def check_vpns(notes: Notes, cloud: Cloud) -> None:
-    """Report what is wrong with customer gateways, VPN connections and propagating route tables."""
+    """Report errors in customer gateways, VPN connections and propagating route tables."""
     devices = _check_devices(notes, cloud)
     for i, vpc in enumerate(cloud.vpcs):
         _check_vpc(notes, vpc, ("vpcs", i), devices)
 
 
 def _check_devices(notes: Notes, cloud: Cloud) -> set[tuple[str, str]]:
-    """Report what is wrong with customer gateways. Return their (owner, name) pairs."""
+    """Report errors in customer gateways. Return their (owner, name) pairs."""
     names: dict[tuple[str, str], int] = {}
     described: dict[tuple[str, int, str, str], int] = {}
     for i, decl in enumerate(cloud.customer_gateways):

@@ -60,8 +60,8 @@ class Authentication(Enum):
 class StartupAction(Enum):
     """Which side initiates a tunnel: EC2's `StartupAction`."""
 
-    ADD = "add"  # the customer's side
-    START = "start"  # both
+    ADD = "add"  # the customer's side initiates
+    START = "start"  # both sides initiate
 
 
 class DpdAction(Enum):
@@ -95,7 +95,7 @@ class TunnelOptions(Part, frozen=True, kw_only=True, omit_defaults=True):
 class Tunnel(Part, frozen=True, kw_only=True, omit_defaults=True):
     """One of the tunnels of a connection."""
 
-    inside_cidr: str  # a /30 of 169.254.0.0/16; the VPC's end has the first address, the customer's the second
+    inside_cidr: str  # a /30 of 169.254.0.0/16; EC2's end (the edge, or AWS) has the first address, the customer's the second
     edge: str = ""  # the host of the local end; empty: the pair has no second edge, and the tunnel is down
     address: str = ""  # external IPv4 address of that edge; empty without an edge
     remote: str = ""  # IPv4 address of AWS's end; empty: the other end is the customer's device
@@ -166,7 +166,7 @@ def if_id(vni: int, number: int, tunnel: int) -> int:
 
 
 def inside_addresses(inside_cidr: str) -> tuple[str, str]:
-    """Return the addresses of a tunnel's /30, without lengths: the VPC's end, then the customer's."""
+    """Return the addresses of a tunnel's /30, without lengths: EC2's end, then the customer's."""
     network = parse_prefix(inside_cidr).network
     return format_ip(4, network + 1), format_ip(4, network + 2)
 

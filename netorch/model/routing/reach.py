@@ -24,7 +24,7 @@ def best(found: Iterable[ReachedPrefix]) -> tuple[ReachedPrefix, ...]:
 def learned(reaches: Iterable[Reach], gateways: Container[str]) -> list[Learned]:
     """Return the routes that a table learns from these gateways: per gateway the best route to each prefix, at most MAX_LEARNED.
 
-    Above the limit, the first prefixes in sort order stay, so one more prefix does not replace all of them.
+    Above the limit, the first prefixes in sort order stay, so one more prefix displaces at most one.
     """
     best: dict[tuple[str, str], Learned] = {}
     for reach in reaches:
