@@ -18,9 +18,8 @@ class RefusedObject(NetorchError):
 class Handler(Protocol):
     """Serves objects of its kinds in the one event loop of the process. A handler must not block the loop.
 
-    Its methods are called one after the other. An exception from a method is logged and returned to the driver as the
-    answer. It concerns this object only. Other code of a handler (transport callbacks, tasks) logs its errors and
-    continues.
+    Its methods are called one after the other. An exception from a method becomes the answer to the driver, and concerns
+    this object only. Other code of a handler (transport callbacks, tasks) logs its errors and continues.
 
     No packet names its VPC. The VPC is that of the object whose socket received the packet. The port's chain has
     checked the source address, so it belongs to an interface in this VPC.

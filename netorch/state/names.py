@@ -37,7 +37,7 @@ INLET_NUMBER_LAST: Final = 233  # of VRFs of inlets and of single subnets, betwe
 VPN_GATEWAY_NUMBER: Final = 254  # of the VRF on edges that routes packets to a virtual private gateway's networks
 
 # BIRD 2.0.12 reads no routes of tables above 2^31: it takes their numbers for negative ones. So the VRF of the routes
-# that BIRD learns (VPN_GATEWAY_NUMBER) and the VRF that would have the resulting table exchange their tables.
+# that BIRD learns (VPN_GATEWAY_NUMBER) and VRF 126 have each other's table numbers.
 _TABLE_NUMBERS: Final = {VPN_GATEWAY_NUMBER: 126, 126: VPN_GATEWAY_NUMBER}
 
 _DEVICE: Final = re.compile(rf"(?:vrf(?P<vrf>\d+)(?:\.\d+)?|vx(?P<vxlan>\d+)|[{LETTERS}]-(?P<other>[0-9a-f]{{6}})[0-9a-f]{{7}})")

@@ -15,7 +15,7 @@ from netorch.state.order import Order
 from netorch.state.tc import VERIFIED
 
 VPC_TABLE: Final[Key] = ("nft-table", OVERLAY, "inet")  # with the chains and sets of VPCs
-BORDER: Final = "border-"  # the start of the names of chains that jump to other chains of their VPC, which are created later
+BORDER: Final = "border-"  # the start of the names of chains that jump to other chains of their VPC, which are created first
 ZONES: Final = "zone"  # the map from VRFs and VXLAN devices to conntrack zones
 # The set of zones that cannot open new connections. Its elements expire, so it is not part of the wanted state.
 OVER_ALLOWANCE: Final = "over_allowance"
@@ -219,8 +219,7 @@ def freed_zone(obj: KernelObject) -> int:
 NFT_KINDS: Final = frozenset(of.kind for of in (NftTable, PortChain, NftMap, NftChain, NftElement, ForeignTable))
 
 
-# --- how a packet is dropped: logged to listeners at a limited rate, counted by reason
-# ----------------------------------------
+# --- how a packet is dropped: logged to listeners at a limited rate, counted by reason ---------------------------------------
 
 _LOGGED_BYTES: Final = 128  # room for all headers, those of a VXLAN packet and of its inner packet
 _LOGGED: Final = "limit rate 2000/second burst 500 packets"  # for packets of no VPC, for one reason

@@ -57,8 +57,7 @@ class Clsact(OnDevice, frozen=True, kw_only=True):
         return f"qdisc clsact dev {self.ifname}"
 
 
-# --- matches
-# -----------------------------------------------------------------------------------------------------------------
+# --- matches -----------------------------------------------------------------------------------------------------------------
 
 
 class Match(msgspec.Struct, frozen=True):
@@ -128,8 +127,7 @@ class OtherPriority(msgspec.Struct, frozen=True):
         return f"basic match 'not meta(priority eq {self.priority:#x})'"
 
 
-# --- actions
-# -----------------------------------------------------------------------------------------------------------------
+# --- actions -----------------------------------------------------------------------------------------------------------------
 
 
 class Receive(msgspec.Struct, frozen=True):

@@ -197,7 +197,7 @@ class Reach:
         return holds(found.services, number) and found.answers == ALL_ANSWERS
 
     def pairs(self, *, of_peers: bool = False) -> Iterator[tuple[EquivalenceClass, EquivalenceClass, Flows]]:
-        """Yield each pair of classes with two different interfaces and open services between them; `of_peers`: of two VPCs."""
+        """Yield each pair of classes with two different interfaces and services that rules permit; `of_peers`: of two VPCs."""
         for source, senders in self.members.items():
             for destination, receivers in self.members.items():
                 if (source is destination and len(senders) == 1) or (senders[0].vni != receivers[0].vni) is not of_peers:
