@@ -31,8 +31,8 @@ from netorch.compiler.nat import Nat
 from netorch.compiler.private import LocalTunnel, LocalVif
 from netorch.compiler.registry import Objects, compile_mapping_part, compile_slice, parts_of
 from netorch.compiler.services.metadata import GroupName
+from netorch.compiler.services.names import EndpointNames
 from netorch.model.endpoints.endpoint import VpcEndpoint
-from netorch.model.eni import NetworkInterface
 from netorch.model.mapping import Mapping as EniMapping
 from netorch.model.mapping import PublicMapping, Reach
 from netorch.model.outside.vpn import VirtualPrivateGateway
@@ -92,7 +92,7 @@ def make_view(
             PublicMapping: tuple(public),
             VpcEndpoint: (),
             VpcZone: (),
-            NetworkInterface: tuple(item.eni for item in here),
+            EndpointNames: (),
             PeeringConnection: tuple(connections),
             **{kind: tuple(found for found in ends if type(found) is kind) for kind in (EndpointEnd, Backend)},
             **{

@@ -17,6 +17,7 @@ from netorch.agent.indexes.elastic_ips import ElasticIps
 from netorch.agent.indexes.endpoint_ends import consumers_of
 from netorch.agent.indexes.handovers import Handovers
 from netorch.agent.indexes.middleboxes import Middleboxes
+from netorch.agent.indexes.named import NamedAddresses
 from netorch.agent.indexes.peerings import Peerings
 from netorch.agent.indexes.placements import why_not_carried
 from netorch.agent.indexes.private_ends import PrivateEnds
@@ -70,6 +71,7 @@ class Records(Mirror):
         self.handovers = Handovers()
         self.private_ends = PrivateEnds(host_name)
         self.elastic_ips = ElasticIps()
+        self.named = NamedAddresses()
         self.pools: dict[str, AddressPool] = {}
         self.services = Services()
         self.statuses: dict[str, EniStatus] = {}  # key below hoststat/ -> status
@@ -86,10 +88,10 @@ class Records(Mirror):
         """Forget a VPC that has nothing left on this host."""
         records = super().forget_vpc(vni)
         self.logged.discard(vni)
-        self.elastic_ips.forget(vni)
+        for index in (self.elastic_ips, self.named, self.seats):
+            index.forget(vni)
         self._identities.pop(vni, None)
         self._middleboxes.pop(vni, None)
-        self.seats.forget(vni)
         self.private_ends.gateways.pop(vni, None)
         if records is None:
             return None
@@ -311,6 +313,8 @@ class Records(Mirror):
         elif change.of is FlowLog:
             (self.logged.add if self.vpcs[vni].of(FlowLog) else self.logged.discard)(vni)
         before, after, boxes = change.before, change.after, self.middleboxes_of(vni)
+        for address in self.named.update(vni, before, after) if change.of is NetworkInterface else ():
+            self.dirty.mappings.setdefault((vni, address), self.vpcs[vni].one(Mapping, address))
         if (change.of is NetworkInterface and boxes.set_interface(change.name, after)) or (
             change.of is RouteTable and boxes.set_table(change.name, after)
         ):

@@ -36,9 +36,10 @@ from netorch.compiler.interface_endpoint import Backend, EndpointEnd
 from netorch.compiler.nat import Nat
 from netorch.compiler.private import LocalTunnel, LocalVif, local_tunnels, local_vifs
 from netorch.compiler.services.metadata import GroupName
+from netorch.compiler.services.names import EndpointNames
 from netorch.compiler.tables import local_tables, routes_to_peers, subnets_apart, table_routes
 from netorch.errors import CompileError
-from netorch.model.endpoints.endpoint import VpcEndpoint
+from netorch.model.endpoints.endpoint import EndpointState, EndpointType, VpcEndpoint
 from netorch.model.endpoints.endpoint_service import EndpointConnection
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.ids import port_name
@@ -111,6 +112,16 @@ def _group_names(records: VpcRecords, _phases: Phases) -> tuple[GroupName, ...]:
     return tuple(GroupName(id=group.id, name=group.name) for group in _by_id(records, SecurityGroup))
 
 
+def _endpoint_names(records: VpcRecords, _phases: Phases) -> tuple[EndpointNames, ...]:
+    """Return what the names of a VPC's available interface endpoints are made of."""
+    found = []
+    for endpoint in _by_id(records, VpcEndpoint):
+        if endpoint.type is EndpointType.INTERFACE and endpoint.state is EndpointState.AVAILABLE:
+            enis = (records.one(NetworkInterface, eni_id) for eni_id in endpoint.interfaces)
+            found.append(EndpointNames(endpoint=endpoint, addresses=tuple(eni.address for eni in enis if eni is not None)))
+    return tuple(found)
+
+
 def _takes_packets(records: VpcRecords, target: str) -> bool:
     """Return whether the target of a route exists and can take packets."""
     found = next(filter(None, (records.one(kind, target) for kind in get_args(TargetRecord))), None)
@@ -132,6 +143,7 @@ _OF_ROUTES: Final = _OF_TABLES | {PrefixList, PeeringConnection, Reach}
 _MADE: Final[dict[type, tuple[Set[type], Callable[[VpcRecords, Phases], tuple[Any, ...]]]]] = {
     LocalEni: (frozenset({NetworkInterface, Subnet, Instance, Phase}), local_enis),
     GroupName: (frozenset({SecurityGroup}), _group_names),
+    EndpointNames: (frozenset({VpcEndpoint, NetworkInterface}), _endpoint_names),
 }
 
 
@@ -169,7 +181,8 @@ class Views:
             changed = frozenset(kind for kind, values in fresh.items() if values != before.inputs[kind])
         inputs = {**(before.inputs if before is not None else {}), **fresh}
         zone = self._numbers.zone_of(vni)
-        view = VpcView(vni=vni, inputs=inputs, zone=zone, active=_active(inputs), mtus=self._records.underlay_mtus.mtus)
+        mtus, named = self._records.underlay_mtus.mtus, self._records.named.of(vni)
+        view = VpcView(vni=vni, inputs=inputs, zone=zone, active=_active(inputs), mtus=mtus, named=named)
         self.known[vni] = view
         return view, before, changed
 

@@ -219,8 +219,7 @@ class RoutesFromPeer(PeerRoutes, frozen=True, kw_only=True):
 class VpcView(msgspec.Struct, frozen=True, kw_only=True):
     """One VPC as this host, or one part of a compiler, sees it.
 
-    `active` and `mtus` are looked up by address or host and are no inputs: when they change, only the affected mappings are
-    compiled.
+    `active`, `mtus` and `named` are looked up by address or host and are no inputs: a change compiles the affected mappings.
     """
 
     vni: int
@@ -228,6 +227,7 @@ class VpcView(msgspec.Struct, frozen=True, kw_only=True):
     zone: int = 1  # the VPC's conntrack zone on this host, 1 to 65535; constant while the VPC is on the host
     active: frozenset[str] = frozenset()  # addresses with a local port (ACTIVE, OUTGOING): its route wins over the mapping's
     mtus: Dictionary[str, int] = {}  # host -> its underlay's MTU, if published; a live view
+    named: Dictionary[str, str] = {}  # address -> the instance named after it; a live view
 
     def of(self, kind: type[T]) -> tuple[T, ...]:
         """Return the values of an input. Raises CompileError when the part does not name it."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Set
 from typing import Final
 
-from netorch.compiler.base import HostView, LocalEni, Part, VpcPart, VpcView
-from netorch.model.endpoints.endpoint import EndpointState, EndpointType, VpcEndpoint
-from netorch.model.eni import NetworkInterface, Role, primary_eni_id
-from netorch.model.mapping import PublicMapping
+import msgspec
+
+from netorch.compiler.base import HostView, LocalTable, MappingPart, Part, VpcPart, VpcView
+from netorch.model.endpoints.endpoint import VpcEndpoint
+from netorch.model.eni import NetworkInterface, Role
+from netorch.model.mapping import Mapping, PublicMapping
 from netorch.model.services.private_names import DOMAIN, TTL_S, endpoint_name, public_name, resource_name
 from netorch.model.services.zones import VpcZone, full_name, master_text
 from netorch.model.vpc import Vpc
@@ -16,16 +18,23 @@ from netorch.state.base import KernelObject
 from netorch.state.daemons.services.names import NameRecord, NameZone
 
 
+class EndpointNames(msgspec.Struct, frozen=True, kw_only=True):
+    """An interface endpoint that is available, and the addresses that its names lead to."""
+
+    endpoint: VpcEndpoint
+    addresses: tuple[str, ...]
+
+
 def _is_asked(view: VpcView) -> bool:
-    """Return whether instances of a VPC may query such names on this host."""
-    return bool(view.local) and view.vpc.has_hostnames
+    """Return whether instances of a VPC may query such names on this host: one of its route tables is in use here."""
+    return view.vpc.has_hostnames and any(table.id for table in view.of(LocalTable))
 
 
-def _instances(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the names of all instances of a VPC by their ids, on whichever host they are."""
-    for eni in view.of(NetworkInterface) if _is_asked(view) else ():
-        if eni.instance and eni.id == primary_eni_id(eni.instance):
-            yield from addresses(view.vni, resource_name(eni.instance), (eni.address,), (eni.ipv6_address,))
+def _instances(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
+    """Yield the name of an instance by its id, on whichever host it is."""
+    instance, address = view.named.get(mapping.address), mapping.address
+    if instance is not None and _is_asked(view):
+        yield from addresses(view.vni, resource_name(instance), *(((), (address,)) if ":" in address else ((address,),)))
 
 
 def _public(view: VpcView) -> Iterator[KernelObject]:
@@ -50,11 +59,8 @@ def _zones(view: VpcView) -> Iterator[KernelObject]:
 
 def _endpoints(view: VpcView) -> Iterator[KernelObject]:
     """Yield the names of a VPC's available interface endpoints. They resolve to the endpoints' addresses in the VPC."""
-    found = {eni.id: eni.address for eni in view.of(NetworkInterface)} if _is_asked(view) else {}
-    for endpoint in view.of(VpcEndpoint) if found else ():
-        if endpoint.type is not EndpointType.INTERFACE or endpoint.state is not EndpointState.AVAILABLE:
-            continue
-        values = tuple(found[eni_id] for eni_id in endpoint.interfaces if eni_id in found)
+    for named in view.of(EndpointNames) if _is_asked(view) else ():
+        endpoint, values = named.endpoint, named.addresses
         yield from addresses(view.vni, endpoint_name(endpoint.id, endpoint.service), values)
         if endpoint.is_named:
             yield NameZone(vni=view.vni, origin=endpoint.private_dns_name)
@@ -74,7 +80,7 @@ def addresses(vni: int, name: str, ipv4: tuple[str, ...], ipv6: tuple[str, ...] 
             yield NameRecord(vni=vni, name=name, type=rdtype, ttl=TTL_S, values=values)
 
 
-_ASKED: Final = frozenset({HostView, Vpc, LocalEni})
+_ASKED: Final = frozenset({HostView, Vpc, LocalTable})  # not LocalEni: an instance more or less here changes no name
 
 
 class NamesCompiler:
@@ -83,8 +89,8 @@ class NamesCompiler:
     name: Final = "names"
     reads: Final[frozenset[type]] = frozenset({Vpc, NetworkInterface, PublicMapping, VpcEndpoint, VpcZone})
     parts: Final[tuple[Part, ...]] = (
-        VpcPart(id="names.instances", compile=_instances, inputs=_ASKED | {NetworkInterface}, role=Role.HYPERVISOR),
+        MappingPart(id="names.instances", compile=_instances, inputs=_ASKED, role=Role.HYPERVISOR),
         VpcPart(id="names.public", compile=_public, inputs=_ASKED | {PublicMapping}, role=Role.HYPERVISOR),
-        VpcPart(id="names.endpoints", compile=_endpoints, inputs=_ASKED | {NetworkInterface, VpcEndpoint}, role=Role.HYPERVISOR),
+        VpcPart(id="names.endpoints", compile=_endpoints, inputs=_ASKED | {EndpointNames}, role=Role.HYPERVISOR),
         VpcPart(id="names.zones", compile=_zones, inputs=_ASKED | {VpcEndpoint, VpcZone}, role=Role.HYPERVISOR),
     )

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 import msgspec
 
-from netorch.compiler.base import LocalEni, VpcPart, VpcView
+from netorch.agent.indexes.named import NamedAddresses
+from netorch.compiler.base import LocalTable, MappingPart, VpcPart, VpcView
 from netorch.compiler.services.metadata import MetadataCompiler
-from netorch.compiler.services.names import NamesCompiler
+from netorch.compiler.services.names import EndpointNames, NamesCompiler
 from netorch.model.endpoints.endpoint import EndpointState, EndpointType, VpcEndpoint
 from netorch.model.eni import NetworkInterface
-from netorch.model.mapping import PublicMapping
+from netorch.model.mapping import Mapping, PublicMapping
 from netorch.model.services.zones import RecordSet, RecordType, VpcZone
 from netorch.model.vpc import Vpc
 from netorch.state.daemons.services.metadata import InstanceMetadata
@@ -27,28 +28,37 @@ PUBLIC = PublicMapping(
 )
 
 
-def view(*, hostnames: bool = True, **inputs: object) -> VpcView:
+def view(*, hostnames: bool = True, interfaces: tuple[NetworkInterface, ...] | None = None, **inputs: object) -> VpcView:
     found = view_of(settled("hv1"), "hv1")
     vpc = msgspec.structs.replace(found.vpc, enable_dns_hostnames=hostnames)
     enis = tuple(item.eni for item in found.local)
     named = {
         "PublicMapping": PublicMapping,
-        "LocalEni": LocalEni,
-        "NetworkInterface": NetworkInterface,
+        "LocalTable": LocalTable,
+        "EndpointNames": EndpointNames,
         "VpcZone": VpcZone,
         "VpcEndpoint": VpcEndpoint,
     }
-    more = {NetworkInterface: enis, PublicMapping: (), VpcZone: (), VpcEndpoint: ()} | {
+    more = {kind: () for kind in named.values() if kind is not LocalTable} | {
         named[name]: value for name, value in inputs.items()
     }
-    return msgspec.structs.replace(found, inputs={**found.inputs, Vpc: (vpc,), **more})
+    known = NamedAddresses()
+    for eni in enis if interfaces is None else interfaces:
+        known.update(5000, None, eni)
+    return msgspec.structs.replace(found, inputs={**found.inputs, Vpc: (vpc,), **more}, named=known.of(5000))
 
 
 def texts(found: VpcView) -> Iterator[str]:
     for part in NamesCompiler().parts:
-        assert isinstance(part, VpcPart)
-        if part.inputs <= found.inputs.keys():
-            yield from (obj.text() for obj in part.compile(found.only(part.inputs)))
+        seen = found.only(part.inputs)
+        if isinstance(part, MappingPart):
+            for item in found.local:
+                for address in (*item.eni.addresses, "10.0.0.99"):
+                    mapping = Mapping(vni=5000, address=address, eni=item.eni.id, mac=item.eni.mac, host="hv1", vtep="192.0.2.11")
+                    yield from (obj.text() for obj in part.compile(seen, mapping))
+        else:
+            assert isinstance(part, VpcPart)
+            yield from (obj.text() for obj in part.compile(seen))
 
 
 def test_instances_have_names_by_their_ids_and_public_addresses_lead_inside() -> None:
@@ -72,7 +82,7 @@ def test_the_longest_domain_above_a_name_decides() -> None:
         zone("2", "corp.example", text),
         zone("3", "internal", a("i.compute")),
     )
-    assert list(texts(view(VpcZone=zones, NetworkInterface=()))) == [
+    assert list(texts(view(VpcZone=zones, interfaces=()))) == [
         "names of vpc 5000 zone example",
         "names of vpc 5000 corporate.example 300 A 10.0.0.9",
         "names of vpc 5000 zone corp.example",
@@ -86,12 +96,12 @@ def test_interfaces_beside_an_instances_own_have_no_such_names() -> None:
     item = view().local[0]
     second = msgspec.structs.replace(item.eni, id="eni-001388fffffffffff", address="10.0.0.99")
     detached = msgspec.structs.replace(item.eni, instance="")
-    assert list(texts(view(NetworkInterface=(second, detached)))) == []
+    assert list(texts(view(interfaces=(second, detached)))) == []
 
 
 def test_a_vpc_without_host_names_and_a_host_without_interfaces_have_none() -> None:
     assert list(texts(view(hostnames=False, PublicMapping=(PUBLIC,)))) == []
-    assert list(texts(view(LocalEni=(), PublicMapping=(PUBLIC,)))) == []
+    assert list(texts(view(LocalTable=(LocalTable(id="", number=0),), PublicMapping=(PUBLIC,)))) == []
 
 
 def test_an_endpoint_that_is_available_has_a_name_by_its_ids_and_a_private_one() -> None:
@@ -114,7 +124,8 @@ def test_an_endpoint_that_is_available_has_a_name_by_its_ids_and_a_private_one()
         domain="acme.example",
         records=(RecordSet(name="a.db", type=RecordType.A, values=("10.0.0.9",)),),
     )
-    found = list(texts(view(NetworkInterface=enis, VpcEndpoint=(endpoint,), VpcZone=(zone,))))
+    named = EndpointNames(endpoint=endpoint, addresses=tuple(eni.address for eni in enis))
+    found = list(texts(view(interfaces=enis, EndpointNames=(named,), VpcEndpoint=(endpoint,), VpcZone=(zone,))))
     assert found == [
         "names of vpc 5000 vpce-00138800000000001.vpce-svc-00177000000000001.vpce.netorch.internal 60 A 10.0.0.1 10.0.0.2",
         "names of vpc 5000 zone db.acme.example",
@@ -122,7 +133,7 @@ def test_an_endpoint_that_is_available_has_a_name_by_its_ids_and_a_private_one()
         "names of vpc 5000 zone acme.example",
     ]
     pending = msgspec.structs.replace(endpoint, state=EndpointState.PENDING_ACCEPTANCE)
-    assert list(texts(view(NetworkInterface=enis, VpcEndpoint=(pending,), VpcZone=(zone,)))) == [
+    assert list(texts(view(interfaces=enis, VpcEndpoint=(pending,), VpcZone=(zone,)))) == [
         "names of vpc 5000 zone acme.example",
         "names of vpc 5000 a.db.acme.example 300 A 10.0.0.9",
     ]
