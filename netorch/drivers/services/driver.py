@@ -80,7 +80,8 @@ class Services:
                         self._note(op)
                     done += 1
                 may_be_idle = bool(failures) or any(isinstance(op, Delete) for op in ops)  # otherwise it has objects
-                is_idle = may_be_idle and not list(control.dump())
+                # A dump may be thousands of objects, so the daemon is asked only if none is known to be left.
+                is_idle = may_be_idle and not self._known and not list(control.dump())
             if is_idle:
                 self.stop()
         except (OSError, ServicesError) as error:

@@ -94,10 +94,16 @@ class Book:
                     names[name].pop(dns.rdatatype.from_text(obj.type), None)
                     if not names[name]:
                         del names[name]
-                        self._above[obj.vni].subtract(upward(name))
-                        self._above[obj.vni] += Counter()  # removes the names whose count is zero
+                        self._forget_above(obj.vni, name)
             case _:
                 pass
+
+    def _forget_above(self, vni: int, name: Labels) -> None:
+        above = self._above[vni]
+        for label in upward(name):
+            above[label] -= 1
+            if not above[label]:
+                del above[label]
 
     def serves(self, vni: int) -> bool:
         """Return whether a VPC has name resolution."""

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -16,9 +16,11 @@ import pytest
 
 from netorch.drivers.base import Lost
 from netorch.drivers.services import daemon, silence
+from netorch.drivers.services.control import Control
 from netorch.drivers.services.driver import Services
 from netorch.drivers.spaces import Spaces
 from netorch.state.base import UNDERLAY
+from netorch.state.daemons.services.base import ServiceObject
 from netorch.state.daemons.services.metadata import InstanceMetadata
 from netorch.state.op import Create, Delete, Op
 
@@ -117,6 +119,25 @@ def test_a_daemon_that_hangs_has_nothing_and_is_replaced_at_once(scene: Scene) -
     assert scene.known() == set()
     assert scene.services.apply([Create(ONE)]) == []
     assert scene.replaced == 1
+
+
+def test_a_daemon_is_asked_for_all_that_it_has_only_where_nothing_may_be_left(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert scene.services.apply([Create(ONE), Create(TWO)]) == []
+    asked, dump = [], Control.dump
+
+    def counted(control: Control) -> Iterable[ServiceObject]:
+        asked.append(control)
+        return dump(control)
+
+    monkeypatch.setattr(Control, "dump", counted)
+    stopped: list[None] = []
+    monkeypatch.setattr(scene.services, "stop", lambda: stopped.append(None))
+    assert scene.services.apply([Delete(ONE)]) == []
+    assert (len(asked), len(stopped)) == (0, 0)
+    assert scene.services.apply([Delete(TWO)]) == []
+    assert (len(asked), len(stopped)) == (1, 1)
 
 
 def test_who_works_and_never_answers_is_replaced_in_the_end_and_all_is_read_again(
