@@ -27,12 +27,14 @@ from netorch.records.kinds import compiled
 from netorch.state.base import HOST_SLICE
 from netorch.state.owner import overlay_netns
 from netorch.store import open_store
+from netorch.store.aside import OpenedAside
 from netorch.store.modes import make_directory, tighten
 
 if TYPE_CHECKING:
     from netorch.drivers.linux import LinuxKernel
 
 TURN_S = 30.0
+STORE_OPEN_S = 0.5  # probes and repair wait so long for a store that is being opened
 
 
 def run_agent(host_name: str, store_url: str, state_dir: Path, flow_log_dir: Path, metrics: str = OFF) -> None:
@@ -51,7 +53,7 @@ def run_agent(host_name: str, store_url: str, state_dir: Path, flow_log_dir: Pat
         agent = Agent(
             host_name,
             kernel,
-            lambda: open_store(store_url, patience_s=STORE_PATIENCE_S),
+            OpenedAside(lambda: open_store(store_url, patience_s=STORE_PATIENCE_S), STORE_OPEN_S),
             _snapshot_of(host_name, state_dir),
             compilers,
             flow_logger=FlowLogger(KernelFlows(host_name), LogFiles(flow_log_dir, host_name)),
