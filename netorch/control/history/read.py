@@ -17,11 +17,15 @@ import msgspec
 from netorch.control.history.signed import Signature
 from netorch.errors import Compacted, StoreUnavailable
 from netorch.records import keys
+from netorch.records.kind import Scope
+from netorch.records.kinds import BY_PREFIX
 from netorch.store.base import Event, Store, Watch
 
 AGENTS: Final = "agents"
 PATIENCE_S: Final = 10.0  # how long to wait for a part of the history
-_CLOUD: Final = ("vpc/", "map/", "eip/", "pool/", "cgw/", "dopt/", "gwsvc/", "bucket/", "dxcon/", "host/", "quota/")
+_OWNED: Final = frozenset(kind.root for kind in BY_PREFIX.values() if kind.scope is Scope.OWNER)
+_OPERATORS: Final = frozenset(kind.at("").partition("/")[0] for kind in BY_PREFIX.values() if kind.at is not None)
+_CLOUD: Final = tuple(f"{root}/" for root in sorted({"vpc", "map", "quota"} | _OWNED | _OPERATORS))
 _LIVE: Final = "/live"  # of a host: its agent's lease
 
 
@@ -115,4 +119,4 @@ def _word(event: Event) -> str:
         return f"{sign}{f'vpc {int(vni, 16)}' if what == 'vpc' else what.rpartition('/')[2]}"
     if root == "map":
         return f"{sign}mapping {rest.partition('/')[2]}"
-    return f"{sign}{rest.rpartition('/')[2]}" if root in ("eip", "cgw", "dopt") else f"{sign}{root} {rest}"
+    return f"{sign}{rest.rpartition('/')[2]}" if root in _OWNED else f"{sign}{root} {rest}"

@@ -36,6 +36,15 @@ def test_commands_are_kept_with_who_gave_them(quick: Run, monkeypatch: pytest.Mo
     assert "store check" not in quick("store", "check").stdout
     quick("--owner", "acme", "history", code=1)
 
+    # Nothing of a VPC's changes with it.
+    for noun, *words in (
+        ("zone", "corp.example", "--vpc", "acme/acme"),
+        ("dhcp-options", "set", "--domain-name", "corp.example"),
+    ):
+        quick("--owner", "acme", noun, "create", *words)
+        quick("--owner", "acme", noun, "tag", words[0], "team=net")
+        assert f"{noun} tag" in str(rows(quick)[0]["command"])
+
     vpc = json.loads(quick("vpc", "show", "globex/globex", "-o", "json").stdout)
     quick("destroy", "globex/globex", "--yes")
     assert str(rows(quick, vpc["id"])[0]["command"]) == "netorch destroy globex/globex --yes"
