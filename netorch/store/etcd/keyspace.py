@@ -54,6 +54,10 @@ class Keyspace:
         """Return the key of a mark that outlives compaction."""
         return f"{self._name}#kept/{revision:016x}".encode()
 
+    def kept_from(self, revision: int) -> tuple[bytes, bytes]:
+        """Return the range of marks that outlive compaction, from that of a revision on."""
+        return self.kept(revision), end_of(f"{self._name}#kept/".encode())
+
     def fence(self, mark: str) -> bytes:
         """Return the key that blocks a transaction."""
         return f"{self._name}#fence/{mark}".encode()

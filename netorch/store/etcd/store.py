@@ -59,10 +59,12 @@ class EtcdStore:
 
     def mark(self, revision: int) -> str:
         """Return the random mark of a revision."""
-        kept = pb.RangeRequest(key=self._keys.kept(revision))
+        first, end = self._keys.kept_from(revision)
+        # Where others filled the cluster's history, nobody of this store wrote between this revision and the next kept mark.
+        kept = pb.RangeRequest(key=first, range_end=end, limit=1)
         past = pb.RangeRequest(key=self._keys.mark, revision=revision + self._keys.base)
         try:
-            return self._mark(self._read(past if revision else kept)[1][0])
+            return self._mark(self._read(past if revision else pb.RangeRequest(key=first))[1][0])
         except Refused as error:
             if revision % KEEP_MARK_EVERY == 0 and (found := self._read(kept)[1][0].kvs):
                 return bytes(found[0].value).decode()

@@ -9,8 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from netorch.errors import Compacted
 from netorch.store import open_store
 from netorch.store.base import Put, Store
+from netorch.store.etcd import commit as commit_module
+from netorch.store.etcd import messages as pb
+from netorch.store.etcd import store as store_module
 from netorch.store.etcd import watch as watch_module
 from netorch.store.etcd.address import parse_address
 from netorch.store.etcd.store import EtcdStore
@@ -48,6 +52,29 @@ def test_what_is_not_read_waits_in_the_cluster(store: Store, monkeypatch: pytest
     events = [*first, *events_until(watch, end)]
     assert [event.mod_revision for event in events] == [n + 2 for n in range(30) for _ in range(10)]
     watch.close()
+
+
+def test_a_store_that_is_quiet_beside_a_busy_one_can_tell_its_history_after_compaction(
+    etcd: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (commit_module, store_module):
+        monkeypatch.setattr(module, "KEEP_MARK_EVERY", 8)
+    quiet, busy = (EtcdStore(parse_address(etcd.url(secrets.token_hex(4))), create=True) for _ in range(2))
+    quiet.txn([], [Put("a", b"1")])
+    marks = {}
+    for n in range(6):
+        for _ in range(17):
+            busy.txn([], [Put("b", b"x")])
+        marks |= {revision: quiet.mark(revision) for revision in range(8, quiet.revision(), 8) if revision not in marks}
+        quiet.txn([], [Put("a", b"%d" % n)])
+    end = quiet.revision()
+    quiet._client.call(pb.COMPACT, pb.CompactionRequest(revision=end + quiet._keys.base))  # as the cluster does by itself
+    assert len(set(marks.values())) == 6
+    with pytest.raises(Compacted):
+        quiet.mark(end - 1)
+    assert {revision: quiet.mark(revision) for revision in marks} == marks
+    quiet.close()
+    busy.close()
 
 
 @pytest.mark.slow
