@@ -73,9 +73,13 @@ class Exporter(Task):
         """Answer the waiting requests."""
         with contextlib.suppress(BlockingIOError):
             os.read(self._reader, 4096)
+        asked = []
         with contextlib.suppress(queue.Empty):
             while True:
-                self._questions.get_nowait().put(self._describe())
+                asked.append(self._questions.get_nowait())  # one who gave up while a turn was long is still among them
+        text = self._describe() if asked else ""
+        for answer in asked:
+            answer.put(text)
 
     def close(self) -> None:
         """End the thread."""

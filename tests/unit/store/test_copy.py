@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from netorch.errors import StoreError, StoreUnavailable
 from netorch.store import open_store, open_unfinished
 from netorch.store.base import DAMAGED, KeyValue, Put, Range, Store
 from netorch.store.copy import copy_store
+from netorch.store.etcd import unfinished
+from netorch.store.etcd.keyspace import Meta
 from netorch.store.memory import MemoryStore
 from tests.rig.etcd.cluster import Cluster
 
@@ -115,3 +118,23 @@ def test_a_damaged_record_is_not_copied_as_if_it_were_whole(place: str) -> None:
         copy(Damaged(), place)
     with pytest.raises(StoreUnavailable):
         open_store(place)
+
+
+def test_a_copy_that_is_finished_meanwhile_is_not_removed_by_another_one(etcd: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = etcd.url(secrets.token_hex(4))
+    first = open_unfinished(place, "the first")
+    first.store.txn([], [Put("a", b"1")])
+    decode = unfinished.decode_meta
+
+    def decode_late(where: str, value: bytes) -> Meta:
+        """Read what the copy says of itself right before it is finished."""
+        found = decode(where, value)
+        first.finish()
+        return found
+
+    monkeypatch.setattr(unfinished, "decode_meta", decode_late)
+    with pytest.raises(StoreUnavailable, match="somebody else copies"):
+        open_unfinished(place, "the second")
+    with closing(open_store(place)) as store:
+        assert content(store) == {"a": b"1"}
+    first.close()

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from netorch.agent.service import exporter as exporter_module
 from netorch.agent.service.exporter import Exporter, exposition
 from netorch.agent.service.metrics import Metric, Seen, metrics_of
 from netorch.agent.tasks.base import Turn
@@ -156,3 +157,20 @@ def test_an_agent_goes_on_without_metrics_where_the_address_is_taken_or_is_none(
             second.exporter.turn(Turn(now=0.0))
             assert got(address)[0] == 200
             assert (first.asked, second.asked) == (1, 0)
+
+
+def test_a_long_turn_leaves_one_text_to_write_however_many_have_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporter_module, "ANSWER_S", 0.01)
+    asked: list[None] = []
+
+    def describe() -> str:
+        asked.append(None)
+        return "netorch_asked 1\n"
+
+    with closing(Exporter(f"unix:{tmp_path}/metrics", describe)) as exporter:
+        for _ in range(3):
+            assert got(f"unix:{tmp_path}/metrics")[0] == 503
+        exporter.turn(Turn(now=0.0))
+        assert len(asked) == 1
+        exporter.turn(Turn(now=0.0))
+        assert len(asked) == 1
