@@ -61,7 +61,7 @@ def test_a_store_that_is_quiet_beside_a_busy_one_can_tell_its_history_after_comp
         monkeypatch.setattr(module, "KEEP_MARK_EVERY", 8)
     quiet, busy = (EtcdStore(parse_address(etcd.url(secrets.token_hex(4))), create=True) for _ in range(2))
     quiet.txn([], [Put("a", b"1")])
-    marks = {}
+    marks: dict[int, str] = {}
     for n in range(6):
         for _ in range(17):
             busy.txn([], [Put("b", b"x")])

@@ -14,7 +14,7 @@ from netorch.store import open_store, open_unfinished
 from netorch.store.base import DAMAGED, KeyValue, Put, Range, Store
 from netorch.store.copy import copy_store
 from netorch.store.etcd import unfinished
-from netorch.store.etcd.keyspace import Meta
+from netorch.store.etcd.keyspace import Meta, decode_meta
 from netorch.store.memory import MemoryStore
 from tests.rig.etcd.cluster import Cluster
 
@@ -124,11 +124,10 @@ def test_a_copy_that_is_finished_meanwhile_is_not_removed_by_another_one(etcd: C
     place = etcd.url(secrets.token_hex(4))
     first = open_unfinished(place, "the first")
     first.store.txn([], [Put("a", b"1")])
-    decode = unfinished.decode_meta
 
     def decode_late(where: str, value: bytes) -> Meta:
         """Read what the copy says of itself right before it is finished."""
-        found = decode(where, value)
+        found = decode_meta(where, value)
         first.finish()
         return found
 
