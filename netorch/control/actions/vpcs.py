@@ -274,11 +274,7 @@ def delete_vpc(store: Store, caller: Caller, vpc_id: str) -> None:
 
 
 def _what_goes_along(store: Store, vpc: Vpc) -> list[Any]:
-    """Return the records that are deleted together with a VPC, including the zones' records in it.
-
-    Raises:
-      ApiError: DependencyViolation while it has other records.
-    """
+    """Return the records deleted together with a VPC, its zones' included. Raises ApiError: DependencyViolation for others."""
     had = {kind: read_all(store, kind.type, vpc.vni) for kind in of_vpc()}
     for kind, found in had.items():
         if own := sum(not kind.goes_along(stored.record) for stored in found.values()):
