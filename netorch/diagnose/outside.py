@@ -190,8 +190,8 @@ def _to_nat(end: End, version: int) -> str:
 def _to_public_nat(store: Store, end: End, gateway: NatGateway) -> str:
     """Return the commands that route an interface to a NAT gateway that uses the internet gateway, instead of another.
 
-    If there is none, the first subnet that routes to the internet gateway gets one. Without such a subnet, return an
-    advice.
+    If there is none, the first subnet that routes to the internet gateway gets one. Without such a subnet, return
+    advice as text.
     """
     records, vpc, table = end.records, end.records.vpc.record, _table(end)
     public = [subnet for subnet in records.each(Subnet) if _leads_out(_table_of(records, subnet.id))]
