@@ -19,7 +19,7 @@ MODULES = 16
 FILE_LINES = 400
 FUNCTION_LINES = 50
 
-# Folders with one row per item, however many files; a test below checks the files of each.
+# Folders whose modules are all of one kind, in any number; a test below checks each of their files.
 ROWS = {Path("netorch/cli/commands")}
 
 SOURCES = sorted(path.relative_to(ROOT) for root in ROOTS for path in (ROOT / root).rglob("*.py"))

@@ -13,7 +13,7 @@ from tests.unit.agent.world import World
 
 @contextmanager
 def a_world(directory: Path) -> Iterator[World]:
-    """Yield a world of two hosts, and end its agents."""
+    """Yield a world of two hosts, and then close its agents."""
     made = World(directory, "hv1", "hv2")
     yield made
     for name in list(made.agents):

@@ -1,4 +1,4 @@
-"""Routes of a vpc.yaml and of commands, from their words to the kernels of hosts."""
+"""Routes of a vpc.yaml and of commands, from their text to the kernels of hosts."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def table_id(world: World, name: str) -> str:
 
 
 def ways(world: World, host: str, number: int) -> dict[str, str]:
-    """Return where the routes of a VRF lead: a device, or the type of those that lead nowhere."""
+    """Return a VRF's routes by destination: the output device, or the type of those without one."""
     table = vrf_table(5000, number)
     found = [obj for obj in world.kernels[host].objects.values() if isinstance(obj, Route) and obj.table == table]
     return {obj.dst: obj.ifname or obj.type for obj in sorted(found, key=lambda obj: obj.metric, reverse=True)}

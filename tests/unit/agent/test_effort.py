@@ -1,4 +1,4 @@
-"""What a start of the agent costs, counted in calls of functions, which other load on the machine leaves alone."""
+"""The cost of an agent's start in function calls, which do not depend on the machine's load."""
 
 from __future__ import annotations
 
@@ -44,30 +44,30 @@ from tests.rig.seats import gateway_of, seat_gateway
 
 EDGES = {"e1": "192.0.2.21", "e2": "192.0.2.22"}
 SIZES = (5, 20, 80)
-OPERATIONS = 9  # of a mapping that goes to another host: its route and element, and what leads to the hosts
-SWITCH_CALLS = 1_170  # of a VPC with a gateway and three routes to it: a fifth more than now
-BUILD_CALLS, RESTART_CALLS = 6_000, 5_200  # a VPC of this kind, which has 50 objects: a tenth more than now
+OPERATIONS = 9  # of a mapping that moves to another host: its route and element, and the objects for the hosts
+SWITCH_CALLS = 1_170  # of a VPC with a gateway and three routes to it: a fifth above the current number
+BUILD_CALLS, RESTART_CALLS = 6_000, 5_200  # of such a VPC, which has 50 objects: a tenth above the current number
 
 
 class Taking(FakeKernel):
-    """A kernel that takes whatever it gets, at no cost worth counting."""
+    """A kernel that accepts all operations at negligible cost."""
 
     def __init__(self) -> None:
         super().__init__()
         self.taken: dict[Key, KernelObject] = {}
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
-        """Take the operations."""
+        """Record the operations."""
         self.taken |= {op.obj.key: op.obj for op in ops if not isinstance(op, Delete)}
         return []
 
     def dump(self, kinds: frozenset[str] | None = None) -> dict[Key, KernelObject]:
-        """Return what was taken."""
+        """Return the recorded objects."""
         return dict(self.taken)
 
 
 def cloud(vpcs: int) -> Cloud:
-    """Return VPCs with a policy of the usual kind, each with one instance here and one on another host."""
+    """Return VPCs with a typical policy, each with one instance on this host and one on another."""
     entry = AclEntryDecl(rule=100, action=AclAction.ALLOW, protocol="tcp", cidr="0.0.0.0/0")
     web = [
         IngressDecl(protocol="tcp", ports="443", source="0.0.0.0/0"),
@@ -100,12 +100,12 @@ def cloud(vpcs: int) -> Cloud:
 
 
 def clock() -> float:
-    """Return the time, which stands still: nothing is done because it is time to."""
+    """Return a constant time, so that no timer expires."""
     return 0.0
 
 
 def calls(action: Callable[[], object]) -> int:
-    """Return how many functions an action calls, those of C included."""
+    """Return the number of functions that an action calls, including those in C."""
     number = 0
 
     def count(_frame: FrameType, event: str, _argument: object) -> None:
@@ -113,7 +113,7 @@ def calls(action: Callable[[], object]) -> int:
         number += event in ("call", "c_call")
 
     before = sys.getprofile()
-    gc.disable()  # it may call what other tests have left
+    gc.disable()  # otherwise it could run finalizers of other tests' objects
     sys.setprofile(count)
     try:
         action()
@@ -124,7 +124,7 @@ def calls(action: Callable[[], object]) -> int:
 
 
 def started(vpcs: int, directory: Path) -> tuple[Agent, MemoryStore]:
-    """Return an agent of a host with so many VPCs that has nothing to do, and its store."""
+    """Return an idle agent of a host with this many VPCs, and its store."""
     store = MemoryStore()
     apply_cloud(store, plan_cloud(store, Caller(operator=True), cloud(vpcs)))
     agent = Agent("hv1", Taking(), lambda: store, SnapshotFile(directory / f"{vpcs}.snapshot"), load_compilers(), clock)
@@ -134,7 +134,7 @@ def started(vpcs: int, directory: Path) -> tuple[Agent, MemoryStore]:
 
 
 def starts(vpcs: int, directory: Path) -> list[int]:
-    """Return how many functions a first start calls, and another one."""
+    """Return the numbers of function calls of a first start and of a restart."""
     store, kernel = MemoryStore(), Taking()
     apply_cloud(store, plan_cloud(store, Caller(operator=True), cloud(vpcs)))
     costs = []
@@ -148,7 +148,7 @@ def starts(vpcs: int, directory: Path) -> list[int]:
 
 
 def test_another_vpc_costs_the_same_however_many_there_are(tmp_path: Path) -> None:
-    starts(1, tmp_path)  # imports, and what is worked out once for all VPCs
+    starts(1, tmp_path)  # imports, and values that are computed once for all VPCs
     found = [starts(vpcs, tmp_path) for vpcs in SIZES]
     for costs, most in zip(zip(*found, strict=True), (BUILD_CALLS, RESTART_CALLS), strict=True):
         each = [(after - before) / (more - fewer) for (fewer, before), (more, after) in pairwise(zip(SIZES, costs, strict=True))]
@@ -168,7 +168,7 @@ def test_a_restarted_agent_keeps_no_object_twice(tmp_path: Path) -> None:
 
 
 def move_away(store: MemoryStore, key: str, vtep: str) -> None:
-    """Let an address be at another host."""
+    """Move an address to another host."""
     known = store.get(key)
     assert known is not None
     mapping = msgspec.json.decode(known.value, type=Mapping)
@@ -180,14 +180,14 @@ def test_a_changed_mapping_costs_the_same_whatever_else_the_host_holds(tmp_path:
     for vpcs in (1, *SIZES):
         agent, store = started(vpcs, tmp_path)
         key = next(kv.key for kv in store.list("map/").kvs if kv.key.endswith(".5"))
-        move_away(store, key, "192.0.2.13")  # what a first change makes is there for the next one
+        move_away(store, key, "192.0.2.13")  # the first change creates objects that later ones reuse
         agent.turn()
         move_away(store, key, "192.0.2.14")
         writes, followed = agent.reconciler.writes, agent._prefixes()
         cost = calls(agent.turn)
         assert agent._prefixes() is followed
         found.append((cost, agent.reconciler.writes - writes, calls(agent.turn)))
-    assert found[2:] == found[1:-1]  # the very first one imports
+    assert found[2:] == found[1:-1]  # the very first one imports modules
     assert found[-1][1] == OPERATIONS
 
 

@@ -1,4 +1,4 @@
-"""A copy of the store that was put back and has gone on by itself is refused for good, whatever its revision."""
+"""A restored copy of the store with new writes of its own is always refused, whatever its revision."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ OPERATOR = Caller(operator=True)
 
 
 class Site:
-    """One host that follows a store in a file."""
+    """A host that follows a store in a file."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.path = directory / "store.db"
         self.kernel = FakeKernel()
-        self.kernel.close = lambda: None  # type: ignore[method-assign]  # it stays when an agent ends
+        self.kernel.close = lambda: None  # type: ignore[method-assign]  # it outlives an agent
         self.now = 1000.0
         store = SqliteStore(self.path)
         hosts.create_host(store, OPERATOR, name="hv1", underlay="192.0.2.11")
@@ -59,7 +59,7 @@ class Site:
             self.agent.turn()
 
     def write(self, count: int) -> None:
-        """Let the store's revision rise."""
+        """Raise the store's revision."""
         store = SqliteStore(self.path)
         for n in range(count):
             store.txn([], [Put("quota/x", b"%d" % n)])
@@ -218,11 +218,11 @@ def test_the_kernel_is_repaired_while_somebody_holds_the_store(site: Site, how: 
     assert holder.stdout.readline() == "held\n"
     begun = time.monotonic()
     for _ in range(3):
-        site.now += 6.0  # the lease is due to be renewed, and there is something to say
+        site.now += 6.0  # the lease needs renewal, and a report is pending
         site.kernel.disturb(Delete(route))
         site.agent.turn()
         assert site.kernel.objects.keys() == before.keys()
-    assert time.monotonic() - begun < 6.0  # each turn waited for ten seconds and more
+    assert time.monotonic() - begun < 6.0  # otherwise each turn waited for more than ten seconds
     holder.kill()
     holder.communicate()
     site.settle()

@@ -1,4 +1,4 @@
-"""Routes to an interface, from records to kernels: what each host makes of them, and what a change costs."""
+"""Routes to an interface, from records to kernels: the objects on each host, and the cost of changes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Shop:
             self.world.new_ops(host)
 
     def route(self, *destinations: str) -> None:
-        """Let the main table lead to the appliance, for these destinations only."""
+        """Set the main table's routes: these destinations, to the appliance."""
         table = read_inventory(self.world.store).vpcs[self.vni].main_table()
         assert table is not None
         routes = tuple(VpcRoute(destination=dst, target=self.box.eni.id) for dst in destinations)
@@ -73,12 +73,12 @@ class Shop:
         return {obj.items[0] for obj in self.objects(host) if isinstance(obj, NftElement) and obj.set == "speakers"}
 
     def ways(self, host: str) -> dict[str, str]:
-        """Return where the routes to the appliance lead, by destination."""
+        """Return the routes to the appliance by destination: the output device, or the type of those without one."""
         found = (obj for obj in self.objects(host) if isinstance(obj, Route) and obj.table == self.vni)
         return {obj.dst: obj.ifname or obj.type for obj in found if obj.dst in (DST, DST6)}
 
     def inlet(self, host: str) -> list[Route]:
-        """Return the routes to everything of the inlet's VRF."""
+        """Return the effective routes of the inlet's VRF."""
         table = vrf_table(self.vni, 201)
         return [obj for obj in self.objects(host) if isinstance(obj, Route) and obj.table == table and obj.metric < 1 << 31]
 
@@ -197,7 +197,7 @@ def test_a_route_to_a_host_that_takes_less_says_so(shop: Shop) -> None:
 
 
 def test_what_the_first_route_to_an_interface_costs(shop: Shop) -> None:
-    """One time for each interface: on its host a VRF, a cable, a filter; on every other one a next hop."""
+    """Once per interface: a VRF, a cable and a filter on its host; a next hop on every other host."""
     shop.check(False)
     shop.forget()
     shop.route(DST)

@@ -1,4 +1,4 @@
-"""Moves: every step, whoever dies in between, and clocks that end."""
+"""Moves: every step, agents that die in between, and expired timers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def move(world: World, placed: Placed, host: str) -> None:
 
 
 def idle_deadlines(world: World, host: str) -> bool:
-    """Return whether the agent would sleep at all."""
+    """Return whether the agent would sleep now."""
     world.turn(host)
     return world.agents[host]._next_deadline() > world.clock.now
 
@@ -41,7 +41,7 @@ def test_a_moved_instance_settles_at_its_new_host(world: World) -> None:
     found = mapping_of(world, placed)
     assert (found.host, found.move) == ("hv2", None)
     assert not any(key[0] == "link" for key in world.kernels["hv1"].objects)
-    assert [world.agents[name].reconciler.repaired for name in ("hv1", "hv2")] == [0, 0]  # nobody has damaged anything
+    assert [world.agents[name].reconciler.repaired for name in ("hv1", "hv2")] == [0, 0]  # nothing was damaged
     assert world.store.get(keys.eni_status("hv1", placed.eni.id)) is None
     world.assert_settled()
 

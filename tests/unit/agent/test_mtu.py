@@ -1,4 +1,4 @@
-"""Hosts whose underlays have different MTUs: what each of them makes of its own and of the others'."""
+"""Underlays with different MTUs: how each host applies its own MTU and those of others."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def set_mtu(world: World, host: str, mtu: int) -> None:
-    """Give a host's underlay another MTU, as its kernel tells the agent."""
+    """Change the MTU of a host's underlay, and let its kernel notify the agent."""
     kernel = world.kernels[host]
     kernel.underlays = {f"192.0.2.{10 + int(host[2:])}": Underlay(ifname="eth0", mtu=mtu)}
     kernel.tell(UnderlayChanged())
 
 
 def ways(world: World, host: str) -> dict[str, int]:
-    """Return the MTU of each route of a host that leads to another host, by address."""
+    """Return the MTUs of a host's routes to other hosts, by address."""
     routes = (obj for obj in world.kernels[host].objects.values() if isinstance(obj, Route) and obj.via)
     return {str(ip_network(route.dst).network_address): route.mtu for route in routes}
 

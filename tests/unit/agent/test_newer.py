@@ -1,4 +1,4 @@
-"""Records of a newer version: their VPC, or host, is left exactly as it is, and the agent says why."""
+"""Records of a newer version: the agent leaves their VPC or host unchanged, and reports why."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_newer_record_isolates_its_vpc(world: World, which: str) -> None:
     assert "upgrade netorch here" in status(world, "hv1", vpc.vni)
     assert key in status(world, "hv1", vpc.vni)
 
-    # What this version does know of that VPC changes nothing either: nobody knows what it means beside the other.
+    # Readable changes of that VPC change nothing either: their meaning may depend on the unreadable record.
     mapping = msgspec.json.decode(world.store.get(keys.mapping(vpc.vni, moving.eni.address)).value, type=Mapping)  # type: ignore[union-attr]
     gone = msgspec.structs.replace(mapping, host="hv3", vtep="192.0.2.13")
     if which != "mapping":
@@ -63,10 +63,10 @@ def test_a_newer_record_isolates_its_vpc(world: World, which: str) -> None:
     world.put(keys.resource(make_id("sg", vpc.vni, 2)), b'{"id":"x"}')
     world.turn("hv1")
     assert kernel.objects == before
-    world.run(other, "hv1")  # other VPCs go on
+    world.run(other, "hv1")  # other VPCs are still updated
     world.turn("hv1")
     assert before.items() < kernel.objects.items()
-    world.start("hv1")  # a new agent knows no more
+    world.start("hv1")  # a new agent cannot read the record either
     world.turn("hv1")
     assert before.items() < kernel.objects.items()
 
@@ -76,7 +76,7 @@ def test_a_newer_record_isolates_its_vpc(world: World, which: str) -> None:
     assert status(world, "hv1", vpc.vni) == ""
     if which != "mapping":
         route = kernel.objects["route", "overlay", vpc.vni, f"{moving.eni.address}/32", 0]
-        assert "192.0.2.13" in str(route)  # what had to wait
+        assert "192.0.2.13" in str(route)  # the deferred change
 
 
 def test_a_newer_record_of_the_host_isolates_the_host(world: World) -> None:

@@ -1,4 +1,4 @@
-"""What peers cost a host, and what becomes of them: everything follows the records, in both VPCs, change by change."""
+"""Peerings on a host: their objects and their cost follow the records of both VPCs, change by change."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class Pair:
         return peerings.accept_peering(self.world.store, self.world.operator, made.id)
 
     def route(self, vpc: Vpc, *destinations: str, target: str = "") -> None:
-        """Give a VPC's main table routes to these destinations by the connection."""
+        """Set the routes of a VPC's main table: these destinations, to the connection."""
         (main,) = [found.record for found in read_all(self.world.store, RouteTable, vpc.vni).values() if found.record.main]
         routes = tuple(VpcRoute(destination=found, target=target or self.connection.id) for found in destinations)
         self.world.put(keys.resource(main.id), encode(msgspec.structs.replace(main, routes=routes)))
 
     def ops(self, host: str) -> list[Op]:
-        """Return what a host does now, and check that it is then as its records say."""
+        """Return a host's next operations, and check that it then matches its records."""
         self.world.turn(host, audits=False)
         found = self.world.new_ops(host)
         self.world.turn(host, audits=False)
@@ -60,7 +60,7 @@ class Pair:
 
 
 def routes(world: World, host: str, table: int) -> dict[str, tuple[str, str]]:
-    """Return by destination where the routes of a table lead that lead anywhere."""
+    """Return the routes of a table with an output device: destination -> device and next hop."""
     found = [obj for obj in world.kernels[host].objects.values() if isinstance(obj, Route) and obj.table == table and obj.ifname]
     best = {obj.dst: obj for obj in sorted(found, key=lambda obj: -obj.metric)}
     return {dst: (obj.ifname, obj.via) for dst, obj in best.items()}
@@ -71,7 +71,7 @@ def cables(world: World, host: str) -> list[str]:
 
 
 def may_speak(world: World, host: str, vni: int) -> list[tuple[str, str]]:
-    """Return who may send packets of a VNI to a host, and as whom."""
+    """Return the VTEPs that may send packets of a VNI to a host, with the sender addresses they may use."""
     found = [obj for obj in world.kernels[host].objects.values() if isinstance(obj, NftElement) and obj.set.startswith("senders")]
     return sorted((obj.items[0], obj.items[3]) for obj in found if obj.vni == vni)
 
@@ -136,7 +136,7 @@ def test_one_changed_mapping_of_a_peer_costs_the_same_however_many_there_are(wor
         assert world.agents["hv1"].reconciler.writes - before == len(ops)
         counts.append(sorted(type(op.obj).__name__ for op in ops))
     assert counts[0] == counts[1] == counts[2]
-    # In each of the two VPCs: a route, who may send, and its class.
+    # In each of the two VPCs: a route, the permitted sender, and its class.
     assert counts[0] == ["NftElement"] * 4 + ["Route"] * 2
 
 
@@ -168,7 +168,7 @@ def test_longer_routes_elsewhere_win(world: World) -> None:
     found = routes(world, "hv1", pair.a.vni)
     assert f"{here}/32" in found
     assert f"{there}/32" not in found
-    pair.route(pair.a, f"{there}/32")  # and a route may name one address only
+    pair.route(pair.a, f"{there}/32")  # a route to a single address is valid
     world.settle(3)
     world.assert_settled()
     found = routes(world, "hv1", pair.a.vni)
@@ -218,7 +218,7 @@ def test_the_last_interface_of_a_vpc_takes_the_peer_along(world: World) -> None:
     world.assert_settled()
     assert link_key(f"vx{pair.b.vni}") not in world.kernels["hv1"].objects
     assert world.agents["hv1"].records.vpcs == {}
-    assert world.agents["hv2"].records.carried() == {pair.a.vni, pair.b.vni}  # hv2 follows a, though nothing of it runs anywhere
+    assert world.agents["hv2"].records.carried() == {pair.a.vni, pair.b.vni}  # hv2 follows a, though a has no instances
 
 
 def test_it_goes_no_further_than_the_peer(world: World) -> None:

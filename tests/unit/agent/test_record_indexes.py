@@ -1,4 +1,4 @@
-"""The indexes of the records: what they say must be what a walk over all records would find."""
+"""The indexes of the records: each equals the result of a walk over all records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the kernel refuses: tried again with back-off, told, and nobody else's problem."""
+"""Operations that the kernel refuses: retried with back-off, reported, and without effect on other VPCs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REMOTE = ("route", "overlay", 4097, "10.0.0.5/32", 0)
 
 
 class Counting(FakeKernel):
-    """A kernel that notes when an object of some kind was asked for, and how often it was dumped."""
+    """A kernel that records the times of operations on a kind of object, and counts full dumps."""
 
     def __init__(self, kind: str, world: World) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Counting(FakeKernel):
 
 
 class Broken(FakeKernel):
-    """A kernel whose methods named in `broken` fail as a whole."""
+    """A kernel whose methods named in `broken` always fail."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -150,7 +150,7 @@ def test_a_dropped_vpc_that_cannot_be_removed_is_tried_again_with_back_off(world
     placed = world.run(subnet, "hv1")
     world.settle(2)
     kernel.tried_at.clear()
-    kernel.fail_next("link", errno.EBUSY, times=9)  # three devices a time
+    kernel.fail_next("link", errno.EBUSY, times=9)  # three devices per try
     world.delete(keys.placement("hv1", placed.eni.id))
     for _ in range(100):
         world.turn("hv1", audits=False)
@@ -252,7 +252,7 @@ def test_what_was_read_before_a_dump_does_not_outdate_it(world: World) -> None:
     route = kernel.objects[REMOTE]
     del kernel.objects[REMOTE]
     kernel.tell(Lost())
-    kernel.disturb(Create(route))  # Seen
+    kernel.disturb(Create(route))  # the kernel reports it with Seen
     del kernel.objects[REMOTE]
     world.turn("hv1", audits=False)
     assert REMOTE in kernel.objects

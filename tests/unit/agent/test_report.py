@@ -1,4 +1,4 @@
-"""What an agent writes: only differences, none lost, none twice, whatever the wire does."""
+"""An agent's status writes: only differences, none lost, none twice, whatever the connection to the store does."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_what_an_earlier_run_said_and_is_no_longer_so_is_taken_back(world: World
 
 
 def twin(world: World, name: str, kernel: FakeKernel) -> Agent:
-    """Start a second agent for a host, which the first knows nothing of."""
+    """Start a second agent for a host, unknown to the first."""
     snapshot = SnapshotFile(world.path / "twin.snapshot")
     agent = Agent(name, kernel, lambda: WiredStore(world.store, Wire()), snapshot, world.compilers, world.clock)
     agent.start()
@@ -152,7 +152,7 @@ def test_an_agent_on_another_machine_says_nothing_for_a_host_while_the_first_liv
         assert told(world.store) == before[0]
         assert world.store.get(keys.host_live("hv1")) == before[1]
     world.kill("hv1")
-    for _ in range(5):  # a machine that took the place of a dead one
+    for _ in range(5):  # a machine that replaces a dead one
         world.clock.now += 5
         second.turn()
     assert json.loads(before[1].value)["kernel"] != second.kernel.identity  # type: ignore[union-attr]
@@ -173,7 +173,7 @@ def test_packets_that_no_host_may_send_are_noted_when_they_rise(world: World) ->
     world.start("hv1")
     world.settle(2)
     status = world.agents["hv1"].status.of_agent()
-    assert status.violated_at == 0.0  # who knows when those came
+    assert status.violated_at == 0.0  # unknown when those packets came
     kernel.packets = {"unverified": 7, "sg_ingress": 9}
     world.settle(2)
     assert world.agents["hv1"].status.of_agent().violated_at == 0.0
@@ -191,7 +191,7 @@ def test_what_the_proxy_counts_is_added_up_and_an_unavailable_server_is_dated(wo
     assert (status.of_agent().served, status.of_agent().unavailable_at) == (
         {"requests": 4, "unavailable": 1},
         0.0,
-    )  # who knows when
+    )  # unknown when
     kernel.served |= {"vpce-b": {"requests": 2, "unavailable": 1, "connections": 3}}
     world.settle(2)
     assert status.of_agent().served == {"requests": 6, "unavailable": 2, "connections": 3}

@@ -1,4 +1,4 @@
-"""What a change of one route table, association or mapping costs a host: so many operations, whatever else it carries."""
+"""The cost of a change of one route table, association or mapping: a fixed number of operations on a host of any size."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.rig.tables import use_table
 from tests.unit.agent.conftest import a_world
 from tests.unit.agent.world import World
 
-FLEETS = [1, pytest.param(1000, marks=pytest.mark.slow)]  # VPCs that hv1 carries
+FLEETS = [1, pytest.param(1000, marks=pytest.mark.slow)]  # numbers of VPCs that hv1 carries
 ANY, RANGE, RESERVED = "0.0.0.0/0", "10.0.0.0/16", "169.254.168.0/22"
 
 
@@ -48,7 +48,7 @@ class Tables:
         return subnets.create_subnet(world.store, world.operator, self.vpc.id, name=name, cidr=cidr, route_table=table)
 
     def route(self, table: RouteTable, *routes: tuple[str, str]) -> None:
-        """Give a table these routes, destination and target."""
+        """Set a table's routes: destination and target."""
         changed = msgspec.structs.replace(table, routes=tuple(VpcRoute(destination=d, target=t) for d, t in routes))
         self.world.put(keys.resource(table.id), encode(changed))
 
@@ -58,7 +58,7 @@ class Tables:
 
 @pytest.fixture(scope="module")
 def fleets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], list[Tables]]]:
-    """Return what makes the VPCs of a fleet, all of which are the same; those of a large one once for all tests."""
+    """Return a function that makes a fleet's VPCs, all alike; a large fleet is made once for all tests."""
     with ExitStack() as stack:
 
         def make(fleet: int) -> list[Tables]:
@@ -73,7 +73,7 @@ def fleets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int],
 
 @pytest.fixture
 def tables(fleets: Callable[[int], list[Tables]], fleet: int) -> Tables:
-    """Return a VPC of a fleet that no test has had yet, from the middle of what is left."""
+    """Return an unused VPC of a fleet, from the middle of the remaining ones."""
     left = fleets(fleet)
     found = left.pop(len(left) // 2)
     found.world.new_ops("hv1")
@@ -82,12 +82,12 @@ def tables(fleets: Callable[[int], list[Tables]], fleet: int) -> Tables:
 
 @pytest.fixture
 def world(tables: Tables) -> World:
-    """Return the world that the VPC is in."""
+    """Return the VPC's world."""
     return tables.world
 
 
 def ops_of(world: World) -> list[Op]:
-    """Return what hv1 does now, and check that it is then as its records say."""
+    """Return hv1's next operations, and check that it then matches its records."""
     world.turn("hv1", audits=False)
     found = world.new_ops("hv1")
     world.turn("hv1", audits=False)
@@ -97,7 +97,7 @@ def ops_of(world: World) -> list[Op]:
 
 
 def _serves(obj: KernelObject) -> bool:
-    """Return whether an object is for what serves instances, which each VRF and each port has besides."""
+    """Return whether an object belongs to the services for instances, which each VRF and each port has besides."""
     return isinstance(obj, ServiceObject) or (isinstance(obj, Route) and obj.type == LOCAL)
 
 
@@ -145,7 +145,7 @@ def test_a_table_that_nobody_uses_any_more_goes_after_its_last_port(world: World
     assert [op.obj.kind for op in made] == ["link", "neigh", "route", "route"]
     assert found[: len(made)] == made
     gone = Counter(op.obj.kind for op in found if isinstance(op, Delete))
-    # The zone of the VRF and its VXLAN device; of the table the route to each of four addresses, and the last one.
+    # The conntrack zone of the VRF and of its VXLAN device; the table's routes to each of four addresses, and its last route.
     assert gone == {"link": 1, "nft-element": 2, "route": 5}
 
 

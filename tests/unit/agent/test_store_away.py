@@ -1,4 +1,4 @@
-"""A store that is away, another one, or in pieces: the data plane stays."""
+"""A store that is unavailable, replaced or damaged: the data plane stays."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_a_store_that_answers_half_the_calls_is_asked_less_and_less_often(world:
     for _ in range(600):
         if agent.follower.store is None and world.clock.now >= agent.follower.retry_at:
             tries.append(world.clock.now)
-            wire.cut_after = 2  # it can be opened, and asked for its revision, but not read
+            wire.cut_after = 2  # opening it and reading its revision succeed, other reads do not
         world.turn("hv1")
         world.clock.now += 0.1
     assert len(tries) < 15
@@ -194,7 +194,7 @@ def test_a_host_whose_underlay_address_comes_late_begins_then(world: World) -> N
     world.turn()
     assert kernel.objects == before
     kernel.underlays = {"192.0.2.13": Underlay(ifname="eth0", mtu=9000)}
-    world.settle(70)  # without being told
+    world.settle(70)  # without a notification
     world.assert_host_settled("hv3")
     assert {obj.mtu for obj in kernel.objects.values() if isinstance(obj, Link) and hasattr(obj, "mtu")} == {8950}
 
@@ -238,7 +238,7 @@ def test_a_foreign_program_is_put_right_while_the_store_is_away(world: World) ->
     world.turn("hv1")
     for key in list(before):
         if key in kernel.objects:
-            with suppress(OSError):  # a chain to which another one leads stays
+            with suppress(OSError):  # a chain that another one jumps to stays
                 kernel.disturb(Delete(before[key]))
             world.turn("hv1")
             assert kernel.objects.keys() == before.keys(), key

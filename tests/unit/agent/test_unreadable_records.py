@@ -1,4 +1,4 @@
-"""Records that cannot be read or compiled: one VPC is degraded and keeps what it has."""
+"""Records that cannot be read or compiled: one VPC is degraded and keeps its objects."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_mapping_that_makes_no_sense_hides_no_other_mapping(world: World, fiel
     kernel = world.kernels["hv1"]
     assert ("route", "overlay", vpc.vni, f"{good.eni.address}/32", 0) in kernel.objects
     assert bad.eni.address.encode() in status(world, "hv1", vpc.vni)
-    later = world.run(subnet, "hv2")  # another structure or mapping of the VPC compiles well meanwhile
+    later = world.run(subnet, "hv2")  # other records of the VPC still compile
     world.run(subnet, "hv1")
     world.settle(3)
     assert ("route", "overlay", vpc.vni, f"{later.eni.address}/32", 0) in kernel.objects
@@ -189,7 +189,7 @@ def _strict_mapping(view: VpcView, mapping: Mapping) -> Iterable[KernelObject]:
         yield Address(vni=view.vni, ifname=view.vrf, address=f"{mapping.address}/32")
 
 
-# A compiler of somebody else's: it reads the VPC's tags for each mapping, and does not like some.
+# A third-party compiler: it reads the VPC's tags for each mapping, and rejects some.
 STRICT = OneOff(
     "strict",
     VpcPart(id="strict", compile=_strict_vpc, inputs=frozenset({Vpc})),

@@ -1,4 +1,4 @@
-"""Several hosts with their agents in one process: a store in memory, kernels in memory, one clock that the test turns."""
+"""Several hosts with their agents in one process: a store and kernels in memory, and one clock that the test advances."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from netorch.store.memory import MemoryStore
 
 
 class Clock:
-    """Seconds that pass when the test says so."""
+    """A clock that the test advances, in seconds."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -34,12 +34,12 @@ class Clock:
 
 
 class Wire:
-    """What lies between one host and the store: it can be cut, now or at one of the next calls."""
+    """The connection between one host and the store: a test can cut it, at once or at one of the next calls."""
 
     def __init__(self) -> None:
         self.cut = False
-        self.cut_after: int | None = None  # so many calls still get through, and then one does not
-        self.lose_answer = False  # whether the call that is cut is carried out all the same
+        self.cut_after: int | None = None  # the number of calls that still succeed before one fails
+        self.lose_answer = False  # whether the failing call is carried out all the same
         self.delivered: list[Event] = []
         self.writes: list[Put | Delete] = []
 
@@ -60,14 +60,14 @@ class Wire:
 
 
 class WiredWatch:
-    """A watch of the store at the far end of a wire."""
+    """A watch of the store over a wire."""
 
     def __init__(self, watch: Watch, wire: Wire) -> None:
         self._watch, self._wire = watch, wire
 
     @property
     def revision(self) -> int:
-        """Everything up to here has been delivered."""
+        """The revision up to which everything has been delivered."""
         return self._watch.revision
 
     def fileno(self) -> int:
@@ -80,19 +80,19 @@ class WiredWatch:
         return self._watch.mark
 
     def poll(self) -> tuple[Event, ...]:
-        """Return what is new."""
+        """Return the new events."""
         self._wire.check()
         events = self._watch.poll()
         self._wire.delivered += events
         return events
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Close the descriptor."""
         self._watch.close()
 
 
 class WiredStore:
-    """The store at the far end of a wire."""
+    """The store over a wire."""
 
     def __init__(self, store: Store, wire: Wire) -> None:
         self._store, self._wire = store, wire
@@ -114,7 +114,7 @@ class WiredStore:
         return self._store.mark(revision)
 
     def get(self, key: str) -> KeyValue | None:
-        """Return the key."""
+        """Return a key's value."""
         self._wire.check()
         return self._store.get(key)
 
@@ -154,12 +154,12 @@ class WiredStore:
         self._store.revoke(lease)
 
     def compact(self, revision: int) -> None:
-        """Forget history."""
+        """Delete history."""
         self._wire.check()
         self._store.compact(revision)
 
     def close(self) -> None:
-        """Do nothing: the store serves others."""
+        """Do nothing: other hosts use the store."""
 
 
 class World:
@@ -169,7 +169,7 @@ class World:
         self.path = path
         self.clock = Clock()
         self.store = MemoryStore(clock=self.clock)
-        self.stores: dict[str, Store] = {}  # hosts that see another store than the others
+        self.stores: dict[str, Store] = {}  # by host, if it sees another store
         counter = itertools.count(1)
         self.operator = Caller(operator=True, now=lambda: self.clock.now, entropy=lambda: next(counter) * 0x9E3779B97F4A7C15)
         self.compilers: Sequence[Compiler] = load_compilers()
@@ -186,7 +186,7 @@ class World:
         hosts.create_host(self.store, self.operator, name=name, underlay=f"192.0.2.{10 + int(name[2:])}")
 
     def start(self, name: str, kernel: FakeKernel | None = None) -> Agent:
-        """Start a host's agent; an earlier one dies as by kill -9, its kernel and its snapshot stay."""
+        """Start a host's agent; kill an earlier one as by kill -9; its kernel and its snapshot stay."""
         self.kill(name)
         wire = self.wires.setdefault(name, Wire())
         if name not in self.kernels:
@@ -206,7 +206,7 @@ class World:
         return agent
 
     def kill(self, name: str) -> None:
-        """Let a host's agent be gone, without a chance to do anything."""
+        """Remove a host's agent, without any cleanup."""
         agent = self.agents.pop(name, None)
         if agent is not None and agent.follower._watch is not None:
             agent.follower._watch.close()
@@ -224,13 +224,13 @@ class World:
             self._plugged(name)
 
     def _assert_sleeps(self, agent: Agent) -> None:
-        """Check that a turn has dealt with everything that was due, so that the agent never spins."""
+        """Check that a turn has handled everything that was due, so that the agent never spins."""
         deadlines = (agent.moves.next_deadline(agent.follower.in_sync), agent.reconciler.next_retry())
         assert all(deadline > self.clock.now for deadline in deadlines if deadline is not None)
         assert agent.follower.store is not None or agent.follower.retry_at > self.clock.now
 
     def _plugged(self, name: str) -> None:
-        """Take from every other host the ports that this one has plugged, as hosts on one machine do."""
+        """Remove the ports that this host has plugged from every other host, as between hosts on one machine."""
         applied = self.kernels[name].applied
         for op in applied[self._looked_at.get(name, 0) :]:
             for other, kernel in self.kernels.items():
@@ -239,14 +239,14 @@ class World:
         self._looked_at[name] = len(applied)
 
     def settle(self, seconds: float = 40.0, *, audits: bool = True) -> None:
-        """Let time pass until nothing is left to do."""
+        """Let time pass; the agents take a turn every second."""
         end = self.clock.now + seconds
         while self.clock.now < end:
             self.turn(audits=audits)
             self.clock.now += 1.0
 
     def new_ops(self, name: str) -> list[Op]:
-        """Return what the host's kernel has carried out since the last call."""
+        """Return the operations of the host's kernel since the last call."""
         applied = self.kernels[name].applied
         ops = applied[:]
         applied.clear()
@@ -265,7 +265,7 @@ class World:
         return instances.run_instance(self.store, self.operator, RunRequest(subnet=subnet.id, host=host, name=name))
 
     def put(self, key: str, value: bytes) -> None:
-        """Write anything into the store."""
+        """Write a key of the store."""
         self.store.txn((), [Put(key, value)])
 
     def delete(self, key: str) -> None:
@@ -273,7 +273,7 @@ class World:
         self.store.txn((), [Delete(key)])
 
     def assert_settled(self) -> None:
-        """Check that every host is as it should be, and that a fresh agent would change nothing."""
+        """Check that every host is settled, and that a new agent would change nothing."""
         for name in sorted(self.agents):
             self.assert_host_settled(name)
         for name in sorted(self.agents):
@@ -283,7 +283,7 @@ class World:
             self.assert_host_settled(name)
 
     def assert_host_settled(self, name: str) -> None:
-        """Check one host: the kernel is as desired, and what is desired is what the records say."""
+        """Check a host: its kernel equals its desired objects, and these equal a new compilation of the records."""
         agent, kernel = self.agents[name], self.kernels[name]
         reconciler = agent.reconciler
         assert reconciler.problems == {}

@@ -1,4 +1,4 @@
-"""What the interfaces of an interface endpoint's connection see: each its own half, and of dropped packets what it dropped."""
+"""Flow logs of an endpoint connection's interfaces: each logs its own half of a flow, and the packets that it dropped."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def seen() -> Connection:
 
 @pytest.fixture
 def ledger() -> Ledger:
-    """Return a ledger with three logs: of the endpoint's interfaces in two subnets, and of its connection's."""
+    """Return a ledger with three logs: of the endpoint's interfaces in two subnets, and of the connection's interface."""
     found = Ledger()
     ends = (("front", ENDPOINT, FRONT), ("other", OTHER, FRONT), ("back", BACKEND, BACK))
     logs = [
@@ -46,7 +46,7 @@ def ledger() -> Ledger:
 
 
 def lines(ledger: Ledger) -> dict[str, set[str]]:
-    """Return the lines of each log, without those that say that there are none."""
+    """Return the lines of each log, without NODATA lines."""
     return {found.log.name: {line for line in table(found, *FIELDS) if line[0] != "-"} for found in ledger.finish(660.0)}
 
 

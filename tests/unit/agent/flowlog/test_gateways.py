@@ -1,4 +1,4 @@
-"""What a NAT gateway's interface sees: four legs of a connection, and packets that are dropped on one of them."""
+"""Flow logs of a NAT gateway's interface: four legs of a connection, and packets dropped on one of them."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_a_packet_that_the_acl_denies_is_taken_off_the_legs_that_it_did_not_see(
 
 
 def test_the_first_packet_is_accepted_as_far_as_it_came(ledger: Ledger) -> None:
-    """No connection remembers it: what is known of it is what the drop says."""
+    """No connection exists yet; the drop alone describes the packet."""
     ledger.drop_at_gateway(GATEWAY, packet(SENT, flags=SYN), drop("acl_egress"), 620.0)
     assert finished(ledger) == sorted(
         (

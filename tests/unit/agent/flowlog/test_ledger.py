@@ -1,4 +1,4 @@
-"""Aggregation: what EC2's guide says of flow log records, sentence by sentence, and bounds that hold whatever happens."""
+"""Aggregation: the sentences of EC2's guide on flow log records, and limits that always hold."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WHAT = ("interface-id", "srcaddr", "dstaddr", "packets", "bytes", "action")
 def ledger_of(
     *interfaces: Interface, now: float = 600, traffic: Traffic = Traffic.ALL, fields: tuple[str, ...] = ALL_FIELDS
 ) -> Ledger:
-    """Return a ledger with one log that counts already."""
+    """Return a ledger with one log that is counting."""
     ledger = Ledger()
     ledger.configure([target(*interfaces, traffic=traffic, fields=fields)], now)
     ledger.count_from_now(["fl-1"])
@@ -292,7 +292,7 @@ def test_ten_interfaces_of_one_vpc_leave_room_for_another_of_whatever_owner(owne
 
 
 def test_an_owner_of_many_vpcs_leaves_room_for_another_owner() -> None:
-    """Each takes as many places as are free, all together four times as many: four fifths."""
+    """Each takes at most as many places as are free; all of them together at most four times as many, which is four fifths."""
     noisy = [msgspec.structs.replace(interface(k, A), vni=VNI + k) for k in range(1, 21)]
     quiet = msgspec.structs.replace(interface(99, A), vni=VNI, owner="globex")
     ledger = Ledger(Limits(host=100, interface=10))

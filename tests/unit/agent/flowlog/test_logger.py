@@ -1,4 +1,4 @@
-"""The flow logs of a host at work, with sources and a clock of the test's own."""
+"""The flow logs of a running host, with fake sources and a fake clock."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ZONE = 1
 
 
 class Sources:
-    """FlowSources in memory: a walk ends with the read after it."""
+    """FlowSources in memory: a walk ends with the next read."""
 
     def __init__(self) -> None:
         self.zones: frozenset[int] = frozenset()
@@ -52,7 +52,7 @@ class Sources:
 
 
 class Bench:
-    """A logger with all around it."""
+    """A logger with its sources, files and clock."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -68,7 +68,7 @@ class Bench:
 
     def turn(self, now: float) -> None:
         self.now = now
-        for _ in range(3):  # a walk begins, ends, and what came with it is written
+        for _ in range(3):  # start a walk, end it, write its result
             self.logger.turn()
 
     def lines(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""The path that egress traffic takes, as EC2 numbers it, from the routes of an interface's subnet."""
+"""The path of egress traffic, numbered as in EC2, from the routes of an interface's subnet."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.unit.edges.internet import SERVER, Internet
 
 
 def routed(to: Target) -> Ledger:
-    """Return a ledger that counts the traffic of an interface whose subnet leads to a target for all but the VPC."""
+    """Return a ledger with one interface, whose subnet has a default route to a target."""
     routes = (
         Effective(parse_prefix("0.0.0.0/0"), to, Origin.STATIC),
         Effective(parse_prefix("10.0.0.0/16"), LOCAL, Origin.LOCAL),

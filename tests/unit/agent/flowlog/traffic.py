@@ -1,4 +1,4 @@
-"""Observed traffic, made by hand: what the drivers would have told."""
+"""Hand-made traffic, in the form that drivers report."""
 
 from __future__ import annotations
 

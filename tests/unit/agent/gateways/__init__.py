@@ -1,1 +1,1 @@
-"""Gateways on edges, as agents of hypervisors see them."""
+"""Agents of hypervisors and the gateways on edges."""

@@ -24,7 +24,7 @@ EDGES = ("hv3", "hv4")
 
 
 class Shop:
-    """A VPC with interfaces on two hosts and a gateway on two others, which stand for edges."""
+    """A VPC with interfaces on two hosts and a gateway on two others, which act as edges."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -39,11 +39,11 @@ class Shop:
         self.forget()
 
     def seat(self, *hosts: str) -> None:
-        """Let these hosts carry the gateway, or nobody."""
+        """Place the gateway on these hosts, or on none."""
         seat_gateway(self.world.store, self.vni, {host: vtep(host) for host in hosts})
 
     def route(self, *destinations: str) -> None:
-        """Let the main table lead to the gateway, for these destinations only."""
+        """Set the main table's routes: these destinations, to the gateway."""
         table = read_inventory(self.world.store).vpcs[self.vni].main_table()
         assert table is not None
         routes = tuple(VpcRoute(destination=dst, target=self.gateway) for dst in destinations)
@@ -57,7 +57,7 @@ class Shop:
         return list(self.world.kernels[host].objects.values())
 
     def leads_to(self, host: str) -> str:
-        """Return the VTEP behind the gateway's MAC."""
+        """Return the VTEP for the gateway's MAC."""
         return next(obj.dst for obj in self.objects(host) if isinstance(obj, Fdb) and obj.lladdr == gateway_mac(self.gateway))
 
     def ways(self, host: str) -> dict[str, Route]:

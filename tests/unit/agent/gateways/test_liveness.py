@@ -1,4 +1,4 @@
-"""Which edges are silent: what follows from rounds of echoes, and that a late agent takes nobody for silent."""
+"""Silent edges: the result of rounds of echoes; a late agent never reports an edge as silent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SEATS = tuple(Seat(host=f"e{number}", vtep=vtep) for number, vtep in enumerate((
 
 
 def evaluated(rounds: str, silent: frozenset[str] = frozenset()) -> list[bool]:
-    """Return after each round whether an edge is silent; `rounds` has `+` for an answer, `-` for none."""
+    """Return after each round whether an edge is silent; in `rounds`, `+` is an answer and `-` none."""
     liveness, found = Liveness(), []
     for answer in rounds:
         silent = liveness.evaluate(silent, [E1], {E1} if answer == "+" else set())
@@ -115,9 +115,10 @@ def test_who_is_on_standby_is_used_when_nobody_else_is_there_and_by_stateless_ga
 
 
 def standings(rounds: str, active: bool) -> str:
-    """Return after each round whether an edge is active (`a`).
+    """Return after each round whether an edge is active (`a`) or on standby (`s`).
 
-    `rounds` has `.` for one in which nobody can reach it, `o` for one in which others ask, `r` if another edge is active as well.
+    In `rounds`, `.` means that no host reaches the edge, `o` that only other hosts probe it, `r` that another edge is active,
+    too.
     """
     standing, found = Standing(), ""
     for each in rounds:
@@ -129,14 +130,14 @@ def standings(rounds: str, active: bool) -> str:
 @pytest.mark.parametrize(
     ("rounds", "active", "expected"),
     [
-        ("oooooo", False, "sssaaa"),  # a new one, and nobody else
-        ("rrrrrr", False, "ssssss"),  # one that is back
+        ("oooooo", False, "sssaaa"),  # a new edge without another one
+        ("rrrrrr", False, "ssssss"),  # an edge that is back
         ("rrrooo", False, "ssssss"),
-        ("rrroooo", False, "ssssssa"),  # the other one has fallen silent, or has handed over
-        ("rrrrrr", True, "aaaaaa"),  # a pair, each of which is active
-        ("...rrr", True, "aaaaaa"),  # nobody has left it yet
-        ("....rrrr", True, "aaasssss"),  # it was cut off, and the other one has taken over
-        ("....oooo", True, "aaassssa"),  # everybody was cut off
+        ("rrroooo", False, "ssssssa"),  # the other edge fell silent or handed over
+        ("rrrrrr", True, "aaaaaa"),  # a pair with two active edges
+        ("...rrr", True, "aaaaaa"),  # no host has left it yet
+        ("....rrrr", True, "aaasssss"),  # it was cut off, and the other edge took over
+        ("....oooo", True, "aaassssa"),  # all edges were cut off
         ("....ooro", True, "aaasssss"),
         ("..o..o..", True, "aaaaaaaa"),
     ],
@@ -146,5 +147,5 @@ def test_who_could_not_be_reached_is_on_standby_while_another_edge_is_active(rou
 
 
 def test_an_edge_is_on_standby_no_later_than_hosts_have_left_it() -> None:
-    """Hosts leave it after as many rounds without an answer as it has without an echo."""
+    """Hosts leave an edge after as many rounds without an answer as make the edge go on standby without an echo."""
     assert standings("." * MISSES, True)[-1] == "s"

@@ -1,4 +1,4 @@
-"""Edges with a virtual private gateway: what they say they reach, and what hosts make of it."""
+"""Edges with a virtual private gateway: the prefixes that they publish, and the resulting routes on hosts."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Office:
         }
 
     def ways(self, host: str, prefix: str = SITE) -> list[str]:
-        """Return the next hops by which a host sends to a prefix."""
+        """Return the next hops of a host's routes to a prefix."""
         objects = self.world.kernels[host].objects.values()
         return [obj.via for obj in objects if isinstance(obj, Route) and obj.dst == prefix and obj.type == UNICAST]
 
@@ -305,7 +305,7 @@ def test_hundreds_of_tunnels_that_change_one_after_another_are_asked_for_togethe
     def slow() -> dict[str, TunnelStatus]:
         nonlocal asked
         asked += 1
-        clock.now += 0.1  # with hundreds
+        clock.now += 0.1  # as with hundreds of tunnels
         return tunnels()
 
     monkeypatch.setattr(kernel, "tunnels", slow)

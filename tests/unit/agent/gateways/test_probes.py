@@ -1,4 +1,4 @@
-"""Probes as an agent sends them: what it takes for a host to leave an edge, and what must not do it."""
+"""An agent's probes: when a host leaves an edge, and when it must not."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STEP_S = 0.05
 
 
 def pass_time(shop: Shop, seconds: float, host: str = "hv1") -> float | None:
-    """Let time pass; return after how much of it the gateway was led to elsewhere, or None."""
+    """Let time pass; return the time until the host sent to another edge, or None."""
     world, before, changed = shop.world, shop.leads_to(host), None
     begin = world.clock.now
     while world.clock.now < begin + seconds:
@@ -33,7 +33,7 @@ def pass_time(shop: Shop, seconds: float, host: str = "hv1") -> float | None:
 
 
 def fail(shop: Shop, host: str = "hv1") -> tuple[str, str]:
-    """Let the edge that a host sends to fall silent; return the VTEPs of this one and of the other."""
+    """Make the edge that a host sends to silent; return its VTEP and that of the other edge."""
     first = shop.leads_to(host)
     shop.world.kernels[host].silent.add(first)
     return first, next(vtep(edge) for edge in EDGES if vtep(edge) != first)
@@ -164,7 +164,7 @@ def test_a_host_without_its_underlay_address_takes_nobody_for_silent(shop: Shop)
 
 
 class SlowClock:
-    """A clock that moves on with each look at it, as for an agent that is slow."""
+    """A clock that advances with each call, as for a slow agent."""
 
     def __init__(self, now: float) -> None:
         self.now = now
@@ -175,7 +175,7 @@ class SlowClock:
 
 
 class LateEchoes:
-    """Echoes whose answers take some time."""
+    """Echoes with a latency."""
 
     def __init__(self, clock: SlowClock, latency_s: float) -> None:
         self._clock = clock
@@ -199,7 +199,7 @@ class LateEchoes:
 
 
 class LateKernel(FakeKernel):
-    """A kernel whose echoes are answered late."""
+    """A kernel with late answers to echoes."""
 
     def __init__(self, clock: SlowClock) -> None:
         super().__init__()
@@ -211,7 +211,7 @@ class LateKernel(FakeKernel):
 
 @pytest.mark.parametrize("turn_s", [0.0, 0.1, 0.3, 3.0])
 def test_a_slow_agent_takes_nobody_for_silent(shop: Shop, turn_s: float) -> None:
-    """Some turns take so long between their beginning and the probes' part in them; the next ones follow at once."""
+    """Some turns take this long before their probes run; the next turns follow at once."""
     agent, clock = shop.world.agents["hv1"], SlowClock(1000.0)
     kernel = LateKernel(clock)
     probes = Probes(agent.records, agent.reconciler, kernel, clock)

@@ -1,4 +1,4 @@
-"""Gateways on edges, from records to hypervisors' kernels: where routes lead, what a change costs, who speaks for whom."""
+"""Gateways on edges, from records to hypervisors' kernels: routes, the cost of changes, and permitted VTEPs."""
 
 from __future__ import annotations
 

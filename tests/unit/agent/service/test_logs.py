@@ -1,4 +1,4 @@
-"""Logs as JSON: one object a line, whatever is logged."""
+"""Logs as JSON: one object per line, for every record."""
 
 from __future__ import annotations
 

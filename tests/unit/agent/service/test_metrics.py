@@ -1,4 +1,4 @@
-"""Metrics: what is said, that Prometheus can read it, and that no client holds up the agent."""
+"""Metrics: their content, a format that Prometheus can parse, and no client that delays the agent."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_dashboard_and_document_name_metrics_that_there_are() -> None:
 
 
 class Loop:
-    """An agent that does nothing but answer, and counts how often it was asked."""
+    """An agent that only answers, and counts the requests."""
 
     def __init__(self, address: str) -> None:
         self.asked = 0

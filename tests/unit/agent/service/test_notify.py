@@ -1,4 +1,4 @@
-"""What the agent says to systemd, heard at a real socket."""
+"""The agent's messages to systemd, received by a real socket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A host that boots: its kernel gets what the last snapshot says, before it has a network and without a store; or nothing."""
+"""A booting host: the kernel gets the last snapshot's objects, without a network or a store, or nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.unit.agent.world import World
 
 
 def booted(world: World) -> FakeKernel:
-    """Let a host carry something, and return the kernel that it boots with: empty, and without a network."""
+    """Let a host carry a VPC, and return its kernel after a boot: empty, and without a network."""
     _, subnet = world.vpc("a", ipv6="fd00::/56")
     world.run(subnet, "hv1")
     world.run(subnet, "hv2")

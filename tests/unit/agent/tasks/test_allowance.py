@@ -1,4 +1,4 @@
-"""A connection table shared by VPCs: who may not open new ones, for how long, and what is reported."""
+"""A connection table shared by VPCs: which may not open new connections, for how long, and what is reported."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ A, B = "10.0.0.4", "10.0.0.5"
 
 
 def decide(held: dict[int, float], most: int, refused: Set[int], owners: Mapping[int, str] | None = None) -> frozenset[int]:
-    """Return who is refused; unless owners are given, each has its own."""
+    """Return the refused VPCs; by default, each has its own owner."""
     return over_allowance(held, owners or {who: str(who) for who in held}, most, refused)
 
 
-# --- who is refused ----------------------------------------------------------------------------------------------------------
+# --- which VPCs are refused
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_those_who_are_greedy_at_once_get_equal_parts_and_one_stays_free() -> No
 
 
 def test_an_owner_of_many_vpcs_is_refused_in_those_that_hold_more_than_little() -> None:
-    held: dict[int, float] = dict.fromkeys(range(1, 7), 900.0) | {7: 10.0, 8: 100.0}  # and 1000 are free
+    held: dict[int, float] = dict.fromkeys(range(1, 7), 900.0) | {7: 10.0, 8: 100.0}  # 1000 are free
     owners = dict.fromkeys(range(1, 8), "a") | {8: "b"}
     assert decide(held, 6510, NOBODY) == NOBODY
     assert decide(held, 6510, NOBODY, owners) == set(range(1, 7))
@@ -126,7 +126,7 @@ def test_an_owner_never_fills_the_table_however_many_vpcs_it_has(order: list[int
     assert sum(held.values()) <= most * (4 / 5 + 1 / 8)
 
 
-# --- an agent that watches ---------------------------------------------------------------------------------------------------
+# --- a running agent
 
 
 def connections(zone: int, count: int) -> list[Flow]:
@@ -134,7 +134,7 @@ def connections(zone: int, count: int) -> list[Flow]:
 
 
 def fill(kernel: FakeKernel, held: dict[int, int]) -> None:
-    """Let a kernel hold so many connections of each zone, and no others."""
+    """Make a kernel hold these numbers of connections by zone, and no others."""
     kernel.tracker.tracked.clear()
     kernel.trackers[OVERLAY].restore(flow for zone, count in held.items() for flow in connections(zone, count))
 
@@ -162,7 +162,7 @@ def test_it_refuses_and_lets_go_again_and_keeps_the_refusal_alive(kernel: FakeKe
         assert kernel.tracker.refused_zones == allowance.refused == refused, now
     fill(kernel, {3: 90})
     allowance.turn(Turn(now=10.0))
-    kernel.tracker.refused_zones = frozenset()  # their time is over, as after a table was reloaded
+    kernel.tracker.refused_zones = frozenset()  # expired, as after a reload of a table
     allowance.turn(Turn(now=14.0))
     assert kernel.tracker.refused_zones == {3}
 
@@ -177,7 +177,7 @@ def test_a_vpc_whose_inlet_has_a_zone_of_its_own_is_named_once(kernel: FakeKerne
 
 
 def test_a_vpc_has_no_larger_part_by_inlets_and_leaves_others_no_smaller_one(kernel: FakeKernel) -> None:
-    """20 connections in each of three zones: as three VPCs none would hold more than are free."""
+    """20 connections in each of three zones: as three VPCs, none would hold more than the free ones."""
     acme, globex = (
         Vpc(id=f"vpc-00138{n}00000000001", vni=5000 + n, owner=owner, name="a", cidrs=("10.0.0.0/16",))
         for n, owner in ((8, "acme"), (9, "globex"))
@@ -186,7 +186,7 @@ def test_a_vpc_has_no_larger_part_by_inlets_and_leaves_others_no_smaller_one(ker
     fill(kernel, {1: 20, 2: 20, 3: 20})
     allowance.turn(Turn(now=0.0))
     assert allowance.refused == set(range(1, 10))
-    fill(kernel, {1: 96, 10: 3})  # 100 / 8 / 3 is little
+    fill(kernel, {1: 96, 10: 3})  # up to 100 / 8 / 3 is little
     allowance.turn(Turn(now=1.0))
     assert allowance.refused == set(range(1, 10))
 
@@ -194,7 +194,7 @@ def test_a_vpc_has_no_larger_part_by_inlets_and_leaves_others_no_smaller_one(ker
 def test_an_agent_that_is_restarted_goes_on_where_the_last_one_was(kernel: FakeKernel) -> None:
     fill(kernel, {1: 60})
     Allowance(kernel.tracker, dict).turn(Turn(now=0.0))
-    fill(kernel, {1: 45})  # less than are free, but not yet so much less
+    fill(kernel, {1: 45})  # fewer than are free, but not enough to lift the refusal
     Allowance(kernel.tracker, dict).turn(Turn(now=0.0))
     assert kernel.tracker.refused_zones == {1}
 
@@ -217,7 +217,7 @@ def test_it_looks_oftener_at_a_table_that_fills_and_counts_a_bounded_part_of_a_f
         allowance.turn(Turn(now=now))
         assert allowance.look_at == now + wait_s
     kernel.tracker.most = 10 * SAMPLE
-    fill(kernel, {1: 2 * SAMPLE, 2: 5 * SAMPLE})  # the fake shows those of 1 first
+    fill(kernel, {1: 2 * SAMPLE, 2: 5 * SAMPLE})  # the fake lists those of 1 first
     allowance.turn(Turn(now=10.0))
     assert kernel.tracker.refused_zones == {1}
 
@@ -260,7 +260,7 @@ def test_status_tells_who_is_refused_where_and_how_full_the_table_is(world: Worl
     assert problems(world) == (
         "host hv1: VPC greedy holds more connections than the host's table has free and cannot open new ones; see netorch flows",
     )
-    world.assert_settled()  # no object, and nothing that is rewritten
+    world.assert_settled()  # no objects are left or rewritten
     fill(kernel, {})
     world.settle(3)
     assert problems(world) == ()
@@ -285,7 +285,7 @@ def test_a_table_that_cannot_be_read_stops_nothing_else(world: World, monkeypatc
         ({1: 80, 2: 20}, {}, {1: 40, 2: 20}),  # as much as stays free
         ({1: 60}, {2: 40}, {1: 30}),
         ({1: 60}, {1: 20, 2: 20}, {1: 20}),
-        ({1: 60, 2: 2}, {3: 96}, {1: 3, 2: 2}),  # an eighth of the table is for those who hold little
+        ({1: 60, 2: 2}, {3: 96}, {1: 3, 2: 2}),  # an eighth of the table is for VPCs with few connections
         ({1: 60}, {3: 100}, {1: 4}),
         ({}, {1: 100}, {}),
     ],

@@ -1,4 +1,4 @@
-"""A few times at once, then once in a while; each for itself."""
+"""Bursts: a few messages at once, then one per interval, for each key separately."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from netorch.agent.tasks.bursts import AT_ONCE, EVERY_S, Bursts
 
 
 def times(bursts: Bursts[int], one: int, begin: float, end: float) -> int:
-    """Return how often one is spoken of who always has something to say, looked at each tenth of the interval."""
+    """Return how many messages a key may send that always has one, with a check every tenth of the interval."""
     said, now = 0, begin
     while now < end:
         if bursts.may_at(one) <= now:

@@ -1,4 +1,4 @@
-"""Connections: ended when a customer says so, and taken along by an interface that moves; whoever dies in between."""
+"""Connections: terminated on a customer's request, and handed over when an interface moves, even if an agent dies."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def zone(world: World, host: str, vpc: Vpc) -> int:
 
 
 def flow(world: World, host: str, vpc: Vpc, source: str, destination: str, dport: int, mark: int = BOTH) -> Flow:
-    """Let a host's kernel track a connection, and return it."""
+    """Make a host's kernel track a connection, and return it."""
     made = Flow(
         zone=zone(world, host, vpc),
         protocol=TCP,
@@ -50,7 +50,7 @@ def tracked(kernel: FakeKernel) -> set[tuple[str, str, int]]:
 
 
 class Shop:
-    """A server in a group of its own that permits two ports, and a client."""
+    """A server in its own group, which permits two ports, and a client."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -93,7 +93,7 @@ def test_a_revoked_rule_leaves_its_connections_alone(shop: Shop) -> None:
 def test_a_termination_ends_what_no_rule_permits_any_more_and_nothing_else(shop: Shop) -> None:
     from_client(shop, 22)
     https = from_client(shop, 443)
-    there = from_client(shop, 22, host="hv2", mark=BEGINNER_TRACKS)  # at the client's host, where egress still permits it
+    there = from_client(shop, 22, host="hv2", mark=BEGINNER_TRACKS)  # on the client's host, where egress still permits it
     shop.revoke(22, terminate=True)
     shop.world.turn()
     assert tracked(shop.world.kernels["hv1"]) == {https}
@@ -153,12 +153,12 @@ def test_another_vpcs_connections_with_the_same_addresses_go_on(shop: Shop) -> N
 
 
 def moved(world: World, vpc: Vpc, subnet: Subnet) -> Placed:
-    """Return an instance that has two connections on hv1 and is asked to move to hv2."""
+    """Return an instance with two connections on hv1, with a move to hv2 requested."""
     placed = world.run(subnet, "hv1")
     world.settle(2)
     flow(world, "hv1", vpc, placed.eni.address, "10.0.0.200", 443, BEGINNER_TRACKS)
     flow(world, "hv1", vpc, "10.0.0.201", placed.eni.address, 22, OTHER_END_TRACKS)
-    flow(world, "hv1", vpc, "10.0.0.202", "10.0.0.203", 22)  # somebody else's
+    flow(world, "hv1", vpc, "10.0.0.202", "10.0.0.203", 22)  # of other interfaces
     moves.move_instance(world.store, world.operator, placed.instance.id, "hv2")
     return placed
 
@@ -166,7 +166,7 @@ def moved(world: World, vpc: Vpc, subnet: Subnet) -> Placed:
 def test_a_moved_interface_finds_its_connections_and_no_others(world: World) -> None:
     vpc, subnet = world.vpc("a")
     world.run(subnet, "hv2")
-    _, elsewhere = world.vpc("b")  # its zone on hv2 is another one than on hv1
+    _, elsewhere = world.vpc("b")  # its zone on hv2 differs from that on hv1
     world.run(elsewhere, "hv1")
     placed = moved(world, vpc, subnet)
     world.settle(10)
@@ -194,7 +194,7 @@ def test_connections_are_there_before_the_port_is(world: World) -> None:
 def test_a_connection_that_begins_while_the_interface_moves_comes_after(world: World) -> None:
     vpc, subnet = world.vpc("a")
     placed = moved(world, vpc, subnet)
-    world.turn("hv1")  # has told of two
+    world.turn("hv1")  # publishes two
     late = flow(world, "hv1", vpc, placed.eni.address, "10.0.0.204", 80, BEGINNER_TRACKS)
     world.settle(10)
     assert (late.source, late.destination, late.dport) in tracked(world.kernels["hv2"])
@@ -226,7 +226,7 @@ def test_damaged_words_of_connections_do_not_stop_a_move(world: World) -> None:
 
 
 def handed_over(world: World, placed: Placed) -> tuple[str, Flow]:
-    """Return where hv1 tells of an interface's connections, and the first that it tells of."""
+    """Return the key by which hv1 hands over an interface's connections, and the first of them."""
     key = keys.eni_flows("hv1", placed.eni.id)
     stored = world.store.get(key)
     assert stored is not None
@@ -263,7 +263,7 @@ def test_words_of_connections_that_are_none_are_left_out(world: World, change: d
 
 
 def test_the_default_group_permits_nothing_from_outside(shop: Shop) -> None:
-    """The oracle of these tests: the rule that was revoked first is gone."""
+    """Check this module's precondition: the rule that was revoked first is gone."""
     group = groups.describe_security_group(shop.world.store, shop.world.operator, shop.group).group
     assert not [rule for rule in group.ingress if rule.protocol == ALL_PROTOCOLS]
 

@@ -1,4 +1,4 @@
-"""Connections of addresses that ended, in peers and behind interfaces that routes lead to: nobody goes on with another's."""
+"""Connections of ended addresses, in peers and behind interfaces that are targets of routes: no later holder inherits them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def world(tmp_path: Path) -> World:
 
 
 class Talk:
-    """An interface of a VPC on hv1 that talks to one of its peer on hv2, and to one of its own VPC there."""
+    """An interface of a VPC on hv1 with connections to an interface of its peer on hv2, and to one of its own VPC there."""
 
     def __init__(self, world: World) -> None:
         self.world = world

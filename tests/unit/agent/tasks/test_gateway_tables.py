@@ -1,4 +1,4 @@
-"""The connection tables of an edge's gateways: one limit for all of them, and one VPC's flood is no other's affair."""
+"""The connection tables of an edge's gateways: one limit for all of them; a VPC's flood does not affect other VPCs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST = 100
 
 @pytest.fixture
 def trackers() -> dict[str, FakeTracker]:
-    """Two gateways of one VPC, one of another, and the overlay, whose table is full of what concerns none of them."""
+    """Two gateways of one VPC, one of another, and the overlay, whose table is full of unrelated connections."""
     host = FakeHost(NftTable(netns=label, vni=vni, family="inet", body="") for label, vni in GATEWAYS.items())
     found = {label: FakeTracker(host, label) for label in (OVERLAY, *GATEWAYS)}
     for tracker in found.values():

@@ -1,4 +1,4 @@
-"""What an edge publishes of its NAT gateways: a few of them a turn, each once a round, nothing of those that are gone."""
+"""An edge's published NAT gateway use: a few gateways per turn, each once per round, none of deleted ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A task, and a part of a compiler, that nobody has heard of: an agent runs them without a line of its loop being changed."""
+"""Unknown tasks and compiler parts: an agent runs them without a change of its loop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.views import OneOff
 
 
 class Bell(Task):
-    """Notes its turns."""
+    """A task that records its turns."""
 
     def __init__(self) -> None:
         self.listener, self.mouth = os.pipe()
@@ -24,7 +24,7 @@ class Bell(Task):
         self.closed = False
 
     def fileno(self) -> int | None:
-        """Return where it is rung."""
+        """Return the descriptor that wakes the loop."""
         return self.listener
 
     def wake_at(self, now: float) -> float | None:
@@ -32,29 +32,29 @@ class Bell(Task):
         return self.at
 
     def turn(self, turn: Turn) -> None:
-        """Take note."""
+        """Record the turn."""
         self.turns.append(turn)
 
     def close(self) -> None:
-        """Let go."""
+        """Close the descriptors."""
         os.close(self.listener)
         os.close(self.mouth)
         self.closed = True
 
 
 class Poller:
-    """Stands in for what waits, and waits for nothing."""
+    """A poll object that never waits."""
 
     def __init__(self) -> None:
         self.descriptors: list[int] = []
         self.waits_ms: list[float] = []
 
     def register(self, descriptor: int, _events: int) -> None:
-        """Take note."""
+        """Record the descriptor."""
         self.descriptors.append(descriptor)
 
     def poll(self, wait_ms: float) -> None:
-        """Take note."""
+        """Record the timeout."""
         self.waits_ms.append(wait_ms)
 
 

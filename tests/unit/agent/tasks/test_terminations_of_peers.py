@@ -1,4 +1,4 @@
-"""Terminations where a rule names a peer's group: whether its members belong to that group is what the rules here say."""
+"""Terminations when a rule names a peer's group: this VPC's rules alone decide about the group's members."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections that pass an appliance end when a rule of its groups goes that let them in or out, if that was asked for."""
+"""Connections through an appliance end when a rule of its groups is revoked that permitted them, if that was requested."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.unit.agent.tasks.test_connections import zone
 from tests.unit.agent.test_middleboxes import Shop
 from tests.unit.agent.world import World
 
-FAR, OUTSIDE = "10.0.0.200", "198.51.100.7"  # an address that is not on the appliance's host, and one behind the appliance
+FAR, OUTSIDE = "10.0.0.200", "198.51.100.7"  # an address on another host than the appliance's, and one behind the appliance
 DNS, NTP = 53, 123
 
 
@@ -27,7 +27,7 @@ def world(tmp_path: Path) -> World:
 
 
 class Box:
-    """An appliance on hv3 with a group that lets two services in and out."""
+    """An appliance on hv3 with a group that permits two services in both directions."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -53,7 +53,7 @@ class Box:
         return zone, source, port
 
     def revoke(self, direction: Direction, port: int) -> set[tuple[int, str, int]]:
-        """Revoke a rule, and return what hv3 tracks then."""
+        """Revoke a rule, and return the connections that hv3 then tracks."""
         store, operator = self.world.store, self.world.operator
         permissions.revoke(store, operator, self.group, direction, [_rule(port)], terminate_established=True)
         self.world.turn()
@@ -69,7 +69,7 @@ def test_what_came_in_by_the_inlet_ends_with_its_ingress_rule(world: World) -> N
     box.track(box.inlet, FAR, DNS, OTHER_END_TRACKS)
     others = {
         box.track(box.inlet, FAR, NTP, OTHER_END_TRACKS),
-        box.track(box.inlet, "10.0.0.201", DNS, 0),  # it does not track this one: each packet is evaluated
+        box.track(box.inlet, "10.0.0.201", DNS, 0),  # not tracked by this end: each packet is evaluated
         box.track(box.own, FAR, DNS, BEGINNER_TRACKS),
     }
     assert box.revoke(Direction.INGRESS, DNS) == others
@@ -83,7 +83,7 @@ def test_what_an_appliance_sent_as_others_ends_with_its_egress_rule(world: World
     others = {
         box.track(box.own, FAR, NTP, BEGINNER_TRACKS),
         box.track(box.own, "10.0.0.201", DNS, OTHER_END_TRACKS),
-        box.track(box.own, beside, DNS, BEGINNER_TRACKS),  # its own groups let it
+        box.track(box.own, beside, DNS, BEGINNER_TRACKS),  # permitted by its own groups
         box.track(box.inlet, FAR, DNS, OTHER_END_TRACKS),
     }
     assert box.revoke(Direction.EGRESS, DNS) == others
