@@ -1,4 +1,4 @@
-"""A VPC's chains, sets and maps in every form that a policy takes, for tests of kernels."""
+"""A VPC's chains, sets and maps in every form that a policy can take, for kernel tests."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def chain_sets(chain: str, *names: str) -> tuple[ChainSet, ...]:
 
 
 def sets_of(chain: str, sets: Mapping[str, tuple[str, tuple[str, ...]]]) -> tuple[ChainSet, ...]:
-    """Return sets of intervals of a chain: by the ends of their names, the parts of their keys, and their elements."""
+    """Return a chain's interval sets: by name suffix, the types of their keys, and their elements."""
     return tuple(
         ChainSet(name=f"{chain}.{name}", spec=f"type {spec}; flags interval", elements=elements)
         for name, (spec, elements) in sorted(sets.items())
@@ -53,7 +53,7 @@ def sets_of(chain: str, sets: Mapping[str, tuple[str, tuple[str, ...]]]) -> tupl
 
 
 def policy_chain(name: str, way: str, end: str, free: str, passed: str, refuses: str) -> NftChain:
-    """Return a chain that judges what a class sends (way daddr) or takes (saddr), with all rules that there can be."""
+    """Return a chain that judges the packets a class sends (way daddr) or receives (saddr), with every form of rule."""
     rules = (
         f"ct direction . ct mark @{end} {free}",
         f"meta nfproto ipv4 th dport . meta l4proto @{name}.free4 {free}",
@@ -98,7 +98,7 @@ CHAINS = (ACL_CHAIN, EGRESS_CHAIN, INGRESS_CHAIN, BORDER_CHAIN)
 
 
 def verdicts(port: str) -> tuple[NftElement, ...]:
-    """Return the elements that lead a port's packets to the VPC's chains."""
+    """Return the map elements that send a port's packets to the VPC's chains."""
     return (
         element("egress_policy", port, value=f"jump {BORDER}"),
         element("ingress_policy", port, value=f"goto {INGRESS}"),

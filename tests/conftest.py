@@ -1,4 +1,4 @@
-"""Settings of all tests."""
+"""Settings for all tests."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from tests.rig.etcd.cluster import Cluster
 
-# A shell lets its background jobs ignore Ctrl-C, and programs inherit that; tests that send it expect to be heard.
+# A shell makes its background jobs ignore Ctrl-C, and child processes inherit that; tests that send SIGINT need it handled.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Examples are fixed, so that a red run is red for everybody, and untimed, because machines are shared.
+# Examples are fixed, so that a failure is the same for everybody, and have no deadline, because machines are shared.
 settings.register_profile(
     "netorch",
     deadline=None,
@@ -30,8 +30,8 @@ settings.load_profile("netorch")
 
 @pytest.fixture(scope="session")
 def etcd() -> Iterator[Cluster]:
-    """A cluster of one member for all tests that leave it alive. Each test gives its store a name of its own."""
-    from tests.rig.etcd.cluster import running_cluster  # grpc is for those tests only
+    """A one-member cluster for all tests that do not kill it. Each test uses its own store name."""
+    from tests.rig.etcd.cluster import running_cluster  # only those tests need grpc
 
     with running_cluster(1) as cluster:
         yield cluster

@@ -1,4 +1,4 @@
-"""Views of VPCs as the agent makes them, from values that a test names."""
+"""Views of VPCs as the agent builds them, from values that a test names."""
 
 from __future__ import annotations
 
@@ -111,12 +111,12 @@ def make_view(
 
 
 def vpc_objects(compilers: Sequence[Compiler], view: VpcView) -> Objects:
-    """Return what compilers yield for a VPC without mappings."""
+    """Return the objects that the compilers yield for a VPC without mappings."""
     return compile_slice(compilers, view, [])
 
 
 def mapping_objects(compilers: Sequence[Compiler], view: VpcView, mapping: EniMapping) -> Objects:
-    """Return what compilers yield for one mapping, the VPC's own or a peer's."""
+    """Return the objects that the compilers yield for one mapping, of the VPC itself or of a peer."""
     found: Objects = {}
     own = mapping.vni == view.vni
     for part in parts_of(compilers, MappingPart) if own else parts_of(compilers, PeerMappingPart):
@@ -125,7 +125,7 @@ def mapping_objects(compilers: Sequence[Compiler], view: VpcView, mapping: EniMa
 
 
 class OneOff:
-    """A compiler of a test's own parts."""
+    """A compiler made of parts that a test defines."""
 
     def __init__(self, name: str, *parts: Part) -> None:
         self.name = name

@@ -1,1 +1,1 @@
-"""What root tests stand on: hosts of namespaces and bridges, crafted packets, senders and listeners."""
+"""Shared parts of the root tests: hosts made of namespaces and bridges, crafted packets, senders and listeners."""

@@ -1,4 +1,4 @@
-"""Hosts, and agents on them: as threads of this process, or as processes that a test kills."""
+"""Hosts and their agents: as threads of this process, or as processes that a test can kill."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _BOUNDING: Final = "CapabilityBoundingSet="
 
 
 def _one_at_a_time(method: Callable[..., T]) -> Callable[..., T]:
-    """Let one thread at a time call a method: libnftables keeps state between its contexts, and several agents live here."""
+    """Let one thread at a time call a method: libnftables keeps state across contexts, and this process runs several agents."""
     lock = threading.Lock()
 
     def guarded(*arguments: object, **named: object) -> T:
@@ -49,7 +49,7 @@ nftables.Nftables.cmd = _one_at_a_time(nftables.Nftables.cmd)
 
 
 class Host:
-    """One host: its underlay namespace and its VTEP."""
+    """A host: its underlay namespace and its VTEP."""
 
     def __init__(self, name: str, number: int) -> None:
         self.name = name
@@ -58,7 +58,7 @@ class Host:
 
     @property
     def overlay(self) -> str:
-        """Return the name of the namespace with the VRFs."""
+        """Return the name of the namespace that holds the VRFs."""
         return overlay_netns(self.name)
 
     @contextmanager
@@ -75,7 +75,7 @@ class Host:
 
 
 class AttentiveAgent(Agent):
-    """An agent of which others can tell whether it is in the middle of a turn."""
+    """An agent that can be asked whether it is in the middle of a turn."""
 
     def __init__(self, host: str, kernel: LinuxKernel, store_path: Path, snapshot: SnapshotFile, flow_logger: FlowLogger) -> None:
         super().__init__(
@@ -98,13 +98,13 @@ class AttentiveAgent(Agent):
             self.reconciler.read_kernel()
 
     def has_done(self, revision: int) -> bool:
-        """Return whether it has acted on all that the store held at a revision."""
+        """Return whether the agent has acted on everything that the store held at a revision."""
         with self.busy:
             return self.follower.in_sync and self.follower.history.revision >= revision
 
 
 class AgentThread:
-    """An agent in a thread of this process, inside its host's namespace."""
+    """An agent in a thread of this process, inside its host's underlay namespace."""
 
     def __init__(self, host: Host, store_path: Path, state_dir: Path) -> None:
         self._host = host
@@ -123,7 +123,7 @@ class AgentThread:
 
     def _run(self) -> None:
         try:
-            netns._setns(self._host.fd)  # for the thread's whole life
+            netns._setns(self._host.fd)  # for the whole life of the thread
             self.agent.start()
             self._ready.set()
             while not self._stopping():
@@ -140,12 +140,12 @@ class AgentThread:
         return bool(select.select([self._stop_reader], [], [], 0)[0])
 
     def check(self) -> None:
-        """Raise what the agent died of."""
+        """Raise the error that ended the agent."""
         if self._failure is not None:
             raise AssertionError(f"agent of {self._host.name} died") from self._failure
 
     def stop(self) -> None:
-        """Let the agent end as SIGTERM would."""
+        """End the agent as SIGTERM does."""
         os.write(self._stop_writer, b"x")
         self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
@@ -155,14 +155,14 @@ class AgentThread:
 
 
 def restricted() -> list[str]:
-    """Return the command that lets another one have the capabilities that systemd leaves the agent, and no others."""
+    """Return a command prefix that limits a command to the capabilities that systemd leaves the agent."""
     lines = UNIT.read_text().splitlines()
     capabilities = [name for line in lines if line.startswith(_BOUNDING) for name in line.removeprefix(_BOUNDING).split()]
     return ["setpriv", "--no-new-privs", f"--bounding-set=-all,+{',+'.join(name[4:].lower() for name in capabilities)}"]
 
 
 class AgentProcess:
-    """An agent as a process of its own, to be killed."""
+    """An agent in a process of its own, which a test can kill."""
 
     def __init__(self, host: Host, store_path: Path, state_dir: Path) -> None:
         self.log = state_dir / f"{host.name}.log"
@@ -184,16 +184,16 @@ class AgentProcess:
 
     @property
     def pid(self) -> int:
-        """Return the number of the process."""
+        """Return the process ID."""
         return self._process.pid
 
     def kill(self) -> None:
-        """kill -9."""
+        """Send SIGKILL and wait."""
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
 
     def stop(self) -> None:
-        """SIGTERM."""
+        """Send SIGTERM and wait."""
         self._process.terminate()
-        code = self._process.wait(PATIENCE_S)  # killed by the signal itself when it came before the agent had started
+        code = self._process.wait(PATIENCE_S)  # negative when SIGTERM came before the agent had started
         assert code in (0, -signal.SIGTERM), self.log.read_text()

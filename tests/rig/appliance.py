@@ -1,6 +1,6 @@
-"""A VPC whose subnets a and b reach each other through an appliance, on this host or another, and talk between instances.
+"""A VPC whose subnets a and b reach each other through an appliance on the same or another host, and talk between instances.
 
-a1 hv1, b1 hv1, b2 hv2      in the subnets a and b, each with a route table of its own
+a1 hv1, b1 hv1, b2 hv2      in the subnets a and b, each with its own route table
 fw1 hv1, fw2 hv2, fw3 hv3   appliances, in a subnet with the main table
 """
 
@@ -22,7 +22,7 @@ VNI = 20000
 APPLIANCES = ("fw1", "fw2", "fw3")
 KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 _PORT = 7007
-_TO = {"a": ("10.44.2.0/24", "fd00:44:0:102::/64"), "b": ("10.44.1.0/24", "fd00:44:0:101::/64")}  # the other one's range
+_TO = {"a": ("10.44.2.0/24", "fd00:44:0:102::/64"), "b": ("10.44.1.0/24", "fd00:44:0:101::/64")}  # the other subnet's range
 _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 _SYSCTLS = (
     "net.ipv4.ip_forward=1",
@@ -61,7 +61,7 @@ vpcs:
 
 
 def lead_through(world: World, appliance: str = "", *, check: bool = True) -> None:
-    """Apply that cloud, and wait for the agents, all of which are threads. The appliances forward from the first time on."""
+    """Apply the vpc.yaml of `cloud` and wait for the agents, all of them threads. The appliances forward from then on."""
     world.apply(cloud(appliance, check=check))
     world.settle()
     for name in APPLIANCES:
@@ -77,7 +77,7 @@ def address(world: World, name: str, version: int) -> str:
 def talks(
     world: World, source: str, destination: str, kind: str = "tcp", version: int = 4, *, size: int = 7, timeout_s: float = 5.0
 ) -> bool:
-    """Return whether one instance hears the echo of so many bytes from another."""
+    """Return whether one instance gets the echo of `size` bytes from another."""
     near, far = world.instance(f"acme/{source}").id, world.instance(f"acme/{destination}").id
     to = address(world, destination, version)
     with echo_server(far, to, _PORT, KINDS[kind]):
@@ -85,7 +85,7 @@ def talks(
 
 
 def forward(instance: str) -> None:
-    """Let an instance forward packets, whose namespace has the name `instance`."""
+    """Let an instance forward packets; `instance` is the name of its namespace."""
     subprocess.run(["ip", "netns", "exec", instance, "sysctl", "-qw", *_SYSCTLS], check=True, capture_output=True)
 
 
@@ -99,7 +99,7 @@ def socket_in(instance: str, version: int, kind: socket.SocketKind) -> socket.so
 
 
 def passed(listener: PacketListener, one: str, other: str) -> tuple[int, int]:
-    """Return how many frames have come or gone since the last call, by direction."""
+    """Return how many frames the listener took since the last call: from `one` to `other`, and back."""
     there, back = packed(one) + packed(other), packed(other) + packed(one)
     frames = listener.take()
     return sum(there in frame for frame in frames), sum(back in frame for frame in frames)
@@ -107,7 +107,7 @@ def passed(listener: PacketListener, one: str, other: str) -> tuple[int, int]:
 
 @contextmanager
 def echo_server(instance: str, address: str, port: int, kind: socket.SocketKind) -> Iterator[None]:
-    """Send back what arrives at a port of an instance."""
+    """Echo everything that arrives at a port of an instance."""
     with socket_in(instance, version_of(address), kind) as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         server.bind((address, port))
@@ -130,13 +130,13 @@ def _serve(server: socket.socket) -> None:
                         accepted.sendall(data)
                 continue
             data, sender = server.recvfrom(4096)
-            if not sender:  # it was shut down
+            if not sender:  # the socket was shut down
                 return
             server.sendto(data, sender)
 
 
 def says(instance: str, address: str, port: int, kind: socket.SocketKind, size: int, timeout_s: float) -> bool:
-    """Return whether an echo server answers an instance with all of so many bytes."""
+    """Return whether an echo server returns all `size` bytes to an instance."""
     said, heard = bytes(size), b""
     with socket_in(instance, version_of(address), kind) as client:
         client.settimeout(timeout_s)

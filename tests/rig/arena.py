@@ -1,11 +1,11 @@
-"""Two real hosts on which scripts of packets are played one after the other, as fast as a kernel can be given other rules.
+"""Two real hosts that play scripts of packets one after the other, as fast as a kernel can load new rules.
 
-Two VPCs with the same addresses, ports and hosts stand there at once: the script's, and one that permits everything. Whatever is
-sent in the first is sent in the second too, a moment before: a connection or a packet of one that were taken for the other's
-would be seen at once.
+The hosts carry two VPCs with the same addresses, ports and places at once: the script's, and one that permits everything.
+Each packet is sent in the open VPC first, then in the script's. So a test fails when the kernel mistakes a connection or
+a packet of one VPC for the other's.
 
-Nothing sleeps. The kernel works packets off in the order in which they were sent, so when a marker has arrived that was sent last
-and on the longest way, in the VPC that permits everything, everything has arrived that will.
+Nothing sleeps. The kernel handles packets in the order in which they were sent. The last packets sent are markers, in the open
+VPC and on the longest way. When they have arrived, every other packet that arrives at all has arrived.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ from tests.unit.policy.small import udp
 OPEN_VNI: Final = 6000
 _PATIENCE_S: Final = 10.0
 _ETH_P_ALL, _PACKET_IGNORE_OUTGOING, _SOL_PACKET = 3, 23, 263  # linux/if_ether.h, linux/if_packet.h, linux/socket.h
-# Instances say nothing of themselves: what arrives is heard, and then dropped.
+# Instances send nothing on their own: the listener gets each arriving packet, then the instance drops it.
 _DEAF: Final = "table inet deaf { chain input { type filter hook input priority 0; policy drop; }; }"
-_NOISE: Final = frozenset({"suppressed", "to_router"})  # how much of a flood was not told; solicitations of routers
+_NOISE: Final = frozenset({"suppressed", "to_router"})  # suppressed log entries; router solicitations
 
 Place = tuple[int, int]  # VNI and place
-_LONGEST_WAYS: Final = ((0, 2), (3, 1))  # from host to host, both ways
+_LONGEST_WAYS: Final = ((0, 2), (3, 1))  # between the hosts, one for each direction
 
 
 class Batch(msgspec.Struct):
-    """Packets that have been sent since the rules changed last, and what must become of them."""
+    """Packets sent since the last change of rules, and what must become of them."""
 
     before: dict[str, dict[str, int]]  # counters by host
     sent: dict[bytes, Packet] = {}  # by token
@@ -62,14 +62,14 @@ class Batch(msgspec.Struct):
 
 
 def open_script() -> Script:
-    """Return the VPC that permits everything."""
+    """Return the script of the VPC that permits everything."""
     name = make_id("sg", OPEN_VNI, 1)
     group = SecurityGroup(id=name, vni=OPEN_VNI, name="open", ingress=anything(0, OPEN_VNI), egress=anything(50, OPEN_VNI))
     return Script(vni=OPEN_VNI, memberships=((name,),) * len(PLACES), groups=(group,), steps=())
 
 
 class Arena:
-    """The hosts, the instances, and an ear at each of them."""
+    """The hosts, the instances, and a listener at each instance."""
 
     def __init__(self, directory: Path) -> None:
         self._world = World(directory, tuple(HOSTS))
@@ -84,7 +84,7 @@ class Arena:
         self._ears: dict[Place, socket.socket] = {}
 
     def play(self, script: Script) -> None:
-        """Play a script. Fails when a packet does not end as the oracle and, if it does, the script say."""
+        """Play a script. Fails when a packet does not end as the oracle says, or the oracle not as the script says."""
         self._plays += 1
         oracle, of_open = (Connections(one.policy, one.case.home_of_address()) for one in (script, self._open))
         self._load(script)
@@ -105,18 +105,18 @@ class Arena:
         self._forget()
 
     def _forget(self) -> None:
-        """Let the kernels forget the connections of a play: the table of a small machine would be full after a few hundred."""
+        """Delete the connections of a play from the kernels: the table of a small machine is full after a few hundred plays."""
         for kernel in self._kernels.values():
             for zone in self._zones():
                 kernel.trackers[OVERLAY].forget(kernel.trackers[OVERLAY].flows(zone))
 
     def _zones(self) -> tuple[int, int]:
-        """Return the present play's zones, of its own VPC and of the open one; each play has others."""
+        """Return the conntrack zones of this play: the script's VPC and the open one. Each play has zones of its own."""
         first = self._plays % 30000 * 2 + 1
         return first, first + 1
 
     def close(self) -> None:
-        """Remove everything, once it is sure that the kernels hold what they were given and nothing else."""
+        """Check that the kernels hold exactly what they were given, then remove everything."""
         try:
             for name, kernel in self._kernels.items():
                 assert diff(self._held[name], kernel.dump()) == []
@@ -128,7 +128,7 @@ class Arena:
             self._world.close()
 
     def _load(self, script: Script) -> None:
-        """Let the hosts hold what a script begins with."""
+        """Load the script's present records into the hosts."""
         for name, kernel in self._kernels.items():
             wanted = compile_host(self._compilers, script.case.view(name).host)
             for number, one in zip(self._zones(), (script, self._open), strict=True):
@@ -179,7 +179,7 @@ class Arena:
         assert risen == batch.refusals, f"refused {risen}, expected {dict(batch.refusals)}"
 
     def _listen(self, markers: dict[bytes, Place]) -> dict[bytes, list[Place]]:
-        """Return where each token has been heard when all markers have arrived."""
+        """Return the places at which each token arrived, once all markers have arrived."""
         heard: dict[bytes, list[Place]] = {}
         places = {listener: place for place, listener in self._ears.items()}
 
@@ -192,12 +192,12 @@ class Arena:
             ready, _, _ = select.select(list(places), [], [], _PATIENCE_S)
             assert ready, "no marker arrives"
             hear(ready)
-        hear(places)  # one that had nothing yet when the others were ready
+        hear(places)  # a listener may have had nothing yet when the others were ready
         return heard
 
 
 def _listener(instance: str) -> socket.socket:
-    """Return a socket that sends frames as an instance and hears those that it receives, which nothing answers."""
+    """Return a socket that sends frames as an instance and receives its frames; the instance itself answers none."""
     fd = netns.find(instance)
     try:
         with netns.inside(fd):

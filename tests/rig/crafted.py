@@ -1,4 +1,4 @@
-"""More packets made by hand: fragments, extension headers, neighbour discovery, whole underlay packets."""
+"""More hand-made packets: fragments, extension headers, neighbour discovery, whole underlay packets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def datagram(payload: bytes, *, sport: int = 5000, dport: int = 6000) -> bytes:
 
 
 def framed(mac: str, packet: bytes, *, to: str = PORT_MAC) -> bytes:
-    """Return an IP packet of either version as an instance with this MAC sends it."""
+    """Return the frame in which an instance with this MAC sends an IP packet of either version."""
     return ethernet(to, mac, ETH_P_IPV6 if packet[0] >> 4 == 6 else ETH_P_IP, packet)
 
 
@@ -57,7 +57,7 @@ def with_options(source: str, destination: str, options: bytes, payload: bytes) 
 
 
 def extended(source: str, destination: str, headers: list[tuple[int, bytes]], payload: bytes) -> bytes:
-    """Return an IPv6 UDP packet with extension headers, each given by its type and what follows its first two bytes."""
+    """Return an IPv6 UDP packet with extension headers, each given by its type and the bytes after its first two."""
     kinds = [kind for kind, _ in headers] + [UDP]
     chain = b""
     for (_, body), following in zip(headers, kinds[1:], strict=True):
@@ -67,7 +67,7 @@ def extended(source: str, destination: str, headers: list[tuple[int, bytes]], pa
 
 
 def icmpv6(source: str, destination: str, kind: int, body: bytes, *, hops: int = 255) -> bytes:
-    """Return an ICMPv6 packet with a right checksum; the body is what follows the checksum."""
+    """Return an ICMPv6 packet with a correct checksum; the body starts after the checksum."""
     message = struct.pack("!BBH", kind, 0, 0) + body
     pseudo = packed(source) + packed(destination) + struct.pack("!II", len(message), ICMPV6)
     message = message[:2] + struct.pack("!H", checksum(pseudo + message)) + message[4:]
@@ -75,12 +75,12 @@ def icmpv6(source: str, destination: str, kind: int, body: bytes, *, hops: int =
 
 
 def solicit(source: str, target: str, mac: str, destination: str = "") -> bytes:
-    """Return a neighbour solicitation that carries the sender's supposed MAC."""
+    """Return a neighbour solicitation that carries the claimed MAC of the sender."""
     return icmpv6(source, destination or ALL_NODES, NEIGHBOUR_SOLICIT, bytes(4) + packed(target) + _lladdr(1, mac))
 
 
 def advertise(source: str, target: str, mac: str, destination: str = "") -> bytes:
-    """Return an unsolicited neighbour advertisement with the override flag and, as its sender claims, from a router."""
+    """Return an unsolicited neighbour advertisement with the override flag and the router flag."""
     flags = struct.pack("!I", 0xA0000000)
     return icmpv6(source, destination or ALL_NODES, NEIGHBOUR_ADVERT, flags + packed(target) + _lladdr(2, mac))
 
@@ -92,7 +92,7 @@ def router_advert(source: str, mac: str, destination: str = "") -> bytes:
 
 
 def redirect(source: str, victim: str, target: str, about: str, mac: str) -> bytes:
-    """Return a redirect: what is for `about` shall go to `target`."""
+    """Return a redirect of packets for `about` to `target`."""
     return icmpv6(source, victim, REDIRECT, bytes(4) + packed(target) + packed(about) + _lladdr(2, mac))
 
 
@@ -103,7 +103,7 @@ def _lladdr(kind: int, mac: str) -> bytes:
 def outer(source: str, destination: str, payload: bytes, cuts: list[tuple[int, int]], *, options: bytes = b"") -> list[bytes]:
     """Return the VXLAN datagram as underlay packets, one for each cut (its first byte, and the byte after its last).
 
-    Cuts may overlap; the last one tells the length. One cut over everything makes a whole packet.
+    Cuts may overlap; the cut that reaches the end sets the length. One cut over everything makes a whole packet.
     """
     body = datagram(payload, sport=40000, dport=VXLAN_PORT)
     options += bytes(-len(options) % 4)
@@ -117,26 +117,26 @@ def outer(source: str, destination: str, payload: bytes, cuts: list[tuple[int, i
 
 
 def send_packets(netns_name: str, destination: str, packets: list[bytes]) -> None:
-    """Send whole IPv4 packets from inside a namespace; the kernel completes length and checksum. Source: raw(7)."""
+    """Send whole IPv4 packets from inside a namespace; the kernel fills in length and checksum. Source: raw(7)."""
     with _in(netns_name), socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sender:
         for packet in packets:
             sender.sendto(packet, (destination, 0))
 
 
 def send_frames(netns_name: str, ifname: str, frames: list[bytes]) -> None:
-    """Send raw Ethernet frames, one after the other; what the device's queue refuses is lost."""
+    """Send raw Ethernet frames one after the other; frames that the device refuses are lost."""
     with _in(netns_name), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
         sender.bind((ifname, 0))
         for frame in frames:
-            with suppress(OSError):  # ENOBUFS: the other end refuses it, e.g. because it is too long
+            with suppress(OSError):  # ENOBUFS: the other end refuses the frame, e.g. because it is too long
                 sender.send(frame)
 
 
 def send_giant(netns_name: str, ifname: str, frame: bytes, kind: int, segment_bytes: int, header_bytes: int) -> None:
-    """Send a frame to be segmented by the kernel or the other end; `kind` as in linux/virtio_net.h, VIRTIO_NET_HDR_GSO_*."""
+    """Send a frame that the kernel or the other end must segment; `kind`: VIRTIO_NET_HDR_GSO_* of linux/virtio_net.h."""
     with _in(netns_name), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
         sender.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
         sender.bind((ifname, 0))
         start, offset = header_bytes - (20 if kind in (1, 4) else 8), 16 if kind in (1, 4) else 6
-        with suppress(OSError):  # EINVAL: the kernel knows better
+        with suppress(OSError):  # EINVAL: the kernel rejects the header
             sender.send(struct.pack("=BBHHHH", 1, kind, header_bytes, segment_bytes, start, offset) + frame)

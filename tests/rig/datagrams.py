@@ -1,4 +1,4 @@
-"""Numbered datagrams, one each millisecond, from an instance to another: how many are lost meanwhile."""
+"""Numbered datagrams, one each millisecond, from one instance to another, to count losses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
 def udp_socket(instance: str, address: str) -> socket.socket:
-    """Return a socket at an address of an instance, whose namespace has the name `instance`."""
+    """Return a UDP socket at an address of an instance; `instance` is the name of its namespace."""
     descriptor = netns.find(instance)
     with netns.inside(descriptor):
         found = socket.socket(_FAMILY[version_of(address)], socket.SOCK_DGRAM)
@@ -32,13 +32,13 @@ def udp_socket(instance: str, address: str) -> socket.socket:
 
 @contextmanager
 def talking(source: socket.socket, destination: str) -> Iterator[Callable[[], int]]:
-    """Send a numbered datagram every millisecond; yield how many were sent."""
+    """Send a numbered datagram every millisecond; yield a function that returns how many were sent."""
     sent, done = 0, threading.Event()
 
     def send() -> None:
         nonlocal sent
         while not done.is_set():
-            with suppress(OSError):  # the way is gone for a moment
+            with suppress(OSError):  # the route is gone for a moment
                 source.sendto(sent.to_bytes(4, "big"), (destination, UDP_PORT))
             sent += 1
             time.sleep(0.001)
@@ -54,7 +54,7 @@ def talking(source: socket.socket, destination: str) -> Iterator[Callable[[], in
 
 @contextmanager
 def kept_up(send: Callable[[], object]) -> Iterator[None]:
-    """Call this now and then: connection tracking forgets what is silent for 30 s, and a slow machine is silent for longer."""
+    """Call `send` now and then: connection tracking drops a flow silent for 30 s, and a slow machine is silent for longer."""
     done = threading.Event()
 
     def again() -> None:
@@ -72,14 +72,14 @@ def kept_up(send: Callable[[], object]) -> Iterator[None]:
 
 
 def wait_until_sent(sent: Callable[[], int], count: int) -> None:
-    """Wait until so many more datagrams are sent."""
+    """Wait until `count` more datagrams are sent."""
     begin = sent()
     while sent() < begin + count:
         time.sleep(0.01)
 
 
 def heard(sock: socket.socket, last: int) -> set[int]:
-    """Return the numbers of what has arrived, until one above `last` has, or nothing does any more."""
+    """Return the numbers that have arrived, until one is above `last` or nothing arrives before the timeout."""
     found = {0}
     with suppress(TimeoutError):
         while max(found) <= last:

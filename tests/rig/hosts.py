@@ -1,4 +1,4 @@
-"""A LinuxKernel of its own for each test, objects for it, and a foreigner who changes things behind its back."""
+"""A LinuxKernel for each test, objects for it, and an operator who changes things behind the agent's back."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from netorch.state.owner import label_of, overlay_netns
 from netorch.state.sysctls import PORT_V4, PORT_V6, VRF_V6, VXLAN_V4, VXLAN_V6, device_sysctls, namespace_sysctls
 
 VNI = 5000
-RULES = ((1000, 0), (32765, 255))  # of the VRFs' tables, of the local one
+RULES = ((1000, 0), (32765, 255))  # of the VRFs' tables; of the local table
 PORT = "v-0013880000001"
 TAP = "v-0013880000002"
 INSTANCE = "i-00138800000000001"
@@ -81,7 +81,7 @@ def vpc() -> list[KernelObject]:
 
 
 def host_objects() -> list[KernelObject]:
-    """Return what stands on every host."""
+    """Return the objects that every host has."""
     rules = [Rule(version=version, priority=priority, table=table) for version in (4, 6) for priority, table in RULES]
     return [*rules, AdminUp(ifname="lo"), *namespace_sysctls()]
 
@@ -98,14 +98,14 @@ def kinds(objects: dict[Key, KernelObject]) -> set[str]:
 
 @cache
 def _load_conntrack() -> None:
-    """Let the kernel load connection tracking, whose sysctls are there then; an agent has made its tables by that time."""
+    """Load connection tracking, which creates its sysctls; an agent has made its tables before it needs them."""
     rules = "add table ip t; add chain ip t c; add rule ip t c ct state new"
     subprocess.run(["unshare", "--net", "nft", rules], check=True)
 
 
 @contextmanager
 def host(name: str, key: EdgeKey | None = None) -> Iterator[LinuxKernel]:
-    """Yield the kernel of a new host; its namespaces are taken away afterwards."""
+    """Yield the kernel of a new host; remove its namespaces afterwards."""
     _load_conntrack()
     fd = netns.make(f"u-{name}")
     try:
@@ -124,7 +124,7 @@ def host(name: str, key: EdgeKey | None = None) -> Iterator[LinuxKernel]:
 
 
 def end_bird(name: str) -> None:
-    """End the routing daemons of a host, which outlive agents, and forget what they had."""
+    """Kill the routing daemons of a host, which outlive agents, and delete their directories."""
     for directory in (border_directory(name), customers_directory(name)):
         with suppress(BirdError, ProcessLookupError), Control(directory / "bird.ctl", 1.0) as control:
             os.kill(control.pid(), signal.SIGKILL)
@@ -132,7 +132,7 @@ def end_bird(name: str) -> None:
 
 
 def end_charon(name: str) -> None:
-    """End the IKE daemon of a host, which outlives agents, and forget what it had."""
+    """Kill the IKE daemon of a host, which outlives agents, and delete its directory."""
     directory = charon.RUN / name
     with suppress(vici.CharonError, ProcessLookupError), vici.Control(directory / "charon.vici", 1.0) as control:
         os.kill(control.pid(), signal.SIGKILL)
@@ -140,7 +140,7 @@ def end_charon(name: str) -> None:
 
 
 def end_services(name: str) -> None:
-    """End the daemons of a host that serve instances, which outlive agents, and forget what they had."""
+    """Kill the service daemons of a host, which outlive agents, and delete their directories."""
     for label in (UNDERLAY, OUTSIDE):
         directory = services_directory(name, label)
         with suppress(services.ServicesError, ProcessLookupError), services.Control(directory / "control", 1.0) as control:
@@ -150,7 +150,7 @@ def end_services(name: str) -> None:
 
 @contextmanager
 def restarted(name: str, key: EdgeKey | None = None) -> Iterator[LinuxKernel]:
-    """Yield a second kernel object of the same host, with no memory."""
+    """Yield a second kernel object of the same host, without memory of the first."""
     fd = netns.find(f"u-{name}")
     with netns.inside(fd):
         kernel = LinuxKernel(name, key)
@@ -162,7 +162,7 @@ def restarted(name: str, key: EdgeKey | None = None) -> Iterator[LinuxKernel]:
 
 
 def foreigner(namespace: str, command: str) -> str:
-    """Run `ip -n NAMESPACE COMMAND` (or bridge, when that is its first word) as an operator would."""
+    """Run `ip -n NAMESPACE COMMAND`, or bridge when that is the command's first word, as an operator would."""
     tool, _, rest = command.partition(" ")
     words = [tool, "-n", namespace, *rest.split()] if tool == "bridge" else ["ip", "-n", namespace, *command.split()]
     return subprocess.run(words, check=True, capture_output=True, text=True).stdout

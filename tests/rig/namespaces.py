@@ -1,4 +1,4 @@
-"""Namespaces under names that lead to them in several ways, and the ports that are plugged into them."""
+"""Namespaces that have a name in several ways, and the ports plugged into them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def namespace(name: str) -> Iterator[int]:
 
 
 def refusal(kernel: LinuxKernel, port: VethPort) -> str:
-    """Return why the kernel's driver does not plug the port, after which nothing of it may stand."""
+    """Return why the driver refuses to plug the port; check that nothing of the port is left."""
     (failure,) = kernel.apply([Create(port)])
     assert port.key not in kernel.dump()
     assert failure.error.errno in (errno.EPERM, errno.EEXIST, errno.ENOENT)
@@ -60,7 +60,7 @@ def links(kernel: LinuxKernel) -> dict[Key, object]:
 
 
 def repair(kernel: LinuxKernel, *wanted: VethPort) -> list[Op]:
-    """Let an agent without memory make it so, and return what that took."""
+    """Create the wanted ports as an agent without memory does, and return the operations."""
     desired = {obj.key: obj for obj in (VRF, *wanted)}
     actual = {key: obj for key, obj in kernel.dump().items() if key[0] == "link"}
     ops = diff(desired, actual)
@@ -73,7 +73,7 @@ def index_inside(name: str, device: str = "eth0") -> str:
     return foreigner(name, f"-o link show dev {device}").split(":")[0]
 
 
-# --- what nobody is plugged into ---------------------------------------------------------------------------------------------
+# --- namespaces into which no port is plugged -------------------------------------------------------------------------------
 
 
 def by_link(target: str) -> str:

@@ -1,10 +1,9 @@
-"""A cloud with a pair of edges: hypervisors, edges with uplinks to a border router, and a host of the internet behind that.
+"""A cloud with a pair of edges: hypervisors, edges with uplinks to a border router, and an internet host behind the router.
 
     hv1, hv2 --- spine --- e1 [outside] --- border --- internet 203.0.113.10, 2001:db8:99::10
                        \\-- e2 [outside] ---/
 
-All addresses of the pools arrive at one edge, as the border routes them: `arrive_at`. Answers may come by another edge than what
-they answer.
+The border routes all pool addresses to one edge: `arrive_at`. Answers may come through the other edge.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ UPLINKS: Final = {
 
 
 class Outskirts:
-    """A world with the hosts hv1, hv2, e1 and e2, and what is outside of it."""
+    """A world with the hosts hv1, hv2, e1 and e2, and with the border and the internet outside."""
 
     def __init__(self, directory: Path, mtu: int = 1450) -> None:
         self.world = World(directory, ("hv1", "hv2", *EDGES), mtu)
@@ -108,20 +107,20 @@ class Outskirts:
                 border.route("replace", dst=pool, gateway=address.partition("/")[0])
 
     def settle(self) -> None:
-        """Wait until every agent has acted on what the store holds, and each host uses every edge that it sends to.
+        """Wait until every agent has acted on the store, and each host uses every edge that it knows.
 
-        An edge is active a second after it is ready. Until then hosts may differ about where a gateway with state is.
+        An edge is active a second after it is ready. Until then hosts may differ about where a stateful gateway is.
         """
         self.world.settle()
         wait_for(lambda: not any(self._unused(host) for host in self.world.agents), "all edges to be active", 60.0)
 
     def _unused(self, host: str) -> frozenset[str]:
-        """Return the VTEPs of edges that a host does not send to, or not for gateways with state."""
+        """Return the VTEPs of edges that a host does not use at all, or not for stateful gateways."""
         seats = self.world.agent(host).records.seats
         return frozenset(seats.silent | seats.standby)
 
     def kill_agent(self, edge: str) -> None:
-        """Let an edge's agent, a process of its own, be killed. The next one finds everything in force, and writes nothing."""
+        """Kill an edge's agent, run as a process. The next agent finds everything in force, and writes nothing."""
         world = self.world
         world.stop_agent(edge)
         process = world.start_process(edge)
@@ -133,27 +132,27 @@ class Outskirts:
         assert world.agent(edge).reconciler.problems == {}
 
     def lose_power(self, edge: str) -> None:
-        """Let an edge be as a machine that boots: nothing is there but its underlay and its uplink, and no agent runs."""
+        """Bring an edge to the state of a machine that boots: only underlay and uplink are left, and no agent runs."""
         outside, overlay = netns_name(edge, OUTSIDE), self.world.hosts[edge].overlay
         self.world.stop_agent(edge)
         end_bird(edge)
         end_charon(edge)
         subprocess.run(["ip", "-n", outside, "link", "set", UPLINKS[edge].device, "netns", edge], check=True)
         for name in (outside, overlay):
-            with self.rtnl(name) as ipr:  # the namespace may outlive its name, and is emptied first
+            with self.rtnl(name) as ipr:  # the namespace may outlive its name, so it is emptied first
                 for link in ipr.get_links():
-                    with suppress(NetlinkError):  # loopback; the other end of a cable that went
+                    with suppress(NetlinkError):  # loopback; a veth whose peer was deleted
                         ipr.link("del", index=link["index"])
             netns.remove(name)
         subprocess.run(["ip", "netns", "exec", edge, "nft", "flush", "ruleset"], check=True)
 
     def pair_up(self) -> None:
-        """Give both edges their places in the pair, as control does: what it makes on a pair is seated there."""
+        """Give both edges their places in the pair, as control does: gateways made on the pair are seated on them."""
         for place, edge in enumerate(EDGES):
             self.put(keys.pair_place("west", place), encode(edge))
 
     def seat(self, name: str, table: str = "") -> None:
-        """Give a VPC an internet gateway on both edges, to which its main table leads, or another one."""
+        """Give a VPC an internet gateway on both edges, and route its main table, or another one, to the gateway."""
         vni = self.world.vpc(name).vni
         seat_gateway(self.world.store, vni, self._vteps())
         self.lead(name, gateway_of(vni), table)
@@ -161,27 +160,27 @@ class Outskirts:
             self.put(keys.placement(edge, gateway_of(vni)), encode(Placement(id=gateway_of(vni))))
 
     def seat_nat(self, name: str, subnet: str, address: str, public: str, edges: Iterable[str] = EDGES) -> None:
-        """Give a VPC a NAT gateway in a subnet, to which its main table leads. At one edge it stays, whatever happens to that."""
+        """Give a VPC a NAT gateway in a subnet, and route its main table to the gateway, which stays on its edge."""
         records = self.world.vpc(name)
         found = next(each for each in records.each(Subnet) if each.name == subnet)
         seat_nat(self.world.store, found, address, public, {edge: self._vteps()[edge] for edge in edges})
         self.lead(name, nat_of(records.vni))
 
     def seat_egress_only(self, name: str) -> None:
-        """Give a VPC an egress-only internet gateway, to which its main table leads."""
+        """Give a VPC an egress-only internet gateway, and route its main table to the gateway."""
         vni = self.world.vpc(name).vni
         seat_egress_only(self.world.store, vni, self._vteps())
         self.lead(name, egress_only_of(vni), "", "::/0")
 
     def make_endpoint(self, name: str, service: str, policy: str = "") -> VpcEndpoint:
-        """Give a VPC a gateway endpoint of a service, to which its main table leads; the edges have places in the pair."""
+        """Give a VPC a gateway endpoint of a service, and route its main table to it; the edges need places in the pair."""
         world, records = self.world, self.world.vpc(name)
         main = [table.id for table in records.each(RouteTable) if table.main]
         vpc_id = records.vpc.record.id
         return create_gateway_endpoint(world.store, world.caller, vpc_id, service, route_tables=main, policy=policy)
 
     def lead(self, name: str, target: str, table: str = "", *destinations: str) -> None:
-        """Let the main route table of a VPC, or another one, lead to a target: what is named, or everything."""
+        """Route the main table of a VPC, or another one, to a target: the named destinations, or everything."""
         records = self.world.vpc(name)
         dual = records.vpc.record.ipv6_cidrs and target == gateway_of(records.vni)
         everywhere = ("0.0.0.0/0", "::/0") if dual else ("0.0.0.0/0",)
@@ -194,7 +193,7 @@ class Outskirts:
         self.put(keys.resource(found.id), encode(msgspec.structs.replace(found, routes=routes)))
 
     def lead_to_peer(self, name: str, peer: str) -> None:
-        """Let the main route table of a VPC lead to its peer."""
+        """Route the main table of a VPC to its peer."""
         far = self.world.vpc(peer).vpc.record
         halves = self.world.vpc(name).each(PeeringConnection)
         self._add_routes(name, "", far.cidrs, next(half.id for half in halves if half.peer.id == far.id))
@@ -203,12 +202,12 @@ class Outskirts:
         return {edge: self.world.hosts[edge].vtep for edge in EDGES}
 
     def associate(self, name: str, address: str) -> None:
-        """Let a public address stand for an instance's private one."""
+        """Associate a public address with the private address of an instance."""
         public = self.public_mapping(name, address)
         self.put(keys.public_mapping(public.vni, address), encode(public))
 
     def public_mapping(self, name: str, address: str) -> PublicMapping:
-        """Return the record by which a public address stands for an instance's private one."""
+        """Return the record that associates a public address with the private address of an instance."""
         eni = self.world.eni(name)
         return PublicMapping(
             vni=eni.vni,
@@ -220,11 +219,11 @@ class Outskirts:
         )
 
     def dissociate(self, name: str, address: str) -> None:
-        """Let a public address stand for nothing."""
+        """Delete the association of a public address."""
         self.world.store.txn((), [Delete(keys.public_mapping(self.world.eni(name).vni, address))])
 
     def place(self, name: str) -> str:
-        """Return the namespace of an instance, or that of a host outside."""
+        """Return the namespace of an instance, or of an outside host."""
         return self.world.instance(name).id if "/" in name else name
 
     def wire_to(self, edge: str) -> tuple[str, str, str, str]:
@@ -240,7 +239,7 @@ class Outskirts:
     def ping(
         self, source: str, destination: str, *, payload_bytes: int = 56, dont_fragment: bool = False, tries: int = 3
     ) -> Answer:
-        """Return what becomes of an echo of an instance, or of the internet's host."""
+        """Return the outcome of an echo from an instance or from the internet host."""
         probe = Probe(netns=self.place(source), destination=destination, payload_bytes=payload_bytes)
         return ask([probe], 1.0, tries)[0]
 
@@ -255,7 +254,7 @@ class Outskirts:
 
 @contextmanager
 def dead(edge: str) -> Iterator[None]:
-    """Let nothing come from an edge, nor get there; its cables stay up."""
+    """Drop everything from and to an edge; its cables stay up."""
     rules = f"""table ip dead {{
         chain from_it {{ type filter hook prerouting priority -500; iifname "to-{edge}" drop; }}
         chain to_it {{ type filter hook postrouting priority 500; oifname "to-{edge}" drop; }}
@@ -288,7 +287,7 @@ FAMILIES: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
 def udp_socket(place: str, address: tuple[str, int] = ("0.0.0.0", 0)) -> socket.socket:
-    """Return a UDP socket of the address's version in a namespace, once it can have the address: IPv6 ones come with a delay."""
+    """Return a UDP socket bound to an address in a namespace; wait for the address: IPv6 addresses come with a delay."""
     bound: list[socket.socket] = []
 
     def bind() -> bool:
@@ -308,7 +307,7 @@ def udp_socket(place: str, address: tuple[str, int] = ("0.0.0.0", 0)) -> socket.
 
 
 def listening(place: str, port: int, version: int = 4) -> socket.socket:
-    """Return a TCP socket that waits for connections in a namespace."""
+    """Return a TCP socket that listens in a namespace."""
     with in_node(place):
         found = socket.socket(FAMILIES[version], socket.SOCK_STREAM)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -319,7 +318,7 @@ def listening(place: str, port: int, version: int = 4) -> socket.socket:
 
 
 def connected(place: str, to: tuple[str, int], port: int = 0, timeout_s: float = 10.0) -> socket.socket:
-    """Return a TCP connection from a namespace, from a port of its choice if one is named. Raises OSError."""
+    """Return a TCP connection from a namespace, from source port `port` unless 0. Raises OSError."""
     version = version_of(to[0])
     with in_node(place):
         found = socket.socket(FAMILIES[version], socket.SOCK_STREAM)
@@ -334,7 +333,7 @@ def connected(place: str, to: tuple[str, int], port: int = 0, timeout_s: float =
 
 
 def source_seen(server_place: str, client_place: str, address: str) -> str:
-    """Return the address from which a server sees a client that connects to an address; data passes in both directions."""
+    """Return the client's address as the server sees it; check that data passes in both directions."""
     with listening(server_place, 80, version_of(address)) as server, connected(client_place, (address, 80)) as client:
         taken, peer = server.accept()
         with taken:

@@ -1,4 +1,4 @@
-"""Frames made by hand, and ears that hear them: what a forger sends and what an instance receives."""
+"""Hand-made frames, and listeners for them: what a forger sends and what an instance receives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from netorch.drivers import netns
 from netorch.drivers.probe.echo import Listener, checksum
 from netorch.model.addr import packed, version_of
 
-PATIENCE_S = 60.0  # for what must come; an emulated machine may be twenty times slower than this one
+PATIENCE_S = 60.0  # for anything that must arrive; an emulated machine may be twenty times slower than this one
 ETH_P_IP, ETH_P_ARP, ETH_P_IPV6 = 0x0800, 0x0806, 0x86DD
 VXLAN_PORT = 4789
 
@@ -28,7 +28,7 @@ def ethernet(destination: str, source: str, ethertype: int, payload: bytes) -> b
 
 
 def udp(source: str, destination: str, payload: bytes, *, sport: int = 5000, dport: int = 6000) -> bytes:
-    """Return an IP packet, of the addresses' version, with a UDP datagram (its checksum is left out for IPv4)."""
+    """Return an IP packet of the addresses' version with a UDP datagram (without a checksum for IPv4)."""
     datagram = struct.pack("!HHHH", sport, dport, 8 + len(payload), 0) + payload
     if version_of(source) == 6:
         pseudo = packed(source) + packed(destination) + struct.pack("!II", len(datagram), socket.IPPROTO_UDP)
@@ -71,7 +71,7 @@ def send_frame(netns_name: str, ifname: str, frame: bytes) -> None:
 
 
 class PacketListener(Listener):
-    """Hears every frame that a device receives or sends inside a namespace."""
+    """Captures every frame that a device receives or sends inside a namespace."""
 
     def __init__(self, netns_name: str, ifname: str = "eth0") -> None:
         super().__init__(netns_name, ifname)
@@ -83,13 +83,13 @@ class PacketListener(Listener):
         self.close()
 
     def take(self) -> list[bytes]:
-        """Return the frames that have been heard since the last call, and forget them."""
+        """Return the frames captured since the last call, and forget them."""
         self.heard(b"")
         frames, self._frames = self._frames, []
         return frames
 
     def hears(self, needle: bytes, within_s: float = 0.3) -> bool:
-        """Return whether a frame with these bytes in it comes within the time."""
+        """Return whether a frame that contains these bytes arrives in time."""
         end = time.monotonic() + within_s
         while not self.heard(needle):
             if time.monotonic() > end:
@@ -99,7 +99,7 @@ class PacketListener(Listener):
 
 
 class _in:
-    """Let the calling thread be in a named namespace."""
+    """Put the calling thread into a named namespace."""
 
     def __init__(self, name: str) -> None:
         self._descriptor = netns.find(name)

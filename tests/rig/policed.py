@@ -1,10 +1,10 @@
-"""A small cloud whose policy is put to the test, packet by packet.
+"""A small cloud whose policy is tested packet by packet.
 
     hv1   client, near (subnet app)   db-near (subnet db)          each in acme and, with the same addresses, in globex
     hv2   far          (subnet app)   db-far  (subnet db)
 
-Instances are deaf: their own kernels answer nothing, so each packet is one that a test has sent, and every counter that rises
-has risen for it. A packet's verdict is `passed`, or the name of the counter that it has raised on its way.
+The instances' own kernels answer nothing. So every packet is a test's, and every counter that rises has risen for it.
+A packet's verdict is `passed`, or the name of the counter that the packet raises.
 """
 
 from __future__ import annotations
@@ -35,27 +35,27 @@ from tests.rig.world import World, wait_for
 PASSED = "passed"
 NEEDLE_BYTES = 12
 CLIENT, NEAR, FAR, DB_NEAR, DB_FAR = "acme/client", "acme/near", "acme/far", "acme/db-near", "acme/db-far"
-SERVERS = (NEAR, FAR)  # on the client's host, and on another one
+SERVERS = (NEAR, FAR)  # on the client's host; on the other host
 PATHS = [(server, version) for server in SERVERS for version in (4, 6)]
 _PLACES = {"client": ("hv1", "app", 4), "near": ("hv1", "app", 5), "far": ("hv2", "app", 6)}
 _PLACES |= {"db-near": ("hv1", "db", 7), "db-far": ("hv2", "db", 8)}
 _SUBNETS = {"app": ("10.44.12", "fd00:44:0:100:"), "db": ("10.44.13", "fd00:44:0:101:")}
 NET4, NET6 = "10.44.0.0/16", "fd00:44:0:100::/56"
 _DEAF = "add table inet deaf\nadd chain inet deaf input { type filter hook input priority 0; policy drop; }"
-Cut = Callable[[Packet], list[bytes]]  # what is sent of a packet
+Cut = Callable[[Packet], list[bytes]]  # the packets to send for one packet
 _idents = itertools.count(100)
 _sports = itertools.cycle(range(20000, 60000))
 
 
 def address(name: str, version: int = 4) -> str:
-    """Return an instance's address; its namesake in another VPC has the same."""
+    """Return an instance's address, which is the same for the instance of that name in another VPC."""
     _, subnet, number = _PLACES[name.rpartition("/")[2]]
     net4, net6 = _SUBNETS[subnet]
     return f"{net4}.{number}" if version == 4 else f"{net6}:{number}"
 
 
 def vpc(name: str, groups: str, members: dict[str, str], acls: str = "", acl_of_db: str = "", prefix_lists: str = "") -> str:
-    """Return a VPC of a vpc.yaml: groups as YAML in brackets, and which of the places is in which groups."""
+    """Return a VPC of a vpc.yaml: its groups as YAML flow text, and the groups of each member."""
     lines = [f"- name: {name}", f"  owner: {name}", f"  cidrs: [{NET4}]", f"  ipv6_cidrs: ['{NET6}']"]
     lines += [f"  security_groups: [{groups}]", f"  network_acls: [{acls}]", f"  prefix_lists: [{prefix_lists}]", "  subnets:"]
     lines += ["  - {name: app, cidr: 10.44.12.0/24, ipv6_cidr: 'fd00:44:0:100::/64'}"]
@@ -82,12 +82,12 @@ def ip(source: str, target: str, version: int = 4) -> Packet:
 
 
 def tcp(source: str, target: str, port: int, flags: str = "S", *, version: int = 4, sport: int = 0) -> Packet:
-    """Return a TCP segment; of a connection that nobody knows unless a source port is given."""
+    """Return a TCP segment; without a source port it is of no known connection."""
     return ip(source, target, version) / TCP(sport=sport or next(_sports), dport=port, flags=flags, seq=1000, ack=1000)
 
 
 def udp(source: str, target: str, port: int, *, version: int = 4, sport: int = 0) -> Packet:
-    """Return a UDP datagram; the first between its ports unless a source port is given."""
+    """Return a UDP datagram; without a source port it is the first between its ports."""
     return ip(source, target, version) / UDP(sport=sport or next(_sports), dport=port)
 
 
@@ -110,7 +110,7 @@ def pieces(packet: Packet, size: int = 1000) -> list[bytes]:
 
 
 class Policed:
-    """The cloud, with what tests do to it."""
+    """The cloud and the actions of the tests on it."""
 
     def __init__(self, world: World, text: str) -> None:
         self.world = world
@@ -120,7 +120,7 @@ class Policed:
         self.apply(text)
 
     def apply(self, text: str) -> None:
-        """Make the cloud as a vpc.yaml says and wait until it is."""
+        """Apply a vpc.yaml and wait until it is in force."""
         self.world.apply(text)
         self.settle()
         vpcs = self.world.inventory().vpcs.values()
@@ -131,34 +131,34 @@ class Policed:
             _deafen(place)
 
     def settle(self) -> None:
-        """Wait until every agent has acted on all that the store holds now."""
+        """Wait until every agent has acted on everything that the store holds now."""
         self.world.settle()
         assert self.problems() == []
 
     def problems(self) -> list[str]:
-        """Return what the agents cannot do."""
+        """Return the problems that the agents report."""
         return [text for host in self.world.agents for text in self.world.agent(host).reconciler.problems.values()]
 
     # --- packets -------------------------------------------------------------------------------------------------------------
 
     def listener(self, name: str) -> PacketListener:
-        """Return the ear at an instance, which has forgotten what it heard before."""
+        """Return the listener at an instance, emptied."""
         if name not in self._ears:
             self._ears[name] = PacketListener(self._netns[name])
         self._ears[name].take()
         return self._ears[name]
 
     def forget(self, name: str) -> None:
-        """Take away the ear at an instance whose device is gone."""
+        """Close the listener at an instance whose device is gone."""
         if name in self._ears:
             self._ears.pop(name).close()
 
     def emit(self, source: str, packets: Sequence[bytes]) -> None:
-        """Let an instance send whole packets as they are."""
+        """Let an instance send whole packets unchanged."""
         send_frames(self._netns[source], "eth0", [framed(self._macs[source], packet) for packet in packets])
 
     def verdict(self, source: str, target: str, packet: Packet, cut: Cut = whole) -> str:
-        """Return what becomes of a packet, sent in the pieces that `cut` makes of it: PASSED, or the counters it raises."""
+        """Return PASSED, or the counters that rise, for a packet sent in the pieces that `cut` makes of it."""
         needle = os.urandom(NEEDLE_BYTES)
         listener, before = self.listener(target), self.counters()
         self.emit(source, cut(packet / Raw(needle)))
@@ -171,7 +171,7 @@ class Policed:
         return wait_for(known, f"the verdict on {packet.summary()} from {source} to {target}")
 
     def vanishes(self, source: str, target: str, packets: Sequence[bytes], needle: bytes, marker: Packet) -> bool:
-        """Return whether nothing of some packets arrives; the marker, which passes, tells when nothing more is coming."""
+        """Return whether no packet arrives; the marker, which passes, is sent last and shows that no more can come."""
         listener = self.listener(target)
         self.emit(source, packets)
         sign = os.urandom(NEEDLE_BYTES)
@@ -201,24 +201,24 @@ class Policed:
         self.settle()
 
     def revoke(self, name: str, direction: Direction, *permissions: Permission) -> None:
-        """Take rules from a group, and wait until they are not in force."""
+        """Remove rules from a group, and wait until they are no longer in force."""
         revoke(self.world.store, self.world.caller, self.group(name).id, direction, permissions)
         self.settle()
 
     def regroup(self, name: str, *groups: str) -> None:
-        """Put an instance into groups of its VPC, and wait until it is."""
+        """Put an instance into groups of its VPC, and wait until it is a member."""
         vpc = name.partition("/")[0]
         ids = [self.group(f"{vpc}/{group}").id for group in groups]
         modify_instance_groups(self.world.store, self.world.caller, self.world.instance(name).id, ids)
         self.settle()
 
     def write(self, key: str, record: object) -> None:
-        """Write a record past all that guards the store; bytes as they are."""
+        """Write a record directly to the store, without checks; bytes are written unchanged."""
         value = record if isinstance(record, bytes) else msgspec.json.encode(record)
         assert self.world.store.txn((), (Put(key, value),)).succeeded
 
     def close(self) -> None:
-        """Close the ears."""
+        """Close the listeners."""
         for listener in self._ears.values():
             listener.close()
 
@@ -249,7 +249,7 @@ def _deafen(place: str) -> None:
 
 
 class Talk:
-    """A TCP connection, spoken by hand at both ends."""
+    """A TCP connection whose segments are made by hand at both ends."""
 
     def __init__(self, cloud: Policed, client: str, server: str, port: int, version: int = 4, *, client_port: int = 0) -> None:
         self._cloud = cloud
@@ -259,7 +259,7 @@ class Talk:
         self._version = version
 
     def says(self, speaker: str, flags: str) -> str:
-        """Return the verdict on the speaker's next segment; one that does not arrive was never said."""
+        """Return the verdict on the speaker's next segment; a dropped segment does not advance the sequence number."""
         other = self._ends[speaker == self._ends[0]]
         header = TCP(sport=self._ports[speaker], dport=self._ports[other], flags=flags, seq=self._next[speaker])
         header.ack = self._next[other] if "A" in flags else 0

@@ -1,4 +1,4 @@
-"""Packets of the policy's oracle as frames that an instance sends. Each carries a token, which tells where it arrives."""
+"""Packets of the policy oracle as frames that an instance sends. Each carries a token, which shows where it arrives."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from netorch.model.security import AH, SCTP, TCP, UDP
 from tests.rig.crafted import framed, piece
 from tests.rig.packets import ip_packet
 
-# Every packet of a flow repeats the same bytes of its streams, as a retransmission does, and acknowledges the other's SYN only.
+# Each packet of a flow carries the same bytes of its stream, like a retransmission, and acknowledges only the other end's SYN.
 _SEQUENCE, _WINDOW = 1000, 65535
 _ICMP_ID = 1
-_PORT = 5000  # where the oracle's packet has none: both ends'
+_PORT = 5000  # both ports, where the oracle's packet has none
 _UDP_LITE = 136
-_HOP_BY_HOP = 0  # means a header in front of another in IPv6, whatever rules say of protocol 0
-_CUT_AT = 64  # bytes into what is cut: any header ends before, and the token
+_HOP_BY_HOP = 0  # in IPv6 this number means a header before another one, whatever rules say of protocol 0
+_CUT_AT = 64  # offset of the cut in bytes: every header ends before it, and so does the token
 _ERROR = 3  # destination unreachable; of ICMPv6: time exceeded
 _EXPERIMENTAL = 253  # Source: RFC 3692
 
 
 def can_be_sent(packet: Packet) -> bool:
-    """Return whether the oracle's packet is all there is to tell of a real one."""
+    """Return whether the oracle's packet describes a real one completely."""
     return packet.version == 4 or packet.protocol != _HOP_BY_HOP
 
 
 def can_be_cut(packet: Packet) -> bool:
-    """Return whether a packet may come in fragments: an ICMP error must not, and nothing is put together outside connections."""
+    """Return whether a packet may come in fragments: not an ICMP error, and not without a connection: no reassembly there."""
     return packet.quoted is None and packet.has_connection
 
 
@@ -39,7 +39,7 @@ def frame(packet: Packet, mac: str, token: bytes) -> bytes:
 
 
 def fragments(packet: Packet, mac: str, token: bytes, ident: int) -> list[bytes]:
-    """Return the frames of a packet in fragments. The later one begins with what would be the type of an ICMP error."""
+    """Return the frames of a packet in two fragments. The second starts with bytes that look like the type of an ICMP error."""
     body = _body(packet, token + bytes([_ERROR]) * _CUT_AT)
     first, later = (
         piece(packet.source, packet.destination, part, offset=at, more=not at, ident=ident, protocol=packet.protocol)
@@ -66,13 +66,13 @@ def _body(packet: Packet, payload: bytes) -> bytes:
         if packet.quoted is not None:
             return _summed(packet, head + bytes(4) + _ip(packet.quoted, bytes(8)) + payload, 2)
         return _summed(packet, head + struct.pack("!HH", _ICMP_ID, 1) + payload, 2)
-    if packet.protocol == SCTP:  # what begins an association, both ways: as if both ends began at once
+    if packet.protocol == SCTP:  # an INIT in both directions, as if both ends began at once
         return init(_PORT, _PORT, payload)
     if packet.protocol == _UDP_LITE:
         return _summed(packet, struct.pack("!HHHH", _PORT, _PORT, 0, 0) + payload, 6)  # 0: the checksum covers all of it
     if packet.protocol == AH:
-        return struct.pack("!BB10x", _EXPERIMENTAL, 1) + payload  # RFC 4302: next header, length in words less two
-    return bytes(4) + payload  # a GRE header, of the plainest kind
+        return struct.pack("!BB10x", _EXPERIMENTAL, 1) + payload  # RFC 4302: next header, length in words minus two
+    return bytes(4) + payload  # a minimal GRE header
 
 
 def _summed(packet: Packet, body: bytes, place: int) -> bytes:

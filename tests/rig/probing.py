@@ -1,4 +1,4 @@
-"""Probes: packets of known verdicts, sent without a pause while something changes; none of the verdicts may ever be wrong."""
+"""Probes: packets of known verdicts, sent without a pause while something changes. No verdict may ever be wrong."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from tests.rig.world import World, wait_for
 _ETH_P_ALL = 0x0003  # linux/if_ether.h
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 _SIGN_BYTES = 8
-_COUNT = struct.Struct("!IIHH")  # a number, and complements of it and of the source port: one checksum serves all packets
+_COUNT = struct.Struct("!IIHH")  # a number, and complements of it and of the source port: all packets share one checksum
 _ALL_ONES = 0xFFFFFFFF
 _TAIL = slice(-_SIGN_BYTES - _COUNT.size, -_COUNT.size)
-_MOST_CONNECTIONS = Path("/proc/sys/net/netfilter/nf_conntrack_max")  # probes begin more than a VPC's part of it
+_MOST_CONNECTIONS = Path("/proc/sys/net/netfilter/nf_conntrack_max")  # probes open more connections than a VPC's share
 _ROOM = 1 << 20  # connections
-_sports = itertools.cycle(range(1024, 65536))  # of all probes: none takes up where an earlier one has left a connection
+_sports = itertools.cycle(range(1024, 65536))  # shared by all probes, so that none continues an earlier one's connection
 
 
 @cache
 def _make_room() -> None:
-    """Enlarge connection tables until the tests end: what probes began lives on for a while, and counts against the next test."""
+    """Enlarge connection tables until the tests end: probes' connections outlive their test, and count against the next one."""
     atexit.register(_MOST_CONNECTIONS.write_text, _MOST_CONNECTIONS.read_text())
     _MOST_CONNECTIONS.write_text(str(_ROOM))
 
 
 class End(msgspec.Struct, frozen=True):
-    """An instance as a probe knows it: it may have no port yet, or none any more."""
+    """An instance as a probe sees it; its port may not exist yet, or may be gone."""
 
     netns: str
     mac: str
@@ -50,13 +50,13 @@ class End(msgspec.Struct, frozen=True):
 
 
 def end_of(world: World, name: str) -> End:
-    """Return an instance by `vpc/name` as a probe knows it."""
+    """Return the end for an instance, named `vpc/name`."""
     eni = world.eni(name)
     return End(world.instance(name).id, eni.mac, {4: eni.address, 6: eni.ipv6_address})
 
 
 class Probe(msgspec.Struct):
-    """A stream of UDP packets, each of which begins a connection. `permitted` says whether all of them are to pass, or none."""
+    """A stream of UDP packets, each of which opens a connection. `permitted`: all of them must pass, otherwise none."""
 
     source: End
     target: End
@@ -67,7 +67,7 @@ class Probe(msgspec.Struct):
     arrived: set[int] = msgspec.field(default_factory=set)
     sign: bytes = msgspec.field(default_factory=lambda: os.urandom(_SIGN_BYTES))
     size: int = 0  # of a frame, in bytes
-    _parts: tuple[bytes, bytes] = (b"", b"")  # a frame before its source port, and from there to its count
+    _parts: tuple[bytes, bytes] = (b"", b"")  # the frame before its source port, and from after it to its count
 
     def __post_init__(self) -> None:
         addresses = self.source.addresses[self.version], self.target.addresses[self.version]
@@ -81,19 +81,19 @@ class Probe(msgspec.Struct):
         return f"{self.source.addresses[self.version]} to {self.target.addresses[self.version]} port {self.port}"
 
     def frame(self) -> bytes:
-        """Return the next packet as its sender puts it on the wire."""
+        """Return the frame of the next packet."""
         sport = next(_sports)
         counts = _COUNT.pack(self.sent, self.sent ^ _ALL_ONES, sport ^ _ALL_ONES >> 16, 0)
         return self._parts[0] + sport.to_bytes(2, "big") + self._parts[1] + counts
 
     @property
     def wrong(self) -> int:
-        """Return how many packets met another verdict than they should."""
+        """Return how many packets met the wrong verdict."""
         return self.sent - len(self.arrived) if self.permitted else len(self.arrived)
 
 
 class Prober:
-    """Sends one packet of each probe in turn, in a thread, until told to stop; hears every device of the targets' namespaces."""
+    """A thread that sends one packet of each probe in turn until stopped, and listens on all devices of both ends."""
 
     def __init__(self, probes: Sequence[Probe], interval_s: float, on_failure: Callable[[End], None] = lambda end: None) -> None:
         self.probes = probes
@@ -113,7 +113,7 @@ class Prober:
             for probe in self.probes:
                 try:
                     self._sockets[probe.source.netns].sendto(probe.frame(), ("eth0", 0))
-                except OSError:  # there is no port, or it is down
+                except OSError:  # the port does not exist, or is down
                     self._on_failure(probe.source)
                 else:
                     probe.sent += 1
@@ -122,7 +122,7 @@ class Prober:
 
     def _hear(self) -> None:
         for place, listener in self._sockets.items():
-            with suppress(OSError):  # EAGAIN: that was all; ENETDOWN: a device is gone
+            with suppress(OSError):  # EAGAIN: nothing more to read; ENETDOWN: a device is gone
                 while True:
                     frame, (_, _, kind, *_) = listener.recvfrom(65535)
                     if kind != socket.PACKET_OUTGOING:
@@ -130,12 +130,12 @@ class Prober:
 
     def _count(self, place: str, frame: bytes) -> None:
         probe = self._by_sign.get(frame[_TAIL])
-        if probe is not None and len(frame) == probe.size:  # what is longer quotes it: an instance has no such port
+        if probe is not None and len(frame) == probe.size:  # a longer frame quotes the probe: the instance has no such port
             assert probe.target.netns == place
             probe.arrived.add(_COUNT.unpack(frame[-_COUNT.size :])[0])
 
     def passes(self) -> bool:
-        """Return whether, of each permitted probe, a packet has arrived that was sent after this call."""
+        """Wait until a packet of each permitted probe that was sent after this call has arrived."""
         before = {probe.sign: probe.sent for probe in self.probes}
         permitted = [probe for probe in self.probes if probe.permitted]
 
@@ -145,12 +145,12 @@ class Prober:
         return wait_for(newer, "a packet of each permitted probe")
 
     def goes_round(self) -> None:
-        """Wait until a packet of each probe has been sent that was not begun before this call."""
+        """Wait until each probe has sent a packet that it began after this call."""
         before = [probe.sent for probe in self.probes]
         wait_for(lambda: all(probe.sent > sent + 1 for probe, sent in zip(self.probes, before, strict=True)), "the probes")
 
     def stop(self) -> None:
-        """Stop sending, and count what is still under way."""
+        """Stop sending, and count the packets still under way."""
         self._stopping = True
         self._thread.join()
         self._hear()
@@ -158,17 +158,17 @@ class Prober:
             opened.close()
 
     def wrong(self) -> dict[str, int]:
-        """Return the wrong verdicts by probe."""
+        """Return the number of wrong verdicts by probe."""
         return {str(probe): probe.wrong for probe in self.probes if probe.wrong}
 
     def leaked(self) -> dict[str, int]:
-        """Return how much of what is refused has arrived, by probe."""
+        """Return how many forbidden packets have arrived, by probe."""
         return {str(probe): probe.wrong for probe in self.probes if probe.wrong and not probe.permitted}
 
 
 @contextmanager
 def probing(probes: Sequence[Probe], interval_s: float) -> Iterator[Prober]:
-    """Send probes during the block, from before it begins until something has passed after its end."""
+    """Send probes during the block: start before it, and stop once packets sent after its end have passed."""
     prober = Prober(probes, interval_s)
     try:
         prober.passes()
@@ -179,7 +179,7 @@ def probing(probes: Sequence[Probe], interval_s: float) -> Iterator[Prober]:
 
 
 def raise_device(end: End) -> None:
-    """Bring an instance's device up before anybody else does, with its MAC, if it is there."""
+    """Bring an instance's device up with its MAC, if it exists, before anything else does."""
     fd = netns.find(end.netns)
     try:
         with netns.inside(fd), IPRoute() as ipr:
@@ -191,7 +191,7 @@ def raise_device(end: End) -> None:
 
 
 def _packet_socket(place: str) -> socket.socket:
-    """Return a socket that sends through, and hears, whatever devices the namespace has at the time."""
+    """Return a packet socket that sends through, and receives from, all present and future devices of the namespace."""
     fd = netns.find(place)
     try:
         with netns.inside(fd):

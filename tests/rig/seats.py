@@ -1,4 +1,4 @@
-"""Gateways on edges, as records: what control writes."""
+"""Gateways on edges, as the records that control writes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def egress_only_of(vni: int) -> str:
 
 
 def seat_egress_only(store: Store, vni: int, edges: Mapping[str, str]) -> None:
-    """Let these edges, with their VTEPs, carry an egress-only internet gateway of a VPC, which is made."""
+    """Create an egress-only internet gateway of a VPC, carried by these edges (with their VTEPs)."""
     gateway = egress_only_of(vni)
     seats = tuple(Seat(host=host, vtep=vtep) for host, vtep in edges.items())
     records = {
@@ -47,7 +47,7 @@ def seat_egress_only(store: Store, vni: int, edges: Mapping[str, str]) -> None:
 
 
 def seat_nat(store: Store, subnet: Subnet, address: str, public: str, edges: Mapping[str, str]) -> None:
-    """Let these edges, with their VTEPs, carry a NAT gateway with these addresses in a subnet."""
+    """Create a NAT gateway with these addresses in a subnet, carried by these edges (with their VTEPs)."""
     vni, nat = subnet.vni, nat_of(subnet.vni)
     eni = NetworkInterface(
         id=make_id("eni", vni, 0xB0C0D0E0F), vni=vni, subnet=subnet.id, mac=gateway_mac(nat), address=address, gateway=nat
@@ -72,14 +72,14 @@ def seat_nat(store: Store, subnet: Subnet, address: str, public: str, edges: Map
 
 
 def lead_out(store: Store, vni: int) -> None:
-    """Let a VPC's main route table lead everything that is not local to its internet gateway."""
+    """Route everything that is not local from a VPC's main table to its internet gateway."""
     table = next(stored.record for stored in read_all(store, RouteTable, vni).values() if stored.record.main)
     routes = tuple(VpcRoute(destination=everything, target=gateway_of(vni)) for everything in ("0.0.0.0/0", "::/0"))
     store.txn((), [Put(keys.resource(table.id), encode(msgspec.structs.replace(table, routes=routes)))])
 
 
 def seat_gateway(store: Store, vni: int, edges: Mapping[str, str]) -> None:
-    """Let these edges, with their VTEPs, carry an internet gateway of a VPC, which is made; no edges: it is gone."""
+    """Create an internet gateway of a VPC, carried by these edges (with their VTEPs); without edges, delete it."""
     gateway, key = gateway_of(vni), keys.gateway_mapping(vni, gateway_of(vni))
     if not edges:
         store.txn((), [Delete(key), Delete(keys.resource(gateway))])
@@ -90,7 +90,7 @@ def seat_gateway(store: Store, vni: int, edges: Mapping[str, str]) -> None:
 
 
 def let_run(store: Store, *edges: str, not_ready: str = "", silent: tuple[str, ...] = ()) -> None:
-    """Write what the agents of edges write: that they run, whether their edges are ready, and what VTEPs are silent to them."""
+    """Write the status of edges' agents: that they run, whether the edges are ready, and which VTEPs are silent to them."""
     said = encode(AgentStatus(version="1", pid=1, started_at=0.0, not_ready=not_ready, silent=silent))
     for edge in edges:
         store.txn([], [Put(keys.host_live(edge), b"{}"), Put(keys.agent_status(edge), said)])

@@ -1,4 +1,4 @@
-"""The attacked cloud: two customers with the same addresses, a stranger at the underlay, listeners at every victim."""
+"""The attacked cloud: two customers with the same addresses, a stranger on the underlay, a listener at every victim."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ OTHER_MAC = "06:00:00:00:00:99"
 
 
 class Site:
-    """The attacked cloud: names looked up once."""
+    """The attacked cloud, with names looked up once."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -58,12 +58,12 @@ class Site:
         self.b = self.netns["acme/b"]
 
     def dropped(self, host: str) -> int:
-        """Return the packets that a host's counters have refused, for whatever reason."""
+        """Return the number of packets that a host dropped, for any reason."""
         return sum(self.world.counters(host).values())
 
     @contextmanager
     def nobody_hears(self, needle: bytes, *, wire: str = "") -> Iterator[None]:
-        """Check that what the block sends is heard by no victim, nor, if a host is named, leaves that host."""
+        """Check that packets sent in the block reach no victim and, with `wire`, do not leave that host."""
         with ExitStack() as stack:
             listeners = {name: stack.enter_context(PacketListener(self.netns[name])) for name in VICTIMS}
             leaving = stack.enter_context(PacketListener("spine", f"to-{wire}")) if wire else None
@@ -74,7 +74,7 @@ class Site:
             assert leaving is None or not leaving.heard(needle)
 
     def settle(self, *listeners: PacketListener) -> None:
-        """Wait until harmless packets of the attacker have come to its neighbours here and elsewhere."""
+        """Wait until harmless packets of the attacker have reached its neighbours on this and the other host."""
         marker = b"harmless " + os.urandom(8)
         frames = [framed(self.mac["acme/b"], udp(B4, address, marker)) for address in (A4, E4)]
         send_frames(self.b, "eth0", frames)
@@ -84,7 +84,7 @@ class Site:
 
 @contextmanager
 def attacked(directory: Path) -> Iterator[Site]:
-    """Yield the cloud and a stranger on its underlay; at the end, nothing of the victims' own traffic has been lost."""
+    """Yield the cloud and a stranger on its underlay; at the end, check that the victims lost none of their own traffic."""
     world = World(directory)
     stranger = netns.make("stranger")
     try:
@@ -105,7 +105,7 @@ def attacked(directory: Path) -> Iterator[Site]:
 
 
 def _lift_limits(world: World) -> None:
-    """Let routers send as many ICMP errors as they would, so that none is missing for the ones before it."""
+    """Turn off the rate limits of ICMP errors, so that earlier errors do not suppress later ones."""
     for host in world.hosts.values():
         fd = netns.find(host.overlay)
         with netns.inside(fd):

@@ -1,4 +1,4 @@
-"""Which route table a subnet uses, whatever it used before: EC2 has an action for each case."""
+"""Change the route table of a subnet, whatever the subnet used before: EC2 has an action for each case."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from netorch.store.base import Store
 
 
 def use_table(store: Store, caller: Caller, subnet_id: str, table_id: str) -> None:
-    """Let a subnet use a route table; no id: the main one."""
+    """Let a subnet use a route table; an empty id means the main table."""
     own = read(store, caller, Subnet, subnet_id)[1].record.route_table
     if own and table_id:
         replace_route_table_association(store, caller, subnet_id, table_id)

@@ -2,8 +2,8 @@
 
     hv1 eth0 --- to-hv1 spine to-hv2 --- eth0 hv2      each host holds its VTEP as a /32: the underlay routes
 
-Agents run as threads of this process (they are quick to start in a kernel where a fork costs 200 ms) or, for tests that
-kill them, as processes.
+Agents run as threads of this process, because a fork can cost 200 ms in the lab kernel. Tests that kill agents run them as
+processes.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ from tests.rig.services import remembered
 T = TypeVar("T")
 
 UNDERLAY_MTU = 1550
-SLOWNESS = float(os.environ.get("NETORCH_SLOWNESS", "1"))  # as many times longer is waited; scripts/test --stock says how many
+SLOWNESS = float(os.environ.get("NETORCH_SLOWNESS", "1"))  # factor on all timeouts; scripts/test --stock sets it
 
 
 def wait_for(condition: Callable[[], T], what: str, timeout_s: float = PATIENCE_S, *, rest: float = 2.0) -> T:
-    """Return the condition's first true value. Fails naming `what` after the time is over, more of it where SLOWNESS says so.
+    """Return the condition's first true value. Fails with `what` after the timeout, which SLOWNESS multiplies.
 
-    A condition that takes long is asked less often, because what it waits for needs the same processor: after a rest that is so
-    many times as long, up to a fifth of a second. Who measures how long something takes asks without a `rest`.
+    A slow condition is evaluated less often, because the awaited work needs the same processor: the pause is `rest` times the
+    condition's own time, up to 0.2 s. A test that measures time passes 0.0.
     """
     timeout_s *= SLOWNESS
     end = time.monotonic() + timeout_s
@@ -63,7 +63,7 @@ def wait_for(condition: Callable[[], T], what: str, timeout_s: float = PATIENCE_
 
 
 class Traffic:
-    """Echoes every few milliseconds between two namespaces, in a thread, until told to stop."""
+    """A thread that sends echoes every few milliseconds between two namespaces until stopped."""
 
     def __init__(self, source_netns: str, destination: str, interval_s: float = 0.005) -> None:
         self._pinger = Pinger(source_netns, destination)
@@ -81,7 +81,7 @@ class Traffic:
             self._pinger.receive()
 
     def stop(self) -> int:
-        """Return how many echoes were lost."""
+        """Stop, and return how many echoes were lost."""
         self._stopping = True
         self._thread.join()
         end = time.monotonic() + 1.0
@@ -99,16 +99,16 @@ class Traffic:
 
 
 class World:
-    """The hosts, the store, the agents; removes all of it at the end."""
+    """The hosts, the store and the agents; `close` removes all of it."""
 
     def __init__(
         self, directory: Path, host_names: Sequence[str] = ("hv1", "hv2", "hv3"), mtu: int = UNDERLAY_MTU, *, serves: bool = False
     ) -> None:
-        """Make hosts without agents; `serves`: their instances are served by real daemons."""
+        """Make hosts without agents; `serves`: real daemons serve their instances."""
         self.directory = directory
         if not serves:
             remembered.remember(host_names)
-        self.store_path = directory / "store" / "netorch.db"  # in a directory of its own, which a test may take away
+        self.store_path = directory / "store" / "netorch.db"  # in its own directory, which a test may remove
         self.store_path.parent.mkdir()
         self.store = open_store(str(self.store_path), create=True)
         self.caller = Caller(owner="default", operator=True)
@@ -146,7 +146,7 @@ class World:
     # --- agents and customers ------------------------------------------------------------------------------------------------
 
     def start_agents(self, *names: str) -> None:
-        """Start the agents of these hosts (all when none is named) in threads."""
+        """Start the agents of these hosts, or of all hosts, in threads."""
         for name in names or self.hosts:
             self.agents[name] = AgentThread(self.hosts[name], self.store_path, self.directory)
 
@@ -157,7 +157,7 @@ class World:
         return agent
 
     def agent(self, name: str) -> AttentiveAgent:
-        """Return the agent that runs as a thread."""
+        """Return the agent of a host, which must run as a thread."""
         thread = self.agents[name]
         assert isinstance(thread, AgentThread)
         thread.check()
@@ -178,11 +178,11 @@ class World:
         return read_inventory(self.store)
 
     def wait_attached(self) -> None:
-        """Wait until every wanted interface is where its mapping says, attached, and no move is under way."""
+        """Wait until every interface is attached at the host of its mapping, and no move is under way."""
         wait_for(self._all_attached, "all interfaces attached")
 
     def settle(self) -> None:
-        """Wait until every agent, all of which are threads, has acted on what the store holds now."""
+        """Wait until every agent has acted on what the store holds now; all agents must be threads."""
         revision = self.store.revision()
         for name, thread in self.agents.items():
             assert isinstance(thread, AgentThread)
@@ -230,17 +230,17 @@ class World:
     # --- packets -------------------------------------------------------------------------------------------------------------
 
     def reaches(self, source: str, destination: str, *, version: int = 4, tries: int = 3) -> bool:
-        """Return whether an echo from one instance to the address of another is answered."""
+        """Return whether an instance answers an echo from another one."""
         eni = self.eni(destination)
         address = eni.address if version == 4 else eni.ipv6_address
         return ask([Probe(netns=self.instance(source).id, destination=address)], 1.0, tries)[0].ok
 
     def counters(self, host: str) -> dict[str, int]:
-        """Return a host's counters of dropped packets, read by nobody's agent."""
+        """Return a host's counters of dropped packets, read without its agent."""
         return self.reader(host).counters()
 
     def reader(self, host: str) -> LinuxKernel:
-        """Return a host's kernel as somebody beside its agent sees it."""
+        """Return a kernel object of a host beside that of its agent."""
         if host not in self._readers:
             with netns.inside(self.hosts[host].fd):
                 self._readers[host] = LinuxKernel(host)

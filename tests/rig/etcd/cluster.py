@@ -1,4 +1,4 @@
-"""A real etcd cluster on loopback, whose members tests kill, stop and start again."""
+"""A real etcd cluster on loopback. Tests kill, stop and restart its members."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ import pytest
 from netorch.store.etcd import messages as pb
 
 LEADERLESS_S = 30.0
-ROOM_BYTES = 1 << 30  # a member reserves 128 MiB for its log
+ROOM_BYTES = 1 << 30  # a member preallocates 128 MiB for its log
 _MEMORY = Path("/dev/shm")
 
 
 class Member:
-    """One member: its data survive the process."""
+    """A member of the cluster; its data survive the process."""
 
     def __init__(self, name: str, directory: Path, files: Sequence[str], progress_ms: int) -> None:
         self.name = name
@@ -45,7 +45,7 @@ class Member:
             "--listen-client-urls", client, "--advertise-client-urls", client,
             "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
             "--heartbeat-interval", "50", "--election-timeout", "500",
-            # Debian's etcd is too old to be asked for progress (docs/design/store.md), so it tells of it without.
+            # Debian's etcd is too old for progress requests (docs/design/store.md), so it sends notifications on its own.
             "--experimental-watch-progress-notify-interval", f"{self._progress_ms}ms",
             *self._files,
         ]  # fmt: skip
@@ -58,14 +58,14 @@ class Member:
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """Let it die as by a power failure; stopped ones, too."""
+        """Kill the member, stopped or not, as a power failure does."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def status(self) -> pb.Message | None:
-        """Return what the member says of itself, None while it does not answer."""
+        """Return the status that the member reports, or None while it does not answer."""
         with grpc.insecure_channel(self.place, [("grpc.enable_http_proxy", 0)]) as channel, contextlib.suppress(grpc.RpcError):
             path, answer = pb.STATUS
             status = channel.unary_unary(path, pb.StatusRequest.SerializeToString, answer.FromString)
@@ -89,7 +89,7 @@ class Cluster:
         member.start(self._text)
 
     def leader(self) -> Member:
-        """Return the member that leads, once there is one."""
+        """Return the leader; wait until there is one."""
         give_up = time.monotonic() + LEADERLESS_S
         while time.monotonic() < give_up:
             for member in self.members:
@@ -115,7 +115,7 @@ class Cluster:
 
 @contextlib.contextmanager
 def running_cluster(size: int = 3, files: Sequence[str] = (), progress_ms: int = 40) -> Iterator[Cluster]:
-    """Run a cluster; its data are in memory, where the machine has room for them there: what is killed is etcd, not the machine.
+    """Run a cluster with its data in memory if the machine has room: tests kill etcd, not the machine.
 
     With `files`, options that name certificates, clients speak TLS.
     """

@@ -1,7 +1,7 @@
-"""Whether a history is linearizable: whether there is an order of its operations that explains every answer.
+"""Check whether a history is linearizable: whether some order of its operations explains every answer.
 
 An operation takes place at one moment between its call and its return. The search is that of Wing and Gong (1993) with the
-memory of Lowe (2017), as in porcupine: take any operation that may be next, and go back where no further one fits.
+memory of Lowe (2017), as in porcupine: take any operation that may be next, and backtrack when none fits.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ State = TypeVar("State", bound=Hashable)
 def explained(
     history: Sequence[Operation], start: State, step: Callable[[State, Operation], State | None]
 ) -> tuple[bool, list[Operation]]:
-    """Return whether the history is linearizable, and the longest part that is, in an order that explains it.
+    """Return whether the history is linearizable, and its longest linearizable part, in an order that explains it.
 
-    `step` returns the state after an operation, or None where its answer would be another one.
+    `step` returns the state after an operation, or None if the state does not allow its answer.
     """
     operations = sorted(history, key=lambda operation: operation.called)
     known = sum(not math.isinf(operation.returned) for operation in operations)
     longest: list[int] = []
     order: list[int] = []
     visited: set[tuple[int, State]] = set()
-    # Each entry: the state, what is done (bits), how many known ones of these, and which candidates are still to be tried.
+    # Each entry: the state, a bitmask of the done operations, how many of these returned, and the candidates still to try.
     stack = [(start, 0, 0, _candidates(operations, 0, 0))]
     while stack:
         state, done, answered, candidates = stack[-1]
@@ -60,7 +60,7 @@ def _first_left(bits: int) -> int:
 
 
 def _candidates(operations: Sequence[Operation], done: int, first: int) -> list[int]:
-    """Return what may be next: what was called before anything that is not done returned; the last one is tried first."""
+    """Return the operations that may be next: those called before any open one returned; the last one is tried first."""
     found: list[int] = []
     ends = math.inf
     for number in range(first, len(operations)):
@@ -70,5 +70,5 @@ def _candidates(operations: Sequence[Operation], done: int, first: int) -> list[
         if not done >> number & 1:
             found.append(number)
             ends = min(ends, operation.returned)
-    # Known ones by their return: that is the usual order. Unknown ones last: mostly they never happened.
+    # Operations that returned are tried in the order of their return, the usual one; the others last: most never happened.
     return sorted((n for n in found if operations[n].called <= ends), key=lambda n: -operations[n].returned)

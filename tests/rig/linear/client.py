@@ -1,6 +1,6 @@
-"""A client of a store as a process: `python -m tests.rig.linear.client URL NUMBER`, until its standard input ends.
+"""A store client as a process: `python -m tests.rig.linear.client URL NUMBER` runs until its standard input ends.
 
-It reads, compares and writes a few keys that all clients write, and prints what it asks before it asks, and the answer.
+It reads, compares and writes a few keys that all clients share. It prints each operation before the call, and again after it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def start_client(url: str, number: int, output: Path) -> subprocess.Popen[bytes]:
-    """Return a client that writes what it does to a file."""
+    """Start a client that writes its operations to a file."""
     environment = {**os.environ, "PYTHONPATH": str(_REPOSITORY)}
     command = [sys.executable, "-m", "tests.rig.linear.client", url, str(number)]
     with output.open("wb") as file:

@@ -1,4 +1,4 @@
-"""What clients of a store did, when they asked, and when they had an answer."""
+"""The operations of store clients, with the times of each call and answer."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import msgspec
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One call. Without an answer (`returned` infinite) it may have happened at any time since, or never will.
+    """One call. Without an answer (`returned` infinite) it may have taken effect at any time after the call, or never.
 
-    `puts` empty: a listing of all keys, with `found` as (value, revision) by key. A value None removes a key.
+    `puts` empty: a listing of all keys, with `found` as (value, revision) by key. A put of None deletes a key.
     """
 
     client: int
@@ -25,14 +25,14 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client prints: an operation when it is called, and again when it has returned."""
+    """A line of a client's output: an operation when it is called, and again when it has returned."""
 
     number: int
     operation: Operation
 
 
 def operations(outputs: Iterable[str]) -> list[Operation]:
-    """Return the operations of clients' outputs; the last line of one that was killed may be half."""
+    """Return the operations in the clients' outputs; the last line of a killed client may be incomplete."""
     found: list[Operation] = []
     for output in outputs:
         lines = [msgspec.json.decode(line, type=Line) for line in output.splitlines(keepends=True) if line.endswith("\n")]

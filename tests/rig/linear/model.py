@@ -1,4 +1,4 @@
-"""What the contract of the store says about an answer, given the state before it."""
+"""The store contract as a model: which answers it allows in a state."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import math
 
 from tests.rig.linear.history import Operation
 
-# The revision, and (key, value, revision that wrote it), sorted. A revision of -1: it was never told.
+# The revision, and sorted rows (key, value, revision of the write). Revision -1: the client never got it.
 State = tuple[int, tuple[tuple[str, str, int], ...]]
 EMPTY: State = (1, ())
 UNKNOWN = -1
 
 
 def step(state: State, operation: Operation) -> State | None:
-    """Return the state after an operation, or None where the contract has another answer."""
+    """Return the state after an operation, or None if the contract does not allow its answer."""
     revision, rows = state
     known = {key: (value, written) for key, value, written in rows}
     if not operation.puts:

@@ -1,1 +1,1 @@
-"""Servers and processes for tests of what serves instances."""
+"""Servers and processes for tests of the services for instances."""

@@ -1,4 +1,4 @@
-"""netorch's own daemon as a process that needs no root: its sockets are on loopback, and the test hands them over."""
+"""netorch's service daemon as a process without root: its sockets are on loopback, and the test passes them to it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ANSWER_S: Final = 30.0
 
 
 class ServiceProcess:
-    """The daemon. `ports` are those of the sockets of each listener, by its device."""
+    """The daemon. `ports`: the ports of each listener's sockets, by device."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -37,7 +37,7 @@ class ServiceProcess:
         return self._process.pid
 
     def put(self, *objects: ServiceObject) -> None:
-        """Let the daemon have objects. A listener gets ports of its own, and the same ones again."""
+        """Put objects into the daemon. A listener gets free ports the first time, and the same ports again later."""
         with Control(self._control, _ANSWER_S) as control:
             control.greet()
             for obj in objects:
@@ -49,25 +49,25 @@ class ServiceProcess:
                     control.put(obj, sockets)
 
     def delete(self, *objects: ServiceObject) -> None:
-        """Let the daemon have objects no longer."""
+        """Delete objects from the daemon."""
         with Control(self._control, _ANSWER_S) as control:
             control.greet()
             for obj in objects:
                 control.delete(obj)
 
     def counts(self) -> dict[str, Mapping[str, int]]:
-        """Return what the daemon has counted, by id."""
+        """Return the daemon's counters by id."""
         with Control(self._control, _ANSWER_S) as control:
             control.greet()
             return dict(control.counts())
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """Send a signal, and wait for the end."""
+        """Send a signal, and wait until the process ends."""
         self._process.send_signal(number)
         self._process.wait()
 
     def replace(self, number: signal.Signals) -> subprocess.Popen[bytes]:
-        """Send a signal and start another daemon, whether the one that is returned has ended or not."""
+        """Send a signal, wait until the daemon no longer answers, and start another. Return the old process, ended or not."""
         ending = self._process
         ending.send_signal(number)
         wait_for(lambda: not self._greets(), "the daemon to answer no more")
@@ -75,16 +75,16 @@ class ServiceProcess:
         return ending
 
     def restart(self) -> None:
-        """Start another one, which knows nothing."""
+        """Start a new daemon, which has no objects."""
         self._start()
 
     def memory(self) -> int:
-        """Return how many bytes it has in memory at most since it began."""
+        """Return the daemon's peak resident memory in bytes."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0]) << 10
 
     def said(self) -> str:
-        """Return what it has logged."""
+        """Return the daemon's log."""
         return (self.directory / "stderr").read_text()
 
     def _start(self) -> None:
@@ -120,7 +120,7 @@ class ServiceProcess:
 
 @contextmanager
 def service_process() -> Iterator[ServiceProcess]:
-    """Run a daemon, in a directory that it may enter as whoever it becomes."""
+    """Run a daemon in a directory that stays accessible after the daemon has dropped root."""
     directory = Path(tempfile.mkdtemp(prefix="netorch-services-"))
     process = None
     try:

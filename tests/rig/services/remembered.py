@@ -1,6 +1,6 @@
-"""The daemon that serves instances, in memory, for hosts of which no test asks it anything: to start one takes a second of CI.
+"""An in-memory service daemon for hosts whose services no test uses: starting a real one takes a second of CI.
 
-It keeps what it was told for as long as its host's namespace lives, whoever drives it, as the real one does.
+It keeps its objects as long as its host's namespace lives, whichever driver object talks to it, as the real one does.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class Remembered:
         self._held = held
 
     def dump(self) -> dict[Key, KernelObject]:
-        """Return what it was told."""
+        """Return the objects."""
         return dict(self._held)
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
-        """Keep what it is told."""
+        """Store or delete objects."""
         for op in ops:
             self._held.pop(op.obj.key, None)
             if not isinstance(op, Delete):
@@ -60,12 +60,12 @@ class Remembered:
 
 
 def remember(hosts: Sequence[str]) -> None:
-    """Let nobody start a daemon on these hosts; what was known of others of these names is forgotten."""
+    """Use the in-memory daemon on these hosts, and drop the objects of earlier hosts of the same names."""
     _held.update({host: {} for host in hosts})
 
 
 def forget(hosts: Sequence[str]) -> None:
-    """Let hosts of these names have real daemons again."""
+    """Use real daemons on these hosts again."""
     for host in hosts:
         _held.pop(host, None)
 

@@ -1,4 +1,4 @@
-"""An S3-compatible server (moto) as a process, in this namespace or another, and clients of it."""
+"""An S3-compatible server (moto) as a process, in this namespace or another, and its clients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.rig.world import wait_for
 
 REGION: Final = "us-east-1"
 ACCESS_KEY, SECRET_KEY = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
-HOSTS: Final = ("s3.us-east-1.amazonaws.com", "s3.amazonaws.com")  # names of the service; moto takes them in both styles
+HOSTS: Final = ("s3.us-east-1.amazonaws.com", "s3.amazonaws.com")  # the service's names; moto accepts both addressing styles
 ENVIRONMENT: Final = {
     "AWS_ACCESS_KEY_ID": ACCESS_KEY,
     "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
@@ -29,12 +29,12 @@ ENVIRONMENT: Final = {
 }
 START_S: Final = 120.0  # to import moto, on a slow machine
 
-S3 = Any  # boto3 makes its clients' classes when they are asked for
+S3 = Any  # boto3 creates its client classes at run time
 
 
 @contextmanager
 def s3_server(address: str, port: int, directory: Path, inside: Sequence[str] = ()) -> Iterator[None]:
-    """Run a server; `inside` are the words that run a command in another namespace."""
+    """Run a server; `inside` is a command prefix that runs it in another namespace."""
     command = [*inside, sys.executable, "-m", "moto.server", "-H", address, "-p", str(port)]
     with (directory / "s3.log").open("wb") as said:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
@@ -51,7 +51,7 @@ def s3_server(address: str, port: int, directory: Path, inside: Sequence[str] = 
 
 @contextmanager
 def names_at(address: str) -> Iterator[None]:
-    """Let the names of the service, and of all its buckets, be found at an address by clients of this process."""
+    """Resolve the names of the service and of all its buckets to one address for clients in this process."""
     ask = socket.getaddrinfo
 
     def answer(host: str, *more: Any, **others: Any) -> Any:  # noqa: ANN401 - as getaddrinfo has them
@@ -63,7 +63,7 @@ def names_at(address: str) -> Iterator[None]:
 
 
 def aws(*words: str) -> int:
-    """Run the AWS command in this process, which costs nothing to start, and return its exit status."""
+    """Run the AWS command in this process, which saves its start-up time, and return its exit status."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
@@ -71,7 +71,7 @@ def aws(*words: str) -> int:
 
 
 def client(url: str, style: str = "path", attempts: int = 1) -> S3:
-    """Return a client of the server at a URL; `attempts` are those of one call, `style` is path or virtual."""
+    """Return a client of the server at a URL; `attempts`: the most for one call; `style`: path or virtual."""
     config = Config(
         s3={"addressing_style": style},
         signature_version="s3v4",
@@ -85,9 +85,9 @@ def client(url: str, style: str = "path", attempts: int = 1) -> S3:
 
 
 class Interrupting(io.BytesIO):
-    """An object that has something happen, once, when half of it has been sent, or received.
+    """An object that calls `happens` once, when half of it has been sent or received.
 
-    Clients also read it to sign it, before they have a connection: `ready` tells when it is sent.
+    Clients also read it to sign it, before they have a connection: `ready` returns whether it is being sent.
     """
 
     def __init__(self, happens: Callable[[], None], ready: Callable[[], bool], half: int, content: bytes = b"") -> None:
@@ -103,7 +103,7 @@ class Interrupting(io.BytesIO):
         return super().read(size)
 
     def write(self, data: Any, /) -> int:  # noqa: ANN401 - whatever has bytes
-        """Take bytes."""
+        """Append bytes."""
         self._look()
         return super().write(data)
 

@@ -1,4 +1,4 @@
-"""Servers behind the proxy that tell what they were sent, byte for byte, and answer what they are told to."""
+"""Servers behind the proxy that record each request byte for byte and give the answers that a test sets."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Answer = Callable[[socket.socket, bytes], None]
 
 
 def plain(connection: socket.socket, head: bytes) -> None:
-    """Answer with 200, whatever was asked; a body that was promised is read first."""
+    """Read the body, if the head announces one, and answer 200."""
     read_body(connection, head)
     connection.sendall(OK)
 
 
 def read_body(connection: socket.socket, head: bytes) -> int:
-    """Read a body, of the promised length or in chunks, and return how long it was."""
+    """Read a body, of the announced length or in chunks, and return its length."""
     if value(head, b"transfer-encoding"):
         return _read_chunks(connection)
     left = length = int(value(head, b"content-length") or 0)
@@ -40,7 +40,7 @@ def _read_chunks(connection: socket.socket) -> int:
 
 
 def value(head: bytes, name: bytes) -> bytes:
-    """Return the value of the first header of a name in small letters; nothing: there is none."""
+    """Return the value of the first header of this name (in lower case), or nothing."""
     for line in head.split(b"\r\n")[1:]:
         key, _, text = line.partition(b":")
         if key.lower() == name:
@@ -49,7 +49,7 @@ def value(head: bytes, name: bytes) -> bytes:
 
 
 class Recorder:
-    """A server that keeps the heads of all requests, and answers each with a function."""
+    """A server that records the heads of all requests, and answers each with a function."""
 
     def __init__(self, answer: Answer = plain) -> None:
         self.answer = answer
@@ -64,7 +64,7 @@ class Recorder:
         return f"http://127.0.0.1:{self.port}"
 
     def close(self) -> None:
-        """Listen no longer."""
+        """Stop listening."""
         with suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
