@@ -12,23 +12,23 @@ Objects = dict[Key, KernelObject]
 
 
 class DroppedPacket(AssertionError):
-    """An operation that Linux would not carry out."""
+    """An operation that Linux would refuse."""
 
 
 class DictKernel:
-    """Holds objects; starts from what is said to be there already."""
+    """Holds objects, at first the given ones."""
 
     def __init__(self, objects: Objects) -> None:
         self.objects = dict(objects)
 
     def run(self, ops: Iterable[Op]) -> Objects:
-        """Carry out the operations and return what is there then."""
+        """Carry out the operations and return the objects afterwards."""
         for op in ops:
             self.apply(op)
         return self.objects
 
     def apply(self, op: Op) -> None:
-        """Carry out one operation. Raises Refused."""
+        """Carry out one operation. Raises DroppedPacket."""
         match op:
             case Create(obj):
                 self._need_parent(obj)
@@ -46,7 +46,7 @@ class DictKernel:
                 self.lose(obj.key)
 
     def lose(self, key: Key) -> None:
-        """Remove an object and what goes with it."""
+        """Remove an object and everything that Linux removes with it."""
         obj = self.objects.get(key)
         if obj is not None:
             self._suffer(aftermath(self.objects, [obj]))

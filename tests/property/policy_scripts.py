@@ -1,7 +1,7 @@
-"""Scripts: the records of a VPC on two hosts, and what happens there one after the other. Drawn at random, or stored as YAML.
+"""Scripts: the records of a VPC on two hosts, and a sequence of steps there. Drawn at random, or stored as YAML.
 
-The interfaces stand at fixed places, so that any two scripts can be played on the same hosts one after the other.
-tests/policy_cases holds those that are played always: cases that once were answered differently, and hard ones.
+The interfaces have fixed places, so that any two scripts can be played on the same hosts one after the other.
+tests/policy_cases holds the scripts that are always played: cases that once ended differently, and hard ones.
 """
 
 from __future__ import annotations
@@ -23,39 +23,39 @@ from tests.property.policy_strategies import PolicyCase, interface_at, packets, 
 
 CASES = Path(__file__).parent.parent / "policy_cases"
 CHANGEABLE = ("memberships", "groups", "acls", "subnet_acls", "prefix_lists")
-PLACES = ("hv1", "hv1", "hv2", "hv2", "hv1")  # any two subnets or one, on any two hosts or one
+PLACES = ("hv1", "hv1", "hv2", "hv2", "hv1")  # two places can share a subnet or not, and a host or not
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One thing that happens: a packet is sent, or other records stand from now on; those left out stay as they were."""
+    """One step: a packet is sent, or records are replaced; records that a step omits stay."""
 
     send: Packet | None = None
-    by: int | None = None  # the place, one of those without source/destination check, from where it is sent in another's name
-    cut: bool = False  # the packet is sent in fragments, which changes nothing
+    by: int | None = None  # place of the interface (without source/destination check) that sends the packet in another's name
+    cut: bool = False  # send the packet in fragments, which changes nothing
     memberships: tuple[tuple[str, ...], ...] | None = None
     groups: tuple[SecurityGroup, ...] | None = None
     acls: tuple[NetworkAcl, ...] | None = None
     subnet_acls: tuple[str, str] | None = None
     prefix_lists: tuple[PrefixList, ...] | None = None
-    ends: str = ""  # what becomes of the packet: `arrives` or the counter of its refusal; when left out, what the oracle says
+    ends: str = ""  # the end of the packet: `arrives` or the counter of its drop; empty: as the oracle says
 
 
 class Script(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A VPC, and what happens in it."""
+    """A VPC, and the steps played on it."""
 
     vni: int
     title: str = ""
     memberships: tuple[tuple[str, ...], ...]  # the groups of the interfaces, by place
     groups: tuple[SecurityGroup, ...] = ()
-    acls: tuple[NetworkAcl, ...] = ()  # beside the default one
+    acls: tuple[NetworkAcl, ...] = ()  # besides the default ACL
     subnet_acls: tuple[str, str] = ("", "")
     prefix_lists: tuple[PrefixList, ...] = ()
-    unchecked: tuple[int, ...] = ()  # the places of interfaces without source/destination check
+    unchecked: tuple[int, ...] = ()  # places of the interfaces without source/destination check
     steps: tuple[Step, ...]
 
     @property
     def policy(self) -> Policy:
-        """Return the records that decide at the beginning."""
+        """Return the records in force at the beginning."""
         return Policy(
             subnets=subnets_of(self.vni, *self.subnet_acls),
             interfaces=tuple(
@@ -74,28 +74,28 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
         return PolicyCase(policy=policy, homes=dict(zip((eni.id for eni in policy.interfaces), PLACES, strict=False)))
 
     def sender_of(self, step: Step) -> NetworkInterface | None:
-        """Return who sends a step's packet in the name of another."""
+        """Return the interface that sends a step's packet in the name of another, or None."""
         return self.policy.interfaces[step.by] if step.by is not None else None
 
     def changed(self, step: Step) -> Script:
-        """Return the script of the same VPC after a step."""
+        """Return the script with the records that a step replaces."""
         given = {name: found for name in CHANGEABLE if (found := getattr(step, name)) is not None}
         return msgspec.structs.replace(self, **given)
 
     def text(self) -> str:
-        """Return the script as it is stored."""
+        """Return the script as stored text."""
         return msgspec.yaml.encode(self).decode()
 
 
 @cache
 def stored_scripts() -> dict[str, Script]:
-    """Return the stored scripts by the names of their files."""
+    """Return the stored scripts by file name."""
     return {path.stem: msgspec.yaml.decode(path.read_bytes(), type=Script) for path in sorted(CASES.glob("*.yaml"))}
 
 
 @st.composite
 def scripts(draw: st.DrawFn) -> Script:
-    """Packets of a few connections in any order, with changes of the rules between them."""
+    """Packets of a few connections in any order, with changes of the records between them."""
     policy = draw(policies(5))
     begun = draw(st.lists(packets(policy), min_size=1, max_size=6, unique_by=_ends))
     unchecked = tuple(place for place, eni in enumerate(policy.interfaces) if not eni.source_dest_check)
@@ -112,7 +112,7 @@ def scripts(draw: st.DrawFn) -> Script:
 
 @st.composite
 def changes(draw: st.DrawFn) -> Step:
-    """Some records of another VPC in place of those that there are."""
+    """Some records of the VPC, replaced by those of another."""
     records = _records_of(draw(policies(5)))
     some = draw(st.lists(st.sampled_from(CHANGEABLE), min_size=1, unique=True))
     return Step(**{name: records[name] for name in some})
@@ -130,7 +130,7 @@ def _records_of(policy: Policy) -> dict[str, Any]:
 
 
 def packets_of(first: Packet) -> Iterator[Packet]:
-    """Yield what belongs to a connection: its first packet, an answer, more of both, a SYN of the other end, ICMP errors."""
+    """Yield packets of a connection: the first, an answer, more both ways, a SYN of the other end, ICMP errors."""
     yield first
     yield first.answer()
     if first.protocol == TCP:
@@ -145,7 +145,7 @@ def packets_of(first: Packet) -> Iterator[Packet]:
 
 
 def _ends(packet: Packet) -> object:
-    """Return what no two connections of a script share, so that none begins as another's answer."""
+    """Return the key of a connection, distinct within a script, so that no connection begins as the answer of another."""
     if packet.has_type:
         return packet
     ends = sorted([(packet.source, packet.source_port), (packet.destination, packet.destination_port)])

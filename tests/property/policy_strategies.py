@@ -1,4 +1,4 @@
-"""Random VPCs with rules, and packets that hit the rules' borders: for oracle, walk and real packets alike."""
+"""Random VPCs with rules, and packets at the borders of the rules: for the oracle, the walk and real packets alike."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ GROUPS = tuple(make_id("sg", VNI, number) for number in range(1, 4))
 LISTS = tuple(make_id("pl", VNI, number) for number in range(1, 3))
 PORTS = (0, 1, 22, 23, 443, 1023, 1024, 40000, 65534, PORT_LAST)
 TYPES = (0, 3, 8, 13, 128, 129)
-# Protocols that rules know by number alone: tunnels, encryption, some that connection tracking knows more of.
+# Protocols that rules know by number alone: tunnels, encryption, some that connection tracking knows more about.
 OTHERS = (0, 2, 4, 41, 47, 50, 51, 89, 112, 132, 136, 255)
 PEERS4 = ("0.0.0.0/0", "10.0.0.0/16", "10.0.0.0/23", "10.0.0.0/24", "10.0.1.0/24", "10.0.0.4/30", "10.0.0.5/32", "10.0.1.6/32")
 PEERS6 = ("::/0", "2001:db8::/32", "2001:db8::/64", "2001:db8::4/126", "2001:db8:0:1::6/128")
 
 
 class PolicyCase(msgspec.Struct, frozen=True, kw_only=True):
-    """A VPC whose interfaces stand on hosts."""
+    """A VPC whose interfaces are on hosts."""
 
     policy: Policy
     homes: dict[str, str]  # interface -> host
@@ -70,7 +70,7 @@ class PolicyCase(msgspec.Struct, frozen=True, kw_only=True):
                 )
 
     def view(self, host: str) -> VpcView:
-        """Return what the compilers of a host see."""
+        """Return the view that the compilers of a host get."""
         policy = self.policy
         subnets = {subnet.id: subnet for subnet in policy.subnets}
         local = tuple(
@@ -99,7 +99,7 @@ class PolicyCase(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def _middleboxes(self) -> Iterator[Middlebox]:
-        """Yield the interfaces without source/destination check; no route leads to any."""
+        """Yield the interfaces without source/destination check; no route leads to them."""
         mappings = {mapping.address: mapping for mapping in self.mappings()}
         for eni in self.policy.interfaces:
             if not eni.source_dest_check:
@@ -112,7 +112,7 @@ def _instance(eni: NetworkInterface) -> Instance:
 
 @st.composite
 def services(draw: st.DrawFn, version: int) -> tuple[int, int, int]:
-    """A protocol with what a rule may say of it."""
+    """A protocol with the ports or types that a rule may give for it."""
     others = draw(st.sampled_from(OTHERS))
     protocol = draw(st.sampled_from((ALL_PROTOCOLS, TCP, TCP, UDP, ICMP if version == 4 else ICMPV6, others)))
     if protocol in (TCP, UDP):
@@ -144,7 +144,7 @@ def anything(number: int, vni: int = VNI) -> tuple[SecurityGroupRule, ...]:
 
 @st.composite
 def groups(draw: st.DrawFn) -> tuple[SecurityGroup, ...]:
-    """Three groups; each way a few rules, or anything, so that what others refuse is seen."""
+    """Three groups; in each direction a few rules, or one that allows everything, so that drops elsewhere show."""
     found = []
     for index, name in enumerate(GROUPS):
         ingress, egress = (
@@ -205,12 +205,12 @@ def subnets_of(vni: int, front_acl: str = "", back_acl: str = "") -> tuple[Subne
 
 @st.composite
 def memberships(draw: st.DrawFn) -> tuple[str, ...]:
-    """The groups of one interface; seldom none."""
+    """The groups of one interface; rarely none."""
     return tuple(sorted(draw(st.sets(st.sampled_from(GROUPS), min_size=draw(st.sampled_from((0, 1, 1, 1))), max_size=2))))
 
 
 def interface_at(place: int, groups: tuple[str, ...], vni: int = VNI, *, checked: bool = True) -> NetworkInterface:
-    """Return an interface at an address that depends on its place alone; even places are in the first subnet."""
+    """Return an interface whose address depends only on its place; even places are in the first subnet."""
     network, network6 = (("10.0.0.", "2001:db8::"), ("10.0.1.", "2001:db8:0:1::"))[place % 2]
     return NetworkInterface(
         id=make_id("eni", vni, place + 1 << 16),
@@ -234,7 +234,7 @@ def cases(draw: st.DrawFn, fewest: int = 3) -> PolicyCase:
 
 @st.composite
 def packets(draw: st.DrawFn, policy: Policy) -> Packet:
-    """A packet between two different interfaces that may begin a connection, at the borders that rules have."""
+    """A packet that may begin a connection between two interfaces, at the borders of the rules."""
     sender, receiver = draw(st.permutations(policy.interfaces))[:2]
     version = draw(st.sampled_from((4, 6)))
     source, destination = ((eni.address if version == 4 else eni.ipv6_address) for eni in (sender, receiver))

@@ -1,4 +1,4 @@
-"""Random small clouds: VPCs with the same addresses, interfaces in every phase of a move, and what drift does to a kernel."""
+"""Random small clouds: VPCs with the same addresses, interfaces in every phase of a move, and drift of a kernel."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ROUTES = st.dictionaries(DESTINATIONS, TARGETS, max_size=3)
 
 @st.composite
 def enis(draw: st.DrawFn, place: int, dual_stack: bool) -> EniCase:
-    """An interface in any phase, at an address that depends on its place alone."""
+    """An interface in any phase, whose address depends only on its place."""
     host = draw(st.sampled_from(sorted(HOSTS)))
     other = draw(st.sampled_from(sorted(HOSTS.keys() - {host})))
     move = draw(st.none() | st.sampled_from(MoveDirection).map(lambda direction: MoveCase(direction, other)))
@@ -52,7 +52,7 @@ def enis(draw: st.DrawFn, place: int, dual_stack: bool) -> EniCase:
 
 @st.composite
 def vpcs(draw: st.DrawFn, vni: int) -> VpcCase:
-    """A VPC; all have the same addresses."""
+    """A VPC; all VPCs have the same addresses."""
     dual_stack = draw(st.booleans())
     names = draw(st.lists(st.sampled_from(NAMES), unique=True))
     return VpcCase(
@@ -79,7 +79,7 @@ def clouds(draw: st.DrawFn) -> CloudCase:
 
 
 def with_policy(objects: Objects, text: str = "chain a { }") -> Objects:
-    """Return the objects and, for each port, an element of a table: stands for what policy compilers add."""
+    """Return the objects plus a table and one element of it for each port, in place of those of the policy compilers."""
     table = NftTable(netns=OVERLAY, family="inet", body=text)
     ports = [obj for obj in objects.values() if isinstance(obj, VethPort | TapPort)]
     elements = [NftElement(netns=OVERLAY, family="inet", set="src4", items=(p.ifname,), vni=p.vni) for p in ports]
@@ -88,7 +88,7 @@ def with_policy(objects: Objects, text: str = "chain a { }") -> Objects:
 
 @st.composite
 def drifted(draw: st.DrawFn, objects: Objects) -> Objects:
-    """What a kernel may hold after others have meddled: objects lost with all that hangs on them, altered, or of another kind."""
+    """The objects of a kernel that others changed: some lost with all that depends on them, altered, or of another kind."""
     kernel = DictKernel(objects)
     if objects:
         keys = st.sampled_from(sorted(objects, key=repr))

@@ -1,4 +1,4 @@
-"""Random histories of a whole cloud: whatever customers, kernels, wires and crashes do, it settles as the records say."""
+"""Random histories of a whole cloud: whatever customers, kernels, wires and crashes do, the cloud ends as the records say."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(seed=SEED, routes=st.dictionaries(DESTINATIONS, st.integers(0, 6), max_size=3))
     def route(self, seed: int, routes: dict[str, int]) -> None:
-        """Give a table routes to what is there, to an interface that is not, to nothing, and to former peers."""
+        """Give a table routes to existing interfaces and gateways, to a missing interface, to a blackhole, and to peers."""
         table_id = self.some(RouteTable, seed)
         for records in read_inventory(self.world.store).vpcs.values():
             if table_id in records.of(RouteTable):
@@ -203,7 +203,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(seed=SEED, hosts=st.lists(HOSTS, unique=True, max_size=2))
     def carry_a_gateway(self, seed: int, hosts: list[str]) -> None:
-        """Let hosts carry a VPC's gateway, or nobody."""
+        """Let up to two hosts, or none, carry a VPC's gateway."""
         found = sorted(read_inventory(self.world.store).vpcs)
         if found:
             edges = {host: f"192.0.2.{10 + int(host[2:])}" for host in hosts}
@@ -240,7 +240,7 @@ class Histories(RuleBasedStateMachine):
     def somebody_deletes(self, host: str, seed: int) -> None:
         kernel = self.world.kernels[host]
         if kernel.objects:
-            with suppress(OSError):  # what something else leads to
+            with suppress(OSError):  # another object depends on this one
                 kernel.disturb(Delete(list(kernel.objects.values())[seed % len(kernel.objects)]))
 
     @rule(host=HOSTS, seed=SEED)
@@ -290,7 +290,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule()
     def compact(self) -> None:
-        with contextlib.suppress(Compacted):  # done already
+        with contextlib.suppress(Compacted):  # already compacted
             self.world.store.compact(self.world.store.revision())
 
     # --- time ----------------------------------------------------------------------------------------------------------------
@@ -307,7 +307,7 @@ class Histories(RuleBasedStateMachine):
             self.world.turn(audits=False)
 
     def teardown(self) -> None:
-        """Let everything be well again, wait, and look."""
+        """Repair everything, let the cloud settle, and check it."""
         world = self.world
         try:
             self._repair()

@@ -1,4 +1,4 @@
-"""The compilers' laws, for random clouds."""
+"""Laws of the compilers, for random clouds."""
 
 from __future__ import annotations
 

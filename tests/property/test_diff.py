@@ -1,4 +1,4 @@
-"""The plan's laws, for random compiled states on a kernel that refuses what Linux refuses."""
+"""Laws of the plan, for random compiled states on a kernel that refuses what Linux refuses."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ hosts = st.sampled_from(sorted(HOSTS))
 
 
 def state(data: st.DataObject, host: str) -> Objects:
-    """Return what a host holds in some cloud, with policy."""
+    """Return the objects of a host in some cloud, with policy."""
     return with_policy(compiled(data.draw(clouds()), host))
 
 
 def unlike(wanted: Objects, found: Objects) -> list[KernelObject | Key]:
-    """Return what is not as wanted."""
+    """Return the objects that are missing or differ, and the keys that should not exist."""
     return [obj for key, obj in wanted.items() if key not in found or not obj.matches(found[key])] + [
         key for key in found if key not in wanted
     ]
@@ -110,5 +110,5 @@ def test_what_is_kept_is_left_alone(data: st.DataObject, host: str) -> None:
 
 
 def _device(obj: KernelObject, moved: Set[Key]) -> Key:
-    """Return the moved device that an object is, or stands on, or nothing."""
+    """Return the key of the moved device that an object is or depends on, or ()."""
     return obj.key if obj.key in moved else obj.parent if obj.parent is not None and obj.parent in moved else ()

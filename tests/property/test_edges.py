@@ -1,4 +1,4 @@
-"""Random histories of both kinds of internet gateways and public addresses: edges settle as the records say, hold no more."""
+"""Random histories of both kinds of internet gateways and of public addresses: edges end with exactly what the records say."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Histories(RuleBasedStateMachine):
     @rule(which=VPCS, seed=SEED)
     def terminate(self, which: int, seed: int) -> None:
         world = self.pair.world
-        records = read_inventory(world.store).vpcs.get(self.vpcs[which].vni)  # none: an address is of an interface that is gone
+        records = read_inventory(world.store).vpcs.get(self.vpcs[which].vni)  # None: an address of a deleted interface
         found = sorted(records.of(Instance)) if records is not None else []
         if found:
             instances.terminate_instance(world.store, world.operator, found[seed % len(found)])
@@ -130,7 +130,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(edge=EDGE, seed=SEED)
     def disturb(self, edge: str, seed: int) -> None:
-        """Delete something of an edge behind its agent's back."""
+        """Delete an object of an edge behind its agent's back."""
         kernel = self.pair.world.kernels[edge]
         kinds = ("filter", "clsact", "route", "neigh", "nft-element")
         found = sorted((key for key in kernel.objects if key[0] in kinds), key=str)

@@ -1,4 +1,4 @@
-"""Policies agree with a second reading of IAM's rules, which knows JSON only and was written without a look at the first."""
+"""Policies agree with a second implementation of IAM's rules, which knows only JSON and was written independently."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ADDRESSES = ("10.0.0.1", "10.0.1.1", "10.1.0.1")
 
 
 def resembles(pattern: str, text: str) -> bool:
-    """Return whether a text is as a pattern says, by the set of places in the pattern that can be reached."""
+    """Return whether a text matches a pattern, by the set of places in the pattern that can be reached."""
     places = {0}
     for char in (*text, None):
         grown = set(places)
@@ -39,7 +39,7 @@ def many(value: Any) -> list[Any]:  # noqa: ANN401 - JSON
 
 
 def condition_is_true(operator: str, wanted: list[Any], facts: dict[str, str], key: str) -> bool:
-    """Return what IAM's page about condition operators says of one line of a condition block."""
+    """Return whether one line of a condition block is true, by IAM's page about condition operators."""
     fact = facts.get(key.lower())
     if operator == "Null":
         return any(str(value).lower() == str(fact is None).lower() for value in wanted)
@@ -81,7 +81,7 @@ def applies(statement: dict[str, Any], action: str, resource: str, facts: dict[s
 
 
 def verdict(endpoint: Any, bucket: Any, action: str, resource: str, facts: dict[str, str]) -> bool:  # noqa: ANN401 - JSON
-    """Return whether a request passes: no denial anywhere, and nobody who allows at all leaves it out."""
+    """Return whether a request passes: no policy denies it, and each policy that restricts it allows it."""
     effects: dict[str, set[str]] = {"endpoint": set(), "bucket": set()}
     for name, document in (("endpoint", endpoint), ("bucket", bucket)):
         for statement in [] if document is None else many(document["Statement"]):

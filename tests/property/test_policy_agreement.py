@@ -1,4 +1,4 @@
-"""Compiled chains do what the rules mean: packets walked through what the compilers yield end as the oracle says."""
+"""Compiled chains follow the rules: packets that walk through the compilers' objects end as the oracle says."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_packet_that_begins_a_connection_ends_as_the_oracle_says(data: st.Data
 
 @given(st.data())
 def test_a_packet_in_the_name_of_another_ends_as_the_oracle_says(data: st.DataObject) -> None:
-    """An interface without source/destination check sends as another: where it is decides what ACLs it meets, not its source."""
+    """An interface without source/destination check sends as another: its own subnet, not the source, decides the ACLs."""
     case = data.draw(cases(fewest=4))
     forwarder = data.draw(st.sampled_from(case.policy.interfaces))
     elsewhere = tuple(eni for eni in case.policy.interfaces if eni.subnet != forwarder.subnet)
@@ -46,7 +46,7 @@ def test_a_packet_in_the_name_of_another_ends_as_the_oracle_says(data: st.DataOb
 
 
 def play(script: Script) -> None:
-    """Send a script's packets, one after the other, and fail when oracle, walk and what the script says differ."""
+    """Send a script's packets in order, and fail when oracle, walk and script disagree."""
     site, oracle = Site(script.case), Connections(script.policy, script.case.home_of_address())
     for number, step in enumerate(script.steps):
         if step.send is None:

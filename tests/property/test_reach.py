@@ -1,4 +1,4 @@
-"""What `reach` says is open is what the oracle lets through, first packet and answer, for every pair and every border."""
+"""`reach` calls open exactly what the oracle lets through, first packet and answer, for every pair and every border."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tests.property.policy_strategies import OTHERS, PORTS, policies
 
 pytestmark = pytest.mark.slow
 
-# Every border between answers that ACLs of these strategies may tell apart, and one port between each two.
+# Ephemeral ports on both sides of every border that ACLs of these strategies can have.
 ANSWERED_AT = sorted({port for port in (*PORTS, *(p + 1 for p in PORTS)) if EPHEMERAL[0] <= port <= EPHEMERAL[1]})
-SOMEBODY = "203.0.113.10"  # on the internet; no CIDR of these strategies names it apart
+SOMEBODY = "203.0.113.10"  # on the internet; no CIDR of these strategies singles it out
 TRACKED = Memory(standing=Standing.KNOWN, tracked=True)
 
 
 def probes(source: str, destination: str) -> list[Packet]:
-    """Return packets that begin something, at every border."""
+    """Return packets that begin a connection, at every border."""
     version = 6 if ":" in source else 4
     icmp, kinds = (ICMP, (8, 13)) if version == 4 else (ICMPV6, (128,))
     found = [Packet(source=source, destination=destination, protocol=protocol) for protocol in OTHERS]
@@ -46,7 +46,7 @@ def is_open(policy: Policy, packet: Packet) -> bool:
 
 
 def is_answered(policy: Policy, packet: Packet, port: int) -> bool:
-    """Return whether a packet and the answer to it pass, where the sender has chosen this port."""
+    """Return whether a packet and the answer to it pass, when the sender uses this source port."""
     if not verdict_on(policy, packet).passed:
         return False
     answer = msgspec.structs.replace(packet, source_port=port).answer()
@@ -79,7 +79,7 @@ def test_what_reach_says_of_the_internet_is_what_each_rule_says(policy: Policy) 
 
 
 def is_open_outside(index: PolicyIndex, eni: NetworkInterface, way: Direction, packet: Packet) -> bool:
-    """Return whether an interface's rules let a packet to or from the internet pass, and its ACL every answer."""
+    """Return whether an interface's rules pass a packet to or from the internet, and its ACL the packet and every answer."""
     back = Direction.INGRESS if way is Direction.EGRESS else Direction.EGRESS
     ports = ANSWERED_AT if packet.has_ports else [packet.source_port]
     answers = (msgspec.structs.replace(packet, source_port=port).answer() for port in ports)

@@ -1,4 +1,4 @@
-"""What `reach --matrix` and `reach --diff` print is what the oracle lets through, read as people read it."""
+"""The output of `reach --matrix` and `reach --diff`, read as people read it, is what the oracle lets through."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NUMBERS = {"icmp": ICMP, "tcp": TCP, "udp": UDP, "icmpv6": ICMPV6}
 
 
 def inventory(policy: Policy) -> Inventory:
-    """Return a cloud of one VPC with these records; its interfaces are called by their ids."""
+    """Return a cloud of one VPC with these records; the names of its interfaces are their ids."""
     case = PolicyCase(policy=policy, homes=dict.fromkeys((eni.id for eni in policy.interfaces), "hv1"))
     found = Inventory(1)
     records = found.vpcs[VNI] = VpcRecords(VNI)
@@ -40,7 +40,7 @@ def inventory(policy: Policy) -> Inventory:
 
 
 def is_told(flows: list[Flows], source: str, destination: str, packet: Packet, port: int) -> bool:
-    """Return whether some flows are about a packet from one interface to another, sent from this port if it has one."""
+    """Return whether some flow covers a packet from one interface to another, from this source port if it has ports."""
     return any(
         _is_about(text, packet)
         for flow in flows
@@ -51,7 +51,7 @@ def is_told(flows: list[Flows], source: str, destination: str, packet: Packet, p
 
 
 def _others(flow: Flows) -> Iterator[str]:
-    """Yield a text for every protocol that `all others` stands for."""
+    """Yield every protocol that `all others` covers."""
     told = {text.partition(" ")[0] for text in flow.services}
     for text in flow.services:
         if text.startswith("all others"):
@@ -77,7 +77,7 @@ def _port_is_in(part: str, port: int) -> bool:
 
 
 def _type_is_in(part: str, number: int) -> bool:
-    """Return whether a type and code are among e.g. `8`, `8-13`, `8/0` and `8/0-13/1`."""
+    """Return whether a type and code are in a part, e.g. `8`, `8-13`, `8/0` or `8/0-13/1`."""
     first, _, last = part.partition("-")
     return _number(first, 0) <= number <= _number(last or first, 255)
 
@@ -88,7 +88,7 @@ def _number(text: str, code: int) -> int:
 
 
 def some_ways(policy: Policy) -> st.SearchStrategy[list[tuple[str, str, Packet, int]]]:
-    """Two interfaces, a packet at some border between them and a port that it may be sent from, many times."""
+    """Lists of two interfaces, a packet at some border between them and a source port for it."""
     ways = [
         (sender.id, receiver.id, packet, port)
         for sender, receiver in permutations(policy.interfaces, 2)

@@ -1,7 +1,7 @@
-"""The hosts of a case in thought: packets walk through what the compilers yield.
+"""The hosts of a case in memory: packets walk through the objects that the compilers yield.
 
-The oracle (policy.evaluate, policy.connections) reads the records; the walk (netorch.trace) reads compiled objects. They share no
-code but the packet. Connection tracking is imitated here, as the kernel does it and without time.
+The oracle (policy.evaluate, policy.connections) reads the records; the walk (netorch.trace) reads compiled objects. They share
+only the packet code. Connection tracking is imitated here, like the kernel's but without timeouts.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ COUNTERS = {
 
 
 class Flow(msgspec.Struct):
-    """A connection as a host's kernel remembers it."""
+    """A connection in the conntrack table of a host."""
 
     begun_by: str
     answered: bool = False
-    accepted: bool = False  # of TCP, by SYN and ACK
+    accepted: bool = False  # TCP only: SYN and ACK were seen
     mark: int = 0
 
 
 class Site:
-    """The hosts of a case: what their compilers yield, and what their kernels remember."""
+    """The hosts of a case: their compiled objects, and their connections."""
 
     def __init__(self, case: PolicyCase) -> None:
         self._case = case
@@ -47,15 +47,15 @@ class Site:
         self.host_models = _compiled(case)
 
     def change(self, case: PolicyCase) -> None:
-        """Give the hosts what other rules come to; they keep their connections."""
+        """Compile the hosts for other records; they keep their connections."""
         self._case, self.host_models = case, _compiled(case)
 
     def forget(self) -> None:
-        """Let the kernels forget all connections."""
+        """Delete all connections."""
         self._flows.clear()
 
     def send(self, packet: Packet, sender: NetworkInterface | None = None) -> Walk:
-        """Return the next packet's way, from who has its source, or from who sends it in that name."""
+        """Return the walk of the next packet, from the holder of its source address, or from `sender` in that name."""
         sender = sender or self._case.policy.holder(packet.source)
         assert sender is not None
         start = Departure(host=self._case.homes[sender.id], ifname=port_name(sender.id), mac=sender.mac)
@@ -108,12 +108,12 @@ def _key(packet: Packet) -> object:
 
 
 def end_of(verdict: Verdict) -> str:
-    """Return the counter of a packet that the oracle refuses, or `arrives`."""
+    """Return the counter of a packet that the oracle drops, or `arrives`."""
     if verdict.dropped_by is None:
         return ARRIVES
     return "invalid" if verdict.strange else COUNTERS[verdict.dropped_by]
 
 
 def end_of_walk(found: Walk) -> str:
-    """Return the counter of a packet that is refused on its walk, or `arrives`."""
+    """Return the counter of a packet that is dropped on its walk, or `arrives`."""
     return ARRIVES if found.arrived else found.counter
