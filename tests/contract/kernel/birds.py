@@ -1,4 +1,4 @@
-"""What somebody else does to a routing daemon: to the one in memory, and to bird."""
+"""Actions of another program on a routing daemon: on the fake in memory, and on bird."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def kill(stand: Stand, of: type[Config]) -> None:
 
 
 def reconfigure(stand: Stand, of: type[Config]) -> None:
-    """Let the daemon run with another file."""
+    """Run the daemon with another configuration file."""
     if isinstance(stand, FakeStand):
         for obj in _objects(stand, of):
             del stand.fake.objects[obj.key]
@@ -42,7 +42,7 @@ def reconfigure(stand: Stand, of: type[Config]) -> None:
 
 
 def switch_off(stand: Stand, announcement: Announcement) -> None:
-    """Switch off that a prefix, and others of its IP version, are announced."""
+    """Disable the announcement of a prefix, and of all prefixes of its IP version."""
     if isinstance(stand, FakeStand):
         for obj in _objects(stand, Border):
             if isinstance(obj, Announcement) and version_of(obj.prefix) == version_of(announcement.prefix):

@@ -1,4 +1,4 @@
-"""The fake and Linux as stands: each with somebody who changes things behind the agent's back."""
+"""The fake and Linux as stands, each with another program that changes things behind the agent's back."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.contract.kernel.stands import HOST, STRAY, UNDERLAY_NAME, Movable, by
 
 
 class FakeStand:
-    """The fake, disturbed."""
+    """The fake, changed by its own means of disturbance."""
 
     def __init__(self) -> None:
         self.fake = FakeKernel()

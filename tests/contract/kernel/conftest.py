@@ -1,4 +1,4 @@
-"""The kernel that a test is about: the fake, or Linux."""
+"""The kernel under test: the fake, or Linux."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.contract.kernel.stands import HOST, INSTANCE, Stand
 
 @pytest.fixture
 def edge_key(tmp_path: Path) -> EdgeKey:
-    """Return the key by which the kernel opens what is sealed."""
+    """Return the key with which the kernel opens sealed values."""
     return EdgeKey(tmp_path / "key")
 
 

@@ -1,4 +1,4 @@
-"""What every Kernel must do: the same test bodies against the fake and against Linux, so that the fake may be believed."""
+"""What every Kernel must do: the same test bodies run against the fake and against Linux, so that tests can trust the fake."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from policy import nftgen, skeleton
 from tests import chains
 
 HOST = "contract"
-UNDERLAY_NAME = f"u-{HOST}"  # of its underlay namespace
+UNDERLAY_NAME = f"u-{HOST}"  # name of the underlay namespace
 VNI = 5000
 PORT_MAC, MAC, ROUTER = "02:4e:54:ff:ff:01", "06:00:00:00:00:01", "02:4e:c0:00:02:0c"
-STRAY = "somebodys"  # what somebody calls a device of ours
+STRAY = "somebodys"  # the name that another program gives a renamed device
 PORT, TAP, INSTANCE = "v-0013880000001", "v-0013880000002", "i-00138800000000001"
 
 VRF = Vrf(vni=VNI, ifname="vrf5000", table=VNI)
@@ -89,7 +89,7 @@ FLOWS = (
 )
 VPC: tuple[KernelObject, ...] = (
     *TABLES,
-    *(Rule(version=version, priority=VRF_PRIORITY) for version in (4, 6)),  # else the kernel makes them
+    *(Rule(version=version, priority=VRF_PRIORITY) for version in (4, 6)),  # otherwise the kernel makes them
     VRF,
     AdminUp(vni=VNI, ifname="vrf5000"),
     LAST_ROUTE,
@@ -124,72 +124,72 @@ Movable = CableEnd | Xfrm | Vlan
 
 
 class Stand(Protocol):
-    """A kernel under test, and another program on the same host."""
+    """A kernel under test, and another program on the same host, whose actions are the foreigner_ methods."""
 
     kernel: Kernel
 
     def foreigner_deletes(self, obj: KernelObject) -> None:
-        """Let somebody else remove an object of ours."""
+        """Delete an object of the agent."""
         ...
 
     def foreigner_changes(self, obj: Movable) -> None:
-        """Let somebody else turn a device into this one."""
+        """Change a device of the agent into this one."""
         ...
 
     def foreigner_renames(self, obj: Movable) -> None:
-        """Let somebody else rename a device."""
+        """Rename a device of the agent."""
         ...
 
     def foreigner_carries_off(self, obj: Xfrm | Vlan) -> None:
-        """Let somebody else put a device into another namespace."""
+        """Move a device of the agent into another namespace."""
         ...
 
     def foreigner_makes(self, obj: Xfrm | Vlan) -> None:
-        """Let somebody else make such a device in the outside, under a name of his own."""
+        """Create such a device in the outside namespace, under another name."""
         ...
 
     def foreigner_has(self, obj: Xfrm | Vlan) -> bool:
-        """Return whether somebody else's device is still there."""
+        """Return whether the other program's device still exists."""
         ...
 
     def foreigner_takes_back(self, uplink: Uplink) -> None:
-        """Let somebody else move an uplink to the underlay."""
+        """Move an uplink back to the underlay."""
         ...
 
     def foreigner_filters(self, theirs: StrangeFilter) -> None:
-        """Let somebody else drop all IPv4 packets of a device's, by a filter in this one's place."""
+        """Put a filter that drops all IPv4 packets of a device in the place of this one."""
         ...
 
     def foreigner_switches(self, gro: Gro) -> None:
-        """Let somebody else switch a device's GRO."""
+        """Switch the GRO of a device."""
         ...
 
     def foreigner_makes_route(self, route: Route) -> None:
-        """Let somebody else make a route."""
+        """Create a route."""
         ...
 
     def foreigner_has_route(self, route: Route) -> bool:
-        """Return whether somebody else's route still stands."""
+        """Return whether the other program's route still exists."""
         ...
 
     def foreigner_deletes_namespace(self, label: str) -> None:
-        """Let somebody else take a namespace's name away, with which it goes unless somebody holds it."""
+        """Delete the name of a namespace; the namespace goes too, unless a process holds it."""
         ...
 
     def foreigner_unmarks(self, uplink: Uplink) -> None:
-        """Let somebody else take the mark from an uplink."""
+        """Remove netorch's mark from an uplink."""
         ...
 
     def host_gets(self, ifname: str, mtu: int = 1500) -> None:
-        """Let the underlay have one more device."""
+        """Add a device to the underlay namespace."""
         ...
 
     def has_device(self, ifname: str) -> bool:
-        """Return whether a device is in the underlay, without our mark."""
+        """Return whether a device is in the underlay namespace, without netorch's mark."""
         ...
 
     def restarted(self) -> AbstractContextManager[Kernel]:
-        """Return a second kernel object of the same host, with no memory."""
+        """Return a second kernel object of the same host, without memory of the first."""
         ...
 
 
@@ -202,7 +202,7 @@ def by_key(*objects: KernelObject) -> dict[Key, KernelObject]:
 
 
 def missing(kernel: Kernel, *wanted: KernelObject) -> list[Op]:
-    """Return what would have to be done for `wanted` to be there; that there may be more does not count."""
+    """Return the operations that would create `wanted`; other objects are ignored."""
     found = kernel.dump()
     return diff(by_key(*wanted), {obj.key: found[obj.key] for obj in wanted if obj.key in found})
 
@@ -216,13 +216,13 @@ def refusals(kernel: Kernel, *ops: Op) -> list[tuple[KernelObject, int]]:
 
 
 def events_of(kernel: Kernel, within_s: float = 2.0) -> list[KernelEvent]:
-    """Return the events that come, waiting for the first."""
+    """Return the events, after waiting for the first."""
     select.select([kernel.fileno()], [], [], within_s)
     return kernel.events()
 
 
 def news(kernel: Kernel) -> list[KernelEvent]:
-    """Return the events that say something else than a dump does. Linux tells later that a device has its carrier, say."""
+    """Return the events that differ from a dump. Linux may report late, for example, that a device has its carrier."""
     told = events_of(kernel, within_s=0.2)
     known = kernel.dump()
     return [event for event in told if not _is_known(event, known)]

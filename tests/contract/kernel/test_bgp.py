@@ -1,4 +1,4 @@
-"""A routing daemon's sessions and announcements: read back, kept by whoever comes next, put back after others' changes."""
+"""A routing daemon's sessions and announcements: read back, kept across agents, restored after changes by others."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def of_bird(stand: Stand) -> set[KernelObject]:
 
 
 def lost(stand: Stand) -> bool:
-    """Return whether an event says that all of the daemon's must be read again."""
+    """Return whether an event says that all objects of the daemon must be read again."""
     seen: list[KernelEvent] = events_of(stand.kernel)
     return Lost(Border.kinds) in seen
 

@@ -1,4 +1,4 @@
-"""Cables: veth pairs of which both ends are in the overlay namespace."""
+"""Cables: veth pairs with both ends in the overlay namespace."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def tracker(stand: Stand) -> ConnectionTracker:
 
 
 def steady(flows: Iterable[Flow]) -> set[Flow]:
-    """Return connections without the time that they have left, which passes."""
+    """Return connections without their remaining time, which changes."""
     return {msgspec.structs.replace(flow, timeout_s=0) for flow in flows}
 
 
@@ -51,7 +51,7 @@ def test_connections_are_told_by_the_addresses_that_are_their_ends(stand: Stand)
     tracker(stand).restore([*FLOWS, *others, elsewhere])
     for ends in (["10.0.0.11"], ["10.0.0.12"], ["10.0.0.11", "10.0.0.12"]):
         assert steady(tracker(stand).flows(7, ends)) == steady(flow for flow in FLOWS if ":" not in flow.source)
-        assert len(tracker(stand).flows(7, ends)) == 3  # each once
+        assert len(tracker(stand).flows(7, ends)) == 3  # each of them once
     assert steady(tracker(stand).flows(7, ["2001:db8::12"])) == steady(flow for flow in FLOWS if ":" in flow.source)
     assert steady(tracker(stand).flows(7, ["10.0.0.12", "2001:db8::11"])) == steady(FLOWS)
     many = [f"10.9.9.{number}" for number in range(20)]
@@ -83,7 +83,7 @@ def test_zones_are_counted_and_a_full_table_is_told(stand: Stand) -> None:
 
 
 def test_zones_are_refused_in_place_of_those_that_were(stand: Stand) -> None:
-    assert tracker(stand).refused() == frozenset()  # without a table
+    assert tracker(stand).refused() == frozenset()  # no table
     with pytest.raises(KernelError):
         tracker(stand).refuse({7})
     create(stand.kernel, *TABLES)

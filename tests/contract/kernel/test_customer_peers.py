@@ -1,4 +1,4 @@
-"""Sessions with customers' routers: read back, kept by whoever comes next, put back after others' changes; what is learned."""
+"""Sessions with customers' routers: read back, kept across agents, restored after changes by others; and learned routes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def peer_of(vni: int, name: str, ifname: str, metric: int = 3000, *, bfd: bool =
 
 
 def vrfs(vni: int) -> list[KernelObject]:
-    """Return a VPC's VRF, and that of its virtual private gateway."""
+    """Return a VPC's VRF and the VRF of its virtual private gateway, with their routes."""
     numbers = (0, VPN_GATEWAY_NUMBER)
     named = [(vrf_name(vni, number), vrf_table(vni, number)) for number in numbers]
     return [
@@ -60,7 +60,7 @@ def vrfs(vni: int) -> list[KernelObject]:
 
 VPN = peer_of(A, "vpn_00138800000000001_1", "x-0013880000001")
 DX = msgspec.structs.replace(peer_of(A, "dxvif_00138800000000002", "d-0013880000002", 1000, bfd=True), remote="169.254.10.6")
-OTHER = peer_of(B, "vpn_00138900000000003_1", "x-0013890000003")  # the same addresses and AS numbers in another VPC
+OTHER = peer_of(B, "vpn_00138900000000003_1", "x-0013890000003")  # same addresses and AS numbers, in another VPC
 PEERS: set[KernelObject] = {VPN, DX, OTHER}
 ALL = (*vrfs(A), *vrfs(B), *PEERS)
 
@@ -70,7 +70,7 @@ def of_bird(stand: Stand) -> set[KernelObject]:
 
 
 def lost(stand: Stand) -> bool:
-    """Return whether an event says that all of the daemon's must be read again."""
+    """Return whether an event says that all objects of the daemon must be read again."""
     seen: list[KernelEvent] = events_of(stand.kernel)
     return Lost(Customers.kinds) in seen
 
@@ -186,7 +186,7 @@ def news_of_learned(stand: Stand) -> list[KernelEvent]:
 
 
 def learn(stand: Stand, *routes: LearnedRoute) -> None:
-    """Let the table of a virtual private gateway have these routes, as a daemon does."""
+    """Put these routes into the table of a virtual private gateway, as a daemon does."""
     if isinstance(stand, FakeStand):
         stand.fake.learn(TABLE, *routes)
         return

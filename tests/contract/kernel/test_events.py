@@ -1,4 +1,4 @@
-"""What other programs do is an event; what we do is none."""
+"""Changes by other programs are events; changes by the agent are not."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_what_somebody_else_does_to_a_table_is_an_event_and_repaired(stand: Stan
 
 
 def test_our_own_changes_are_no_news(stand: Stand) -> None:
-    """Linux does not say who deleted a neighbour: it may be told again that what we deleted is gone."""
+    """Linux does not say who deleted a neighbour, so an event may report a neighbour that the agent itself deleted."""
     create(stand.kernel, *VPC)
     assert stand.kernel.apply([Replace(REMOTE_ROUTE, msgspec.structs.replace(REMOTE_ROUTE, via="192.0.2.13"))]) == []
     deleted = (TAP_PORT, ELEMENTS[0], REMOTE_ROUTE, NEIGHBOUR, FDB)

@@ -1,4 +1,4 @@
-"""Filters of devices: what they take and do, what they take along, what they need, and those of somebody else's."""
+"""Filters of devices: what they match and do, what goes with them, what they need, and the filters of other programs."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def theirs_at(pref: int, handle: int) -> StrangeFilter:
 
 
 def found_of(stand: Stand, *wanted: KernelObject) -> dict[Key, KernelObject]:
-    """Return what is there under the keys of `wanted`, and filters."""
+    """Return the objects with the keys of `wanted`, and all filters."""
     keys = by_key(*wanted)
     return {key: obj for key, obj in stand.kernel.dump().items() if key in keys or isinstance(obj, TcFilter | StrangeFilter)}
 
@@ -136,7 +136,7 @@ def test_what_a_filter_does_is_changed_in_place(stand: Stand, old: TcFilter, act
 
 
 def test_two_filters_exchange_what_they_take(stand: Stand) -> None:
-    """Linux accepts a filter that is changed into one that takes what another takes; it then takes nothing."""
+    """Linux accepts a filter whose match is changed to that of another filter; the changed filter then matches nothing."""
     create(stand.kernel, *ALL)
     before = [on_vxlan(10, Match(protocol=IP, src=f"{src}/32"), Nat(EGRESS, f"{src}/32", PUBLIC)) for src in (PRIVATE, OTHER)]
     after = [msgspec.structs.replace(old, match=new.match) for old, new in zip(before, reversed(before), strict=True)]

@@ -1,4 +1,4 @@
-"""What goes with something else."""
+"""Objects that the kernel removes together with another one."""
 
 from __future__ import annotations
 

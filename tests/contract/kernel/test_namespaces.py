@@ -1,4 +1,4 @@
-"""Namespaces that are made and removed, what is in them, and cables that lead into them."""
+"""Namespaces that are created and deleted, their contents, and cables that lead into them."""
 
 from __future__ import annotations
 

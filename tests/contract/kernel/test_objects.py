@@ -1,4 +1,4 @@
-"""What a kernel holds after operations, and what it refuses: the same test bodies against the fake and against Linux."""
+"""The objects that a kernel holds after operations, and the operations that it refuses: the same tests for fake and Linux."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_deleting_everything_leaves_nothing(stand: Stand) -> None:
     ops = diff({}, by_key(*VPC))
     assert stand.kernel.apply(ops) == []
     left = {key: obj for key, obj in stand.kernel.dump().items() if not isinstance(obj, Rule)}
-    assert left == before  # the kernel makes the VRFs' rules, too, and keeps them
+    assert left == before  # the kernel also makes the VRFs' rules, and keeps them
 
 
 def test_deleting_what_is_gone_is_no_error(stand: Stand) -> None:

@@ -1,4 +1,4 @@
-"""Ways to a peer: in one VPC's table, by the VXLAN device of another."""
+"""Routes to a peer: in one VPC's table, through the VXLAN device of another VPC."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.contract.kernel.stands import REMOTE_ROUTE, VNI, VPC, VXLAN, Stand, c
 PEER = 7000
 VRF = vrf_of(PEER)
 UP = AdminUp(vni=PEER, ifname=VRF.ifname)
-WAY: Route = msgspec.structs.replace(REMOTE_ROUTE, table=VRF.table)  # of the VPC whose device it is
+WAY: Route = msgspec.structs.replace(REMOTE_ROUTE, table=VRF.table)  # belongs to the VPC of the VXLAN device
 
 
 def test_a_route_in_a_peers_table_is_of_the_vpc_whose_device_it_leads_to(stand: Stand) -> None:

@@ -1,4 +1,4 @@
-"""VRFs of several route tables of one VPC, their routes, and a port that goes from one to another."""
+"""VRFs of several route tables of one VPC, their routes, and a port that moves from one VRF to another."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ NOWHERE = (
     route("2001:db8::/56", UNREACHABLE, IPV6_METRIC),
     route("2001:db8:1::/48", BLACKHOLE, IPV6_METRIC),
 )
-# What makes a port of the VPC one of the other route table's.
+# Objects of the VPC's port.
 IPV6 = Sysctl(vni=VNI, path=f"ipv6/conf/{PORT}/disable_ipv6", value="0", ifname=PORT)
 GATEWAY = Address(vni=VNI, ifname=PORT, address="fe80::1/128")
 OF_PORT: tuple[KernelObject, ...] = (

@@ -1,4 +1,4 @@
-"""Uplinks: devices of the host's own that are moved to the outside, and given back."""
+"""Uplinks: host devices that move to the outside namespace, and back."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ALL = (NAMESPACE, *namespace_sysctls(OUTSIDE), AdminUp(netns=OUTSIDE, ifname=LOO
 
 @pytest.fixture
 def edge(stand: Stand) -> Stand:
-    """A host whose uplink is at work."""
+    """A host whose uplink is in use."""
     stand.host_gets(NAME)
     create(stand.kernel, *ALL)
     return stand

@@ -1,4 +1,4 @@
-"""Each back end of the store as a fixture, with a clock that tests move; and what its tests do with one."""
+"""Each back end of the store as a fixture, with a clock that tests advance, and helpers for tests of a store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from netorch.store.sqlite.store import SqliteStore
 
 
 class Clock:
-    """A clock that stands still until it is moved."""
+    """A clock that stands still until a test advances it."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -33,7 +33,7 @@ def clock() -> Clock:
 
 
 class LeaselessEtcd(EtcdStore):
-    """Takes its leases along when it is closed: one that expired later would raise the revision under another test."""
+    """Revokes its leases on close: a lease that expired later would raise the revision during another test."""
 
     def __init__(self, address: Address) -> None:
         self._leases: list[int] = []
@@ -49,7 +49,7 @@ class LeaselessEtcd(EtcdStore):
         super().close()
 
 
-# Back ends in this process: they forget by themselves, and tests move their clock.
+# Back ends in this process: they compact by themselves, and tests control their clock.
 EMBEDDED: dict[str, Callable[[Path, Clock, int], Store]] = {
     "memory": lambda path, clock, keep: MemoryStore(clock=clock, keep_revisions=keep),
     "sqlite": lambda path, clock, keep: SqliteStore(path / "store.db", clock=clock, keep_revisions=keep),
@@ -58,7 +58,7 @@ EMBEDDED: dict[str, Callable[[Path, Clock, int], Store]] = {
 
 @pytest.fixture(params=EMBEDDED)
 def make_embedded(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Callable[[int], Store]]:
-    """Make the back end under test with a number of revisions to keep."""
+    """Yield a function that makes the back end under test, given the number of revisions to keep."""
     made: list[Store] = []
 
     def make_one(keep: int) -> Store:
@@ -99,7 +99,7 @@ def readable(watch: Watch, timeout_s: float = 5.0) -> bool:
 
 
 def arrived(store: Store, watch: Watch) -> tuple[Event, ...]:
-    """Return what a watch delivers until it is where the store is; what of a revision is of several prefixes, by key."""
+    """Return a watch's events up to the store's revision; those of one revision in the order of their keys."""
     return tuple(sorted(events_until(watch, store.revision()), key=lambda event: (event.mod_revision, event.key)))
 
 

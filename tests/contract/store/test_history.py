@@ -1,4 +1,4 @@
-"""The history of a cloud as its store remembers it."""
+"""The history of a cloud that its store keeps."""
 
 from __future__ import annotations
 

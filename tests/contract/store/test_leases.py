@@ -1,4 +1,4 @@
-"""Leases of every back end."""
+"""Leases in every back end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Transactions, listings and marks of every back end."""
+"""Transactions, listings and marks in every back end."""
 
 from __future__ import annotations
 

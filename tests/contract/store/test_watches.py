@@ -1,4 +1,4 @@
-"""Watches of every back end, and what compaction leaves of their history."""
+"""Watches in every back end, and the history that compaction leaves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What somebody else does to charon: to the one in memory, and to a real one."""
+"""Actions of another program on charon: on the fake in memory, and on a real charon."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def kill(stand: Stand) -> None:
 
 
 def unload(stand: Stand, connection: IkeConnection) -> None:
-    """Take a connection from the daemon."""
+    """Unload a connection from the daemon."""
     if isinstance(stand, FakeStand):
         del stand.fake.objects[connection.key]
         return
@@ -35,7 +35,7 @@ def unload(stand: Stand, connection: IkeConnection) -> None:
 
 
 def take_secrets(stand: Stand, *connections: IkeConnection) -> None:
-    """Take all secrets from the daemon: these are the connections that it has."""
+    """Delete all secrets from the daemon, whose connections are the given ones."""
     if isinstance(stand, FakeStand):
         for connection in connections:
             del stand.fake.objects[connection.key]

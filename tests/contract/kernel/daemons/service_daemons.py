@@ -1,4 +1,4 @@
-"""What somebody else does to the daemon that serves instances: to the one in memory, and to a real one."""
+"""Actions of another program on the service daemon: on the fake in memory, and on a real daemon."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SOCKET = services_directory(HOST, UNDERLAY) / "control"
 
 
 def send(stand: Stand, number: signal.Signals) -> None:
-    """Send the daemon a signal; the one in memory loses everything."""
+    """Send the daemon a signal; the fake loses all service objects."""
     if isinstance(stand, FakeStand):
         for obj in [obj for obj in stand.fake.objects.values() if isinstance(obj, ServiceObject)]:
             stand.fake.disturb(Delete(obj))
@@ -29,7 +29,7 @@ def send(stand: Stand, number: signal.Signals) -> None:
 
 
 def users(stand: Stand) -> set[int]:
-    """Return the users and groups that the daemon is."""
+    """Return the user and group ids under which the daemon runs."""
     if isinstance(stand, FakeStand):
         return {NOBODY}
     with Control(SOCKET, 1.0) as control:

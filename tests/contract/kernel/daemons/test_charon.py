@@ -1,4 +1,4 @@
-"""charon's connections: read back, kept by whoever comes next, put back after others' changes."""
+"""charon's connections: read back, kept across agents, restored after changes by others."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def of_charon(stand: Stand) -> set[KernelObject]:
 
 
 def lost(stand: Stand) -> bool:
-    """Return whether an event says that all of the daemon's must be read again."""
+    """Return whether an event says that all objects of the daemon must be read again."""
     seen: list[KernelEvent] = events_of(stand.kernel)
     return Lost(Charon.kinds) in seen
 

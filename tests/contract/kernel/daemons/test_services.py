@@ -1,4 +1,4 @@
-"""What netorch's own daemon serves: read back, kept by whoever comes next, put back after others' changes."""
+"""Objects of netorch's own service daemon: read back, kept across agents, restored after changes by others."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_changed_listener_takes_its_predecessors_place(stand: Stand) -> None:
     other = msgspec.structs.replace(BOTH[0], addresses=("169.254.169.253",))
     assert stand.kernel.apply(missing(stand.kernel, *vpc(5000), other)) == []
     assert of_services(stand) == {other, BOTH[1]}
-    create(stand.kernel, other)  # what is there although nobody knows it is no obstacle
+    create(stand.kernel, other)  # an object that exists unknown to the caller does not block its creation
     assert of_services(stand) == {other, BOTH[1]}
 
 

@@ -1,4 +1,4 @@
-"""Devices that are made in the outside and stand in a VPC's VRF, and a host that has what they need."""
+"""Devices that are created in the outside namespace and used in a VPC's VRF, and a host that has what they need."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ VRFS = (VRF, AdminUp(vni=VNI, ifname=VRF.ifname), OTHER_VRF, AdminUp(vni=VNI, if
 
 
 def through(device: Xfrm | Vlan, number: int) -> tuple[KernelObject, ...]:
-    """Return what makes a device work: its address, and a route by it of the VRF that packets to the gateway come to."""
+    """Return the objects that put a device to use: its address, and a route through it in the gateway's VRF."""
     ifname = device.ifname
     return (
         Address(vni=VNI, ifname=ifname, address=f"169.254.{number}.1/30"),

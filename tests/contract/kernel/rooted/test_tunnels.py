@@ -1,4 +1,4 @@
-"""Tunnels, and what VLAN devices have in common with them: made in the outside, at work in a VPC's VRF."""
+"""Tunnels, and what VLAN devices share with them: created in the outside namespace, used in a VPC's VRF."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ each = pytest.mark.parametrize("device", [TUNNEL, VLAN, INNER], ids=["tunnel", "
 
 @pytest.fixture
 def host(stand: Stand) -> Stand:
-    """A host with a port for them, and a VPC."""
+    """A host with an uplink for tunnels and VLAN devices, and a VPC."""
     stand.host_gets(PORT, PORT_MTU)
     create(stand.kernel, *HOST, *VRFS)
     return stand
@@ -48,7 +48,7 @@ def working(host: Stand) -> Stand:
 
 
 def restore(stand: Stand) -> None:
-    """Let an agent make everything as it should be, and hold it to that."""
+    """Apply the plan of an agent, and check that everything is as wanted afterwards."""
     wanted = by_key(*ALL)
     found = {key: obj for key, obj in stand.kernel.dump().items() if key in wanted or isinstance(obj, IncompleteLink)}
     assert [str(failure.error) for failure in stand.kernel.apply(diff(wanted, found))] == []

@@ -1,4 +1,4 @@
-"""VLAN devices and what is below them: a Direct Connect port, or a service tag on it."""
+"""VLAN devices and their lower device: a Direct Connect port, or a service tag on it."""
 
 from __future__ import annotations
 
