@@ -1,6 +1,6 @@
-"""Write a man page for each command, with all that is in it: `python scripts/manpages.py DIRECTORY`. The texts are `--help`'s.
+"""Write a man page for each command and its subcommands from the `--help` texts: `python scripts/manpages.py DIRECTORY`.
 
-The same commands give the same bytes: no dates, no names of this machine.
+The same commands give the same bytes: no dates, no host names.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from netorch.cli.words import COMMANDS
 
 
 def commands(command: click.Command = cli, name: str = "netorch", parent: click.Context | None = None) -> Iterator[click.Context]:
-    """Yield the context of each command, groups before what is in them."""
+    """Yield the context of each command, groups before their subcommands."""
     context = click.Context(command, parent=parent, info_name=name, **command.context_settings)
     yield context
     if isinstance(command, click.Group):
@@ -29,7 +29,7 @@ def commands(command: click.Command = cli, name: str = "netorch", parent: click.
 
 
 def page(top: click.Context) -> str:
-    """Return the page of netorch, or of one of its commands with all that is in it, as roff: man(7)."""
+    """Return the page of netorch, or of one of its commands with all subcommands, as roff: man(7)."""
     name = page_name(top)
     lines = [f'.TH "{escaped(name.upper())}" 1 "" "netorch {__version__}" "netorch"', ".SH NAME"]
     lines += [f"{escaped(name)} \\- {escaped(summary(top))}", ".SH SYNOPSIS", *synopsis(top)]
@@ -44,12 +44,12 @@ def page(top: click.Context) -> str:
 
 
 def page_name(top: click.Context) -> str:
-    """Return the name of a page: netorch-vpc."""
+    """Return the name of a page, e.g. netorch-vpc."""
     return top.command_path.replace(" ", "-")
 
 
 def synopsis(context: click.Context) -> Iterator[str]:
-    """Yield how a command is called."""
+    """Yield the usage line of a command."""
     yield from (".PP", f".B {escaped(context.command_path)}", escaped(" ".join(context.command.collect_usage_pieces(context))))
 
 
@@ -60,7 +60,7 @@ def options(context: click.Context) -> Iterator[str]:
 
 
 def summary(context: click.Context) -> str:
-    """Return what a command does, in one line."""
+    """Return the summary of a command, in one line."""
     name = context.info_name or ""
     is_first = context.parent is not None and context.parent.parent is None
     if is_first and name in COMMANDS:
@@ -69,7 +69,7 @@ def summary(context: click.Context) -> str:
 
 
 def paragraphs(text: str) -> Iterator[str]:
-    """Yield a help text as roff; what begins with \\b keeps its lines, as click has it."""
+    """Yield a help text as roff; a paragraph that starts with \\b keeps its lines, as in click."""
     for part in re.split(r"\n\s*\n", text.strip()):
         yield ".PP"
         if part.lstrip().startswith("\b"):
@@ -79,13 +79,13 @@ def paragraphs(text: str) -> Iterator[str]:
 
 
 def terms(rows: list[tuple[str, str]]) -> Iterator[str]:
-    """Yield terms and what they mean."""
+    """Yield terms and their meanings."""
     for term, meaning in rows:
         yield from (".TP", f".B {escaped(term)}", escaped(" ".join(meaning.split())) or "\\&")
 
 
 def escaped(text: str) -> str:
-    """Return text in which roff sees no requests and no escapes."""
+    """Return text escaped so that roff reads no requests or escapes in it."""
     plain = text.replace("\\", "\\e").replace("-", "\\-").replace('"', "\\(dq")
     return f"\\&{plain}" if plain.startswith((".", "'")) else plain
 

@@ -1,11 +1,11 @@
-"""Debian's stock kernel in QEMU, through virtme-ng: a command runs in it as root, and the machine is thrown away.
+"""Run a command as root in Debian's stock kernel in QEMU, through virtme-ng, and throw the machine away.
 
     python scripts/stock.py [--memory MB] -- COMMAND...
 
-The lab kernel has what netorch needs built in, one processor and no modules. This one is what hosts run: everything is a module
-that is loaded on demand, or is not, and two processors disagree about the order of things. Its files are this machine's, overlaid
-by memory, so that nothing it does is kept. Nothing is installed: the kernel's package is unpacked into the cache. What it needs
-is in scripts/setup: packages_stock.
+The lab kernel has everything that netorch needs built in, one processor and no modules. Hosts run the stock kernel: everything
+is a module, loaded on demand or not at all, and two processors make the order of events vary. The machine uses this machine's
+files under an overlay in memory, so it changes none of them. Nothing is installed: the kernel's package is unpacked into the
+cache. Required packages: packages_stock in scripts/setup.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from netorch.lab.kernel import SYSTEM_PATH, copy_new, guest_job, scratch_directo
 VIRTME = "virtme-ng==1.42"
 DEFAULT_MEMORY_MB = 3_000
 POLL_S = 0.1
-# This machine's files a second time, for a mount that remembers what it has read: Python looks for thousands.
+# Mount this machine's files a second time, with a cache: Python looks up thousands of files.
 FILES = "-fsdev local,id=files,path=/,security_model=none,readonly=on,multidevs=remap"
 FILES += " -device virtio-9p-pci,fsdev=files,mount_tag=files"
-# The job begins with what a booted Debian has done: systemd makes the node that loads tun, and allows many open files.
+# The job starts with what a booted Debian has: systemd makes the node that loads tun, and raises the limit of open files.
 JOB = """#!/bin/sh
 mkdir -p /dev/net && mknod -m 666 /dev/net/tun c 10 200
 ulimit -n 65536
@@ -45,7 +45,7 @@ echo $? >{directory}/status.new && mv {directory}/status.new {directory}/status
 
 
 def cache() -> Path:
-    """Return the directory that keeps the kernel and virtme-ng from one run to the next."""
+    """Return the directory that caches the kernel and virtme-ng between runs."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "netorch", "stock")
 
 
@@ -80,7 +80,7 @@ def virtme() -> Path:
 
 
 def fastest() -> tuple[str, ...]:
-    """Return virtme-ng's options for a machine with two processors, of this machine's kind where it can be had."""
+    """Return virtme-ng's options for a machine with two processors, with KVM where possible."""
     flags = Path("/proc/cpuinfo").read_text().split()
     virtual = os.access("/dev/kvm", os.R_OK | os.W_OK) and ("vmx" in flags or "svm" in flags)
     return ("--cpus", "2", *([] if virtual else ["--disable-kvm"]))
@@ -93,9 +93,9 @@ def run_in_stock_kernel(
     options: Sequence[str] | None = None,
     out: IO[str] | None = None,
 ) -> int:
-    """Run `argv` in our working directory in a machine, copy what it prints to `out` (or our stdout) and our stderr as it comes.
+    """Run `argv` in the current directory in a machine; copy its output to `out` (or stdout) and to stderr as it comes.
 
-    Return its exit status. `options` are virtme-ng's, those of `fastest` when None. Raises SystemExit when it ended first.
+    Return the exit status. `options`: virtme-ng's; None: those of `fastest`. Raises SystemExit when the machine ends early.
     """
     target = sys.stdout if out is None else out
     with scratch_directory() as directory, _machine(argv, directory, memory_mb, options) as machine:
@@ -118,7 +118,7 @@ def run_in_stock_kernel(
 def _machine(
     argv: Sequence[str], directory: Path, memory_mb: int, options: Sequence[str] | None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Give a machine that runs `argv`, ended afterwards."""
+    """Yield a machine that runs `argv`; end it afterwards."""
     commands, image = virtme(), stock_kernel()
     (directory / "command").write_text(guest_job(argv, Path.cwd().resolve(), os.environ))
     job = directory / "job"
@@ -131,7 +131,7 @@ def _machine(
         *(f"--rwdir={directory}", f"--overlay-rwdir={Path.home()}", f"--qemu-opts={FILES}"),
         *(*(fastest() if options is None else options), "--", str(job)),
     ]
-    # virtme-ng wants a terminal, which script(1) pretends; when script is told to end, it takes them all along.
+    # virtme-ng needs a terminal, which script(1) provides; SIGTERM to script ends all of them.
     with subprocess.Popen(
         ["nice", "script", "-qefc", shlex.join(command), str(directory / "console")],
         stdin=subprocess.DEVNULL,
@@ -146,17 +146,17 @@ def _machine(
 
 
 def say(what: str) -> None:
-    """Tell what takes its time."""
+    """Print what is being done."""
     print(f"stock kernel: {what}", file=sys.stderr, flush=True)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command line that the module's docstring shows."""
+    """Parse the command line in the module's docstring and run it."""
     parser = argparse.ArgumentParser(prog="python scripts/stock.py", description="Run a command in Debian's stock kernel.")
     parser.add_argument("--memory", type=int, default=DEFAULT_MEMORY_MB, metavar="MB", help="the machine's memory (%(default)s)")
     parser.add_argument("command", nargs="+", help="what to run")
     known = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # so that the machine is ended in order
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # so that the machine is shut down
     how = "slowly, for want of KVM" if "--disable-kvm" in fastest() else "with KVM"
     say(f"booting it in QEMU ({how})")
     try:

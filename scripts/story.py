@@ -1,10 +1,10 @@
-"""Tell a story with real commands: what is shown, the command as one types it, and what must be true of it.
+"""Play a story with real commands: each act shows a command line and checks its result.
 
     python scripts/story.py [STORY]     a name (scripts/stories/NAME.yaml) or a file; without one, the quickstart
     python scripts/story.py --list
 
-A story is data. Each act of a step is one command line, run without a shell. It holds if the command exits as it should and its
-output says all that it should; a named group of such a pattern, `(?P<vni>[0-9]+)`, is a value that later commands use as `{vni}`.
+A story is data. Each act of a step is one command line, run without a shell. It holds if the exit status and the output are as
+the act requires. A named group of an output pattern, `(?P<vni>[0-9]+)`, is a value that later commands use as `{vni}`.
 The exit status is 1 if an act did not hold.
 """
 
@@ -31,19 +31,19 @@ class Act(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """One command."""
 
     run: str
-    exits: tuple[int, ...] = (0,)  # the statuses that are right
-    says: tuple[str, ...] = ()  # patterns, each of which the output must match somewhere
-    expect: str = ""  # what it proves, in a sentence; told when it is so
-    shows: str = ""  # the pattern of the lines that are shown; all of them by default
-    quiet: bool = False  # a command that only looks something up: neither it nor its output is shown
-    within_s: float = 0.0  # run it again until it holds, for this long; only its last output is shown
-    needed: bool = False  # the story ends here when it does not hold
-    meanwhile: tuple[Act, ...] = ()  # acts that take place while the command runs
-    begun: str = ""  # the pattern of the line after which they do; at once by default
+    exits: tuple[int, ...] = (0,)  # the accepted exit statuses
+    says: tuple[str, ...] = ()  # patterns that must each match somewhere in the output
+    expect: str = ""  # what the act proves, in a sentence; printed when it holds
+    shows: str = ""  # pattern of the lines to show; empty: all of them
+    quiet: bool = False  # a look-up: show neither the command nor its output
+    within_s: float = 0.0  # repeat the command until it holds, for this long; show only its last output
+    needed: bool = False  # end the story here if the act does not hold
+    meanwhile: tuple[Act, ...] = ()  # acts to play while the command runs
+    begun: str = ""  # pattern of the line after which they start; empty: at once
 
 
 class Step(msgspec.Struct, forbid_unknown_fields=True):
-    """One chapter: a heading, what the reader should know, the commands."""
+    """One chapter: a heading, a text for the reader, the commands."""
 
     title: str
     acts: tuple[Act, ...]
@@ -51,7 +51,7 @@ class Step(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Story(msgspec.Struct, forbid_unknown_fields=True):
-    """A story, and the commands that clean up: they run before and after it, and may fail."""
+    """A story and its clean-up commands, which run before and after it, and may fail."""
 
     title: str
     steps: tuple[Step, ...]
@@ -60,7 +60,7 @@ class Story(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Teller:
-    """Tells one story, and remembers what was found and what did not hold."""
+    """Plays one story; keeps the values that were found and the acts that did not hold."""
 
     def __init__(self) -> None:
         self._values: dict[str, str] = {}
@@ -69,7 +69,7 @@ class Teller:
         self.failures: list[str] = []
 
     def tell(self, story: Story) -> None:
-        """Tell a story, and clean up whatever happens."""
+        """Play a story, and clean up whatever happens."""
         clean_up(story)
         try:
             for number, step in enumerate(story.steps, 1):
@@ -82,7 +82,7 @@ class Teller:
             clean_up(story)
 
     def play(self, act: Act) -> bool:
-        """Carry one act out; return whether it holds."""
+        """Play one act; return whether it holds."""
         try:
             command = fill(act.run, self._values)
         except KeyError as missing:
@@ -101,7 +101,7 @@ class Teller:
         return self._check(act, problem)
 
     def _attempt(self, act: Act, command: str) -> tuple[str, dict[str, str], str]:
-        """Run a command once; return what is wrong with how it ended, the values that it told, and all that it said."""
+        """Run a command once; return what is wrong with the result, if anything, the values found, and the whole output."""
         with subprocess.Popen(
             shlex.split(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as process:
@@ -140,21 +140,21 @@ class Teller:
 
 
 def _shown(act: Act, lines: Iterable[str]) -> Iterator[str]:
-    """Yield all lines of a command's output, and print those that are shown, as they come."""
+    """Yield all lines of a command's output; print those that the act shows, as they come."""
     for line in lines:
         _show(act, line)
         yield line
 
 
 def _show(act: Act, text: str) -> None:
-    """Print those lines of a text that an act shows."""
+    """Print the lines of a text that an act shows."""
     for line in text.splitlines(keepends=True):
         if not act.quiet and re.search(act.shows, line.rstrip("\n")):
             print(line, end="", flush=True)
 
 
 def _until(pattern: str, lines: Iterable[str]) -> Iterator[str]:
-    """Yield lines up to the first one that matches, or all of them."""
+    """Yield lines up to and including the first that matches, or all of them."""
     for line in lines:
         yield line
         if re.search(pattern, line):
@@ -162,7 +162,7 @@ def _until(pattern: str, lines: Iterable[str]) -> Iterator[str]:
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
-    """Return a text with its `{names}` replaced. Raises KeyError for a value that nothing has found."""
+    """Return a text with its `{names}` replaced. Raises KeyError for an unknown name."""
     return re.sub(r"\{([a-z]\w*)\}", lambda match: values[match[1]], text)
 
 
@@ -172,12 +172,12 @@ def clean_up(story: Story) -> None:
 
 
 def read(path: Path) -> Story:
-    """Read a story. Raises msgspec.ValidationError for what no story has."""
+    """Read a story. Raises msgspec.ValidationError for anything that is not a story."""
     return msgspec.yaml.decode(path.read_bytes(), type=Story)
 
 
 def main() -> int:
-    """Tell the story that was asked for; return the exit status."""
+    """Play the chosen story; return the exit status."""
     parser = argparse.ArgumentParser(prog="scripts/demo", description="Tell a story with real packets.")
     parser.add_argument("story", nargs="?", default="quickstart", help="a name, or a file (default: %(default)s)")
     parser.add_argument("--list", action="store_true", help="list the stories")

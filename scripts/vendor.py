@@ -1,7 +1,7 @@
-"""Copy what netorch needs of Python into a directory: `python scripts/vendor.py SITE_PACKAGES`.
+"""Copy netorch's Python dependencies into a directory: `python scripts/vendor.py SITE_PACKAGES`.
 
-It takes the packages as they are installed here from requirements.lock, whose hashes pip has checked: netorch's dependencies and
-theirs, and nothing of what only tests use.
+The script takes the packages as they are installed here from requirements.lock, whose hashes pip has checked: netorch's
+dependencies and their dependencies, without packages that only tests use.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 
 
 def needed(name: str) -> dict[str, Distribution]:
-    """Return the distributions that one needs, itself included, by name."""
+    """Return the distributions that a requirement needs, its own included, by name."""
     found: dict[str, Distribution] = {}
     waiting = [Requirement(name)]
     while waiting:
@@ -31,7 +31,7 @@ def needed(name: str) -> dict[str, Distribution]:
 
 
 def copy(found: Distribution, target: Path) -> None:
-    """Copy the files of a distribution, without programs and bytecode."""
+    """Copy the files of a distribution, except programs and bytecode."""
     for file in found.files or ():
         if ".." in file.parts or "__pycache__" in file.parts:
             continue
@@ -42,5 +42,5 @@ def copy(found: Distribution, target: Path) -> None:
 
 if __name__ == "__main__":
     for name, found in sorted(needed("netorch").items()):
-        if name != "netorch":  # installed from its source
+        if name != "netorch":  # netorch itself is installed from source
             copy(found, Path(sys.argv[1]))

@@ -1,6 +1,6 @@
-"""A real agent of one host of the lab kernel, in a process of its own, for benchmarks: what starting, changing and reading take.
+"""A real agent of one host of the lab kernel, in its own process, for benchmarks of starting, changing and reading.
 
-It is told what to do by lines of stdin, and tells what became of it by lines of JSON.
+Lines of stdin control the agent; it reports results as lines of JSON.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ R = TypeVar("R")
 
 
 class Edges:
-    """What answers an agent's echoes: all edges but those that are silent."""
+    """The answers to an agent's echoes: all edges answer but the silent ones."""
 
     def __init__(self, silent: set[str]) -> None:
         self._silent = silent
         self._asked: set[str] = set()
 
     def send(self, vteps: Iterable[str]) -> None:
-        """Note who is asked."""
+        """Record the VTEPs asked."""
         self._asked |= set(vteps)
 
     def heard(self) -> dict[str, Answer]:
-        """Return who has answered since the last call; all are active."""
+        """Return the VTEPs that have answered since the last call, all as active."""
         heard, self._asked = self._asked - self._silent, set()
         return dict.fromkeys(heard, Answer.ACTIVE)
 
     def asked(self) -> bool:
-        """Return that others ask, too."""
+        """Return True: as if other hosts sent echoes too."""
         return True
 
     def close(self) -> None:
@@ -60,7 +60,7 @@ class Edges:
 
 
 class TimedKernel(LinuxKernel):
-    """A LinuxKernel that knows how long each driver's operations took."""
+    """A LinuxKernel that measures how long each driver's operations take."""
 
     def __init__(self, host: str, key: EdgeKey) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -87,7 +87,7 @@ class TimedKernel(LinuxKernel):
         return failures
 
     def echoes(self, source: str) -> Edges:  # type: ignore[override]
-        """Return what answers without a network."""
+        """Return answers that need no network."""
         return Edges(self.silent)
 
     def _apply_by(self, driver: Driver, ops: list[Op]) -> list[Failure]:
@@ -101,7 +101,7 @@ class TimedKernel(LinuxKernel):
 
 
 class Started(msgspec.Struct, kw_only=True):
-    """What an agent's start took: in all, in the kernel, of that in each driver; and what it holds."""
+    """The cost of an agent's start: total seconds, seconds in the kernel, seconds by driver; and what the agent holds."""
 
     seconds: float
     applied_s: float
@@ -112,20 +112,20 @@ class Started(msgspec.Struct, kw_only=True):
 
 
 class Applied(msgspec.Struct, kw_only=True):
-    """When the agent was done with a change, by the monotonic clock, and how many operations it took."""
+    """When the agent was done with a change, by the monotonic clock, and the number of operations."""
 
     at: float
     writes: int
 
 
 class Audited(msgspec.Struct, kw_only=True):
-    """How long an audit took."""
+    """The duration of an audit."""
 
     seconds: float
 
 
 class Switched(msgspec.Struct, kw_only=True):
-    """What leaving an edge took: until the kernel sends elsewhere, of that in the kernel, and the number of operations."""
+    """The cost of leaving an edge: seconds until the kernel sends elsewhere, seconds in the kernel, number of operations."""
 
     seconds: float
     applied_s: float
@@ -133,12 +133,12 @@ class Switched(msgspec.Struct, kw_only=True):
 
 
 def run_agent(host: str, store_path: str, state_dir: str) -> None:
-    """Start a host's agent, tell what that took and each change, then do what lines say: audit, silent VTEP, or end."""
+    """Start a host's agent; report the start and each change; obey lines: `audit`, `silent VTEP`, anything else ends."""
     kernel = TimedKernel(host, EdgeKey(Path(state_dir, f"{host}.key")))
     agent = Agent(host, kernel, lambda: open_store(store_path), SnapshotFile(Path(state_dir, host)), load_compilers())
     rss = resident_bytes()
     seconds = stopwatch(agent.start)
-    agent.turn()  # in which an edge says that it is ready
+    agent.turn()  # an edge reports in this turn that it is ready
     assert not agent.reconciler.problems, agent.reconciler.problems
     started = Started(
         seconds=seconds,
@@ -166,7 +166,7 @@ def run_agent(host: str, store_path: str, state_dir: str) -> None:
 
 
 def switch(agent: Agent, kernel: TimedKernel, vtep: str) -> Switched:
-    """Have the agent find one edge silent and no other, and act on it as a turn does."""
+    """Make one edge, and no other, silent for the agent, and act on it as a turn does."""
     kernel.silent.clear()
     kernel.silent.add(vtep)
     agent.records.set_silent(frozenset(kernel.silent))
@@ -182,7 +182,7 @@ def switch(agent: Agent, kernel: TimedKernel, vtep: str) -> Switched:
 
 
 def readable(descriptor: int) -> bool:
-    """Return whether something can be read."""
+    """Return whether the descriptor is readable."""
     return bool(select.select([descriptor], [], [], 0)[0])
 
 
@@ -192,23 +192,23 @@ def tell(word: msgspec.Struct) -> None:
 
 
 def resident_bytes() -> int:
-    """Return what this process holds of the memory."""
+    """Return the resident memory of this process in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 class AgentProcess:
-    """An agent that was started, and what it told of that."""
+    """A running agent process, and its report of the start."""
 
     def __init__(self, underlay: str, store_path: Path, state_dir: Path, host: str = "hv1") -> None:
         command = [sys.executable, __file__, host, str(store_path), str(state_dir)]
         descriptor = netns.find(underlay)
-        with netns.inside(descriptor):  # not `ip netns exec`, in whose own mount namespace the overlay's name would stay unseen
+        with netns.inside(descriptor):  # not by `ip netns exec`: the overlay's name would be invisible in its mount namespace
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         os.close(descriptor)
         self.started = self.hear(Started)
 
     def hear(self, kind: type[T]) -> T:
-        """Return the next thing that the agent tells."""
+        """Return the agent's next report."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, "the agent died"
@@ -221,7 +221,7 @@ class AgentProcess:
         self._process.stdin.flush()
 
     def end(self) -> None:
-        """Let it end; the kernel keeps everything."""
+        """End the agent; the kernel keeps everything."""
         self.ask("end")
         assert self._process.wait(60) == 0
 

@@ -1,4 +1,4 @@
-"""The cloud of the benchmark `scale`: VPCs that are alike, with a policy of the usual kind."""
+"""The cloud of the benchmark `scale`: equal VPCs with a typical policy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOSTS = {"hv1": "192.0.2.11", "hv2": "192.0.2.12", "hv3": "192.0.2.13"}
 
 
 def entry(rule: int, protocol: str, cidr: str, ports: str = "", action: AclAction = AclAction.ALLOW) -> AclEntryDecl:
-    """Return a line of an ACL."""
+    """Return an ACL entry."""
     return AclEntryDecl(rule=rule, action=action, protocol=protocol, cidr=cidr, ports=ports)
 
 

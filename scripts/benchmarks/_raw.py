@@ -1,4 +1,4 @@
-"""What the kernel alone takes: a host that is built by messages packed before the clock runs, and a dump that nobody reads."""
+"""The cost of the kernel alone: a host built from messages packed before the clock runs, and a dump that is not parsed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ VTEP = "192.0.2.11"
 
 
 class Raw:
-    """A second host, on which packed messages are sent without an agent."""
+    """A second host, to which packed messages are sent without an agent."""
 
     def __init__(self) -> None:
         underlay = netns.find(lab_underlay("raw", VTEP))
@@ -50,7 +50,7 @@ class Raw:
         self.seconds = 0.0
 
     def build(self, objects: Sequence[KernelObject]) -> float:
-        """Make what a host holds; return the seconds of netlink alone. Taps, sysctls and skeletons are made unclocked."""
+        """Create the objects of a host; return the seconds of netlink alone. Taps, sysctls and skeletons are not clocked."""
         self.seconds = 0.0
         self.unclocked(
             [*overlay_tables(), underlay_table(), *(obj for obj in objects if isinstance(obj, Sysctl) and not obj.ifname)]
@@ -70,9 +70,9 @@ class Raw:
         return self.seconds
 
     def build_nft(self, objects: Sequence[KernelObject]) -> None:
-        """Make chains, rules, sets and elements by as many transactions as the agent does."""
+        """Create chains, rules, sets and elements in as many transactions as the agent uses."""
         made = [obj for obj in objects if isinstance(obj, NftMap | NftChain | NftElement | PortChain)]
-        specs = {name: spec for driver in self.kernel._nft for (_, name), spec in driver._specs.items()}  # of the skeletons
+        specs = {name: spec for driver in self.kernel._nft for (_, name), spec in driver._specs.items()}  # from the skeletons
         specs |= {obj.name: obj.spec for obj in made if isinstance(obj, NftMap)}
         for namespace, socket in self.commits.items():
             own: list[Op] = [Create(obj) for obj in made if obj.netns == namespace]
@@ -84,7 +84,7 @@ class Raw:
                     self.seconds += time.perf_counter() - begin
 
     def unclocked(self, objects: Sequence[KernelObject]) -> None:
-        """Make objects as the agent does."""
+        """Create objects as the agent does, without the clock."""
         assert [str(failure.error) for failure in self.kernel.apply([Create(obj) for obj in objects])] == []
 
     def send(self, channel: Channel, messages: Sequence[Message]) -> None:
@@ -95,13 +95,13 @@ class Raw:
         assert not refused, next(iter(refused.items()))
 
     def indexes(self, links: Sequence[Link]) -> dict[str, int]:
-        """Return the numbers of devices."""
+        """Return the interface indexes of devices."""
         answers = {obj.ifname: self.overlay.get(RTM.GETLINK, encode.get_link(obj.ifname)) for obj in links}
         return {name: int.from_bytes(data[4:8], sys.byteorder) for name, data in answers.items() if data is not None}
 
 
 def dump_seconds(kernel: LinuxKernel) -> float:
-    """Return how long the kernel alone takes to answer all requests of a dump; nothing is made of the answers."""
+    """Return how long the kernel alone takes to answer all requests of a dump; the answers are not parsed."""
     asked: list[tuple[Channel, int, bytes]] = []
     ask = Channel._ask
 
@@ -116,7 +116,7 @@ def dump_seconds(kernel: LinuxKernel) -> float:
 
 
 def drain(asked: Sequence[tuple[Channel, int, bytes]]) -> None:
-    """Ask for dumps and take what comes, until the message that ends each."""
+    """Request dumps and read each until the message that ends it."""
     for channel, kind, body in asked:
         channel.socket.send(HEADER.pack(HEADER.size + len(body), kind, F_REQUEST | F_DUMP, 0, 0) + body)
         while not ends_dump(channel.socket.recv(1 << 16)):
@@ -124,7 +124,7 @@ def drain(asked: Sequence[tuple[Channel, int, bytes]]) -> None:
 
 
 def ends_dump(data: bytes) -> bool:
-    """Return whether a datagram holds the message that ends a dump, or an error."""
+    """Return whether a datagram contains the message that ends a dump, or an error."""
     offset = 0
     while offset + HEADER.size <= len(data):
         length, kind, *_ = HEADER.unpack_from(data, offset)

@@ -1,4 +1,4 @@
-"""What the benchmarks share: timing in turns, best of several, and one table with goals and verdicts."""
+"""Shared parts of the benchmarks: timing in turns, best of several, and one table with goals and verdicts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 
 
 class Figure(msgspec.Struct, kw_only=True):
-    """One line of a table. A goal is a bound on `value`, from above unless `at_least`; without one the line informs."""
+    """One line of a table. A goal bounds `value` from above, or from below with `at_least`; a line without goal informs."""
 
     name: str
     value: float
@@ -24,20 +24,20 @@ class Figure(msgspec.Struct, kw_only=True):
 
     @property
     def met(self) -> bool:
-        """Return whether the goal, if there is one, is reached."""
+        """Return whether the goal, if any, is met."""
         if self.goal is None:
             return True
         return self.value >= self.goal if self.at_least else self.value <= self.goal
 
     def cells(self) -> tuple[str, str, str, str, str]:
-        """Return the texts of the line's columns."""
+        """Return the texts of the columns."""
         goal = "" if self.goal is None else f"{'>=' if self.at_least else '<='} {self.goal:g}"
         verdict = "" if self.goal is None else "met" if self.met else "MISSED"
         return self.name, f"{self.value:,.{self.digits}f} {self.unit}".rstrip(), goal, verdict, self.note
 
 
 def stopwatch(action: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
-    """Return how many seconds an action takes, the collector having been run before."""
+    """Return how many seconds an action takes, after a run of the garbage collector."""
     gc.collect()
     begin = clock()
     action()
@@ -45,7 +45,7 @@ def stopwatch(action: Callable[[], object], clock: Callable[[], float] = time.pe
 
 
 def best_in_turns(actions: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Return the best time of each action in seconds, taken in turns, so that other load on the machine strikes all alike."""
+    """Return the best seconds of each action, taken in turns, so that other load on the machine affects all alike."""
     best = dict.fromkeys(actions, math.inf)
     for _ in range(rounds):
         for name, action in actions.items():
@@ -54,7 +54,7 @@ def best_in_turns(actions: dict[str, Callable[[], object]], rounds: int) -> dict
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """Return the smallest value that at least `percent` of all do not exceed."""
+    """Return the smallest value that at least `percent` % of the values do not exceed."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
@@ -75,7 +75,7 @@ def show(title: str, figures: Sequence[Figure]) -> int:
 
 
 def lab_underlay(host: str, vtep: str, mtu: int = 1550) -> str:
-    """Return the name of a new namespace with a device that holds the VTEP, as a host of the lab kernel has it."""
+    """Create a namespace with a device that holds the VTEP, like a host of the lab kernel; return its name."""
     name = f"u-{host}"
     for command in (
         f"netns add {name}",

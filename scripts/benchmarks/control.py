@@ -1,7 +1,7 @@
-"""What it costs to commit the seed's configuration to the SQLite store, to apply it again unchanged, and to add one subnet.
+"""Cost of committing the seed's configuration to the SQLite store, of applying it again unchanged, and of adding one subnet.
 
-Each commit is on the disk when it counts (write-ahead log, synchronous FULL), so seconds depend on the disk below TMPDIR; the
-ratio is to sqlite3 alone, writing the same rows in as many transactions to the same directory.
+A commit counts once it is on the disk (write-ahead log, synchronous FULL), so seconds depend on the disk below TMPDIR; the
+ratio is to sqlite3 alone, which writes the same rows in as many transactions to the same directory.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def plan(store: SqliteStore, cloud: Cloud) -> CloudPlan:
 
 
 def raw_sqlite(path: Path, rows: list[tuple[str, bytes]]) -> None:
-    """Write the rows with nothing but sqlite3: one table, as many rows in a transaction as the store allows."""
+    """Write the rows with sqlite3 alone: one table, as many rows in a transaction as the store allows."""
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
@@ -63,7 +63,7 @@ class Round(msgspec.Struct, kw_only=True):
 
 
 def apply_twice(directory: Path, cloud: Cloud) -> Round:
-    """Return what a first and a second application cost, and what sqlite3 alone needs for the same rows."""
+    """Return the cost of a first and a second application, and of writing the same rows with sqlite3 alone."""
     store = SqliteStore(directory / "seed.db")
     plans: list[CloudPlan] = []
     planning = stopwatch(lambda: plans.append(plan(store, cloud)))
@@ -86,7 +86,7 @@ def apply_twice(directory: Path, cloud: Cloud) -> Round:
 
 
 def commit_figures() -> list[Figure]:
-    """Return what the seed's configuration costs; the best of each part."""
+    """Return the cost of the seed's configuration; the best of each part."""
     cloud = seed_cloud()
     text = msgspec.json.encode(cloud).decode()
     rounds = []
@@ -110,7 +110,7 @@ def commit_figures() -> list[Figure]:
 
 
 def addition(store: SqliteStore, vpc_id: str) -> tuple[float, float]:
-    """Return the least CPU seconds and the median seconds of adding one subnet, which is taken away again each time."""
+    """Return the least CPU seconds and the median seconds of adding one subnet; each is deleted again."""
     cpu, seconds = [], []
     for _ in range(ADDITIONS):
         begin, began = time.process_time(), time.perf_counter()
@@ -122,7 +122,7 @@ def addition(store: SqliteStore, vpc_id: str) -> tuple[float, float]:
 
 
 def with_one_more(cloud: Cloud) -> Cloud:
-    """Return the cloud with one subnet more, in its middle."""
+    """Return the cloud with an additional subnet in its middle VPC."""
     middle = len(cloud.vpcs) // 2
     vpc = cloud.vpcs[middle]
     wider = msgspec.structs.replace(vpc, cidrs=["10.44.0.0/19"], subnets=[*vpc.subnets, SUBNET])
@@ -130,7 +130,7 @@ def with_one_more(cloud: Cloud) -> Cloud:
 
 
 def growth_figures(directory: Path) -> list[Figure]:
-    """Return what one subnet more costs in stores of several sizes: by an action of its own, and by the whole file."""
+    """Return the cost of an additional subnet in stores of several sizes: by its own action, and by the whole file."""
     actions, files, medians, commits = [], [], [], []
     for size in SIZES:
         store = SqliteStore(directory / f"growth{size}.db")
@@ -143,7 +143,7 @@ def growth_figures(directory: Path) -> list[Figure]:
         actions.append(cpu)
         medians.append(median)
         wider = with_one_more(cloud)
-        files.append(best_in_turns({"plan": lambda: plan(store, wider)}, 3)["plan"])  # noqa: B023 - used up before the next turn
+        files.append(best_in_turns({"plan": lambda: plan(store, wider)}, 3)["plan"])  # noqa: B023 - called before the next turn
         before = store.revision()
         apply_cloud(store, plan(store, wider))
         commits.append(store.revision() - before)

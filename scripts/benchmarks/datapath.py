@@ -1,12 +1,12 @@
 """Instructions a packet between two instances on two hosts: netorch's policy against plain VXLAN and against rules by hand.
 
-64-byte UDP, one way, between two subnets; both hosts are namespaces of one kernel with one processor. Instructions are counted by
-QEMU in Debian's stock kernel, unaffected by other load; the median of several runs. Microseconds are those of the lab kernel, the
-least of several runs: other load does affect them. netorch's topology and rules are built by its control plane and its agents.
+64-byte UDP, one way, between two subnets; both hosts are namespaces of one kernel with one processor. QEMU counts the
+instructions in Debian's stock kernel, unaffected by other load; the median of several runs. Microseconds are measured in the lab
+kernel, the least of several runs: other load does affect them. netorch's control plane and agents build its topology and rules.
 
-Packets are those of an answered connection, whose rules have been asked already; of one that goes one way; and first packets of
-connections, each of which is evaluated. Groups grow at both ends at once, so that a packet meets the rules twice. With several
-route tables, sender and receiver are in VRFs of their own, and the VXLAN device is in a third.
+There are three kinds of packets: of an answered connection, which has passed its rules; of a connection without answers; and
+first packets of connections, each of which is evaluated. Groups grow at both ends at once, so that a packet meets the rules
+twice. With several route tables, sender and receiver are in different VRFs, and the VXLAN device is in a third.
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ GROWING = {
     "members": MEMBERS,
 }
 MEMORY_MB = 3_000
-# The machine's clock advances by one nanosecond an instruction, whatever else this one does: what takes it a microsecond is 1,000
-# instructions. Cache misses are not seen, and a string instruction counts once a byte.
+# The machine's clock advances one nanosecond per instruction, whatever the other load: a microsecond is 1,000 instructions.
+# Cache misses are not counted, and a string instruction counts once per byte.
 COUNTING = ("--disable-kvm", "--cpus", "1", "--qemu-opts=-icount shift=0,sleep=off,align=off")
 
 Report = Callable[[str, list[float]], None]
 
 
 def measure_flows(name: str, runs: int, report: Report) -> None:
-    """Report what a packet of each kind costs."""
+    """Report the cost of a packet of each kind."""
     for flow in Flow:
         report(f"{name}, {flow.value}", measure(PORT_MAC, PACKETS, runs, flow))
 
 
 def measure_parts(runs: int, report: Report) -> None:
-    """Report plain VXLAN, the full policy, the policy without one part after another, and what is written by hand."""
+    """Report plain VXLAN, the full policy, the policy with one part after another removed, and rules by hand."""
     clear()
     target = build_plain()
     deafen_receiver()
@@ -87,7 +87,7 @@ def measure_parts(runs: int, report: Report) -> None:
 
 
 def measure_growth(runs: int, report: Report) -> None:
-    """Report what a packet costs while rules and members grow a hundredfold and more."""
+    """Report the cost of a packet while rules and members grow a hundredfold and more."""
     changes: dict[str, Callable[[Policy, int], None]] = {
         "rules": lambda policy, count: policy.permit(peers(count)),
         "ports of one network": lambda policy, count: policy.permit(ports_of_one(count)),
@@ -108,7 +108,7 @@ def measure_growth(runs: int, report: Report) -> None:
 
 
 def measure_others(others: int, runs: int, report: Report) -> None:
-    """Report what a packet costs with many other VPCs on both hosts."""
+    """Report the cost of a packet with many other VPCs on both hosts."""
     site = Site(others)
     deafen_receiver()
     Policy(site).full()
@@ -118,7 +118,7 @@ def measure_others(others: int, runs: int, report: Report) -> None:
 
 
 def measure_tables(runs: int, report: Report) -> None:
-    """Report what a packet costs with more and more route tables in use on both hosts, sender and receiver in different ones."""
+    """Report the cost of a packet by the number of route tables on both hosts; sender and receiver use different ones."""
     for count in TABLES:
         site = Site(tables=count)
         deafen_receiver()
@@ -130,7 +130,7 @@ def measure_tables(runs: int, report: Report) -> None:
 
 
 def part_figures(cost: dict[str, float]) -> list[Figure]:
-    """Return what policy costs as a whole and part by part, in instructions a packet and as ratios."""
+    """Return the cost of the policy and of its parts, in instructions a packet and as ratios."""
     plain = cost["plain"]
     table = [
         Figure(name="plain VXLAN, a bridge by hand", value=1.0, note=_instructions(plain)),
@@ -199,13 +199,13 @@ def _instructions(count: float) -> str:
 
 
 def inside(where: str) -> int:
-    """Measure in the kernel that runs us: print a line of JSON for each topology, or in the lab kernel the table."""
+    """Measure in this kernel: print a line of JSON for each topology, or in the lab kernel the table."""
     if where == "machine":
 
         def report(name: str, values: list[float]) -> None:
             print(msgspec.json.encode((name, values)).decode(), flush=True)
 
-        subprocess.run(["modprobe", "pktgen"], check=True)  # which nothing loads on demand
+        subprocess.run(["modprobe", "pktgen"], check=True)  # not loaded on demand
         measure_parts(RUNS, report)
         measure_growth(GROWTH_RUNS, report)
         measure_others(OTHERS, RUNS, report)

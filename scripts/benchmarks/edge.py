@@ -1,8 +1,8 @@
-"""An edge's cost: instructions a packet, what one more VPC or address costs among 1,000, what a switch to the other edge does.
+"""An edge's cost: instructions a packet, one more VPC or address among 1,000, and a switch to the other edge.
 
-64-byte UDP through the internet or NAT gateway of a VPC, out and in. Instructions are counted by QEMU in Debian's stock kernel,
-see datapath; those of the sender and of the receivers, which are the same for all, are measured apart and taken off. So
-ratios are those of the edge alone. The rest is measured in the lab kernel with an agent in a process of its own for each host.
+64-byte UDP through the internet or NAT gateway of a VPC, out and in. QEMU counts the instructions in Debian's stock kernel, see
+datapath; those of the sender and of the receivers, the same in all cases, are measured separately and subtracted. So ratios
+are those of the edge alone. The rest is measured in the lab kernel with an agent in its own process for each host.
 Arguments: `packets`, `nat` or `changes` for one of the three; with `changes`, other numbers of VPCs in place of 200 and 1,000.
 """
 
@@ -34,7 +34,7 @@ def report(name: str, values: list[float]) -> None:
 
 
 def count_packets(part: str) -> int:
-    """Show instructions a packet; return how many goals are missed."""
+    """Print the instructions a packet; return how many goals are missed."""
     with tempfile.TemporaryFile("w+") as out:
         argv = [sys.executable, __file__, "--inside", "machine", part]
         if run_in_stock_kernel(argv, memory_mb=MEMORY_MB, options=COUNTING, out=out):
@@ -48,7 +48,7 @@ def count_packets(part: str) -> int:
 
 
 def measure_changes(sizes: Sequence[int]) -> int:
-    """Show what changes take; this process runs in the lab kernel. Return how many goals are missed."""
+    """Print the cost of changes; this process runs in the lab kernel. Return how many goals are missed."""
     missed, found = 0, []
     with tempfile.TemporaryDirectory() as name:
         for vpcs in sizes:
@@ -60,10 +60,10 @@ def measure_changes(sizes: Sequence[int]) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the parts that are named, or be what is started for them; return 1 when a goal is missed."""
+    """Run the named parts, or the part for this process; return 1 when a goal is missed."""
     match arguments:
         case ["--inside", "machine", part]:
-            subprocess.run(["modprobe", "pktgen"], check=True)  # which nothing loads on demand
+            subprocess.run(["modprobe", "pktgen"], check=True)  # not loaded on demand
             COUNTED[part].measure_all(report)
             return 0
         case ["--inside", "lab", *rest]:

@@ -1,8 +1,8 @@
-"""How fast devices, FDB entries, neighbours and routes are made in the lab kernel, against `ip -batch` and `bridge -batch`.
+"""Speed of creating devices, FDB entries, neighbours and routes in the lab kernel, against `ip -batch` and `bridge -batch`.
 
 The same 10,000 objects in the same devices of the same kernel, in turns: through LinuxKernel.apply as the agent does it, by
-netlink messages that were packed before the clock ran, and by iproute2 from a file. Devices come in pairs of a VRF and its VXLAN
-device with all that the agent gives them: MAC, MTU, VRF, mark, up.
+netlink messages packed before the clock runs, and by iproute2 from a file. Devices come in pairs of a VRF and its VXLAN
+device with everything that the agent sets: MAC, MTU, VRF, mark, up.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def mac(number: int) -> str:
 
 
 def pair(vni: int) -> list[KernelObject]:
-    """Return a VPC's two devices."""
+    """Return the objects of a VPC's two devices."""
     return [
         Vrf(vni=vni, ifname=f"vrf{vni}", table=vni),
         AdminUp(ifname=f"vrf{vni}"),
@@ -68,7 +68,7 @@ def pair(vni: int) -> list[KernelObject]:
 
 
 class Bench:
-    """One host's kernel, and iproute2 in the same namespaces."""
+    """A host's kernel, and iproute2 in the same namespaces."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -91,7 +91,7 @@ class Bench:
         assert [str(failure.error) for failure in self.kernel.apply([Delete(obj) for obj in reversed(objects)])] == []
 
     def index_of(self, ifname: str) -> int:
-        """Return a device's number."""
+        """Return a device's interface index."""
         data = self.channel.get(RTM.GETLINK, encode.get_link(ifname))
         assert data is not None, ifname
         return int.from_bytes(data[4:8], sys.byteorder)
@@ -101,7 +101,7 @@ class Bench:
         assert self.channel.batch(messages) == {}
 
     def batch(self, lines: Sequence[str], tool: str = "ip", where: str = "") -> Callable[[], object]:
-        """Return what runs `ip -batch`, `bridge -batch` or `nft -f` on these lines in a namespace, by default the overlay."""
+        """Return a function that runs `ip -batch`, `bridge -batch` or `nft -f` on lines in a namespace (default: overlay)."""
         file = self.directory / f"{tool}{len(os.listdir(self.directory))}"
         file.write_text("".join(f"{line}\n" for line in lines))
         if tool == "nft":
@@ -112,7 +112,7 @@ class Bench:
 
 
 def race(bench: Bench, objects: Sequence[KernelObject], tool: Callable[[], object]) -> dict[str, float]:
-    """Return the best seconds of each way to make the objects, which are deleted again after each turn."""
+    """Return the best seconds of each way to create the objects, and of deleting them after each turn."""
     indexes = {name: bench.index_of(name) for name in {str(getattr(obj, "ifname", "")) for obj in objects}}
 
     def pack() -> list[Message]:
@@ -135,7 +135,7 @@ def race(bench: Bench, objects: Sequence[KernelObject], tool: Callable[[], objec
 
 
 def rate(seconds: float, count: int = OBJECTS) -> str:
-    """Return a rate for people."""
+    """Return a rate as text."""
     return f"{count / seconds:,.0f}/s"
 
 
@@ -190,7 +190,7 @@ def element_figures(bench: Bench) -> list[Figure]:
 
 
 def pairs_by_iproute2(bench: Bench, vnis: range) -> Callable[[], None]:
-    """Return what makes the pairs with three runs of `ip -batch`: a device in another namespace has its VRF there only."""
+    """Return a function that makes the pairs by three runs of `ip -batch`: a VXLAN device gets its VRF only in the overlay."""
     vrfs, vxlans, rest = [], [], []
     for vni in vnis:
         vrfs += [
@@ -217,7 +217,7 @@ def pairs_by_iproute2(bench: Bench, vnis: range) -> Callable[[], None]:
 
 
 def pair_figures(bench: Bench) -> list[Figure]:
-    """Return how devices compare. Not more than some hundreds: the kernel's own cost per device grows with their number."""
+    """Return how devices compare. Only some hundreds: the kernel's own cost per device grows with their number."""
     vnis = range(VNI + 1, VNI + 1 + PAIRS)
     objects = sorted((obj for vni in vnis for obj in pair(vni)), key=lambda obj: obj.order)
     devices = [obj for obj in objects if isinstance(obj, Vrf | Vxlan)]

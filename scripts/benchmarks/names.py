@@ -1,8 +1,8 @@
-"""Answers for names to a VPC's instance against the same resolver process asked without netorch: a second, latency, CPU.
+"""DNS answers to a VPC's instance against the same resolver process asked without netorch: a second, latency, CPU.
 
-The agent is stopped for the time, and the process gets one more socket, on loopback: the same work for the same names, without
-the instance's port, its chains and the VRF. Everything runs in the lab kernel, which has one processor: whoever asks shares it. A
-round has fewer questions than the process and the interface's allowance let pass.
+The agent is stopped meanwhile, and the process gets one more socket, on loopback: the same work for the same names, without
+the instance's port, its chains and the VRF. Everything runs in the lab kernel, whose one processor client and process share. A
+round has fewer questions than the process's and the interface's allowances let pass.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from common import Figure, best_in_turns, show
 
 from netorch.lab.kernel import run_in_kernel
 
-sys.path.insert(0, str(Path(__file__).parents[2]))  # of tests, whose small cloud this is
+sys.path.insert(0, str(Path(__file__).parents[2]))  # for tests, whose small cloud is used
 
 from netorch.drivers import netns
 from netorch.drivers.services.control import Control
@@ -35,9 +35,9 @@ from netorch.state.daemons.services.names import DNS_PORT, NameListener
 from tests.rig.world import World
 
 MEMORY_MB: Final = 1_000
-QUESTIONS: Final = 128  # of a round
+QUESTIONS: Final = 128  # in a round
 ROUNDS: Final = 5
-PAUSE_S: Final = 0.3  # before a round: the shares of questions are those of a quarter of a second
+PAUSE_S: Final = 0.3  # before a round: the allowances count the questions of a quarter of a second
 LOOPBACK: Final = "127.0.0.1"
 RECORDS: Final = 800
 CLOUD: Final = """
@@ -60,14 +60,14 @@ NAMES: Final = {
 
 
 class Way:
-    """A socket to the resolver."""
+    """A socket connected to the resolver."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         sock.settimeout(5.0)
 
     def one_by_one(self, question: bytes) -> list[float]:
-        """Return how many seconds each of a round's answers took."""
+        """Return the seconds of each answer in a round."""
         taken = []
         for _ in range(QUESTIONS):
             begin = time.perf_counter()
@@ -85,13 +85,13 @@ class Way:
 
 
 def cpu_s(pid: int) -> float:
-    """Return how many seconds a process has computed."""
+    """Return the CPU seconds of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def speed(pid: int, ways: dict[str, Way]) -> Iterator[Figure]:
-    """Yield what answers cost."""
+    """Yield the cost of answers."""
     for what, name in NAMES.items():
         question = dns.message.make_query(name, "A").to_wire()
         latency = {way: statistics.median(ways[way].one_by_one(question)) for way in ways}
@@ -113,7 +113,7 @@ def speed(pid: int, ways: dict[str, Way]) -> Iterator[Figure]:
 
 @contextmanager
 def served() -> Iterator[tuple[int, dict[str, Way]]]:
-    """Run a host with an instance; yield the resolver's process, and the ways to it."""
+    """Run a host with an instance; yield the PID of the resolver's process, and the ways to it."""
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
         world = World(Path(directory), ("hv1",), serves=True)
         stack.callback(world.close)
@@ -141,7 +141,7 @@ def served() -> Iterator[tuple[int, dict[str, Way]]]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run this file in the lab kernel, or be what runs there."""
+    """Run this file in the lab kernel, or the part for this process."""
     if list(arguments) != ["--inside"]:
         return run_in_kernel([sys.executable, __file__, "--inside"], memory_mb=MEMORY_MB)
     with served() as (pid, ways):

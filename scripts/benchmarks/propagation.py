@@ -1,10 +1,10 @@
-"""How long one changed mapping takes from the store to another process's kernel, and what it costs in stores of 10 to 2,000 VPCs.
+"""Time of one changed mapping from the store to another process's kernel, and its cost in stores of 10 to 2,000 VPCs.
 
-First with a kernel in memory on this machine, where the control plane alone counts, with SQLite and with three members of etcd;
-then inside the lab kernel with real routes and nftables sets, where system calls are an order of magnitude slower. The agent is
-the real one in a process of its own, carries one VPC, and is woken by the commits of this process. The clock runs from before the
-transaction until after the kernel's answer. Debian's etcd is too old to be asked for progress, so it tells of it every 2 ms: that
-is about what asking takes.
+First with a kernel in memory on this machine, where only the control plane counts, with SQLite and with three members of etcd;
+then in the lab kernel with real routes and nftables sets, where system calls are an order of magnitude slower. The agent is
+the real one in its own process, carries one VPC, and is woken by the commits of this process. The clock runs from before the
+transaction until after the kernel's answer. Debian's etcd is too old for progress requests, so it sends progress notifications
+every 2 ms, about the cost of a request.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import msgspec
 from common import Figure, lab_underlay, percentile, show
 from spec import seed_cloud
 
-sys.path.insert(0, str(Path(__file__).parents[2]))  # of tests, whose cluster this is
+sys.path.insert(0, str(Path(__file__).parents[2]))  # for tests, whose cluster is used
 
 from netorch.agent.loop import Agent
 from netorch.agent.snapshot import SnapshotFile
@@ -49,8 +49,8 @@ from tests.rig.etcd.cluster import Cluster, running_cluster
 SIZES = (10, 100, 2_000)
 CHANGES = 200
 FOREIGN = 200
-PAUSE_S = 0.01  # at most, between two changes: they meet the agent at rest, or at its chores
-PACE_S = 0.002  # between two foreign commits, so that each wakes the agent for itself
+PAUSE_S = 0.01  # at most, between two changes: the agent is at rest, or at its periodic work
+PACE_S = 0.002  # between two foreign commits, so that each wakes the agent separately
 MEMORY_MB = 1_500
 VNI = 5_000_000
 HOSTS = {"hv1": "192.0.2.11", "hv2": "192.0.2.12", "hv3": "192.0.2.13"}
@@ -60,7 +60,7 @@ T = TypeVar("T")
 
 
 def cloud(vpcs: int) -> Cloud:
-    """Return so many VPCs of the seed's kind, and one with a tap on hv1, on hv2, on hv3, and one more that goes to and fro."""
+    """Return VPCs of the seed's kind, and one with a tap on hv1, hv2 and hv3 each, and one more that moves back and forth."""
     places = {"10.44.12.4": "hv1", "10.44.12.5": "hv2", MOVING: "hv2", "10.44.12.7": "hv3"}
     taps = [
         InstanceDecl(name=f"i{number}", host=host, address=address, attachment=Attachment.TAP)
@@ -76,7 +76,7 @@ def cloud(vpcs: int) -> Cloud:
 
 
 class Applied(msgspec.Struct, kw_only=True):
-    """When the kernel had answered, by the monotonic clock, to how many operations, and how long that took."""
+    """When the kernel had answered, by the monotonic clock; the number of operations, and the seconds in the kernel."""
 
     at: float
     operations: int
@@ -84,7 +84,7 @@ class Applied(msgspec.Struct, kw_only=True):
 
 
 class Totals(msgspec.Struct, kw_only=True):
-    """What the agent has received and used since it started."""
+    """The totals of what the agent has received and used since it started."""
 
     events: int
     turns: int
@@ -93,7 +93,7 @@ class Totals(msgspec.Struct, kw_only=True):
 
 
 class CountingWatch:
-    """A watch that counts what it delivers."""
+    """A watch that counts the events it delivers."""
 
     def __init__(self, watch: Watch, counts: list[int]) -> None:
         self._watch = watch
@@ -103,23 +103,23 @@ class CountingWatch:
 
     @property
     def revision(self) -> int:
-        """Everything up to here has been delivered."""
+        """Return the revision up to which everything has been delivered."""
         return self._watch.revision
 
     @property
     def mark(self) -> str:
-        """The mark of `revision`."""
+        """Return the mark of `revision`."""
         return self._watch.mark
 
     def poll(self) -> tuple[Event, ...]:
-        """Return what happened since the last call."""
+        """Return the events since the last call."""
         events = self._watch.poll()
         self._counts.append(len(events))
         return events
 
 
 def counting_store(path: str, counts: list[int]) -> Store:
-    """Return the store, whose watches append to `counts` how many events each poll delivers."""
+    """Return the store; its watches append the number of events of each poll to `counts`."""
     store = open_store(path)
     watch = store.watch
 
@@ -131,7 +131,7 @@ def counting_store(path: str, counts: list[int]) -> Store:
 
 
 def run_agent(kind: str, path: str, state_dir: str) -> None:
-    """Run the agent of hv1: tell of each change of the kernel, and the totals for each line of stdin."""
+    """Run the agent of hv1: report each change of the kernel, and the totals for each byte of stdin."""
     kernel: Kernel = LinuxKernel("hv1") if kind == "linux" else FakeKernel()
     counts: list[int] = []
     agent = Agent("hv1", kernel, lambda: counting_store(path, counts), SnapshotFile(Path(state_dir, "hv1")), load_compilers())
@@ -183,7 +183,7 @@ class AgentProcess:
         self.totals()
 
     def hear(self, kind: type[T]) -> T:
-        """Return the next thing that the agent tells."""
+        """Return the agent's next report."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, "the agent died"
@@ -197,14 +197,14 @@ class AgentProcess:
         return self.hear(Totals)
 
     def end(self) -> None:
-        """Let it end."""
+        """End the agent."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         assert self._process.wait(60) == 0
 
 
 class Result(msgspec.Struct, kw_only=True):
-    """What was measured with one number of VPCs."""
+    """The measurements with one number of VPCs."""
 
     vpcs: int
     seconds: list[float]
@@ -216,7 +216,7 @@ class Result(msgspec.Struct, kw_only=True):
 
 
 def flip(store: Store, agent: AgentProcess, number: int) -> tuple[float, float, int]:
-    """Change the mapping; return the seconds until the kernel has it, thereof the commit, and the number of operations."""
+    """Change the mapping; return the seconds until the kernel has it, those of the commit, and the number of operations."""
     key = keys.mapping(VNI, MOVING)
     known = store.get(key)
     assert known is not None
@@ -230,20 +230,20 @@ def flip(store: Store, agent: AgentProcess, number: int) -> tuple[float, float, 
 
 
 def foreign_changes(store: Store, agent: AgentProcess) -> tuple[int, float]:
-    """Return the events and the CPU seconds that many changes of another VPC cost the agent."""
+    """Return the events and the CPU seconds that the agent spends on changes of another VPC."""
     other = next(kv for kv in store.list("vpc/").kvs if kv.key.endswith("/vpc") and not kv.key.startswith(keys.vpc_prefix(VNI)))
     before = agent.totals()
     for _ in range(FOREIGN):
         store.txn((), [Put(other.key, other.value)])
         time.sleep(PACE_S)
-    flip(store, agent, 0)  # in order behind all of them: what is told after it includes them
+    flip(store, agent, 0)  # changes arrive in order, so the next report includes all of them
     flip(store, agent, 1)
     after = agent.totals()
     return after.events - before.events - 2, after.cpu_s - before.cpu_s
 
 
 def measure(kind: str, vpcs: int, url: str, directory: Path, underlay: str) -> Result:
-    """Return what changes cost in a store of so many VPCs."""
+    """Return the cost of changes in a store of so many VPCs."""
     store = open_store(url, create=True)
     apply_cloud(store, plan_cloud(store, OPERATOR, cloud(vpcs)))
     agent = AgentProcess(kind, url, directory, underlay)
@@ -289,7 +289,7 @@ def figures(results: Sequence[Result], goal_ms: float | None) -> list[Figure]:
 
 
 def run(kind: str, title: str, goal_ms: float | None, cluster: Cluster | None = None) -> int:
-    """Measure all sizes with one kind of kernel and of store and print the table; return how many goals are missed."""
+    """Measure all sizes with one kind of kernel and of store, and print the table; return how many goals are missed."""
     results = []
     for vpcs in SIZES:
         with tempfile.TemporaryDirectory(prefix="netorch-bench-") as name:
@@ -302,7 +302,7 @@ def run(kind: str, title: str, goal_ms: float | None, cluster: Cluster | None = 
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run both parts, or be what is started for them."""
+    """Run both parts, or the part for this process."""
     match arguments:
         case ["--agent", kind, path, state_dir]:
             run_agent(kind, path, state_dir)

@@ -1,8 +1,8 @@
-"""How long one changed rule takes from the store to a host's kernel, what that grows with, and whether packets are misjudged.
+"""Time of one changed rule from the store to a host's kernel, what it grows with, and whether packets get wrong verdicts.
 
-The VPC has 1,000 members of one group, 200 of them here; the agent is the real one in a process of its own. First with a kernel
-in memory on this machine, where the control plane alone counts, then inside the lab kernel, where system calls are an order of
-magnitude slower. There, too, a probe sends packets that are always permitted and packets that never are while rules change.
+The VPC has 1,000 members of one group, 200 of them on hv1; the agent is the real one in its own process. First with a kernel
+in memory on this machine, where only the control plane counts, then in the lab kernel, where system calls are an order of
+magnitude slower. There, a probe also sends packets that are always permitted and packets that never are while rules change.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from netorch.records.codec import decode, encode
 from netorch.store import open_store
 from netorch.store.base import Put, Store
 
-OTHERS = (10, 100, 1_000)  # VPCs beside the watched one, each with a tap here and one elsewhere
+OTHERS = (10, 100, 1_000)  # VPCs beside the watched one, each with a tap on hv1 and one on hv2
 RULES = (10, 100, 1_000)
 MEMBERS = 1_000
 LOCAL = 200
@@ -52,13 +52,13 @@ GOAL_MS = 20.0
 VNI = 5_000_000
 PERMITTED, REFUSED = 53, 54  # UDP ports
 PROBE_S = 0.001
-LATE_S = 0.5  # what is on its way when the probe ends has arrived then
+LATE_S = 0.5  # after the probe ends, so that packets under way arrive
 OPERATOR = Caller(operator=True)
 GROUP = "web"
 
 
 def cloud(others: int, members: int, local: int, attachment: Attachment) -> Cloud:
-    """Return so many VPCs with a tap on hv1 and on hv2, and the watched one, whose members may send each other one UDP port."""
+    """Return VPCs with a tap on hv1 and on hv2 each, and the watched VPC, whose members may send each other one UDP port."""
     subnet = SubnetDecl(name="all", cidr="10.44.0.0/16")
     pair = [
         InstanceDecl(name=f"on-{host}", host=host, address=f"10.44.0.{last}", attachment=Attachment.TAP)
@@ -87,7 +87,7 @@ def cloud(others: int, members: int, local: int, attachment: Attachment) -> Clou
 
 
 def rules(count: int) -> tuple[SecurityGroupRule, ...]:
-    """Return so many rules, each for other addresses and ports."""
+    """Return rules, each for other addresses and ports."""
     return tuple(
         SecurityGroupRule(
             id=make_id("sgr", VNI, number),
@@ -101,7 +101,7 @@ def rules(count: int) -> tuple[SecurityGroupRule, ...]:
 
 
 class Group:
-    """The watched group, whose record this process changes as the control plane does."""
+    """The watched group; this process changes its record as the control plane does."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -110,7 +110,7 @@ class Group:
         self._record = next(group for group in groups if group.name == GROUP)
 
     def also_permit(self, more: Sequence[SecurityGroupRule]) -> tuple[float, float]:
-        """Have the group permit this beside what it began with; return when that began and when it was committed."""
+        """Commit the group with its first rules and these; return the times before and after the commit."""
         changed = msgspec.structs.replace(self._record, ingress=(*self._record.ingress, *more))
         value = encode(changed)
         begin = time.monotonic()
@@ -119,7 +119,7 @@ class Group:
 
 
 class Result(msgspec.Struct, kw_only=True):
-    """What changes of one rule took."""
+    """The cost of changes of one rule."""
 
     seconds: list[float]  # from before the commit until after the kernel's answer
     commits: list[float]
@@ -129,7 +129,7 @@ class Result(msgspec.Struct, kw_only=True):
 
 @contextlib.contextmanager
 def site(kind: str, wanted: Cloud) -> Iterator[tuple[Store, AgentProcess]]:
-    """Have a store with this cloud and the agent of hv1, and clear all away in the end."""
+    """Yield a store with this cloud and the agent of hv1; remove everything at the end."""
     with tempfile.TemporaryDirectory(prefix="netorch-bench-") as name:
         path = Path(name, "store.db")
         underlay = lab_underlay("hv1", HOSTS["hv1"]) if kind == "linux" else ""
@@ -144,7 +144,7 @@ def site(kind: str, wanted: Cloud) -> Iterator[tuple[Store, AgentProcess]]:
 
 
 def flips(group: Group, agent: AgentProcess, count: int) -> Result:
-    """Return what it takes to add and remove one rule of so many."""
+    """Return the cost of adding and removing one rule of `count`."""
     all_but_one, everything = rules(count - 1), rules(count)
     group.also_permit(all_but_one)
     agent.hear(Applied)
@@ -164,7 +164,7 @@ def flips(group: Group, agent: AgentProcess, count: int) -> Result:
 
 
 def view(count: int) -> VpcView:
-    """Return what compilers see of a VPC with one interface here and a group of so many rules each way."""
+    """Return the compilers' view of a VPC with one local interface and a group of `count` rules in each direction."""
     vpc = Vpc(id=make_id("vpc", VNI, 1), vni=VNI, owner="o", name="v", cidrs=("10.44.0.0/16",))
     subnet = Subnet(id=make_id("subnet", VNI, 1), vni=VNI, name="s", cidr="10.44.0.0/16")
     group = SecurityGroup(id=make_id("sg", VNI, 1), vni=VNI, name=GROUP, ingress=rules(count), egress=rules(count))
@@ -206,14 +206,14 @@ def compile_figures() -> list[Figure]:
 
 
 def result_figure(name: str, result: Result, goal_ms: float | None) -> Figure:
-    """Return the median and what it is made of."""
+    """Return the median and its parts."""
     p50 = {part: percentile(values, 50) * 1e3 for part, values in (("commit", result.commits), ("apply", result.applies))}
     note = f"p99 {percentile(result.seconds, 99) * 1e3:.2f} ms; p50 of commit {p50['commit']:.2f}, of apply {p50['apply']:.2f} ms"
     return Figure(name=name, value=percentile(result.seconds, 50) * 1e3, unit="ms", goal=goal_ms, note=note)
 
 
 def change_figures(kind: str, goal_ms: float, growth_goal: float | None) -> list[Figure]:
-    """Return what a changed rule takes, by the number of other VPCs on the host and by the number of rules in the group."""
+    """Return the cost of a changed rule, by the number of other VPCs on the host and by the number of rules in the group."""
     by_others: dict[int, Result] = {}
     by_rules: dict[int, Result] = {}
     for others in OTHERS:
@@ -242,7 +242,7 @@ def change_figures(kind: str, goal_ms: float, growth_goal: float | None) -> list
 
 
 class Verdicts(msgspec.Struct, kw_only=True):
-    """What came of the packets of each kind that the probe has sent."""
+    """The results of the probe's packets."""
 
     sent: int = 0
     lost: int = 0  # permitted, and did not arrive
@@ -251,7 +251,7 @@ class Verdicts(msgspec.Struct, kw_only=True):
 
 
 def probe(sender: str, receiver: str, address: str) -> None:
-    """Send a packet of each kind a millisecond from instance to instance until stdin ends, then print the verdicts."""
+    """Send a packet of each kind every millisecond between two instances until stdin ends, then print the verdicts."""
     out = _socket_in(sender)
     inlets = {port: _socket_in(receiver, port) for port in (PERMITTED, REFUSED)}
     arrived = dict.fromkeys(inlets, 0)
@@ -282,7 +282,7 @@ def _socket_in(namespace: str, port: int = 0) -> socket.socket:
 
 
 def _take(inlet: socket.socket) -> int:
-    """Return how many packets wait in a socket, and take them."""
+    """Read all waiting packets of a socket; return their number."""
     count = 0
     with contextlib.suppress(BlockingIOError):
         while inlet.recv(64):
@@ -291,7 +291,7 @@ def _take(inlet: socket.socket) -> int:
 
 
 def verdict_figures() -> list[Figure]:
-    """Return what a probe saw while rules changed: now elements of a set, now the chain itself."""
+    """Return the results of a probe while rules change: first elements of a set, then the chain itself."""
     with site("linux", cloud(0, 2, 2, Attachment.NETNS)) as (store, agent):
         found = [kv for kv in store.list(keys.vpc_prefix(VNI)).kvs if "/eni/" in kv.key]
         enis = [decode(kv, NetworkInterface) for kv in found]
@@ -324,12 +324,12 @@ def verdict_figures() -> list[Figure]:
 
 
 def _another_kind() -> SecurityGroupRule:
-    """Return a rule that needs a set of its own."""
+    """Return a rule that needs another set."""
     return SecurityGroupRule(id=make_id("sgr", VNI, 1 << 40), protocol=ICMP, from_port=8, to_port=0, cidr="172.16.0.0/12")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run all parts, or be what is started for them."""
+    """Run all parts, or the part for this process."""
     match arguments:
         case ["--probe", sender, receiver, address]:
             probe(sender, receiver, address)

@@ -1,9 +1,9 @@
 """2,000 local VPCs with policy on one host of the lab kernel: time to build, against raw netlink; audit, restart, one change.
 
 Each VPC has a tap for a virtual machine, a mapping to another host, two security groups that refer to each other, and a network
-ACL. The agent is the real one, in a process of its own, from the store to the kernel. Raw netlink is the same devices, entries,
-chains, rules, sets and elements, packed before the clock runs and sent without an agent; what is no netlink (taps, sysctls) or is
-the host's own (the skeletons of tables) is counted apart. The kernel's dump is what answers the same requests, unread.
+ACL. The agent is the real one, in its own process, from the store to the kernel. Raw netlink makes the same devices, entries,
+chains, rules, sets and elements from messages packed before the clock runs, without an agent. Taps and sysctls (no netlink) and
+the skeletons of tables (once per host) are counted separately. The kernel's dump answers the same requests, unread.
 Arguments: other numbers of VPCs in place of 200 and 2,000, between which growth is measured; `dual` for IPv6 too.
 """
 
@@ -42,14 +42,14 @@ from netorch.store.base import Put, Store
 VPCS = (200, 2_000)
 MEMORY_MB = 3_000
 CHANGES = 30
-DRIVERS = (f"rtnl {OVERLAY}", f"nft {UNDERLAY}", f"overlaynft {OVERLAY}")  # those of netlink
-UNTIMED = ("make_ports", "skeletons")  # what is no netlink, and what a host has once
+DRIVERS = (f"rtnl {OVERLAY}", f"nft {UNDERLAY}", f"overlaynft {OVERLAY}")  # the drivers that use netlink
+UNTIMED = ("make_ports", "skeletons")  # work that is not netlink, and objects that a host has once
 BUILD_S = 12.0
 OPERATOR = Caller(operator=True)
 
 
 def take_down(kernel: LinuxKernel) -> list[KernelObject]:
-    """Delete all devices, what goes with them and what does not; return everything there was, in apply order."""
+    """Delete all devices, everything that goes with them and the rest; return all former objects, in apply order."""
     objects = sorted(kernel.dump().values(), key=lambda obj: obj.order)
     lasting = [
         obj
@@ -61,19 +61,19 @@ def take_down(kernel: LinuxKernel) -> list[KernelObject]:
 
 
 def kernel_bytes() -> int:
-    """Return what the kernel holds of the memory for itself."""
+    """Return the memory that the kernel uses for itself, in bytes."""
     values = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     return sum(int(values[name].split()[0]) << 10 for name in ("Slab", "Percpu", "VmallocUsed"))
 
 
 def netlink_seconds(started: Started) -> float:
-    """Return what an agent needed for all that `Raw` is timed for, its reading of the notifications included."""
+    """Return an agent's seconds for the work that `Raw` is timed for, including its reading of notifications."""
     drivers = started.drivers
     return sum(drivers.get(name, 0.0) for name in DRIVERS) - sum(drivers.get(name, 0.0) for name in UNTIMED)
 
 
 def changes(agent: AgentProcess, store: Store) -> tuple[list[float], set[int]]:
-    """Return the seconds from commit to kernel, and the numbers of operations, of one mapping after another moving to and fro."""
+    """Move mappings back and forth, one by one; return the seconds from commit to kernel, and the numbers of operations."""
     seconds, writes = [], set()
     remote = [kv.key for kv in store.list("map/").kvs if kv.key.endswith(".5")]
     for turn in range(CHANGES):
@@ -91,14 +91,14 @@ def changes(agent: AgentProcess, store: Store) -> tuple[list[float], set[int]]:
 
 
 def restarted(underlay: str, store_path: Path, directory: Path) -> Started:
-    """Return what the start of an agent took that finds everything in force."""
+    """Return the cost of starting an agent that finds everything in force."""
     agent = AgentProcess(underlay, store_path, directory)
     agent.end()
     return agent.started
 
 
 class Measured(msgspec.Struct, kw_only=True):
-    """What one number of VPCs took."""
+    """The measurements with one number of VPCs."""
 
     vpcs: int
     first: Started  # the quickest of several builds
@@ -160,7 +160,7 @@ def measure(vpcs: int, dual: bool, directory: Path) -> Measured:
 
 
 def figures(found: Measured) -> list[Figure]:
-    """Return what one number of VPCs took."""
+    """Return the figures for one number of VPCs."""
     first, again, vpcs = found.first, found.again, found.vpcs
     parts = ", ".join(f"{name} {seconds:.2f}" for name, seconds in sorted(first.drivers.items(), key=lambda item: -item[1]))
     mine = netlink_seconds(first)
@@ -188,7 +188,7 @@ def figures(found: Measured) -> list[Figure]:
 
 
 def growth_figures(found: Sequence[Measured]) -> list[Figure]:
-    """Return how build and restart grow from the first number of VPCs to the last: 1 is as the number does."""
+    """Return how build and restart grow from the first number of VPCs to the last; 1 is linear."""
     sizes = [one.vpcs for one in found]
     costs = {
         "build": ([one.first.seconds for one in found], 1.1),
@@ -218,7 +218,7 @@ def inside(sizes: Sequence[int], *, dual: bool) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run this file in the lab kernel, or be what runs there."""
+    """Run this file in the lab kernel, or the part for this process."""
     match arguments:
         case ["--inside", *rest]:
             sizes = [int(word) for word in rest if word.isdigit()]

@@ -1,9 +1,9 @@
 """S3 through a gateway endpoint's proxy against the same server without it: requests and bytes a second, latency, CPU, memory.
 
-Everything runs in the lab kernel, which has one processor: the client, the server (moto) and the proxy share it. So a ratio says
-what the proxy's work adds to that of the server and the client, and nothing of how many requests a proxy with a processor of its
-own could pass on: the CPU that a request takes of it says that. Client and server send and receive by large pieces, and both ways
-are used in turns. The endpoint has a policy, and the bucket one of its own.
+Everything runs in the lab kernel, which has one processor: the client, the server (moto) and the proxy share it. So a ratio
+shows the proxy's work in addition to that of the server and the client, not how many requests a proxy with its own processor
+could forward: the CPU time of a request shows that. Client and server send and receive in large pieces, and both ways are used
+in turns. The endpoint has a policy, and so has the bucket.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from common import Figure, show
 
 from netorch.lab.kernel import run_in_kernel
 
-sys.path.insert(0, str(Path(__file__).parents[2]))  # of tests, whose server and process these are
+sys.path.insert(0, str(Path(__file__).parents[2]))  # for tests, whose server and process are used
 
 from netorch.state.daemons.services.proxy import ProxyBucket, ProxyEndpoint, ProxyListener
 from tests.rig.services.process import LOOPBACK, ServiceProcess, service_process
@@ -45,13 +45,13 @@ DENY: Final = """{"Statement": {"Effect": "Deny", "Principal": "*", "Action": "s
 
 
 class Way:
-    """A kept connection to the server, direct or by the proxy."""
+    """A persistent connection to the server, direct or through the proxy."""
 
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection(LOOPBACK, port, timeout=60.0)
 
     def ask(self, method: str, target: str, body: bytes | None = None) -> int:
-        """Return how many bytes are answered. Raises AssertionError when it is not with success."""
+        """Return the length of the answer's body. Raises AssertionError unless the request succeeds."""
         self._connection.request(method, target, body, HEADERS)
         answer = self._connection.getresponse()
         found = len(answer.read())
@@ -59,12 +59,12 @@ class Way:
         return found
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
         self._connection.close()
 
 
 def endpoint(number: int) -> ProxyEndpoint:
-    """Return an endpoint in front of the server."""
+    """Return a proxy endpoint in front of the server."""
     return ProxyEndpoint(
         id=f"vpce-001388{number:011x}",
         vpc="vpc-0013880000000000a",
@@ -77,12 +77,12 @@ def endpoint(number: int) -> ProxyEndpoint:
 
 
 def listener(number: int) -> ProxyListener:
-    """Return its listener."""
+    """Return the listener of an endpoint."""
     return ProxyListener(ifname=f"vrf{number}", endpoint=endpoint(number).id)
 
 
 def cpu_s(pid: int) -> float:
-    """Return how many seconds a process has computed."""
+    """Return the CPU seconds of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -99,7 +99,7 @@ def in_turns(ways: dict[str, Way], action: Callable[[Way], object]) -> dict[str,
 
 
 def one_by_one(way: Way) -> list[float]:
-    """Return how many seconds each of many small requests took."""
+    """Return the seconds of each of many small requests."""
     taken = []
     for _ in range(REQUESTS):
         begin = time.perf_counter()
@@ -108,11 +108,11 @@ def one_by_one(way: Way) -> list[float]:
     return taken
 
 
-Turn = tuple[str, Callable[[Way], object], int, int, str]  # what, how, how much of which unit, in how many requests
+Turn = tuple[str, Callable[[Way], object], int, int, str]  # name, action, amount and unit, number of requests
 
 
 def speed(process: ServiceProcess, ways: dict[str, Way]) -> Iterator[Figure]:
-    """Yield what requests and bytes cost."""
+    """Yield the cost of requests and bytes."""
     ways["direct"].ask("PUT", "/bench")
     ways["direct"].ask("PUT", "/bench/small", bytes(1024))
     body = bytes(LARGE)
@@ -132,7 +132,7 @@ def speed(process: ServiceProcess, ways: dict[str, Way]) -> Iterator[Figure]:
 
 
 def memory(process: ServiceProcess) -> Iterator[Figure]:
-    """Yield what many endpoints take, of which each has answered a request."""
+    """Yield the memory of many endpoints, before and after each has answered a request."""
     before = process.memory()
     for number in range(1, ENDPOINTS + 1):
         process.put(endpoint(number), listener(number))
@@ -156,7 +156,7 @@ def served() -> Iterator[tuple[ServiceProcess, dict[str, Way]]]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run this file in the lab kernel, or be what runs there. Return 1 when a goal is missed."""
+    """Run this file in the lab kernel, or the part for this process. Return 1 when a goal is missed."""
     if list(arguments) != ["--inside"]:
         return run_in_kernel([sys.executable, __file__, "--inside"], memory_mb=MEMORY_MB)
     with served() as (process, ways):

@@ -1,7 +1,7 @@
-"""1,000 VPCs with three route tables each on one host of the lab kernel: what one route, association and mapping cost.
+"""1,000 VPCs with three route tables each on one host of the lab kernel: cost of one route, association and mapping.
 
-Each VPC has a tap in four subnets, of which two are of one table, and a mapping to another host. The agent is the real one, in a
-process of its own. Each change is made in VPCs from the first to the last, one after the other; its time is from the commit to
+Each VPC has a tap in four subnets, two of which use the same table, and a mapping to another host. The agent is the real one,
+in its own process. Changes are made one after the other in VPCs from the first to the last; each is timed from the commit to
 the store until the kernel has it. Arguments: other numbers of VPCs in place of 10 and 1,000.
 """
 
@@ -35,8 +35,8 @@ from netorch.store.base import Put, Store
 VPCS = (10, 1_000)
 CHANGES = 40
 MEMORY_MB = 3_000
-MOVING = "moving"  # the subnet that changes its table
-TABLES = {"of-main": "", "of-t1": "t1", "of-t2": "t2", MOVING: "t1"}  # by subnet
+MOVING = "moving"  # the subnet whose table changes
+TABLES = {"of-main": "", "of-t1": "t1", "of-t2": "t2", MOVING: "t1"}  # route table by subnet
 
 
 def cloud(vpcs: int) -> Cloud:
@@ -66,11 +66,11 @@ def cloud(vpcs: int) -> Cloud:
 
 
 def _changes(store: Store) -> Iterator[tuple[str, str, msgspec.Struct]]:
-    """Yield a kind of change, a key and what is to stand there.
+    """Yield a kind of change, a key and the new record.
 
-    A route is one operation. An association is the port's change of master, its neighbour, its route in three tables. A mapping
-    that moves from the only address of one host to another host is a route in three tables, and a neighbour, an FDB entry and two
-    elements of verification, which are made for the one host and deleted for the other.
+    A route is one operation. An association changes the port's master, its neighbour, and its route in three tables. When a
+    mapping moves from one host, as its only address, to another, its route changes in three tables; a neighbour, an FDB entry and
+    two elements of verification are made for the new host and deleted for the old.
     """
     vpcs = [int(kv.key.split("/")[1], 16) for kv in store.list("vpc/").kvs if kv.key.endswith("/vpc")]
     for turn in range(CHANGES):
@@ -96,7 +96,7 @@ def _changes(store: Store) -> Iterator[tuple[str, str, msgspec.Struct]]:
 
 
 class Measured(msgspec.Struct, kw_only=True):
-    """What each kind of change took, in seconds, and the numbers of its operations."""
+    """The cost of each kind of change: seconds and numbers of operations."""
 
     build: float
     objects: int
@@ -126,7 +126,7 @@ def measure(vpcs: int, directory: Path) -> Measured:
 
 
 def figures(found: Measured) -> list[Figure]:
-    """Return what the changes took."""
+    """Return the cost of the changes."""
     table = [Figure(name="build, store to kernel", value=found.build, unit="s", note=f"{found.objects:,} objects")]
     for kind, seconds in found.seconds.items():
         writes = found.writes[kind]
@@ -137,10 +137,10 @@ def figures(found: Measured) -> list[Figure]:
 
 
 def growth_figures(few: Measured, many: Measured) -> list[Figure]:
-    """Return how much more a change costs beside many VPCs than beside few.
+    """Return how much more a change costs with many VPCs than with few.
 
-    The time of an association grows by Linux's own work: a device that goes down has every routing table of its namespace looked
-    through (fib_flush).
+    The time of an association grows because of Linux: when a device goes down, the kernel searches every routing table of its
+    namespace (fib_flush).
     """
     table = []
     for kind in few.seconds:
@@ -163,7 +163,7 @@ def inside(sizes: Sequence[int]) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run this file in the lab kernel, or be what runs there."""
+    """Run this file in the lab kernel, or the part for this process."""
     if arguments[:1] == ["--inside"]:
         return inside([int(word) for word in arguments[1:]] or VPCS)
     unknown = [word for word in arguments if not word.isdigit()]

@@ -1,9 +1,9 @@
-"""VPN tunnels of an edge: how fast they are set up, what one more costs among 500, how fast packets are against a hand-made one.
+"""VPN tunnels of an edge: speed of set-up, cost of one more among 500, speed of packets against a hand-made tunnel.
 
-Everything runs in the lab kernel, which has one processor, with real charon and bird. Sets up tunnels through charon's control
-socket, both ends on that processor; then an edge with the agent, whose customers' devices do not answer; then 1,400-byte UDP
-through one tunnel. Arguments: `setup`, `changes` or `speed` for one of the three; other numbers of connections in place of 10,
-100 and 500.
+Everything runs in the lab kernel, which has one processor, with real charon and bird. First tunnels are set up through charon's
+control socket, both ends on that processor; then an edge runs with the agent, whose customers' devices do not answer; then
+1,400-byte UDP goes through one tunnel. Arguments: `setup`, `changes` or `speed` for one of the three; other numbers of
+connections in place of 10, 100 and 500.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PARTS = ("setup", "changes", "speed")
 
 
 def measure_setup(sizes: Sequence[int], directory: Path) -> int:
-    """Show what setting up tunnels takes; return how many goals are missed."""
+    """Print the cost of setting up tunnels; return how many goals are missed."""
     missed, found = 0, []
     for connections in sizes:
         found.append(ike.measure(connections, directory / f"i{connections}"))
@@ -35,7 +35,7 @@ def measure_setup(sizes: Sequence[int], directory: Path) -> int:
 
 
 def measure_changes(sizes: Sequence[int], directory: Path) -> int:
-    """Show what an edge's agent takes; return how many goals are missed."""
+    """Print the cost of changes for an edge's agent; return how many goals are missed."""
     missed, found = 0, []
     for connections in sizes:
         found.append(agents.measure(connections, directory / f"a{connections}"))
@@ -59,7 +59,7 @@ def inside(parts: Sequence[str], sizes: Sequence[int]) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run this file in the lab kernel, or be what runs there."""
+    """Run this file in the lab kernel, or the part for this process."""
     match arguments:
         case ["--inside", *rest]:
             parts = [word for word in rest if not word.isdigit()] or list(PARTS)

@@ -1,1 +1,1 @@
-"""What the data-path benchmark is made of: topologies and traffic."""
+"""Parts of the data-path benchmark: topologies and traffic."""

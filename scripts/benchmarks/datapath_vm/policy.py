@@ -1,4 +1,4 @@
-"""Policy for the two instances: records of groups, ACLs and members that grow, and a ruleset by hand that does the same."""
+"""Policy for the two instances: growing records of groups, ACLs and members, and an equivalent ruleset by hand."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from policy.skeleton import FRAGMENT_MBYTES_PER_S, FRAGMENTS_PER_S
 
 EVERYONE = "0.0.0.0/0"
 PAIR = "10.44.0.0/16"  # both instances
-THIRD = ("hv3", "192.0.2.3")  # a host that only stands in mappings
+THIRD = ("hv3", "192.0.2.3")  # a host that appears only in mappings
 FULL_RULES = 50  # EC2's quota is 60 a direction
 LOW = (1, 1023)  # the ports that ACLs let in and out
 ACL_CLOSED = "10.44.99.0/24"
@@ -43,7 +43,7 @@ Peer = tuple[str, int, int]  # CIDR, first and last UDP port
 
 
 def peers(count: int) -> list[Peer]:
-    """Return so many different permissions, of which the first is the one that the two instances need."""
+    """Return different permissions; the first is the one that the two instances need."""
     others = [
         (f"172.{16 + number % 16}.{number // 16}.0/24", 2000 + 7 * number, 2000 + 7 * number + number % 5)
         for number in range(count)
@@ -52,17 +52,17 @@ def peers(count: int) -> list[Peer]:
 
 
 def ports_of_one(count: int) -> list[Peer]:
-    """Return so many permissions with one CIDR, of which the first is needed."""
+    """Return permissions with one CIDR; the first is the one that the two instances need."""
     return [(PAIR, PORT, PORT), *((PAIR, 2000 + 7 * number, 2000 + 7 * number) for number in range(count - 1))]
 
 
 def networks_of_one(count: int) -> list[Peer]:
-    """Return so many permissions with one port, of which the first is needed."""
+    """Return permissions with one port; the first is the one that the two instances need."""
     return [(PAIR, PORT, PORT), *((f"172.{16 + number % 16}.{number // 16}.0/24", PORT, PORT) for number in range(count - 1))]
 
 
 class Policy:
-    """What the two instances' group and their subnets' ACL say; every change is compiled and applied before it returns."""
+    """The group of the two instances and the ACL of their subnets; a change is compiled and applied before its method returns."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -73,27 +73,27 @@ class Policy:
         self._numbers = iter(range(1, 1 << 40))
 
     def full(self) -> None:
-        """Have fifty permissions a direction, and ACLs with ten entries a direction between the subnets."""
+        """Set fifty permissions a direction, and ACLs with ten entries a direction between the subnets."""
         self.permit(peers(FULL_RULES))
         self._site.put([(keys.resource(self._acl_id), _acl(self._acl_id))])
         self._associate(self._acl_id)
 
     def without_acl(self) -> None:
-        """Have the default ACL, which allows everything."""
+        """Set the default ACL, which allows everything."""
         self._associate("")
 
     def permit(self, permitted: Iterable[Peer]) -> None:
-        """Let members send to and receive from these, and nobody else."""
+        """Let members send to and receive from these peers, and no others."""
         rules = [self._rule(cidr=cidr, ports=(first, last)) for cidr, first, last in permitted]
         self._replace(rules, rules)
 
     def permit_untracked(self, count: int) -> None:
-        """Let members receive so many UDP ports from everyone, one by one, and send everything: EC2 tracks none of that."""
+        """Let members receive single UDP ports from everyone, and send everything: EC2 tracks none of these connections."""
         ports = [PORT, *(2000 + 2 * number for number in range(count - 1))]
         self._replace([self._rule(cidr=EVERYONE, ports=(port, port)) for port in ports], [self._rule(cidr=EVERYONE)])
 
     def permit_groups(self, count: int) -> None:
-        """Let members reach members, and the one member that each of so many other groups has."""
+        """Let members reach members, and the single member of each of `count` - 1 other groups."""
         others = []
         for number in range(count - 1):
             other = SecurityGroup(id=self._id("sg"), vni=VNI, name=f"g{number}")
@@ -104,13 +104,13 @@ class Policy:
         self._replace(rules, rules)
 
     def permit_members(self, count: int) -> None:
-        """Let members reach members, of which there are so many."""
+        """Let members reach members, `count` in all."""
         rules = [self._rule(group=self._group.id, ports=(PORT, PORT))]
         self._replace(rules, rules)
         self.add_members([(self._group.id,)] * (count - len(SIDES)))
 
     def add_members(self, groups: list[tuple[str, ...]]) -> None:
-        """Have one more address on a third host for each of these sets of groups."""
+        """Add an address on a third host for each of these sets of groups."""
         host, vtep = THIRD
         records: list[tuple[str, msgspec.Struct]] = []
         for one in groups:
@@ -141,7 +141,7 @@ class Policy:
 
 
 def _acl(acl_id: str) -> NetworkAcl:
-    """Return an ACL that allows UDP to low ports of our own addresses but for one /24, and of eight other networks."""
+    """Return an ACL that allows UDP to low ports of the VPC's addresses except one /24, and of eight other networks."""
     denied = AclEntry(number=100, allow=False, protocol=UDP, cidr=ACL_CLOSED, from_port=LOW[0], to_port=LOW[1])
     allowed = [
         AclEntry(number=110 + number, allow=True, protocol=UDP, cidr=cidr, from_port=LOW[0], to_port=LOW[1])
@@ -150,17 +150,17 @@ def _acl(acl_id: str) -> NetworkAcl:
     return NetworkAcl(id=acl_id, vni=VNI, name="guarded", ingress=(denied, *allowed), egress=(denied, *allowed))
 
 
-# What an expert types for this host and its one instance under `Policy.full`, equal in function to what netorch loads:
-# - VXLAN packets are verified by all that netorch compares, and bear a priority without which the overlay takes none.
-# - Spoofing is stopped at the port, before anything is kept; so are ICMP errors about packets that were not to the instance.
-# - What a device sends in fragments has a rate, in packets and in bytes.
-# - The VPC has its own conntrack zone, known from the device before defragmentation.
-# - The subnet's ACL is stateless and evaluates every packet that crosses the border, first, by its own ports and addresses.
-# - A group's permission is needed for a connection's first packet, and for each SYN; a mark says that it was given, to related
-#   packets too. The flags are compared first: they tell of most packets that they are no SYN, whatever their protocol is.
-# - What comes from the overlay does not go back to it, what is not permitted is dropped and counted.
-# - A VPC with too many connections may not open new ones: whatever measures that puts its zone into a set from which it expires.
-# It needs not tell which of a connection's two ends gave the permission, since only one of them is here.
+# What an expert types for this host and its one instance under `Policy.full`, equal in function to netorch's ruleset:
+# - VXLAN packets are verified by everything that netorch compares, and get a priority that the overlay requires.
+# - Spoofed packets are dropped at the port, before any state exists; so are ICMP errors about packets not sent to the instance.
+# - Fragments from a device are limited, in packets and in bytes a second.
+# - The VPC has its own conntrack zone, set from the device before defragmentation.
+# - The subnet's ACL is stateless. It evaluates every packet that crosses the border, first, by the packet's ports and addresses.
+# - A group must permit the first packet of a connection, and each SYN; a mark records the permission, also for related packets.
+#   The flags are compared first: they show for most packets, whatever their protocol, that they are no SYN.
+# - Packets from the overlay do not go back to it; packets that are not permitted are dropped and counted.
+# - A VPC with too many connections cannot open new ones: a measuring process adds its zone to a set, where it expires.
+# The ruleset need not record which of a connection's two ends gave the permission, since only one of them is on this host.
 POLICY_BY_HAND = """
 table inet hand {
     set acl {
@@ -231,7 +231,7 @@ table inet hand {
 
 
 def policy_by_hand() -> None:
-    """Load the ruleset by hand that does what `Policy.full` asks for, in place of netorch's."""
+    """Load the ruleset by hand that is equivalent to `Policy.full`, in place of netorch's."""
     without_rules()
     for here, there in PAIRS:
         load_in(here.host, VERIFY_BY_HAND % values(here, there))
@@ -239,7 +239,7 @@ def policy_by_hand() -> None:
 
 
 def values(here: Side, there: Side) -> dict[str, object]:
-    """Return what fills the texts by hand in."""
+    """Return the values for the placeholders of the rulesets by hand."""
     low = f"{LOW[0]}-{LOW[1]}"
     return {
         "peer": there.vtep,
@@ -262,13 +262,13 @@ def values(here: Side, there: Side) -> dict[str, object]:
 
 
 def only_connections() -> None:
-    """Leave of the overlay's inet table nothing but zones and connection tracking."""
+    """Keep only zones and connection tracking in the overlay's inet table."""
     for side in SIDES:
         load_in(overlay_netns(side.host), "flush chain inet netorch forward\nchain inet netorch forward { policy accept; }\n")
 
 
 def without_table(family: str) -> None:
-    """Take one of netorch's tables away: `inet` and `netdev` of the overlay, `ip` of the underlay."""
+    """Delete one of netorch's tables: `inet` and `netdev` of the overlay, `ip` of the underlay."""
     for side in SIDES:
         namespace = side.host if family == "ip" else overlay_netns(side.host)
         run("ip", "netns", "exec", namespace, "nft", "delete", "table", family, "netorch")

@@ -1,4 +1,4 @@
-"""Two hosts with one instance each: hand-built plain VXLAN, and netorch's own with parts of a ruleset by hand for it."""
+"""Two hosts with one instance each: hand-built plain VXLAN, and netorch's topology with parts of a ruleset by hand."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     underlay: str  # MAC of eth0
     vtep: str
-    instance: str  # its namespace
+    instance: str  # name of its namespace
     subnet: str
     address: str
     mac: str
@@ -63,7 +63,7 @@ PAIRS = (SIDES, SIDES[::-1])  # (here, there)
 
 
 def run(*argv: str, text: str | None = None) -> str:
-    """Run a command and return what it prints. Raises RuntimeError with its own words."""
+    """Run a command and return its output. Raises RuntimeError with the command's error text."""
     done = subprocess.run(argv, input=text, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(argv)}: {done.stderr.strip()}")
@@ -82,7 +82,7 @@ def clear() -> None:
 
 
 def underlay() -> None:
-    """Make hosts joined by a veth, with permanent neighbours, and the instances' namespaces."""
+    """Make two hosts joined by a veth, with permanent neighbours, and the instances' namespaces."""
     for side in SIDES:
         run("ip", "netns", "add", side.host)
         run("ip", "netns", "add", side.instance)
@@ -99,7 +99,7 @@ def underlay() -> None:
 
 
 def build_plain() -> str:
-    """Build what one would type without netorch: a bridge with a VXLAN device and a veth; return where the sender's frames go."""
+    """Build by hand a bridge with a VXLAN device and a veth on each host; return the destination MAC for the sender's frames."""
     underlay()
     for here, there in PAIRS:
         ip(
@@ -118,9 +118,9 @@ def build_plain() -> str:
 
 
 def cloud(others: int, tables: int) -> Cloud:
-    """Return a VPC with the two instances, and as many other VPCs on both hosts, half of them with smaller VNIs.
+    """Return a VPC with the two instances, and `others` more VPCs on both hosts, half of them with smaller VNIs.
 
-    With several route tables, each of the two instances' subnets has one, and both hosts have a port in each of the rest.
+    With several route tables, the subnets of the two instances use one each, and both hosts have a port in each of the rest.
     """
     first = VNI - others // 2
     return Cloud(
@@ -178,7 +178,7 @@ def _beside(side: Side, number: int) -> InstanceDecl:
 
 
 class Site:
-    """The cloud as the control plane and an agent for each host have built it, and keep it."""
+    """The cloud as the control plane and an agent for each host have built it and maintain it."""
 
     def __init__(self, others: int = 0, tables: int = 1) -> None:
         underlay()
@@ -199,7 +199,7 @@ class Site:
         self._check()
 
     def put(self, records: Sequence[tuple[str, msgspec.Struct]], *, apply: bool = True) -> None:
-        """Write records, and have the agents act on them."""
+        """Write records, and let the agents act on them."""
         for start in range(0, len(records), MAX_OPS):
             self.store.txn((), [Put(key, msgspec.json.encode(record)) for key, record in records[start : start + MAX_OPS]])
         if apply:
@@ -208,7 +208,7 @@ class Site:
             self._check()
 
     def close(self) -> None:
-        """End the agents; what they have built stays."""
+        """End the agents; everything they built stays."""
         for agent in self._agents:
             agent.close()
         self.store.close()
@@ -221,7 +221,7 @@ class Site:
 
 
 def without_rules() -> None:
-    """Take netorch's tables away."""
+    """Delete netorch's tables."""
     for side in SIDES:
         for namespace in (side.host, overlay_netns(side.host)):
             run("ip", "netns", "exec", namespace, "nft", "flush", "ruleset")
@@ -233,7 +233,7 @@ def port_name_in(namespace: str) -> str:
     return line.split("@")[0]
 
 
-# What an expert types against spoofing: peers in a set, since a host has many, and the port's own addresses as values.
+# What an expert types against spoofing: peers in a set, since a host has many, and the port's own addresses inline.
 VERIFY_BY_HAND = """
 table inet hand {
     set peers {

@@ -1,4 +1,4 @@
-"""One-way traffic from instance to instance by the kernel's packet generator."""
+"""One-way traffic between instances by the kernel's packet generator."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from datapath_vm.topologies import SIDES, Side, ip
 from netorch.drivers import netns
 from netorch.state.owner import overlay_netns
 
-PKTGEN = Path("/proc/self/net/pktgen")  # of the namespace that this process is in
+PKTGEN = Path("/proc/self/net/pktgen")  # of the namespace of this process
 PORT = 9
 SETTINGS = ("pkt_size 60", "delay 0")  # 60 bytes and a checksum: 64
 FOREIGN_MAC = "02:00:00:00:ff:ff"
 FORGED = "10.44.12.77"
 SOURCE = 1000
-NEW_SOURCE = 2000  # and upwards, a new one for each packet
+NEW_SOURCE = 2000  # the first; each packet takes the next one
 REFUSED_PORT = 10
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 _FLUSH = struct.pack("=IHHIIBBH", 20, 1 << 8 | 2, 1, 0, 0, socket.AF_UNSPEC, 0, 0)  # CTNETLINK, DELETE of everything, REQUEST
 
 
 class Flow(Enum):
-    """What the sent packets are to connection tracking."""
+    """The state of the sent packets' connections."""
 
-    ANSWERED = "answered"  # of one connection that has seen an answer
-    ONE_WAY = "one way"  # of one connection that has not
-    NEW = "new"  # each is the first of its connection
+    ANSWERED = "answered"  # one connection, which has seen an answer
+    ONE_WAY = "one way"  # one connection without answers
+    NEW = "new"  # each packet is the first of its connection
 
 
 def deafen_receiver() -> None:
-    """Give the receiver another MAC: frames that come for the old one are counted and dropped at its door, answered by nobody."""
+    """Give the receiver another MAC, so that its device counts and drops arriving frames, and nothing answers."""
     receiver = SIDES[1].instance
     ip(receiver, "link set eth0 down", f"link set eth0 address {FOREIGN_MAC}", "link set eth0 up")
 
@@ -49,7 +49,7 @@ def send(
     ports: tuple[int, int] = (SOURCE, PORT),
     each_new: bool = False,
 ) -> float:
-    """Send packets and return the nanoseconds of one. `each_new` takes a higher source port for each."""
+    """Send packets and return the nanoseconds per packet. `each_new` takes a higher source port for each."""
     sender, receiver = ends
     source = source or sender.address
     first, port = ports
@@ -66,7 +66,7 @@ def send(
 
 
 def generate(namespace: str, device: str, count: int, *settings: str) -> float:
-    """Send packets by a device as pktgen's settings say, and return the nanoseconds of one. Raises RuntimeError."""
+    """Send packets from a device with these pktgen settings; return the nanoseconds per packet. Raises RuntimeError."""
     descriptor = netns.find(namespace)
     with netns.inside(descriptor):
         (PKTGEN / "kpktgend_0").write_text("rem_device_all\n")
@@ -74,7 +74,7 @@ def generate(namespace: str, device: str, count: int, *settings: str) -> float:
         for line in (*SETTINGS, f"count {count}", *settings):
             (PKTGEN / device).write_text(f"{line}\n")
         (PKTGEN / "pgctrl").write_text("start\n")
-        # It comes back before its thread has begun when that gets no processor within an eighth of a second.
+        # The write returns before the generator's thread runs if the thread gets no processor within an eighth of a second.
         for _ in range(100):
             result = (PKTGEN / device).read_text()
             match = re.search(r"OK: (\d+)\(", result)
@@ -103,7 +103,7 @@ def frames_at(namespace: str, device: str) -> int:
 
 
 def forget_flows(*namespaces: str) -> None:
-    """Have namespaces, both overlays if none is named, forget their connections."""
+    """Delete the connections of the namespaces, or of both overlays if none is named."""
     for name in namespaces or [overlay_netns(side.host) for side in SIDES]:
         descriptor = netns.find(name)
         with netns.inside(descriptor), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as netfilter:
@@ -112,7 +112,7 @@ def forget_flows(*namespaces: str) -> None:
 
 
 def begin(flow: Flow, dst_mac: str) -> None:
-    """Have connections be what the flow says, before its packets are sent. Raises RuntimeError when no answer comes."""
+    """Prepare the connections for a kind of flow. Raises RuntimeError when no answer arrives."""
     forget_flows()
     if flow is Flow.ANSWERED:
         sender, receiver = SIDES
@@ -124,10 +124,10 @@ def begin(flow: Flow, dst_mac: str) -> None:
 
 
 def shuffle_slabs(number: int, namespace: str = SIDES[0].host) -> None:
-    """Allocate and free buffers of the sizes of packets, other numbers of them before each run.
+    """Allocate and free buffers of packet sizes, in other numbers before each run.
 
-    A packet costs some 300 instructions more while the kernel's allocator (SLUB) happens to cross the border of a slab with each
-    of them, which lasts for as long as nobody else allocates: luck that is no part of what is measured.
+    A packet costs some 300 instructions more if each allocation happens to cross the border of a slab in the kernel's allocator
+    (SLUB). That state lasts until something else allocates, and is not part of the measurement.
     """
     descriptor = netns.find(namespace)
     with netns.inside(descriptor), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as queue:
@@ -140,7 +140,7 @@ def shuffle_slabs(number: int, namespace: str = SIDES[0].host) -> None:
 
 
 def measure(dst_mac: str, count: int, runs: int, flow: Flow | None = None) -> list[float]:
-    """Return the nanoseconds a packet of several runs. Raises RuntimeError when runs in which all arrive do not come about."""
+    """Return the nanoseconds per packet of several runs. Raises RuntimeError when too few runs lose no packet."""
     send(count // 4, dst_mac)
     values: list[float] = []
     for number in range(3 * runs):
@@ -150,7 +150,7 @@ def measure(dst_mac: str, count: int, runs: int, flow: Flow | None = None) -> li
         each_new = flow is Flow.NEW
         shuffle_slabs(number)
         value = send(count, dst_mac, ports=(NEW_SOURCE if each_new else SOURCE, PORT), each_new=each_new)
-        if received() - before == count:  # else the queue before the receiver ran over
+        if received() - before == count:  # otherwise the queue before the receiver overflowed
             values.append(value)
         if len(values) == runs:
             return values
@@ -158,12 +158,12 @@ def measure(dst_mac: str, count: int, runs: int, flow: Flow | None = None) -> li
 
 
 def check_spoofing(dst_mac: str) -> None:
-    """Raise RuntimeError when packets with a forged source arrive."""
+    """Raise RuntimeError if packets with a forged source arrive."""
     _check_nothing_arrives(dst_mac, "with a forged source", source=FORGED)
 
 
 def check_drop(dst_mac: str) -> None:
-    """Raise RuntimeError when packets that no rule permits arrive."""
+    """Raise RuntimeError if packets that no rule permits arrive."""
     _check_nothing_arrives(dst_mac, "that no rule permits", port=REFUSED_PORT)
 
 

@@ -1,1 +1,1 @@
-"""What the benchmark of edges is made of: records, topologies, traffic and changes."""
+"""Parts of the edge benchmark: records, topologies, traffic and changes."""

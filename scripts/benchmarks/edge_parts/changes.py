@@ -1,4 +1,4 @@
-"""What an edge and its hypervisors do for a change beside few and many VPCs: one more VPC, an address, the other edge."""
+"""The work of an edge and its hypervisors for a change beside few and many VPCs: one more VPC, an address, the other edge."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from netorch.state.owner import netns_name, overlay_netns
 from netorch.store import open_store
 from netorch.store.base import Delete, Store
 
-MORE: Final = 16  # VPCs that get a gateway while the edge is at work
-TURNS: Final = 15  # an address comes and goes
+MORE: Final = 16  # VPCs that get a gateway while the edge works
+TURNS: Final = 15  # how often an address comes and goes
 
 
 class Change(msgspec.Struct, kw_only=True):
-    """What one kind of change took on an edge, once for each: seconds until it was in force, and operations."""
+    """The cost of one kind of change on an edge: the seconds of each until it is in force, and numbers of operations."""
 
     seconds: list[float] = msgspec.field(default_factory=list)
     operations: set[int] = msgspec.field(default_factory=set)
 
     def note(self, seconds: float, operations: int) -> None:
-        """Note what one of them took."""
+        """Record the cost of one change."""
         self.seconds.append(seconds)
         self.operations.add(operations)
 
 
 class Measured(msgspec.Struct, kw_only=True):
-    """What one number of VPCs took."""
+    """The measurements with one number of VPCs."""
 
     vpcs: int
     built: Started
@@ -58,7 +58,7 @@ class Measured(msgspec.Struct, kw_only=True):
 
 
 def measure(vpcs: int, directory: Path) -> Measured:
-    """Build an edge with so many VPCs, let more VPCs and addresses come, and let a hypervisor leave one."""
+    """Build an edge with so many VPCs, add more VPCs and addresses, and let a hypervisor leave an edge."""
     directory.mkdir()
     path = directory / "netorch.db"
     store = open_store(str(path), create=True)
@@ -109,7 +109,7 @@ def seated(store: Store, vni: int) -> list[tuple[str, msgspec.Struct]]:
 
 
 class Edge:
-    """The agent of an edge in this process: nothing else runs while it acts."""
+    """The agent of an edge in this process, in which nothing else runs during a turn."""
 
     def __init__(self, name: str, path: Path, directory: Path) -> None:
         descriptor = netns.find(f"u-{name}")
@@ -125,7 +125,7 @@ class Edge:
         self.agent.turn()
 
     def act(self) -> tuple[float, int]:
-        """Return the seconds until what was committed is in force, and the number of operations, of later turns too."""
+        """Return the seconds until the committed change is in force, and the number of operations, those of the next turn too."""
         done = self.agent.reconciler.writes
         begin = time.perf_counter()
         self.agent.turn()
@@ -140,7 +140,7 @@ class Edge:
 
 
 def _switch(store: Store, path: Path, directory: Path, vpcs: int) -> Switched:
-    """Have all VPCs of a hypervisor on one edge, and let that fall silent."""
+    """Let all VPCs of a hypervisor use one edge, then let that edge fall silent."""
     agent = _agent(HYPERVISOR, path, directory)
     agent.ask(f"silent {VTEPS['e1']}")
     agent.hear(Switched)
@@ -156,7 +156,7 @@ def _agent(host: str, path: Path, directory: Path) -> AgentProcess:
 
 @contextmanager
 def underlays() -> Iterator[None]:
-    """Give the hosts' namespaces, edges with a device for the uplink."""
+    """Create the namespaces of the hosts, with an uplink device for edges."""
     for host, vtep in VTEPS.items():
         name = lab_underlay(host, vtep)
         if host in EDGES:
@@ -169,7 +169,7 @@ def underlays() -> Iterator[None]:
 
 
 def figures(found: Measured) -> list[Figure]:
-    """Return what one number of VPCs took."""
+    """Return the figures for one number of VPCs."""
     built, vpcs, switched = found.built, found.vpcs, found.switched
     parts = ", ".join(f"{name} {seconds:.2f}" for name, seconds in sorted(built.drivers.items(), key=lambda item: -item[1])[:6])
     share = f"in the kernel {switched.applied_s * 1e3:,.0f} ms"

@@ -1,9 +1,9 @@
-"""What one would type for one VPC with one public address: translation by tc, routing, and rules that refuse as netorch does.
+"""A hand-made gateway for one VPC with one public address: translation by tc, routing, and rules that drop what netorch drops.
 
-`together` has everything in the host's namespace. `apart` keeps the VPC's addresses and the internet's in namespaces of their
-own, joined by a veth pair, so that no VPC's addresses can be taken for the host's, the border's or another VPC's: with it a
-second VPC would be possible. Both verify who sends VXLAN packets as which address, refuse sources from outside that no network
-announces, and let nothing pass that is not translated.
+`together` has everything in the host's namespace. `apart` has separate namespaces for the VPC's addresses and the internet's,
+joined by a veth pair, so that a VPC's addresses cannot be mistaken for those of the host, the border or another VPC, and a
+second VPC would be possible. Both verify which VTEP sends VXLAN packets for which address, drop sources from outside that no
+network announces, and forward nothing untranslated.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from netorch.model.routing.next_hop import gateway_mac
 from netorch.state.nft import VERIFIED_TEXT
 from policy.nftgen import raw
 
-HOP_MAC: Final = "02:00:00:00:02:0b"  # of the hypervisor, inside
+HOP_MAC: Final = "02:00:00:00:02:0b"  # of the hypervisor, in inner frames
 NEAR_MAC: Final = "02:00:00:00:03:01"  # of the cable's end in the VPC
 HOP: Final = "192.0.0.8"
 RANGE: Final = "10.0.0.0/16"
@@ -48,12 +48,12 @@ table inet hand {
 
 
 def border(inside: str) -> str:
-    """Return the rules of who passes between the uplink and a device inside."""
+    """Return the rules for packets between the uplink and an inside device."""
     return _BORDER.replace("INSIDE", inside)
 
 
 def together(vni: int) -> None:
-    """Build it in one namespace."""
+    """Build the gateway in one namespace."""
     begin(vni)
     ip(EDGE, *_vxlan_settings(vni), *uplink_settings())
     mapping(EDGE)
@@ -71,11 +71,11 @@ def together(vni: int) -> None:
 
 
 def apart(vni: int, inside: str = INSTANCE) -> None:
-    """Build it in three namespaces; the public address stands for the one inside."""
+    """Build the gateway in three namespaces; the public address is translated to `inside`."""
     begin(vni)
     for name in ("in", "out"):
         run("ip", "netns", "add", name)
-        ip(name, "link set lo up")  # without which there is no local table, nor a gateway on the link
+        ip(name, "link set lo up")  # otherwise there is no local table, and no gateway on the link
     ip(EDGE, "link set vx0 netns in", "link set out0 netns out")
     mac = gateway_mac(gateway_of(vni))
     run(*f"ip link add g0 netns in address {NEAR_MAC} mtu 1500 type veth peer o0 netns out address {mac} mtu 1500".split())
@@ -102,7 +102,7 @@ def apart(vni: int, inside: str = INSTANCE) -> None:
 
 
 def begin(vni: int) -> None:
-    """Make the wires, the VXLAN device, and who may send what by it."""
+    """Make the wires, the VXLAN device, and the rules for senders on it."""
     wire(vni)
     ip(EDGE, f"link add vx0 mtu 1500 type vxlan id {vni} dstport 4789 local {VTEPS[EDGE]} nolearning")
     inner = {"peer": VTEPS[HYPERVISOR], "vni": vni << 8, "inner": raw(INSTANCE), "verified": VERIFIED_TEXT}
@@ -125,14 +125,14 @@ def uplink_settings() -> tuple[str, ...]:
 
 
 def mapping(namespace: str) -> None:
-    """Lead to the instance."""
+    """Add the route, the neighbour and the FDB entry of the instance."""
     hypervisor = VTEPS[HYPERVISOR]
     ip(namespace, f"route add {INSTANCE}/32 via {hypervisor} dev vx0 onlink", neighbour(hypervisor, HOP_MAC, "vx0"))
     run(*f"bridge -n {namespace} fdb add {HOP_MAC} dev vx0 dst {hypervisor} self permanent".split())
 
 
 def forwarding(namespace: str) -> None:
-    """Let a namespace forward."""
+    """Turn on forwarding in a namespace."""
     for setting in ("ip_forward=1", "conf.all.rp_filter=0"):
         run("ip", "netns", "exec", namespace, "sysctl", "-q", "-w", f"net.ipv4.{setting}")
 

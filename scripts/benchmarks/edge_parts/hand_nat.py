@@ -1,9 +1,10 @@
-"""What one would type for one VPC whose instances go out in the name of one address: masquerading, by connection tracking.
+"""A hand-made NAT gateway for one VPC whose instances share one address: source NAT, by connection tracking.
 
-`together` has everything in the host's namespace. `apart` keeps the VPC's addresses, the connections and the internet's addresses
-in namespaces of their own, joined by veth pairs, so that a second VPC with the same addresses would be possible. The VPC's leads
-to the connections by MAC, as netorch's does: what is cheapest. `one_arm` is what EC2 has, as netorch: the gateway has a private
-address in the VPC, by which everything comes and goes, and the internet gateway translates that.
+`together` has everything in the host's namespace. `apart` has separate namespaces for the VPC's addresses, the connections and
+the internet's addresses, joined by veth pairs, so that a second VPC with the same addresses would be possible. The VPC's
+namespace forwards to the connections by MAC, as netorch does, because that is cheapest. `one_arm` is built like EC2 and
+netorch: the gateway has a private address in the VPC, through which all packets come and go, and the internet gateway
+translates that address.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from edge_parts.records import NAT, PUBLIC, gateway_of, nat_of
 from edge_parts.wires import EDGE, neighbour
 from netorch.model.routing.next_hop import gateway_mac
 
-TRACKER: Final = "nat"  # the namespace with the connections
+TRACKER: Final = "nat"  # the namespace that tracks connections
 FAR_HOP: Final = "192.0.0.9"
 FAR_MACS: Final = ("02:00:00:00:03:02", "02:00:00:00:03:03")  # of the ends of the cable to the internet
 _IN: Final = """
@@ -49,7 +50,7 @@ table inet translation {
 
 
 def together(vni: int) -> None:
-    """Build it in one namespace."""
+    """Build the gateway in one namespace."""
     begin(vni)
     mac = gateway_mac(nat_of(vni))
     ip(EDGE, f"link set vx0 address {mac} addrgenmode none", "link set vx0 up", *uplink_settings())
@@ -59,7 +60,7 @@ def together(vni: int) -> None:
 
 
 def apart(vni: int) -> None:
-    """Build it in four namespaces."""
+    """Build the gateway in four namespaces."""
     begin(vni)
     for name in ("in", TRACKER, "out"):
         run("ip", "netns", "add", name)
@@ -95,7 +96,7 @@ def apart(vni: int) -> None:
 
 
 def one_arm(vni: int) -> None:
-    """Build it behind an internet gateway, in four namespaces."""
+    """Build the gateway behind an internet gateway, in four namespaces."""
     apart_gateway(vni, NAT)
     run("ip", "netns", "add", TRACKER)
     mac, far = gateway_mac(nat_of(vni)), f"eth0 netns {TRACKER}"

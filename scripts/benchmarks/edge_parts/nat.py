@@ -1,4 +1,4 @@
-"""What a packet costs a NAT gateway: of a connection that both ends know, and the first one of a new connection."""
+"""The cost of a packet on a NAT gateway: of a connection known at both ends, and the first packet of a new connection."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from edge_parts.wires import EDGE, Way, check, ends, measure, send, tunnel
 from netorch.state.owner import netns_name
 from netorch.store.base import Store
 
-NEW: Final = "new"  # beside the ways
-# By hand, and in which namespace the connections are.
+NEW: Final = "new"  # a kind of packet, besides the ways
+# The gateways by hand, and the namespaces that track their connections.
 BY_HAND: Final = {
     "one arm": (hand_nat.one_arm, hand_nat.TRACKER),
     "namespaces apart": (hand_nat.apart, hand_nat.TRACKER),
@@ -29,7 +29,7 @@ BY_HAND: Final = {
 
 
 def measure_all(report: Report) -> None:
-    """Report what a packet costs on every edge."""
+    """Report the cost of a packet on every edge."""
     report_ends(report)
     for name, (build_by_hand, tracker) in BY_HAND.items():
         build_by_hand(FIRST_VNI)
@@ -44,12 +44,12 @@ def measure_all(report: Report) -> None:
 
 
 def _tracker(number: int) -> str:
-    """Return the namespace of the connections of a VPC of netorch's."""
+    """Return the namespace in which netorch tracks the connections of a VPC."""
     return netns_name(EDGE, nat_of(FIRST_VNI + number))
 
 
 def _report(name: str, found: list[dict[str, float]], report: Report) -> None:
-    """Report the mean of VPCs."""
+    """Report the mean over VPCs."""
     for kind in found[0]:
         report(f"{name}, {kind}", [fmean(costs[kind] for costs in found)])
 
@@ -60,7 +60,7 @@ def _records(store: Store, vni: int, number: int) -> Iterator[tuple[str, msgspec
 
 
 def _ways(number: int, tracker: str, runs: int) -> dict[str, float]:
-    """Return all figures of a VPC whose connections are in the namespace `tracker`."""
+    """Return all costs of a VPC whose connections are tracked in the namespace `tracker`."""
     vni = FIRST_VNI + number
     tunnel(vni)
     found = {way: ends(way, nat_of(vni), public=public_address(number)) for way in Way}
@@ -76,7 +76,7 @@ def _ways(number: int, tracker: str, runs: int) -> dict[str, float]:
 
 
 def figures(cost: dict[str, float]) -> list[Figure]:
-    """Return instructions a packet on the edge, without those of the sender and the receivers, and their ratios."""
+    """Return instructions a packet on the edge, less those of the sender and the receivers, and their ratios."""
     table = []
     for kind in (*(way.value for way in Way), NEW):
         sent = Way.OUT.value if kind == NEW else kind

@@ -1,4 +1,4 @@
-"""What a packet costs on an edge: netorch's internet gateway with and without its parts, and others written by hand."""
+"""The cost of a packet on an edge: netorch's internet gateway with and without its parts, and gateways by hand."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from netorch.store.base import Store
 
 PACKETS: Final = 4_000
 RUNS: Final = 5
-SAMPLE: Final = 10  # of many VPCs or addresses
+SAMPLE: Final = 10  # out of many VPCs or addresses
 SAMPLE_RUNS: Final = 3
 VPCS: Final = 1_000
 ADDRESSES: Final = 1_000
@@ -40,7 +40,7 @@ Report = Callable[[str, list[float]], None]
 
 
 def measure_all(report: Report) -> None:
-    """Report what a packet costs each way on every edge."""
+    """Report the cost of a packet each way on every edge."""
     report_ends(report)
     for name, build in (("together", hand.together), ("apart", hand.apart)):
         build(FIRST_VNI)
@@ -56,7 +56,7 @@ def measure_all(report: Report) -> None:
 
 
 def report_ends(report: Report) -> None:
-    """Report what the sender and the receivers cost: there is no edge, and frames are dropped where one would receive them."""
+    """Report the cost of the sender and the receivers: without an edge, frames are dropped where it would receive them."""
     wire(FIRST_VNI)
     ip(EDGE, f"link set {UPLINK.device} up")
     for way in Way:
@@ -65,12 +65,12 @@ def report_ends(report: Report) -> None:
 
 
 def sample(count: int) -> range:
-    """Return some of so many, evenly from first to last. How far the kernel has to look in a hash table is luck for each."""
+    """Return about `SAMPLE` numbers below `count`, evenly spaced, because the length of a hash table look-up is luck for each."""
     return range(0, count, count // SAMPLE)
 
 
 def _sampled(name: str, places: Sequence[tuple[int, int, int]], report: Report) -> None:
-    """Report the mean of several addresses: the VNI, the number of the public one, and that of the instance's."""
+    """Report the mean of several addresses, each given as VNI, number of the public and number of the private address."""
     for way in Way:
         values = []
         for vni, public, private in places:
@@ -82,7 +82,7 @@ def _sampled(name: str, places: Sequence[tuple[int, int, int]], report: Report) 
 
 
 def _measure_parts(report: Report) -> None:
-    """Report netorch's gateway, and what is left of it without one part after another."""
+    """Report netorch's gateway, and the gateway with one part after another removed."""
     netorch(1, 1)
     _ways("netorch", FIRST_VNI, report)
     overlay, outside = overlay_netns(EDGE), netns_name(EDGE, OUTSIDE)
@@ -104,7 +104,7 @@ def _ways(name: str, vni: int, report: Report, *, checked: bool = True) -> None:
 
 
 def netorch(vpcs: int, addresses: int) -> None:
-    """Have netorch build an edge with so many VPCs, each with so many addresses, one after the other."""
+    """Let netorch build an edge with so many VPCs, each with so many consecutive addresses."""
 
     def records(store: Store, vni: int, number: int) -> Iterator[tuple[str, msgspec.Struct]]:
         yield from gateway(vni)
@@ -114,7 +114,7 @@ def netorch(vpcs: int, addresses: int) -> None:
 
 
 def build(vpcs: int, instances: int, records: Callable[[Store, int, int], Iterable[tuple[str, msgspec.Struct]]]) -> None:
-    """Have netorch build an edge with so many VPCs, whose gateways have these records, by VNI and number."""
+    """Let netorch build an edge with so many VPCs; `records` yields those of a gateway, by VNI and number."""
     wire(FIRST_VNI)
     with tempfile.TemporaryDirectory() as directory:
         path = str(Path(directory, "netorch.db"))
@@ -128,7 +128,7 @@ def build(vpcs: int, instances: int, records: Callable[[Store, int, int], Iterab
         os.close(descriptor)
         agent = Agent(EDGE, kernel, lambda: open_store(path), SnapshotFile(Path(directory, EDGE)), load_compilers())
         agent.start()
-        agent.records.set_silent(frozenset())  # soon after it has begun an edge is ready and active, for its own agent, too
+        agent.records.set_silent(frozenset())  # soon after its start an edge is ready and active, also in its own agent's view
         agent.records.set_standby(frozenset())
         agent.turn()
         if agent.reconciler.problems:
@@ -139,7 +139,7 @@ def build(vpcs: int, instances: int, records: Callable[[Store, int, int], Iterab
 
 
 def figures(cost: dict[str, float]) -> list[Figure]:
-    """Return instructions a packet on the edge, without those of the sender and the receivers, and their ratios."""
+    """Return instructions a packet on the edge, less those of the sender and the receivers, and their ratios."""
     table = []
     for way in Way:
         on_edge = {

@@ -1,4 +1,4 @@
-"""A pair of edges, and VPCs with the same addresses whose gateways it carries, as the records that control writes."""
+"""A pair of edges, and VPCs with the same addresses whose gateways the pair carries, as the records that control writes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FIRST_VNI: Final = 5_000
 POOL: Final = "198.51.96.0/20"
 INSTANCE: Final = "10.0.1.5"
 PUBLIC: Final = "198.51.97.5"
-NAT: Final = "10.0.128.9"  # in a subnet of its own
+NAT: Final = "10.0.128.9"  # in a separate subnet
 
 
 def gateway_of(vni: int) -> str:
@@ -62,7 +62,7 @@ def public_address(number: int) -> str:
 
 
 def cloud(vpcs: int, instances: int = 1) -> Cloud:
-    """Return VPCs with the same ranges, and the same addresses on the hypervisor."""
+    """Return VPCs with the same ranges, and with the same addresses on the hypervisor."""
     hosts = [HostDecl(name=HYPERVISOR, underlay=VTEPS[HYPERVISOR])]
     hosts += [HostDecl(name=edge, underlay=VTEPS[edge], role=Role.EDGE) for edge in EDGES]
     taps = [
@@ -98,7 +98,7 @@ def fill(store: Store, vpcs: int, instances: int = 1) -> None:
 
 
 def put(store: Store, records: Iterable[tuple[str, msgspec.Struct]]) -> None:
-    """Write records, in as few transactions as the store permits."""
+    """Write records, in as few transactions as the store allows."""
     ops = [Put(key, encode(record)) for key, record in records]
     for start in range(0, len(ops), MAX_OPS):
         store.txn((), ops[start : start + MAX_OPS])
@@ -112,7 +112,7 @@ def gateway(vni: int) -> Iterator[tuple[str, msgspec.Struct]]:
 
 
 def nat_gateway(store: Store, vni: int, public: int) -> Iterator[tuple[str, msgspec.Struct]]:
-    """Yield the records of a NAT gateway on both edges, for which one of the pool's addresses stands."""
+    """Yield the records of a NAT gateway on both edges, with one of the pool's addresses."""
     found, address = nat_of(vni), public_address(public)
     eni = make_id("eni", vni, 0xBCDEF012345)
     (subnet,) = (each for each in _all(store, vni, Subnet) if each.name == "public")
@@ -132,7 +132,7 @@ def _seats(vni: int, found: str) -> Iterator[tuple[str, msgspec.Struct]]:
 
 
 def way_out(store: Store, vni: int, name: str = "") -> tuple[str, msgspec.Struct]:
-    """Return the record of a VPC's route table, the main one if no name is given, that leads to its internet gateway."""
+    """Return the record of a VPC's route table (by default the main one) with a default route to the internet gateway."""
     (table,) = (table for table in _all(store, vni, RouteTable) if (table.name == name if name else table.main))
     route = VpcRoute(destination="0.0.0.0/0", target=gateway_of(vni))
     return keys.resource(table.id), msgspec.structs.replace(table, routes=(*table.routes, route))
@@ -143,7 +143,7 @@ def _all(store: Store, vni: int, kind: type[T]) -> list[T]:
 
 
 def association(store: Store, vni: int, public: int, instance: int = 0) -> tuple[str, msgspec.Struct]:
-    """Return the record by which one of the pool's addresses stands for an instance's."""
+    """Return the record that associates one of the pool's addresses with an instance's address."""
     known = store.get(keys.mapping(vni, private_address(instance)))
     assert known is not None
     mapping = _public_mapping(vni, public, decode(known, Mapping).eni, private_address(instance))

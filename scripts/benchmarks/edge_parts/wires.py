@@ -1,9 +1,9 @@
-"""An edge between a hypervisor and the internet, and one-way packets through it, by the kernel's packet generator.
+"""An edge between a hypervisor and the internet, and one-way packets through the edge, by the kernel's packet generator.
 
     hv1 eth0 --- eth0 e1 out0 --- eth0 net
 
-The hypervisor's VXLAN device and both receivers are made by hand, the same for every edge. Receivers have another MAC than the
-edge knows: they count frames and drop them at once, answered by nobody.
+The hypervisor's VXLAN device and both receivers are hand-made and the same for every edge. The edge knows the receivers under
+another MAC than they have: they count and drop arriving frames at once, and nothing answers.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ UPLINK: Final = UPLINKS[EDGE]
 SERVER: Final = "203.0.113.10"
 MACS: Final = {HYPERVISOR: "02:00:00:00:00:01", EDGE: "02:00:00:00:00:02", "out0": "02:00:00:00:00:03", NET: "02:00:00:00:00:04"}
 INSTANCE_MAC: Final = "02:00:00:00:01:05"
-INSTANCE_PORT: Final = 8000  # which a NAT gateway leaves as it is
+INSTANCE_PORT: Final = 8000  # a port that a NAT gateway keeps
 SERVER_PORT: Final = 9
 _ETH_P_ALL: Final = 3
 
 
 class Way(Enum):
-    """Which way packets go through an edge."""
+    """The direction of packets through an edge."""
 
     OUT = "out"
     IN = "in"
 
 
 class Ends(msgspec.Struct, frozen=True, kw_only=True):
-    """Where packets of one way are sent and counted, and what they carry."""
+    """The sender and the receiver of packets in one direction, and the packets' contents."""
 
     sender: tuple[str, str]  # namespace and device
     receiver: tuple[str, str]
     sender_mac: str
-    edge_mac: str  # where the frames go
+    edge_mac: str  # destination of the frames
     source: str
     destination: str
-    ports: tuple[int, int]  # of the source, or the first one of packets that all begin connections; of the destination
-    translated: str  # the address that must be in what arrives
+    ports: tuple[int, int]  # source (or the first one when each packet opens a connection), destination
+    translated: str  # the address that arriving packets must contain
 
 
 def ends(way: Way, gateway: str, private: str = INSTANCE, public: str = PUBLIC) -> Ends:
@@ -82,7 +82,7 @@ def ends(way: Way, gateway: str, private: str = INSTANCE, public: str = PUBLIC) 
 
 
 def wire(vni: int) -> None:
-    """Make the three namespaces, and the hypervisor's VXLAN device of a VPC."""
+    """Make the three namespaces, and the hypervisor's VXLAN device for a VPC."""
     for name in (HYPERVISOR, EDGE, NET):
         run("ip", "netns", "add", name)
         ip(name, "link set lo up")
@@ -99,7 +99,7 @@ def wire(vni: int) -> None:
 
 
 def tunnel(vni: int) -> None:
-    """Have the hypervisor's VXLAN device be one of a VPC, from which its gateways are reached."""
+    """Replace the hypervisor's VXLAN device by that of a VPC, with FDB entries for the VPC's gateways."""
     hypervisor, edge = VTEPS[HYPERVISOR], VTEPS[EDGE]
     subprocess.run(["ip", "-n", HYPERVISOR, "link", "delete", "vx0"], stderr=subprocess.DEVNULL, check=False)
     ip(
@@ -112,12 +112,12 @@ def tunnel(vni: int) -> None:
 
 
 def neighbour(address: str, mac: str, device: str) -> str:
-    """Return the line of `ip` that makes a permanent neighbour."""
+    """Return the `ip` line that makes a permanent neighbour."""
     return f"neigh replace {address} lladdr {mac} dev {device} nud permanent"
 
 
 def send(count: int, found: Ends, *, source: str = "", each_new: bool = False) -> float:
-    """Send packets one way and return the nanoseconds of one. `each_new` takes a higher source port for each."""
+    """Send packets one way and return the nanoseconds per packet. `each_new` takes a higher source port for each."""
     source = source or found.source
     first, port = found.ports
     last = first + count if each_new else first
@@ -132,9 +132,9 @@ def send(count: int, found: Ends, *, source: str = "", each_new: bool = False) -
 
 
 def measure(found: Ends, count: int, runs: int, forget: Callable[[], object] | None = None) -> list[float]:
-    """Return the nanoseconds a packet of several runs. Raises RuntimeError when runs in which all arrive do not come about.
+    """Return the nanoseconds per packet of several runs. Raises RuntimeError when too few runs lose no packet.
 
-    With `forget`, which has the edge forget connections before each run, each packet is the first one of its connection.
+    With `forget`, which deletes the edge's connections before each run, each packet is the first of its connection.
     """
     send(count // 4, found, each_new=forget is not None)
     values: list[float] = []
@@ -144,7 +144,7 @@ def measure(found: Ends, count: int, runs: int, forget: Callable[[], object] | N
         before = frames_at(*found.receiver)
         shuffle_slabs(number, HYPERVISOR)
         value = send(count, found, each_new=forget is not None)
-        if frames_at(*found.receiver) - before == count:  # else a queue on the way ran over
+        if frames_at(*found.receiver) - before == count:  # otherwise a queue on the way overflowed
             values.append(value)
         if len(values) == runs:
             return values
@@ -152,7 +152,7 @@ def measure(found: Ends, count: int, runs: int, forget: Callable[[], object] | N
 
 
 def measure_ends(way: Way, gateway: str, count: int, runs: int) -> list[float]:
-    """Return the same of packets that the edge drops as another one's, as soon as it has received their frames."""
+    """Return the same for packets with another MAC, which the edge drops as soon as it receives their frames."""
     found = ends(way, gateway)
     if way is Way.IN:
         return measure(msgspec.structs.replace(found, edge_mac=FOREIGN_MAC, receiver=(EDGE, "out0")), count, runs)
@@ -163,12 +163,12 @@ def measure_ends(way: Way, gateway: str, count: int, runs: int) -> list[float]:
 
 
 def check(found: Ends) -> None:
-    """Raise RuntimeError unless a packet arrives translated, and one with a source that nobody has does not arrive."""
+    """Raise RuntimeError unless a packet arrives translated and most packets with a forged source do not arrive."""
     with _listening(*found.receiver) as listener:
         send(1, found)
         try:
             while ip_address(found.translated).packed not in listener.recv(2048):
-                pass  # now and then there is a frame of the kernel's own
+                pass  # the kernel sends frames of its own now and then
         except TimeoutError:
             raise RuntimeError(f"edge: nothing arrived at {found.receiver[0]} that bears {found.translated}") from None
     before = frames_at(*found.receiver)

@@ -1,1 +1,1 @@
-"""What the benchmark of tunnels is made of: connections, charons, agents and packets."""
+"""Parts of the tunnel benchmark: connections, charons, agents and packets."""

@@ -1,4 +1,4 @@
-"""What an edge's agent does beside few and many tunnels: one more connection, an agent and a charon that start again."""
+"""The work of an edge's agent beside few and many tunnels: one more connection, a restart of the agent and of charon."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from netorch.store.base import Delete, Store
 from tunnel_parts.records import connection, connection_key, device_address, place, private_gateway, vpcs_of
 
 NAME: Final = EDGES[0]
-MORE: Final = 5  # connections that come while the edge is at work
+MORE: Final = 5  # connections that come while the edge works
 PATIENCE_S: Final = 120.0
 
 
 class Told(msgspec.Struct):
-    """How often daemons were told or asked something."""
+    """The number of requests to the daemons."""
 
-    vici: int = 0  # packets that were sent to charon, but questions for its SAs
+    vici: int = 0  # packets to charon, except queries for its SAs
     configures: int = 0  # of bird
 
 
 class Measured(msgspec.Struct, kw_only=True):
-    """What one number of connections took."""
+    """The measurements with one number of connections."""
 
     connections: int
     built: Started
@@ -50,7 +50,7 @@ class Measured(msgspec.Struct, kw_only=True):
 
 
 def measure(connections: int, directory: Path) -> Measured:
-    """Build an edge with so many tunnels, let more come, and let the agent and charon start again. No device answers."""
+    """Build an edge with so many tunnels, add more, and restart the agent and charon. No device answers."""
     directory.mkdir(parents=True)
     path = directory / "netorch.db"
     store = open_store(str(path), create=True)
@@ -94,7 +94,7 @@ def _connect(store: Store, number: int, public: str) -> None:
 
 
 def _reload(edge: Edge, connections: int) -> float:
-    """Kill charon and return the seconds until the agent has given another one all connections."""
+    """Kill charon; return the seconds until the agent has loaded all connections into another one."""
     socket = RUN / NAME / "charon.vici"
     with charon.Control(socket, 5.0) as control:
         pid = control.pid()
@@ -112,7 +112,7 @@ def _reload(edge: Edge, connections: int) -> float:
 
 
 def _remove(store: Store, edge: Edge, connections: int) -> None:
-    """Delete all connections: both daemons end."""
+    """Delete all connections, which ends both daemons."""
     for number in range(connections):
         vpc, own = place(number)
         store.txn((), [Delete(connection_key(FIRST_VNI + vpc, own))])
@@ -121,12 +121,12 @@ def _remove(store: Store, edge: Edge, connections: int) -> None:
 
 @contextmanager
 def _counted() -> Iterator[Told]:
-    """Count what is said to daemons meanwhile."""
+    """Count the requests to daemons during the block."""
     told = Told()
     say, ask = charon.Control._send, bird.Control.ask
 
     def counted_say(self: charon.Control, packet: bytes) -> None:
-        told.vici += b"list-sa" not in packet  # which the agent asks each second
+        told.vici += b"list-sa" not in packet  # the agent lists SAs each second
         say(self, packet)
 
     def counted_ask(self: bird.Control, command: str, patience_s: float | None = None) -> list[str]:
@@ -138,7 +138,7 @@ def _counted() -> Iterator[Told]:
 
 
 def figures(found: Measured) -> list[Figure]:
-    """Return what one number of connections took."""
+    """Return the figures for one number of connections."""
     built, more = found.built, found.more
     parts = ", ".join(f"{name} {seconds:.2f}" for name, seconds in sorted(built.drivers.items(), key=lambda item: -item[1])[:6])
     return [
@@ -158,7 +158,7 @@ def figures(found: Measured) -> list[Figure]:
 
 
 def growth_figures(few: Measured, many: Measured) -> list[Figure]:
-    """Return what one more connection costs beside many beyond what it costs beside few, and how times grow."""
+    """Return how much more one connection costs beside many than beside few, and how times grow."""
     pairs = {
         "operations": (few.more.operations, many.more.operations),
         "vici messages": (few.vici, many.vici),

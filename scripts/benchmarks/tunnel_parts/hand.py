@@ -1,7 +1,7 @@
-"""What one would type for one VPC with one tunnel: VXLAN, an xfrm interface, swanctl.conf, and rules of who may send what.
+"""A hand-made edge for one VPC with one tunnel: VXLAN, an xfrm interface, swanctl.conf, and rules for senders.
 
-All of it may be in one namespace. Or the uplink and charon have one of their own, from which the xfrm interface is moved: so the
-addresses of the VPC and the site cannot be taken for others', and with it a second VPC would be possible.
+Everything may be in one namespace. Or the uplink and charon have a separate one, from which the xfrm interface is moved, so that
+the addresses of the VPC and the site cannot be mistaken for others, and a second VPC would be possible.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ table inet site {{
 
 
 def build(directory: Path, outside: str) -> subprocess.Popen[bytes]:
-    """Build it, the uplink in the namespace `outside`, and return its charon, which waits for the device to begin."""
+    """Build the edge, with the uplink in the namespace `outside`; return its charon, which waits for the device to initiate."""
     hand.begin(FIRST_VNI)
     if outside != EDGE:
         run("ip", "netns", "add", outside)

@@ -1,7 +1,7 @@
-"""How fast tunnels are set up through the driver of charon, and what they cost of charon's memory.
+"""Speed of setting up tunnels through the driver of charon, and their cost in charon's memory.
 
-Both ends are real charons in namespaces of their own on one processor, each driven by netorch's driver: so a tunnel costs the
-processor twice what it costs an edge.
+Both ends are real charons in separate namespaces on one processor, each driven by netorch's driver. So a tunnel costs the
+processor about twice what it costs an edge.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ EDGE_ADDRESS: Final = "198.18.0.1"
 PATIENCE_S: Final = 300.0
 ATTEMPTS: Final = 5
 LEAST_PAUSE_S: Final = 0.01
-SHARE: Final = 0.02  # of the time so far is waited between two questions to the kernel: they must not count
+SHARE: Final = 0.02  # of the elapsed time passes between two queries to the kernel, so that queries do not count
 LOOK_EVERY_S: Final = 1.0
 
 
 class SetUp(msgspec.Struct, kw_only=True):
-    """What one number of connections took, in seconds, and of charon's memory, in bytes."""
+    """The measurements with one number of connections: seconds, and bytes of charon's memory."""
 
     connections: int
-    applied: float  # until charon had all connections
-    established: float  # from when the devices were told to begin until all tunnels carried packets
+    applied: float  # until charon has all connections
+    established: float  # from the devices' first order to initiate until all tunnels are installed
     loaded_rss: int
     rss: int
     removed: float
 
 
 def measure(connections: int, directory: Path) -> SetUp:
-    """Set up so many tunnels, all of them begun at once by devices of their own addresses, and remove them again."""
+    """Set up so many tunnels at once, each initiated from a device address of its own, and remove them."""
     directory.mkdir(parents=True)
     with _ends(directory) as (edge, site, xfrm, key, site_key):
         first = _pair(0, key, site_key)  # so that both charons run already
@@ -86,7 +86,7 @@ def measure(connections: int, directory: Path) -> SetUp:
 
 
 def _apply(driver: Charon, ops: list[Op]) -> None:
-    """Apply operations, those that fail again, as an agent does: charon answers nothing within 2 s on a machine that stalls."""
+    """Apply operations, and failed ones again, as an agent does: charon may not answer within 2 s on a machine that stalls."""
     for _ in range(ATTEMPTS):
         failures = driver.apply(ops)
         if not failures:
@@ -97,7 +97,7 @@ def _apply(driver: Charon, ops: list[Op]) -> None:
 
 
 def _wait_installed(edge: Charon, site: Charon, xfrm: Xfrm, count: int) -> None:
-    """Wait until the edge's kernel has the SAs of so many tunnels; drivers hear and look each second, as agents let them."""
+    """Wait until the edge's kernel has the SAs of so many tunnels; drivers read events, and list tunnels each second."""
     begin = time.monotonic()
     ask_at = look_at = begin
     with selectors.DefaultSelector() as ready:
@@ -120,7 +120,7 @@ def _wait_installed(edge: Charon, site: Charon, xfrm: Xfrm, count: int) -> None:
 
 
 def ike(number: int, local: str, remote: str, public: str, *, initiates: bool) -> IkeConnection:
-    """Return one end of a tunnel, its secret sealed for the key that this end has."""
+    """Return one end of a tunnel; its secret is sealed for the key of that end."""
     return IkeConnection(
         vni=5000,
         name=f"vpn-001388{number:011x}-1",
@@ -155,7 +155,7 @@ def _pair(number: int, key: EdgeKey, site_key: EdgeKey) -> tuple[IkeConnection, 
 
 
 def _rss(directory: Path) -> int:
-    """Return what the charon of a directory holds of the memory."""
+    """Return the resident memory of the charon of a directory, in bytes."""
     with Control(directory / "charon.vici", 5.0) as control:
         pid = control.pid()
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -163,7 +163,7 @@ def _rss(directory: Path) -> int:
 
 @contextmanager
 def _ends(directory: Path) -> Iterator[tuple[Charon, Charon, Xfrm, EdgeKey, EdgeKey]]:
-    """Give the drivers of both ends, what the edge's kernel has, and the keys that the drivers open secrets with."""
+    """Yield the drivers of both ends, the edge's XFRM state, and the keys with which the drivers open secrets."""
     run = f"""
         ip netns add {EDGE}; ip netns add {SITE}
         ip -n {EDGE} link set lo up; ip -n {SITE} link set lo up
@@ -191,7 +191,7 @@ def _ends(directory: Path) -> Iterator[tuple[Charon, Charon, Xfrm, EdgeKey, Edge
 
 
 def figures(found: SetUp) -> list[Figure]:
-    """Return what one number of connections took."""
+    """Return the figures for one number of connections."""
     count = found.connections
     return [
         Figure(name="objects applied", value=count / found.applied, unit="/s", digits=0, note=f"{found.applied:.2f} s"),
@@ -203,7 +203,7 @@ def figures(found: SetUp) -> list[Figure]:
 
 
 def growth_figures(found: list[SetUp]) -> list[Figure]:
-    """Return how times grow from the first number of connections to the last: 1 is as the number does."""
+    """Return how times grow from the first number of connections to the last; 1 is linear."""
     sizes = [one.connections for one in found]
     costs = {
         "objects applied": [one.applied for one in found],

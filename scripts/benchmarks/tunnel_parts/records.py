@@ -1,4 +1,4 @@
-"""VPN connections of an edge as the records that control writes: VPCs with ten connections each, all to other devices."""
+"""VPN connections of an edge, as the records that control writes: VPCs with ten connections each, all to different devices."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ OPTIONS: Final = TunnelOptions(
 
 
 def vpcs_of(connections: int) -> int:
-    """Return how many VPCs have so many connections."""
+    """Return how many VPCs are needed for so many connections."""
     return -(-connections // MAX_CONNECTIONS)
 
 
 def place(connection: int) -> tuple[int, int]:
-    """Return the number of a connection's VPC, and the connection's own in it, which begins with 1."""
+    """Return the number of a connection's VPC, and the connection's number in that VPC, from 1."""
     vpc, number = divmod(connection, MAX_CONNECTIONS)
     return vpc, number + 1
 
@@ -69,7 +69,7 @@ def connection_key(vni: int, number: int) -> str:
 def connection(
     vni: int, number: int, address: str, public: str, *, static: bool = False, options: TunnelOptions = OPTIONS
 ) -> Iterator[tuple[str, msgspec.Struct]]:
-    """Yield the records of a connection to a device, its secret sealed for the first edge, whose public key is given."""
+    """Yield the records of a connection to a device; the secret is sealed for the first edge with its public key."""
     found = _id(vni, number)
     tunnels = tuple(
         Tunnel(
@@ -100,4 +100,4 @@ def connection(
 
 
 def _id(vni: int, number: int) -> str:
-    return make_id("vpn", vni, number << 36)  # its first digits name the tunnel's device
+    return make_id("vpn", vni, number << 36)  # the first digits become the name of the tunnel's device

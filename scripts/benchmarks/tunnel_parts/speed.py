@@ -1,10 +1,10 @@
-"""How fast packets pass a tunnel: from the sender to where they are plain again, by netorch's edge and by others made by hand.
+"""Speed of packets through a tunnel, from the sender to the point of decryption, by netorch's edge and by hand-made ones.
 
     hv1 eth0 --- eth0 e1 out0 --- eth0 net lan0 --- lan1 lan
 
-The customer's device in `net` and the hypervisor are the same for all, on the same processor. For the edge's share what they and
-the sender cost is measured apart and taken off: then frames are dropped where the edge would receive them, and what an edge sends
-is dropped where it is received.
+The customer's device in `net` and the hypervisor are the same for all edges, on the same processor. For the edge's share, their
+cost and the sender's is measured separately and subtracted: then frames are dropped where the edge would receive them, and the
+edge's packets are dropped on receipt.
 """
 
 from __future__ import annotations
@@ -53,34 +53,34 @@ from tunnel_parts.records import (
     private_gateway_of,
 )
 
-ROUNDS: Final = 3  # each builds all edges
+ROUNDS: Final = 3  # each round builds all edges
 RUNS: Final = 3
 PACKETS: Final = 10_000
 SIZE: Final = 1_400  # bytes of a frame
 GOAL: Final = 0.97
 PATIENCE_S: Final = 60.0
 POLL_S: Final = 0.005
-LATE_S: Final = 5.0  # for what is on its way when the generator has ended
+LATE_S: Final = 5.0  # for packets under way when the generator has ended
 LAN: Final = "lan"
 SERVER: Final = "10.44.0.9"
 LAN_MAC: Final = "02:00:00:00:04:01"
 EDGE_ADDRESS: Final = UPLINK.address.partition("/")[0]
-_QUIET: Final = msgspec.structs.replace(OPTIONS, dpd_action=DpdAction.NONE)  # nobody answers while frames are dropped
+_QUIET: Final = msgspec.structs.replace(OPTIONS, dpd_action=DpdAction.NONE)  # there are no answers while frames are dropped
 
 
 class Way(Enum):
-    """Which way packets go."""
+    """The direction of packets."""
 
     OUT = "VPC to site"
     IN = "site to VPC"
 
 
-Costs = dict[tuple[str, str, Way], float]  # nanoseconds a packet: of what, on which edge, which way
+Costs = dict[tuple[str, str, Way], float]  # nanoseconds a packet, by kind of cost, edge and direction
 
 
 def measure(directory: Path) -> list[Figure]:
-    """Build all edges in turns and return how netorch's compares each way, by the best of all runs."""
-    Path("/proc/sys/net/core/netdev_max_backlog").write_text(f"{4 * PACKETS}")  # the sender is faster than what is measured
+    """Build all edges in turns; return how netorch's edge compares in each direction, by the best of all runs."""
+    Path("/proc/sys/net/core/netdev_max_backlog").write_text(f"{4 * PACKETS}")  # the sender is faster than the edge
     best: Costs = {}
     edges: dict[str, Callable[[Path], AbstractContextManager[str]]] = {
         "together": partial(_by_hand, EDGE),
@@ -104,7 +104,7 @@ def measure(directory: Path) -> list[Figure]:
 
 
 def _figures(best: Costs, way: Way) -> Iterator[Figure]:
-    """Yield what a tunnel carries, from sender to receiver, and the edge's share of that."""
+    """Yield the figures of a direction, from sender to receiver and for the edge alone."""
     whole = {name: best["whole" if way is Way.OUT else "edge", name, way] for name in ("apart", "together", "netorch")}
     share = {name: best["edge", name, way] - best["ends", "", way] for name in whole}
     for title, cost, goal in (("throughput", whole, GOAL), ("the edge alone", share, None)):
@@ -125,7 +125,7 @@ def _least(way: Way, receiver: tuple[str, str]) -> float:
 
 
 def _least_of_ends(way: Way, outside: str) -> float:
-    """Return the same of packets that the edge's device drops."""
+    """Return the least cost of packets that the edge's device drops."""
     place, address, device, mac, receiver = (
         (HYPERVISOR, VTEPS[EDGE], "eth0", MACS[EDGE], (EDGE, "eth0"))
         if way is Way.OUT
@@ -138,7 +138,7 @@ def _least_of_ends(way: Way, outside: str) -> float:
 
 
 def _send(way: Way, receiver: tuple[str, str], count: int = PACKETS) -> float:
-    """Send packets and return the nanoseconds of one, from when the first arrive. Raises RuntimeError when some do not."""
+    """Send packets; return the nanoseconds per packet from the first arrival on. Raises RuntimeError when packets are lost."""
     sender, device, source, target, mac, port_mac = (
         (HYPERVISOR, "vx0", INSTANCE, SERVER, gateway_mac(private_gateway_of(FIRST_VNI)), INSTANCE_MAC)
         if way is Way.OUT
@@ -157,18 +157,18 @@ def _send(way: Way, receiver: tuple[str, str], count: int = PACKETS) -> float:
 
 
 class Arrivals:
-    """Counts the frames that a device receives while a `with` block runs and for a moment longer, and how long they take.
+    """Counts and times the frames that a device receives while a `with` block runs and up to 5 s longer.
 
-    The packet generator takes a third of a second to begin and to end, so its user cannot time it.
+    The packet generator takes a third of a second to start and to end, so its caller cannot time the frames.
     """
 
     def __init__(self, receiver: tuple[str, str], count: int) -> None:
         self.found = 0
-        self.nanoseconds = math.inf  # of a packet
+        self.nanoseconds = math.inf  # per packet
         self._device, self._count = receiver[1], count
         descriptor = netns.find(receiver[0])
         with netns.inside(descriptor):
-            self._file = os.open("/proc/self/net/dev", os.O_RDONLY)  # of this namespace, whoever reads it
+            self._file = os.open("/proc/self/net/dev", os.O_RDONLY)  # shows this namespace, whichever namespace the reader is in
         os.close(descriptor)
         self._before = self._read()
         self._sent = threading.Event()
@@ -203,7 +203,7 @@ class Arrivals:
 
 @contextmanager
 def _by_hand(outside: str, directory: Path) -> Iterator[str]:
-    """Build the edge by hand, and have its tunnel be up; give the namespace of its uplink."""
+    """Build the edge by hand and bring its tunnel up; yield the namespace of its uplink."""
     charon = hand.build(directory / "charon", outside)
     with _device(directory):
         _wait_passing(lambda: None)
@@ -214,7 +214,7 @@ def _by_hand(outside: str, directory: Path) -> Iterator[str]:
 
 @contextmanager
 def _netorch(directory: Path) -> Iterator[str]:
-    """Have netorch build the edge, and have its tunnel be up; give the namespace of its uplink."""
+    """Let netorch build the edge and bring its tunnel up; yield the namespace of its uplink."""
     wire(FIRST_VNI)
     path, key = str(directory / "netorch.db"), EdgeKey(directory / "e1.key")
     store = open_store(path, create=True)
@@ -227,7 +227,7 @@ def _netorch(directory: Path) -> Iterator[str]:
     os.close(descriptor)
     agent = Agent(EDGE, kernel, lambda: open_store(path), SnapshotFile(directory / EDGE), load_compilers())
     agent.start()
-    agent.records.set_silent(frozenset())  # soon after it has begun an edge is ready and active, for its own agent, too
+    agent.records.set_silent(frozenset())  # soon after its start an edge is ready and active, also in its own agent's view
     agent.records.set_standby(frozenset())
     agent.turn()
     if agent.reconciler.problems:
@@ -236,13 +236,13 @@ def _netorch(directory: Path) -> Iterator[str]:
         _wait_passing(lambda: agent.step(0.1))
         yield netns_name(EDGE, OUTSIDE)
     store.txn((), [Delete(connection_key(FIRST_VNI, 1))])
-    agent.turn()  # its charon ends
+    agent.turn()  # ends its charon
     agent.close()
     store.close()
 
 
 def _wait_passing(act: Callable[[], object]) -> None:
-    """Wait until packets pass both ways."""
+    """Wait until packets pass in both directions."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         act()
@@ -257,13 +257,13 @@ def _wait_passing(act: Callable[[], object]) -> None:
 
 
 def _deafen(outside: str) -> None:
-    """Have the customer's device drop what the edge sends, as soon as it has received it."""
+    """Let the customer's device drop the edge's packets as soon as it receives them."""
     ip(outside, neighbour(UPLINK.gateway, FOREIGN_MAC, UPLINK.device))
 
 
 @contextmanager
 def _device(directory: Path) -> Iterator[None]:
-    """Let the customer's device begin the tunnel, and know the way to the VPC."""
+    """Let the customer's device initiate the tunnel, with a route to the VPC."""
     run("ip", "netns", "add", LAN)
     run(*f"ip link add lan0 netns {NET} address {LAN_MAC} type veth peer lan1 netns {LAN}".split())
     key = EdgeKey(directory / "device.key")
