@@ -169,13 +169,13 @@ class VpnConnectionDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 class RouteTableDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A route table. Its local routes are implicit.
 
-    The VPC's main table is the table with `main`, else the table named `main`. If omitted, it has local routes only.
+    The VPC's main table is the table with `main`, else the table named `main`. If omitted, `main` has local routes only.
     """
 
     name: str
     main: bool = False
     routes: list[str] = []  # e.g. `0.0.0.0/0 via eni fw-1`
-    propagate: bool = False  # whether the VPC's virtual private gateway adds the prefixes it reaches
+    propagate: bool = False  # whether the VPC's virtual private gateway propagates its prefixes
     tags: Tags = {}
 
 

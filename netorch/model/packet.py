@@ -49,7 +49,7 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def has_connection(self) -> bool:
-        """Return whether conntrack can track the packet. IPv6 with an authentication header is untracked: policy.skeleton."""
+        """Return whether conntrack tracks the packet. IPv6 with an authentication header is untracked: policy.skeleton."""
         return self.protocol != AH or self.version == 4
 
     @property

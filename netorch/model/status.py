@@ -44,7 +44,7 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     standby: tuple[str, ...] = ()  # VTEPs of edges, possibly its own, whose stateful gateways the host uses at other edges
     foreign: tuple[str, ...] = ()  # objects in netorch's namespace that netorch does not own
     violated_at: float = 0.0  # last count of a packet that no host may send, seconds since 1970
-    border: tuple[BorderSession, ...] = ()  # an edge's, if it announces its addresses by BGP
+    border: tuple[BorderSession, ...] = ()  # of an edge that announces its addresses by BGP
     trouble: str = ""  # a problem of the whole host
     served: dict[str, int] = {}  # counters of the gateway endpoints' proxy, summed over all endpoints
     unavailable_at: float = 0.0  # last time that a server behind a service did not answer, seconds since 1970

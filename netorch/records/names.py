@@ -1,6 +1,6 @@
 """The index of names: it finds the VPCs of a name with a few keys, whatever the size of the store.
 
-A resource that two VPCs share may have a different, changeable name in each. It is found only together with a VPC, or by its id.
+A resource that two VPCs share may have a different, changeable name in each. Look it up within one VPC, or by id.
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ def check_gateways(notes: Notes, vpc: VpcDecl, where: Where) -> None:
 
 
 def check_elastic_ips(notes: Notes, cloud: Cloud) -> None:
-    """Report errors in elastic IPs, and with the instances and NAT gateways that name them."""
+    """Report errors in elastic IPs, and in the instances and NAT gateways that name them."""
     names: dict[tuple[str, str], int] = {}
     addresses: dict[str, Where] = {}
     for i, decl in enumerate(cloud.elastic_ips):

@@ -12,7 +12,7 @@ from netorch.model.services.dhcp_options import DEFAULT_SET
 
 
 def check_dhcp_options(notes: Notes, cloud: Cloud) -> None:
-    """Report errors in sets, and with the set names in VPCs."""
+    """Report errors in DHCP options sets, and in the set names of VPCs."""
     names: dict[tuple[str, str], int] = {}
     for i, decl in enumerate(cloud.dhcp_options):
         where: Where = ("dhcp_options", i)

@@ -19,7 +19,7 @@ from netorch.model.services.zones import (
 
 
 def check_zones(notes: Notes, cloud: Cloud) -> None:
-    """Report errors in zones and their record sets, and two zones with the same domain in one VPC."""
+    """Report errors in zones and their record sets, and zones with the same domain in one VPC."""
     names: dict[tuple[str, str], int] = {}
     domains: dict[tuple[str, str, str], int] = {}
     for i, decl in enumerate(cloud.private_zones):

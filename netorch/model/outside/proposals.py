@@ -2,7 +2,7 @@
 
 EC2 lists the permitted encryption algorithms, integrity algorithms and Diffie-Hellman groups. A strongSwan proposal can name
 several of each. AEAD ciphers (AES-GCM) need a separate proposal, because they take no integrity algorithm: phase 1 derives its
-keys with the pseudo-random function of that hash instead (RFC 5282 section 4), phase 2 needs none.
+keys with the pseudo-random function of a hash instead (RFC 5282 section 4), phase 2 needs none.
 
 The order is of preference. Secure and fast algorithms come first; SHA-1, and groups of less than 112 bits or of unknown origin
 (RFC 8247 section 2.4), come last. Keywords: swanctl.conf(5), libstrongswan/crypto/proposal/proposal_keywords_static.txt.

@@ -41,7 +41,7 @@ def pair_problem(own: Prefix, alias: Prefix) -> Violation | None:
 def ranges_problem(end: PeerVpc, own: Collection[Prefix], far: PeerVpc, beside: Iterable[PeeringConnection]) -> Violation | None:
     """Return the error in the ranges of a mapped connection for its VPC `end`, which has the ranges `own`, or None.
 
-    `far` is the other VPC. `beside` are the other live connections of `end`: two of them must not share an alias.
+    `far` is the other VPC. `beside` are the other live connections of `end`: their aliases must not overlap.
     """
     alias = parse_prefix(far.alias)
     if violation := range_without(end, own):

@@ -1,4 +1,4 @@
-"""The link-local services of a host for the instances of a VPC, as in EC2. Only instances on the host reach them.
+"""The addresses of a host's own services for the instances of a VPC, as in EC2. Only instances on the host reach them.
 
 Security groups and network ACLs do not apply to them, and flow logs omit them.
 """
