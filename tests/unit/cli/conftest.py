@@ -46,7 +46,7 @@ vpcs:
 
 @pytest.fixture
 def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run the command line as `run` does, but in this process, which is many times faster."""
+    """Run the command line like `run`, but in this process, which is many times faster."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NETORCH_STORE", str(tmp_path / "db"))
 
@@ -64,7 +64,7 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Run the command line in an empty directory with a store of its own; fails on an unexpected exit code."""
+    """Run the command line in an empty directory with its own store; fail on an unexpected exit code."""
 
     def run(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -86,7 +86,7 @@ def run(tmp_path: Path) -> Run:
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """Return a store with something of every kind, and one damaged record."""
+    """Return a store with a resource of every kind, and one damaged record."""
     path = tmp_path_factory.mktemp("made")
     (path / "vpc.yaml").write_text(tree.CLOUD)
     with closing(SqliteStore(path / "db")) as store:
@@ -102,7 +102,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @pytest.fixture
 def busy(quick: Run, made: bytes, tmp_path: Path) -> Run:
-    """Return the command line of a copy of that store."""
+    """Return the command line for a copy of that store."""
     (tmp_path / "db").write_bytes(made)
     (tmp_path / "vpc.yaml").write_text(tree.CLOUD.replace("- name: acme\n", "- name: acme\n  internet_gateway: {}\n"))
     (tmp_path / "changed.yaml").write_text("vpcs: [{name: more, cidrs: [10.7.0.0/16]}]")

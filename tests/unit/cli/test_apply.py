@@ -1,4 +1,4 @@
-"""`plan` and `apply`: saved plans, standard input, output for programs, questions while output is piped."""
+"""`plan` and `apply`: saved plans, standard input, output for programs, questions with piped output."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_a_saved_plan_is_applied_as_it_was_read_or_not_at_all(run: Run, tmp_path
     run("vpc", "create", "before", "--cidr", "10.0.0.0/16")
     read = run("plan", "--out", "first", code=2).stdout
     assert (tmp_path / "first").stat().st_mode & 0o777 == 0o600
-    (tmp_path / "vpc.yaml").write_text("vpcs: []")  # the plan was made from what stood there before
+    (tmp_path / "vpc.yaml").write_text("vpcs: []")  # the plan was made from the file's former content
     assert run("apply", "first", "--no-wait").stdout.startswith(read.rstrip())
     assert "web-2" in run("instance", "list").stdout
     assert "the cloud has changed since" in run("apply", "first", "--no-wait", code=1).stderr
@@ -32,8 +32,8 @@ def test_a_saved_plan_is_applied_as_it_was_read_or_not_at_all(run: Run, tmp_path
     assert (said["code"], "netorch plan -f VPC_YAML --out FILE" in said["message"]) == ("IncorrectState", True)
     assert "web-2" in run("instance", "list").stdout
     run("plan", "--out", "less", code=2)
-    run("map", "list")  # nothing that reads makes a plan stale
-    run("vpc", "create", "elsewhere", "--cidr", "10.0.0.0/16")  # nor what it was not decided on
+    run("map", "list")  # commands that only read keep a plan valid
+    run("vpc", "create", "elsewhere", "--cidr", "10.0.0.0/16")  # so do changes that the plan does not depend on
     run("apply", "less", "--no-wait")
     assert "web-2" not in run("instance", "list").stdout
 

@@ -1,4 +1,4 @@
-"""The command line as its users meet it: outputs, exit codes, errors."""
+"""The command line for its users: outputs, exit codes, errors."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def test_mistakes_are_answered_with_what_to_do(run: Run, tmp_path: Path) -> None
     error = run("apply", "-f", "bad.yaml", code=65).stderr
     assert "did you mean subnets" in error
     assert "/16 to /28" in error
-    assert "does not exist" in run("vpc", "list", "-o", "json", code=1).stderr  # and nobody has made one
+    assert "does not exist" in run("vpc", "list", "-o", "json", code=1).stderr  # and no store was created
     assert "check the path" in run("plan", "-f", "nope.yaml", code=65).stderr
     assert "Did you mean 'vpc'" in run("vppc", code=64).stderr
     assert "key=value" in run("vpc", "create", "x", "--cidr", "10.0.0.0/16", "--tag", "oops", code=64).stderr

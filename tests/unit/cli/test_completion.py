@@ -1,4 +1,4 @@
-"""Names that a shell completes, here and inside a lab."""
+"""Names that a shell completes, on this host and inside a lab."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_names_inside_a_lab_are_completed_by_asking_there(run: Run, tmp_path: Pa
 
 
 def _once(replacement: Callable[..., subprocess.CompletedProcess[str]]) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Return a stand-in for `subprocess.run` that is itself free to run commands."""
+    """Return a replacement of `subprocess.run` for one call; commands inside that call are run for real."""
     real, calls = subprocess.run, []
 
     def call(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:  # noqa: ANN401

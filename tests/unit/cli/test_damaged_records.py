@@ -1,4 +1,4 @@
-"""Records that cannot be read, make no sense or would spoil a terminal: found, told, and put back."""
+"""Records that are unreadable, invalid or harmful to a terminal: found, reported, and restored."""
 
 from __future__ import annotations
 

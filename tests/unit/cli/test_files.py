@@ -1,4 +1,4 @@
-"""What a file has made: who takes it over, and who deletes it."""
+"""Resources made from a file: which file may adopt them, and which deletes them."""
 
 from __future__ import annotations
 

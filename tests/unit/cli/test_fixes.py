@@ -1,4 +1,4 @@
-"""Every command that `trace` prints runs as it is printed, in a cloud where two owners use the same names."""
+"""Every command that `trace` prints runs as printed, in a cloud where two owners use the same names."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ Shell = Callable[[str], subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def cloud(run: Run, tmp_path: Path) -> None:
-    """Two owners with everything named alike."""
+    """Two owners with the same names for everything."""
     vpc = yaml.safe_load(VPC.replace("ENTRIES", json.dumps(MORE)))
     hosts = [{"name": f"hv{n}", "underlay": f"192.0.2.1{n}"} for n in (1, 2)]
     (tmp_path / "vpc.yaml").write_text(yaml.safe_dump({"hosts": hosts, "vpcs": [vpc, {**vpc, "owner": "globex"}]}))
@@ -66,7 +66,7 @@ def cloud(run: Run, tmp_path: Path) -> None:
 
 @pytest.fixture
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
-    """Run a line as a person types it, in this process; there is no store but where the line names one."""
+    """Run a line as a user types it, in this process, without a default store."""
     monkeypatch.chdir(tmp_path)
     for name in ("NETORCH_STORE", "NETORCH_OWNER", "NETORCH_LAB"):
         monkeypatch.delenv(name, raising=False)
@@ -89,11 +89,11 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
 
 
 WAYS = [
-    ("front-1", "db-1", "tcp/22"),  # a group that no rule names yet
+    ("front-1", "db-1", "tcp/22"),  # a group that no rule references yet
     ("front-1", "db-1", "icmp"),
-    ("quiet-1", "db-1", "tcp/5432"),  # both sides refuse
-    ("common-1", "db-1", "47"),  # the default group is no name for an instance
-    ("front-1", "guarded-1", "tcp/5432"),  # no number is free in front of the entry that denies, and the last one is taken
+    ("quiet-1", "db-1", "tcp/5432"),  # both groups reject it
+    ("common-1", "db-1", "47"),  # in the default group only: the fix names its address
+    ("front-1", "guarded-1", "tcp/5432"),  # no number is free before the denying entry, and the last number is in use
     ("front-1", "guarded-1", "udp/53"),
     ("front-1", "guarded-1", "icmp"),
     ("front-1", "plain-1", "tcp/5432"),  # an ACL without entries
@@ -129,7 +129,7 @@ def test_a_rule_that_is_wanting_names_the_group_of_the_peer_as_the_rules_around_
         found: str = json.loads(run("trace", *words, "-o", "json", code=2).stdout)["fix"]
         return found
 
-    # `alone` is asked first, but it is `db` that has a rule for sg-front
+    # `alone` is evaluated first, but `db` has a rule for sg-front
     of_front = fix("acme/web/front-1", "acme/web/db-1", "tcp/22")
     assert of_front == "netorch sg rule add acme/web/db ingress tcp 22 --source sg-front"
     of_default = fix("acme/web/common-1", "acme/web/db-1", "tcp/22")
@@ -189,7 +189,7 @@ def test_a_command_in_advice_runs_as_it_is_printed(shell: Shell, tmp_path: Path,
 
 
 def commands_in(text: str) -> list[str]:
-    """Return the commands that a text tells: in backticks, or at the end of a line."""
+    """Return the commands in a text: in backticks, or at the end of a line."""
     found = []
     for line in text.splitlines():
         quoted = [part for part in line.split("`")[1::2] if part.startswith("netorch ")]

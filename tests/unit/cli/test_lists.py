@@ -1,4 +1,4 @@
-"""Lists: names for people, filters, several resources at a time, tags."""
+"""Lists: readable names, filters, several resources at a time, tags."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`netorch nat`: what a gateway has counted, its addresses and their status."""
+"""`netorch nat`: a gateway's counters, its addresses and their status."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UPLINK = "eth2,198.18.0.{0}/24,198.18.0.254"
 
 @pytest.fixture
 def cloud(quick: Run) -> Run:
-    """Return a command line with a VPC that has an internet gateway."""
+    """Return a command line for a VPC with an internet gateway."""
     quick("apply", "--yes", "--no-wait")
     for number in (21, 22):
         words = ("--role", "edge", "--pair", "west", "--uplink", UPLINK.format(number))

@@ -1,4 +1,4 @@
-"""`netorch igw`, `netorch address` and edges: what an operator and two customers do, and read."""
+"""`netorch igw`, `netorch address` and edges: commands and output of an operator and two customers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def as_json(run: Run, *words: str) -> Any:  # noqa: ANN401 - JSON
 
 @pytest.fixture
 def cloud(quick: Run) -> Run:
-    """Return a command line with the file's cloud, a pair of edges, and a pool."""
+    """Return a command line for the file's cloud, a pair of edges, and a pool."""
     quick("apply", "--yes", "--no-wait")
     for number in (21, 22):
         words = ("--role", "edge", "--pair", "west", "--uplink", UPLINK.format(number))
@@ -85,7 +85,7 @@ def test_an_edge_that_joins_a_pair_carries_its_gateways(cloud: Run, tmp_path: Pa
     assert as_json(cloud, "igw", "show", "acme/acme/out")["edges"] == ["e31", "e32"]
     with closing(SqliteStore(tmp_path / "db")) as store:
         placed = store.list("host/e32/placement/").kvs
-        store.txn([], [Put(keys.host_drained("e32"), b'"e32"')])  # as an interrupted command leaves it
+        store.txn([], [Put(keys.host_drained("e32"), b'"e32"')])  # like after an interrupted command
     assert len(placed) == 1
     assert "edge e32 is drained" in cloud("status", code=2).stdout
     cloud("host", "undrain", "e32")
@@ -124,7 +124,7 @@ def test_ephemeral_addresses_are_listed_to_their_owner(cloud: Run) -> None:
     address = as_json(cloud, *acme, "instance", "show", "open")["public_address"]
     cloud(*acme, "address", "allocate", "--name", "web")
     kinds = {row["kind"]: row for row in as_json(cloud, *acme, "address", "list")}
-    assert re.search(r"^vni +-$", cloud(*acme, "address", "show", "web").stdout, re.MULTILINE)  # it stands for nothing yet
+    assert re.search(r"^vni +-$", cloud(*acme, "address", "show", "web").stdout, re.MULTILINE)  # it is not associated yet
     assert (set(kinds), kinds["ephemeral"]["address"]) == ({"elastic", "ephemeral"}, address)
     assert kinds["elastic"].keys() == kinds["ephemeral"].keys()
     (line,) = (line.split() for line in cloud(*acme, "address", "list").stdout.splitlines() if line.startswith(f"{address} "))
@@ -303,7 +303,7 @@ def test_status_has_a_line_for_each_edge(cloud: Run) -> None:
 
 
 def as_json_of(run: Run, *words: str) -> Any:  # noqa: ANN401 - JSON
-    """Return what a command says that finds something wrong."""
+    """Return the output of a command that reports a problem."""
     return json.loads(run(*words, "-o", "json", code=2).stdout)
 
 

@@ -42,7 +42,7 @@ def test_two_owners_agree_on_a_connection_and_one_ends_it(cloud: Run) -> None:
     (row,) = json.loads(cloud("--owner", "globex", "peering", "list", "-o", "json").stdout)
     assert (row["name"], row["status"], row["tags"], row["peer_ranges"]) == ("", "pending-acceptance", {}, [])
     assert "10.0.0.0/16" not in json.dumps(row)
-    assert row["id"] in cloud("--owner", "globex", "peering", "list").stdout  # without a name there, the id is all that there is
+    assert row["id"] in cloud("--owner", "globex", "peering", "list").stdout  # globex gave it no name
     assert row["expires"]
     assert "OperationNotPermitted" in cloud("--owner", "acme", "peering", "accept", "to-data", code=1).stderr
     assert "10.0.0.0/16" in cloud("--owner", "globex", "peering", "accept", row["id"], "--name", "to-web").stdout
@@ -246,13 +246,13 @@ def test_trace_says_what_is_missing_between_peers(crossed: Run, tmp_path: Path) 
     for far in ("near", "far", "10.1.1.5"):
         code, sentence, fix = verdict(crossed, "w", far, "tcp/443")
         assert (code, "is reached, but its answer dies" in sentence) == ("NO_ROUTE_TO_DESTINATION", True)
-    assert verdict(crossed, "near", "w")[::2] == (code, fix)  # the same route is missing on the way there
+    assert verdict(crossed, "near", "w")[::2] == (code, fix)  # the reverse route is missing, too
     crossed(*fix.split()[1:])
     assert verdict(crossed, "w", "far", "tcp/443", code=0)[0] == ""
 
 
 def test_trace_and_ping_say_when_no_connection_is_active(crossed: Run) -> None:
-    assert "look at that host" in crossed("ping", "w", "near", code=2).stderr  # no agent runs here
+    assert "look at that host" in crossed("ping", "w", "near", code=2).stderr  # no agent runs on this host
     crossed("--owner", "globex", "peering", "delete", "to-web")
     assert "no active connection" in crossed("ping", "w", "near", code=2).stderr
     assert verdict(crossed, "w", "near")[0] == "DIFFERENT_VPCS"

@@ -1,4 +1,4 @@
-"""The command line on a terminal: frames, colours, questions, Ctrl-C; and what is handed on to a lab."""
+"""The command line on a terminal: frames, colours, questions, Ctrl-C; and its output when passed on to a lab."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ vpcs:
 
 @pytest.fixture
 def terminal(tmp_path: Path) -> Terminal:
-    """Run the command line on a terminal, type `keys` when it asks, and return the exit code and what was on the screen."""
+    """Run the command line on a terminal, type `keys` at the question, and return the exit code and the screen."""
     (tmp_path / "vpc.yaml").write_text(CLOUD)
     (tmp_path / "less.yaml").write_text(CLOUD.replace(", {name: web-2, host: hv1}", ""))
 
@@ -59,8 +59,8 @@ def terminal(tmp_path: Path) -> Terminal:
                     break
                 screen += data
             elif typed:
-                typed = False  # a signal that comes while Python is busy may be lost: a person would type once more
-            if keys and not typed and b"[y/N]" in screen:  # before the question nobody listens
+                typed = False  # a signal may be lost while Python is busy: a user would type it again
+            if keys and not typed and b"[y/N]" in screen:  # nothing reads keys before the question
                 os.write(master, keys)
                 typed = True
         os.close(master)
@@ -72,7 +72,7 @@ def terminal(tmp_path: Path) -> Terminal:
 def _read(descriptor: int) -> bytes:
     try:
         return os.read(descriptor, 65536)
-    except OSError:  # EIO: the last writer has gone
+    except OSError:  # EIO: the last writer has closed the terminal
         return b""
 
 
@@ -103,7 +103,7 @@ NOUNS = ("vpc", "subnet", "route-table", "sg", "nacl", "prefix-list", "eni", "in
 
 @pytest.fixture
 def odd(terminal: Terminal, tmp_path: Path) -> Terminal:
-    """A cloud whose values look like emoji codes and markup, with letters of two cells."""
+    """A cloud with values that look like emoji codes and markup, and with double-width letters."""
     (tmp_path / "vpc.yaml").write_text(ODD)
     terminal("apply", "--no-wait")
     return terminal
@@ -192,11 +192,11 @@ def test_a_lab_gets_the_command_as_it_was_written(
     assert seen == [("q", None, ["netorch", *sent], "-f" in sent)]
 
 
-# --- where output goes -------------------------------------------------------------------------------------------------------
+# --- where output goes
 
 
 def said(command: str, tmp_path: Path) -> tuple[int, str]:
-    """Return the exit code and what stands on stderr of a line of shell; `netorch` is the command line."""
+    """Return the exit code and the stderr of a shell line, in which `netorch` is the command line."""
     line = f'netorch() {{ {sys.executable} -m netorch "$@"; }}; {command}'
     environment = {"NETORCH_STORE": str(tmp_path / "db"), "PATH": "/usr/bin:/bin"}
     shell = ["bash", "-o", "pipefail", "-c", line]

@@ -1,4 +1,4 @@
-"""`trace` and `reach` as their users meet them, on a machine that carries none of the hosts."""
+"""`trace` and `reach` for their users, on a machine that is none of the hosts."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_an_answer_that_an_acl_refuses_is_no_way_back(run: Run) -> None:
 
 @pytest.mark.usefixtures("cloud")
 def test_the_command_of_a_fix_makes_the_packet_arrive(run: Run) -> None:
-    for service in ("tcp/22", "udp/53", "udp/53", "icmp", "47"):  # udp meets the ACL first, then the group
+    for service in ("tcp/22", "udp/53", "udp/53", "icmp", "47"):  # the ACL rejects udp first, then the group
         said = json.loads(run("trace", "web-1", "db-1", service, "-o", "json", code=2).stdout)
         run(*said["fix"].split()[1:])
     for service in ("tcp/22", "udp/53", "icmp", "47"):
@@ -197,7 +197,7 @@ def test_a_flow_whose_answers_are_let_back_to_some_ports_only_is_partly_open(run
     out = run("reach", "--diff", "-f", str(cloud), code=2).stdout
     ports = "(partly: answers only to ports 1024-32767,61000-65535)"
     assert f"- acme/acme  web-1, web-2 -> db-1: tcp 5432 {ports}\n" in out
-    assert "- acme/acme  db-1 -> web-1, web-2: tcp 443\n" in out  # what db-1 sends to port 443 is refused
+    assert "- acme/acme  db-1 -> web-1, web-2: tcp 443\n" in out  # packets from db-1 to port 443 are rejected
     assert "1 of 2 lines: partly open" in out
     run("apply", "--yes", "--no-wait")
     told = run("reach", "--matrix", "--vpc", "acme").stdout
@@ -230,7 +230,7 @@ def edges(run: Run, cloud: Path) -> Run:
 
 
 def repaired(run: Run, *words: str, codes: Sequence[str]) -> None:
-    """Trace, and run the commands of each fix: the codes tell why it failed, until the packet arrives."""
+    """Trace, and run the commands of each fix until the packet arrives; `codes` are the expected reasons in turn."""
     for code in codes:
         said = json.loads(run("trace", *words, "-o", "json", code=2).stdout)
         assert said["code"] == code
@@ -291,7 +291,7 @@ def test_where_no_edge_is_the_operator_is_to_be_asked(run: Run) -> None:
 
 
 def internet_flows(run: Run) -> list[tuple[list[str], list[str], list[str], str]]:
-    """Return the lines of the matrix that the internet is an end of."""
+    """Return the lines of the matrix with the internet as an end."""
     flows = json.loads(run("reach", "--matrix", "--vpc", "acme", "-o", "json").stdout)
     lines = [(flow["sources"], flow["destinations"], flow["services"], flow.get("code", "")) for flow in flows]
     return [line for line in lines if any(name.startswith("internet") for name in (*line[0], *line[1]))]

@@ -1,4 +1,4 @@
-"""`netorch bugreport`: what is in it, that it is made where things are broken, and that no secret is."""
+"""`netorch bugreport`: its content, no secrets, and a report even without a store or tools."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CANARY = "canary0123456789abcdef"
 
 
 def texts(path: Path) -> dict[str, str]:
-    """Return the pieces of a report by their name below its folder."""
+    """Return the pieces of a report by name, relative to its folder."""
     with tarfile.open(path) as archive:
         found = {}
         for member in archive.getmembers():

@@ -1,4 +1,4 @@
-"""`netorch history`, of commands that were really given."""
+"""`netorch history`, with commands that were really run."""
 
 from __future__ import annotations
 

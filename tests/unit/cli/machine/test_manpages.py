@@ -1,4 +1,4 @@
-"""Man pages: one for each command, made of what `--help` says, and always the same."""
+"""Man pages: one per command, generated from `--help`, and always the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings of a machine: which of file, variable and option holds, and what is wrong with a file, at which line."""
+"""The settings of a machine: precedence of file, variable and option, and errors in a file with their line."""
 
 from __future__ import annotations
 

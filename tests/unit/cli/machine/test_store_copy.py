@@ -1,4 +1,4 @@
-"""`netorch store copy` from one file to another, and what it says."""
+"""`netorch store copy` from one file to another, and its output."""
 
 from __future__ import annotations
 

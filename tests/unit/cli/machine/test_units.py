@@ -1,4 +1,4 @@
-"""The systemd units: what they call exists, and nothing in them takes packets away."""
+"""The systemd units: their commands exist, and no setting moves the service to another mount or network namespace."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from netorch.drivers.charon.settings import settings
 from tests.rig.agents import restricted
 
 UNITS = sorted((Path(__file__).parents[4] / "systemd").glob("*.service"))
-# What makes systemd give a service a mount namespace: systemd.exec(5), and exec_needs_mount_namespace() of its source.
+# Settings that make systemd give a service a mount namespace: systemd.exec(5), and exec_needs_mount_namespace() of its source.
 MOUNTS = re.compile(
     r"^(Private(Tmp|Mounts|Devices|IPC)|Protect(System|Home|Kernel\w+|ControlGroups|Proc)|ProcSubset|ReadWritePaths|ReadOnlyPaths|"
     r"InaccessiblePaths|ExecPaths|NoExecPaths|Bind\w*Paths|TemporaryFileSystem|RootDirectory|RootImage|MountFlags|MountImages|"

@@ -1,1 +1,1 @@
-"""The commands of private networks elsewhere."""
+"""The commands for customers' private networks."""

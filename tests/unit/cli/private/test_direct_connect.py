@@ -1,4 +1,4 @@
-"""`netorch dx`: what an operator and a customer do, and read."""
+"""`netorch dx`: commands and output of an operator and a customer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def as_json(run: Run, *words: str) -> Any:  # noqa: ANN401 - JSON
 
 @pytest.fixture
 def cloud(quick: Run) -> Run:
-    """Return a command line with the file's cloud, a pair of edges with a port, and a gateway."""
+    """Return a command line for the file's cloud, a pair of edges with a port, and a gateway."""
     quick("apply", "--yes", "--no-wait")
     for number in (21, 22):
         words = ("--role", "edge", "--pair", "west", "--uplink", UPLINK.format(number))

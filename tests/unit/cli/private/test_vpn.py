@@ -1,4 +1,4 @@
-"""`netorch vpn`, `cgw`, `vgw` and `route-table propagate`: what people read, and what they read only once."""
+"""`netorch vpn`, `cgw`, `vgw` and `route-table propagate`: their output, and keys that are shown only once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CANARY = "Canary.0123456789"
 
 @pytest.fixture
 def cloud(quick: Run, tmp_path: Path) -> Run:
-    """Return a command line with a VPC that has a virtual private gateway, and a customer gateway."""
+    """Return a command line for a VPC with a virtual private gateway, and a customer gateway."""
     quick("apply", "--yes", "--no-wait")
     with closing(SqliteStore(tmp_path / "db")) as store:
         publish_keys(store, "e21", "e22")

@@ -1,4 +1,4 @@
-"""`netorch vpn config`, `import` and `doctor`, in a store in which an agent has said nothing of a tunnel yet."""
+"""`netorch vpn config`, `import` and `doctor`, before any agent has reported a tunnel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KEY = "first.key_of.a.test"
 
 
 def keys(directory: Path, *texts: str) -> list[str]:
-    """Return options that name files with these keys."""
+    """Return options with files that contain these keys."""
     words = []
     for number, text in enumerate(texts):
         path = directory / f"key{number}"
@@ -42,7 +42,7 @@ def test_a_key_that_is_not_given_is_told_to_be_missing(busy: Run, tmp_path: Path
 def test_each_format_is_printed(busy: Run) -> None:
     assert json.loads(busy("vpn", "config", VPN, "--format", "json").stdout)["Options"]["StaticRoutesOnly"] is True
     assert busy("vpn", "config", VPN, "--format", "aws-xml").stdout.startswith("<?xml")
-    for form in ("bird", "frr"):  # it has static routes
+    for form in ("bird", "frr"):  # the connection has static routes
         assert "InvalidParameterCombination" in busy("vpn", "config", VPN, "--format", form, code=1).stderr
 
 

@@ -1,4 +1,4 @@
-"""The part of the tree for DHCP options sets and private zones."""
+"""The commands for DHCP options sets and private zones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every action can be tried: it says whether it would succeed, and nothing is written."""
+"""Every action has a dry run: it reports whether the action would succeed, and writes nothing."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_dry_run_succeeds_as_the_action_would_and_writes_nothing(busy: Run, tm
 @pytest.mark.parametrize("words", READERS)
 def test_what_cannot_be_tried_only_reads(busy: Run, tmp_path: Path, words: str) -> None:
     before = contents(tmp_path)
-    # They find something.
+    # These commands find a difference or a problem.
     code = 2 if words in ("plan", "diff", "status", "store check", "vpn status", "vpn doctor", "export") else 0
     busy(*words.split(), *shlex.split(READERS[words]), code=code)
     assert contents(tmp_path) == before
@@ -63,9 +63,9 @@ def test_a_dry_run_that_would_fail_says_why(busy: Run, tmp_path: Path) -> None:
 
 def test_a_dry_run_of_several_steps_tries_each_on_top_of_those_before(busy: Run) -> None:
     done = busy("eni", "detach", "acme/acme/second", "acme/acme/second", "--dry-run")
-    assert "DryRunOperation" in done.stdout  # named twice, it is one
+    assert "DryRunOperation" in done.stdout  # named twice, it counts once
     said = busy("instance", "move", "acme/acme/web-1", "acme/acme/web-2", "hv1", "--dry-run", code=1).stderr
-    assert "hv1" in said  # the first is there already
+    assert "hv1" in said  # the first is already on hv1
 
 
 def test_a_dry_run_waits_for_nobody_and_speaks_json(busy: Run) -> None:

@@ -1,4 +1,4 @@
-"""Naming a thing reads a handful of keys, and a command the VPC that it is about, whatever else the store holds."""
+"""Finding a resource by name reads a few keys, and a command reads only its own VPC, whatever else the store holds."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from tests.unit.cli.conftest import Run
 from tests.unit.cli.whole_tree.tree import ACTIONS, READERS, leaves
 
 FEW, MANY = 10, 1000
-# Commands about all of the cloud, or that plan what becomes of it.
+# Commands about the whole cloud, or that plan its changes.
 EVERYTHING = {"apply", "plan", "diff", "export", "status", "store check", "store put", "store delete", "destroy", "address audit"}
-# Commands that look at all VPCs of an owner, whose number is limited, and name no VPC.
+# Commands that read all VPCs of an owner, whose number is limited, and name no VPC.
 OWNERS = {
     "vpc create",
     "vpc create-default",
@@ -52,8 +52,9 @@ NAMING = {
     "flows": "--vpc acme/acme --instance acme/acme/web-1",
     "instance exec": "acme/acme/web-1 -- true",
 }
-CODES = {"ping": 2, "flows": 1, "instance exec": 1, "vpn status": 2, "vpn doctor": 2}  # nothing of it is on this machine
-# The first finds its VPC as all do and waits, the second as `vpn create` does and reads a file; the others take a host only.
+CODES = {"ping": 2, "flows": 1, "instance exec": 1, "vpn status": 2, "vpn doctor": 2}  # this machine is none of the hosts
+# The first finds its VPC like all others and then waits; the second finds it like `vpn create` and reads a file; the others
+# take only a host.
 UNMEASURED = {"map watch", "vpn import", "drift", "agent run", "agent restore", "bugreport"}
 BARE = {
     "vpc show": "acme",
@@ -70,7 +71,7 @@ BARE = {
 
 
 def add_others(path: Path, count: int) -> None:
-    """Add VPCs, half of them of the same owner, with resources in them, on a host of their own."""
+    """Add VPCs with resources, half of them of the same owner, on a separate host."""
     vpcs = [
         VpcDecl(
             name=f"other-{number}",
@@ -92,7 +93,7 @@ def add_others(path: Path, count: int) -> None:
 
 
 class Reads:
-    """Counts the keys that a store is asked for, or gives."""
+    """Counts the keys that are requested from a store or returned."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.keys = 0
@@ -113,7 +114,7 @@ class Reads:
 
 @pytest.fixture(scope="session")
 def sizes(made: bytes, tmp_path_factory: pytest.TempPathFactory) -> dict[int, bytes]:
-    """Return the same store beside few other VPCs and beside many."""
+    """Return the same store with few other VPCs and with many."""
     found = {}
     for count in (FEW, MANY):
         path = tmp_path_factory.mktemp("sizes") / "db"
@@ -181,7 +182,7 @@ def test_a_name_means_the_same_as_if_everything_were_read(sizes: dict[int, bytes
 
 
 def names_of(inventory: Inventory) -> dict[str, set[str]]:
-    """Return everything that a resource may be called by, and more."""
+    """Return all names and ids of resources by kind, and some that do not exist."""
     found: dict[str, set[str]] = {}
     for records in inventory.vpcs.values():
         vpc = records.vpc.record
@@ -203,8 +204,8 @@ def test_a_lost_or_stray_key_of_a_name_is_found_and_repaired(busy: Run, tmp_path
     said = busy("store", "check", code=2).stdout
     assert lost.key in said
     assert stray in said
-    assert "web" in busy("sg", "show", "acme/acme/web").stdout  # the VPC is found by its own name
-    assert "web" in busy("sg", "show", "web").stdout  # by looking at everything
+    assert "web" in busy("sg", "show", "acme/acme/web").stdout  # by the VPC's name
+    assert "web" in busy("sg", "show", "web").stdout  # by reading all records
     busy("sg", "show", "gone", code=1)
     busy("store", "put", lost.key, "--revision", str(lost.mod_revision))
     busy("store", "delete", stray)

@@ -1,4 +1,4 @@
-"""A kind of resource that only this test makes: an entry in the table and one noun are a whole command."""
+"""A kind of resource that exists only in this test: a table entry and one noun make a complete command."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.unit.cli.conftest import Run
 
 
 class Beacon(Record, frozen=True):
-    """Something in a VPC."""
+    """A resource in a VPC."""
 
     id: str
     vni: int
@@ -106,7 +106,7 @@ add_common(command, NOUN, "Delete a beacon.")
 
 @pytest.fixture
 def lit(quick: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Return a command line that knows beacons, with two of one name in two VPCs, and a third."""
+    """Return a command line with beacons: two of one name in two VPCs, and a third."""
     monkeypatch.setitem(kinds.BY_PREFIX, "beacon", BEACON)
     monkeypatch.setitem(kinds.BY_TYPE, Beacon, BEACON)
     monkeypatch.setitem(words.COMMANDS, "beacon", ("beacon", "Beacons."))

@@ -1,4 +1,4 @@
-"""A record of a newer version isolates its VPC from every command; other VPCs do not notice."""
+"""A record of a newer version isolates its VPC from every command; other VPCs are not affected."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.unit.cli.conftest import Run
 from tests.unit.cli.whole_tree.test_names import NAMING
 from tests.unit.cli.whole_tree.tree import ACTIONS, READERS
 
-ON_OTHERS = {  # commands whose arguments name nothing of the VPC
+ON_OTHERS = {  # commands whose arguments name nothing in the VPC
     words
     for words, arguments in (ACTIONS | READERS).items()
     if "acme/acme" not in arguments and words not in ("plan", "diff", "apply")

@@ -1,4 +1,4 @@
-"""Every kind of resource is tagged and untagged later, and listed by EC2's filters."""
+"""Every kind of resource can be tagged and untagged later, and listed by EC2's filters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command tree: what there is to call, and a cloud in which each command succeeds with the arguments below."""
+"""The command tree: all commands, and a cloud in which each succeeds with the arguments below."""
 
 from __future__ import annotations
 
@@ -258,7 +258,7 @@ READERS = {
     "store check": "",
     "store get": "quota/damaged",
 }
-# Commands about kernels, this machine or the command line itself: they call no action of the cloud.
+# Commands about kernels, this machine or the command line itself: they run no action on the cloud.
 OTHERS = {
     *(
         "vpn import",
@@ -376,7 +376,7 @@ SETUP = (
 
 
 def leaves() -> Iterator[tuple[str, click.Command]]:
-    """Yield every command that does something, by its words; an alias is another command."""
+    """Yield every command that is no group, by its words; an alias is a separate command."""
     context = click.Context(cli)
     for name in COMMANDS:
         command = cli.get_command(context, name)
