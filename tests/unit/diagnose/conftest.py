@@ -1,4 +1,4 @@
-"""A VPC with a private subnet behind a NAT gateway, and a public one, on the command line."""
+"""A VPC with a private subnet behind a NAT gateway, and a public subnet, on the command line."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def shop(quick: Run, tmp_path: Path) -> Run:
     (tmp_path / "vpc.yaml").write_text(CLOUD)
     for line in (
         "apply -f hosts.yaml --yes",
-        f"--owner acme address allocate --name shared --address {PUBLIC}",  # before an instance gets any address by chance
+        f"--owner acme address allocate --name shared --address {PUBLIC}",  # first, as an instance could get any free address
         "apply -f vpc.yaml --yes",
         "--owner acme nat create out --subnet pub --elastic-ip shared --address 10.0.9.9",
         "--owner acme route-table route add private 0.0.0.0/0 nat-out",
@@ -64,6 +64,6 @@ def shop(quick: Run, tmp_path: Path) -> Run:
 
 
 def traced(run: Run, source: str, destination: str, service: str = "tcp/443", *, code: int = 0) -> dict[str, Any]:
-    """Return what a trace says as JSON; `code` is its exit code."""
+    """Return the JSON output of a trace; `code` is its exit code."""
     said: dict[str, Any] = json.loads(run("trace", source, destination, service, "-o", "json", code=code).stdout)
     return said

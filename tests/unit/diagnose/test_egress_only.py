@@ -1,4 +1,4 @@
-"""`trace` and `reach` through an egress-only internet gateway: out and back, nothing in, and the commands that repair it."""
+"""`trace` and `reach` through an egress-only internet gateway: outbound and replies, nothing inbound, and repair commands."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tests.unit.cli.conftest import Run
 from tests.unit.diagnose.conftest import traced
 
 SERVER = "2001:4860:1::10"
-FRIEND = "2001:4860:2::/48"  # to which the mixed table leads by the internet gateway
+FRIEND = "2001:4860:2::/48"  # the mixed table sends it to the internet gateway
 
 
 @pytest.fixture
 def six(shop: Run, quick: Run) -> Run:
-    """Return the command line of acme's owner, whose subnets `six`, `mixed` and `open` have IPv6 ranges and an instance each."""
+    """Return the command line of acme's owner; its subnets `six`, `mixed` and `open` have IPv6 ranges and an instance each."""
     quick("address", "pool", "add", "west", "2001:db8:100::/40")
     (cidr,) = json.loads(shop("vpc", "associate-cidr", "shop", "--provided-ipv6", "-o", "json").stdout)["ipv6_cidrs"]
     block = cidr.removesuffix("00::/56")
@@ -30,7 +30,7 @@ def six(shop: Run, quick: Run) -> Run:
 
 
 def lead(run: Run) -> None:
-    """Create the gateway, and lead the tables to the gateways that they use."""
+    """Create the gateway, and the routes of the tables."""
     run("eigw", "create", "away", "--vpc", "shop")
     for table, destination, target in (
         ("six", "::/0", "eigw"),

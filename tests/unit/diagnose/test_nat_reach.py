@@ -1,4 +1,4 @@
-"""`reach` counts flows through a NAT gateway, outward only, and says what `trace` finds packet by packet."""
+"""`reach` through a NAT gateway: outbound flows only; it agrees with `trace` packet by packet."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SERVICES = ("tcp/443", "tcp/80", "udp/53", "icmp", "47")
 
 
 def by_internet(run: Run) -> set[Line]:
-    """Return the lines of the matrix that have the internet as an end."""
+    """Return the lines of the matrix with the internet as an end."""
     flows = json.loads(run("reach", "--matrix", "--vpc", "shop", "-o", "json").stdout)
     lines = {
         (
@@ -39,7 +39,7 @@ def by_internet(run: Run) -> set[Line]:
 
 
 def opens(lines: set[Line], name: str, service: str) -> bool:
-    """Return whether an instance opens a service to the server: by the line of its range, else by that of everything."""
+    """Return whether an instance opens a service to the server: by the line of its range, or else by that of all ranges."""
     mine = {line[1]: line for line in lines if name in line[0].split(",")}
     line = mine.get("internet 203.0.113.0/24") or mine.get("internet")
     if line is None or line[4]:
@@ -74,7 +74,7 @@ def test_reach_says_what_trace_finds(shop: Run, direction: str, entry: str) -> N
 
 
 def shop_trace(run: Run, name: str, service: str) -> str:
-    """Return what a trace to the server says, whichever way it ends."""
+    """Return the output of a trace to the server, whether it succeeds or fails."""
     try:
         return run("trace", name, SERVER, service, "-o", "json").stdout
     except AssertionError:
@@ -89,7 +89,7 @@ def test_what_routes_drop_behind_the_gateway_has_their_code(shop: Run) -> None:
 
 
 def test_a_public_address_behind_a_nat_gateway_is_not_reached(shop: Run) -> None:
-    """What comes in by it is answered through the NAT gateway, which knows nothing of the connection."""
+    """Replies to packets for that address leave through the NAT gateway, which does not know the connection."""
     shop("address", "allocate", "--name", "own")
     shop("address", "associate", "own", "--instance", "a1")
     assert ("internet", "a1", "tcp 443", "", "ASYMMETRIC_ROUTES") in by_internet(shop)

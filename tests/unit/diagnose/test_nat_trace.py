@@ -1,4 +1,4 @@
-"""`trace` through a NAT gateway: every hop, and for all that stops a packet there a code and a command that repairs it."""
+"""`trace` through a NAT gateway: every hop, and a code and a repair command for every reason that stops a packet there."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.unit.diagnose.conftest import PUBLIC, SERVER, traced
 
 
 def places(way: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the hosts and places of a way."""
+    """Return the hosts and places of a path."""
     return [(hop["host"], hop["place"]) for hop in way["hops"]]
 
 
@@ -42,7 +42,7 @@ def test_a_packet_passes_the_gateway_and_leaves_in_its_name(shop: Run) -> None:
 
 
 def test_of_several_addresses_the_trace_names_the_one_that_the_gateway_chooses(shop: Run) -> None:
-    """Which one that is depends on both ends; the answer finds its way back from each."""
+    """Both ends determine the address; the reply finds its way back from each."""
     second = json.loads(shop("address", "allocate", "--name", "second", "-o", "json").stdout)
     shop("nat", "associate-address", "out", second["id"])
     shown = json.loads(shop("nat", "show", "out", "-o", "json").stdout)["addresses"]
@@ -86,7 +86,7 @@ def test_nobody_opens_anything_to_a_nat_gateway(shop: Run) -> None:
 
 
 def test_what_a_gateway_reaches_by_another_public_address_comes_back_through_it(shop: Run) -> None:
-    """The instance behind the other public address is in the same VPC."""
+    """The instance with the other public address is in the same VPC."""
     front = json.loads(shop("instance", "show", "front", "-o", "json").stdout)["public_address"]
     said = traced(shop, "a1", front)
     assert said["reachable"]
@@ -94,7 +94,7 @@ def test_what_a_gateway_reaches_by_another_public_address_comes_back_through_it(
 
 
 def repaired(run: Run, codes: Sequence[str], service: str = "tcp/443") -> None:
-    """Check that the internet is unreachable for these reasons, each of which the printed command repairs."""
+    """Check that the internet is unreachable for these reasons, in turn, and that each printed command repairs its reason."""
     for expected in codes:
         said = traced(run, "a1", SERVER, service, code=2)
         assert said["code"] == expected, said
@@ -123,7 +123,7 @@ def test_a_gateway_whose_subnet_leads_to_nothing_is_named(shop: Run) -> None:
 
 
 def inner_gateway(shop: Run) -> None:
-    """Make a gateway in the private subnet, whose route table then leads to it."""
+    """Make a gateway in the private subnet, and route that subnet's table to it."""
     shop("address", "allocate", "--name", "second")
     shop("nat", "create", "two", "--subnet", "app", "--elastic-ip", "second")
     shop("route-table", "route", "replace", "private", "0.0.0.0/0", "nat-two")
@@ -155,10 +155,10 @@ def test_without_a_subnet_that_leads_out_the_trace_says_which_one_a_gateway_need
 @pytest.mark.parametrize(
     ("direction", "entry"),
     [
-        ("ingress", "deny tcp 443 --cidr 10.0.1.0/24"),  # what comes from instances
-        ("egress", "deny tcp 443 --cidr 203.0.113.0/24"),  # what goes to the internet
-        ("ingress", "deny tcp 1024-65535 --cidr 203.0.113.0/24"),  # answers from there
-        ("egress", "deny tcp 1024-65535 --cidr 10.0.1.0/24"),  # answers to instances
+        ("ingress", "deny tcp 443 --cidr 10.0.1.0/24"),  # from instances
+        ("egress", "deny tcp 443 --cidr 203.0.113.0/24"),  # to the internet
+        ("ingress", "deny tcp 1024-65535 --cidr 203.0.113.0/24"),  # replies from the internet
+        ("egress", "deny tcp 1024-65535 --cidr 10.0.1.0/24"),  # replies to instances
     ],
 )
 def test_the_acl_of_its_subnet_is_asked_four_times(shop: Run, direction: str, entry: str) -> None:

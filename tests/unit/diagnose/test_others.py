@@ -1,4 +1,4 @@
-"""To a customer another one's public address is the internet: a trace shows nothing of whose it is, and what is behind it."""
+"""A public address of another customer belongs to the internet: a trace shows neither its owner nor the instance behind it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ vpcs:
 
 @pytest.fixture
 def theirs(shop: Run, quick: Run, tmp_path: Path) -> str:
-    """Return the public address of an instance of globex, whose group lets nobody in."""
+    """Return the public address of an instance of globex, whose group admits nothing."""
     del shop
     (tmp_path / "other.yaml").write_text(OTHER)
     quick("apply", "-f", "other.yaml", "--yes")

@@ -1,4 +1,4 @@
-"""Three VPCs with the same addresses on the command line: a service of the operator's, one of a provider's, and an alias."""
+"""Three VPCs with the same addresses on the command line: the operator's service, a provider's service, and an alias."""
 
 from __future__ import annotations
 
@@ -63,18 +63,18 @@ ASK: Final = (
 
 
 class Cloud(NamedTuple):
-    """The command line, and what it has made."""
+    """The command line, and the ids and addresses of its cloud."""
 
     run: Run
     service: str  # vpce-svc-...
     connection: str  # vpce-con-...
     front: str  # the address of the endpoint in acme's VPC
-    back: str  # that of its connection in the bank's
+    back: str  # the address of its connection in the bank's VPC
 
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, dict[str, str]]:
-    """Return a store, with what `Cloud` says of it: acme has an endpoint of S3, one of the bank's service, and a mapped peer."""
+    """Return a store and the values of `Cloud`: acme has an endpoint of S3, one of the bank's service, and a mapped peer."""
     path = tmp_path_factory.mktemp("services")
     (path / "hosts.yaml").write_text(HOSTS)
     (path / "vpc.yaml").write_text(CLOUD)
@@ -98,7 +98,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, dict[str, st
 
 @pytest.fixture
 def cloud(quick: Run, built: tuple[bytes, dict[str, str]], tmp_path: Path) -> Cloud:
-    """Return the command line of a copy of that store."""
+    """Return the command line for a copy of that store."""
     (tmp_path / "db").write_bytes(built[0])
     (tmp_path / "vpc.yaml").write_text(CLOUD)
     return Cloud(quick, **built[1])

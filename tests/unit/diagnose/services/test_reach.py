@@ -1,4 +1,4 @@
-"""`reach` shows services by endpoints, what consumers reach of a provider, and mapped peers; trace says the same."""
+"""`reach` with services by endpoints, consumers of a provider, and mapped peers; `trace` agrees with it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.unit.diagnose.services.conftest import SERVICE, Cloud
 
 
 def flows(cloud: Cloud, *options: str) -> dict[tuple[str, str, str], tuple[str, ...]]:
-    """Return what is open, by VPC, source and destination."""
+    """Return the open flows by VPC, source and destination."""
     found: list[dict[str, Any]] = json.loads(cloud.run(*options, "reach", "--matrix", "-o", "json").stdout)
     return {
         (flow["vpc"], source, destination): tuple(flow["services"])
@@ -61,7 +61,7 @@ def test_mapped_peers_are_told_by_rules_about_aliases(cloud: Cloud) -> None:
         ("acme/acme", source, f"globex/globex/{name}"): ("tcp 443,8443",) for source in ("one", "two") for name in ("one", "two")
     }
     cloud.run(*shlex.split("sg rule add globex/globex/web ingress udp 53 --source 100.66.1.5/32"))
-    cloud.run(*shlex.split("sg rule add globex/globex/web ingress udp 54 --source 10.0.1.5/32"))  # which is nobody of acme's
+    cloud.run(*shlex.split("sg rule add globex/globex/web ingress udp 54 --source 10.0.1.5/32"))  # no address of acme's there
     changed = flows(cloud)
     assert changed["acme/acme", "one", "globex/globex/two"] == ("tcp 443,8443", "udp 53")
     assert changed["acme/acme", "two", "globex/globex/two"] == ("tcp 443,8443",)

@@ -1,4 +1,4 @@
-"""`status` says what is wrong with endpoints, services and mapped peers, and what edges' proxies have counted."""
+"""`status`: problems of endpoints, services and mapped peers, and the counters of edges' proxies."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SERVED = {"connections": 12, "requests": 340, "denied": 7, "unavailable": 2, "re
 
 @pytest.fixture
 def living(cloud: Cloud, tmp_path: Path) -> Cloud:
-    """Return the command line of a cloud whose agents run, and say that all is well."""
+    """Return the command line for a cloud whose agents run without problems."""
     with closing(SqliteStore(tmp_path / "db")) as store:
         for name in HOSTS:
             let_run(store, name)
@@ -32,7 +32,7 @@ def living(cloud: Cloud, tmp_path: Path) -> Cloud:
 
 
 def say(path: Path, host: str, served: dict[str, int] | None = None, unavailable_at: float = 0.0, not_ready: str = "") -> None:
-    """Write what an agent says of its host."""
+    """Write an agent's status of its host."""
     status = AgentStatus(
         version="1", pid=1, started_at=0.0, served=served or {}, unavailable_at=unavailable_at, not_ready=not_ready
     )
@@ -41,7 +41,7 @@ def say(path: Path, host: str, served: dict[str, int] | None = None, unavailable
 
 
 def problems(cloud: Cloud, *, code: int = 2) -> list[str]:
-    """Return what is wrong, without interfaces that no agent has made here."""
+    """Return the problems in `status`."""
     return list(json.loads(cloud.run("status", "-o", "json", code=code).stdout)["problems"])
 
 

@@ -1,7 +1,7 @@
-"""What people read of services: `trace`, `reach` and `status`, as text.
+"""The text output for services: `trace`, `reach` and `status`.
 
-NETORCH_UPDATE_GOLDEN=1 rewrites the text; read the difference with a stranger's eye before committing it. Ids, MACs, the order of
-flows and which edge of a pair is chosen are drawn by lot, so they are left out.
+NETORCH_UPDATE_GOLDEN=1 rewrites the text; read the difference like a new user before committing it. Ids, MACs, the order of
+flows and the chosen edge of a pair are random, so they are masked.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def test_texts(living: Cloud) -> None:
 
 
 def said(cloud: Cloud, command: tuple[str, ...], code: int) -> str:
-    """Return a command and what it says, without what is drawn by lot."""
+    """Return a command and its output, with random parts masked."""
     out = cloud.run(*command, code=code).stdout
     for pattern, word in _DRAWN:
         out = re.sub(pattern, word, out)

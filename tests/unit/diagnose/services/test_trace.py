@@ -1,4 +1,4 @@
-"""`trace` to services and mapped peers: every hop says what it translates, and each refusal has a code and a command."""
+"""`trace` to services and mapped peers: every hop shows its translations, and each refusal has a code and a command."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ A, LONE = "acme/acme/one", "acme/acme/lone"
 
 
 def hops(said: dict[str, Any], way: str = "there") -> list[str]:
-    """Return what happens at each place of a packet's way, or of its answer's."""
+    """Return the text of each hop of a packet, or of its reply."""
     walk = said["model"] if way == "there" else said["answer"]["model"]
     return [f"{hop['host']} {hop['place']}: {hop['said']}" for hop in walk["hops"]]
 
@@ -32,14 +32,14 @@ def places(said: dict[str, Any], way: str = "there") -> list[str]:
 
 
 def refused(cloud: Cloud, source: str, destination: str, service: str, code: str) -> dict[str, Any]:
-    """Return what a trace says of a packet, or an answer, that does not arrive, after checking why not."""
+    """Return the output of a trace that fails, after checking its code."""
     said = traced(cloud.run, source, destination, service, code=2)
     assert (said["code"], said["reachable"], said["disagreement"]) == (code, False, ""), said
     return said
 
 
 def repaired(cloud: Cloud, source: str, destination: str, service: str, code: str) -> dict[str, Any]:
-    """Return the same, after checking that the printed commands repair it."""
+    """Like `refused`, and check that the printed commands repair it."""
     said = refused(cloud, source, destination, service, code)
     for command in said["fix"].split(" && "):
         cloud.run(*shlex.split(command.removeprefix("netorch ")))
@@ -85,7 +85,7 @@ def test_an_endpoint_at_which_nobody_listens_is_told(cloud: Cloud, tmp_path: Pat
 )
 def test_the_own_host_answers_for_names_and_metadata(cloud: Cloud, address: str, service: str, what: str) -> None:
     said = traced(cloud.run, A, address, service)
-    assert (said["reachable"], said["rule"], said["rules"]) == (True, "", {})  # no rule of the customer's is asked
+    assert (said["reachable"], said["rule"], said["rules"]) == (True, "", {})  # no rule of the customer is evaluated
     assert f"host: answered by the host: {what}" in hops(said)[-1]
     assert said["answer"]["model"]["hops"] == []
 
@@ -100,7 +100,7 @@ def test_what_the_own_host_does_not_answer(cloud: Cloud) -> None:
 
 @pytest.mark.parametrize("destination", ["globex/globex/two", "100.65.1.6"])
 def test_a_mapped_connection_says_what_becomes_what(cloud: Cloud, destination: str) -> None:
-    """Both VPCs have 10.0.1.5 and 10.0.1.6, and rules are asked in the receiver's."""
+    """Both VPCs have 10.0.1.5 and 10.0.1.6; rules are evaluated with the receiver's addresses."""
     said = traced(cloud.run, A, destination)
     assert said["reachable"]
     there, back = (
@@ -195,8 +195,8 @@ def test_a_service_whose_targets_are_gone_is_named(cloud: Cloud) -> None:
     [
         ("acme", "ingress 5 deny tcp 443 --cidr 10.0.1.0/24"),  # at the endpoint
         ("bank", "egress 5 deny tcp 8443 --cidr 10.0.1.0/24"),  # at its connection, towards the target
-        ("bank", "ingress 5 deny tcp 1024-65535 --cidr 10.0.1.0/24"),  # answers of the target
-        ("acme", "egress 5 deny tcp 1024-65535 --cidr 10.0.1.0/24"),  # answers of the endpoint
+        ("bank", "ingress 5 deny tcp 1024-65535 --cidr 10.0.1.0/24"),  # replies of the target
+        ("acme", "egress 5 deny tcp 1024-65535 --cidr 10.0.1.0/24"),  # replies of the endpoint
     ],
 )
 def test_the_acls_of_both_ends_are_asked(cloud: Cloud, acl: str, entry: str) -> None:

@@ -52,7 +52,7 @@ UP: Final = TunnelStatus(ike="ESTABLISHED", child="INSTALLED", bgp="Established"
 
 
 class Site:
-    """What edges say of the VPC's tunnels and virtual interface, and the command line."""
+    """The command line, and the edges' status of the VPC's tunnels and virtual interface."""
 
     def __init__(self, run: Run, path: Path) -> None:
         self.run = run
@@ -69,21 +69,21 @@ class Site:
             store.txn((), [Put(key, encode(record)) if record is not None else Delete(key)])
 
     def tunnel(self, name: str, number: int, status: TunnelStatus) -> None:
-        """Let an edge say something of a tunnel."""
+        """Write an edge's status of a tunnel."""
         connection = self.connections[name]
         key = keys.tunnel_status(connection.tunnels[number - 1].edge, connection.id)
         self.put(key, VpnStatus(tunnels={number: status}))
 
     def edge_of(self, name: str, number: int) -> str:
-        """Return the edge at which a tunnel ends."""
+        """Return the edge of a tunnel."""
         return self.connections[name].tunnels[number - 1].edge
 
     def port(self, status: VifStatus) -> None:
-        """Let the edge say something of the virtual interface."""
+        """Write the edge's status of the virtual interface."""
         self.put(keys.tunnel_status(self.vif.edge, self.vif.id), status)
 
     def reach(self, edge: str, *prefixes: tuple[str, Origin]) -> None:
-        """Let an edge reach these prefixes, and no others."""
+        """Write the prefixes that an edge reaches: these, and no others."""
         found = tuple(
             ReachedPrefix(prefix=prefix, origin=origin, as_path_length=0 if origin is Origin.VPN_STATIC else 1)
             for prefix, origin in sorted(prefixes)

@@ -1,4 +1,4 @@
-"""What is read of a VPN connection: what edges say, which tables lead there, what security groups let in."""
+"""The facts about a VPN connection: the edges' status, tables with routes to it, and prefixes that security groups admit."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ vpcs:
 
 
 class Cloud:
-    """A store with a VPN connection that works."""
+    """A store with a working VPN connection."""
 
     def __init__(self) -> None:
         self.store, self.caller = MemoryStore(), Caller(operator=True)
@@ -122,7 +122,7 @@ def test_a_route_by_hand_leads_to_what_is_inside(cloud: Cloud) -> None:
 def test_a_group_that_no_interface_has_lets_nothing_in(cloud: Cloud) -> None:
     cloud.change_table("main", propagating=(cloud.gateway,))
     cloud.reach("e1", FAR, SITE)
-    assert facts_of(cloud.store, cloud.connection).admitted == {SITE}  # by a prefix list
+    assert facts_of(cloud.store, cloud.connection).admitted == {SITE}  # through a prefix list
     assert cloud.words() == [(0, "closed")]
     group = next(group for group in cloud.records.each(SecurityGroup) if group.name == "web")
     cloud.put(keys.resource(group.id), msgspec.structs.replace(group, ingress=()))

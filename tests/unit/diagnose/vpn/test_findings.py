@@ -1,4 +1,4 @@
-"""What `netorch vpn doctor` says: of each layer the cause, in a sentence of its own."""
+"""The output of `netorch vpn doctor`: for each layer the cause, in its own sentence."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ REACHED = (ReachedPrefix(prefix=SITE, origin=Origin.VPN_BGP, as_path_length=1),)
 
 
 def facts(**changes: Any) -> VpnFacts:  # noqa: ANN401 - fields of several types
-    """Return a connection that works, but for these changes of its first tunnel (`said`, `tunnel`, ...) or of itself."""
+    """Return a working connection, except for these changes of its first tunnel (`said`, `tunnel`, ...) or of itself."""
     of_vpn = {name: changes.pop(name) for name in list(changes) if name in VpnFacts.__struct_fields__}
     connection = of_vpn.pop("connection", CONNECTION)
     said = STATIC_UP if connection.static else UP

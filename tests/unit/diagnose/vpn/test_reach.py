@@ -1,4 +1,4 @@
-"""`reach` knows what edges reach at customers' sites as ends, and says what `trace` finds packet by packet."""
+"""`reach` with the prefixes at customers' sites as ends; it agrees with `trace` packet by packet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Line = tuple[str, str, str, str]  # from, to, services, code
 
 
 def with_sites(site: Site) -> set[Line]:
-    """Return the lines of the matrix that have a site as an end."""
+    """Return the lines of the matrix with a site as an end."""
     flows = json.loads(site.run("reach", "--matrix", "--vpc", "shop", "-o", "json").stdout)
     lines = {(",".join(f["sources"]), ",".join(f["destinations"]), ";".join(f["services"]), f["code"]) for f in flows}
     return {line for line in lines if "on-prem" in f"{line[0]} {line[1]}"}

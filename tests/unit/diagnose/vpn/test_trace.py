@@ -1,4 +1,4 @@
-"""`trace` to and from customers' sites: by which edge and tunnel or VLAN, and what keeps a packet from going there."""
+"""`trace` to and from customers' sites: the edge and the tunnel or VLAN, and the reasons that stop a packet."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.unit.diagnose.vpn.conftest import STATIC, UP, Site
 
 
 def last(said: dict[str, Any]) -> dict[str, Any]:
-    """Return the last place on the way there."""
+    """Return the last hop before the reply."""
     found: dict[str, Any] = said["model"]["hops"][-1]
     return found
 
@@ -82,7 +82,7 @@ def test_nothing_goes_where_no_edge_reaches_and_the_trace_names_what_is_down(sit
 
 
 def test_a_tunnel_that_is_down_ends_what_a_route_still_leads_there(site: Site) -> None:
-    """The edge has not said yet that it does not reach the prefix any more."""
+    """The edge still publishes the prefix as reached."""
     site.port(VifStatus(carrier=False, bgp="Established", accepted=1))
     said = traced(site.run, "a1", "10.44.7.7", code=2)
     assert (said["code"], last(said)["place"]) == ("VGW_REACHES_NO_SUCH_ADDRESS", "route")

@@ -1,4 +1,4 @@
-"""Packets between sites and VPCs that no command sends: for nobody, and into what the edge has not yet said is down."""
+"""Packets between sites and VPCs that no command traces: to addresses without an interface, and into a tunnel that is down."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.unit.diagnose.vpn.conftest import Site
 
 @pytest.fixture
 def models(site: Site, tmp_path: Path) -> dict[str, HostModel]:
-    """Return all hosts, as their agents would make them."""
+    """Return the models of all hosts, as their agents would build them."""
     with closing(SqliteStore(tmp_path / "db")) as store:
         records = read_inventory(store).vpcs[site.records.vni]
         found, problems = modelled(store, ["e1", "e2", "hv1", "hv2"], [records])
