@@ -1,1 +1,1 @@
-"""Tests of what edges hold."""
+"""Tests of the objects on edges."""

@@ -1,4 +1,4 @@
-"""Two VPCs with the same addresses behind a pair of edges in memory, and what is sent between them and the internet."""
+"""Two VPCs with the same addresses behind a pair of edges in memory, and packets between them and the internet."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SERVER: Final = "203.0.113.10"
 
 
 class Internet:
-    """Two VPCs with the same addresses and their gateways, an instance in each, both with public addresses."""
+    """Two VPCs with the same addresses, and with a gateway and an instance with a public address each."""
 
     def __init__(self, path: Path) -> None:
         self.pair = Pair(path)
@@ -60,11 +60,11 @@ class Internet:
 
     @property
     def models(self) -> dict[str, HostModel]:
-        """Return all hosts, as their kernels are now."""
+        """Return the models of all hosts, as their kernels are now."""
         return {name: HostModel(name, kernel.objects) for name, kernel in self.pair.world.kernels.items()}
 
     def eni(self, number: int) -> NetworkInterface:
-        """Return the interface of the instance in a VPC."""
+        """Return the interface of a VPC's instance."""
         return self.placed[number].eni
 
     def vpc_of(self, number: int) -> str:
@@ -72,17 +72,17 @@ class Internet:
         return read_inventory(self.pair.world.store).vpcs[self.eni(number).vni].vpc.record.id
 
     def sent(self, number: int, destination: str) -> RoundTrip:
-        """Return the ways of a ping of an instance."""
+        """Return the round trip of a ping that an instance sends."""
         eni = self.eni(number)
         start = Departure(host="hv1", ifname=port_name(eni.id), mac=eni.mac)
         return round_trip(self.models, start, echo(eni.address, destination))
 
     def comes(self, edge: str, packet: Packet) -> RoundTrip:
-        """Return the ways of a packet that comes to an edge from the internet."""
+        """Return the round trip of a packet that an edge receives from the internet."""
         return round_trip(self.models, Arrival(host=edge, ifname=UPLINK.device), packet)
 
     def remove(self, edge: str, kind: type, **fields: object) -> None:
-        """Take those objects of a kind from an edge that have these fields."""
+        """Delete from an edge the objects of a kind that have these fields."""
         objects = self.pair.world.kernels[edge].objects
         found = [
             obj for obj in objects.values() if isinstance(obj, kind) and all(getattr(obj, f) == v for f, v in fields.items())

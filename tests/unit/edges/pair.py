@@ -1,4 +1,4 @@
-"""A pair of edges and a hypervisor in memory, and what control writes for an internet gateway."""
+"""A pair of edges and a hypervisor in memory, and the control plane's records of an internet gateway."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EDGES: Final = {"e1": "192.0.2.21", "e2": "192.0.2.22"}
 
 
 class Pair:
-    """A world with the hosts hv1, e1 and e2; a pool of addresses is the pair's."""
+    """A world with the hosts hv1, e1 and e2, and an address pool of the pair."""
 
     def __init__(self, path: Path) -> None:
         self.world = World(path, "hv1")
@@ -41,21 +41,21 @@ class Pair:
         self.put_pool(POOL)
 
     def kernel(self) -> FakeKernel:
-        """Return the kernel of an edge, which has a device for the uplink."""
+        """Return a kernel for an edge, with a device for the uplink."""
         kernel = FakeKernel(underlays={vtep: Underlay(ifname="eth0", mtu=1550) for vtep in EDGES.values()})
         kernel.devices.add(UPLINK.device)
         kernel.other = self.edge_at
         return kernel
 
     def boot(self, edge: str) -> FakeKernel:
-        """Give an edge, whose agent is dead, an empty kernel; return it."""
+        """Replace the kernel of an edge without an agent by an empty one; return it."""
         fresh = self.kernel()
         fresh.identity = self.world.kernels[edge].identity
         self.world.kernels[edge] = fresh
         return fresh
 
     def edge_at(self, vtep: str) -> FakeKernel | None:
-        """Return the kernel of the edge that has a VTEP."""
+        """Return the kernel of the edge with a VTEP."""
         return next((self.world.kernels[name] for name in EDGES if EDGES[name] == vtep and name in self.world.kernels), None)
 
     def put_edge(self, host: Host) -> None:
@@ -90,7 +90,7 @@ class Pair:
         return gateway
 
     def unseat(self, vpc: Vpc) -> None:
-        """Take the internet gateway of a VPC away."""
+        """Delete the internet gateway of a VPC."""
         gateway = gateway_of(vpc.vni)
         self.world.delete(keys.resource(gateway))
         self.world.delete(keys.gateway_mapping(vpc.vni, gateway))
@@ -98,7 +98,7 @@ class Pair:
             self.world.delete(keys.placement(edge, gateway))
 
     def associate(self, vpc: Vpc, address: str, private: str) -> None:
-        """Let a public address stand for a private one."""
+        """Map a public address to a private one."""
         number = int(address.rpartition(".")[2])
         found = self.world.store.get(keys.mapping(vpc.vni, private))
         public = PublicMapping(
@@ -112,11 +112,11 @@ class Pair:
         self.world.put(keys.public_mapping(vpc.vni, address), encode(public))
 
     def dissociate(self, vpc: Vpc, address: str) -> None:
-        """Let a public address stand for nothing."""
+        """Delete the mapping of a public address."""
         self.world.delete(keys.public_mapping(vpc.vni, address))
 
     def close(self) -> None:
-        """Let all agents be gone."""
+        """Kill all agents."""
         for name in list(self.world.agents):
             self.world.kill(name)
         for kernel in self.world.kernels.values():

@@ -1,4 +1,4 @@
-"""What an edge tells the border router: whole pools, once it can send on what comes, and nothing else."""
+"""An edge's announcements to the border router: whole pools, once the edge can forward packets, and nothing else."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ POOL6 = "2001:db8:5::/48"
 
 
 def speak(pair: Pair, edge: str, uplink: Uplink = SPEAKING) -> None:
-    """Let an edge speak BGP, and its session hold."""
+    """Let an edge speak BGP, and pass the hold time of its session."""
     write(pair, edge, uplink)
     pair.world.settle(HOLD_S + 3)
 
@@ -52,7 +52,7 @@ def test_an_edge_announces_the_pools_of_its_pair_and_no_address(pair: Pair) -> N
     pair.associate(vpc, "198.51.100.5", "10.0.0.4")
     pair.put_pool("203.0.113.0/24", pair="east")
     speak(pair, "e1")
-    pair.world.settle(8)  # by then hosts hear that it is ready
+    pair.world.settle(8)  # until hosts know that it is ready
     assert announced(pair, "e1") == {PEER, Announcement(prefix=POOL)}
     assert announced(pair, "e2") == set(), "it has no AS numbers"
     pair.world.assert_settled()
@@ -103,7 +103,7 @@ def test_a_pool_is_announced_and_withdrawn_by_one_operation(pair: Pair) -> None:
 
 
 def test_an_edge_that_starts_announces_last(pair: Pair) -> None:
-    """Packets come as soon as they are invited: by then each VPC is there."""
+    """Packets arrive as soon as the pool is announced: by then each VPC's objects exist."""
     vpc, _ = pair.vpc("a")
     pair.associate(vpc, "198.51.100.5", "10.0.0.4")
     speak(pair, "e1")

@@ -1,4 +1,4 @@
-"""What diagnosis takes an edge to hold: what its agent does, public addresses included."""
+"""Diagnosis models an edge with the same objects as its agent makes, including public addresses."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Site:
         self.placed = [self.world.run(subnet, "hv1")]
         self._open(self.placed[0])
         self.lead("main", "::/0", "eigw")
-        self.world.settle(8)  # by then both edges are active
+        self.world.settle(8)  # until both edges are active
 
     @property
     def vni(self) -> int:
@@ -64,7 +64,7 @@ class Site:
         return egress_only_port(self.vni, self.gateway)
 
     def beside(self) -> None:
-        """Add an internet gateway, and subnets that use it, or both."""
+        """Add an internet gateway, a subnet that uses both gateways, and one that uses only the internet gateway."""
         self.pair.seat(self.vpc)
         for number, name in enumerate(("mixed", "public"), 1):
             table = route_tables.create_route_table(self.world.store, self.world.operator, self.vpc.id, name=name)
@@ -93,11 +93,11 @@ class Site:
         route_tables.create_route(self.world.store, self.world.operator, found.table.id, destination, target)
 
     def objects(self, host: str) -> list[KernelObject]:
-        """Return what a host's kernel holds of the VPC."""
+        """Return a host's kernel objects of the VPC."""
         return [obj for obj in self.world.kernels[host].objects.values() if obj.vni == self.vni]
 
     def ways_in(self, edge: str) -> dict[str, str]:
-        """Return the next hops of the outside's routes to the VPC's ranges."""
+        """Return the next hops of the routes to the VPC's ranges in the namespace `outside`."""
         found = (obj for obj in self.objects(edge) if isinstance(obj, Route) and obj.netns == "outside")
         return {obj.dst: obj.via for obj in found}
 
@@ -109,13 +109,13 @@ class Site:
         return self.placed[number].eni.ipv6_address
 
     def sent(self, number: int, destination: str) -> RoundTrip:
-        """Return the ways of a ping of an instance."""
+        """Return the round trip of a ping that an instance sends."""
         eni = self.placed[number].eni
         start = Departure(host="hv1", ifname=port_name(eni.id), mac=eni.mac)
         return round_trip(self.models, start, echo(eni.ipv6_address, destination))
 
     def comes(self, edge: str, source: str, number: int) -> RoundTrip:
-        """Return the ways of a ping that comes to an edge from the internet."""
+        """Return the round trip of a ping that an edge receives from the internet."""
         return round_trip(self.models, Arrival(host=edge, ifname=UPLINK.device), echo(source, self.address(number)))
 
 

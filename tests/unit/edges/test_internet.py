@@ -1,4 +1,4 @@
-"""Internet gateways, from records to the kernels of edges: what each record comes to, what a change costs, what is left out."""
+"""Internet gateways, from records to the kernels of edges: the objects of each record, the cost of changes, and omissions."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ RANGE6, POOL6 = "2001:db8:5::/56", "2001:db8::/32"
 
 
 def objects(pair: Pair, edge: str, vpc: Vpc) -> list[KernelObject]:
-    """Return what an edge's kernel holds of a VPC."""
+    """Return an edge's kernel objects of a VPC."""
     return [obj for obj in pair.world.kernels[edge].objects.values() if obj.vni == vpc.vni]
 
 
 def lines(pair: Pair, edge: str, vpc: Vpc, kind: type[KernelObject]) -> set[str]:
-    """Return the objects of one kind, without what has the place of a filter in the kernel."""
+    """Return the texts of the objects of one kind."""
     return {obj.text() for obj in objects(pair, edge, vpc) if isinstance(obj, kind)}
 
 
 def nats(pair: Pair, edge: str, vpc: Vpc) -> set[str]:
-    """Return the translations that an edge carries out."""
+    """Return the address translations on an edge."""
     filters = (obj for obj in objects(pair, edge, vpc) if isinstance(obj, TcFilter))
     return {f"{each.hook} {action.old} {action.new}" for each in filters for action in each.actions if isinstance(action, Nat)}
 
 
 def ways(pair: Pair, edge: str, vpc: Vpc) -> set[str]:
-    """Return what the outside routes to a VPC."""
+    """Return the destinations of the routes to a VPC in the namespace `outside`."""
     return {obj.dst for obj in objects(pair, edge, vpc) if isinstance(obj, Route) and obj.netns == OUTSIDE}
 
 
@@ -141,7 +141,7 @@ def test_ranges_of_the_vpc_and_of_its_peers_never_come_from_outside(pair: Pair) 
     matched = {each: each.match.src for each in filters if not isinstance(each.match, OtherPriority) and each.hook == INGRESS}
     assert {src for each, src in matched.items() if each.actions == (Drop(),)} == {"", "10.0.0.0/16", "10.1.0.0/16"}
     cables = {obj.ifname for obj in objects(pair, "e1", one) if isinstance(obj, CableEnd)}
-    assert cables == set(outside_cable(one.vni, gateway_of(one.vni)))  # none to the peer
+    assert cables == set(outside_cable(one.vni, gateway_of(one.vni)))  # no cable to the peer
     sources = [each.pref for each, src in matched.items() if src]
     assert max(sources) < min(each.pref for each in filters if each.actions != (Drop(),))
     pair.world.assert_settled()
@@ -221,12 +221,12 @@ def test_ipv6_ranges_of_the_pairs_pools_pass_as_they_are() -> None:
     assert [obj.text() for obj in found if isinstance(obj, Route)] == [f"route {RANGE6} via fe80::4f:0:8 dev {far} metric 5000"]
 
 
-# A linear checksum: these differ, and their filters' handles, CRC-32 of the match, do not.
+# CRC-32 is linear: these ranges differ, but the handles of their filters, CRC-32 of the match, are equal.
 CLASHING = ("fd22:f58a:9829:cb00::/56", "fd8c:b348:ed12:6400::/56")
 
 
 def gated(ranges: tuple[str, ...]) -> VpcView:
-    """Return an edge's view of a VPC with an internet gateway and these IPv6 ranges of its own."""
+    """Return an edge's view of a VPC with an internet gateway and these customer-owned IPv6 ranges."""
     host = Host(name="e1", underlay=EDGES["e1"], role=Role.EDGE, pair="west", uplink=UPLINK)
     vpc = Vpc(id="vpc-00138800000000001", vni=5000, owner="o", name="v", cidrs=("10.0.0.0/16",), ipv6_cidrs=ranges)
     seat = Seat(host="e1", vtep=EDGES["e1"])
@@ -260,7 +260,7 @@ def test_an_ipv6_range_of_another_pairs_pool_does_not_pass(pair: Pair) -> None:
 @pytest.mark.parametrize("own", ["fd00::/56", RANGE6])
 def test_ipv6_ranges_of_the_customers_own_do_not_pass_and_are_no_problem(pair: Pair, own: str) -> None:
     vpc, _ = pair.vpc("a", ipv6=own)
-    pair.put_pool(POOL, POOL6)  # a range that a pool has got since is still the customer's own
+    pair.put_pool(POOL, POOL6)  # the customer's range, although a pool contains it later
     pair.world.settle(3)
     assert ways(pair, "e1", vpc) == set()
     filters = [obj for obj in objects(pair, "e1", vpc) if isinstance(obj, TcFilter)]

@@ -1,4 +1,4 @@
-"""An agent whose namespaces come and go: what others do to them, what is lost with them, what is told of that."""
+"""An agent and its namespaces: interference by others, the objects lost with a namespace, and notifications."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FIRST, A = "198.51.100.5", "10.0.0.4"
 
 @pytest.fixture
 def vpc(pair: Pair) -> Vpc:
-    """A VPC with a public address, on a pair that is at rest."""
+    """A VPC with a public address, on a settled pair."""
     vpc, _ = pair.vpc("a")
     pair.associate(vpc, FIRST, A)
     pair.world.settle(3)
@@ -28,12 +28,12 @@ def vpc(pair: Pair) -> Vpc:
 
 
 def held(pair: Pair) -> dict[Key, KernelObject]:
-    """Return what the first edge's kernel holds."""
+    """Return the first edge's kernel objects."""
     return dict(pair.world.kernels["e1"].objects)
 
 
 def victims(vpc: Vpc) -> dict[str, Key]:
-    """Return the keys of what somebody else may delete."""
+    """Return the keys of objects that another program may delete."""
     near, far = outside_cable(vpc.vni, gateway_of(vpc.vni))
     return {
         "namespace": Namespace(label=OUTSIDE).key,

@@ -1,4 +1,4 @@
-"""NAT gateways, from records to the kernels of edges: what each record comes to, on which edge, and what a change costs."""
+"""NAT gateways, from records to the kernels of edges: the objects of each record, their edges, and the cost of changes."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ HV1 = "192.0.2.11"
 
 @pytest.fixture
 def vpc(pair: Pair) -> Vpc:
-    """A VPC whose one subnet has a NAT gateway, and whose main table leads to the internet gateway."""
+    """A VPC whose only subnet has a NAT gateway, and whose main table leads to the internet gateway."""
     vpc, subnet = pair.vpc("a")
     seat_nat(pair.world.store, subnet, INSIDE, PUBLIC, EDGES)
     lead(pair, vpc, gateway_of(vpc.vni))
-    pair.world.settle(8)  # by then both edges are active
+    pair.world.settle(8)  # until both edges are active
     pair.world.assert_settled()
     return vpc
 
 
 def lead(pair: Pair, vpc: Vpc, *targets: str) -> None:
-    """Let the main table lead to these targets: everything to the first one, TEST-NET-1 to the second."""
+    """Set the routes of the main table: the default route to the first target, TEST-NET-1 to the second."""
     table = pair.world.agents["hv1"].records.vpcs.get(vpc.vni)
     records = [stored.record for stored in table.of(RouteTable).values()] if table is not None else []
     main = next((each for each in records if each.main), None)
@@ -55,28 +55,28 @@ def lead(pair: Pair, vpc: Vpc, *targets: str) -> None:
 
 
 def objects(pair: Pair, host: str, vpc: Vpc) -> list[KernelObject]:
-    """Return what a host's kernel holds of a VPC."""
+    """Return a host's kernel objects of a VPC."""
     return [obj for obj in pair.world.kernels[host].objects.values() if obj.vni == vpc.vni]
 
 
 def routes(pair: Pair, host: str, vpc: Vpc, dst: str, table: int | None = None) -> set[str]:
-    """Return the devices, with next hops, that routes of a destination lead to in the overlay."""
+    """Return the devices and next hops of the overlay's routes to a destination."""
     found = (obj for obj in objects(pair, host, vpc) if isinstance(obj, Route) and obj.netns == "overlay" and obj.dst == dst)
     return {f"{obj.ifname} {obj.via}".strip() or obj.type for obj in found if table is None or obj.table == table}
 
 
 def port(vpc: Vpc) -> str:
-    """Return the gateway's port."""
+    """Return the name of the gateway's port."""
     return port_name(f"eni-{nat_of(vpc.vni)[4:]}")
 
 
 def passes(pair: Pair, edge: str, vpc: Vpc) -> set[tuple[str, ...]]:
-    """Return from which devices to which an edge lets packets pass."""
+    """Return the pairs of input and output devices between which an edge forwards packets."""
     return {obj.items for obj in objects(pair, edge, vpc) if isinstance(obj, NftElement) and obj.set == "passes"}
 
 
 def test_each_of_several_addresses_has_its_ways_and_is_chosen_by_both_ends(pair: Pair, vpc: Vpc) -> None:
-    """Connections begin in the name of those that do not drain; all keep what leads to them."""
+    """New connections use addresses that are not draining; all addresses keep their routes."""
     more = ("10.0.0.201", "10.0.0.202")
     nat = nat_of(vpc.vni)
     (eni,) = (stored.record for stored in read_all(pair.world.store, NetworkInterface, vpc.vni).values() if stored.record.gateway)

@@ -1,4 +1,4 @@
-"""Addresses of NAT gateways that drain: the edge in use ends them, when no connection has them or when their time is over."""
+"""Draining addresses of NAT gateways: the edge in use ends them when they have no connections or when their time is over."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ LONG_S = 4000.0
 
 @pytest.fixture
 def vpc(pair: Pair) -> Vpc:
-    """A VPC with a NAT gateway, whose secondary addresses have connections at the first edge."""
+    """A VPC with a NAT gateway; its secondary addresses have connections on the first edge."""
     vpc, subnet = pair.vpc("a")
     seat_nat(pair.world.store, subnet, "10.0.0.200", "198.51.100.9", EDGES)
     nat = stored(pair, vpc)
     eni = get(pair.world.store, keys.resource(nat.eni), NetworkInterface)
     assert eni is not None
     pair.world.put(keys.resource(nat.eni), encode(msgspec.structs.replace(eni.record, secondary=SECONDARY)))
-    pair.world.settle(8)  # by then both edges are active
+    pair.world.settle(8)  # until both edges are active
     connections(pair, vpc, *SECONDARY)
     return vpc
 
@@ -42,7 +42,7 @@ def stored(pair: Pair, vpc: Vpc) -> NatGateway:
 
 
 def connections(pair: Pair, vpc: Vpc, *addresses: str) -> None:
-    """Let the first edge have connections in the name of these addresses, and no others."""
+    """Make the first edge track connections of these addresses, and no others."""
     tracker = pair.world.kernels["e1"].trackers[nat_of(vpc.vni)]
     assert isinstance(tracker, FakeTracker)
     tracker.translated = set(addresses)

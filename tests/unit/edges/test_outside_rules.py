@@ -1,4 +1,4 @@
-"""What the outside's tables say of an uplink and of pools, and what that means to packets."""
+"""The tables of the namespace `outside` for an uplink and pools, and their effect on packets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BARE = msgspec.structs.replace(UPLINK, ipv6_address="", ipv6_gateway="")
 
 
 def line(word: str, *pools: str) -> str:
-    """Return the line with the elements of a set."""
+    """Return the line with a set's elements."""
     body = outside_tables(UPLINK, pools)[0].body
     return body[body.index(f"set {word} {{") :].split("}")[0].partition("elements = { ")[2].strip()
 

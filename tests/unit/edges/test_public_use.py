@@ -1,4 +1,4 @@
-"""What edges say that they have translated for elastic IPs."""
+"""The counters that edges publish for elastic IPs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ELASTIC, EPHEMERAL = "198.51.100.5", "198.51.100.6"
 
 
 def count(pair: Pair, edge: str, address: str, *, outward: Count, inward: Count) -> None:
-    """Let the filters of an address have counted so much."""
+    """Set the counters of an address's filters."""
     kernel = pair.world.kernels[edge]
     for key, obj in kernel.objects.items():
         action = obj.actions[0] if isinstance(obj, TcFilter) else None
@@ -32,7 +32,7 @@ def count(pair: Pair, edge: str, address: str, *, outward: Count, inward: Count)
 
 
 def elastic(vpc: Vpc, address: str) -> PublicMapping:
-    """Return what lets an elastic IP stand for an interface of a VPC."""
+    """Return the mapping of an elastic IP to an interface of a VPC."""
     return PublicMapping(
         vni=vpc.vni,
         address=address,

@@ -1,4 +1,4 @@
-"""When an edge says that it is fit to carry packets: the decision, and how it gets into the kernel and out of it."""
+"""When an edge reports that it is ready for packets: the decision, and how its kernel gets and loses the mark."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_an_edge_is_ready_when_all_is_there_and_stays_so_while_a_vpc_comes(facts
 
 
 def says(pair: Pair, edge: str = "e1") -> bool:
-    """Return whether an edge's kernel says that it is ready."""
+    """Return whether an edge's kernel has the mark that it is ready."""
     return ready(EDGES[edge]).key in pair.world.kernels[edge].objects
 
 
@@ -74,7 +74,7 @@ def test_an_edge_that_is_drained_says_nothing_and_changes_nothing_else(pair: Pai
     pair.world.new_ops("e1")
     pair.world.delete(keys.host_drained("e1"))
     pair.world.settle(8)
-    assert pair.world.new_ops("e1") == [Create(E1)]  # on standby: the other one is active
+    assert pair.world.new_ops("e1") == [Create(E1)]  # on standby, as the other edge is active
 
 
 def test_the_word_comes_behind_everything_else_and_a_hypervisor_says_nothing(pair: Pair) -> None:
@@ -134,7 +134,7 @@ def test_an_uplink_without_carrier_takes_the_word_back_at_once_and_nothing_else(
     pair.world.new_ops("e1")
     kernel.unplugged.add(UPLINK.device)
     agent.turn()
-    assert agent._next_deadline() <= pair.world.clock.now  # decided, and the next turn follows
+    assert agent._next_deadline() <= pair.world.clock.now  # decided; the next turn follows at once
     agent.turn()
     assert pair.world.new_ops("e1") == [Delete(E1)]
     pair.world.clock.now += 1.1

@@ -1,4 +1,4 @@
-"""A public address that a VPC has no more leads to it no more, whatever of the VPC cannot be compiled, or read."""
+"""A public address that a VPC released no longer leads to it, even if the VPC cannot be compiled or read."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _disagreeing(view: VpcView) -> Iterable[KernelObject]:
 
 
 class Other(Address, frozen=True, kw_only=True):
-    """What has the key of an address and is none."""
+    """A different object with the key of an address."""
 
     more: int = 1
 
@@ -49,7 +49,7 @@ MOODY = OneOff(
 
 
 def led(pair: Pair, vpc: Vpc) -> set[str]:
-    """Return what the outside of the first edge leads to a VPC."""
+    """Return the destinations of the first edge's routes to a VPC in the namespace `outside`."""
     objects = pair.world.kernels["e1"].objects.values()
     return {obj.dst for obj in objects if isinstance(obj, Route) and obj.netns == OUTSIDE and obj.vni == vpc.vni}
 
@@ -69,7 +69,7 @@ def vpc(pair: Pair) -> Vpc:
 
 
 def spoil(pair: Pair, vpc: Vpc, how: str) -> None:
-    """Make a VPC such as no agent can make anything of it."""
+    """Make a VPC that no agent can compile or read."""
     if how in ("refuse", "disagree"):
         pair.world.put(keys.vpc(vpc.vni), encode(msgspec.structs.replace(vpc, tags={how: "yes"})))
     else:

@@ -1,4 +1,4 @@
-"""An edge that speaks BGP is ready while it has a session with the border router, and not before that has held for some time."""
+"""An edge that speaks BGP is ready while it has a session with the border router that has lasted for some time."""
 
 from __future__ import annotations
 
@@ -56,19 +56,19 @@ def test_what_else_is_wrong_with_the_uplink_is_said_first() -> None:
 
 @pytest.fixture
 def speaking(pair: Pair) -> Pair:
-    """A pair with a VPC, both of whose edges have a session that has held."""
+    """A pair with a VPC; both edges have a session that has lasted long enough."""
     pair.vpc("a")
     uplink = msgspec.structs.replace(UPLINK, asn=64601, gateway_asn=64512)
     for edge in EDGES:
         pair.put_edge(Host(name=edge, underlay=EDGES[edge], role=Role.EDGE, pair="west", uplink=uplink))
-    pair.world.settle(HOLD_S + 12)  # by then both edges are active
+    pair.world.settle(HOLD_S + 12)  # until both edges are active
     assert says(pair)
     pair.world.new_ops("e1")
     return pair
 
 
 def says(pair: Pair, edge: str = "e1") -> bool:
-    """Return whether an edge's kernel says that it is ready."""
+    """Return whether an edge's kernel has the mark that it is ready."""
     return ready(EDGES[edge]).key in pair.world.kernels[edge].objects
 
 
@@ -87,7 +87,7 @@ def not_ready(pair: Pair, edge: str = "e1") -> str:
 
 
 def test_an_edge_whose_session_ends_takes_its_word_back_and_changes_nothing_else(speaking: Pair) -> None:
-    """What it announces stays in bird's configuration, so the router has it as soon as the session is back."""
+    """Its announcements stay in bird's configuration, so the router gets them as soon as the session is back."""
     end_session(speaking)
     speaking.world.settle(3)
     assert speaking.world.new_ops("e1") == [Delete(E1)]
@@ -177,7 +177,7 @@ def test_a_restarted_agent_without_a_session_leaves_what_is_announced(speaking: 
 
 
 def test_an_edge_falls_silent_for_itself_when_it_does_for_others(speaking: Pair) -> None:
-    """So its NAT gateways' answers go to the edge that hosts send to; a moment before that they would find no connection."""
+    """Thus replies of its NAT gateways go to the edge that hosts use; earlier, they would find no connection there."""
     agent, clock = speaking.world.agents["e1"], speaking.world.clock
 
     def changes_after(seconds: float) -> float:

@@ -1,4 +1,4 @@
-"""The overlay's table of an edge: what is not meant is dropped and counted, and no connection is tracked."""
+"""The overlay's table of an edge: unintended packets are dropped and counted, and no connection is tracked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Targets of an endpoint service that do not answer: they get no new connections, and the provider is told."""
+"""Targets of an endpoint service that do not answer: they get no new connections, and the provider sees them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from netorch.state.nft import NftTable
 from tests.unit.edges.pair import EDGES, Pair
 
 PORTS = (ServicePort(protocol=TCP, port=443, target_port=8443), ServicePort(protocol=UDP, port=53, target_port=53))
-LONG_S = 30.0  # after which a target that does not answer has been asked twice, and the provider told
+LONG_S = 30.0  # enough for two checks of a silent target, and for the provider's view
 
 
 class Shop:
@@ -51,7 +51,7 @@ class Shop:
         self.world.settle()
 
     def mute(self, *addresses: str) -> None:
-        """Let these targets, and no others, answer nobody any more."""
+        """Make these targets silent, and no others."""
         for edge in EDGES:
             kernel = self.world.kernels[edge]
             kernel.muted.clear()
@@ -59,7 +59,7 @@ class Shop:
         self.world.settle(LONG_S)
 
     def led_to(self, edge: str, port: str = ":8443") -> set[str]:
-        """Return the targets that new connections with a port go to."""
+        """Return the targets for new connections to a port."""
         table = next(
             obj
             for obj in self.world.kernels[edge].objects.values()
@@ -68,7 +68,7 @@ class Shop:
         return {line.split()[-1].partition(":")[0] for line in table.body.splitlines() if "dnat ip to" in line and port in line}
 
     def shown(self) -> tuple[str, ...]:
-        """Return what the provider is told."""
+        """Return the silent targets in the provider's view."""
         return offered.describe_endpoint_service(self.world.store, self.world.operator, self.service.id).ailing
 
 
@@ -82,8 +82,8 @@ def test_one_that_does_not_answer_gets_nothing_new_until_it_answers_again(shop: 
     assert shop.led_to(shop.used) == {well, ill}
     shop.mute(ill)
     assert shop.led_to(shop.used) == {well}
-    assert shop.led_to(shop.used, ":53") == {well, ill}  # nobody can tell of datagrams
-    assert shop.led_to(shop.other) == {well, ill}  # it is not in use there, and gets no answers
+    assert shop.led_to(shop.used, ":53") == {well, ill}  # there are no checks of UDP ports
+    assert shop.led_to(shop.other) == {well, ill}  # the connection is not in use there, and its checks get no answers
     assert shop.shown() == (f"{ill}:8443",)
     info = connections.describe_connection(shop.world.store, shop.world.operator, shop.connection.id)
     assert info.use.ailing == (f"{ill}:8443",)

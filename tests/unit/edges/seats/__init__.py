@@ -1,1 +1,1 @@
-"""Which edge gateways that keep state are at, and how they move."""
+"""Gateways that keep state: the edge in use, and how they move to the other edge."""

@@ -1,4 +1,4 @@
-"""Gateways that keep state move between the edges of a pair with their connections, whoever dies meanwhile."""
+"""Gateways that keep state move between the edges of a pair with their connections, even if an agent dies."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TURN_S = 0.25
 
 @pytest.fixture
 def vpc(pair: Pair) -> Vpc:
-    """A VPC with a NAT gateway whose first seat is e1, to which its main table leads."""
+    """A VPC with a NAT gateway whose first seat is e1, and a route of its main table to the gateway."""
     vpc, subnet = pair.vpc("a")
     seat_nat(pair.world.store, subnet, INSIDE, PUBLIC, EDGES)
     lead(pair, vpc, nat_of(vpc.vni))
@@ -34,7 +34,7 @@ def vpc(pair: Pair) -> Vpc:
 
 
 def connection(port: int, **more: object) -> Flow:
-    """Return a connection of an instance to a server, which knows it by the gateway's address."""
+    """Return a connection of an instance to a server; the server sees the gateway's address."""
     flow = Flow(
         zone=0,
         protocol=6,
@@ -80,14 +80,14 @@ def word(pair: Pair, edge: str) -> HandoverWord | None:
 
 
 def said(pair: Pair) -> list[str]:
-    """Return what edges still say of gateways that move."""
+    """Return the keys of the edges' remaining handover records."""
     return [kv.key for edge in EDGES for kv in pair.world.store.list(keys.handover_prefix(edge)).kvs]
 
 
 def test_a_drained_edge_hands_over_its_connections_before_anybody_leaves_it(pair: Pair, vpc: Vpc) -> None:
     flows = [connection(port) for port in range(1, PART + 2)]
     begin(pair, vpc, "e1", *flows, connection(7, dport=443, tcp_state=7))
-    begin(pair, vpc, "e2", connection(9, dport=8080))  # of an earlier time
+    begin(pair, vpc, "e2", connection(9, dport=8080))  # left over from earlier
     drain(pair, "e1")
     while used(pair, vpc, "hv1") == "e1":
         assert is_ready(pair, "e1")
@@ -160,7 +160,7 @@ def test_an_edge_that_had_failed_gets_its_gateways_back_likewise_but_not_while_i
 
 
 def test_an_edge_that_works_alone_hands_over_all_it_has(pair: Pair, vpc: Vpc) -> None:
-    """The other one is on standby: it is active once it has taken everything."""
+    """The other edge is on standby, and becomes active once it has taken everything."""
     with cut_off(pair, "e2"):
         pass_time(pair, 3)
     pass_time(pair, 3)
@@ -189,12 +189,12 @@ def test_while_the_store_is_away_nothing_returns(pair: Pair, vpc: Vpc) -> None:
 def test_a_giver_that_is_killed_begins_again(pair: Pair, vpc: Vpc) -> None:
     begin(pair, vpc, "e1", connection(5))
     drain(pair, "e1")
-    pass_time(pair, TURN_S / 2, "e1")  # it has said what it gives
+    pass_time(pair, TURN_S / 2, "e1")  # it has announced the gateways that it gives
     assert word(pair, "e1") is not None
     pair.world.kill("e1")
     pass_time(pair, 2)
     assert ports(pair, vpc, "e2") == {5}
-    assert used(pair, vpc, "hv1") == "e1"  # whose kernel goes on
+    assert used(pair, vpc, "hv1") == "e1"  # its kernel still forwards
     begin(pair, vpc, "e1", connection(6))
     pair.world.start("e1")
     pass_time(pair, 5)
@@ -262,7 +262,7 @@ def test_a_vpc_over_its_allowance_and_a_gateway_that_is_handed_over_begin_no_con
     assert given.refused_zones == frozenset()
     tables = GatewayTables({nat_of(vpc.vni): given})
     tables.refuse({vpc.vni})
-    tables.refuse({vpc.vni + 1})  # no longer this one
+    tables.refuse({vpc.vni + 1})  # the first VPC is no longer refused
     assert given.handed_zones == {0}
     assert given.refused_zones == frozenset()
     pass_time(pair, TURN_S, "e2")
@@ -288,7 +288,7 @@ def test_a_taker_holds_no_more_of_a_vpc_than_its_share(pair: Pair, vpc: Vpc) -> 
 
 
 def test_a_gateway_without_a_namespace_holds_up_no_other(pair: Pair, vpc: Vpc) -> None:
-    """An egress-only gateway of a VPC without a range of a pool has none."""
+    """An egress-only gateway of a VPC without a pool's range has no namespace."""
     seat_egress_only(pair.world.store, pair.vpc("b", "10.9.0.0/16")[0].vni, EDGES)
     pass_time(pair, 3)
     begin(pair, vpc, "e1", connection(5))
@@ -343,7 +343,7 @@ def test_an_edge_that_asks_in_vain_asks_ever_later(pair: Pair, vpc: Vpc) -> None
     with cut_off(pair, "e1"):
         pass_time(pair, 3)
     assert used(pair, vpc, "hv1") == "e2"
-    pair.world.kill("e2")  # its kernel goes on
+    pair.world.kill("e2")  # its kernel still forwards
     begun = []
     for second in range(round(RETURN_S + 2 * ASK_S + 3 * PAUSE_S) + 10):
         asked = word(pair, "e1") is not None

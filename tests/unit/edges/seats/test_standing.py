@@ -23,7 +23,7 @@ HOSTS = ("hv1", "e1", "e2")
 
 @pytest.fixture
 def vpc(pair: Pair) -> Vpc:
-    """A VPC with a NAT gateway whose first seat is e1, to which its main table leads."""
+    """A VPC with a NAT gateway whose first seat is e1, and a route of its main table to the gateway."""
     vpc, subnet = pair.vpc("a")
     seat_nat(pair.world.store, subnet, INSIDE, PUBLIC, EDGES)
     lead(pair, vpc, nat_of(vpc.vni))
@@ -32,7 +32,7 @@ def vpc(pair: Pair) -> Vpc:
 
 
 def pass_time(pair: Pair, seconds: float, *hosts: str) -> None:
-    """Let time pass for these hosts, or all that have agents."""
+    """Let time pass for these hosts, or for all with agents."""
     end = pair.world.clock.now + seconds
     while pair.world.clock.now < end:
         pair.world.clock.now += ROUND_S / 2
@@ -42,7 +42,7 @@ def pass_time(pair: Pair, seconds: float, *hosts: str) -> None:
 
 
 def used(pair: Pair, vpc: Vpc, host: str) -> str:
-    """Return the edge at which a host takes the gateway to be."""
+    """Return the edge to which a host sends the gateway's packets."""
     if host == "hv1":
         held = pair.world.kernels[host].objects.values()
         (vtep,) = (obj.dst for obj in held if isinstance(obj, Fdb) and obj.lladdr == gateway_mac(nat_of(vpc.vni)))
@@ -68,7 +68,7 @@ def silence(pair: Pair, host: str, *edges: str) -> None:
 
 @contextmanager
 def cut_off(pair: Pair, edge: str) -> Iterator[None]:
-    """Take an edge off the underlay, for good or for a while."""
+    """Cut an edge off the underlay, permanently or within a `with` block."""
     (other,) = EDGES.keys() - {edge}
     pair.world.kernels[edge].isolated = True
     silence(pair, edge, other)
@@ -200,7 +200,7 @@ def test_flow_logs_of_its_interface_are_written_where_it_is_used(pair: Pair, vpc
 
 
 def logging_edges(pair: Pair, vpc: Vpc) -> list[str]:
-    """Return the edges that log what the gateway's interface sees."""
+    """Return the edges that log the traffic of the gateway's interface."""
     gateway, agents = nat_of(vpc.vni), pair.world.agents
     found = {edge: targets_of(agents[edge].records, agents[edge].reconciler.phases, {gateway}) for edge in EDGES}
     return [edge for edge, targets in found.items() for each in targets for eni in each.interfaces if eni.gateway == gateway]
