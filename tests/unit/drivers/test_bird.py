@@ -1,4 +1,4 @@
-"""bird's file, its control socket and the password, without bird."""
+"""bird's configuration file, its control socket and the password, without bird."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_bad_password_is_refused_and_not_shown(tmp_path: Path, mode: int, cont
 
 
 def answering(path: Path, *answers: bytes) -> threading.Thread:
-    """Let a thread be a bird that says each answer after a command."""
+    """Start a thread that acts as bird: it sends the next answer after each command."""
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     server.bind(str(path))
     server.listen(1)

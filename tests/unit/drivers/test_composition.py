@@ -1,4 +1,4 @@
-"""A kind of object and a driver that nobody has heard of, from the compiler to the kernel and back."""
+"""An unknown kind of object with its own driver, from the compiler to the kernel and back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from netorch.state.link import AdminUp, Vrf
 from netorch.state.op import Create, Delete, Op, Replace
 from netorch.state.order import Order
 
-# Everything between compilers and drivers, and the composition of drivers, real or not.
+# All modules between compilers and drivers, and the compositions of real and fake drivers.
 GENERAL = (
     "plan/*.py",
     "agent/slices.py",
@@ -35,7 +35,7 @@ CONCRETE = {f"netorch.state.{module}" for module in ("l2", "l3", "link", "nft", 
 
 
 class Qdisc(OnDevice, frozen=True, kw_only=True):
-    """A queueing discipline, say."""
+    """An example kind: a queueing discipline."""
 
     kind: ClassVar[str] = "qdisc"
     has_children: ClassVar[bool] = True
@@ -52,7 +52,7 @@ class Qdisc(OnDevice, frozen=True, kw_only=True):
 
 
 class Filter(KernelObject, frozen=True, kw_only=True):
-    """Something on it."""
+    """An object on the queueing discipline."""
 
     kind: ClassVar[str] = "filter"
     in_place: ClassVar[bool] = True
@@ -79,7 +79,7 @@ class Filter(KernelObject, frozen=True, kw_only=True):
 
 
 class FakeTc(FakeDriver):
-    """The driver's fake: it refuses what its kernel would refuse."""
+    """The driver's fake: it refuses the same objects as its kernel."""
 
     def __init__(self, host: FakeHost) -> None:
         super().__init__(host, "overlay", frozenset({Qdisc.kind, Filter.kind}))
@@ -107,7 +107,7 @@ def kernel() -> Iterator[FakeKernel]:
 
 
 def applied(target: Slice, kernel: FakeKernel) -> list[Op]:
-    """Let a kernel follow a slice, as the reconciler does, and return what that took."""
+    """Apply a slice's difference to a kernel, like the reconciler, and return the operations."""
     ops = diff(*target.difference())
     assert [str(failure.error) for failure in kernel.apply(ops)] == []
     target.applied(ops)

@@ -1,4 +1,4 @@
-"""What IPv4 counts by itself."""
+"""IPv4's own counters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages that are packed can be read back; what is foreign is not taken for ours. No kernel needed."""
+"""Packed messages can be read back; foreign objects are not read as ours. No kernel needed."""
 
 from __future__ import annotations
 

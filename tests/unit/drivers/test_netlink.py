@@ -1,4 +1,4 @@
-"""Reading dumps: again when the kernel changed meanwhile, and to their end whatever their reader runs into."""
+"""Reading dumps: again after a concurrent change, and completely even if the reader fails."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ DONE = 3
 
 
 class Kernel:
-    """The other end of a channel: answers that wait, and how often somebody has asked."""
+    """The other end of a channel: queued answers, and a count of requests."""
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end
         end.setblocking(False)
 
     def answers(self, *bodies: bytes, flags: int = 0) -> None:
-        """Let a dump of these bodies wait, each in a datagram of its own."""
+        """Queue a dump of these bodies, each in its own datagram."""
         for kind, body in [*((KIND, body) for body in bodies), (DONE, bytes(4))]:
             self._end.send(HEADER.pack(HEADER.size + len(body), kind, flags, 0, 0) + body)
 
     def asked(self) -> int:
-        """Return how many requests have come since the last call."""
+        """Return the number of requests since the last call."""
         count = 0
         while True:
             try:
@@ -39,7 +39,7 @@ class Kernel:
 
 @pytest.fixture
 def ends(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Channel, Kernel]]:
-    """Return a channel and what answers it."""
+    """Return a channel and its other end."""
     own, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     monkeypatch.setattr(netlink, "open_socket", lambda fd, protocol: own)
     with own, other:

@@ -1,4 +1,4 @@
-"""The first packet of an SCTP association, held to another maker of packets."""
+"""The first packet of an SCTP association, compared with scapy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets sealed for an edge: it alone opens them, and nothing tells what was in them."""
+"""Secrets sealed for an edge: only this edge opens them, and nothing reveals them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A daemon that answers late: who works is waited for, and who hangs is replaced, so that no flood ends what others have."""
+"""A daemon that answers late: a busy one gets time and a hanging one is replaced, so that a flood ends no other connections."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from netorch.state.daemons.services.base import ServiceObject
 from netorch.state.daemons.services.metadata import InstanceMetadata
 from netorch.state.op import Create, Delete, Op
 
-# The daemon's own control socket and a handler of it, without what needs root.
+# The daemon's real control socket and a handler, without the parts that need root.
 PROGRAM = """
 import asyncio, pathlib, socket, sys
 from netorch.services.control import Control
@@ -46,7 +46,7 @@ TWO = msgspec.structs.replace(ONE, id="i-00138800000000002", places=(("vrf5000",
 
 
 class Scene:
-    """A daemon that can be stopped, and a driver of it that believes what processor time the test tells it of."""
+    """A daemon that can be stopped, and a driver of it with a fake reading of the daemon's processor time."""
 
     def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.works = False
@@ -71,7 +71,7 @@ class Scene:
 
     def _start(self) -> None:
         self.replaced += 1
-        self.process.send_signal(signal.SIGCONT)  # as a new one would, this one answers now
+        self.process.send_signal(signal.SIGCONT)  # this process answers in place of a new one
 
     def silent(self, *, works: bool) -> None:
         self.works = works

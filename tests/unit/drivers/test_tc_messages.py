@@ -1,4 +1,4 @@
-"""Filters as messages: what is ours, what is strange, and what was counted."""
+"""Filters as messages: ours, foreign ones, and counters."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def body_of(obj: TcFilter) -> bytes:
 
 
 def with_options(body: bytes, more: bytes = b"", *, without: int = 0, instead: bytes = b"") -> bytes:
-    """Return a filter's message with more options, or without one, or with another in its place."""
+    """Return a filter's message with more options, or without one, or with one replaced."""
     found = b""
     for kind, raw in each_attr(body, TCMSG.SIZE):
         inner = b"".join(instead if number == without else attr(number, value) for number, value in each_attr(raw))

@@ -1,4 +1,4 @@
-"""The kernel's numbers that we spell out are those that pyroute2 has."""
+"""The kernel's constants in our code equal those of pyroute2."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from netorch.drivers.rtnl import uapi
 
-UNKNOWN = {"IFLA_TARGET_NETNSID", "RTA_NH_ID"}  # to pyroute2, or it has another name for it
+UNKNOWN = {"IFLA_TARGET_NETNSID", "RTA_NH_ID"}  # pyroute2 lacks them, or names them differently
 
 
 def constants(group: type) -> dict[str, int]:

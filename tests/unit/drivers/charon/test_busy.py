@@ -1,4 +1,4 @@
-"""A charon that answers late: one that works has time, one that hangs has not."""
+"""A charon that answers late: a busy one gets time, a hanging one does not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from netorch.drivers.charon import daemon
 from netorch.drivers.charon.control import CharonError
 from tests.rig.world import wait_for
 
-# It answers the first command with an empty message, after it has worked for two seconds or slept for ever.
+# It answers the first command with an empty message after two seconds of work, or sleeps for ever.
 _DAEMON = """
 import os, socket, sys, time
 listener = socket.socket(socket.AF_UNIX)

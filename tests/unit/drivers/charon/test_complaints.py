@@ -1,4 +1,4 @@
-"""Whose business it is what charon says."""
+"""The connections to which charon's findings belong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""charon as a process, where there is none."""
+"""charon as a process, without an installed charon."""
 
 from __future__ import annotations
 

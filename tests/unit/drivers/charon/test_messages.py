@@ -1,4 +1,4 @@
-"""What charon is told of a connection, and by what it is recognised."""
+"""The messages that configure a connection in charon, and the names that identify its configuration."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OTHERS = {
     "dpd_delay": 3,
     "dpd_action": "restart",
 }
-UNSEEN = {"secret": "BBBB", "initiates": True, "vni": 5001}  # by the CHILD_SA's name
+UNSEEN = {"secret": "BBBB", "initiates": True, "vni": 5001}  # not in the CHILD_SA's name
 CERTIFIED = changed(certificate="one", authority="an authority")
 
 
@@ -78,7 +78,7 @@ def test_an_identity_that_stands_for_many_is_refused(identity: str) -> None:
 
 
 def test_a_pre_shared_key_proves_one_device_only() -> None:
-    # charon takes any key that one of both ends owns, and the edge is an end of all connections.
+    # charon accepts any key owned by either end, and the edge is an end of all connections.
     assert load_shared(PLAIN, "the canary")["owners"] == [PLAIN.remote_identity]
     with pytest.raises(CharonError, match="is the identity of this edge"):
         load_conn(changed(remote=PLAIN.local, remote_identity=PLAIN.local))

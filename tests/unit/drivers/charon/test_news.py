@@ -1,4 +1,4 @@
-"""What lines of charon's log say together, in whichever order its threads tell them."""
+"""Findings from several lines of charon's log, in any order of its threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a tunnel has carried, and silence."""
+"""A tunnel's traffic counters, and silence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What charon tells lets tunnels begin that had to wait, without a look at all of them."""
+"""charon's events let waiting tunnels begin, without a look at all tunnels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CONNECTIONS = {name: changed(name=name, initiates=True) for name in (f"vpn-{numb
 
 
 class Quiet(Control):
-    """A charon without SAs, that takes every command."""
+    """A charon without SAs that accepts every command."""
 
     def __init__(self) -> None:
         self.begun: list[str] = []
@@ -43,13 +43,13 @@ class NoSas(Xfrm):
 
 
 def test_a_tunnel_that_comes_up_lets_another_begin(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upkeep, "BEGUN_S", 1e9)  # a machine that stalls makes no room
+    monkeypatch.setattr(upkeep, "BEGUN_S", 1e9)  # a stalling machine makes no room
     fd = os.open("/proc/self/ns/net", os.O_RDONLY)
     tunnels, charon, names = Tunnels(NoSas(fd), acts=True), Quiet(), list(CONNECTIONS)
     tunnels.look(charon, CONNECTIONS)
     assert charon.begun == names[:MOST_BEGUN]
     assert not tunnels.has_room()
-    assert tunnels.hear([("child-updown", {names[3]: {}})], CONNECTIONS)  # it has ended
+    assert tunnels.hear([("child-updown", {names[3]: {}})], CONNECTIONS)  # its CHILD_SA has ended
     assert not tunnels.has_room()
     assert tunnels.hear([("child-updown", {"up": "yes", names[3]: {}})], CONNECTIONS)
     assert tunnels.has_room()

@@ -1,4 +1,4 @@
-"""What is done about the SAs of a tunnel, look by look."""
+"""The steps for a tunnel's SAs, look by look."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_a_tunnel_that_is_told_to_be_up_makes_room_before_all_are_looked_at_agai
     memory = Memory()
     bounded([Begin(name, "net") for name in names], memory, 0.0)
     assert more(memory, 0.1) == []
-    for name in (names[7], names[MOST_BEGUN], "unknown"):  # one of those that wait has been begun by its peer
+    for name in (names[7], names[MOST_BEGUN], "unknown"):  # the peer began one of the waiting ones
         memory.is_up(name)
     assert memory.room(0.2) == 1
     assert more(memory, 0.2) == [Begin(names[MOST_BEGUN + 1], "net")]

@@ -1,4 +1,4 @@
-"""How elements are packed, and what is left to libnftables."""
+"""How elements are packed, and which are left to libnftables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `nft list` shows of our tables, read back."""
+"""Parsing the output of `nft list` for our tables."""
 
 from __future__ import annotations
 

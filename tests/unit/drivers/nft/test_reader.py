@@ -1,4 +1,4 @@
-"""What is written to a table by hand is read back in the same words, and with how many requests."""
+"""Objects written over netlink are read back as the same text, and with how many requests."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ _TABLE, _SET, _EXPRESSIONS = 1, 2, 4
 
 
 class Table:
-    """Answers requests with the messages that made a table, as the kernel does."""
+    """Answers requests with the messages that made a table, like the kernel."""
 
     def __init__(self, *objects: KernelObject) -> None:
         self.asked: Counter[int] = Counter()
         self.held: dict[int, list[bytes]] = {wire.GET_TABLE: [bytes(4) + attr_text(_TABLE, "netorch") + attr(2, bytes(4))]}
         ops = [Create(obj) for obj in objects]
         for message in messages([*preparations(ops), *steps(ops)], lambda change: change.spec or SPECS[change.set]):
-            request = REQUESTS.get(HEADER.unpack_from(message)[1])  # none of what empties a chain that is new
+            request = REQUESTS.get(HEADER.unpack_from(message)[1])  # skip messages that empty a new chain
             if request is not None:
                 self.held.setdefault(request, []).append(message[HEADER.size :])
 
@@ -55,12 +55,12 @@ class Table:
                 yield kind, 0, answer
 
     def get(self, kind: int, body: bytes) -> bytes:
-        """Answer a request for one thing."""
+        """Answer a request for one object."""
         self.asked[kind] += 1
         return b"as before"
 
     def read(self, family: str) -> list[Block]:
-        """Return what a reader makes of the answers."""
+        """Return a reader's result for the answers."""
         reader = Reader.__new__(Reader)
         reader._channel = self  # type: ignore[assignment]
         return reader.table(family)
@@ -125,7 +125,7 @@ def test_a_table_that_the_kernel_does_not_show_is_an_error(monkeypatch: pytest.M
 
 
 def strange_rule(chain: str) -> bytes:
-    """Return a rule with an expression that no rule of ours has."""
+    """Return a rule with an expression that none of our rules has."""
     log = nested(wire.ITEM, attr_text(1, "log"), nested(2, attr_text(2, "a; } drop")))
     return bytes(4) + attr_text(_TABLE, "netorch") + attr_text(2, chain) + nested(_EXPRESSIONS, log)
 

@@ -1,4 +1,4 @@
-"""Rules in words and as expressions: nothing is lost on the way, and nothing is read that was not written so."""
+"""Rules as text and as expressions: conversion loses nothing, and no other rule is read as the same text."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COMPILERS = load_compilers()
 
 
 def rules_of(objects: list[KernelObject]) -> list[tuple[str, str, str]]:
-    """Return family, chain and words of every rule."""
+    """Return the family, chain and text of every rule."""
     found: list[tuple[str, str, str]] = []
     for obj in objects:
         if isinstance(obj, NftChain):
@@ -55,7 +55,7 @@ RULES = [*rules_of([*chains.CHAINS, PORT_CHAIN]), *(("inet", chains.EGRESS, rule
 
 
 def there_and_back(family: str, chain: str, words: str) -> str:
-    """Return the words of a rule that has been through netlink's attributes."""
+    """Return the text of a rule after a round trip through netlink attributes."""
     made = expressions_of(family, chain, words)
     assert tuple(decode(b"".join(map(encode, made)))) == made
     return words_of(family, chain, made)
@@ -98,7 +98,7 @@ NAME = "egress-001388-0000beef"
 
 @st.composite
 def random_rules(draw: st.DrawFn) -> str:
-    """A rule of some of the words, in an order that has a meaning."""
+    """A rule of some known parts, in a valid order."""
     version = draw(st.sampled_from((4, 6)))
     words = draw(
         st.sampled_from(("", f"meta nfproto ipv{version} ", f"ip{'' if version == 4 else '6'} saddr != {net(draw, version)} "))
@@ -119,7 +119,7 @@ def net(draw: st.DrawFn, version: int) -> str:
 
 @given(random_rules())
 def test_a_rule_of_known_words_comes_back(words: str) -> None:
-    """A check that the next field implies has no words of its own, as in nft's listing. Such words are read, never written."""
+    """A match that the next field implies has no text of its own, as in nft's listing. Such text is read, but never written."""
     made = expressions_of("inet", NAME, words)
     read = words_of("inet", NAME, made)
     assert expressions_of("inet", NAME, read) == made
@@ -127,7 +127,7 @@ def test_a_rule_of_known_words_comes_back(words: str) -> None:
 
 
 def altered(rule: Rule, seed: int) -> Rule:
-    """Return the rule with one byte, one expression, or the order of two changed."""
+    """Return the rule with one byte or one expression changed, or with two expressions swapped."""
     lot = random.Random(seed)
     place = lot.randrange(len(rule))
     before, hit, behind = rule[:place], rule[place], rule[place + 1 :]
@@ -151,7 +151,7 @@ def altered(rule: Rule, seed: int) -> Rule:
 
 @given(st.sampled_from(RULES), st.integers(0, 2**32))
 def test_an_altered_rule_is_never_taken_for_the_one_it_was(rule: tuple[str, str, str], seed: int) -> None:
-    """It is either not read at all, or as the words that it now means: those that would make it."""
+    """It is either not readable, or read as the text of its new meaning, which would produce it."""
     family, chain, words = rule
     made = expressions_of(family, chain, words)
     changed = altered(made, seed)

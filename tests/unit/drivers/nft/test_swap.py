@@ -1,4 +1,4 @@
-"""Chains with other names for their sets, and when they get them."""
+"""Chains whose sets have the other name, and when they get it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OLD = chains.EGRESS_CHAIN
 
 
 def with_elements(*elements: str) -> NftChain:
-    """Return the chain with other elements in the last of its sets."""
+    """Return the chain with these elements in its last set."""
     *others, last = OLD.sets
     return msgspec.structs.replace(OLD, sets=(*others, msgspec.structs.replace(last, elements=elements)))
 

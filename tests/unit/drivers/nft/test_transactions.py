@@ -1,4 +1,4 @@
-"""What comes into force at once."""
+"""Changes that take effect together in one transaction."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OLD_IDENTITY, NEW_IDENTITY = "0x7", "0x8"
 
 
 def policy_chain(*peers: str, vni: int = VNI, rules: tuple[str, ...] = ("accept",), name: str = "take") -> NftChain:
-    """Return a chain that lets peers of some classes pass, as far as a change is concerned."""
+    """Return a chain that accepts peers of some classes, reduced to the parts that transactions depend on."""
     name = f"{name}-{vni:06x}-0000beef"
     held = ChainSet(
         name=f"{name}.peer_net", spec="type mark . inet_proto; flags interval", elements=tuple(f"{p} . 17" for p in peers)
@@ -24,7 +24,7 @@ def policy_chain(*peers: str, vni: int = VNI, rules: tuple[str, ...] = ("accept"
 
 
 def member(number: str, vni: int = VNI, address: str = "10.0.0.5") -> NftElement:
-    """Return an address with the number of its class."""
+    """Return an address with its class number."""
     return NftElement(netns=OVERLAY, family="inet", set=f"identity-{vni:06x}.4", items=(address,), vni=vni, value=number)
 
 
