@@ -31,6 +31,7 @@ from netorch.store.base import Store
 log = logging.getLogger(__name__)
 
 _UNAVAILABLE: Final = "unavailable"  # requests that the server behind a service did not answer
+HANGS_S: Final = 0.5  # a store that takes longer to fail may hold the agent's thread a third of the time
 FOREIGN_NAMED: Final = 20  # foreign objects in netorch's namespace that a status names
 
 
@@ -63,6 +64,7 @@ class Status(Task):
         self._unavailable_at = 0.0
         self._started_at = time.time()
         self._connected: Store | None = None
+        self._write_at = 0.0  # when a store that hung is asked again
         self._enis_published: dict[int, set[str]] = {}
 
     def wake_at(self, now: float) -> float | None:
@@ -87,8 +89,11 @@ class Status(Task):
 
     def _write(self, store: Store | None, now: float) -> None:
         if store is None:
-            self._connected = None
+            self._connected, self._write_at = None, 0.0
             return
+        if now < self._write_at:
+            return
+        started = time.monotonic()
         try:
             if store is not self._connected:
                 self._publisher.adopt(store)
@@ -98,6 +103,8 @@ class Status(Task):
         except StoreError as error:
             self._connected = None  # read from the store what was written
             log.warning("status not written reason=%r", str(error))
+            if (took_s := time.monotonic() - started) > HANGS_S:
+                self._write_at = now + 3 * took_s
 
     def _count(self) -> None:
         try:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from netorch.agent.loop import Agent
 from netorch.agent.report import StatusPublisher
 from netorch.agent.snapshot import SnapshotFile
+from netorch.agent.tasks import status
 from netorch.control.actions import hosts
 from netorch.drivers.base import Gone
 from netorch.drivers.fake.kernel import FakeKernel
-from netorch.errors import StoreError
+from netorch.errors import StoreError, StoreUnavailable
 from netorch.model.eni import VpcStatus
 from netorch.records import keys
 from netorch.state.base import HOST_SLICE
 from netorch.state.foreign import Foreign
+from netorch.store.base import Range
 from netorch.store.memory import MemoryStore
 from netorch.store.rules import MAX_TXN_BYTES
 from tests.unit.agent.world import Clock, Wire, WiredStore, World
@@ -45,6 +48,33 @@ def test_the_lease_is_renewed_while_the_agent_lives_and_ends_after_it(world: Wor
     assert world.store.get(keys.host_live("hv2")) is None
     world.start("hv1")
     assert world.store.get(keys.host_live("hv1")) is not None
+
+
+class Hanging(MemoryStore):
+    """A store that says after a while that it is away."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.asked = 0
+        self._now = clock
+
+    def list(self, prefix: str, revision: int = 0) -> Range:
+        """Fail, late."""
+        self.asked += 1
+        self._now.now += 2.5
+        raise StoreUnavailable("store: no member answers")
+
+
+def test_a_store_that_hangs_does_not_hold_up_every_turn(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(status, "time", SimpleNamespace(monotonic=clock, time=clock))
+    writer, store = world.agents["hv1"].status, Hanging(clock)
+    for now, asked in ((100.0, 1), (102.5, 1), (107.4, 1), (107.5, 2), (110.0, 2)):
+        writer._write(store, now)
+        assert store.asked == asked
+    writer._write(None, 110.0)
+    writer._write(store, 110.1)
+    assert store.asked == 3, "it was opened again"
 
 
 @pytest.mark.parametrize("calls", range(6))
