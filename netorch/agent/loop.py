@@ -35,7 +35,7 @@ from netorch.agent.tasks.probes import Probes
 from netorch.agent.tasks.public_use import PublicUses
 from netorch.agent.tasks.readiness import Readiness
 from netorch.agent.tasks.status import Status
-from netorch.agent.tasks.target_checks import TargetChecks
+from netorch.agent.tasks.targets.checks import TargetChecks
 from netorch.compiler.base import Compiler
 from netorch.drivers.base import Kernel, Underlay
 from netorch.errors import KernelError

@@ -11,7 +11,7 @@ for healthy until it is the edge in use.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Generic, TypeVar
 
 from netorch.agent.reconcile import Reconciler
@@ -19,6 +19,7 @@ from netorch.agent.records import Records
 from netorch.agent.report import StatusPublisher
 from netorch.agent.tasks.base import Task, Turn
 from netorch.agent.tasks.rounds import Rounds
+from netorch.agent.tasks.targets.portions import Checked, Portions
 from netorch.compiler.interface_endpoint import AILING, BACK, FRONT, Backend, EndpointEnd
 from netorch.drivers.base import Kernel, KernelEvent, Knock
 from netorch.errors import KernelError
@@ -57,11 +58,10 @@ class Health(Generic[T]):
             self.ailing ^= {target}
             del self._contrary[target]
 
-    def keep(self, known: set[T]) -> None:
+    def keep(self, is_known: Callable[[T], bool]) -> None:
         """Forget all other targets: they start as healthy ones."""
-        self.ailing &= known
-        for gone in self._contrary.keys() - known:
-            del self._contrary[gone]
+        self.ailing = set(filter(is_known, self.ailing))
+        self._contrary = {target: count for target, count in self._contrary.items() if is_known(target)}
 
 
 class TargetChecks(Task):
@@ -77,6 +77,7 @@ class TargetChecks(Task):
         self._answered: set[Knock] = set()
         self._asked: set[Knock] = set()
         self._waiting: list[Knock] = []  # not yet checked in this round
+        self._portions = Portions()
         self._turn_at = self._round_at = 0.0
         self._rounds = Rounds[str]()
         self._published: set[str] = set()
@@ -111,8 +112,9 @@ class TargetChecks(Task):
             self._health.note(knock, well=knock in self._answered)
         if turn.now >= self._round_at and not self._waiting:
             self._round_at = turn.now + EVERY_S
-            self._waiting = sorted(self._all())
-            self._health.keep(set(self._waiting))
+            known = self._known()
+            self._waiting = sorted(self._portions.take(known, MOST * round(EVERY_S / TURN_S)))
+            self._health.keep(lambda knock: knock.netns in known and known[knock.netns].holds(knock))
         self._tell()
         self._publish(turn.now)
         count = min(MOST, -(-len(self._waiting) // max(1, round((self._round_at - turn.now) / TURN_S))))
@@ -124,11 +126,12 @@ class TargetChecks(Task):
         """Close all knocks."""
         self._knocks.close()
 
-    def _all(self) -> Iterator[Knock]:
-        """Yield all targets of connections in use on this host. Cost: O(connections on this host)."""
-        for back in self._backends():
-            for port in dict.fromkeys(port.target_port for port in back.ports if port.protocol == TCP):
-                yield from (Knock(back.connection, RELAY_ADDRESS, BACK, target, port) for target in back.targets)
+    def _known(self) -> dict[str, Checked]:
+        """Return the targets of each connection in use on this host. Cost: O(connections on this host)."""
+        return {
+            back.connection: Checked(back.targets, tuple({port.target_port: None for port in back.ports if port.protocol == TCP}))
+            for back in self._backends()
+        }
 
     def _backends(self) -> Iterator[Backend]:
         here = self._connections()
