@@ -1,1 +1,1 @@
-"""netorch's own daemon: what it answers."""
+"""netorch's own daemon and its answers."""

@@ -1,4 +1,4 @@
-"""What clients of DHCP are answered, in every state and whatever they send."""
+"""Answers to DHCP clients, in every state and for any message."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_another_address_is_wrong(raw: bytes) -> None:
 @pytest.mark.parametrize(
     "raw",
     [
-        message(Kind.REQUEST, ADDRESS=OWN, SERVER=OTHER),  # it has chosen another server
+        message(Kind.REQUEST, ADDRESS=OWN, SERVER=OTHER),  # the client has chosen another server
         message(Kind.DECLINE, ADDRESS=OWN, SERVER=ROUTER),
         message(Kind.RELEASE, client=OWN, SERVER=ROUTER),
         message(Kind.INFORM, client=OTHER),
@@ -189,7 +189,7 @@ def packet(payload: bytes, source: bytes = bytes(4), sport: int = 68, dport: int
 
 
 def delivered(payload: bytes, index: int = 7) -> bytes:
-    """Return what the kernel says of a packet that a rule has logged."""
+    """Return the kernel's message for a packet that a rule has logged."""
 
     def part(kind: int, value: bytes) -> bytes:
         return (struct.pack("=HH", 4 + len(value), kind) + value).ljust((4 + len(value) + 3) & ~3, b"\0")
@@ -239,7 +239,7 @@ def checksum(data: bytes) -> int:
 
 
 class Sent:
-    """Stands for the socket that sends frames."""
+    """A fake of the socket that sends frames."""
 
     def __init__(self) -> None:
         self.frames: list[tuple[str, bytes]] = []
@@ -253,7 +253,7 @@ class Sent:
 
 @pytest.fixture
 def serving(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[bytes], list[tuple[str, bytes]]]:
-    """Return what hands a delivery to a handler with two VPCs' leases of one address, and returns what it sends."""
+    """Return a function that gives a message to a handler with two VPCs' leases of one address, and returns the sent frames."""
     names = {7: LEASE.ifname, 8: "v-0013890000001", 9: "vrf5000", 10: "vrf5001", 11: "v-stranger"}
     monkeypatch.setattr(handler.Dhcp, "_name", lambda _self, index: names[index])
     second = msgspec.structs.replace(LEASE, vni=5001, ifname=names[8], vrf="vrf5001", mtu=1400)

@@ -1,4 +1,4 @@
-"""What instances are told of themselves: requests as bytes, tokens, the tree, and connections that are slow or many."""
+"""Instance metadata: requests as bytes, tokens, the tree, and slow or many connections."""
 
 from __future__ import annotations
 
@@ -74,7 +74,8 @@ def token(found: InstanceMetadata = FOUND, ttl: str = "60") -> str:
     return made.body.decode()
 
 
-# What cloud-init's data source for EC2 reads, as a crawler: a line that ends in a slash is a directory, all others are texts.
+# The paths that cloud-init's data source for EC2 reads, like a crawler: a line that ends in a slash is a directory, all others
+# are texts.
 def crawl(path: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in filter(None, text(path).splitlines()):
@@ -161,7 +162,7 @@ BAD = [
     b"GET /\x00 HTTP/1.1",
     b"GET /" + b"a" * 1024 + b" HTTP/1.1",
     b"",
-    b"GET / HTTP/1.1\r\na:" + b" " * 8000 + b"\x80",  # in how many ways its spaces may be divided must not matter
+    b"GET / HTTP/1.1\r\na:" + b" " * 8000 + b"\x80",  # backtracking over the ways to split its spaces must not take long
     b"GET / HTTP/1.1\r\na:" + b"\t \t" * 2600 + b"\x80" + b" " * 100,
 ]
 
@@ -200,7 +201,7 @@ def test_plans_and_logs_do_not_tell_what_an_instance_is_told_from_a_guess() -> N
 
 
 def served(client: Callable[[Callable[[], Awaitable[socket.socket]]], Awaitable[None]], tmp_path: Path) -> None:
-    """Run a client against a handler that serves one instance, which asks from 127.0.0.1 in the VRF vrf5000."""
+    """Run a client against a handler with one instance, whose requests come from 127.0.0.1 in the VRF vrf5000."""
 
     async def run() -> None:
         listening = socket.socket()
@@ -225,7 +226,7 @@ def served(client: Callable[[Callable[[], Awaitable[socket.socket]]], Awaitable[
 
 
 async def read(sock: socket.socket) -> bytes:
-    """Return what comes until the other end closes."""
+    """Return the received bytes until the other end closes."""
     found = b""
     with suppress(ConnectionResetError):
         while more := await asyncio.get_running_loop().sock_recv(sock, 65536):
@@ -250,7 +251,7 @@ def test_several_requests_by_one_connection_are_answered_in_order(tmp_path: Path
 @pytest.mark.parametrize(
     ("raw", "answered"),
     [
-        (b"GET /latest/meta-data/mac HTTP/1.1\r\n", b""),  # and no more
+        (b"GET /latest/meta-data/mac HTTP/1.1\r\n", b""),  # the rest never comes
         (b"GET /" + b"a" * 9000, b""),
         (b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", b"HTTP/1.1 400 Bad Request"),
     ],
@@ -273,7 +274,7 @@ GET = b"GET / HTTP/1.1\r\n\r\n"
 
 
 class Taken(asyncio.Transport):
-    """A transport whose other end takes everything at once."""
+    """A transport whose peer accepts all data at once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -294,7 +295,7 @@ class Taken(asyncio.Transport):
 
 
 def answers_by_turn(raw: bytes, turns: int, pause: Callable[[], float] = lambda: 0.0) -> tuple[list[int], Taken]:
-    """Return how many answers were written after each turn of the event loop, from that on in which the bytes came."""
+    """Return the number of answers after each turn of the event loop, starting with the turn that receives the bytes."""
 
     async def run() -> tuple[list[int], Taken]:
         transport, found = Taken(), []

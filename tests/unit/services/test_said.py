@@ -1,4 +1,4 @@
-"""What the process logs is bounded while it runs."""
+"""The process's log is limited while it runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a host knows of names: by VPC, and whom to ask for others."""
+"""The names that a host knows, by VPC, and the servers for all others."""
 
 from __future__ import annotations
 
@@ -133,10 +133,10 @@ INTERNAL = [
 @pytest.mark.parametrize("name", INTERNAL)
 def test_names_of_the_operators_network_are_withheld_unless_a_line_for_them_says_whom_to_ask(book: Book, name: str) -> None:
     labels = labels_of(name)
-    book.others = {labels_of(""): ("192.0.2.1",)}  # all names' servers
+    book.others = {labels_of(""): ("192.0.2.1",)}  # the servers for all names
     withheld = book.withheld(labels, RdataType.A)
     assert withheld is not None
-    assert withheld.exists == (len(labels) == 2)  # a label alone has names below it
+    assert withheld.exists == (len(labels) == 2)  # a top-level domain alone has names below it
     book.others = {labels[-2:]: ("192.0.2.2",)}
     assert book.withheld(labels, RdataType.A) is None
 

@@ -1,4 +1,4 @@
-"""What others have answered: as bytes, for as long as they say, and no more of them than there is room for."""
+"""Servers' answers: stored as bytes, until they expire, and within a size limit."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_an_answer_is_kept_as_bytes_and_grows_old() -> None:
     query = dns.message.make_query("WWW.Example.net", "A", use_edns=0)
     said = dns.message.from_wire(to_wire(query, answer, PAYLOAD, age))
     assert said.id == query.id
-    assert said.question[0].name.to_text() == "WWW.Example.net."  # letters as they were asked. draft-vixie-dnsext-dns0x20
+    assert said.question[0].name.to_text() == "WWW.Example.net."  # letters as in the question: draft-vixie-dnsext-dns0x20
     assert [(rrset.ttl, len(rrset)) for rrset in said.answer] == [(280, 1), (40, 2)]
     assert said.answer == [ALIAS, ADDRESS]
     assert said.payload == PAYLOAD
@@ -50,7 +50,7 @@ def test_an_answer_is_kept_as_bytes_and_grows_old() -> None:
     [
         (FOUND, 60),
         (Reply(rcode=Rcode.SERVFAIL, answer=[ALIAS, ADDRESS]), 0),
-        (Reply(rcode=Rcode.NOERROR), 0),  # nothing, and no SOA record: RFC 2308 section 5
+        (Reply(rcode=Rcode.NOERROR), 0),  # no answer and no SOA record: RFC 2308 section 5
         (Reply(rcode=Rcode.NOERROR, answer=[ALIAS]), 0),
         (Reply(rcode=Rcode.NXDOMAIN, authority=[SOA]), NEGATIVE_TTL_LAST_S),
         (Reply(rcode=Rcode.NXDOMAIN, answer=[ALIAS], authority=[SOA]), 300),
@@ -102,7 +102,7 @@ def test_what_has_no_room_is_cut_and_not_rendered(monkeypatch: pytest.MonkeyPatc
         cut = dns.message.from_wire(to_wire(query, answer, PAYLOAD, age=9))
         assert cut.flags & dns.flags.TC
         assert not cut.answer
-    assert len(rendered) <= PAYLOAD // 16 + 1  # a record that has no room is the last
+    assert len(rendered) <= PAYLOAD // 16 + 1  # rendering stops at the first record that does not fit
 
 
 def test_what_follows_the_question_is_found_without_edns_too() -> None:

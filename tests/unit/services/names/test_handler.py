@@ -1,4 +1,4 @@
-"""What a handler of names forgets when a VPC's own names change."""
+"""The answers that a handler of names forgets when a VPC's own names change."""
 
 from __future__ import annotations
 

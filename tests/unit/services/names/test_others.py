@@ -1,4 +1,4 @@
-"""Whom a host asks, and what it takes for their answer: a real server on the loopback, which also lies."""
+"""The servers that a host asks, and the answers that it accepts: a real server on the loopback, which also lies."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Answers = Callable[[dns.message.Message], list[dns.message.Message]]
 
 @contextmanager
 def server(by_udp: Answers, by_tcp: Answers | None = None) -> Iterator[int]:
-    """Answer at a port of the loopback, with several messages if asked to."""
+    """Answer on a port of the loopback, with several messages if requested."""
     tcp = socket.create_server(("127.0.0.1", 0))
     port = tcp.getsockname()[1]
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -48,7 +48,7 @@ def server(by_udp: Answers, by_tcp: Answers | None = None) -> Iterator[int]:
             raw = connection.recv(4096)
             if raw and by_tcp is not None:
                 answer = by_tcp(dns.message.from_wire(raw[2:]))[0].to_wire(max_size=65_535)
-                with suppress(ConnectionError):  # who takes no large answer does not read it
+                with suppress(ConnectionError):  # a client that refuses a large answer does not read it
                     connection.sendall(len(answer).to_bytes(2, "big") + answer)
 
     threads = [threading.Thread(target=run, daemon=True) for run in (datagrams, connections)]
@@ -146,7 +146,7 @@ def test_an_answer_is_read_only_if_its_vpc_has_not_had_too_many_records() -> Non
 
     with server(lambda query: [answer(query, RIGHT, "www.example.net. TXT x")]) as port:
         assert said(port, refuse) == ["SERVFAIL"]
-    assert counted == [3]  # with that of EDNS
+    assert counted == [3]  # including the one of EDNS
 
 
 def test_who_fails_or_is_not_there_is_no_answer() -> None:

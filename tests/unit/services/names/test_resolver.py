@@ -1,4 +1,4 @@
-"""One question and its answer: what is refused, what is remembered, what others are asked for."""
+"""One question and its answer: what is refused, what is cached, and what is asked of other servers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ME = (VNI, "10.0.1.5")
 
 
 class Others:
-    """Those who are asked for names: they know www.example.net, and answer when a test lets them."""
+    """The other servers: they know www.example.net, and answer when a test lets them."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -43,7 +43,7 @@ class Others:
             return FAILED
         if name == parse_name("large.example.net"):
             return Reply(rcode=Rcode.NOERROR, answer=[long(name, 20)])
-        if name == parse_name("spy.example.net"):  # whoever owns a name lets it lead where he likes
+        if name == parse_name("spy.example.net"):  # the owner of a name can point it anywhere
             alias = dns.rrset.from_text(name, 300, "IN", "CNAME", "db.corp.internal.")
             return Reply(
                 rcode=Rcode.NOERROR, answer=[alias, dns.rrset.from_text("db.corp.internal.", 300, "IN", "A", "192.0.2.9")]
@@ -61,7 +61,7 @@ def long(name: Name, count: int) -> dns.rrset.RRset:
 
 
 class Still(Allowance):
-    """An allowance whose time stands still; it is a large one unless said otherwise."""
+    """An allowance whose clock stands still; a large one by default."""
 
     def __init__(self, of_vpc: int = 1 << 20) -> None:
         super().__init__(of_vpc, 4 * of_vpc)
@@ -217,7 +217,7 @@ def test_a_question_to_others_counts_as_several(others: Others) -> None:
     others.records = 2 * RECORDS_COUNT
     for count, wanted in ((1, "NOERROR 198.51.100.7"), (0, "SERVFAIL")):
         resolver = Resolver(book, others, Still(1 + OTHERS_COUNT + 1 + count))
-        assert resolver.admits(VNI)  # as its transport asks
+        assert resolver.admits(VNI)  # as its transport does
         assert ask(resolver, query("www.example.net")) == wanted
 
 

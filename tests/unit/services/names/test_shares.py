@@ -1,4 +1,4 @@
-"""What VPCs share: whoever has little finds room, whatever the others take."""
+"""Limits shared by VPCs: a VPC that uses little always finds room, whatever the others use."""
 
 from __future__ import annotations
 
@@ -33,4 +33,4 @@ def test_places_are_an_interfaces_a_vpcs_and_all() -> None:
     for n in range(5):
         places.give((1, f"10.0.1.{n}"))
     assert places.take((1, "10.0.0.1"))
-    assert not places.take((1, "10.0.0.1"))  # three again
+    assert not places.take((1, "10.0.0.1"))  # it has three again

@@ -1,4 +1,4 @@
-"""Questions as bytes: what is refused before it is read, and by whom a connection or a datagram finds its place."""
+"""Questions as bytes: what is refused before parsing, and how connections and datagrams are counted."""
 
 from __future__ import annotations
 
@@ -82,14 +82,14 @@ def test_questions_are_read_and_noise_is_not_answered() -> None:
         assert isinstance(read(good), dns.message.Message)
     opt = struct.pack("!BHHIH", 0, dns.rdatatype.OPT, 1_000, 0, 1_000) + b"\xff\xf0\x00\x00" * 250
     counted = message()[:11] + b"\x01" + message()[12:]
-    many = read(counted + opt)  # each option takes time to read, and nobody asks for one
+    many = read(counted + opt)  # each option takes time to parse, and none is needed
     assert isinstance(many, dns.message.Message)
     assert (many.payload, many.options) == (1_000, ())
-    for wrong in (opt[:-1], opt[:5], b"\x01" + opt[1:], opt[:2] + b"\xfa" + opt[3:]):  # the last: TSIG
+    for wrong in (opt[:-1], opt[:5], b"\x01" + opt[1:], opt[:2] + b"\xfa" + opt[3:]):  # the last one is TSIG
         assert isinstance(read(counted + wrong), bytes)
     assert read(b"short") is None
     answer = dns.message.make_response(dns.message.make_query("a", "A"))
-    assert read(answer.to_wire()) is None  # an answer: two that answered answers would never end
+    assert read(answer.to_wire()) is None  # an answer is never answered: two servers would do so for ever
     error = read(dns.message.make_query("a", "A").to_wire()[:-3])
     assert isinstance(error, bytes)
     assert dns.message.from_wire(error).rcode() == Rcode.FORMERR
@@ -102,7 +102,7 @@ def resolver(allowance: Allowance | None = None) -> Resolver:
 
 
 class OneSpan(Allowance):
-    """An allowance whose time stands still."""
+    """An allowance whose clock stands still."""
 
     def admits(self, vni: int, now: float, count: int = 1) -> bool:
         return super().admits(vni, 0.0, count)
@@ -119,7 +119,7 @@ def test_questions_beyond_the_allowance_are_passed_over() -> None:
         for number in range(9):
             theirs.sendto(dns.message.make_query(NAME, "A", id=number).to_wire(), ours.getsockname())
         answers = [dns.message.from_wire(await loop.sock_recv(theirs, 4_096)).id for _ in range(3)]
-        for _ in range(20):  # the rest is read, and nothing comes of it
+        for _ in range(20):  # the others are read and ignored
             await asyncio.sleep(0)
         with pytest.raises(BlockingIOError):
             theirs.recv(4_096)
@@ -131,7 +131,7 @@ def test_questions_beyond_the_allowance_are_passed_over() -> None:
 
 
 async def converse(port: int, *raw: bytes) -> list[bytes]:
-    """Return the answers to some questions by one connection; nothing for the one at which it ends."""
+    """Return the answers to some questions over one connection; empty for the question at which it ends."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     found = []
     for one in raw:

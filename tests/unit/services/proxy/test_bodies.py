@@ -1,4 +1,4 @@
-"""Bodies that are kept to be judged: how many bytes, how many steps, and which are not read at all."""
+"""Bodies that are kept for a policy decision: limits of bytes and of steps, and bodies that are not read at all."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KEYS = 1_000
 
 
 def policies(endpoint: object = None, bucket: object = None) -> Policies:
-    """Return what is known of the endpoint and the bucket `buc`, with one statement each."""
+    """Return the policies of the endpoint and of the bucket `buc`, with one statement each."""
     found = Policies()
     texts = [json.dumps({"Statement": one}) if one is not None else "" for one in (endpoint, bucket)]
     found.put_endpoint(replace(ENDPOINT, policy=texts[0]))
@@ -43,7 +43,7 @@ def statement(resource: object, action: str = "s3:*", **more: object) -> dict[st
 
 
 def deletion(names_keys: bool = False) -> Asked:
-    """Return a request to delete KEYS objects, or one of which the body is not read yet."""
+    """Return a request to delete KEYS objects, or one whose body has not been read yet."""
     request = S3Request(method="POST", target="/buc?delete", headers=[("Host", "s3.internal")])
     asked = read_request(Service(names=("s3.internal",)), request)
     assert isinstance(asked, Asked)
@@ -133,7 +133,7 @@ class Asking:
         self._end.close()
 
     async def answered(self, *pieces: bytes) -> tuple[list[int], int]:
-        """Send pieces while the exchange runs; return how many bytes are kept behind each, and the answer's status."""
+        """Send pieces while the exchange runs; return the number of kept bytes after each, and the status of the answer."""
         running, kept = asyncio.create_task(self.exchange.run()), []
         for piece in pieces:
             await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Bodies in chunks: the same however they are cut on the way, and nothing else than them."""
+"""Chunked bodies: the result is the same for any split of the bytes, and nothing else is accepted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NEXT = b"GET /next HTTP/1.1\r\n\r\n"
 
 
 def read(raw: bytes, cuts: list[int]) -> tuple[bytes, bool, bytes]:
-    """Return the body, whether it has ended, and what is behind it, when bytes come in pieces of some lengths."""
+    """Return the body, whether it has ended, and the bytes after it, if the bytes arrive in pieces of these lengths."""
     chunks, buffer, found = Chunks(), bytearray(), b""
     for size in (*cuts, len(raw)):
         buffer += raw[:size]

@@ -84,7 +84,7 @@ def test_if_there_are_too_many_in_all_the_vpc_with_the_most_gives_one_up() -> No
 
 @pytest.mark.parametrize("use", ["busy", "tunnel"])
 def test_nobody_is_kept_out_by_four_vpcs_that_have_all_places(use: str) -> None:
-    """All that are there are at work, or tunnels in which something has just moved."""
+    """All clients are busy, or tunnels with recent traffic."""
     room = Room(limits.CONNECTIONS, limits.CONNECTIONS_OF_VPC)
     for vpc in "abcd":
         for at in range(limits.CONNECTIONS_OF_VPC):
@@ -93,7 +93,7 @@ def test_nobody_is_kept_out_by_four_vpcs_that_have_all_places(use: str) -> None:
     mine = [room.enter("v", busy=True) for _ in range(fair)]
     assert room.gone(*mine) == [False] * fair
     assert room.counts(*"abcdv") == [fair] * 5
-    assert room.gone(room.enter("v")) == [True]  # that is its share; the others are at work
+    assert room.gone(room.enter("v")) == [True]  # its share is used, and the others are busy
     assert room.counts(*"abcdv") == [fair] * 5
 
 
@@ -190,7 +190,7 @@ def test_a_body_may_stall_for_a_while_but_not_drip() -> None:
 
         await client.awaited(chunk(limits.GRACE_S - 1.0, 1), int)
         assert room.gone(client) == [False]
-        await client.awaited(chunk(0.5, limits.RATE * 60), int)  # a good piece earns all of the grace again
+        await client.awaited(chunk(0.5, limits.RATE * 60), int)  # enough bytes restore the full grace period
         await client.awaited(chunk(limits.GRACE_S - 1.0, 1), int)
         assert room.gone(client) == [False]
         for _ in range(3):

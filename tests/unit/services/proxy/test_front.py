@@ -1,4 +1,4 @@
-"""Requests that are none, at listening sockets: what is answered, and what is logged of them."""
+"""Malformed requests at listening sockets: the answers and the log."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def listening() -> socket.socket:
 
 
 async def answer(directory: Path, raw: bytes) -> bytes:
-    """Return what an endpoint answers to bytes."""
+    """Return an endpoint's answer to bytes."""
     proxy, plain = Proxy(directory), listening()
     await proxy.put(ENDPOINT, [])
     await proxy.put(ProxyListener(ifname="vrf-a", endpoint=ENDPOINT.id), [plain, listening()])

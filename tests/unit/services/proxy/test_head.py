@@ -1,4 +1,4 @@
-"""What goes on of a request's head, and which heads are refused."""
+"""The forwarded part of a request's head, and refused heads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The host name in a ClientHello, as a real TLS library writes it, and in what is none."""
+"""The host name in a ClientHello of a real TLS library, and in malformed ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from netorch.services.proxy.tls.hello import NoHello, server_name
 
 
 def hello(name: str | None) -> bytes:
-    """Return what OpenSSL says first."""
+    """Return the first message of OpenSSL."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -22,7 +22,7 @@ def hello(name: str | None) -> bytes:
 
 
 def records(raw: bytes, size: int) -> bytes:
-    """Return the same handshake in records of a size."""
+    """Return the same handshake split into records of a size."""
     content = raw[5:]
     parts = [content[at : at + size] for at in range(0, len(content), size)]
     return b"".join(raw[:3] + len(part).to_bytes(2) + part for part in parts)

@@ -70,7 +70,7 @@ def test_all_files_together_have_a_size_and_second_files_go_first(tmp_path: Path
         log.write(msgspec.structs.replace(LINE, endpoint=f"vpce-{turn % 15}"))
         assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 20_000
     assert (tmp_path / "vpce-quiet.log").exists()
-    for turn in range(1_000):  # without second files the oldest go
+    for turn in range(1_000):  # without rotated files, the oldest are deleted
         log.write(msgspec.structs.replace(LINE, endpoint=f"vpce-{turn}"))
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 20_000
     assert (tmp_path / "vpce-999.log").exists()

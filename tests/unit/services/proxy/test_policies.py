@@ -1,4 +1,4 @@
-"""Which TLS may be passed on: nothing in which a copy, or another request, gets round a policy of any bucket."""
+"""TLS that may be forwarded: none in which a copy or another request could bypass a policy of any bucket."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def bucket(name: str, policy: str = "", service: str = "s3") -> ProxyBucket:
 
 
 def only(vpc: str, name: str = "victim") -> ProxyBucket:
-    """Return a bucket whose policy lets one VPC do everything with it, and nobody else anything."""
+    """Return a bucket whose policy denies everything to all VPCs but one."""
     resources = [f"{ARN}{name}", f"{ARN}{name}/*"]
     condition = {"StringNotEquals": {"aws:sourceVpc": vpc}}
     return bucket(name, document(Effect="Deny", Action="*", Resource=resources, Condition=condition))
 
 
 def passes(policies: Policies, found: ProxyEndpoint) -> bool:
-    """Return whether names of the service are passed on; each of them is, or none."""
+    """Return whether TLS to the service's names is forwarded: to each of them, or to none."""
     (permitted,) = {policies.tunnel(host, found).refusal is None for host in HOSTS}
     assert policies.permits_tunnels(found.id) is permitted
     return permitted

@@ -1,4 +1,4 @@
-"""Bodies from socket to socket: so many bytes and no more, and what is left of the loop when an end goes."""
+"""Bodies from socket to socket: an exact number of bytes, and the loop's state after an end has closed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import pytest
 from netorch.services.proxy.wire.pump import Pump
 from netorch.services.proxy.wire.stream import Ended, Stream
 
-LARGE = 32 << 20  # bytes: more than sockets hold
+LARGE = 32 << 20  # bytes: more than sockets can buffer
 
 
 @contextmanager
 def connected() -> Iterator[tuple[socket.socket, Stream]]:
-    """Return both ends of a connection: the other one's, and ours."""
+    """Return both ends of a connection: the peer's, and ours."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         other = socket.create_connection(listening.getsockname())
         sock, _ = listening.accept()
@@ -32,7 +32,7 @@ def connected() -> Iterator[tuple[socket.socket, Stream]]:
 
 
 def ignore(_count: int) -> None:
-    """Count nothing."""
+    """Ignore the count."""
 
 
 def run(test: Callable[[], Coroutine[None, None, None]]) -> None:

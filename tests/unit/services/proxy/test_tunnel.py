@@ -1,4 +1,4 @@
-"""Tunnels that are open when a policy changes, in one process on loopback."""
+"""Open tunnels when a policy changes, in one process on loopback."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def endpoint(letter: str, tls: str = "", policy: str = "") -> ProxyEndpoint:
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Be the server behind: say `!` first, and answer a ping."""
+    """Act as the upstream server: send `!` first, and answer a ping."""
     writer.write(b"!")
     with suppress(ConnectionError):
         got = b""
@@ -58,7 +58,7 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def opened(proxy: Proxy, letter: str, tls: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Return a client's connection by an endpoint, once the server behind has answered."""
+    """Return a client's connection through an endpoint, once the upstream server has answered."""
     await proxy.put(endpoint(letter, tls), ())
     sockets = [socket.create_server((LOOPBACK, 0)) for _ in range(2)]
     for sock in sockets:
@@ -71,7 +71,7 @@ async def opened(proxy: Proxy, letter: str, tls: str) -> tuple[asyncio.StreamRea
 
 
 async def answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-    """Return whether a ping comes back; if not, the connection was reset."""
+    """Return whether a ping is answered; otherwise the connection was reset."""
     try:
         writer.write(PING)
         return await reader.readexactly(len(PING)) == PING
@@ -82,7 +82,7 @@ async def answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 
 async def cut(directory: Path, changes: Changes) -> list[bool]:
-    """Return which of the tunnels of two endpoints, `a` and `b`, changes cut."""
+    """Return whether changes cut the tunnel of each of two endpoints, `a` and `b`."""
     proxy = Proxy(directory)
     server = await asyncio.start_server(serve, LOOPBACK, 0)
     tls = "{}:{}".format(*server.sockets[0].getsockname())
@@ -92,7 +92,7 @@ async def cut(directory: Path, changes: Changes) -> list[bool]:
     found = [not await answered(*client) for client in clients]
     await proxy.end()
     server.close()
-    while len(asyncio.all_tasks()) > 1:  # what is left of the connections
+    while len(asyncio.all_tasks()) > 1:  # the remaining tasks of the connections
         await asyncio.sleep(0)
     return found
 

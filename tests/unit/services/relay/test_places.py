@@ -1,4 +1,4 @@
-"""Who is turned away and who goes for a newcomer; time is told."""
+"""Connections that are rejected, and those that make room for a new one; tests set the time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from netorch.services.relay.places import Places
 
 
 class Connection:
-    """A connection that notes that it was cut."""
+    """A connection that records that it was cut."""
 
     def __init__(self, vni: int, moved: float = 0.0) -> None:
         self.vni = vni
@@ -39,7 +39,7 @@ def test_one_vpc_keeps_no_other_out() -> None:
     greedy = entered(places, 5000, 4)
     others = entered(places, 6000, 2)
     assert [one.is_cut for one in greedy] == [True, True, False, False]
-    assert not places.admit(Connection(6000), 0.0)  # now both have the same
+    assert not places.admit(Connection(6000), 0.0)  # now both have the same number
     assert not places.admit(Connection(5000), 0.0)
     assert not any(one.is_cut for one in others)
 

@@ -15,7 +15,7 @@ PATIENCE_S = 30.0
 
 
 class Line:
-    """A client, a target, and what is between them."""
+    """A client, a target, and the relay between them."""
 
     def __init__(self) -> None:
         self.ends = 0
@@ -94,7 +94,7 @@ def test_an_end_in_one_direction_leaves_the_other_one_open() -> None:
 
 def test_who_reads_nothing_stops_who_writes_and_gets_everything_later() -> None:
     async def story(line: Line) -> None:
-        loop, data = asyncio.get_running_loop(), bytes(range(256)) * 65536  # 16 MiB: more than all buffers hold
+        loop, data = asyncio.get_running_loop(), bytes(range(256)) * 65536  # 16 MiB: more than all buffers can hold
         for sock in (line.client, line.target):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
         line.lead()
