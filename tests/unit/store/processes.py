@@ -1,4 +1,4 @@
-"""Runs pieces of Python in other processes, which share nothing with the test but files."""
+"""Runs Python code in other processes, which share only files with the test."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def start(code: str, *arguments: object, wrapper: tuple[str, ...] = ()) -> subpr
 
 
 def run(code: str, *arguments: object, wrapper: tuple[str, ...] = ()) -> str:
-    """Return what `code` printed; its failure is the test's."""
+    """Return the output of `code`; fail the test if it fails."""
     process = start(code, *arguments, wrapper=wrapper)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
@@ -27,10 +27,10 @@ def run(code: str, *arguments: object, wrapper: tuple[str, ...] = ()) -> str:
 
 
 def in_user_namespace(preparation: str) -> tuple[str, ...]:
-    """Return a wrapper that makes its command root of a user and mount namespace of its own, after a shell `preparation`."""
+    """Return a wrapper that runs its command as root of a new user and mount namespace, after a shell `preparation`."""
     return ("unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", f'{preparation}\nexec "$0" "$@"')
 
 
 def user_namespaces_work() -> bool:
-    """Return whether this user may make user namespaces with mounts."""
+    """Return whether this user may create user namespaces with mounts."""
     return subprocess.run([*in_user_namespace("mount -t tmpfs none /mnt"), "true"], capture_output=True).returncode == 0

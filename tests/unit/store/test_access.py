@@ -1,4 +1,4 @@
-"""Who may do what with the files of a store, and that there is none where nobody has made one."""
+"""Permissions of a store's files; a store that was not created does not exist."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ class TestReadOnlyStores:
     @pytest.mark.skipif(not user_namespaces_work(), reason="this user may not make user namespaces")
     @pytest.mark.parametrize("with_log", [False, True])
     def test_a_store_on_a_read_only_file_system_is_read(self, path: Path, store: SqliteStore, with_log: bool) -> None:
-        if with_log:  # as after a crash: nobody has written the log back
+        if with_log:  # as after a crash: the log was not written back
             place = path.with_name("crashed")
             place.mkdir()
             for suffix in ("", "-wal", ".rev"):

@@ -1,4 +1,4 @@
-"""Random transactions, leases, compactions and watches: every back end does what a dictionary and a list of states do."""
+"""Random transactions, leases, compactions and watches: every back end behaves like a dictionary and a list of states."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TICK_S = 1 / 1024
 
 
 class Model:
-    """The store as a list of states, one for each revision, and of the events that led there."""
+    """The store as a list of states, one per revision, and of the events between them."""
 
     def __init__(self) -> None:
         self.states: list[dict[str, KeyValue]] = [{}, {}]  # by revision; an empty store is at 1
@@ -58,7 +58,7 @@ class Model:
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Drives a store and the model alike; a subclass says which store."""
+    """Runs the same steps on a store and the model; a subclass chooses the store."""
 
     make: Callable[[Path, Callable[[], float]], Store]
     watches: Bundle[tuple[Watch, str]] = Bundle("watches")
@@ -89,7 +89,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(target=leases, ttl_s=st.integers(1, 5))
     def grant(self, ttl_s: int) -> int:
-        while self.now + ttl_s in self.deadlines.values():  # in which order leases of one moment end is the store's own affair
+        while self.now + ttl_s in self.deadlines.values():  # the order of leases that expire together is undefined
             self._wait_until(self.now + TICK_S)
         lease = self.store.grant(ttl_s)
         self.deadlines[lease] = self.now + ttl_s

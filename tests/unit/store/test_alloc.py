@@ -1,4 +1,4 @@
-"""Allocation: nobody gets what another holds, and what was freed rests for an hour."""
+"""Allocation: no holder gets what another holds, and freed values rest for an hour."""
 
 from __future__ import annotations
 

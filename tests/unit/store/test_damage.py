@@ -1,4 +1,4 @@
-"""Files of a SQLite store that a disk or a hand has changed: what comes out is a damaged record, never a traceback or a lie."""
+"""SQLite store files that a disk or a person has changed: reads report a damaged record, never a traceback or a wrong value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a store in etcd is named."""
+"""Addresses of a store in etcd."""
 
 from __future__ import annotations
 

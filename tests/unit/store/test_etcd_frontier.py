@@ -1,4 +1,4 @@
-"""Answers of several watches become whole revisions, whatever order they come in."""
+"""Answers of several watches are merged into whole revisions, in any order of arrival."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_however_watches_interleave_revisions_come_whole_and_in_order(seed: int)
     while any(queues.values()):
         watch = chance.choice([watch for watch, queue in queues.items() if queue])
         frontier.add(told(watch, queues[watch].pop(0)))
-        if chance.random() < 0.2:  # as etcd does it: behind all that this watch has to tell up to then
+        if chance.random() < 0.2:  # like etcd: after all earlier events of this watch
             frontier.add(told(watch, revision=queues[watch][0][0] - 1 if queues[watch] else 50))
         _, new = taken(frontier)
         seen += new

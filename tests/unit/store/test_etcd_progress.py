@@ -1,4 +1,4 @@
-"""A member that answers questions about progress, as etcd 3.5.8 and later: a transaction in two places is delivered at once."""
+"""A member that answers progress requests, like etcd 3.5.8 and later: a transaction in two watches is delivered at once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KEYS = Keyspace("s")
 
 
 class Member:
-    """Tells one of two watches of revision 2, and its progress the second time that it is asked."""
+    """Reports revision 2 on one of two watches, and progress on the second request for it."""
 
     version = "3.5.33"
 

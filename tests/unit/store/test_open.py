@@ -1,4 +1,4 @@
-"""How a store is named."""
+"""Addresses of a store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several processes on one SQLite file: nothing lost, nothing twice, everybody woken."""
+"""Several processes on one SQLite file: no write is lost or seen twice, and every watch is woken."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COUNTER = """
         retry(store, attempt, tries=1000)
     store.close()
 """
-# Writes pairs of keys and says which revisions were acknowledged, until it is killed.
+# Writes pairs of keys and prints the acknowledged revisions, until it is killed.
 ACKNOWLEDGED = """
     import sys
     from pathlib import Path
@@ -61,7 +61,7 @@ def store(path: Path) -> Iterator[SqliteStore]:
 
 
 def wait_for(watch: SqliteWatch, wanted: int, timeout_s: float = 20.0) -> list[Event]:
-    """Return `wanted` events, slept for on the descriptor as an agent does."""
+    """Return `wanted` events; sleep on the descriptor, like an agent."""
     poller, seen = select.poll(), list(watch.poll())
     poller.register(watch.fileno(), select.POLLIN)
     give_up = time.monotonic() + timeout_s
@@ -91,7 +91,7 @@ def test_a_commit_of_another_process_wakes_a_watch_before_its_timer_does(path: P
         committed = time.monotonic()
         assert len(wait_for(watch, 1)) == 1
         latencies.append(time.monotonic() - committed)
-    assert min(latencies) < 0.1  # a tenth of the timer's period, measured from after the process has ended
+    assert min(latencies) < 0.1  # a tenth of the timer's period, measured from the end of the process
     watch.close()
 
 
@@ -117,7 +117,7 @@ def test_killed_writers_lose_nothing_acknowledged_and_leave_no_halves(path: Path
         for name, writer in zip(names, writers, strict=True):
             writer.kill()
             for line in writer.communicate()[0].splitlines(keepends=True):
-                if line.endswith("\n"):  # the last one may be half
+                if line.endswith("\n"):  # the last line may be incomplete
                     revision, value = map(int, line.split())
                     assert acknowledged.setdefault(revision, (name, value)) == (name, value)
         seen += watch.poll()

@@ -1,4 +1,4 @@
-"""What only the SQLite store has: files that are damaged, foreign, replaced or full, and history that is trimmed bit by bit."""
+"""Properties of the SQLite store alone: damaged, foreign, replaced and full files, and history that is trimmed step by step."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def store(path: Path) -> Iterator[SqliteStore]:
 
 
 def scribble(path: Path, statement: str) -> None:
-    """Change the file behind the store's back."""
+    """Change the file without the store."""
     with sqlite3.connect(path) as raw:
         raw.execute(statement)
     raw.close()
@@ -244,7 +244,7 @@ class TestHistory:
             before = store._db.execute("SELECT count(*) FROM log").fetchone()[0]
             store.txn([], [Put("k", b"%d" % n)])
             removed.append(before + 1 - store._db.execute("SELECT count(*) FROM log").fetchone()[0])
-        assert max(removed) == 2  # no commit pays for the others
+        assert max(removed) == 2  # no commit trims more than its share
         assert store._db.execute("SELECT count(*), min(rev) FROM log").fetchone() == (11, store.revision() - 10)
         store.close()
 

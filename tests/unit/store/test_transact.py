@@ -1,4 +1,4 @@
-"""The optimistic loop: what an attempt read is compared, a lost race is run again, and a hopeless one ends."""
+"""The optimistic loop: an attempt's reads are compared, a lost race is retried, and a hopeless one ends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_an_attempt_that_lost_reads_again(store: MemoryStore) -> None:
     def attempt(snapshot: Snapshot) -> Writes:
         known = snapshot.get("k")
         read.append(known.value if known else None)
-        if len(read) < 3:  # somebody else is faster
+        if len(read) < 3:  # another writer is faster
             store.txn([], [Put("k", b"%d" % len(read))])
         return [], [Put("k", b"mine")]
 

@@ -1,4 +1,4 @@
-"""A trial answers as the store would have, and leaves it as it was."""
+"""A trial gives the store's answer, and leaves the store unchanged."""
 
 from __future__ import annotations
 
