@@ -37,7 +37,7 @@ SERVER, FRIEND = "2001:4860::10", "2001:4860::20"
 
 
 class Site:
-    """A VPC with an egress-only gateway: instances 0 in a subnet that uses it, 1 in one of both gateways, 2 of the other."""
+    """A VPC with an egress-only gateway: instance 0 in a subnet that uses it, 1 in one that uses both gateways, 2 the other."""
 
     def __init__(self, pair: Pair) -> None:
         self.pair, self.world = pair, pair.world

@@ -47,7 +47,7 @@ def test_a_chain_that_is_entered_for_good_ends_in_a_drop() -> None:
 
 def test_what_goes_on_by_a_tunnel_is_accepted_for_what_led_to_the_chain() -> None:
     assert [chains()[name][-1] for name in ("outward", "inward")] == ["accept", "accept"]
-    assert not any("inward" in rule or "outward" in rule for rules in chains().values() for rule in rules)  # `passes` leads there
+    assert not any("inward" in rule or "outward" in rule for rules in chains().values() for rule in rules)  # `passes` does
 
 
 def test_what_comes_by_an_inlet_reaches_the_ports_of_web_servers_and_no_other() -> None:

@@ -1,4 +1,4 @@
-"""Which edge of a pair NAT gateways are used at: all hosts agree, whatever fails, and nobody returns of itself."""
+"""The edge of a pair that NAT gateways use: all hosts agree, whatever fails, and no host returns to the first by itself."""
 
 from __future__ import annotations
 
