@@ -1,4 +1,4 @@
-"""Permissions of a store's files; a store that was not created does not exist."""
+"""Permissions of a store's files; a store exists only where it was created."""
 
 from __future__ import annotations
 

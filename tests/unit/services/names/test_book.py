@@ -147,7 +147,7 @@ def test_names_of_the_operators_network_are_withheld_unless_a_line_for_them_says
 )
 def test_names_of_the_internet_are_not_withheld(book: Book, name: str) -> None:
     assert book.withheld(labels_of(name), RdataType.A) is None
-    assert book.withheld(labels_of("example"), RdataType.DS) is None  # who validates asks for the keys of a top-level domain
+    assert book.withheld(labels_of("example"), RdataType.DS) is None  # validators ask for such keys
 
 
 def test_a_look_up_makes_no_names(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Who is turned away, pushed out, or cut off for being slow; time is told, and the first letter of an endpoint is its VPC."""
+"""Clients that are rejected, displaced, or cut off as too slow; tests set the time; an endpoint's first letter is its VPC."""
 
 from __future__ import annotations
 
