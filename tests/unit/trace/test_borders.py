@@ -1,4 +1,4 @@
-"""Packets in the name of others at the borders of subnets, over what the agents' own code yields."""
+"""Packets with other interfaces' source addresses at the borders of subnets, over the objects that agents compile."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ OPEN = SecurityGroupDecl(name="default", ingress=[IngressDecl(protocol="all", so
 
 
 def with_chain(y: str, *entries: AclEntryDecl) -> VpcDecl:
-    """Return subnet a with an ACL, and an appliance x in another one, whose table leads to d through the appliance y in a."""
+    """Return subnet a with an ACL, and an appliance x in another subnet, whose table leads to d through appliance y in a."""
     return VpcDecl(
         name="web",
         cidrs=["10.0.0.0/16"],
@@ -68,7 +68,7 @@ def with_chain(y: str, *entries: AclEntryDecl) -> VpcDecl:
 
 
 def with_appliance(acl_of: str, appliance: str, *entries: AclEntryDecl) -> VpcDecl:
-    """Return subnets a and d of one table that leads the whole range to fw, in a subnet apart; one of the three has an ACL."""
+    """Return subnets a and d of one table that leads the whole range to fw in a third subnet; one of the three has an ACL."""
     acls = {name: "border" if name == acl_of else "" for name in ("a", "d", "fw")}
     return VpcDecl(
         name="web",
@@ -114,11 +114,11 @@ class Site:
         return {names[eni.instance]: eni for eni in records.each(NetworkInterface)}
 
     def walk(self, name: str, source: str, destination: str) -> Walk:
-        """Return the way of a packet that an instance sends."""
+        """Return the path of a packet that an instance sends."""
         return self.trip(name, source, destination).there
 
     def trip(self, name: str, source: str, destination: str) -> RoundTrip:
-        """Return the ways of a packet that an instance sends, and of the answer."""
+        """Return the paths of a packet that an instance sends, and of the reply."""
         eni = self.interfaces()[name]
         (mapping,) = self.records.mappings_of(eni).values()
         host = mapping.record.host
@@ -131,7 +131,7 @@ class Site:
         return round_trip(models, departure, packet(source, destination))
 
     def explained(self, way: Walk, source: str, destination: str) -> Explanation:
-        """Return why a packet ended."""
+        """Return the explanation of a packet's end."""
         return explain(policy_index_of(self.records), self.records.vpc.record, packet(source, destination), way, {})
 
 
@@ -144,7 +144,7 @@ def packet(source: str, destination: str) -> Packet:
 def test_what_comes_from_elsewhere_enters_by_the_acl_whosever_name_it_bears(
     tmp_path: Path, y: str, source: str, destination: str
 ) -> None:
-    """To an interface of the subnet, and to an appliance in it that a route leads to."""
+    """To an interface of the subnet, and to an appliance in the subnet that a route leads to."""
     found = Site(tmp_path, with_chain(y))
     way = found.walk("x", source, destination)
     assert (way.code, way.counter, way.host) == (Code.SUBNET_ACL_RESTRICTION, "acl_ingress", "hv1")

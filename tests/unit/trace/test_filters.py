@@ -1,4 +1,4 @@
-"""Which filter of a device decides about a packet, and what a translation makes of it."""
+"""The filter of a device that decides about a packet, and the result of address translation."""
 
 from __future__ import annotations
 

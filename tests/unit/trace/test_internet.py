@@ -1,4 +1,4 @@
-"""Packets to and from the internet, over what the agents of a pair of edges make of records."""
+"""Packets to and from the internet, over the objects that the agents of a pair of edges compile."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_what_is_missing_on_one_edge_is_found_on_the_way_by_that_edge(internet: 
 
 
 def test_an_address_of_the_vpc_does_not_come_from_outside(internet: Internet) -> None:
-    """The outside drops such a source; without its table the gateway's filter does."""
+    """The namespace `outside` drops such a source; without its table, the gateway's filter does."""
     for host in EDGES:
         objects = internet.pair.world.kernels[host].objects
         del objects["nft-table", "outside", "inet"]

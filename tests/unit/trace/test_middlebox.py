@@ -1,4 +1,4 @@
-"""Packets that routes lead through an appliance, over what the agents' own code yields."""
+"""Packets that routes lead through an appliance, over the objects that agents compile."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tests.unit.agent.world import World
 
 
 class Pass:
-    """Two interfaces in two subnets of a table that leads to an appliance for both; the appliance has a table apart."""
+    """Two interfaces in two subnets of a table that leads to an appliance for both; the appliance's own table differs."""
 
     def __init__(self, path: Path, near: str, far: str, interval: str, *, apart: bool = True) -> None:
         self.world = World(path, "hv1", "hv2", "hv3")

@@ -1,4 +1,4 @@
-"""The interpreter of nft's words: what rules and tables do with a packet, and that nothing is guessed."""
+"""The interpreter of nft rules: the effect of rules and tables on a packet, without guesses about unknown ones."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_match_compares_a_part_of_the_packet(rule: str, packet: Packet, matche
 
 
 def test_a_hash_of_addresses_is_the_kernels() -> None:
-    """The values are those of a kernel: tests/integration/edges/nat/test_nat_addresses.py sees the same choice."""
+    """The values come from a kernel: tests/integration/edges/nat/test_nat_addresses.py observes the same choice."""
     chosen = [jhash([number_of("10.0.1.5"), number_of(f"203.0.113.{n}")], 2, 1) for n in range(10, 20)]
     assert chosen == [0, 0, 0, 0, 1, 0, 0, 0, 0, 0]
     for place in (0, 1):
@@ -165,7 +165,7 @@ RULES = (
 
 @pytest.mark.parametrize("rules", [(), EGRESS.rules[:-1], ("return",), ("meta mark set 0x0",)])
 def test_a_senders_chain_that_runs_out_lets_nothing_pass(rules: tuple[str, ...]) -> None:
-    """An operator may have flushed it; the receiver alone does not decide."""
+    """A user may have flushed it; the receiver's chain alone must not accept the packet."""
     free = msgspec.structs.replace(INGRESS, rules=("accept",))
     torn = msgspec.structs.replace(EGRESS, rules=rules)
     assert forward(*RULES[2:], EGRESS, free, packet=tcp(A, B, 443)).accepted
@@ -225,7 +225,7 @@ def test_only_a_checked_packet_of_a_port_or_a_verified_one_has_a_zone(
     [
         ("new", 0, 7, "allowance"),
         ("new", 0, 8, ""),
-        ("new", 3, 7, ""),  # a stream of datagrams that nobody has answered
+        ("new", 3, 7, ""),  # a stream of unanswered datagrams
         ("established", 3, 7, ""),
         ("established", 0, 7, ""),
         ("invalid", 0, 7, "invalid"),

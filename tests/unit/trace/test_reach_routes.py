@@ -1,4 +1,4 @@
-"""What route tables say of who reaches whom: directly, through an appliance, or not at all, with the reason."""
+"""Reachability by route tables: directly, through an appliance, or none, with the reason."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from netorch.store.memory import MemoryStore
 OPERATOR = Caller(operator=True)
 SSH = IngressDecl(protocol="tcp", ports=22, source="10.0.0.0/16")
 OPEN = SecurityGroupDecl(name="default", ingress=[IngressDecl(protocol="all", source="10.0.0.0/16")])
-# Subnets app and db reach each other through fw, which is in a subnet of its own with local routes only.
+# Subnets app and db reach each other through fw, which is in its own subnet with local routes only.
 VPC = VpcDecl(
     name="web",
     cidrs=["10.0.0.0/16"],
@@ -69,7 +69,7 @@ def stored(wanted: Cloud) -> MemoryStore:
 
 
 def flows(store: MemoryStore) -> dict[str, tuple[str, str, str]]:
-    """Return what, by which path and why not, by the ends of a flow."""
+    """Return the services, appliances and code of each flow by its ends."""
     found = matrix(read_inventory(store), OPERATOR)
     return {
         f"{source} {destination}": (",".join(flow.services), ",".join(flow.through), flow.code)

@@ -1,4 +1,4 @@
-"""How rules and routes tell the internet apart."""
+"""How rules and routes distinguish the internet from other regions."""
 
 from __future__ import annotations
 

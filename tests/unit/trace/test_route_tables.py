@@ -1,4 +1,4 @@
-"""Packets between the VRFs of route tables: where they pass, where a route ends them, and how that is told."""
+"""Packets between the VRFs of route tables: where they pass, where a route ends them, and the explanation."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def tables(closed: dict[str, str], main: dict[str, str]) -> list[RouteTable]:
 
 
 def sent(packet: Packet, closed: dict[str, str], main: dict[str, str] | None = None) -> RoundTrip:
-    """Return the ways of a packet and its answer."""
+    """Return the paths of a packet and its reply."""
     a, b, c = POLICY.interfaces
     case = PolicyCase(policy=POLICY, homes={a.id: "hv1", b.id: "hv2", c.id: "hv1"})
     used = tables(closed, main or {})
@@ -91,7 +91,7 @@ def test_a_main_table_that_leads_elsewhere_ends_its_own_packets_and_nobody_elses
 
 
 def black_hole(routes: dict[str, str], destination: str) -> Explanation:
-    """Return what is said of a packet that a route table sends to nothing."""
+    """Return the explanation for a packet that a route table sends to a black hole."""
     packet = ping(A, destination)
     index = PolicyIndex(POLICY.subnets, POLICY.interfaces, POLICY.groups, POLICY.acls, POLICY.prefix_lists, tables(routes, {}))
     case = PolicyCase(policy=POLICY, homes={eni.id: "hv1" for eni in POLICY.interfaces})

@@ -1,4 +1,4 @@
-"""A packet's way through what the compilers yield, and where it ends when something is missing or lies."""
+"""A packet's path through the compiled objects, and where it ends when an object is missing or wrong."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Objects = dict[Key, KernelObject]
 
 
 def case_of(policy: Policy) -> PolicyCase:
-    """A and C on hv1, B on hv2."""
+    """Place A and C on hv1, B on hv2."""
     a, b, c = policy.interfaces
     return PolicyCase(policy=policy, homes={a.id: "hv1", b.id: "hv2", c.id: "hv1"})
 
@@ -44,7 +44,7 @@ def compiled(policy: Policy) -> dict[str, Objects]:
 
 
 def sent(policy: Policy, packet: Packet, objects: dict[str, Objects] | None = None, mac: str = "") -> Walk:
-    """Return the way of a packet that A sends."""
+    """Return the path of a packet that A sends."""
     eni = policy.interfaces[0]
     start = Departure(host="hv1", ifname=port_name(eni.id), mac=mac or eni.mac)
     host_models = {host: HostModel(host, found) for host, found in (objects or compiled(policy)).items()}
@@ -52,7 +52,7 @@ def sent(policy: Policy, packet: Packet, objects: dict[str, Objects] | None = No
 
 
 def marks(packet: Packet) -> dict[tuple[str, int], int]:
-    """Return what each host marks the connection with, by its zone."""
+    """Return the connection mark on each host, by host and zone."""
     return {(host, zone): mark for (host, zone, *_), mark in sent(ALL, packet).marks.items()}
 
 
@@ -82,7 +82,7 @@ def test_a_packet_between_ports_of_one_host_never_leaves_it() -> None:
 def test_each_end_marks_what_it_tracks_on_its_own_host() -> None:
     assert marks(ping(A, B)) == {("hv1", ZONE): 1, ("hv2", ZONE): 2}
     assert marks(ping(A, C)) == {("hv1", ZONE): 3}
-    assert marks(tcp(A, B)) == {("hv1", ZONE): 0, ("hv2", ZONE): 0}  # untracked: everything is open both ways
+    assert marks(tcp(A, B)) == {("hv1", ZONE): 0, ("hv2", ZONE): 0}  # untracked: all traffic is permitted both ways
 
 
 @pytest.mark.parametrize(("packet", "mac"), [(ping("10.0.0.99", B), ""), (ping(A, B), "06:00:00:00:00:99")])
@@ -147,17 +147,17 @@ def test_a_host_that_does_not_carry_the_vpc_is_told() -> None:
     assert sent(ALL, ping(A, B), {"hv1": objects["hv1"]}).code is Code.HOST_UNKNOWN
 
 
-# --- answers -----------------------------------------------------------------------------------------------------------------
+# --- replies
 
 
 def asked(policy: Policy, packet: Packet) -> RoundTrip:
-    """Return the ways of a packet that A sends, and of its answer."""
+    """Return the paths of a packet that A sends, and of its reply."""
     eni = policy.interfaces[0]
     host_models = {host: HostModel(host, found) for host, found in compiled(policy).items()}
     return round_trip(host_models, Departure(host="hv1", ifname=port_name(eni.id), mac=eni.mac), packet)
 
 
-ONE_WAY = [group(1, []), group(2, [rule(1, "10.0.0.0/16")], [])]  # of two groups one only sends, the other only takes
+ONE_WAY = [group(1, []), group(2, [rule(1, "10.0.0.0/16")], [])]  # one group only sends, the other only receives
 
 
 @pytest.mark.parametrize("receiver", [B, C], ids=["apart", "together"])
