@@ -1,4 +1,4 @@
-"""Identities in IKE: what means one device, and is written in one way."""
+"""Identities in IKE: texts that mean exactly one device and have only one spelling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Next hops and MAC addresses that stand for targets."""
+"""The next hops and MAC addresses of targets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_they_hold_the_last_digits_of_the_id() -> None:
         ("igw-00138800012345678", True),
         ("igw-001388000f2345678", True),  # another MAC, the same next hop
         ("igw-00138800012345679", False),
-        ("igw-001388000ffffff01", True),  # the end of a cable
+        ("igw-001388000ffffff01", True),  # the next hop of a cable's end
     ],
 )
 def test_a_gateway_clashes_with_a_target_of_the_same_next_hop_and_with_cables(gateway: str, clash: bool) -> None:

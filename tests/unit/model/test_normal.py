@@ -1,4 +1,4 @@
-"""The one way to write a VPC."""
+"""The normal form of a VPC."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from netorch.model.normal import NORMAL, normal_vpc
 
 
 def test_whatever_a_vpc_declares_has_one_way_to_write_it() -> None:
-    """Else `diff` would compare texts of a new kind in whatever order somebody wrote them."""
+    """Otherwise `diff` would compare new kinds in the order in which a file lists them."""
     types = typing.get_type_hints(VpcDecl)
     parts = {field for field in VpcDecl.__struct_fields__ if _part(types[field]) is not None}
     assert parts == NORMAL.keys()

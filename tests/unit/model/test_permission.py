@@ -1,4 +1,4 @@
-"""Words of rules, read and written."""
+"""The text of rules, parsed and formatted."""
 
 from __future__ import annotations
 

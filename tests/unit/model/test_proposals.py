@@ -1,4 +1,4 @@
-"""What is proposed for a tunnel: EC2's options in strongSwan's words."""
+"""Proposals for a tunnel: EC2's options in strongSwan's syntax."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FUNCTIONS = "prfsha256-prfsha384-prfsha512-prfsha1"
 
 
 def options(versions: str, encryption: str, integrity: str, *groups: int) -> TunnelOptions:
-    """Return options that are the same in both phases."""
+    """Return options with the same algorithms in both phases."""
     ciphers, hashes = tuple(encryption.split()), tuple(integrity.split())
     return TunnelOptions(
         ike_versions=tuple(versions.split()),
@@ -59,7 +59,7 @@ BOTH = "ikev1 ikev2"
             ("aes256gcm16-prfsha512-prfsha1-modp2048-modp1024", "aes128-sha512-sha1-modp2048-modp1024"),
             ("aes256gcm16-modp2048-modp1024", "aes128-sha512-sha1-modp2048-modp1024"),
         ),
-        (  # whoever permits both offers IKEv2
+        (  # if both are permitted, IKEv2 is offered
             options(BOTH, "AES128 AES256", "SHA2-256", 14),
             ("aes256-aes128-sha256-modp2048",),
             ("aes256-aes128-sha256-modp2048",),
@@ -74,7 +74,7 @@ BOTH = "ikev1 ikev2"
             ("aes128-sha1-modp2048", "aes128-sha1-modp1024"),
             ("aes128gcm16-modp2048", "aes128gcm16-modp1024", "aes128-sha1-modp2048", "aes128-sha1-modp1024"),
         ),
-        (  # IKEv1 cannot have it in phase 1
+        (  # IKEv1 has no such cipher in phase 1
             options("ikev1", "AES128-GCM-16", "SHA1", 14),
             (),
             ("aes128gcm16-modp2048",),

@@ -1,4 +1,4 @@
-"""What route tables learn of edges, and by which edge a host sends."""
+"""The routes that route tables learn from edges, and the edge to which a host sends."""
 
 from __future__ import annotations
 

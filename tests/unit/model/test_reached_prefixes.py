@@ -1,4 +1,4 @@
-"""What an edge says that it reaches, as a record that everybody can read."""
+"""The prefixes that an edge publishes as reached, in a valid record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Routes as people write them, and targets as they are stored."""
+"""Routes as users write them, and targets as they are stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Route tables, held to the sentences of EC2's documentation: each case is named with the one that it holds."""
+"""Route tables, tested against the sentences of EC2's documentation; each case names its sentence."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ def bgp(prefix: str, path: int = 1, gateway: str = VGW) -> Learned:
 
 
 class Case(msgspec.Struct, kw_only=True):
-    """A table, and where packets go."""
+    """A table, and the targets of packets."""
 
-    says: str  # the sentence
+    says: str  # the documentation's sentence
     ways: dict[str, str]  # address -> target; "nothing": no route
     routes: dict[str, str] = {}  # destination -> target
     lists: tuple[PrefixList, ...] = ()
     learned: tuple[Learned, ...] = ()
     vpc: Vpc = VPC
     available: frozenset[str] = ALIVE
-    own: str = ""  # the range of the sender's subnet, if that matters
+    own: str = ""  # the range of the sender's subnet, if relevant
 
 
 CASES = [
@@ -232,7 +232,7 @@ def test_a_prefix_list_that_is_gone_leaves_the_other_routes() -> None:
     assert {str(route.target) for route in found} == {"local", IGW, "blackhole"}
 
 
-# --- the same, from the definition: of all routes that hold an address, the longest; of equal ones, the best --------------------
+# --- the same, by definition: of all routes that contain an address, the longest prefix; of equal ones, the best rank
 
 PREFIXES = st.sampled_from(
     [
@@ -283,7 +283,7 @@ Candidate = tuple[Prefix, Target, tuple[int, ...], str]
 
 
 def candidates(static: Mapping[str, str], lists: list[PrefixList], targets: list[str], learned: list[Learned]) -> list[Candidate]:
-    """Return every route with its rank among those of the same length, and what decides between equal ranks."""
+    """Return every route with its rank among routes of the same length, and the tie-breaker of equal ranks."""
     found: list[Candidate] = [(parse_prefix(p), target_of(t), (Origin.STATIC,), "") for p, t in static.items()]
     for one, target in zip(lists, targets, strict=True):
         found += [(parse_prefix(e.cidr), target_of(target), (Origin.PREFIX_LIST,), one.id) for e in one.entries]
@@ -319,7 +319,7 @@ def test_the_route_of_an_address_is_the_one_that_its_definition_names(
     assert (str(route.target) if route else "nothing") == expected
 
 
-# --- which routes may be made ---------------------------------------------------------------------------------------------------
+# --- valid routes
 
 SUBNETS = [parse_prefix("10.0.13.0/24"), parse_prefix("fd00:1:0:1::/64")]
 

@@ -1,4 +1,4 @@
-"""How long a packet in a tunnel may be. EC2's own table has what is left without NAT traversal, which takes eight bytes more."""
+"""The MTU inside a tunnel. EC2's table has the values without NAT traversal, which takes eight more bytes."""
 
 from __future__ import annotations
 

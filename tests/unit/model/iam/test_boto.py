@@ -1,4 +1,4 @@
-"""What boto3 sends for its operations is understood, in both styles, and is about the bucket and key that were given to it."""
+"""The requests of boto3's operations are understood, in both addressing styles, with the right bucket and key."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Sent = list[S3Request | bytes]
 
 
 def client(style: str, sent: Sent) -> Any:  # noqa: ANN401 - boto3 makes its clients' classes
-    """Return a client that sends nothing, and adds what it would send, and the body."""
+    """Return a client that sends nothing; it appends its request and the body to `sent`."""
     config = Config(s3={"addressing_style": style}, retries={"max_attempts": 0}, region_name="us-east-1")
     found = boto3.client("s3", endpoint_url="http://s3.internal", aws_access_key_id="A", aws_secret_access_key="S", config=config)
 

@@ -1,4 +1,4 @@
-"""Bodies of DeleteObjects: what they ask for, and which are refused because two servers may read them in two ways."""
+"""Bodies of DeleteObjects: the permissions they need, and bodies refused because two servers may parse them differently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Patterns: what a comparison takes depends on the pattern, whatever text somebody else has."""
+"""Patterns: the cost of a comparison depends on the pattern alone, not on the compared text of another owner."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TEXT = "arn:aws:s3:::buc/" + "a" * 1_024
 
 
 class Counted(dict[str, int]):
-    """Counts how often it is asked."""
+    """Counts its look-ups."""
 
     asked = 0
 

@@ -1,4 +1,4 @@
-"""What is refused when a policy is written, and in which words."""
+"""Refused policies, and the error texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What policies come to: one table of requests, and the two policies that everybody writes."""
+"""The decisions of policies: a table of requests, and the two most common policies."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_actions_and_resources(statement: dict[str, Any], request_: Need, expect
         ({"Bool": {"aws:SecureTransport": "false"}}, True),
         ({"Bool": {"aws:SecureTransport": True}}, False),
         ({"Bool": {"aws:SecureTransport": "TRUE"}}, False),
-        # Keys that a request by an endpoint does not have, or this request has not.
+        # Keys that no request through an endpoint has, or that this request lacks.
         ({"IpAddress": {"aws:SourceIp": "0.0.0.0/0"}}, False),
         ({"NotIpAddress": {"aws:SourceIp": "0.0.0.0/0"}}, True),
         ({"IpAddressIfExists": {"aws:SourceIp": "192.0.2.0/24"}}, True),
@@ -115,7 +115,7 @@ def test_actions_and_resources(statement: dict[str, Any], request_: Need, expect
         ({"Null": {"s3:prefix": False}}, False),
         ({"Null": {"aws:sourceVpce": "false"}}, True),
         ({"Null": {"aws:sourceVpce": ["true", "false"]}}, True),
-        # All keys of an operator, and all operators, must hold.
+        # All keys of an operator, and all operators, must match.
         ({"StringEquals": {"aws:sourceVpc": "vpc-a", "aws:sourceVpce": "vpce-a"}}, True),
         ({"StringEquals": {"aws:sourceVpc": "vpc-a", "aws:sourceVpce": "vpce-b"}}, False),
         ({"StringEquals": {"aws:sourceVpc": "vpc-a"}, "Bool": {"aws:SecureTransport": "true"}}, False),
@@ -214,4 +214,4 @@ def test_the_same_policy_for_endpoint_and_bucket_is_asked_in_both_roles() -> Non
 
 def test_a_pattern_of_many_stars_takes_no_time_that_grows_with_the_ways_to_read_it() -> None:
     slow = policy({"Action": "*", "Resource": f"{ARN}b/" + "*a?" * 3000 + "*b"})
-    assert not passes(slow, need(path="b/" + "a" * 1024))  # to try all ways would never end
+    assert not passes(slow, need(path="b/" + "a" * 1024))  # trying all splits would never end

@@ -1,4 +1,4 @@
-"""What requests to S3 ask for, and which are refused because two servers may read them in two ways."""
+"""The permissions that S3 requests need, and requests refused because two servers may parse them differently."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def ask(line: str, *headers: tuple[str, str], host: str = "s3.internal", service
 
 
 def needs(line: str, *headers: tuple[str, str], host: str = "s3.internal") -> list[str]:
-    """Return the permissions as `GetObject b/k`."""
+    """Return the needed permissions as `GetObject b/k`."""
     found = ask(line, *headers, host=host)
     assert isinstance(found, Asked), found
     return [f"{need.action.removeprefix('s3:')} {need.resource.removeprefix('arn:aws:s3:::')}" for need in found.needs]
@@ -87,7 +87,7 @@ SIGNED = (
 )
 def test_operations(line: str, expected: list[str]) -> None:
     assert needs(line) == expected
-    if "/buc" in line:  # the same, with the bucket in the name of the host
+    if "/buc" in line:  # the same with the bucket in the host name
         method, _, target = line.partition(" ")
         virtual = target.replace("/buc", "", 1)
         assert needs(f"{method} {virtual if virtual.startswith('/') else f'/{virtual}'}", host="buc.s3.internal:80") == expected

@@ -1,4 +1,4 @@
-"""Whether everything is permitted, when nobody knows what is asked for: never yes if something is refused."""
+"""Whether a policy permits everything when the request is unknown: never if it denies anything."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def policy(*statements: dict[str, object], bucket: str = "") -> Policy:
         ([ALL], True),
         ([{**ALL, "Action": "S3:*"}], True),
         ([{**ALL, "Resource": [f"{ARN}xxx", "*"]}], True),
-        ([{**ALL, "Resource": f"{ARN}*"}], False),  # the list of all buckets is of none
+        ([{**ALL, "Resource": f"{ARN}*"}], False),  # listing all buckets has no bucket's ARN
         ([{**ALL, "Resource": [f"{ARN}xxx", f"{ARN}xxx/*"]}], False),
         ([{**ALL, "Resource": [f"{ARN}xxx/*"]}], False),
         ([{**ALL, "Resource": [f"{ARN}yyy", f"{ARN}yyy/*"]}], False),
