@@ -1,4 +1,4 @@
-"""A small VPC in a few words: records of rules, for tests of what they mean."""
+"""A small VPC with short constructors for its records, for tests of the meaning of rules."""
 
 from __future__ import annotations
 
@@ -49,18 +49,18 @@ def everything_out() -> tuple[SecurityGroupRule, ...]:
 def group(
     number: int, ingress: Iterable[SecurityGroupRule] = (), egress: Iterable[SecurityGroupRule] | None = None
 ) -> SecurityGroup:
-    """Return a group that lets everything out, unless told otherwise."""
+    """Return a group that permits all egress by default."""
     out = everything_out() if egress is None else tuple(egress)
     return SecurityGroup(id=sg(number), vni=VNI, name=f"g{number}", ingress=tuple(ingress), egress=out)
 
 
 def allow(number: int, cidr: str, protocol: int = ALL_PROTOCOLS, first: int = -1, last: int = -1) -> AclEntry:
-    """Return an ACL entry that allows."""
+    """Return an ACL entry that allows traffic."""
     return AclEntry(number=number, allow=True, protocol=protocol, cidr=cidr, from_port=first, to_port=last)
 
 
 def deny(number: int, cidr: str, protocol: int = ALL_PROTOCOLS, first: int = -1, last: int = -1) -> AclEntry:
-    """Return an ACL entry that denies."""
+    """Return an ACL entry that denies traffic."""
     return AclEntry(number=number, allow=False, protocol=protocol, cidr=cidr, from_port=first, to_port=last)
 
 
@@ -99,7 +99,7 @@ def vpc(
     back_acl: str = "",
     prefix_lists: Iterable[PrefixList] = (),
 ) -> Policy:
-    """Return the records of three interfaces that have the groups of these numbers."""
+    """Return the records of three interfaces with these groups, by number."""
     return Policy(
         subnets=(
             Subnet(id=FRONT, vni=VNI, name="front", cidr="10.0.0.0/24", ipv6_cidr="2001:db8::/64", acl=front_acl),
@@ -117,7 +117,7 @@ def vpc(
 
 
 def tcp(source: str, destination: str, port: int = 443, source_port: int = 40000, flags: int = SYN) -> Packet:
-    """Return a TCP packet; the first of a connection, unless flags say otherwise."""
+    """Return a TCP packet; by default, the first of a connection."""
     return Packet(
         source=source, destination=destination, protocol=TCP, source_port=source_port, destination_port=port, flags=flags
     )

@@ -1,4 +1,4 @@
-"""What EC2's guides say of security groups and network ACLs, a test a sentence."""
+"""The sentences of EC2's guides on security groups and network ACLs, one test per sentence."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ def test_other_protocols_are_tracked_by_addresses_and_number(where: dict[str, st
 
 
 def error_about(packet: Packet) -> Packet:
-    """Return what the receiver of a datagram says when nobody listens: port unreachable."""
+    """Return the receiver's ICMP error for a datagram to a closed port: port unreachable."""
     back = (packet.destination, packet.source)
     return Packet(source=back[0], destination=back[1], protocol=ICMP, icmp_type=3, icmp_code=3, quoted=packet)
 

@@ -1,4 +1,4 @@
-"""What many identities and rules may come to."""
+"""Limits on the entries of many identities and rules."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ GROUP = "sg-00138800000000001"
 
 OF_PEER, OF_OTHER = "sg-00138900000000001", "sg-00138a00000000001"
 PEER, OTHER = 5001, 5002
-FITS = MOST_ENTRIES // (1000 * 50)  # sets of groups here, if 50 rules refer to a group that 1000 identities hold
+FITS = MOST_ENTRIES // (1000 * 50)  # sets of groups on this host, if 50 rules refer to a group that 1000 identities hold
 
 
 def referred(here: int, ports: int, *groups: str) -> Counter[str]:
-    """Return what so many sets of groups here refer to: they hold a group whose rules permit ports to each of these groups."""
+    """Return the references of `here` sets of groups on this host, with a group whose rules permit ports to these groups."""
     permitted = tuple(
         SecurityGroupRule(id=f"sgr-001388{number:011x}", protocol=TCP, from_port=port, to_port=port, group=group)
         for number, (port, group) in enumerate(product(range(1, ports + 1), groups))
@@ -30,7 +30,7 @@ def referred(here: int, ports: int, *groups: str) -> Counter[str]:
 
 
 def identities(count: int, group: str) -> list[tuple[str, str]]:
-    """Return so many identities that hold a group."""
+    """Return this many identities that hold a group."""
     return [(group, f"sg-{number}") for number in range(count)]
 
 

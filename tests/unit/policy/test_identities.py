@@ -1,4 +1,4 @@
-"""Numbers of sets of groups: a peer's owner who finds a set with another one's number gets nothing by it."""
+"""Numbers of sets of groups: a peer's owner gains nothing by finding a set with the number of another one."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from tests.views import make_view, mapping_objects, vpc_objects
 PEER, OTHER = VNI + 1, VNI + 2
 OF_PEER, OF_OTHER = make_id("sg", PEER, 1), make_id("sg", OTHER, 1)
 SUBNET = Subnet(id=make_id("subnet", VNI, 1), vni=VNI, name="s", cidr="10.0.0.0/24")
-# More entries than a VPC may come to: rules that refer to a peer's group, and identities of the peer that hold it.
+# More entries than a VPC may have: rules that refer to a peer's group, and the peer's identities that hold the group.
 TO_PEER = [rule(port, OF_PEER, TCP, port, port) for port in range(1, 101)]
 MANY = [PeerIdentity((OF_PEER, make_id("sg", PEER, number))) for number in range(2, MOST_ENTRIES // len(TO_PEER) + 3)]
 
 
 class OneNumber:
-    """A hash by which all sets of groups have one number."""
+    """A hash that gives all sets of groups the same number."""
 
     def __init__(self, _groups: bytes) -> None:
         pass
@@ -65,7 +65,7 @@ def view_of(own: SecurityGroup, *of_peers: PeerIdentity) -> VpcView:
 
 
 def referred_to(view: VpcView) -> set[str]:
-    """Return which of the known numbers the rules refer to."""
+    """Return the known numbers that the rules refer to."""
     found = [obj for obj in vpc_objects([Chains()], view).values() if isinstance(obj, NftChain)]
     elements = {item for chain in found for part in chain.sets for element in part.elements for item in element.split(" . ")}
     known = {hex(number(groups)) for number in (identity_number, peer_number) for groups in ((sg(1),), (OF_PEER,), (OF_OTHER,))}
@@ -73,7 +73,7 @@ def referred_to(view: VpcView) -> set[str]:
 
 
 def numbers(own: SecurityGroup, *of_peers: str) -> tuple[set[str], str]:
-    """Return which numbers the rules of an interface's group refer to, and which number an address of the peer has."""
+    """Return the numbers that the rules of an interface's group refer to, and the number of an address of the peer."""
     view = view_of(own, *(PeerIdentity((found,)) for found in of_peers))
     theirs = Mapping(
         vni=PEER,
@@ -106,7 +106,7 @@ def test_two_peers_groups_with_one_number_are_nobodys(one_number: None) -> None:
 
 
 def problems(view: VpcView) -> list[str]:
-    """Return what is left out of a VPC."""
+    """Return the problems of a VPC that omit rules; an empty text is none."""
     return [part.problem(view.only(part.inputs)) for part in parts_of([Chains()], ProblemPart)]
 
 

@@ -1,4 +1,4 @@
-"""Boxes: no two share a packet, and together they hold what the rules say."""
+"""Boxes: no two share a packet, and together they contain exactly the packets of the rules."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ entries = st.tuples(prefixes, rules.map(lambda rule: services(*rule)), st.boolea
 
 
 def at(stretches: list[Stretch], address: int) -> Services:
-    """Return what the stretches permit with an address, whichever holds it."""
+    """Return the services that the stretches containing an address permit."""
     found = NOTHING
     for stretch in stretches:
         if stretch.first <= address <= stretch.last:
@@ -97,7 +97,7 @@ def test_addresses_are_spelled_as_nft_lists_them() -> None:
 
 
 def sets_in(found: Iterable[Lookup]) -> dict[str, tuple[str, ...]]:
-    """Return the sets of look-ups, with their elements."""
+    """Return the elements of the look-ups' sets by name."""
     return {lookup.set.name: lookup.set.elements for lookup in found if lookup.set is not None}
 
 

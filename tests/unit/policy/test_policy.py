@@ -1,4 +1,4 @@
-"""Which elements a mapping and an interface mean, for each host that looks at them."""
+"""The elements of a mapping and an interface, on each host that compiles them."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def chains(seen: VpcView) -> list[KernelObject]:
 
 
 def rights(host: str, mapping: Mapping) -> set[tuple[str, str]]:
-    """Return (set, first item) of each element, without the look-ups that only tell members from strangers."""
+    """Return (set, first item) of each element, without the set `members`, which only separates members from other senders."""
     elements = [obj for obj in mapping_objects([Verify()], view(host), mapping).values() if isinstance(obj, NftElement)]
     assert all(obj.vni == VNI for obj in elements)
     return {(obj.set, obj.items[0]) for obj in elements if obj.set != "members"}
@@ -203,7 +203,7 @@ def chains_of(table: str) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("table", sorted(TABLES))
 def test_a_chain_that_is_entered_for_good_ends_in_a_verdict(table: str) -> None:
-    """A chain that runs out returns to its base chain, whose policy may be to accept; `deliver` says so by a mark."""
+    """A chain that runs out returns to its base chain, whose policy may be accept; `deliver` does so on purpose by a mark."""
     chains = chains_of(TABLES[table])
     for name in re.findall(r"goto (\w+)", TABLES[table]):
         if name != "deliver":
@@ -211,7 +211,7 @@ def test_a_chain_that_is_entered_for_good_ends_in_a_verdict(table: str) -> None:
 
 
 def test_no_path_leads_from_a_senders_chain_to_a_receivers() -> None:
-    """The kernel follows all paths when an element with a verdict comes, so such a path would cost the square of the ports."""
+    """The kernel follows all paths when an element with a verdict is added, so such a path would cost O(ports squared)."""
     chains = chains_of(skeleton.OVERLAY_INET)
     seen, ahead = set(), ["sent", "freely_sent", "known_egress", "drop_sg_egress", "drop_acl_egress"]
     while ahead:

@@ -1,4 +1,4 @@
-"""Sets of services are sets: what holds for sets of numbers holds for them."""
+"""Sets of services behave like sets of numbers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _union(found: object) -> Services:
 
 
 def members(found: Services) -> set[tuple[int, int]]:
-    """Return the services at which the sets of these tests can differ."""
+    """Return the members among those services in which sets of these tests can differ."""
     points = {point for edge in PORTS for point in (edge - 1, edge, edge + 1)}
     points |= {point for t in NUMBERS for c in NUMBERS for point in ((t << 8 | c) - 1, t << 8 | c, (t << 8 | c) + 1)}
     inside = set()
