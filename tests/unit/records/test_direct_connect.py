@@ -1,4 +1,4 @@
-"""Stored records of Direct Connect that make no sense are told from those that do."""
+"""Stored records of Direct Connect: valid ones are accepted, invalid ones are not."""
 
 from __future__ import annotations
 

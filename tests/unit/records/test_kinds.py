@@ -1,4 +1,4 @@
-"""A kind of resource is one entry in the table: an entry that only this test makes is enough for what all kinds have."""
+"""A kind of resource is one entry in the table: an entry in this test alone gives a kind all common behaviour."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from netorch.store.memory import MemoryStore
 
 
 class Beacon(Record, frozen=True):
-    """Something in a subnet."""
+    """A resource in a subnet."""
 
     id: str
     vni: int
@@ -67,7 +67,7 @@ def store_beacon(store: MemoryStore, vpc: Vpc, beacon: Beacon) -> None:
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> tuple[MemoryStore, Caller, Vpc, Subnet, Beacon]:
-    """Return a store with one of the new kind."""
+    """Return a store with a resource of the new kind."""
     monkeypatch.setitem(kinds.BY_PREFIX, "beacon", BEACON)
     monkeypatch.setitem(kinds.BY_TYPE, Beacon, BEACON)
     store, caller = MemoryStore(), Caller(operator=True)

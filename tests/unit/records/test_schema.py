@@ -1,4 +1,4 @@
-"""A record says which schema it is of; what a newer version wrote is refused, never half understood."""
+"""A record states its schema; a record of a newer version is refused, never partly read."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ KEY = keys.resource(VPC.id)
 
 
 class Old(Record, frozen=True):
-    """A form."""
+    """A record of the first schema."""
 
     name: str = ""
 
 
 class New(Old, frozen=True):
-    """The same with one field more."""
+    """The same record with one more field."""
 
     SCHEMA: ClassVar[int] = 12
     more: tuple[Part, ...] = ()
 
 
 def structs_in(kind: msgspec.inspect.Type) -> Iterator[type]:
-    """Yield the types of all structs that a value may hold."""
+    """Yield the types of all structs that a value may contain."""
     if isinstance(kind, msgspec.inspect.StructType):
         yield kind.cls
         for field in kind.fields:
@@ -67,7 +67,7 @@ def test_a_record_of_the_first_schema_has_no_number() -> None:
     assert encode(old) == msgspec.json.encode(old)
     assert decode_value("k", encode(old), Old) == old
     assert decode_value("k", b'{"schema":1,' + encode(old)[1:], Old) == old
-    plain = msgspec.json.encode(VPC)  # as it was written before VPCs had another schema
+    plain = msgspec.json.encode(VPC)  # as written before VPCs had a second schema
     assert decode_value(KEY, plain, Vpc) == decode_value(KEY, encode(VPC), Vpc) == VPC
 
 

@@ -1,4 +1,4 @@
-"""A stored record that decodes and makes no sense is told from one that does; all that netorch writes makes sense."""
+"""Stored records that decode but are invalid are detected; all records that netorch writes are valid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stored records of a VPN: what makes sense, and what does not."""
+"""Stored records of a VPN: valid and invalid ones."""
 
 from __future__ import annotations
 
