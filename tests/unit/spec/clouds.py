@@ -1,4 +1,4 @@
-"""Strategies for valid clouds, and the values that break them."""
+"""Strategies for valid clouds, and values that break them."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def elastic_ips(draw: st.DrawFn, pools: list[AddressPoolDecl]) -> list[ElasticIp
 
 @st.composite
 def nat_gateways(draw: st.DrawFn, subnets: list[SubnetDecl]) -> list[NatGatewayDecl]:
-    """Return gateways without elastic IPs, as they are declared that have one without a name."""
+    """Return gateways without named elastic IPs."""
     return [
         NatGatewayDecl(
             name=name,
@@ -117,7 +117,7 @@ def nat_gateways(draw: st.DrawFn, subnets: list[SubnetDecl]) -> list[NatGatewayD
 
 
 def with_elastic_ips(vpc: VpcDecl, elastic: list[ElasticIpDecl], taken: set[tuple[str, str]]) -> VpcDecl:
-    """Return a VPC whose instances and NAT gateways name elastic IPs of its owner's that nothing else has."""
+    """Return a VPC whose instances and NAT gateways name unused elastic IPs of its owner."""
     if not isinstance(vpc.internet_gateway, InternetGatewayDecl):
         return vpc
     free = [one.name for one in elastic if one.owner == vpc.owner and (one.owner, one.name) not in taken]
@@ -133,7 +133,7 @@ def with_elastic_ips(vpc: VpcDecl, elastic: list[ElasticIpDecl], taken: set[tupl
 
 @st.composite
 def connections(draw: st.DrawFn, hosts: list[HostDecl]) -> list[ConnectionDecl]:
-    """Return ports of edges that have a pair, on which everybody may have some VLANs."""
+    """Return ports of edges in pairs; every owner may use one VLAN of each."""
     edges = [host.name for host in hosts if host.pair]
     found = draw(st.lists(names, max_size=2, unique=True)) if edges else []
     return [
@@ -150,7 +150,7 @@ def connections(draw: st.DrawFn, hosts: list[HostDecl]) -> list[ConnectionDecl]:
 
 @st.composite
 def with_virtual_interface(draw: st.DrawFn, vpc: VpcDecl, ports: list[ConnectionDecl], taken: set[tuple[str, str]]) -> VpcDecl:
-    """Return a VPC that has a virtual interface, if it has a gateway and its owner a VLAN that nothing else has."""
+    """Return a VPC with a virtual interface, if it has a gateway and its owner an unused VLAN."""
     free = [port for port in ports if (port.name, vpc.owner) not in taken]
     if not isinstance(vpc.vpn_gateway, VpnGatewayDecl) or not free:
         return vpc
@@ -222,7 +222,7 @@ filter_names = names.filter(lambda name: not name.startswith(("sg-", "pl-")))
 
 
 def _same(rule: tuple[Traffic, str, str]) -> tuple[int, str, str]:
-    """Return what two ways to write the same rule have in common."""
+    """Return the key that is equal for different spellings of the same rule."""
     (protocol, ports), peer, _ = rule
     number = {"tcp": 6, "udp": 17, "icmp": 1, "all": -1}.get(str(protocol), protocol)
     return int(number), str(ports), peer
@@ -284,7 +284,7 @@ def prefix_lists(draw: st.DrawFn) -> list[PrefixListDecl]:
 
 @st.composite
 def flow_logs(draw: st.DrawFn) -> list[list[FlowLogDecl]]:
-    """Return the flow logs of a few places of one VPC."""
+    """Return the flow logs for three places of one VPC."""
     found = [
         FlowLogDecl(
             name=name,
@@ -300,7 +300,7 @@ def flow_logs(draw: st.DrawFn) -> list[list[FlowLogDecl]]:
 
 @st.composite
 def peerings(draw: st.DrawFn) -> list[PeeringDecl]:
-    """Return connections with VPCs that are not in the file: those that are have all the same ranges."""
+    """Return connections with VPCs outside the file, because all VPCs in the file have the same ranges."""
     found = draw(st.lists(names, max_size=2, unique=True))
     peers = zip(found, ["nowhere/peer", "vpc-00200000000000000"], strict=False)
     return [PeeringDecl(name=name, peer=peer, tags=draw(tags)) for name, peer in peers]
@@ -308,7 +308,7 @@ def peerings(draw: st.DrawFn) -> list[PeeringDecl]:
 
 @st.composite
 def route_tables(draw: st.DrawFn, lists: list[str], subnets: list[str]) -> list[RouteTableDecl]:
-    """Return tables whose routes lead to nothing, to an interface that is named by its id, or back to the VPC."""
+    """Return tables with routes to a black hole, to an interface given by its id, or to the VPC itself."""
     routes = ["0.0.0.0/0 via blackhole", "  192.0.2.0/24  via  blackhole", "2001:DB8::/32 via blackhole", "10.0.0.0/16 via local"]
     routes += [f"{destination} via eni-00138800000000001" for destination in (*(f"pl-{name}" for name in lists), *subnets)]
     some = st.lists(st.sampled_from(routes), max_size=4, unique=True)
@@ -318,7 +318,7 @@ def route_tables(draw: st.DrawFn, lists: list[str], subnets: list[str]) -> list[
 
 @st.composite
 def vpn_connections(draw: st.DrawFn) -> list[VpnConnectionDecl]:
-    """Return VPN connections to devices that are named by their ids."""
+    """Return VPN connections to devices given by their ids."""
     tunnels = [TunnelDecl(inside_cidr="169.254.9.0/30", options=TunnelOptions(dpd_timeout=40)), TunnelDecl(psk_file="no")]
     return [
         VpnConnectionDecl(

@@ -1,4 +1,4 @@
-"""What instances of a cloud may be told."""
+"""Services for the instances of a cloud."""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ _BROKEN: dict[str, list[Any]] = {
 
 
 def _broken(path: str, key: str) -> list[Any]:
-    """Return values that a field cannot have; an ACL's entry may name any CIDR without host bits, an elastic IP any address."""
+    """Return invalid values of a field; an ACL's entry may have any CIDR without host bits, an elastic IP any address."""
     if path.endswith(".tags"):
         return []
     if key == "address" and ".elastic_ips[" in path:
@@ -195,7 +195,7 @@ def _broken(path: str, key: str) -> list[Any]:
 
 
 def _places(values: object, path: str) -> Iterator[tuple[str, Any, str, object]]:
-    """Yield (path, container, key, bad value) for every field that we know how to break; every mapping gets an unknown one."""
+    """Yield (path, container, key, bad value) for every field with known bad values; every mapping gets an unknown one."""
     if isinstance(values, dict):
         if not path.endswith(".tags"):
             yield f"{path}.surprise", values, "surprise", 1
@@ -208,7 +208,7 @@ def _places(values: object, path: str) -> Iterator[tuple[str, Any, str, object]]
             yield from _places(value, f"{path}[{index}]")
 
 
-# What a plain scalar of the core schema of YAML 1.2 is (section 10.3.2), as a whole number or as anything else.
+# Plain scalars in the core schema of YAML 1.2 (section 10.3.2): their integer, or None for all others.
 SCALARS: dict[str, int | None] = {
     "0": 0,
     "5000": 5000,
@@ -252,7 +252,7 @@ def test_odd_ways_to_write_a_value_are_read_alike(context: str, text: str) -> No
 
 
 def _alike(one: object, other: object) -> bool:
-    """Return whether two values are the same, any two numbers that are not whole among them."""
+    """Return whether two values are equal; any two floats count as equal."""
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(_alike, one, other))
     if isinstance(one, dict) and isinstance(other, dict):
@@ -261,7 +261,7 @@ def _alike(one: object, other: object) -> bool:
 
 
 def _values(node: Node) -> object:
-    """Return a tree's values; all that is known of a number that is not whole is that it is one."""
+    """Return a tree's values; floats keep only their type."""
     if isinstance(node.value, list):
         return [_values(item) for item in node.value]
     if isinstance(node.value, dict):
@@ -284,7 +284,7 @@ def test_unknown_hosts_are_reported_all_at_once_with_their_lines() -> None:
     lines = ["vpcs:", "- name: a", "  cidrs: [10.0.0.0/16]", "  subnets: [{name: s, cidr: 10.0.0.0/24}]", "  instances:"]
     lines += [f"  - {{name: i{n}, host: {host}}}" for n, host in enumerate(("hv1", "hv7", "edge", "hv8"))]
     text = "\n".join(lines)
-    load_cloud("vpc.yaml", text)  # nobody knows which there are
+    load_cloud("vpc.yaml", text)  # the hosts are unknown
     known = {"hv1": KnownHost(Role.HYPERVISOR), "edge": KnownHost(Role.EDGE)}
     with pytest.raises(SpecError) as caught:
         load_cloud("vpc.yaml", text, hosts=known)

@@ -1,4 +1,4 @@
-"""What AWS tells a customer of a VPN connection: read as it means it, and refused with the place of what is wrong."""
+"""AWS's configuration file for a VPN connection: read with AWS's meaning, or refused with the place of each error."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def side(outside: str, inside: str, asn: int) -> str:
 
 
 def tunnel(number: int) -> str:
-    """Return a tunnel with the values that AWS has if nobody asks for others."""
+    """Return a tunnel with AWS's default values."""
     return f"""
   <ipsec_tunnel>
     <customer_gateway>{side("203.0.113.80", f"169.254.80.{16 * number + 2}", 65000)}
@@ -81,7 +81,7 @@ OPTIONS = TunnelOptions(
 
 
 def refusal(text: str | bytes) -> str:
-    """Return why a text is refused."""
+    """Return the error text for a refused file."""
     with pytest.raises(SpecError) as caught:
         read_gateway_configuration(FILE, text.encode() if isinstance(text, str) else text)
     assert "key_of.tunnel" not in str(caught.value)
@@ -200,7 +200,7 @@ def test_what_is_wrong_is_told_with_its_place(old: str, new: str, said: str) -> 
 
 def test_all_is_told_at_once() -> None:
     text = TEXT.replace(">sha1<", ">md5<").replace("<lifetime>3600<", "<lifetime>1<")
-    assert refusal(text).count("\n") == 3  # two things in two tunnels
+    assert refusal(text).count("\n") == 3  # two errors in each of two tunnels
 
 
 def test_another_document_is_told_by_its_name() -> None:

@@ -1,4 +1,4 @@
-"""AWS's text for strongSwan: what it says of a connection is found among the instructions."""
+"""AWS's text for strongSwan: the connection's values are found among the instructions."""
 
 from __future__ import annotations
 
