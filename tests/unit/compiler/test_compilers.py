@@ -24,7 +24,7 @@ SUBNETS = {"s": SubnetCase("10.0.12.0/24", "2001:db8:0:12::/64"), "t": SubnetCas
 
 
 def cloud(eni: EniCase, ipv6: bool = True) -> tuple[CloudCase, VpcCase]:
-    """Return a cloud with one moving interface, and a neighbour on every host, so that each holds the VPC."""
+    """Return a cloud with one moving interface, and another interface on every host, so that each carries the VPC."""
     others = {f"on-{host}": EniCase("s", f"10.0.12.{100 + i}", host) for i, host in enumerate(HOSTS)}
     vpc = VpcCase(
         vni=5000,
@@ -44,13 +44,13 @@ def view_of(eni: EniCase, host: str, ipv6: bool = True) -> VpcView:
 
 
 def way(eni: EniCase, host: str, address: str) -> set[KernelObject]:
-    """Return what a host makes of the mapping of an address."""
+    """Return a host's objects for the mapping of an address."""
     mapping = next(m for m in mappings(*cloud(eni)) if m.address == address)
     return set(mapping_objects([OverlayCompiler()], view_of(eni, host), mapping).values())
 
 
 def to_hv2(address: str, metric: int = 0) -> set[KernelObject]:
-    """Return the way to hv2."""
+    """Return the objects for a path to hv2."""
     return {
         Route(vni=5000, table=5000, dst=f"{address}/32", via="192.0.2.12", ifname="vx5000", metric=metric),
         Neighbour(vni=5000, ifname="vx5000", dst="192.0.2.12", lladdr="02:4e:c0:00:02:0c"),
@@ -139,7 +139,7 @@ def test_an_ipv6_underlay_is_refused_with_its_address() -> None:
 def test_router_mac_and_ipv6_next_hop_name_the_vtep() -> None:
     assert router_mac("192.0.2.11") == "02:4e:c0:00:02:0b"
     assert ipv6_next_hop("192.0.2.11") == "fe80::c000:20b"
-    assert ipv6_next_hop("0.0.1.2") == "fe80::102"  # as the kernel writes it
+    assert ipv6_next_hop("0.0.1.2") == "fe80::102"  # as the kernel prints it
 
 
 def test_every_host_looks_into_the_vrfs_before_its_own_addresses() -> None:

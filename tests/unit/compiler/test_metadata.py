@@ -1,4 +1,4 @@
-"""What instances are told of themselves, as an agent follows the records of their security groups."""
+"""Instance metadata: an agent updates it when the records of security groups change."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.unit.agent.world import World
 
 
 def told(world: World) -> list[str]:
-    """Return the names of groups that instances are told on a host."""
+    """Return the group names in the metadata of a host's instances."""
     found = [obj for obj in world.kernels["hv1"].objects.values() if isinstance(obj, InstanceMetadata)]
     return [dict(obj.tree)["meta-data/security-groups"] for obj in found]
 

@@ -1,4 +1,4 @@
-"""The names that a VPC's hosts know beside those of addresses."""
+"""The names that a VPC's hosts answer besides those of addresses."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ REMOTE = next(mapping for mapping in mappings(CLOUD, VPC) if mapping.host == "hv
 
 
 def fixed(name: str, *objects: KernelObject) -> OneOff:
-    """Return a compiler that yields some objects everywhere."""
+    """Return a compiler that yields the same objects for every part."""
     return OneOff(
         name,
         HostPart(id=f"{name}.host", compile=lambda _view, _carried: objects),

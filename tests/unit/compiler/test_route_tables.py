@@ -1,4 +1,4 @@
-"""Route tables as VRFs: which routes each has, in which of them a port is, and where an address leads."""
+"""Route tables as VRFs: the routes of each, the VRF of each port, and the routes to an address."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def local(subnet: Subnet, number: int) -> LocalEni:
 
 
 def view(*routes: tuple[str, str], vpc: Vpc = VPC, main: tuple[tuple[str, str], ...] = ()) -> VpcView:
-    """Return a VPC with a port in each subnet, where the second route table, and the main one, have these routes."""
+    """Return a VPC with a port in each subnet; the second route table, and the main one, have these routes."""
     tables = [
         RouteTable(
             id=MAIN.id if name == "main" else CLOSED,
@@ -72,7 +72,7 @@ def view(*routes: tuple[str, str], vpc: Vpc = VPC, main: tuple[tuple[str, str], 
 
 
 def lines(found: VpcView, table: int) -> set[str]:
-    """Return the routes of route tables in a routing table, without the last ones of every VRF."""
+    """Return the routes of route tables in a kernel table, without the last-resort routes of every VRF."""
     objects = vpc_objects([VrfCompiler()], found).values()
     routes = [obj for obj in objects if isinstance(obj, Route) and obj.table == table]
     return {f"{obj.type} {obj.dst} {obj.metric}" for obj in routes if obj.metric < 1 << 31}
@@ -134,7 +134,7 @@ def test_a_mapping_has_a_way_in_every_table_and_one_next_hop() -> None:
     )
     found = list(mapping_objects([OverlayCompiler()], view(), mapping).values())
     assert [obj.table for obj in found if isinstance(obj, Route)] == [BASE, OTHER]
-    assert len(found) == 4  # and a neighbour, and an FDB entry
+    assert len(found) == 4  # plus a neighbour and an FDB entry
 
 
 def test_what_a_table_routes_elsewhere_is_not_there_one_by_one() -> None:
@@ -182,7 +182,7 @@ def _without_rules(found: VpcView) -> VpcView:
 
 
 def test_a_main_table_with_a_number_keeps_its_vrf_and_leaves_the_first_one_to_local_routes() -> None:
-    """When another table becomes the main one, the ports of subnets that name none change their VRF, and nobody else."""
+    """When another table becomes the main one, only ports of subnets without an explicit table change their VRF."""
     first = RouteTable(id=MAIN.id, vni=VNI, name="main", number=2, routes=(VpcRoute(destination="0.0.0.0/0", target=GONE),))
     closed = RouteTable(
         id=CLOSED, vni=VNI, name="closed", main=True, number=1, routes=(VpcRoute(destination="::/0", target=GONE),)

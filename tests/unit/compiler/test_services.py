@@ -1,4 +1,4 @@
-"""What serves instances: on hypervisors, at each VRF, from the ports that are there; on edges nothing."""
+"""Services for instances: on hypervisors, in each VRF, for the ports on the host; none on edges."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PARTS = frozenset({"services.addresses", "services.names", "antispoof.served"})
 
 
 def texts(view: VpcView) -> list[str]:
-    """Return what the parts for names and addresses yield on a host of the view's role, as text."""
+    """Return the objects of the parts for names and addresses on a host of the view's role, as text."""
     found = []
     for part in (*ServicesCompiler().parts, *AntiSpoof().parts):
         if isinstance(part, VpcPart) and part.id in _PARTS and part.role is view.host.host.role:
@@ -53,7 +53,7 @@ def test_without_dns_support_only_metadata_are_served() -> None:
 
 
 def test_a_host_without_interfaces_of_the_vpc_serves_nobody() -> None:
-    """It may carry the VPC as a peer; one without subnets has no router's address, and Linux would flush the routes with that."""
+    """A host may carry the VPC as a peer; one without subnets has no router address: Linux would flush the routes with it."""
     assert texts(changed(view_of(settled("hv1"), "hv1"), local=())) == []
 
 

@@ -1,4 +1,4 @@
-"""Subnets whose table leads their own range elsewhere: each has a VRF apart, in which that range is local."""
+"""Subnets whose table leads their own range elsewhere: each has its own VRF, in which that range is local."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.unit.agent.world import World
 
 
 class Office:
-    """Subnets a and b of the main table on hv1, each with two interfaces, one of them on hv2; an appliance in b."""
+    """Subnets a and b of the main table, each with an interface on hv1 and one on hv2; b1 is an appliance."""
 
     def __init__(self, path: Path) -> None:
         self.world = World(path, "hv1", "hv2")
@@ -31,7 +31,7 @@ class Office:
         self.world.settle(3)
 
     def lead(self, *destinations: str) -> None:
-        """Let the main table lead to b1."""
+        """Set the main table's routes: these destinations, to b1."""
         table = read_inventory(self.world.store).vpcs[self.vpc.vni].main_table()
         assert table is not None
         routes = tuple(VpcRoute(destination=dst, target=self.b1.eni.id) for dst in destinations)
@@ -45,7 +45,7 @@ class Office:
         return port.vrf
 
     def way(self, start: Placed, address: str) -> str:
-        """Return by which device packets to an address leave the VRF of a port of hv1; the type of a route without one."""
+        """Return the output device of packets to an address from the VRF of a port on hv1; without one, the route's type."""
         table = vrf_table(self.vpc.vni, vrf_number(self.vrf(start)))
         routes = {
             obj.dst: obj for obj in self.world.kernels["hv1"].objects.values() if isinstance(obj, Route) and obj.table == table
@@ -88,7 +88,7 @@ def test_a_table_that_leads_one_subnet_elsewhere_keeps_its_vrf_for_the_others(of
 
 
 def test_a_fresh_agent_learns_the_vrfs_of_subnets_from_their_ports(office: Office) -> None:
-    """The subnets got their numbers in another order than a fresh agent would choose."""
+    """The subnets' numbers are in another order than a fresh agent would choose."""
     office.lead("10.0.1.0/24")
     office.lead("10.0.0.0/16")
     before = office.vrf(office.a1), office.vrf(office.b1)
