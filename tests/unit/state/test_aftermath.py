@@ -1,4 +1,4 @@
-"""What goes, or changes, with another object."""
+"""The objects that are deleted or changed along with another object."""
 
 from __future__ import annotations
 

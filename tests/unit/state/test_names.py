@@ -1,4 +1,4 @@
-"""Names and numbers of devices, tables and chains, both ways."""
+"""Names and numbers of devices, tables and chains, in both directions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operations in the errors that name them."""
+"""The text of operations in errors."""
 
 from __future__ import annotations
 

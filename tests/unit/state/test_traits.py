@@ -1,4 +1,4 @@
-"""What every kind of object must say of itself."""
+"""The properties that every kind of object must have."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ OBJECTS: tuple[KernelObject, ...] = (
 
 
 def kinds(cls: type[KernelObject]) -> set[type[KernelObject]]:
-    """Return the classes that objects are of."""
+    """Return the classes without subclasses below a class."""
     found = set().union(*(kinds(sub) for sub in cls.__subclasses__()))
     return found or {cls}
 
@@ -129,7 +129,7 @@ def test_an_object_says_what_it_is(obj: KernelObject) -> None:
 
 @pytest.mark.parametrize("obj", OBJECTS, ids=lambda obj: "-".join(map(str, obj.key[:3])))
 def test_the_garbage_collector_leaves_objects_alone(obj: KernelObject) -> None:
-    """A host has some 100,000 of them, none in a cycle; looking through them took a quarter of a start."""
+    """A host has some 100,000 objects, none in a cycle; the collector's scans took a quarter of a start."""
     assert not gc.is_tracked(obj)
 
 
