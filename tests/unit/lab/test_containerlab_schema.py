@@ -1,4 +1,4 @@
-"""The examples against the rules of containerlab's published schema and documentation that they rely on.
+"""The examples, tested against the rules of containerlab's published schema and documentation that they depend on.
 
 Source: https://containerlab.dev/manual/topo-def-file/ and schemas/clab.schema.json there; only the fields that our files use.
 """
@@ -84,5 +84,5 @@ def test_an_example_needs_nothing_but_what_both_give(file: Path) -> None:
     assert all(node.image for node in topology.nodes)
     # containerlab runs exec without a shell, so pipes and variables would be plain arguments
     assert not [argv for node in topology.nodes for argv in node.exec if any(word in ("|", "&&", ";", ">") for word in argv)]
-    # Docker's image and bind mounts are the only things that namespaces can do without
+    # the lab ignores only Docker's image and bind mounts
     assert all(path.endswith((".image", ".binds")) for path in topology.ignored)

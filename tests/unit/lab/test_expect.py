@@ -1,4 +1,4 @@
-"""expect.yaml: which cells it makes, and every mistake at once."""
+"""expect.yaml: the resulting cells, and all errors at once."""
 
 from __future__ import annotations
 

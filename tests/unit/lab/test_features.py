@@ -1,4 +1,4 @@
-"""What a kernel has: the script that asks it, and how the answer is read."""
+"""A kernel's features: the script that probes them, and how its output is read."""
 
 from __future__ import annotations
 

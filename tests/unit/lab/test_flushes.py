@@ -1,4 +1,4 @@
-"""doctor warns of a service that empties all tables, and of no other."""
+"""doctor warns of a service that flushes all tables, and of no other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lab kernel's surroundings: where it is found, where its memory goes, how a command gets in."""
+"""The lab kernel's surroundings: how it is found, its memory, and how a command gets in."""
 
 from __future__ import annotations
 

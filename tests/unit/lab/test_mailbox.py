@@ -1,4 +1,4 @@
-"""Standard input on its way into a lab, where a command asks for it."""
+"""Standard input for a command in a lab that reads it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Topology files: what is read, what is ignored, and every mistake at once."""
+"""Topology files: fields that are read, fields that are ignored, and all errors at once."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def test_a_node_goes_before_its_group_its_group_before_its_kind_its_kind_before_
     assert a.env == {"A": "defaults", "B": "kind", "C": "group", "D": "node"}
     assert [argv[1] for argv in a.exec] == ["1", "2", "3", "4"]
     assert (a.role, a.bridge) == (NodeRole.ROUTER, False)
-    assert (b.bridge, b.env["B"]) == (True, "bridge")  # a group may say the kind
+    assert (b.bridge, b.env["B"]) == (True, "bridge")  # a group may set the kind
     assert (c.bridge, c.env["B"]) == (False, "kind")
 
 
@@ -326,6 +326,6 @@ topology:
 
 
 def test_an_alias_is_prepared_once() -> None:
-    """Both nodes share one text: what is ignored in it must not confuse the second reading."""
+    """Both nodes share one mapping: ignored fields must not confuse the second reading."""
     shared = "name: x\ntopology:\n  nodes:\n    a: &n {kind: linux, binds: [a:b], labels: {n: 1}}\n    b: *n\n"
     assert [node.labels for node in load(shared).nodes] == [{"n": "1"}, {"n": "1"}]

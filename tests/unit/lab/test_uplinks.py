@@ -1,4 +1,4 @@
-"""Which devices `netorch doctor --uplink` takes, by files as Linux shows them."""
+"""The devices that `netorch doctor --uplink` accepts, from files as Linux shows them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HEAD = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWind
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Path:
-    """A machine with eth0, by which its default route is, and eth2, both with a carrier."""
+    """A machine with eth0, which has the default route, and eth2, both with a carrier."""
     for name in ("eth0", "eth2", "bond0", "br0"):
         (tmp_path / "sys/class/net" / name).mkdir(parents=True)
         (tmp_path / "sys/class/net" / name / "carrier").write_text("1\n")
@@ -29,7 +29,7 @@ def machine(tmp_path: Path) -> Path:
 
 
 def missing(machine: Path, device: str) -> dict[str, tuple[str, str]]:
-    """Return what a device lacks, with what is wrong and what is to be done."""
+    """Return the missing features of a device, with the problem and the fix of each."""
     return {found.name: (found.detail, found.what_to_do) for found in uplink_features(device, machine) if not found.present}
 
 
@@ -58,7 +58,7 @@ def test_a_port_of_a_bond_is_not_moved(machine: Path) -> None:
 
 
 def test_a_device_without_carrier_or_that_is_not_there(machine: Path) -> None:
-    (machine / "sys/class/net/eth2/carrier").unlink()  # as for one that is down
+    (machine / "sys/class/net/eth2/carrier").unlink()  # like a device that is down
     assert list(missing(machine, "eth2")) == ["carrier of eth2"]
     assert list(missing(machine, "eth9")) == ["uplink eth9"]
 
