@@ -37,7 +37,7 @@ def state(*objects: KernelObject) -> dict[Key, KernelObject]:
 
 
 def without(*missing: KernelObject) -> dict[Key, KernelObject]:
-    """Return all objects but some."""
+    """Return all objects except these."""
     return {obj.key: obj for obj in ALL if obj not in missing}
 
 
