@@ -1,4 +1,4 @@
-"""Fixtures of the tests that need root and a kernel with VRF."""
+"""Fixtures for tests that need root and a kernel with VRF."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""No blink: an instance that sends from the first moment on, from before its port is there until after it is gone.
+"""No blink: an instance sends without a pause from before its port exists until after the port is gone.
 
-The instance lives in a namespace of its own making, whose sender hammers on whatever is called eth0: a spoofed packet, an honest
-one, and again. The honest ones tell when the port was open.
+The instance lives in a namespace of its own, whose sender uses any device called eth0: a spoofed packet, an honest one, and
+again. The honest packets show when the port was open.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ SQUATTER = """
 
 
 class Hammer:
-    """Sends from one thread, without a pause, through any device of the name eth0 that the namespace has at the time."""
+    """Sends from one thread, without a pause, through any device with the name eth0 that the namespace has at the time."""
 
     def __init__(self, place: str) -> None:
         self._fd = netns.find(place)
@@ -61,7 +61,7 @@ class Hammer:
         self._thread.start()
 
     def _run(self) -> None:
-        netns._setns(self._fd)  # for the thread's whole life
+        netns._setns(self._fd)  # for the whole life of the thread
         for frame in itertools.cycle(self._frames):
             if self._stopping:
                 return
@@ -69,12 +69,12 @@ class Hammer:
                 with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
                     sender.sendto(frame, ("eth0", 0))
                     self.sent += 1
-            except OSError:  # there is no eth0, or it is down
+            except OSError:  # eth0 does not exist, or is down
                 self._raise_device()
-            time.sleep(0.0002)  # the agent has but this one processor
+            time.sleep(0.0002)  # the agent shares this one processor
 
     def _raise_device(self) -> None:
-        """Bring the device up before anybody else does, as soon as it is there."""
+        """Bring the device up before anything else does, as soon as it exists."""
         with suppress(OSError), IPRoute() as ipr:
             for index in ipr.link_lookup(ifname="eth0"):
                 with suppress(Exception):
@@ -100,7 +100,7 @@ def _frames() -> Iterator[bytes]:
 
 @pytest.fixture
 def hammered(tmp_path: Path) -> Iterator[tuple[World, Hammer]]:
-    """Two hosts with a victim each, and a namespace that wants to be plugged in."""
+    """Two hosts with a victim each, and a namespace for an instance's port."""
     world = World(tmp_path, ("hv1", "hv2"))
     squat = netns.make("squat")
     hammer = Hammer("squat")
@@ -116,19 +116,19 @@ def hammered(tmp_path: Path) -> Iterator[tuple[World, Hammer]]:
 
 
 class Ears:
-    """Hear at all victims at once."""
+    """Listen at all victims at once."""
 
     def __init__(self, world: World) -> None:
         self.listeners = [PacketListener(world.instance(name).id) for name in VICTIMS]
 
     def open(self) -> bool:
-        """Return whether honest packets of both versions have come to all victims since `forget`."""
+        """Return whether honest packets of both versions have reached all victims since `forget`."""
         heard = [listener.heard(b"honest-v4") and listener.heard(b"honest-v6") for listener in self.listeners]
         assert not any(listener.heard(b"spoofed") for listener in self.listeners)
         return all(heard)
 
     def forget(self) -> None:
-        """Forget what has come so far, none of which may be spoofed."""
+        """Forget the packets so far; check that none is spoofed."""
         assert not [frame for listener in self.listeners for frame in listener.take() if b"spoofed" in frame]
 
 
@@ -136,7 +136,7 @@ def test_no_spoofed_packet_passes_whatever_happens_to_the_port(hammered: tuple[W
     world, hammer = hammered
     listeners = Ears(world)
     try:
-        for host in ("hv1", "hv2"):  # the second time it moves there, under its own fire
+        for host in ("hv1", "hv2"):  # the second time the instance moves, while its sender keeps sending
             world.apply(CLOUD + SQUATTER % host)
             listeners.forget()
             wait_for(listeners.open, f"the port at {host} to be open")

@@ -1,4 +1,4 @@
-"""What somebody else deletes or alters comes back within a second; what is not ours is left alone."""
+"""Objects that another program deletes or changes are restored within a second; objects of others are left alone."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ vpcs:
 """
 WITHIN_S = 1.0
 TRIES = 3
-READINGS = 10  # or as long as the agent takes to read its kernel so often: an emulated machine takes 0.3 s for one
+READINGS = 10  # or as long as ten readings of the kernel take the agent: an emulated machine takes 0.3 s for one
 
 Damage = Callable[[World, IPRoute], None]
 
@@ -47,7 +47,7 @@ def index(ipr: IPRoute, ifname: str) -> int:
 
 
 def nft(world: World, scope: str, command: str) -> None:
-    """Run an nft command in a namespace of hv1, with a binding of its own, as another program would."""
+    """Run an nft command in a namespace of hv1, through a library handle of its own, as another program would."""
     import nftables
 
     name = world.hosts["hv1"].overlay if scope == OVERLAY else "hv1"
@@ -153,8 +153,8 @@ DAMAGES: dict[str, Damage] = {
         w, "-6 route append fd00:44:0:100::5/128 via fe80::c000:20d dev vx20000 table 20000 metric 1024 onlink proto 200"
     ),
 }
-IN_TWO_STEPS = {"the MTU falls below IPv6's"}  # the kernel restarts IPv6, disabled: what rests on it is refused once
-# Of these the kernel tells nobody: an audit finds them, `drift` at once.
+IN_TWO_STEPS = {"the MTU falls below IPv6's"}  # the kernel restarts IPv6, disabled: it refuses dependent objects once
+# The kernel reports none of these changes: an audit finds them, and `drift` at once.
 SILENT_DAMAGES: dict[str, Damage] = {
     f"{path} is {value}": lambda w, _, path=path, value=value: _write(w, path.format(port=w.port("acme/a")), value)  # type: ignore[misc]
     for path, value in {
@@ -190,7 +190,7 @@ def _write(world: World, path: str, value: str) -> None:
 
 
 def kernel_state(world: World) -> dict[Key, KernelObject]:
-    """Return what an onlooker reads from hv1's kernel."""
+    """Return the objects that a fresh kernel object reads on hv1."""
     from netorch.drivers.linux import LinuxKernel
 
     with netns.inside(world.hosts["hv1"].fd):
@@ -216,7 +216,7 @@ def steady(world: World) -> World:
 
 
 def test_whatever_is_damaged_comes_back_within_a_second(steady: World) -> None:
-    """One test for all damages: a world takes seconds to build."""
+    """One test for all damages, because building a world takes seconds."""
     agent = steady.agent("hv1")
     wanted = {key: obj for slice_ in agent.reconciler.slices.values() for key, obj in slice_.desired.items()}
     assert matches(kernel_state(steady), wanted)
@@ -225,7 +225,7 @@ def test_whatever_is_damaged_comes_back_within_a_second(steady: World) -> None:
     within_s = max(WITHIN_S, READINGS * (time.monotonic() - started))
     slow, never = {}, {}
     for name, damage in {**DAMAGES, **sysctl_damages()}.items():
-        for _ in range(TRIES):  # a machine that is busy with something else is slow now and then
+        for _ in range(TRIES):  # a busy machine is slow now and then
             with steady.hosts["hv1"].rtnl(overlay=True) as ipr:
                 damage(steady, ipr)
             started = time.monotonic()
@@ -267,7 +267,7 @@ def test_what_the_kernel_tells_nobody_is_drift_at_once_and_comes_back_with_an_au
 
 
 def sysctl_damages() -> dict[str, Damage]:
-    """Return each sysctl of the namespace set to what it must not be: many at once, since each takes up to a second."""
+    """Set each sysctl of the namespace to a wrong value: many at once, since each takes up to a second."""
     others = {"0": "1", "1": "0"}
 
     def damage(world: World, _: IPRoute) -> None:

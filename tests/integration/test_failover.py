@@ -1,4 +1,4 @@
-"""An edge fails, and comes back: hypervisors find it out by themselves, whatever the store and the edge's agent do."""
+"""An edge fails and comes back: hypervisors notice by themselves, whatever the store and the edge's agent do."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SOMEBODY_ELSES = "table inet filter {\n chain input {\n type filter hook input p
 
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[Outskirts]:
-    """A VPC on hv1 with a gateway on a pair of edges, both of which are ready."""
+    """A VPC on hv1 with a gateway on a pair of edges, both ready."""
     found = Outskirts(tmp_path)
     try:
         found.world.start_agents()
@@ -60,7 +60,7 @@ def sends_to(cloud: Outskirts) -> str:
 
 
 def is_ready(cloud: Outskirts, edge: str) -> bool:
-    """Return whether an edge's kernel says that it is ready."""
+    """Return whether an edge's kernel answers that it is ready."""
     return readiness.ready(cloud.world.hosts[edge].vtep).key in cloud.world.reader(edge).dump(NFT_KINDS)
 
 
@@ -69,7 +69,7 @@ def edge_at(cloud: Outskirts, vtep: str) -> str:
 
 
 def wait_for_switch(cloud: Outskirts, first: str) -> str:
-    """Wait until hv1 sends to another edge than the first one; return its VTEP."""
+    """Wait until hv1 sends to the second edge; return its VTEP."""
     wait_for(lambda: sends_to(cloud) not in ("", first), "hv1 to send to the other edge")
     return sends_to(cloud)
 
@@ -79,14 +79,14 @@ def wait_for_return(cloud: Outskirts, first: str) -> None:
 
 
 def pass_rounds(cloud: Outskirts) -> None:
-    """Wait for more rounds of hv1's probes than it takes to leave an edge."""
+    """Wait for more rounds of hv1's probes than hv1 needs to leave an edge."""
     agent = cloud.world.agent("hv1")
     rounds = agent.probes._round_at
     wait_for(lambda: agent.probes._round_at > rounds + 3, "some rounds")
 
 
 def set_link(cloud: Outskirts, host: str, state: str) -> None:
-    """Take a host's cable to the underlay down, or up again, at its other end."""
+    """Set a host's cable to the underlay down or up, at the other end."""
     with cloud.rtnl("spine") as ipr:
         index = _set(ipr, f"to-{host}", state)
         if state == "up":
@@ -94,7 +94,7 @@ def set_link(cloud: Outskirts, host: str, state: str) -> None:
 
 
 def set_uplink(cloud: Outskirts, edge: str, state: str) -> None:
-    """Take an edge's cable to the border down, or up again, at the border."""
+    """Set an edge's cable to the border down or up, at the border."""
     with cloud.rtnl(BORDER) as ipr:
         _set(ipr, f"to-{edge}", state)
 
@@ -121,7 +121,7 @@ def test_a_dead_edge_is_left_and_taken_again(cloud: Outskirts) -> None:
 def test_an_edge_is_left_while_the_store_and_the_edges_own_agent_are_away(cloud: Outskirts) -> None:
     first = sends_to(cloud)
     for edge in EDGES:
-        cloud.world.stop_agent(edge)  # its kernel answers
+        cloud.world.stop_agent(edge)  # the edge's kernel keeps answering
     shutil.rmtree(cloud.world.store_path.parent)
     pass_rounds(cloud)
     assert sends_to(cloud) == first

@@ -1,4 +1,4 @@
-"""Flow logs end to end: real packets, an agent, the lines in its files."""
+"""Flow logs end to end: real packets, an agent, and the lines in its files."""
 
 from __future__ import annotations
 

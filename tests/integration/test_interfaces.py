@@ -1,4 +1,4 @@
-"""Instances with several interfaces: what comes by one is answered by that one, in both IP versions."""
+"""Instances with several interfaces: each answers the packets that it receives, in both IP versions."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def two_hosts(tmp_path: Path) -> Iterator[World]:
 
 
 def attach(world: World, subnet: str, address: str, ipv6_address: str) -> NetworkInterface:
-    """Give the instance another interface and wait until it is there."""
+    """Give the instance another interface and wait until it is attached."""
     records = world.vpc("acme")
     subnet_id = next(found.record.id for found in records.of(Subnet).values() if found.record.name == subnet)
     groups = [found.record.id for found in records.of(SecurityGroup).values() if found.record.name == "open"]
@@ -62,7 +62,7 @@ def attach(world: World, subnet: str, address: str, ipv6_address: str) -> Networ
 
 
 def all_answer(world: World, when: str, *addresses: str) -> None:
-    """Check that each address of the instance answers everybody, and that it can begin from each."""
+    """Check that each address of the instance answers others, and that the instance can open flows from each."""
     many = world.instance("acme/many")
     inside = many.netns or many.id
     probes = [Probe(netns=world.instance(f"acme/{peer}").id, destination=to) for peer in ("near", "far") for to in addresses]
@@ -80,7 +80,7 @@ def all_answer(world: World, when: str, *addresses: str) -> None:
 
 
 def strict_about_sources(world: World) -> None:
-    """Let the instance take only what it would send back the same way, as many distributions set it."""
+    """Turn on strict reverse-path filtering in the instance, as many distributions do."""
     fd = netns.find(world.instance("acme/many").id)
     with netns.inside(fd):
         for conf in Path("/proc/sys/net/ipv4/conf").iterdir():
@@ -89,7 +89,7 @@ def strict_about_sources(world: World) -> None:
 
 
 def rules(world: World) -> list[str]:
-    """Return the rules of the instance's namespace that netorch has made."""
+    """Return netorch's rules in the instance's namespace."""
     many = world.instance("acme/many").id
     found = [
         subprocess.run(["ip", "-n", many, v, "rule"], check=True, capture_output=True, text=True).stdout for v in ("-4", "-6")

@@ -22,8 +22,8 @@ vpcs:
   - {name: b, host: hv2, address: 10.44.12.5, ipv6_address: 'fd00:44:0:100::5'}
   - {name: c, host: hv1, address: 10.44.12.6}
 """
-# Of one echo each 5 ms. The best of three moves is measured, because the port is away for as long as one agent needs a CPU
-# that it shares with everybody here; the worst must still be in the order of what moving a device by `ip` takes.
+# Of one echo each 5 ms. The best of three moves is measured, because the port is away while an agent waits for a CPU that all
+# processes here share; the worst must still be of the order of moving a device by `ip`.
 LOST_AT_BEST = 8
 LOST_AT_WORST = 60
 
@@ -39,7 +39,7 @@ def move(world: World, target: str) -> None:
 
 
 def test_an_instance_moves_under_traffic_there_and_back(world: World) -> None:
-    for host in world.hosts:  # processes: threads of one interpreter would wait for each other in the middle of a move
+    for host in world.hosts:  # processes: threads of one interpreter would wait for each other during a move
         world.start_process(host)
     world.apply(CLOUD)
     lost: dict[str, list[int]] = {"inbound": [], "outbound": [], "from the old host": []}

@@ -1,4 +1,4 @@
-"""Hosts whose underlays have different MTUs, or another one than before: senders are told, connections live on."""
+"""Hosts whose underlays have different or changed MTUs: senders are told, and connections survive."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ vpcs:
   - {name: box, subnet: a, host: hv2, address: 10.81.1.14, attachment: existing, netns: mtu-box, security_groups: [open]}
 """
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
-DISCOVER, PATH_MTU = {4: 10, 6: 23}, {4: 14, 6: 24}  # IP_MTU_DISCOVER and IP_MTU, and IPv6's; linux/in.h, linux/in6.h
+DISCOVER, PATH_MTU = {4: 10, 6: 23}, {4: 14, 6: 24}  # IP_MTU_DISCOVER and IP_MTU, by IP version; linux/in.h, linux/in6.h
 DONT, WANT, DO = 0, 1, 2  # IP_PMTUDISC_*
 LEVEL = {4: socket.IPPROTO_IP, 6: socket.IPPROTO_IPV6}
 CHUNK = 200_000
@@ -54,7 +54,7 @@ CHUNK = 200_000
 
 @pytest.fixture
 def mixed(tmp_path: Path) -> Iterator[World]:
-    """hv1 and hv3 with 9,000 bytes inside, hv2 with 1,500."""
+    """hv1 and hv3 with an MTU of 9,000 bytes for instances, hv2 with 1,500."""
     box = netns.make("mtu-box")
     world = World(tmp_path, mtu=9050)
     try:
@@ -70,7 +70,7 @@ def mixed(tmp_path: Path) -> Iterator[World]:
 
 
 def set_mtu(name: str, ifname: str, mtu: int) -> None:
-    """Give a device in a namespace an MTU."""
+    """Set the MTU of a device in a namespace."""
     fd = netns.find(name)
     with netns.inside(fd), IPRoute() as ipr:
         ipr.link("set", index=ipr.link_lookup(ifname=ifname)[0], mtu=mtu)
@@ -78,7 +78,7 @@ def set_mtu(name: str, ifname: str, mtu: int) -> None:
 
 
 def set_underlay(host: str, mtu: int) -> None:
-    """Give both ends of a host's cable an MTU."""
+    """Set the MTU of both ends of a host's cable."""
     set_mtu("spine", f"to-{host}", mtu)
     set_mtu(host, "eth0", mtu)
 
@@ -108,7 +108,7 @@ def opened(world: World, name: str, version: int, kind: socket.SocketKind, *, bi
 
 
 def divided(sender: socket.socket, receiver: socket.socket) -> str:
-    """Return the source of a large datagram if one arrives, which it does in pieces."""
+    """Return the source of a large datagram if one arrives, in fragments."""
     sender.sendto(bytes(4000), receiver.getsockname()[:2])
     try:
         return str(receiver.recvfrom(9000)[1][0])
@@ -117,13 +117,13 @@ def divided(sender: socket.socket, receiver: socket.socket) -> str:
 
 
 def ends(world: World, name: str) -> tuple[int, int]:
-    """Return the MTUs of an instance's device and of its port."""
+    """Return the MTU of an instance's device and of its port."""
     host = world.mapping(f"acme/{name}").host
     return mtu_of(home(world, name), "eth0"), mtu_of(world.hosts[host].overlay, world.port(f"acme/{name}"))
 
 
 class Stream:
-    """A TCP connection between two instances; its receiver counts in a thread."""
+    """A TCP connection between two instances, whose receiver counts bytes in a thread."""
 
     def __init__(self, world: World, source: str, target: str, version: int) -> None:
         listener = opened(world, target, version, socket.SOCK_STREAM)
@@ -141,22 +141,22 @@ class Stream:
             self.received += len(data)
 
     def carries(self, what: str) -> None:
-        """Send some and wait until all of it has come."""
+        """Send a chunk and wait until all of it has arrived."""
         self._sender.sendall(bytes(CHUNK))
         self.sent += CHUNK
         wait_for(lambda: self.received == self.sent, f"TCP {what}", 4 * PATIENCE_S)
 
     def close(self) -> None:
-        """End both ends."""
+        """Close both ends."""
         self._sender.close()
-        with suppress(OSError):  # the stream may have ended by itself
+        with suppress(OSError):  # the stream may have ended already
             self._receiver.shutdown(socket.SHUT_RDWR)  # wakes the thread; a closed descriptor does not
         self._thread.join(PATIENCE_S)
         self._receiver.close()
 
 
 def learns(sender: socket.socket, version: int, mtu: int) -> bool:
-    """Return whether a sender of large datagrams that may not be fragmented has been told an MTU."""
+    """Return whether a sender of large unfragmentable datagrams has learned this MTU."""
     with suppress(OSError):
         sender.send(bytes(4000))
     return sender.getsockopt(LEVEL[version], PATH_MTU[version]) == mtu
@@ -169,7 +169,7 @@ def test_a_sender_is_told_of_the_smaller_host_and_what_may_be_divided_arrives(mi
         opened(mixed, "large", version, socket.SOCK_DGRAM) as sender,
     ):
         sender.connect(receiver.getsockname()[:2])
-        if version == 4:  # without DF the router itself divides them
+        if version == 4:  # without DF the router itself fragments them
             sender.setsockopt(LEVEL[version], DISCOVER[version], DONT)
             sender.send(b"r" * 4000)
             assert receiver.recv(9000) == b"r" * 4000
@@ -177,8 +177,8 @@ def test_a_sender_is_told_of_the_smaller_host_and_what_may_be_divided_arrives(mi
         wait_for(lambda: learns(sender, version, 1500), "the sender to be told 1500")
         with pytest.raises(OSError, match="Message too long"):
             sender.send(bytes(4000))
-        sender.setsockopt(LEVEL[version], DISCOVER[version], WANT)  # what is too large is divided at the sender
-        sender.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # what it was told last
+        sender.setsockopt(LEVEL[version], DISCOVER[version], WANT)  # the sender fragments packets that are too large
+        sender.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # clears the last error
         sender.send(b"s" * 4000)
         assert receiver.recv(9000) == b"s" * 4000
         receiver.sendto(b"b" * 4000, sender.getsockname()[:2])
@@ -193,7 +193,7 @@ def test_a_sender_is_told_of_the_smaller_host_and_what_may_be_divided_arrives(mi
 def test_who_binds_no_address_learns_too_by_whichever_interface_it_sends(mixed: World) -> None:
     records = mixed.vpc("acme")
     subnet = next(found.record.id for found in records.of(Subnet).values() if found.record.name == "b")
-    ways = [("small", version, address(mixed, "large", version)) for version in (4, 6)]  # by the interface that it has now
+    ways = [("small", version, address(mixed, "large", version)) for version in (4, 6)]  # by the interface as it is at that time
     second = create_network_interface(mixed.store, mixed.caller, subnet)
     attach_network_interface(mixed.store, mixed.caller, second.id, mixed.instance("acme/large").id)
     mixed.wait_attached()
@@ -255,7 +255,7 @@ def test_both_ends_of_every_port_follow_the_underlay_down_and_up(mixed: World) -
         sender.setsockopt(LEVEL[6], DISCOVER[6], DO)
         wait_for(lambda: learns(sender, 6, 1350), "the sender to be told 1350")
         sender.close()
-        set_mtu(home(mixed, "small"), "eth0", 1300)  # the instance's own choice
+        set_mtu(home(mixed, "small"), "eth0", 1300)  # set by the instance itself
         set_underlay("hv2", 9050)
         wait_for(lambda: ends(mixed, "box") == (9000, 9000), "the box at 9000")
         wait_for(lambda: ends(mixed, "small") == (1300, 9000), "the other's choice to stand")

@@ -1,4 +1,4 @@
-"""Instances in existing namespaces, with agents: who is refused is told why, and nobody else suffers."""
+"""Instances in existing namespaces, with agents: a refused instance gets a reason, and no other instance is affected."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def two(tmp_path: Path) -> Iterator[World]:
 
 
 def reason(world: World, name: str, of: str) -> str:
-    """Wait until an instance has failed for a reason with these words, and return it."""
+    """Wait until an instance has failed for a reason that contains these words, and return the reason."""
 
     def told() -> str:
         status = world.inventory().eni_status.get(("hv2", world.eni(name).id))

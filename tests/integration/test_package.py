@@ -1,4 +1,4 @@
-"""The Debian package, installed where nothing of this tree is: in a throw-away root, without a network."""
+"""The Debian package, installed in a throw-away root without this tree and without a network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 pytestmark = [pytest.mark.long, pytest.mark.skipif(os.geteuid() != 0, reason="a root of its own is made by root only")]
 
-# This machine's files below, a file system in memory over them; this tree is hidden, and so is whatever runs here.
+# An overlay in memory over this machine's files, with this tree and running services hidden.
 IN_A_ROOT = """
 set -e
 mount -t tmpfs none "$1"

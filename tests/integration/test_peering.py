@@ -1,4 +1,4 @@
-"""VPCs that are peers, in a row: who reaches whom, by which rules, and what ends it."""
+"""Three VPCs in a row that are peers: who reaches whom, by which rules, and how peering ends."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.rig.world import World, wait_for
 
 pytestmark = pytest.mark.root
 
-LOST_AT_BEST, LOST_AT_WORST = 8, 60  # echoes of 5 ms a move
+LOST_AT_BEST, LOST_AT_WORST = 8, 60  # echoes lost per move, one echo each 5 ms
 NUMBERS = {"a": 1, "b": 2, "c": 3}
 NEIGHBOURS = {"a": ("b",), "b": ("a", "c"), "c": ("b",)}
 
@@ -47,7 +47,7 @@ def range6(vpc: str) -> str:
 
 
 def vpc(name: str, peer: str = "", port: int = 0) -> str:
-    """Return a VPC with an instance on each of two hosts, which takes everything."""
+    """Return a VPC with an instance on each of two hosts; the instances accept all packets."""
     number = NUMBERS[name]
     lines = [
         f"- name: {name}",
@@ -80,7 +80,7 @@ def connection(world: World, one: str, other: str) -> PeeringConnection:
 
 
 def route(world: World, name: str, *routes: tuple[str, str]) -> None:
-    """Give a VPC's main table these routes, destination and target."""
+    """Set the routes of a VPC's main table: destinations and targets."""
     main = world.vpc(name).main_table()
     assert main is not None
     changed = msgspec.structs.replace(main, routes=tuple(VpcRoute(destination=d, target=t) for d, t in routes))
@@ -89,7 +89,7 @@ def route(world: World, name: str, *routes: tuple[str, str]) -> None:
 
 @pytest.fixture
 def cloud(world: World) -> World:
-    """Return three VPCs in a row. Each has routes to both others, by the connections that it has."""
+    """Return three VPCs in a row. Each has routes to both others, through its own peering connections."""
     world.start_agents("hv1", "hv2")
     world.apply(CLOUD)
     for name, neighbours in NEIGHBOURS.items():
@@ -103,7 +103,7 @@ def cloud(world: World) -> World:
 
 
 def reached(world: World, names: list[str], version: int, tries: int = 3) -> set[tuple[str, str]]:
-    """Return between which instances of different VPCs echoes are answered."""
+    """Return the pairs of instances of different VPCs between which echoes are answered."""
     pairs = [pair for pair in itertools.permutations(names, 2) if pair[0][0] != pair[1][0]]
     enis = {name: world.eni(name) for name in names}
     probes = []
@@ -114,7 +114,7 @@ def reached(world: World, names: list[str], version: int, tries: int = 3) -> set
 
 
 def connect(world: World, source: str, target: str, version: int) -> bool:
-    """Return whether a TCP connection carries bytes both ways."""
+    """Return whether a TCP connection carries bytes in both directions."""
     near, far = world.eni(source), world.eni(target)
     address = far.address if version == 4 else far.ipv6_address
     family = socket.AF_INET if version == 4 else socket.AF_INET6
@@ -215,7 +215,7 @@ def test_nobody_sends_to_a_peer_in_anothers_name(cloud: World) -> None:
 
 @pytest.mark.parametrize("speaker", [False, True], ids=["checked", "speaker"])
 def test_nobody_sends_to_a_peer_on_another_host_in_the_name_of_the_peers_own(cloud: World, speaker: bool) -> None:
-    """The host of b1 has a1 as well. So it may send to a2 with the VNI of a: as a1, and as anybody if that is unchecked."""
+    """The host of b1 also has a1. So it may send to a2 with a's VNI: as a1, or as any address if a1 has no source check."""
     near, far = cloud.eni("b/b1"), cloud.eni("a/a2")
     for eni, check in ((near, False), (cloud.eni("a/a1"), not speaker)):
         modify_network_interface(cloud.store, cloud.caller, eni.id, source_dest_check=check)
@@ -233,7 +233,7 @@ def test_nobody_sends_to_a_peer_on_another_host_in_the_name_of_the_peers_own(clo
 
 @pytest.mark.parametrize("there", ["a/a1", "a/a2"])
 def test_an_icmp_error_to_a_peer_is_about_a_packet_to_its_sender(cloud: World, there: str) -> None:
-    """Connection tracking lets an error pass with whatever connection it quotes: here one that is none of the peer's business."""
+    """Connection tracking accepts an error for any connection that it quotes: here one in which the peer has no part."""
     near, far = cloud.eni("b/b1"), cloud.eni(there)
     third = cloud.eni("a/a2" if there == "a/a1" else "a/a1")
     modify_network_interface(cloud.store, cloud.caller, near.id, source_dest_check=False)

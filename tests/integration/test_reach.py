@@ -1,4 +1,4 @@
-"""Who reaches whom: overlapping VPCs on the same hosts, IPv4 and IPv6."""
+"""Reachability: overlapping VPCs on the same hosts, IPv4 and IPv6."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_instances_reach_their_own_vpc_and_nobody_else(world: World) -> None:
         answers = ask(probes, timeout_s=3.0, tries=2)
         for (source, target), answer in zip(pairs, answers, strict=True):
             same_address = source.split("/")[1] == target.split("/")[1]
-            # Every VPC has every address, so an echo to another VPC's instance is answered, but by the own VPC's namesake.
+            # Every VPC has all these addresses, so an echo "to another VPC's instance" is answered by the own VPC's instance.
             assert answer.ok, f"IPv{version} {source} -> {target}: {answer.error}"
             assert not same_address or answer.rtt_s is not None
 
@@ -124,4 +124,4 @@ def test_the_gateway_answers_and_full_size_packets_pass(world: World) -> None:
         tries=2,
     )
     assert [answer.ok for answer in answers] == [True, True, True, False]
-    assert "long" in answers[3].error  # EMSGSIZE from the instance's own device: its MTU is the VPC's
+    assert "long" in answers[3].error  # EMSGSIZE from the instance's own device, which has the VPC's MTU

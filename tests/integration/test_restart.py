@@ -1,4 +1,4 @@
-"""Agents come and go, the store comes and goes, hosts reboot; traffic does not notice."""
+"""Agents and the store stop and start, hosts reboot; traffic is not affected."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ vpcs:
 
 
 def writes_of(world: World, host: str) -> int | None:
-    """Return how often a host's agent has written to its kernel since it started, as it says itself."""
+    """Return the number of writes to the kernel since a host's agent started, as the agent reports it."""
     status = world.inventory().agents.get(host)
     return status.writes if status is not None else None
 
@@ -67,7 +67,7 @@ def test_an_agent_killed_at_any_moment_loses_no_packet(world: World) -> None:
     for _ in range(4):
         agent = world.agents["hv1"]
         assert isinstance(agent, AgentProcess)
-        time.sleep(chance.uniform(0.0, 1.5))  # somewhere between its start and its idling
+        time.sleep(chance.uniform(0.0, 1.5))  # at any point between start and idle
         agent.kill()
         world.start_process("hv1")
     pid = world.agents["hv1"]._process.pid  # type: ignore[union-attr]
@@ -101,7 +101,7 @@ def test_a_second_agent_of_a_host_is_refused_whatever_its_state_directory(world:
     world.start_process("hv1")
     wait_for(lambda: _agent_of(world, "hv1"), "the first to report")
     command = ["agent", "run", "--host", "hv1", "--state-dir", str(world.directory / "other")]
-    for place in ("hv1", "hv2"):  # from wherever: it would manage the same namespace
+    for place in ("hv1", "hv2"):  # from any namespace: the agent would manage the same host
         done = subprocess.run(
             ["ip", "netns", "exec", place, sys.executable, "-m", "netorch", "--store", str(world.store_path), *command],
             capture_output=True,
@@ -113,7 +113,7 @@ def test_a_second_agent_of_a_host_is_refused_whatever_its_state_directory(world:
     agent = world.agents["hv1"]
     assert isinstance(agent, AgentProcess)
     agent.kill()
-    world.start_process("hv1")  # the next one is not kept out by the dead
+    world.start_process("hv1")  # the killed agent's lock does not block the next one
 
 
 def test_the_data_plane_lives_on_without_store_and_agent_and_boots_from_the_snapshot(world: World) -> None:
@@ -140,7 +140,7 @@ def test_the_data_plane_lives_on_without_store_and_agent_and_boots_from_the_snap
         ipr.route("add", dst="198.18.0.1/32", oif=eth0, scope=253)
         ipr.route("add", dst="default", gateway="198.18.0.1", oif=eth0)
     wait_for(lambda: world.reaches("acme/b", "acme/a"), "the host to carry packets, with neither a store nor an agent")
-    _restore(world, "hv1")  # a host that has been started keeps what it has
+    _restore(world, "hv1")  # a running host keeps its state
     world.start_agents("hv1")
     agent = world.agent("hv1")
     assert agent.follower.trouble
@@ -151,7 +151,7 @@ def test_the_data_plane_lives_on_without_store_and_agent_and_boots_from_the_snap
 
 
 def _restore(world: World, host: str) -> None:
-    """Do what netorch-restore.service does."""
+    """Run the command of netorch-restore.service."""
     command = [
         *restricted(),
         sys.executable,
@@ -175,11 +175,11 @@ def _snapshot_has_both(world: World) -> bool:
 
 
 def _reboot(world: World, host: str) -> None:
-    """Take everything off a host that a reboot takes; the namespaces may outlive their names, so they are emptied first."""
+    """Remove what a reboot removes; the namespaces may outlive their names, so they are emptied first."""
     with world.hosts[host].rtnl(overlay=True) as ipr:
         for link in list(ipr.get_links()):
             if link["ifi_type"] != ARPHRD_LOOPBACK:
-                with suppress(NetlinkError):  # the other end of a pair has taken it along
+                with suppress(NetlinkError):  # already deleted with the other end of its pair
                     ipr.link("del", index=link["index"])
     netns.remove(world.instance("acme/a").id)
     netns.remove(world.hosts[host].overlay)
@@ -225,7 +225,7 @@ def test_an_unreadable_vpc_does_not_harm_another(world: World) -> None:
 def _answers(probe: Probe) -> bool:
     try:
         return ask([probe])[0].ok
-    except KernelError:  # the instance's namespace is not made yet
+    except KernelError:  # the instance's namespace does not exist yet
         return False
 
 

@@ -1,4 +1,4 @@
-"""Two route tables in one VPC: what one of them drops, the other delivers; a subnet goes from one to the other under traffic."""
+"""Two route tables in one VPC: one drops what the other delivers; a subnet changes its table under traffic."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ pytestmark = pytest.mark.root
 VNI = 20000
 MAPPINGS_ELSEWHERE = 300  # of addresses on a host without an agent: each has a route in every table
 MOVES = 6
-LOST, LOST_AT_WORST = 10, 60  # datagrams a change, or echoes of 5 ms a move, at most
-NOBODY = make_id("eni", VNI, 0xDEAD)  # an interface that there is not: a route to it is a black hole
+LOST, LOST_AT_WORST = 10, 60  # at most: datagrams per change; echoes, one each 5 ms, per move
+NOBODY = make_id("eni", VNI, 0xDEAD)  # an interface that does not exist: a route to it is a black hole
 DB4, DB6 = "10.44.2.0/24", "fd00:44:0:102::/64"
 
 CLOUD = f"""
@@ -61,7 +61,7 @@ def table(world: World, name: str) -> RouteTable:
 
 
 def route(world: World, name: str, *routes: tuple[str, str]) -> None:
-    """Give a table these routes, destination and target."""
+    """Set the routes of a table: destinations and targets."""
     known = table(world, name)
     changed = msgspec.structs.replace(known, routes=tuple(VpcRoute(destination=d, target=t) for d, t in routes))
     world.store.txn((), [Put(keys.resource(known.id), encode(changed))])
@@ -74,7 +74,7 @@ def associate(world: World, subnet: str, name: str) -> None:
 
 
 def shown(world: World, command: str, host: str = "hv1") -> str:
-    """Return what an ip command prints in a host's overlay namespace."""
+    """Return the output of an ip command in a host's overlay namespace."""
     done = subprocess.run(["ip", "-n", world.hosts[host].overlay, *command.split()], check=True, capture_output=True, text=True)
     return done.stdout
 
@@ -113,7 +113,7 @@ def test_a_main_table_that_drops_a_subnet_leaves_it_to_the_others(cloud: World, 
     from_main = [("app1", "db1"), ("app1", "db2")]
     assert [pair for pair in from_main if _reaches(cloud, *pair, version, tries=1)] == []
     assert _reaches(cloud, "db1", "db2", version), "what stays in a subnet meets no route table"
-    # The way there is that of the table "closed", the way back that of the main one, which drops nothing of "web".
+    # The way there uses the table "closed", the way back the main table, which drops nothing for "web".
     others = [("web1", "db1"), ("web1", "db2"), ("web2", "db1"), ("web2", "db2"), ("app1", "web2"), ("web2", "app1")]
     assert [pair for pair in others if not _reaches(cloud, *pair, version)] == []
     route(cloud, "main")
@@ -150,7 +150,7 @@ def test_a_subnet_changes_its_table_under_traffic(cloud: World, pair: tuple[str,
 
 @pytest.mark.parametrize(("pair", "version"), [(("app1", "web1"), 4), (("db2", "app1"), 6)], ids=str)
 def test_another_table_becomes_the_main_one_under_traffic(cloud: World, pair: tuple[str, str], version: int) -> None:
-    """The ports of subnets that name no table change their VRF; those of a subnet that names one do not."""
+    """Ports of subnets without a table of their own change their VRF; ports of a subnet with its own table do not."""
     _fill(cloud)
     route(cloud, "main", ("203.0.113.0/24", "blackhole"))
     route(cloud, "closed", ("198.51.100.0/24", "blackhole"))
@@ -177,7 +177,7 @@ def _changes_under_traffic(
     change: Callable[[str], str],
     names: tuple[str, str] = ("main", "closed"),
 ) -> None:
-    """Let a pair talk while `change` puts tables in force; it returns how the name of the VRF of `moved`'s port then ends."""
+    """Let a pair talk while `change` puts tables in force; it returns the expected suffix of the VRF of `moved`'s port."""
     cloud.settle()
     before = rules(cloud)
     near, far = (cloud.eni(f"acme/{name}") for name in pair)
@@ -208,7 +208,7 @@ def _changes_under_traffic(
 
 
 def test_an_instance_takes_its_table_along_to_a_host_that_had_no_use_for_it(world: World) -> None:
-    for host in ("hv1", "hv2"):  # processes: threads of one interpreter would wait for each other in the middle of a move
+    for host in ("hv1", "hv2"):  # processes: threads of one interpreter would wait for each other during a move
         world.start_process(host)
     world.apply(CLOUD)
     route(world, "closed", ("203.0.113.0/24", "blackhole"))
@@ -249,7 +249,7 @@ def test_an_agent_killed_while_a_subnet_changes_its_table_ends_as_the_records_sa
         agent = world.agents["hv1"]
         assert isinstance(agent, AgentProcess)
         associate(world, "web", name)
-        time.sleep(chance.uniform(0.0, 0.3))  # somewhere in its work
+        time.sleep(chance.uniform(0.0, 0.3))  # at any point of its work
         agent.kill()
         world.start_process("hv1")
     wait_for(lambda: _reaches(world, "web1", "db2", 4, tries=1), "web1 to reach db2")
@@ -268,7 +268,7 @@ def _reaches(world: World, source: str, destination: str, version: int, tries: i
 
 
 def _fill(world: World) -> None:
-    """Let the VPC have many more addresses, on a host whose agent does not run."""
+    """Add many more addresses to the VPC, on a host whose agent does not run."""
     more = "\n".join(
         f"  - {{name: m{number}, subnet: many, host: hv3, address: 10.44.{4 + number // 250}.{number % 250 + 4}}}"
         for number in range(MAPPINGS_ELSEWHERE)

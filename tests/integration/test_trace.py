@@ -1,4 +1,4 @@
-"""Model, kernel and live packet tell the same story, and say so when they do not."""
+"""Model, kernel and live packet agree on a packet's way, and netorch reports when they do not."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ vpcs:
 """
 
 
-# Another subnet's addresses lead to an instance that goes, and the rest of the world to nothing.
+# The table `closed` leads to another subnet through an instance that is deleted later, and drops everything else.
 ROUTES = """
   route_tables: [{name: closed, routes: ['10.44.13.0/24 via eni gone', '0.0.0.0/0 via blackhole']}]
 """
@@ -88,7 +88,7 @@ def test_model_kernel_and_live_packet_agree(steady: World) -> None:
         assert found.disagreement == "", (source, destination, service)
         assert found.kernel_problem == found.live.why_not == ""
         assert (found.verdict.code, found.reachable) == (code, code is None)
-        # What instances' own kernels send meanwhile, of IPv6 above all, may be counted beside it.
+        # The instances' own kernels send packets meanwhile, mostly IPv6, which may be counted too.
         assert not counter or ("hv2", counter) in found.live.drops
 
 

@@ -1,4 +1,4 @@
-"""An internet gateway of filters alone: two VPCs with the same private addresses, a host that carries both, and the internet.
+"""An internet gateway made of filters alone: two VPCs with the same private addresses, an edge for both, and the internet.
 
     a (VNI 5000), b (VNI 6000) --VXLAN--> edge's underlay; edge's overlay --cable each--> outside ---> internet
 
@@ -36,7 +36,7 @@ from netorch.state.tc import (
 )
 
 VNIS = {"a": 5000, "b": 6000}
-NUMBERS = {"a": 11, "b": 12}  # in the address of each one's VTEP
+NUMBERS = {"a": 11, "b": 12}  # the last part of each one's VTEP
 PUBLIC = {"a": "198.51.100.5", "b": "198.51.100.6"}
 PRIVATE, UNNAMED, PRIVATE_6 = "10.0.1.5", "10.0.1.7", "2001:db8:5::5"
 INTERNET, INTERNET_6 = "203.0.113.10", "2001:db8:99::10"
@@ -68,7 +68,7 @@ def on_cable(vni: int, hook: str, step: int, match: Match, *actions: Action) -> 
 
 
 def foreign_source(vni: int) -> TcFilter:
-    """The internet does not speak with a source inside the VPC."""
+    """Return the filter that drops packets from the internet with a source inside the VPC."""
     return on_cable(vni, INGRESS, 5, Match(protocol=IP, src="10.0.0.0/16"), Drop())
 
 
@@ -109,7 +109,7 @@ def bridge(namespace: str, words: str) -> None:
 
 
 def settle(namespace: str, *, forwards: bool) -> None:
-    """Let a new namespace forward, and check neither sources nor new IPv6 addresses."""
+    """Turn on forwarding in a new namespace; turn off source checks and DAD."""
     descriptor = netns.make(namespace)
     with netns.inside(descriptor):
         conf = Path("/proc/sys/net")
@@ -219,14 +219,14 @@ route add 2001:db8:5::/56 via fe80::4f:8 dev o{vni} onlink
 
 
 def verify() -> None:
-    """Let the underlay mark VXLAN packets as verified."""
+    """Mark VXLAN packets in the underlay as verified."""
     rules = "table ip t { chain i { type filter hook input priority -10; udp dport 4789 meta priority set 1:4e54 accept; }; }"
     subprocess.run(["ip", "netns", "exec", EDGE, "nft", rules], check=True)
 
 
 @contextmanager
 def edge() -> Iterator[Tc]:
-    """Yield the traffic control of the edge's overlay, where both VPCs have a gateway and a public address."""
+    """Yield the traffic control of the edge's overlay, in which both VPCs have a gateway and a public address."""
     namespaces = (EDGE, OVERLAY, OUTSIDE, "internet", *VNIS)
     try:
         for namespace in namespaces:

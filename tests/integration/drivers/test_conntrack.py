@@ -1,4 +1,4 @@
-"""Connections that real packets make, seen, forgotten, and taken up in another zone."""
+"""Connections of real packets: read, forgotten, and continued in another zone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Echoes between hosts' kernels: who answers, who does not, and who says that it is ready."""
+"""Echoes between hosts' kernels: which hosts answer, which do not, and which answer that they are ready."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ HV1, HV2, HV3, NOBODY = "192.0.2.11", "192.0.2.12", "192.0.2.13", "192.0.2.99"
 
 @pytest.fixture
 def ready(world: World) -> World:
-    """A world whose hosts hv2 and hv3 say that they are ready, without agents."""
+    """A world whose hosts hv2 and hv3 answer that they are ready, without agents."""
     for name, vtep in (("hv2", HV2), ("hv3", HV3)):
         assert world.reader(name).apply([Create(skeleton.underlay_table()), Create(readiness.ready(vtep))]) == []
     return world
 
 
 def answering(echoes: RawEchoes, vteps: Sequence[str], count: int = 1) -> set[str]:
-    """Return who answers an echo that it is ready, once so many have answered."""
+    """Return the hosts that answer an echo with ready, once so many have answered."""
     found: dict[str, Answer] = {}
 
     def enough() -> bool:
@@ -51,7 +51,7 @@ def answering(echoes: RawEchoes, vteps: Sequence[str], count: int = 1) -> set[st
 def test_echoes_are_answered_by_those_who_are_there(ready: World) -> None:
     echoes = RawEchoes(ready.hosts["hv1"].fd, HV1)
     assert answering(echoes, (HV2, HV3, NOBODY), 2) == {HV2, HV3}
-    assert ask([Probe(netns="hv1", destination=HV2)])[0].ok  # somebody else's echo, whose answer this socket hears too
+    assert ask([Probe(netns="hv1", destination=HV2)])[0].ok  # another program's echo, whose answer this socket receives too
     assert echoes.heard() == {}
     echoes.close()
 
@@ -59,7 +59,7 @@ def test_echoes_are_answered_by_those_who_are_there(ready: World) -> None:
 def test_two_hosts_on_one_machine_hear_their_own_answers_only(ready: World) -> None:
     one, other = RawEchoes(ready.hosts["hv1"].fd, HV1), RawEchoes(ready.hosts["hv1"].fd, HV1)
     assert answering(one, [HV2]) == {HV2}
-    other.send(())  # a round of its own, with the same number
+    other.send(())  # another round, with the same number
     assert other.heard() == {}
     for echoes in (one, other):
         echoes.close()
@@ -69,7 +69,7 @@ def test_a_host_says_whether_it_is_active_and_that_alone_is_not_enough(ready: Wo
     kernel, echoes = ready.reader("hv2"), RawEchoes(ready.hosts["hv1"].fd, HV1)
 
     def answer() -> Answer | None:
-        """Return what hv2 says, once hv3, which is asked later, has answered."""
+        """Return hv2's answer, once hv3, which is asked later, has answered."""
         echoes.send([HV2, HV3])
         found: dict[str, Answer] = {}
         wait_for(lambda: found.update(echoes.heard()) or HV3 in found, "an answer")
@@ -105,20 +105,20 @@ def test_an_echo_without_a_route_stays_without_an_answer_and_stops_no_other(read
 
 
 def reply(identifier: int, body: bytes) -> bytes:
-    """Return an echo reply of the first round, behind its IPv4 header."""
+    """Return an echo reply of the first round, after an IPv4 header."""
     head = struct.pack("!BBHHH", 0, 0, 0, identifier, 1)
     return struct.pack("!BBHHH", 0, 0, checksum(head + body), identifier, 1) + body
 
 
 def send(place: str, source: str, packets: Sequence[bytes]) -> None:
-    """Send ICMP messages to hv1 in somebody's name."""
+    """Send ICMP messages to hv1 with a forged source."""
     with in_node(place), socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
         for packet in packets:
             raw.sendto(ip_packet(source, HV1, socket.IPPROTO_ICMP, packet), (HV1, 0))
 
 
 def test_a_flood_of_strangers_echoes_loses_no_answer(ready: World) -> None:
-    """Without a filter in the kernel these would fill the socket's memory before anybody reads it."""
+    """Without a filter in the kernel these echoes would fill the socket's buffer before it is read."""
     echoes = RawEchoes(ready.hosts["hv1"].fd, HV1)
     send("hv3", HV3, [reply(READY_ID, os.urandom(1400)) for _ in range(2000)])
     assert answering(echoes, [HV2]) == {HV2}
@@ -126,7 +126,7 @@ def test_a_flood_of_strangers_echoes_loses_no_answer(ready: World) -> None:
 
 
 def test_nobody_answers_in_the_name_of_another(ready: World) -> None:
-    """hv3 has seen what it was asked itself, and says that for hv2, which is not ready any more."""
+    """hv3 has seen its own echo request, and forges hv2's answer, while hv2 is no longer ready."""
     assert ready.reader("hv2").apply([Delete(readiness.ready(HV2))]) == []
     echoes = RawEchoes(ready.hosts["hv1"].fd, HV1)
     with PacketListener("hv3") as wire:
@@ -161,7 +161,7 @@ def test_a_turn_ends_however_much_there_is(ready: World) -> None:
 
 
 class Endless:
-    """A socket in which there is always one more packet."""
+    """A socket that always has one more packet."""
 
     def __init__(self, behind: socket.socket, packet: bytes) -> None:
         self._behind = behind
@@ -169,13 +169,13 @@ class Endless:
         self.reads = 0
 
     def recvfrom(self, _size: int) -> tuple[bytes, tuple[str, int]]:
-        """Return the packet, until somebody reads it for too long."""
+        """Return the packet. Fails when the caller reads for too long."""
         self.reads += 1
         assert self.reads < 10_000
         return self._packet, (HV3, 0)
 
     def close(self) -> None:
-        """Close the socket behind it."""
+        """Close the underlying socket."""
         self._behind.close()
 
 
@@ -189,10 +189,10 @@ def test_a_kernel_that_does_not_say_that_it_is_ready_is_there_and_not_ready(read
     echoes = RawEchoes(ready.hosts["hv1"].fd, HV1)
     found = kernel.dump(NFT_KINDS)
     assert found[element.key] == element
-    assert table.matches(found[table.key])  # the element is not taken for an alteration
-    for op in (Delete(element), Delete(table)):  # not ready, and freshly booted
+    assert table.matches(found[table.key])  # the element is not mistaken for a change of the table
+    for op in (Delete(element), Delete(table)):  # not ready; freshly booted
         assert kernel.apply([op]) == []
-        assert ask([Probe(netns="hv1", destination=HV2)])[0].ok  # its kernel is there, and answers
+        assert ask([Probe(netns="hv1", destination=HV2)])[0].ok  # the kernel runs, and answers
         assert answering(echoes, [HV2, HV3], 2) == {HV3}
     assert kernel.apply([Create(table), Create(element)]) == []
     assert answering(echoes, [HV2]) == {HV2}

@@ -1,4 +1,4 @@
-"""The connection tracker's events and dropped packets of a real kernel, with a small ruleset of the test's own.
+"""Events of connection tracking and dropped packets of a real kernel, with a small ruleset for this test.
 
 flow-a eth0 10.0.1.2 --- to-a flow-r to-b --- eth0 10.0.2.2 flow-b
 """
@@ -51,7 +51,7 @@ table netdev t {{
 
 @pytest.fixture
 def router() -> Iterator[int]:
-    """The namespace between two others, as a descriptor."""
+    """Yield the namespace between the two others, as a descriptor."""
     fds = {name: netns.make(name) for name in ("flow-a", "flow-r", "flow-b")}
     batch = ["link set lo up"]
     for name, near, far in (("a", "10.0.1.1", A), ("b", "10.0.2.1", B)):
@@ -120,7 +120,7 @@ def readable(fd: int, timeout_s: float = 2.0) -> bool:
 
 
 def flush(router: int) -> None:
-    """Let the connection tracker forget all, as if all timers had run out."""
+    """Delete all connections, as if all timers had expired."""
     with netns.inside(router), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as sock:
         sock.send(HEADER.pack(HEADER.size + 4, 1 << 8 | 2, 0x5, 0, 0) + bytes(4))
         sock.recv(1000)
@@ -196,7 +196,7 @@ def test_a_walk_shows_the_state_of_tcp(router: int) -> None:
 
 
 def refused(packets: DroppedPackets, count: int) -> list[DroppedPacket]:
-    """Return so many packets, waiting for them."""
+    """Return `count` dropped packets, after waiting for them."""
     found: list[DroppedPacket] = []
     while len(found) < count:
         assert readable(packets.fileno())

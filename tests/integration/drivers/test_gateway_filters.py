@@ -1,4 +1,4 @@
-"""Packets through an internet gateway of filters alone: translated, dropped, counted."""
+"""Packets through an internet gateway made of filters alone: translated, dropped, counted."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def silent(listener: socket.socket) -> bool:
 
 
 def error_of(sender: socket.socket) -> int:
-    """Return the error that an ICMP message brings a connected socket."""
+    """Return the error that an ICMP message sets on a connected socket."""
     return wait_for(lambda: sender.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), "an ICMP error")
 
 
@@ -122,7 +122,7 @@ def test_fragments_are_translated_like_whole_packets(tc: Tc) -> None:
 
 
 def test_a_lower_step_decides_first(tc: Tc) -> None:
-    """A source inside the VPC is dropped in step 5, an address without a public one in step 20, what has one is translated."""
+    """Step 5 drops a source inside the VPC, step 20 an address without a public one; all others are translated."""
     vni = VNIS["a"]
     inward, outward = elastic_ip(vni, PUBLIC["a"])
     with udp_socket("internet", "10.0.1.6") as liar, udp_socket("internet", INTERNET) as server, udp_socket("a", PRIVATE) as a:
@@ -174,7 +174,7 @@ def test_another_address_takes_the_public_one_over(tc: Tc) -> None:
 
 
 def test_two_addresses_exchange_their_public_ones_in_place(tc: Tc) -> None:
-    """A filter that is changed into one that takes what another takes would take nothing; so only what they do is changed."""
+    """A filter whose match is changed to that of another filter would match nothing, so only the actions are changed."""
     vni, second = VNIS["a"], "198.51.100.7"
     ip(OUTSIDE, f"route add {second}/32 via 192.0.0.8 dev o{vni} onlink\n")
     ip(OVERLAY, f"route add {UNNAMED}/32 via 192.0.2.{NUMBERS['a']} dev vx{vni} onlink table {vni}\n")
@@ -209,7 +209,7 @@ def test_ipv6_passes_by_prefix(tc: Tc) -> None:
 
 
 def test_what_nobody_has_verified_does_not_leave(tc: Tc) -> None:
-    """A redirect at the ingress goes past all of nftables, so the filters themselves ask for the priority."""
+    """A redirect at ingress bypasses nftables, so the filters themselves check the priority."""
     unverified = gateway(VNIS["a"])[0]
     with udp_socket("internet", INTERNET) as server, udp_socket("a", PRIVATE) as client:
         subprocess.run(["ip", "netns", "exec", EDGE, "nft", "flush ruleset"], check=True)

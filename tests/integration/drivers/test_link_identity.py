@@ -1,4 +1,4 @@
-"""Devices that lost their marks or names, were carried off or filled up: each comes back, and nothing else is touched."""
+"""Devices that lost their marks or names, were moved away or filled up: each is restored, and nothing else is touched."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_device_without_its_mark_gets_it_back_and_stays(kernel: LinuxKernel, n
     foreigner("netorch-hv1", f"link property del dev {name} altname netorch-{name}")
     (seen,) = [event.obj for event in kernel.events() if isinstance(event, Seen) and event.obj.key == ("link", "overlay", name)]
     assert isinstance(seen, IncompleteLink)
-    # Settings are inherited from a namespace that an agent has set up.
+    # The settings are inherited from a namespace that an agent has set up.
     wanted = {obj.key: obj for obj in vpc() if not isinstance(obj, Settings)}
     found = {key: obj for key, obj in kernel.dump().items() if key in wanted}
     ops = diff(wanted, found)

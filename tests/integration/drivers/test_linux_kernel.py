@@ -1,4 +1,4 @@
-"""The Linux back end against a real kernel: what is made is seen, by a fresh reader too, and what is foreign is left alone."""
+"""The Linux back end on a real kernel: created objects are read, also by a fresh reader, and foreign ones are left alone."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def kernel() -> Iterator[LinuxKernel]:
 
 @pytest.fixture
 def full(kernel: LinuxKernel) -> LinuxKernel:
-    """Return a kernel that holds a VPC with everything in it."""
+    """Return a kernel that holds a VPC with every kind of object."""
     create(kernel, *host_objects(), *vpc())
     kernel.events()
     return kernel
@@ -63,7 +63,7 @@ def keyed(objects: list[KernelObject]) -> dict[tuple[str | int, ...], KernelObje
 
 
 def wait_events(kernel: LinuxKernel) -> list[KernelEvent]:
-    """Return the next events; a repaired name is none, hence the time-out."""
+    """Return the next events, or none after a time-out: a repaired name causes no event."""
     ready, _, _ = select.select([kernel.fileno()], [], [], 2.0)
     assert ready, "no event within 2 s"
     return kernel.events()
@@ -83,7 +83,7 @@ def test_a_fresh_kernel_object_sees_the_same(full: LinuxKernel) -> None:
 
 def test_creating_everything_again_changes_nothing(full: LinuxKernel) -> None:
     before = full.dump()
-    # Whoever writes this one gives all devices IPv6; the agent writes it only when somebody has changed it.
+    # A write to this sysctl enables IPv6 on all devices; the agent writes it only after a foreign change.
     create(full, *(obj for obj in host_objects() if obj.key != ("sysctl", "overlay", "ipv6/conf/all/disable_ipv6")), *vpc())
     assert full.dump() == before
     assert foreigner(OVERLAY_NETNS, "-6 route show table 5000 type local 2001:db8::1").strip(), (
@@ -172,7 +172,7 @@ def test_a_created_route_replaces_one_of_ours_that_stood_there(full: LinuxKernel
             Seen(Neighbour(vni=5000, ifname="vx5000", dst="192.0.2.12", lladdr="02:00:00:00:00:99")),
         ),
         (f"bridge fdb del {ROUTER} dev vx5000 dst 192.0.2.12", Gone(("fdb", "overlay", "vx5000", ROUTER), VNI)),
-        ("addr del 10.0.0.1/32 dev vrf5000", Lost()),  # with a device's last one its routes go, and nobody is told
+        ("addr del 10.0.0.1/32 dev vrf5000", Lost()),  # the routes go with a device's last address, unreported
         ("addr add 10.0.0.7/32 dev vrf5000", Seen(Address(vni=5000, ifname="vrf5000", address="10.0.0.7/32"))),
         ("link set vx5000 mtu 1400", Seen(msgspec.structs.replace(VXLAN, mtu=1400))),
         (f"link set {PORT} down", Lost()),
@@ -201,7 +201,7 @@ def test_a_foreign_change_is_repaired_by_the_difference(full: LinuxKernel) -> No
         foreigner(OVERLAY_NETNS, command)
     wanted = keyed([*host_objects(), *vpc()])
     assert full.apply(diff(wanted, full.dump())) == []
-    # The kernel flushes a device's routes with its last IPv4 address, so one more look is asked for.
+    # The kernel flushes a device's routes with its last IPv4 address, so another dump is requested.
     assert Lost() in wait_events(full)
     assert full.apply(diff(wanted, full.dump())) == []
     assert diff(wanted, full.dump()) == []
@@ -214,7 +214,7 @@ def test_a_changed_sysctl_is_seen(full: LinuxKernel) -> None:
     sysctl.write(fd, [("ipv4/ip_forward", "0"), (f"ipv4/conf/{PORT}/proxy_arp", "0"), ("ipv4/neigh/vx5000/mcast_solicit", "2")])
     os.close(fd)
     events = wait_events(full)
-    assert events == [Lost()]  # every device forwards no longer
+    assert events == [Lost()]  # every device has stopped forwarding
     assert full.dump()["sysctl", "overlay", "ipv4/conf/all/forwarding"] == Sysctl(path="ipv4/conf/all/forwarding", value="0")
     assert full.dump()["sysctl", "overlay", f"ipv4/conf/{PORT}/proxy_arp"] == Sysctl(
         vni=VNI, path=f"ipv4/conf/{PORT}/proxy_arp", value="0", ifname=PORT
@@ -357,7 +357,7 @@ def test_the_underlay_device_is_found_and_watched(kernel: LinuxKernel) -> None:
 
 
 def test_lost_notifications_ask_for_a_dump(full: LinuxKernel) -> None:
-    full._rtnl._monitor._socket.setsockopt(1, 33, 4096)  # SO_RCVBUFFORCE: a queue that one burst overruns
+    full._rtnl._monitor._socket.setsockopt(1, 33, 4096)  # SO_RCVBUFFORCE: a queue that one burst overflows
     fd = netns.find(OVERLAY_NETNS)
     stranger = Channel(fd)
     os.close(fd)
@@ -386,7 +386,7 @@ def test_a_stock_rule_in_front_counts_as_missing(kernel: LinuxKernel) -> None:
 def test_a_vtep_on_the_loopback_has_the_mtu_of_the_device_that_carries_it(kernel: LinuxKernel) -> None:
     foreigner("u-hv1", "addr add 192.0.2.11/32 dev lo")
     foreigner("u-hv1", "link set lo up")
-    assert kernel.underlay("192.0.2.11") is None  # no way out yet
+    assert kernel.underlay("192.0.2.11") is None  # no uplink yet
     foreigner("u-hv1", "link add eth0 mtu 1550 type veth peer name other")
     foreigner("u-hv1", "link set eth0 up")
     foreigner("u-hv1", "route add 192.0.2.0/24 dev eth0")

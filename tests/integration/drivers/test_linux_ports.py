@@ -26,7 +26,7 @@ WANTED = {obj.key: obj for obj in (VRF, VETH)}
 
 
 class Killed(BaseException):
-    """Stands for kill -9: nothing of ours catches it."""
+    """Stands for kill -9: no code of the agent catches it."""
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def links(kernel: LinuxKernel) -> dict[tuple[str | int, ...], object]:
 
 
 def die_before_message(monkeypatch: pytest.MonkeyPatch, number: int) -> list[int]:
-    """Let the process die instead of sending its `number`th batch from now on; return the counter."""
+    """End the process instead of sending its `number`th batch from now on; return the counter."""
     sent = [0]
     real = Channel.batch
 

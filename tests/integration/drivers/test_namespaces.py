@@ -1,4 +1,4 @@
-"""What instances may be plugged into: told by what a name leads to, whatever it is called, and never at another's expense."""
+"""Namespaces into which instances may be plugged: a name's target decides, not the name, and other namespaces stay intact."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_our_name_for_an_instances_namespace_leads_nowhere_else(kernel: LinuxKer
 
 def test_what_is_no_network_namespace_is_not_opened(kernel: LinuxKernel) -> None:
     fifo = netns.RUN_NETNS / "linked"
-    os.mkfifo(fifo)  # to open one would wait for a writer
+    os.mkfifo(fifo)  # opening a fifo would wait for a writer
     for name in ("linked", "/dev/null", "/proc/self/ns/mnt", "/proc/self/ns/pid"):
         assert "No such file" in refusal(kernel, msgspec.structs.replace(STOLEN, instance_netns=name))
 
@@ -151,7 +151,7 @@ def test_a_link_that_is_turned_after_the_check_leads_nowhere_new(
     assert "eth0" not in foreigner("u-hv1", "link")
 
 
-# --- what stands in a namespace stays ----------------------------------------------------------------------------------------
+# --- devices in a namespace stay ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("metric", [0, 100])
@@ -182,7 +182,7 @@ def test_nothing_is_said_of_a_namespace_that_had_nothing(kernel: LinuxKernel, co
     assert "via 10.0.0.1 dev eth0" in foreigner("container", "route show default")
 
 
-# --- whose port it is --------------------------------------------------------------------------------------------------------
+# --- the owner of a port -----------------------------------------------------------------------------------------------------
 
 
 def test_a_port_is_taken_over_by_the_same_interface_only(kernel: LinuxKernel, other: LinuxKernel) -> None:

@@ -1,4 +1,4 @@
-"""Our nftables tables in a real kernel: what is loaded is found again, and what is altered is noticed."""
+"""netorch's nftables tables in a real kernel: loaded objects are read back, and changes are noticed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ OVERLAY_ELEMENTS = [
 
 @pytest.fixture
 def home() -> Iterator[int]:
-    """A network namespace of the test's own."""
+    """A network namespace for the test."""
     fd = netns.make(HOME)
     yield fd
     netns.remove(HOME)
@@ -84,7 +84,7 @@ def somebody_else(command: str) -> None:
 
 
 def fresh_dump(netns: str, home: int) -> dict[Key, KernelObject]:
-    """Return what a process without memory finds."""
+    """Return the dump of a process without memory."""
     nft = Nft(netns, home)
     try:
         return nft.dump()

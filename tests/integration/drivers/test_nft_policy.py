@@ -1,4 +1,4 @@
-"""VPCs' own chains, sets and maps in a real kernel: found again as they were made, changed without a moment of absence."""
+"""VPCs' own chains, sets and maps in a real kernel: read back as created, and changed without a moment of absence."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ALL = (SKELETON, *chains.POLICY, *chains.verdicts(PORT), chains.element("zone", 
 
 @pytest.fixture
 def nft() -> Iterator[Nft]:
-    """Our tables in a network namespace of the test's own."""
+    """netorch's tables in a network namespace for the test."""
     fd = netns.make(HOME)
     nft = Nft(OVERLAY, fd)
     yield nft
@@ -58,7 +58,7 @@ def somebody_else(*commands: str) -> None:
 
 
 def fresh_dump() -> dict[Key, KernelObject]:
-    """Return what a process without memory finds."""
+    """Return the dump of a process without memory."""
     fd = netns.find(HOME)
     nft = Nft(OVERLAY, fd)
     try:
@@ -69,7 +69,7 @@ def fresh_dump() -> dict[Key, KernelObject]:
 
 
 def apply_difference(*wanted: KernelObject) -> list[Op]:
-    """Let a process without memory make things as they are wanted, and return what is still to be done."""
+    """Let a process without memory apply the difference, and return the remaining operations."""
     fd = netns.find(HOME)
     nft = Nft(OVERLAY, fd)
     try:
@@ -81,7 +81,7 @@ def apply_difference(*wanted: KernelObject) -> list[Op]:
 
 
 def listing() -> str:
-    """Return what an operator sees."""
+    """Return the ruleset as nft lists it."""
     command = ["ip", "netns", "exec", HOME, "nft", "list", "ruleset"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
@@ -96,7 +96,7 @@ def with_elements(chain: NftChain, name: str, *elements: str) -> NftChain:
 
 
 def test_sets_that_were_left_without_their_chains_delay_nothing(nft: Nft) -> None:
-    """An agent was killed when it had made sets, and not yet the chains that read them and those that lead there."""
+    """An agent was killed after it had made sets, before it made the chains that use them and the jumps to these chains."""
     load(nft, SKELETON)
     somebody_else(as_text(preparations(Create(obj) for obj in chains.POLICY)))
     assert apply_difference(*ALL) == []
@@ -179,7 +179,7 @@ def test_a_chain_changes_in_place(nft: Nft, case: str) -> None:
 
 
 def test_a_process_without_memory_goes_on_where_the_last_one_was(nft: Nft) -> None:
-    """A changed chain has other names for its sets, of which nobody but the kernel knows when the agent has ended."""
+    """A changed chain has other names for its sets; after the agent's end only the kernel knows them."""
     load(nft, *ALL)
     mixed = with_elements(chains.EGRESS_CHAIN, "port4", *WIDER)
     fewer = with_elements(chains.EGRESS_CHAIN, "port4", *WIDER[:1])
@@ -190,7 +190,7 @@ def test_a_process_without_memory_goes_on_where_the_last_one_was(nft: Nft) -> No
     assert "egress-" not in listing()
 
 
-STRAY: Key = ("nft-rules", "overlay", "egress-001388-00000bad")  # of a chain that nobody asks for
+STRAY: Key = ("nft-rules", "overlay", "egress-001388-00000bad")  # of a chain that is not wanted
 ALTERATIONS: dict[str, tuple[str, Key]] = {
     "a rule flushed": (f"flush chain inet netorch {chains.EGRESS}", chains.EGRESS_CHAIN.key),
     "a rule added": (f"insert rule inet netorch {chains.ACL} accept", chains.ACL_CHAIN.key),
@@ -320,7 +320,7 @@ def test_an_element_that_maps_to_something_else_is_in_the_way(nft: Nft) -> None:
 
 
 def test_a_change_of_very_many_sets_is_carried_out_at_once_or_refused_as_a_whole(nft: Nft) -> None:
-    """The kernel's answers about so many would not fit into a socket; none is left there for the next transaction to read."""
+    """The kernel's answers about so many sets exceed a socket's buffer; none may be left for the next transaction to read."""
     maps = [NftMap(vni=vni, name=f"identity-{vni:06x}.4", spec="type ipv4_addr : mark") for vni in range(5000, 6000)]
     load(nft, SKELETON, *maps)
     elements = [chains.element(held.name, "10.0.0.1", value="0x5") for held in maps]

@@ -1,4 +1,4 @@
-"""What is packed by hand is what libnftables makes of the same words: in the kernel's own dump, and in an operator's listing."""
+"""Hand-packed messages have the same effect as libnftables with the same text: in the kernel's dump and in nft's listing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.root
 BY_TEXT, BY_HAND = "wire-text", "wire-hand"
 PORT = "v-0013880000001"
 BORDER = "border-001388-00000000002-0000beef-egress"
-# A few intervals are rules without sets.
+# A few intervals become rules without sets.
 LITERALS = (
     "ip saddr 10.0.0.0/8 th dport 22 meta l4proto 6 goto sent",
     "ip saddr 10.0.0.0-10.0.2.255 th dport 80-443 meta l4proto 6 return",
@@ -79,7 +79,7 @@ OF_TABLES = NftMap | NftChain | NftElement | PortChain
 
 @pytest.fixture
 def homes() -> Iterator[dict[str, int]]:
-    """Two namespaces with our tables, loaded by the same hand."""
+    """Two namespaces with netorch's tables, loaded in the same way."""
     found = {name: netns.make(name) for name in (BY_TEXT, BY_HAND)}
     for name in found:
         for table in skeleton.overlay_tables():
@@ -95,7 +95,7 @@ def nft(home: str, text: str) -> None:
 
 
 def listed(home: str) -> str:
-    """Return what an operator sees."""
+    """Return the ruleset as nft lists it."""
     command = ["ip", "netns", "exec", home, "nft", "list", "ruleset"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
@@ -116,7 +116,7 @@ SPECS |= {f"identity-{vni:06x}.{version}": f"type ipv{version}_addr : mark" for 
 
 
 def raw(descriptor: int) -> dict[str, list[object]]:
-    """Return the kernel's dump: chains, sets, rules and elements without handles, which count all that ever was."""
+    """Return the kernel's dump: chains, sets, rules and elements without handles, since handles depend on history."""
     channel = Channel(descriptor, NETLINK_NETFILTER)
     handles = {"chain": (GET_CHAIN, 2), "set": (GET_SET, 16), "rule": (GET_RULE, 3, 6)}
     found: dict[str, list[object]] = {}

@@ -1,4 +1,4 @@
-"""The two ends of a port whose MTU changes: in which order, whose device, and who may be found no more."""
+"""The two ends of a port whose MTU changes: the order of changes, the owner of a device, and devices that are gone."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def ends() -> tuple[int, int]:
 
 
 def die_after(monkeypatch: pytest.MonkeyPatch, messages_sent: int) -> None:
-    """Let the process die instead of sending another batch of messages."""
+    """End the process instead of sending another batch of messages."""
     left = [messages_sent]
     real = Channel.batch
 
@@ -80,7 +80,7 @@ def test_a_namespace_that_is_not_found_keeps_its_mtu_and_so_does_the_port(kernel
     netns.remove(INSTANCE)
     if another:
         os.close(netns.make(INSTANCE))
-        for _ in range(3):  # with a device of the same number
+        for _ in range(3):  # with a device of the same index
             foreigner(INSTANCE, "link add type dummy")
     (failure,) = kernel.apply([Replace(VETH, LARGER)])
     assert failure.error.errno == (errno.ENODEV if another else errno.ENOENT)

@@ -1,4 +1,4 @@
-"""A port goes from one route table's VRF to another's while its instance talks."""
+"""A port moves from one route table's VRF to another's while its instance talks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TABLES = (vrf_of(VNI), vrf_of(VNI, 1))
 HERE, THERE = "10.0.0.11", "10.0.0.21"
 INSTANCES = {HERE: "i-00138800000000001", THERE: "i-00138800000000002"}
 CHANGES = 10
-LOST = 10  # datagrams a change, at most
+LOST = 10  # datagrams per change, at most
 
 
 def port_of(address: str, vrf: str) -> VethPort:
@@ -36,7 +36,7 @@ def port_of(address: str, vrf: str) -> VethPort:
 
 
 def objects(vrf_of_here: str) -> dict[Key, KernelObject]:
-    """Return a VPC with two route tables in use; every address is in both."""
+    """Return a VPC with two route tables in use; both have routes to every address."""
     found: list[KernelObject] = host_objects()
     for vrf in TABLES:
         found += [vrf, AdminUp(vni=VNI, ifname=vrf.ifname), Address(vni=VNI, ifname=vrf.ifname, address="10.0.0.1/32")]

@@ -1,1 +1,1 @@
-"""Tests of edges at work."""
+"""Tests of running edges."""

@@ -1,4 +1,4 @@
-"""The border router of the outskirts: bird with the file of the lab's border router, whose edges have other addresses there."""
+"""The border router of the outskirts: bird with the file of the lab's border router, with the edges' addresses changed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BFD: Final = "  bfd on;\n"
 def since(protocols: str) -> float:
     """Return the time of day, in seconds, in bird's last row about a protocol.
 
-    bird reckons it back from now whenever it is asked, and may say a millisecond more or less.
+    bird computes it back from the current time on each query, so it may differ by a millisecond.
     """
     hours, minutes, seconds = protocols.splitlines()[-1].split()[4].split(":")
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
@@ -30,7 +30,7 @@ class Border:
     """A bird in the namespace of the border router."""
 
     def __init__(self, place: str, directory: Path, edges: Mapping[str, tuple[str, int]]) -> None:
-        """Take the namespace, a directory, and the edges' addresses and AS numbers by name."""
+        """Start bird in the namespace, with its files in a directory, for the edges' addresses and AS numbers by name."""
         self._place = place
         self._edges = edges
         self._file, self._socket = directory / "border.conf", directory / "border.ctl"
@@ -46,7 +46,7 @@ class Border:
             return "\n".join(control.ask(command))
 
     def use_password(self, password: str) -> None:
-        """Have all sessions use a password, or none."""
+        """Set the password of all sessions, or none."""
         self._write(password)
         self.ask("configure")
 
@@ -55,11 +55,11 @@ class Border:
         return "Established" in self.ask(f"show protocols {edge}")
 
     def session(self, edge: str) -> str:
-        """Return all that is known of the session with an edge."""
+        """Return bird's details of the session with an edge."""
         return self.ask(f"show protocols all {edge}")
 
     def since(self, edge: str) -> float:
-        """Return the time of day, in seconds, since when the session with an edge is as it is."""
+        """Return the time of the last change of the session with an edge: the time of day, in seconds."""
         return since(self.ask(f"show protocols {edge}"))
 
     def announced(self, edge: str) -> set[str]:
@@ -68,7 +68,7 @@ class Border:
         return set(re.findall(r"^([0-9a-f.:]+/[0-9]+) ", "\n".join(tables), re.MULTILINE))
 
     def next_hops(self, prefix: str) -> set[str]:
-        """Return where Linux sends what is for a prefix."""
+        """Return the next hops to which Linux sends packets for a prefix."""
         command = ["ip", "-n", self._place, "-json", "route", "show", prefix]
         routes = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout or "[]")
         return {hop["gateway"] for route in routes for hop in route.get("nexthops", [route])}

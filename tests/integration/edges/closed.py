@@ -1,4 +1,4 @@
-"""What neither side of an interface endpoint may do: from all that is sent, nothing is heard at the other side."""
+"""Packets that neither side of an interface endpoint may send: none of them arrives at the other side."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.rig.packets import PacketListener
 from tests.rig.world import wait_for
 
 _GRE, _SCTP = 47, 132
-_PORTS = (1, 22, 53, 443, 4789, 8443, 65535)  # UDP; the service has 443 of TCP only, and 53 is the targets'
+_PORTS = (1, 22, 53, 443, 4789, 8443, 65535)  # of UDP; the service has only 443 of TCP, and 53 is open at the targets
 _PARTIES = ("one", "two", "three")
 
 

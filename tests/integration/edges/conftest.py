@@ -1,4 +1,4 @@
-"""A cloud with a pair of edges and an internet."""
+"""A cloud with a pair of edges and an internet host."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PUBLIC = {"a/one": "198.51.100.5", "a/two": "198.51.100.7", "b/one": "198.51.100
 
 @pytest.fixture(scope="module")
 def outskirts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
-    """Two VPCs with the same addresses, and public addresses of some instances."""
+    """Two VPCs with the same addresses, and with public addresses for some instances."""
     found = Outskirts(tmp_path_factory.mktemp("outskirts"))
     try:
         found.world.start_agents()
@@ -72,7 +72,7 @@ def speaking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Speaking]:
 
 @pytest.fixture(params=EDGES)
 def arrival(outskirts: Outskirts, request: pytest.FixtureRequest) -> Iterator[str]:
-    """The edge that the border sends everything to, whichever hosts send to, or a gateway is at."""
+    """The edge to which the border sends everything, whichever edge hosts use or a gateway is on."""
     outskirts.arrive_at(request.param)
     yield request.param
     outskirts.arrive_at("e1")

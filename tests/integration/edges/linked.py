@@ -1,4 +1,4 @@
-"""A service of one VPC in two others, all three with the same addresses, by a pair of edges."""
+"""A service of one VPC offered in two others, all three with the same addresses, through a pair of edges."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ VPC = """
   - {{name: two, host: hv2, subnet: app, address: 10.0.1.6, security_groups: [open]}}
   - {{name: three, host: hv2, subnet: app, address: 10.0.1.7, security_groups: [{group}]}}
 """
-# Three VPCs; the connections have, in the provider's, just the addresses that the endpoints have.
+# Three VPCs; the connections' addresses in the provider's VPC equal those of the endpoints.
 CONSUMERS = ("a", "b")
 PORTS = (
     ServicePort(protocol=TCP, port=443, target_port=8443),
@@ -97,23 +97,23 @@ class Linked:
         self.outskirts.settle()
 
     def ailing(self, name: str) -> set[str]:
-        """Return the targets that a consumer's connection finds ailing."""
+        """Return the targets that do not answer, as a consumer's connection finds."""
         found = connections.describe_connection(self.world.store, self.world.caller, connection_of(self.endpoints[name].id))
         return set(found.use.ailing)
 
     def daemon(self, edge: str) -> int:
-        """Return the process that relays on an edge."""
+        """Return the process ID of the relay on an edge."""
         with Control(services_directory(edge, OUTSIDE) / "control", 30.0) as control:
             return control.pid()
 
     def front(self, name: str, place: int = 0) -> str:
-        """Return the address of a consumer's endpoint in its first subnet, or another one."""
+        """Return the address of a consumer's endpoint, by default in its first subnet."""
         eni = get(self.world.store, keys.resource(self.endpoints[name].interfaces[place]), NetworkInterface)
         assert eni is not None
         return eni.record.address
 
     def back(self, name: str) -> str:
-        """Return the address of its connection in the provider's VPC."""
+        """Return the address of a consumer's connection in the provider's VPC."""
         key = keys.member(self.service.vni, connection_of(self.endpoints[name].id))
         found = get(self.world.store, key, EndpointConnection)
         assert found is not None
@@ -124,7 +124,7 @@ class Linked:
         return self.outskirts.place(name)
 
     def cannot(self, source: str, to: tuple[str, int]) -> bool:
-        """Return whether an instance hears nothing from there when it opens a connection, unless its router says something."""
+        """Return whether an instance gets no answer when it opens a connection, except from its router."""
         try:
             connected(self.place(source), to, timeout_s=0.6).close()
         except ConnectionRefusedError:

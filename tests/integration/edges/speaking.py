@@ -21,7 +21,7 @@ BOTH = set(ADDRESSES.values())
 
 
 class Speaking:
-    """The outskirts, whose border router learns from the edges where the pool is."""
+    """The outskirts, with a border router that learns from the edges where the pool is."""
 
     def __init__(self, outskirts: Outskirts, directory: Path) -> None:
         self.outskirts = outskirts
@@ -49,5 +49,5 @@ class Speaking:
         return {host.name: [session.state for session in host.border] for host in hosts if host.border}
 
     def problems(self, edge: str) -> list[str]:
-        """Return what `netorch status` says is wrong with an edge's session."""
+        """Return the problems of an edge's session in `netorch status`."""
         return [text for text in read_health(self.world.store, time.time()).problems if f"host {edge}: its BGP" in text]

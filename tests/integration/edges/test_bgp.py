@@ -1,4 +1,4 @@
-"""Edges that announce their pool to a border router, which is a bird, too."""
+"""Edges that announce their pool to a border router, which also runs bird."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def settled(speaking: Speaking) -> None:
 
 
 def bird_of(edge: str) -> int:
-    """Return the process that speaks for an edge."""
+    """Return the process ID of an edge's bird."""
     with Control(RUN / edge / "bird.ctl", 5.0) as control:
         return control.pid()
 
 
 def is_other(before: int) -> bool:
-    """Return whether the first edge has another process than before; while it has none: no."""
+    """Return whether the first edge's bird is a new process; False while there is none."""
     try:
         return bird_of("e1") != before
     except BirdError:
@@ -86,7 +86,7 @@ def test_linux_on_an_edge_learns_no_route_and_others_reach_no_port(speaking: Spe
 
 
 def test_an_edge_without_a_session_is_left_by_hosts_and_its_partner_is_not_drained(speaking: Speaking) -> None:
-    """The border router ends the session; all cables, and all that the edge itself can see of the uplink, stay as they are."""
+    """The border router ends the session; all cables, and everything that the edge can see of the uplink, stay as they are."""
     world = speaking.world
     vteps = {edge: world.hosts[edge].vtep for edge in EDGES}
 
@@ -123,14 +123,14 @@ def test_a_silent_edge_is_left_by_bfd(speaking: Speaking) -> None:
         assert "BFD" in speaking.border.session("e1")
         assert speaking.outskirts.ping(INTERNET, PUBLIC["a/one"]).ok
     finally:
-        with suppress(ProcessLookupError):  # it may have been replaced
+        with suppress(ProcessLookupError):  # the process may have been replaced
             os.kill(pid, signal.SIGCONT)
     speaking.wait_for_both()
 
 
 def test_an_edge_without_its_link_is_left(speaking: Speaking) -> None:
     where = netns_name("e2", OUTSIDE)
-    speaking.world.stop_agent("e2")  # it would bring the link up again
+    speaking.world.stop_agent("e2")  # the agent would set the link up again
     subprocess.run(["ip", "-n", where, "link", "set", "out0", "down"], check=True)
     started = time.monotonic()
     wait_for(lambda: speaking.border.next_hops(POOL) == {ADDRESSES["e1"]}, "e2 to be left", 60.0)
@@ -177,7 +177,7 @@ def test_a_pool_that_is_added_is_announced_in_the_same_session(speaking: Speakin
 def test_a_wrong_password_keeps_a_session_down_and_status_says_so(speaking: Speaking) -> None:
     speaking.border.use_password(SECRET)
     for edge in EDGES:
-        wait_for(lambda: not speaking.border.established(edge), "the session's end", 60.0)  # noqa: B023 - done with it at once
+        wait_for(lambda: not speaking.border.established(edge), "the session's end", 60.0)  # noqa: B023 - called before the next turn
         wait_for(lambda: [text for text in speaking.problems(edge) if "password" in text], "the status", 60.0)  # noqa: B023
     password.FILE.parent.mkdir(exist_ok=True)
     password.FILE.touch(0o600)

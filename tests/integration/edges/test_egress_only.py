@@ -1,4 +1,4 @@
-"""Egress-only internet gateways at work: two VPCs, one with an internet gateway beside it, a border router, the internet."""
+"""Running egress-only internet gateways: two VPCs, one also with an internet gateway, a border router, the internet."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from tests.rig.world import Traffic, wait_for
 
 pytestmark = pytest.mark.root
 
-FRIEND = "2001:db8:99::20"  # another address of the internet, to which the table `mixed` leads by the internet gateway
+FRIEND = "2001:db8:99::20"  # another internet address, to which the table `mixed` has a route through the internet gateway
 PRIVATE = ("a/one", "a/two", "b/one", "a/mixed")
 IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO, IPV6_MTU = 23, 2, 24  # linux/in6.h
 
 
 def _vpc(name: str, cidr: str) -> str:
-    """Return the declaration of a VPC with three subnets: of the main table, and of the tables `public` and `mixed`."""
+    """Return the declaration of a VPC with three subnets: with the main table, and with the tables `public` and `mixed`."""
     block = parse_prefix(cidr).network
     ranges = [f"{format_ip(6, block + (n << 64))}/64" for n in range(3)]
     subnets = [
@@ -67,7 +67,7 @@ def outskirts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
     try:
         with found.rtnl(INTERNET) as internet:
             index = internet.link_lookup(ifname="eth0")[0]
-            lifetimes = {"preferred_lft": 0, "valid_lft": 0xFFFFFFFF}  # it is used by who asks for it only
+            lifetimes = {"preferred_lft": 0, "valid_lft": 0xFFFFFFFF}  # used only by sockets that bind it
             internet.addr("add", index=index, address=FRIEND, prefixlen=64, flags=IFA_F_NODAD, **lifetimes)
         world.start_agents()
         made = {
@@ -82,7 +82,7 @@ def outskirts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
         found.lead("a", egress_only_of(vni), "mixed", "::/0")
         found.lead("a", gateway_of(vni), "mixed", f"{FRIEND}/128")
         found.settle()
-        patch.setattr(handover, "RETURN_S", 3600.0)  # an edge that is back stays on standby
+        patch.setattr(handover, "RETURN_S", 3600.0)  # a returning edge stays on standby
         yield found
     finally:
         found.close()
@@ -165,7 +165,7 @@ def test_errors_come_back_to_who_caused_them(outskirts: Outskirts) -> None:
 def test_an_instance_learns_of_a_narrow_path(outskirts: Outskirts, arrival: str) -> None:
     with outskirts.rtnl(BORDER) as border:
         index = border.link_lookup(ifname="to-inet")[0]
-        mtu = 1300 + EDGES.index(arrival)  # an instance remembers the other one
+        mtu = 1300 + EDGES.index(arrival)  # an instance remembers the MTU of the other edge's turn
         border.link("set", index=index, mtu=mtu)
         try:
             assert learnt_mtu(outskirts.place("a/two"), SERVER6, 1380) in (1300, mtu)
@@ -196,7 +196,7 @@ def test_the_internet_learns_of_the_vpcs_mtu_and_errors_of_instances_get_out(out
                 server.recv(16)
             except ConnectionRefusedError:
                 return True
-            except OSError:  # what is left of the errors about long packets
+            except OSError:  # left over from the errors about long packets
                 return False
             return False
 
@@ -219,7 +219,7 @@ def test_what_is_sent_to_it_must_be_verified(outskirts: Outskirts) -> None:
 
         for sender, source in (("hv2", "a/one"), ("e2", "a/one"), ("hv1", "b/one")):
             send(sender, address(outskirts, source), b"forged")
-        send("e2", "2001:db8:abcd::1", b"forged")  # from outside: no way for it leads out again
+        send("e2", "2001:db8:abcd::1", b"forged")  # from outside: no route leads out again
         send("hv1", address(outskirts, "a/one"), b"true")
         wait_for(lambda: listener.heard(marker + b"true"), "the packet of the instance's own host")
         assert not listener.heard(marker + b"forged")
@@ -260,7 +260,7 @@ def test_a_killed_agent_loses_no_packet_and_the_next_one_writes_nothing(outskirt
 
 @contextmanager
 def cut_off(outskirts: Outskirts, edge: str) -> Iterator[None]:
-    """Let an edge be silent for everybody."""
+    """Cut an edge off, so that nothing hears it."""
     with outskirts.rtnl("spine") as spine:
         way = f"{outskirts.world.hosts[edge].vtep}/32"
         spine.route("replace", dst=way, type="blackhole")
@@ -293,7 +293,7 @@ def test_the_second_edge_takes_over_resets_what_it_does_not_know_and_stays_in_us
         with taken:
             for host, known in seats.items():
                 wait_for(partial(_hears_on_standby, known, e1), f"{host} to hear the first edge")
-            for edge in EDGES:  # answers by either edge get to the second one
+            for edge in EDGES:  # answers through either edge reach the second one
                 outskirts.arrive_at(edge)
                 for sender, receiver in ((client, taken), (taken, client)):
                     sender.sendall(b"still here")

@@ -1,8 +1,8 @@
-"""An edge loses its power under a download, and one is drained under datagrams.
+"""An edge loses its power under a download, and an edge is drained under datagrams.
 
-The cables keep their carriers: nobody is told, and hypervisors and the border router have to find out by themselves.
-NETORCH_KILLS edges are killed, four by default. How long the hypervisor and the border router took to leave them is printed after
-every ten, and how long the download paused.
+The cables keep their carriers: hypervisors and the border router have to notice the failure by themselves. NETORCH_KILLS edges
+are killed, four by default. The times until the hypervisor and the border router left them, and the pauses of the download, are
+printed after every ten.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from tests.rig.world import wait_for
 pytestmark = pytest.mark.root
 
 KILLS = int(os.environ.get("NETORCH_KILLS", "4"))
-KILL_S = 60  # so long a kill may take, on a slow machine, with everything that is waited for
+KILL_S = 60  # time limit of a kill with all its waits, on a slow machine
 REPORT_EVERY = 10
 INSTANCE = "a/one"
 OTHER = {"e1": "e2", "e2": "e1"}
 
 
 def sends_to(speaking: Speaking) -> str:
-    """Return the edge that the instance's host sends to."""
+    """Return the edge to which the instance's host sends."""
     world = speaking.world
     vni = world.vpc("a").vni
     key = Fdb(ifname=vxlan_name(vni), lladdr=gateway_mac(gateway_of(vni)), dst="").key
@@ -49,7 +49,7 @@ def sends_to(speaking: Speaking) -> str:
 
 
 class Download:
-    """A connection by which an instance is sent a kilobyte every 10 ms; when each piece arrived."""
+    """A connection on which an instance receives a kilobyte every 10 ms; records when each piece arrived."""
 
     def __init__(self, speaking: Speaking) -> None:
         self._server = listening(INTERNET, 80)
@@ -73,7 +73,7 @@ class Download:
             self.arrivals.append(time.monotonic())
 
     def goes_on(self) -> None:
-        """Wait until more arrives in the same connection."""
+        """Wait until more data arrives on the same connection."""
         count = len(self.arrivals)
         wait_for(lambda: len(self.arrivals) > count + 50, "the download to go on", 30.0)
 
@@ -82,7 +82,7 @@ class Download:
         return max(later - earlier for earlier, later in pairwise(self.arrivals[since:]))
 
     def close(self) -> None:
-        """End it."""
+        """Close the connection."""
         self._ending = True
         sending, receiving = self._threads
         sending.join()
@@ -99,14 +99,14 @@ def at_rest(speaking: Speaking) -> None:
 
 
 class Leaving(NamedTuple):
-    """How many seconds it took until only the other edge is used."""
+    """The seconds until only the other edge is used."""
 
     hypervisor: float
     border: float
 
 
 def is_left(speaking: Speaking, edge: str) -> Leaving:
-    """Wait until the instance's host and the border router send to the other edge only."""
+    """Wait until the instance's host and the border router send only to the other edge."""
     other, began = OTHER[edge], time.monotonic()
     left: dict[str, float] = {}
 
@@ -122,15 +122,15 @@ def is_left(speaking: Speaking, edge: str) -> Leaving:
 
 
 class Death(NamedTuple):
-    """What a dead edge meant."""
+    """The effects of killing an edge."""
 
-    is_used: bool  # whether the instance's host sent to it
+    is_used: bool  # whether the instance's host sent to that edge
     left: Leaving
     pause: float  # of the download, in seconds
 
 
 def report(deaths: Sequence[Death]) -> str:
-    """Return what has been measured so far."""
+    """Return the measurements so far."""
     lines = (
         ("the hypervisor leaves the edge that it uses", [each.left.hypervisor for each in deaths if each.is_used]),
         ("the border leaves the edge", [each.left.border for each in deaths]),
@@ -140,7 +140,7 @@ def report(deaths: Sequence[Death]) -> str:
 
 
 def distribution(what: str, seconds: Sequence[float]) -> str:
-    """Return the least, the greatest and what is between them; a percentile is a value that occurred."""
+    """Return least, greatest and percentiles; a percentile is a measured value."""
     ordered = sorted(seconds)
     percents = {"min": 0, "median": 50, "p90": 90, "p99": 99, "max": 100}
     values = (f"{name} {ordered[max(0, ceil(len(ordered) * percent / 100) - 1)]:.2f}" for name, percent in percents.items())

@@ -1,4 +1,4 @@
-"""Interface endpoints at work: a service of one VPC in two others, all three with the same addresses, by a pair of edges."""
+"""Running interface endpoints: a service of one VPC in two others, all three with the same addresses, through a pair of edges."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def linked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Linked]:
     outskirts = Outskirts(tmp_path_factory.mktemp("endpoints"))
     try:
         found = Linked(outskirts)
-        assert found.cannot("a/one", (found.front("a"), 443))  # nobody has accepted it yet
+        assert found.cannot("a/one", (found.front("a"), 443))  # not accepted yet
         for name in CONSUMERS:
             assert found.accept(name).state is EndpointState.AVAILABLE
         yield found
@@ -62,11 +62,11 @@ def test_consumers_with_the_providers_addresses_reach_the_service_at_once(linked
                 connection.sendall(connection.getpeername()[0].encode())
             for client, name in zip(clients, CONSUMERS, strict=True):
                 assert client.recv(64).decode() == linked.back(name)
-        assert seen == {"10.0.1.5", "10.0.1.6"}  # both targets have had some
+        assert seen == {"10.0.1.5", "10.0.1.6"}  # both targets have had connections
 
 
 def _impatient(place: str) -> socket.socket:
-    """Return a target's server, which waits a moment only."""
+    """Return a target's server, with a short time-out."""
     server = listening(place, 8443)
     server.settimeout(0.05)
     return server
@@ -80,7 +80,7 @@ def _speaks(connection: socket.socket) -> bool:
 
 
 def _taken(servers: Sequence[socket.socket], count: int) -> list[socket.socket]:
-    """Return the connections that some clients have begun, who speak first: whoever only knocks says nothing."""
+    """Return the connections of some clients that send first: the relay's health checks send nothing."""
     found: list[socket.socket] = []
 
     def all_there() -> bool:
@@ -99,15 +99,15 @@ def test_groups_ports_and_directions(linked: Linked) -> None:
     with ExitStack() as stack:
         for name in ("one", "two"):
             stack.enter_context(listening(linked.place(f"p/{name}"), 8443))
-        assert linked.cannot("a/two", (front, 443))  # none of the endpoint's groups permits it
-        assert linked.cannot("a/one", (front, 8443))  # no port of the service
+        assert linked.cannot("a/two", (front, 443))  # no group of the endpoint permits a/two
+        assert linked.cannot("a/one", (front, 8443))  # not a port of the service
         assert not linked.outskirts.ping("a/one", front, tries=1).ok
         connected(linked.place("a/three"), (front, 443)).close()
-        for source in ("p/one", "p/three"):  # nobody of the provider begins anything
+        for source in ("p/one", "p/three"):  # the provider's instances cannot open connections
             assert linked.cannot(source, (back, 443))
             assert linked.cannot(source, (back, 40000))
     for name in CONSUMERS:
-        with pytest.raises(ConnectionRefusedError):  # no target listens at that one
+        with pytest.raises(ConnectionRefusedError):  # no target listens on that port
             connected(linked.place(f"{name}/one"), (linked.front(name), 444))
 
 
@@ -148,7 +148,7 @@ def _either(servers: list[socket.socket]) -> tuple[bytes, tuple[tuple[str, int],
 
 
 def test_what_is_forged_in_its_name_is_dropped(linked: Linked) -> None:
-    """Another host than the edges speaks neither as the endpoint nor as the connection."""
+    """Only edges may send as the endpoint or as the connection; this is another host."""
     world, needle = linked.world, b"forged " + os.urandom(8)
     hv1, hv2 = (world.hosts[name].vtep for name in ("hv1", "hv2"))
     cases = (("a", linked.front("a")), ("p", linked.back("a")))
@@ -160,7 +160,7 @@ def test_what_is_forged_in_its_name_is_dropped(linked: Linked) -> None:
 
 
 def test_nothing_but_the_service_is_open_either_way(linked: Linked) -> None:
-    """The endpoint's groups permit everything, so the service's ports alone are between them."""
+    """The endpoint's groups permit everything, so only the service's ports limit the packets between the VPCs."""
     world, endpoint = linked.world, linked.endpoints["a"].id
     opened, front = (linked.of("a", SecurityGroup, name) for name in ("open", "front"))
     modify_interface_endpoint(world.store, world.caller, endpoint, add_groups=[opened])
@@ -175,7 +175,7 @@ def test_nothing_but_the_service_is_open_either_way(linked: Linked) -> None:
 
 
 def test_an_address_in_each_subnet_behind_its_acl(linked: Linked) -> None:
-    """10.0.1.7 may not speak to the endpoint's second subnet, nor hear from it."""
+    """10.0.1.7 may neither send to the endpoint's second subnet nor receive from it."""
     with ExitStack() as stack:
         for name in ("one", "two"):
             stack.enter_context(listening(linked.place(f"p/{name}"), 8443))
@@ -186,7 +186,7 @@ def test_an_address_in_each_subnet_behind_its_acl(linked: Linked) -> None:
 
 
 def test_the_providers_groups_see_the_connections_address_and_who_refuses_it_gets_none_of_its(linked: Linked) -> None:
-    """One of the targets takes connections in the name of b's address only."""
+    """One of the targets accepts connections only from b's address."""
     assert linked.back("b") == "10.0.9.5"
     _let(linked, "of-b")
     with ExitStack() as stack:
@@ -207,14 +207,14 @@ def test_the_providers_groups_see_the_connections_address_and_who_refuses_it_get
 
 
 def _let(linked: Linked, group: str) -> None:
-    """Put one of the targets into this security group alone."""
+    """Put one of the targets into only this security group."""
     world = linked.world
     modify_instance_groups(world.store, world.caller, world.instance("p/two").id, [linked.of("p", SecurityGroup, group)])
     linked.outskirts.settle()
 
 
 def test_targets_are_told_who_connects_and_by_which_endpoint(linked: Linked) -> None:
-    """Both consumers have one address, and use one port."""
+    """Both consumers have the same address, and use the same port."""
     linked.modify(proxy_protocol=True)
     with ExitStack() as stack:
         servers = [stack.enter_context(_impatient(linked.place(f"p/{name}"))) for name in ("one", "two")]
@@ -236,8 +236,8 @@ def test_targets_are_told_who_connects_and_by_which_endpoint(linked: Linked) -> 
             client.shutdown(socket.SHUT_WR)
             assert by_name[name].recv(1) == b""
             _whole(by_name[name], client, name.encode() * 1_000_000)  # the other direction goes on
-    assert linked.cannot("a/two", (linked.front("a"), 443))  # the endpoint's groups hold as without
-    with ExitStack() as stack:  # datagrams are translated all the same
+    assert linked.cannot("a/two", (linked.front("a"), 443))  # the endpoint's groups apply as before
+    with ExitStack() as stack:  # datagrams are translated as before
         behind = [stack.enter_context(udp_socket(linked.place(f"p/{name}"), ("0.0.0.0", 53))) for name in ("one", "two")]
         client = stack.enter_context(udp_socket(linked.place("a/one")))
         client.connect((linked.front("a"), 5353))
@@ -271,12 +271,12 @@ def test_a_killed_relay_resets_its_connections_and_comes_back(linked: Linked) ->
             client.recv(16)
         wait_for(lambda: not linked.cannot("a/one", (front, 443)), "the next relay", 60)
     linked.modify(proxy_protocol=False)
-    with pytest.raises(ConnectionRefusedError):  # nobody stands between them any more: the target itself refuses
+    with pytest.raises(ConnectionRefusedError):  # the relay is gone, so the target itself refuses
         connected(linked.place("a/one"), (front, 443))
 
 
 def test_the_other_edge_takes_over_and_gives_connections_back(linked: Linked) -> None:
-    """The first edge fails, so the second one knows none of its connections. That one is drained, and hands over its own."""
+    """The first edge fails, so the second one knows none of its connections. Then the second is drained: it hands over its own."""
     world, front = linked.world, linked.front("a")
     first, second = (world.hosts[edge].vtep for edge in EDGES)
     seats = [world.agent(host).records.seats for host in world.hosts]

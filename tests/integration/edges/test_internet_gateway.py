@@ -1,4 +1,4 @@
-"""Internet gateways at work: two VPCs with the same addresses, a pair of edges, a border router and a host of the internet."""
+"""Running internet gateways: two VPCs with the same addresses, a pair of edges, a border router and an internet host."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ IP_MTU_DISCOVER, IP_PMTUDISC_DO, IP_MTU = 10, 2, 14  # linux/in.h
 
 
 def dropped(outskirts: Outskirts, reason: str) -> int:
-    """Return what both edges have dropped for a reason."""
+    """Return the number of packets that both edges have dropped for a reason."""
     return sum(counters(outskirts, edge).get(reason, 0) for edge in EDGES)
 
 
@@ -49,7 +49,7 @@ def test_an_instance_reaches_the_internet_and_is_seen_by_its_public_address(outs
 def test_the_internet_reaches_an_instance_which_never_sees_its_public_address(outskirts: Outskirts) -> None:
     for name, public in PUBLIC.items():
         assert outskirts.ping(INTERNET, public).ok
-        assert source_seen(outskirts.place(name), INTERNET, public) == SERVER  # whose socket has the private address only
+        assert source_seen(outskirts.place(name), INTERNET, public) == SERVER  # the socket has only the private address
 
 
 def test_two_vpcs_use_one_private_address_and_port_at_once(outskirts: Outskirts) -> None:
@@ -84,7 +84,7 @@ def test_errors_come_back_to_who_caused_them(outskirts: Outskirts, source: str, 
 
 
 def learnt_mtu(place: str, destination: str, size: int) -> int:
-    """Send datagrams that must not be fragmented; return the path MTU that the sender has learnt then."""
+    """Send unfragmentable datagrams; return the path MTU that the sender learns."""
     with udp_socket(place) as sock:
         sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
         sock.connect((destination, 9999))

@@ -1,4 +1,4 @@
-"""IPv6 through internet gateways: ranges of the pair's pools pass as they are, and no others."""
+"""IPv6 through internet gateways: ranges of the pair's pools pass untranslated, other ranges do not pass."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.rig.world import wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("arrival")]
 
-OWN = "2001:db8:f000::/56"  # of no pool
+OWN = "2001:db8:f000::/56"  # in no pool
 IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO, IPV6_MTU = 23, 2, 24  # linux/in6.h
 PUBLIC = ("a/one", "a/two", "b/one")
 
@@ -43,7 +43,7 @@ def _instance(name: str, host: str, last: int) -> str:
 
 @pytest.fixture(scope="module")
 def outskirts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
-    """Two VPCs with ranges of the pool, and one with a range of its own."""
+    """Two VPCs with ranges of the pool, and one with a range in no pool."""
     found = Outskirts(tmp_path_factory.mktemp("outskirts6"))
     world = found.world
     try:
@@ -92,7 +92,7 @@ def test_errors_come_back_to_who_caused_them(outskirts: Outskirts) -> None:
 
 
 def learnt_mtu(place: str, destination: str, size: int) -> int:
-    """Send datagrams that must not be fragmented; return the path MTU that the sender has learnt then."""
+    """Send unfragmentable datagrams; return the path MTU that the sender learns."""
     with udp_socket(place, ("::", 0)) as sock:
         sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO)
         sock.connect((destination, 9999))
@@ -109,7 +109,7 @@ def learnt_mtu(place: str, destination: str, size: int) -> int:
 def test_an_instance_learns_of_a_narrow_path_in_the_internet(outskirts: Outskirts, arrival: str) -> None:
     with outskirts.rtnl(BORDER) as border:
         index = border.link_lookup(ifname="to-inet")[0]
-        mtu = 1300 + EDGES.index(arrival)  # an instance remembers the other one
+        mtu = 1300 + EDGES.index(arrival)  # an instance remembers the MTU of the other edge's turn
         border.link("set", index=index, mtu=mtu)
         try:
             assert learnt_mtu(outskirts.place("a/two"), SERVER6, 1380) in (1300, mtu)
@@ -137,7 +137,7 @@ def test_a_range_of_the_customers_own_neither_leaves_nor_is_reached(outskirts: O
         wait_for(lambda: one.heard(end) or two.heard(end), "the packet sent last")
         assert not one.heard(marker)
         assert not two.heard(marker)
-    with outskirts.rtnl(BORDER) as border:  # even if the internet sends it here
+    with outskirts.rtnl(BORDER) as border:  # even if the internet sends the packet here
         border.route("add", dst=OWN, gateway=f"2001:db8:{EDGES.index(arrival) + 1}::1")
         try:
             assert not outskirts.ping(INTERNET, address(outskirts, "own/one"), tries=1).ok
@@ -167,7 +167,7 @@ def test_nobody_outside_speaks_as_somebody_inside(outskirts: Outskirts, speaker:
 def test_a_gateway_takes_from_a_host_what_that_may_send_only(outskirts: Outskirts, arrival: str) -> None:
     world, marker = outskirts.world, os.urandom(8)
     vni = world.eni("a/one").vni
-    forged = {"hv2": "a/one", "e1": "a/one", "e2": "a/one", "hv1": "b/one"}  # the last: another VPC's address
+    forged = {"hv2": "a/one", "e1": "a/one", "e2": "a/one", "hv1": "b/one"}  # the last one forges another VPC's address
     with PacketListener(BORDER, f"to-{arrival}") as listener:
 
         def send(sender: str, source: str, text: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What changes while an edge is at work: addresses that come and go, instances that stop, agents that are killed."""
+"""Changes while an edge runs: addresses come and go, instances stop, agents are killed."""
 
 from __future__ import annotations
 

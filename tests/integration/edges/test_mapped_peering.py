@@ -1,4 +1,4 @@
-"""Mapped peering at work: two VPCs with the same addresses that reach each other by aliases, on a pair of edges."""
+"""Running mapped peering: two VPCs with the same addresses that reach each other by aliases, through a pair of edges."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.rig.world import wait_for
 
 pytestmark = pytest.mark.root
 
-_RECVERR = 11  # source: linux/in.h; what it tells is a struct sock_extended_err, and behind it who says so
+_RECVERR = 11  # Source: linux/in.h; returns a struct sock_extended_err, followed by the sender of the error
 
 VPC = """
 - name: {name}
@@ -53,12 +53,12 @@ ALIASES = {"a/one": "100.66.1.5", "a/two": "100.66.1.6", "b/one": "100.65.1.5", 
 
 @pytest.fixture(scope="module")
 def mapped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
-    """Three VPCs with the same addresses: a and b are peers, b and c are, and a routes to c's alias as well."""
+    """Three VPCs with the same addresses: a and b are peers, b and c are, and a also has a route to c's alias."""
     found = Outskirts(tmp_path_factory.mktemp("mapped"))
     try:
         found.world.start_agents()
         found.world.apply(CLOUD)
-        found.lead("a", connection(found, "a", "b").id, "", "100.67.0.0/16")  # no action and no file may say so
+        found.lead("a", connection(found, "a", "b").id, "", "100.67.0.0/16")  # actions and files reject such a route
         found.settle()
         yield found
     finally:
@@ -102,11 +102,11 @@ def test_errors_come_back_to_who_caused_them(mapped: Outskirts) -> None:
 
 
 def expired(mapped: Outskirts, source: str, address: str) -> str:
-    """Return who says to a socket that the TTL of what it has sent was over on the edge, behind its own host."""
+    """Return the sender of the time-exceeded error on a socket: the TTL ends on the edge, after the instance's own host."""
     with udp_socket(mapped.place(source)) as sock:
         sock.setsockopt(socket.IPPROTO_IP, _RECVERR, 1)
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 2)
-        sock.connect((address, 9999))  # the kernel hands the error to the socket whose packet it quotes
+        sock.connect((address, 9999))  # the kernel gives the error to the socket whose packet it quotes
         sock.send(b"not so far")
         with pytest.raises(OSError, match="No route to host"):
             sock.recv(16)
@@ -152,7 +152,7 @@ def test_only_the_edges_speak_for_the_alias(mapped: Outskirts) -> None:
             send_vxlan(sender, world.hosts[sender].vtep, hv1, vxlan(vni, frame))
         wait_for(lambda: listener.heard(marker + b"4"), "the packet of an edge")
         heard = [number for number in range(len(cases)) if listener.heard(marker + str(number).encode())]
-    assert heard == [3, 4]  # the edge carries b's connection with c as well
+    assert heard == [3, 4]  # the edge also carries b's connection with c
 
 
 def test_an_edge_takes_what_is_of_the_range_only(mapped: Outskirts) -> None:
@@ -171,7 +171,7 @@ def test_an_edge_takes_what_is_of_the_range_only(mapped: Outskirts) -> None:
 
 
 def reachable(mapped: Outskirts, edge: str, is_reachable: bool) -> None:
-    """Let nothing get to an edge any more, or let it again."""
+    """Block or unblock all packets to an edge."""
     with mapped.rtnl("spine") as spine:
         oif = spine.link_lookup(ifname=f"to-{edge}")[0]
         destination = f"{mapped.world.hosts[edge].vtep}/32"

@@ -1,6 +1,6 @@
-"""Model, kernels and live packets tell the same story of packets to services, and to a peer with the same addresses.
+"""Model, kernels and live packets agree on packets to services, and to a peer with the same addresses.
 
-Flow logs tell it, too: each of two owners what its own interfaces have seen.
+Flow logs agree, too: each of two owners sees what its own interfaces have seen.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Scene:
         self.outskirts, self.world = outskirts, outskirts.world
         store, caller = self.world.store, self.world.caller
         outskirts.pair_up()
-        forget(("hv1", "hv2"))  # their daemons are asked
+        forget(("hv1", "hv2"))  # uses the real daemons
         self.world.start_agents()
         self.world.apply(CLOUD)
         create_service(store, caller, name="s3", prefixes=["198.18.200.0/24"], upstream="http://203.0.113.10:9000")
@@ -98,7 +98,7 @@ class Scene:
         return next(each.id for each in self.world.vpc(vpc).each(kind) if each.name == name)
 
     def _is_calm(self) -> bool:
-        """Return whether all hosts hear all edges, these find that all targets answer, and all have published that."""
+        """Return whether all hosts hear all edges, the edges find that all targets answer, and all have published that."""
         published, agents = self.world.inventory().agents, [self.world.agent(name) for name in self.world.agents]
         if len(published) < 4 or any(status.silent or status.standby for status in published.values()):
             return False
@@ -111,7 +111,7 @@ class Scene:
         return [self.world.agent(name).reconciler.writes for name in self.world.agents]
 
     def traced(self, source: str, destination: str, service: str, owner: str = "") -> Report:
-        """Return what a trace finds out for the operator, or for a customer, while all hosts hear all edges."""
+        """Return a trace for the operator, or for a customer, made while all hosts hear all edges."""
         caller = Caller(owner=owner) if owner else Caller(operator=True)
 
         def undisturbed() -> Report | None:
@@ -127,7 +127,7 @@ class Scene:
 
 
 def _serve(server: socket.socket) -> None:
-    """Take connections, and end them: those of edges that look whether a target answers, too."""
+    """Accept connections, and close them: including the edges' health checks of a target."""
     server.settimeout(None)
     with suppress(OSError):
         while True:
@@ -191,7 +191,7 @@ def test_a_consumer_hears_its_packet_leave_for_the_provider(scene: Scene) -> Non
 
 
 FIELDS: Final = "srcaddr dstaddr srcport dstport pkt-srcaddr pkt-dstaddr action flow-direction traffic-path log-status"
-PATIENCE_S: Final = 60.0  # an interval takes 10 s
+PATIENCE_S: Final = 60.0  # an interval lasts 10 s
 
 
 class Log:
@@ -219,7 +219,7 @@ def test_each_owner_has_the_lines_of_its_own_half_and_none_of_services_of_the_ho
     place = scene.outskirts.place("a/one")
     for to, port in (((front, 443), 40000), ((S3, 80), 40001), (("169.254.169.253", 53), 40002)):
         connected(place, to, port).close()
-    found = scene.traced("a/lone", front, "tcp/22")  # which no group of the endpoint permits
+    found = scene.traced("a/lone", front, "tcp/22")  # permitted by no group of the endpoint
     assert found.live.arrived is False
     wanted = {
         f"{one} {front} 40000 443 {one} {front} ACCEPT egress 1",  # at the instance

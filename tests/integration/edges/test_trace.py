@@ -1,4 +1,4 @@
-"""Model, kernels and live packets tell the same story of packets to the internet, from there, and around by the outside."""
+"""Model, kernels and live packets agree on packets to the internet, from the internet, and back into VPCs by the outside."""
 
 from __future__ import annotations
 

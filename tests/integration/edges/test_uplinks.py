@@ -20,7 +20,7 @@ TRUNK, VLAN, ROUTER, ADDRESS = "trunk1", 7, "198.20.7.254", "198.20.7.1"
 
 
 def lay_trunk(outskirts: Outskirts) -> None:
-    """Connect e1 to the border router by another cable, in one VLAN of which both have a subinterface."""
+    """Connect e1 to the border router by another cable, with a subinterface for one VLAN at both ends."""
     with outskirts.rtnl(BORDER) as border:
         border.link("add", ifname="trunk", kind="veth", peer={"ifname": TRUNK, "net_ns_fd": "e1"})
         below = border.link_lookup(ifname="trunk")[0]

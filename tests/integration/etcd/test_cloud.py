@@ -60,7 +60,7 @@ class Site:
         return done.output
 
     def until(self, condition: Callable[[], bool]) -> None:
-        """Let the agents work until something is so."""
+        """Let the agents work until a condition is true."""
         give_up = time.monotonic() + PATIENCE_S
         while not condition():
             assert time.monotonic() < give_up, {name: agent.follower.trouble for name, agent in self.agents.items()}

@@ -1,4 +1,4 @@
-"""Clients and members that die under load: every answer is explained by one order, and watches tell all of it."""
+"""Clients and members that die under load: some order explains every answer, and watches report every change."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PREFIXES = ("p/", "q/")
 
 
 class Load:
-    """Clients of one store, each in a process, and a watch of all that they write."""
+    """Clients of one store, each in a process, and a watch of everything that they write."""
 
     def __init__(self, url: str, directory: Path) -> None:
         self._url, self._directory = url, directory
@@ -56,7 +56,7 @@ class Load:
             time.sleep(0.02)
 
     def end(self) -> list[Operation]:
-        """Let the clients end, and return what all of them did."""
+        """End the clients, and return the operations of all of them."""
         for _, process in self.clients:
             assert process.stdin is not None
             process.stdin.close()
@@ -101,10 +101,10 @@ def check(done: list[Operation], store: Store, watch: Watch) -> None:
     watched = events_until(watch, store.revision())
     assert [event.mod_revision for event in watched] == sorted(event.mod_revision for event in watched)
     told = in_order(watched)
-    assert told == in_order(history(store, PREFIXES, 2))  # nothing twice, no gap
+    assert told == in_order(history(store, PREFIXES, 2))  # no duplicate, no gap
     happened = {(revision, key): value for revision, key, value in told}
     written = [operation for operation in done if operation.puts and operation.succeeded]
-    for operation in written:  # nothing acknowledged is lost
+    for operation in written:  # no acknowledged write is lost
         for key, value in operation.puts:
             if value is not None:
                 assert happened[operation.revision, key] == value.encode()
@@ -112,7 +112,7 @@ def check(done: list[Operation], store: Store, watch: Watch) -> None:
     for revision, _, content in told:
         if content is not None:
             revisions[content].add(revision)
-    assert all(len(found) == 1 for found in revisions.values())  # nothing happened twice
+    assert all(len(found) == 1 for found in revisions.values())  # no write happened twice
     assert len(written) > CLIENTS * ANSWERS
     unanswered = [operation for operation in done if math.isinf(operation.returned)]
     assert len(unanswered) <= 2 * CLIENTS

@@ -1,4 +1,4 @@
-"""Answers that get lost: a transaction happens once or never, and its writer knows which."""
+"""Lost answers: a transaction happens once or never, and its writer knows which."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def other(store: EtcdStore, url: str) -> Iterator[EtcdStore]:
 
 @pytest.fixture
 def lose(store: EtcdStore, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Message], None]], list[Message]]:
-    """Lose the next transaction of the store: it is given to a function, and then its writer has no answer."""
+    """Lose the store's next transaction: it goes to a function instead, and its writer gets no answer."""
     lost: list[Message] = []
     once = Client.once
 
@@ -66,7 +66,7 @@ def send(other: EtcdStore, request: Message) -> Message:
 def test_a_transaction_whose_answer_was_lost_is_found(store: EtcdStore, other: EtcdStore, lose: Callable[..., None]) -> None:
     def happens(request: Message) -> None:
         send(other, request)
-        for n in range(5):  # others go on writing
+        for n in range(5):  # other clients go on writing
             other.txn([], [Put("other", b"%d" % n)])
 
     lose(happens)

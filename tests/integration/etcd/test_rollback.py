@@ -1,4 +1,4 @@
-"""A cluster that was put back from a backup, and one that speaks TLS only."""
+"""A cluster restored from a backup, and a cluster that speaks only TLS."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_cluster_that_was_put_back_is_refused_by_watches_and_agents(tmp_path: 
 
 
 class Authority:
-    """Signs certificates, and writes all that it makes to a directory."""
+    """Signs certificates, and writes its files to a directory."""
 
     def __init__(self, directory: Path, name: str) -> None:
         self._directory = directory
@@ -69,7 +69,7 @@ class Authority:
         self.file.write_bytes(self._signed(self._name, self._key, True).public_bytes(serialization.Encoding.PEM))
 
     def issue(self, name: str) -> tuple[Path, Path]:
-        """Return files of a certificate for this machine, and of its key."""
+        """Return the files of a certificate for this machine and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         certificate, private = self._directory / f"{name}.crt", self._directory / f"{name}.key"

@@ -1,4 +1,4 @@
-"""Watches of a real cluster that have much to tell, or nobody who reads them."""
+"""Watches of a real cluster with many events, or without a reader."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_what_is_not_read_waits_in_the_cluster(store: Store, monkeypatch: pytest
     for n in range(30):
         store.txn([], [Put(f"k/{m}", b"%d" % n) for m in range(10)])
     end = store.revision()
-    time.sleep(0.5)  # long enough to take all, if anything did
+    time.sleep(0.5)  # long enough for a reader to take everything
     first = watch.poll()
     assert len(first) <= 30 * 10
     events = [*first, *events_until(watch, end)]

@@ -1,4 +1,4 @@
-"""What attackers find: the cloud with a pair of edges, too."""
+"""The clouds under attack, one of them with a pair of edges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One VPC fills a host's connection table with real packets; the others, and what it has begun already, do not notice."""
+"""One VPC fills a host's connection table with real packets; other VPCs and its own existing connections are not affected."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ vpcs:
   - {name: b, host: hv1, address: 10.44.12.5}
 """
 MOST = 400
-TALK, FILL = 7000, 7001  # ports: on one they speak, on the other connections only begin
+TALK, FILL = 7000, 7001  # ports: TALK for two-way traffic, FILL for connections that are only opened
 SYSCTLS = Path("/proc/sys/net/netfilter")
 
 
 class Ends:
-    """Sockets in instances, by which these really speak."""
+    """Sockets in instances, for real two-way traffic."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -71,7 +71,7 @@ class Ends:
         return self._world.eni(name).address, port
 
     def listen(self, name: str) -> None:
-        """Let an instance answer on TCP, and hear on UDP."""
+        """Let an instance accept TCP connections and receive UDP."""
         for port in (FILL, TALK):
             stream, datagrams = self.open(name, socket.SOCK_STREAM), self.open(name, socket.SOCK_DGRAM)
             for made in (stream, datagrams):
@@ -80,7 +80,7 @@ class Ends:
             self._listeners[name] = stream, datagrams
 
     def hears(self, name: str, source: str | socket.socket) -> bool:
-        """Return whether a datagram arrives, which begins a connection unless it is sent from a socket that has sent already."""
+        """Return whether a datagram arrives; it opens a connection unless the socket has sent before."""
         sender = self.open(source, socket.SOCK_DGRAM) if isinstance(source, str) else source
         sender.sendto(b"hello", self.address(name))
         try:
@@ -96,7 +96,7 @@ class Ends:
         return client, self._open[-1]
 
     def fill(self, source: str, name: str, count: int) -> None:
-        """Begin so many connections, half of them by TCP."""
+        """Open so many connections, half of them by TCP."""
         for number in range(count):
             if number % 2:
                 self.open(source, socket.SOCK_DGRAM).sendto(b"fill", self.address(name, FILL))
@@ -106,12 +106,12 @@ class Ends:
                 made.connect_ex(self.address(name, FILL))
 
     def settle(self, source: str, name: str, count: int) -> None:
-        """Begin so many connections on which both ends have spoken, so that the kernel ends none of them to make room."""
+        """Open so many connections with traffic in both directions, so that the kernel evicts none of them."""
         for _ in range(count):
             self.connects(source, name)
 
     def flood(self, source: str, name: str, count: int) -> None:
-        """Begin so many connections from one socket, quicker than anybody looks; they need not be closed."""
+        """Open so many connections from one socket, faster than the agent looks; they need not be closed."""
         sender = self.open(source, socket.SOCK_DGRAM)
         for number in range(count):
             sender.sendto(b"fill", self.address(name, 10000 + number))
@@ -123,7 +123,7 @@ class Ends:
 
 @contextmanager
 def small_tables() -> Iterator[None]:
-    """Let connection tables hold few connections, and not be spread wider than they usually are."""
+    """Limit connection tables to few connections, with a usual number of buckets."""
     wanted = {SYSCTLS / "nf_conntrack_max": str(MOST), SYSCTLS / "nf_conntrack_buckets": "512"}
     before = {path: path.read_text() for path in wanted}
     for path, value in wanted.items():
@@ -137,7 +137,7 @@ def small_tables() -> Iterator[None]:
 
 @contextmanager
 def overlay_kernel(world: World) -> Iterator[LinuxKernel]:
-    """Open hv1's kernel beside its agent."""
+    """Open a second kernel object for hv1, besides its agent's."""
     with netns.inside(world.hosts["hv1"].fd):
         kernel = LinuxKernel("hv1")
     try:
@@ -148,7 +148,7 @@ def overlay_kernel(world: World) -> Iterator[LinuxKernel]:
 
 @pytest.fixture
 def ends(world: World) -> Iterator[Ends]:
-    """The cloud, whose agents are a process and a thread; datagrams that nobody answers are remembered for ten minutes."""
+    """The cloud, whose agents are a process and a thread; unanswered datagrams stay tracked for ten minutes."""
     world.start_agents("hv2")
     world.start_process("hv1")
     world.apply(CLOUD)
@@ -167,13 +167,13 @@ def refused(world: World) -> bool:
 
 
 def said_by(world: World, agent: AgentProcess) -> AgentStatus | None:
-    """Return what an agent has said of itself; None while what was said is another one's."""
+    """Return an agent's status, or None while the status is still an earlier agent's."""
     status = world.inventory().agents.get("hv1")
     return status if status is not None and status.pid == agent.pid else None
 
 
 def refusals(world: World, act: Callable[[], bool]) -> set[tuple[str, str, str, str, str]]:
-    """Return what `netorch flows` tells of refusals while something is tried in vain."""
+    """Return the refusals that `netorch flows` shows while an attempt fails."""
     watcher = Watcher(world.inventory(), world.caller, Wanted(verdict="drop"))
     watcher.listen()
     assert not act()
@@ -187,7 +187,7 @@ def hv1(world: World) -> HostHealth:
 
 
 def problems(world: World) -> list[str]:
-    """Return what is wrong; no agent was ever started on hv3."""
+    """Return the problems; no agent was ever started on hv3."""
     return [problem for problem in read_health(world.store, time.time()).problems if not problem.startswith("host hv3:")]
 
 
@@ -205,7 +205,7 @@ def test_a_vpc_that_fills_the_table_is_refused_and_nobody_and_nothing_else(world
     assert server.recv(100) == b"still here"
     server.send(b"so am I")
     assert client.recv(100) == b"so am I"
-    assert ends.hears("greedy/b", stream)  # nobody has answered it, and yet it is no new connection
+    assert ends.hears("greedy/b", stream)  # unanswered, yet not a new connection
     for _ in range(5):
         assert ends.hears("modest/b", "modest/a")
         ends.connects("modest/a", "modest/b")
@@ -219,7 +219,7 @@ def test_a_refusal_is_told_by_status_flows_and_trace(world: World, ends: Ends) -
         "host hv1: VPC greedy holds more connections than the host's table has free and cannot open new ones; see netorch flows"
     )
     wait_for(lambda: text in problems(world), "the problem in status")
-    assert 50 <= hv1(world).table_percent <= 100  # a whole number: 251 of 500 is 50
+    assert 50 <= hv1(world).table_percent <= 100  # a whole number: 251 of 500 gives 50
     told = refusals(world, lambda: ends.hears("greedy/b", "greedy/a"))
     assert told == {("default/greedy", "hv1", "a", "b", "allowance")}
     with closing(open_store(str(world.store_path))) as store:

@@ -1,7 +1,7 @@
-"""A hostile instance, while others go about their business.
+"""A hostile instance, while others work as usual.
 
-acme/b is the attacker's instance. It shares hv2 with acme/e and with globex/b, another customer's instance that has all of its
-addresses. Whatever is sent must be heard by nobody; a harmless packet sent afterwards tells when there is nothing left to come.
+acme/b is the attacker's instance. It shares hv2 with acme/e and with globex/b, another customer's instance that has the
+attacker's addresses. No victim may receive the attacker's packets; a harmless packet sent last shows that no more can arrive.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield site
 
 
-# --- an instance that sends in the name of others ---------------------------------------------------------------------------
+# --- an instance that sends with others' addresses ----------------------------------------------------------------------------
 
 SPOOFED_PACKETS: dict[str, Callable[[bytes], bytes]] = {
     "a first fragment": lambda p: piece(C4, A4, datagram(p + bytes(64)), more=True),
@@ -107,16 +107,16 @@ def test_a_packet_in_anothers_name_is_dropped_and_counted(site: Site, case: str)
 
 NOBODY_MAC, ALL_DHCP, ALL_MDNS, ALL_MLD = "00:00:00:00:00:00", "ff02::1:2", "224.0.0.251", "ff02::16"
 
-PRIVATE = "fe80::1c2d:3e4f:5a6b:7c8d"  # a link-local address that is not made of the MAC: RFC 7217, RFC 4941
+PRIVATE = "fe80::1c2d:3e4f:5a6b:7c8d"  # a link-local address that is not derived from the MAC: RFC 7217, RFC 4941
 
 
 def _group(packet: bytes) -> str:
-    """Return the MAC to which a packet for all is sent."""
+    """Return the multicast MAC of an address."""
     return f"33:33:{packet[36:40].hex(':')}" if packet[0] >> 4 == 6 else BROADCAST_MAC
 
 
 def _boot(mac: str) -> dict[str, bytes]:
-    """Return what honest machines say when they boot, before they know who they are; none of it names anybody else."""
+    """Return the packets that honest machines send when they boot, before they have addresses; none names another instance."""
     own, discover = link_local(mac), b"\1\1\6\0" + bytes(232) + b"\x63\x82\x53\x63\x35\1\1\xff"
     report = bytes(2) + b"\0\1\4\0\0\0" + packed("ff02::fb")
     packets = {
@@ -182,7 +182,7 @@ def test_what_names_somebody_else_raises_the_alarm_at_boot_too(site: Site, case:
     wait_for(lambda: site.world.counters("hv2")["spoofed"] == before + 1, "the alarm")
 
 
-COMPLAINTS: dict[str, bytes] = {  # what a router discards, and tells the source: RFC 8200 section 4.2, RFC 2675 section 3
+COMPLAINTS: dict[str, bytes] = {  # discarded by routers, with an error to the source: RFC 8200 section 4.2, RFC 2675 section 3
     "an unknown option": b"\xfe\x04\0\0\0\0",
     "an unknown option, even to a multicast group": b"\xbe\x04\0\0\0\0",
     "a jumbogram that is none": b"\xc2\x04\0\0\0\1",
@@ -219,7 +219,7 @@ def test_a_vlan_tag_hides_no_spoofed_source(site: Site, tags: str) -> None:
             send_frames(site.b, "eth0", [mac + struct.pack("!H", ethertype) + packet])
 
 
-# --- an instance that sends, in its own name, whereto there is nobody --------------------------------------------------------
+# --- an instance that sends, with its own address, to addresses without a host ------------------------------------------------
 
 NOWHERE4 = ["127.0.0.1", "127.9.9.9", "169.254.169.254", "0.0.0.1", "240.0.0.1", "255.255.255.255", "224.0.0.1", "239.1.1.1"]
 
@@ -270,7 +270,7 @@ ALL_ROUTERS = "ff02::2"
 
 
 def _services(place: str, ports: tuple[int, ...]) -> Iterator[socket.socket]:
-    """Yield UDP and TCP sockets bound to any address in a namespace."""
+    """Yield UDP and TCP sockets bound to the wildcard address in a namespace."""
     fd = netns.find(place)
     try:
         for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
@@ -278,7 +278,7 @@ def _services(place: str, ports: tuple[int, ...]) -> Iterator[socket.socket]:
                 with netns.inside(fd):
                     service = socket.socket(socket.AF_INET6, kind)
                 if port in (4789, 8472) and kind == socket.SOCK_DGRAM:
-                    service.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # VXLAN has the IPv4 one
+                    service.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # VXLAN uses the IPv4 port
                 service.bind(("::", port))
                 if kind == socket.SOCK_STREAM:
                     service.listen()
@@ -311,7 +311,7 @@ TCP_V4, TCP_V6, UDP_L4 = 1, 4, 5  # VIRTIO_NET_HDR_GSO_*
 
 
 def _giants(source4: str, source6: str, needle: bytes) -> list[tuple[bytes, int, int]]:
-    """Return packets of 6,000 bytes, how they are to be segmented and the length of their headers."""
+    """Return packets of 6,000 bytes, their kind of segmentation and the length of their headers."""
     data = needle + bytes(6000)
     return [
         (ip_packet(source4, A4, 6, _syn_of_giant(source4, A4, len(data)) + data), TCP_V4, 54),
@@ -321,7 +321,7 @@ def _giants(source4: str, source6: str, needle: bytes) -> list[tuple[bytes, int,
 
 
 def _syn_of_giant(source: str, target: str, data_bytes: int) -> bytes:
-    """Return the header of a SYN with data: it needs no connection. The checksum is of the pseudo-header, for others to go on."""
+    """Return the header of a SYN with data: it needs no connection. The checksum covers only the pseudo-header, for offload."""
     pseudo = packed(source) + packed(target) + struct.pack("!II", 20 + data_bytes, 6)
     return struct.pack("!HHIIBBHHH", 5000, 6000, 1, 0, 0x50, 0x02, 1000, checksum(pseudo) ^ 0xFFFF, 0)
 
@@ -351,7 +351,7 @@ def test_what_a_router_is_asked_is_dropped_and_counted(site: Site) -> None:
         send_frames(site.b, "eth0", frames)
         site.settle(other)
         listener.heard(b"asked")
-        assert len([frame for frame in listener._frames if b"asked" in frame]) == len(frames)  # none came back in an ICMP error
+        assert len([frame for frame in listener._frames if b"asked" in frame]) == len(frames)  # no ICMP error came back for them
     wait_for(lambda: site.dropped("hv2") >= before + len(frames), "the drops to be counted")
 
 

@@ -1,4 +1,4 @@
-"""A hostile instance tells lies about its neighbours, floods and scans, while others go about their business."""
+"""A hostile instance sends false neighbour claims, floods and scans, while others work as usual."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield site
 
 
-# --- an instance that tells lies about neighbours ----------------------------------------------------------------------------
+# --- an instance with false claims about neighbours ---------------------------------------------------------------------------
 
 
 def _lies(site: Site) -> list[bytes]:
-    """Return what acme/b claims about others: ARP in its own name only, neighbour discovery in every name."""
+    """Return acme/b's claims about others: ARP only with its own address, neighbour discovery with every address."""
     mac = site.mac["acme/b"]
     own = link_local(mac)
     packets = [solicit("::", target, mac) for target in ("fe80::1", GATEWAY6, A6, E6)]
@@ -106,7 +106,7 @@ def test_the_link_local_gateway_answers_an_echo(site: Site) -> None:
 
 
 def _known(place: str) -> set[tuple[object, ...]]:
-    """Return a namespace's neighbours (but for how lately they were heard of), FDB entries and routes."""
+    """Return a namespace's neighbours (without the time of their last confirmation), FDB entries and routes."""
     fd = netns.find(place)
     try:
         with netns.inside(fd):
@@ -117,12 +117,12 @@ def _known(place: str) -> set[tuple[object, ...]]:
     with ipr:
         for family in (socket.AF_INET, socket.AF_INET6, socket.AF_BRIDGE):
             for entry in ipr.get_neighbours(family=family):
-                if not entry["state"] & 0x40:  # NUD_NOARP: what no device asks for, such as multicast
+                if not entry["state"] & 0x40:  # NUD_NOARP: never resolved, such as multicast
                     attrs = [entry.get_attr(name) for name in ("NDA_DST", "NDA_LLADDR")]
                     found.add((family, entry["ifindex"], *attrs, entry["state"] & 0x80))
         for family in (socket.AF_INET, socket.AF_INET6):
             for route in ipr.get_routes(family=family):
-                if route.get_attr("RTA_TABLE") != 255:  # RT_TABLE_LOCAL grows when an address has proved to be no duplicate
+                if route.get_attr("RTA_TABLE") != 255:  # RT_TABLE_LOCAL grows when an address has passed DAD
                     found.add((family, route.get_attr("RTA_TABLE"), route.get_attr("RTA_DST"), route["dst_len"], route["type"]))
     return found
 

@@ -1,4 +1,4 @@
-"""A lying host and a stranger at the underlay, while others go about their business."""
+"""A lying host and a stranger on the underlay, while others work as usual."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def inner(packet: bytes, *, to: str = "", sender: str = HV2) -> bytes:
-    """Return the inner frame that a host sends to hv1."""
+    """Return the inner frame as a host sends it to hv1."""
     ethertype = ETH_P_IPV6 if packet[0] >> 4 == 6 else ETH_P_IP
     return ethernet(to or router_mac(HV1), router_mac(sender), ethertype, packet)
 
 
-# --- who may not send --------------------------------------------------------------------------------------------------------
+# --- hosts that may not send --------------------------------------------------------------------------------------------------
 
 CUTS = {
     "whole": ALL,
@@ -82,7 +82,7 @@ def test_outer_fragments_carry_no_forged_source(site: Site, place: str, case: st
 
 
 def test_overlapping_outer_fragments_carry_no_forged_source(site: Site) -> None:
-    """The first comer tells an allowed source, another one lays a forged source over it."""
+    """The first fragment carries an allowed source, a later one overwrites it with a forged source."""
     needle = b"forged " + os.urandom(8)
     honest = vxlan(VNI, inner(udp(B4, A4, bytes(1200 + len(needle)))))
     forged = vxlan(VNI, inner(udp(C4, A4, needle + bytes(1200))))
@@ -99,7 +99,7 @@ def test_honest_outer_fragments_arrive(site: Site) -> None:
         body = vxlan(VNI, inner(udp(B4, A4, needle + bytes(1200) + needle)))
         with PacketListener(site.netns["acme/a"]) as listener:
             packets = outer(HV2, HV1, body, cuts)
-            for packet in packets:  # an identification of their own, so that they do not meet what earlier tests have left
+            for packet in packets:  # a unique identification, so that leftovers of earlier tests do not match
                 packets[packets.index(packet)] = packet[:4] + needle[-2:] + packet[6:]
             send_packets("hv2", HV1, packets)
             assert listener.hears(needle, within_s=0.05 if "only" in case else PATIENCE_S) == ("only" not in case), case
@@ -160,7 +160,7 @@ def test_a_host_does_not_speak_as_the_gateway(site: Site, source: str) -> None:
     wait_for(lambda: site.dropped("hv1") >= before + 6, "the drops to be counted")
 
 
-# --- a host that lies in the name of its own instance -------------------------------------------------------------------------
+# --- a host that lies with its own instance's address -------------------------------------------------------------------------
 
 TARGETS = [GATEWAY4, "10.44.12.255", "10.44.12.99", "10.44.200.1", "10.50.1.1", "10.50.1.4", HV1, HV2, "198.18.0.1", "8.8.8.8"]
 TARGETS += ["127.0.0.1", "0.0.0.1", "224.0.0.1", "239.1.1.1", "240.0.0.1", "255.255.255.255", "169.254.169.254", B4]
@@ -228,12 +228,12 @@ def test_no_host_speaks_neighbour_discovery_or_icmp_to_another(site: Site) -> No
 
 
 def _answers(wire: PacketListener, needle: bytes) -> list[bytes]:
-    """Return what hv1 has sent with these bytes in it."""
+    """Return the packets that hv1 has sent with these bytes in them."""
     wire.heard(needle)
     return [frame for frame in wire._frames if needle in frame and frame[26:30] == bytes((192, 0, 2, 11))]
 
 
-# --- what a customer finds out about the hosts ---------------------------------------------------------------------------------
+# --- what a customer can find out about the hosts -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_icmp_errors_stay_in_the_vpc_and_tell_nothing_of_the_underlay(site: Site
             send_frames(site.b, "eth0", [framed(site.mac["acme/b"], packet)])
         listener.heard(needle)
         told = [frame[14:] for frame in listener._frames if needle in frame]
-    heard = {1: {2}, 2: {1}, 64: {1, 2}}  # what was sent, and what the own host's router says to it; Linux rations the latter
+    heard = {1: {2}, 2: {1}, 64: {1, 2}}  # allowed numbers by TTL: the packet, and the answer of the own host's router, which Linux rate-limits
     assert len(told) in heard[ttl]
     assert not [packet for packet in told if bytes((192, 0, 2)) in packet or bytes((198, 18, 0)) in packet]
     assert site.world.counters("hv2")["unverified"] == suspected

@@ -1,4 +1,4 @@
-"""Packets that nobody may send: VXLAN from strangers and lying hosts, spoofing instances. Each is dropped and counted."""
+"""Forbidden packets: VXLAN from strangers and lying hosts, spoofing instances. Each is dropped and counted."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ B6, A6, C6 = "fd00:44:0:100::5", "fd00:44:0:100::4", "fd00:44:0:100::6"
 
 @pytest.fixture
 def forgery(world: World) -> Iterator[World]:
-    """Two customers, and a stranger at the underlay who belongs to neither."""
+    """Two customers, and a stranger on the underlay who belongs to neither."""
     world.start_agents()
     world.apply(CLOUD)
     stranger = netns.make("stranger")
@@ -82,24 +82,24 @@ def forgery(world: World) -> Iterator[World]:
 
 
 def dropped(world: World, host: str) -> int:
-    """Return the packets that a host's counters have refused, for whatever reason."""
+    """Return the number of packets that a host dropped, for any reason."""
     return sum(world.counters(host).values())
 
 
 def refused(world: World, host: str) -> int:
-    """Return the VXLAN packets that a host has refused."""
+    """Return the number of VXLAN packets that a host dropped."""
     counters = world.counters(host)
     return counters["unverified"] + counters["unknown_vtep"]
 
 
 def inner(world: World, source: str, destination: str, payload: bytes, *, router: str = "192.0.2.11") -> bytes:
-    """Return an inner frame as the sending hypervisor would make it."""
+    """Return an inner frame as the sending hypervisor makes it."""
     ethertype = ETH_P_IPV6 if ":" in source else ETH_P_IP
     return ethernet(router_mac(router), router_mac("192.0.2.12"), ethertype, udp(source, destination, payload))
 
 
 def authenticated(frame: bytes) -> bytes:
-    """Return a frame of IPv6 and UDP with an authentication header between the two. Source: RFC 4302 section 2."""
+    """Return an IPv6 UDP frame with an authentication header. Source: RFC 4302 section 2."""
     header, ip, segment = frame[:14], frame[14:54], frame[54:]
     length = int.from_bytes(ip[4:6], "big") + 24
     return header + ip[:4] + length.to_bytes(2, "big") + bytes((AH,)) + ip[7:] + bytes((UDP, 4)) + bytes(22) + segment
@@ -150,7 +150,7 @@ def test_nothing_arrives_unverified_while_the_hosts_own_tables_are_flushed(forge
     frames = [inner(forgery, source, destination, b"unproven") for source, destination in ways]
     frames.append(authenticated(frames[-1]))
     with PacketListener(forgery.instance("acme/a").id) as listener:
-        with agent.busy:  # as slow as an agent can be
+        with agent.busy:  # the agent is as slow as possible
             assert another.cmd("flush ruleset")[0] == 0
             senders = (("stranger", "198.51.100.9"), ("hv3", "192.0.2.13"), ("hv2", "192.0.2.12"))
             for frame in frames:
@@ -194,7 +194,7 @@ def test_malformed_vxlan_from_an_honest_host_is_dropped_and_counted(forgery: Wor
 
 
 def spoofs(world: World) -> dict[str, bytes]:
-    """Return what instance acme/b, on hv2, may not send."""
+    """Return the packets that instance acme/b, on hv2, may not send."""
     b, c = world.eni("acme/b"), world.eni("acme/c")
     other = "06:00:00:00:00:99"
     return {
@@ -240,7 +240,7 @@ def test_a_spoofing_instance_is_stopped_at_its_port(forgery: World, case: str) -
 
 
 def test_a_port_without_its_chain_is_mute(forgery: World) -> None:
-    """Whatever took the chain away: with no agent there to repair it, nothing of the instance passes."""
+    """However the chain was lost: without an agent that restores it, no packet of the instance passes."""
     forgery.stop_agent("hv2")
     overlay = netns.find(forgery.hosts["hv2"].overlay)
     with netns.inside(overlay):

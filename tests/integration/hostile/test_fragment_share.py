@@ -1,4 +1,4 @@
-"""A port's share of what all VPCs of a host send in fragments, with limits that a slow machine reaches, too."""
+"""A port's share of the fragments of all VPCs on a host, with limits that a slow machine can reach."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _idents = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Policed]:
-    """Two VPCs with the same addresses, of which a port may send a hundred fragments at once, and a hundred a second."""
+    """Two VPCs with the same addresses, in which a port may send a hundred fragments at once, and a hundred a second."""
     text = skeleton.OVERLAY_INET.replace(f"{FRAGMENTS_PER_S}/second burst {FRAGMENTS_PER_S} ", "100/second burst 100 ")
     assert text != skeleton.OVERLAY_INET
     with pytest.MonkeyPatch.context() as patch:
@@ -41,7 +41,7 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Policed]:
 def test_fragments_beyond_a_ports_share_are_refused_and_counted_and_no_other_ports(
     strict: Policed, server: str, version: int, offset: int
 ) -> None:
-    """First ones and later ones alike."""
+    """Both first and later fragments."""
     before = strict.counters()["fragments"]
     source, target = address(EVIL, version), address(server, version)
     many = [piece(source, target, bytes(64), offset=offset, more=True, ident=next(_idents), protocol=UDP) for _ in range(500)]

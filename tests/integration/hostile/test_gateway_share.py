@@ -1,4 +1,4 @@
-"""The gateways of one customer flood an edge's connection tables; those of another, and what was known before, go on."""
+"""One customer's gateways flood an edge's connection tables; another customer's gateways and known connections go on."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HEARD, FILL = 7000, 7100  # ports
 
 @pytest.fixture
 def outskirts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
-    """Two VPCs with NAT gateways; agents on the edges only, so that nobody refuses anything on a hypervisor."""
+    """Two VPCs with NAT gateways; agents only on the edges, so that hypervisors refuse nothing."""
     with natted(tmp_path_factory.mktemp("share"), PUBLIC) as found:
         for host in ("hv1", "hv2"):
             found.world.stop_agent(host)
@@ -36,14 +36,14 @@ def outskirts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
 
 
 def tracker(outskirts: Outskirts, name: str) -> ConnectionTracker:
-    """Return connection tracking of a VPC's gateway, as somebody beside the agent sees it."""
+    """Return connection tracking of a VPC's gateway, read besides the agent."""
     reader = outskirts.world.reader("e1")
     reader.dump()
     return reader.trackers[nat_of(outskirts.world.vpc(name).vni)]
 
 
 def refused_new(outskirts: Outskirts, name: str) -> int:
-    """Return how many packets a gateway has dropped that would have begun a connection."""
+    """Return the number of packets that a gateway has dropped because they would have opened a connection."""
     with in_node(netns_name("e1", nat_of(outskirts.world.vpc(name).vni))), closing(CounterReader()) as reader:
         return reader.read()["allowance"].packets
 
@@ -60,7 +60,7 @@ def test_one_customers_flood_leaves_room_and_others_gateways_work(outskirts: Out
             hearing.settimeout(1.0)
 
             def turned_away() -> bool:
-                """Begin another connection, and return whether nobody hears of it."""
+                """Open another connection, and return whether its packet does not arrive."""
                 with udp_socket(place) as sock:
                     sock.sendto(b"new", (SERVER, HEARD))
                 with suppress(TimeoutError):

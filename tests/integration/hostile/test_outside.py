@@ -1,4 +1,4 @@
-"""Packets from outside a VPC: the edges of its gateways may send them, and nobody else; no edge speaks for the VPC or its peers.
+"""Packets from outside a VPC: only the edges of its gateways may send them, and no edge may use sources of the VPC or its peers.
 
 hv3 stands for an edge, and hv2 for a hypervisor that lies.
 """

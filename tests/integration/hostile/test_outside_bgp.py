@@ -1,4 +1,4 @@
-"""Who speaks BGP and BFD to an edge in the border router's name, from further away than it is."""
+"""Forged BGP and BFD packets in the border router's name, from further away than the router is."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def settled(speaking: Speaking) -> None:
 
 
 def opening(port: int, ttl: int) -> bytes:
-    """Return the packet that would open a session with the first edge, from the router's address."""
+    """Return a packet that would open a session with the first edge, from the router's address."""
     head = struct.pack("!HHIIBBHHH", port, BGP, 7, 0, 5 << 4, SYN, 1000, 0, 0)
     pseudo = packed(ROUTER) + packed(ADDRESSES["e1"]) + struct.pack("!HH", socket.IPPROTO_TCP, len(head))
     segment = head[:16] + struct.pack("!H", checksum(pseudo + head)) + head[18:]
@@ -61,7 +61,7 @@ def test_who_is_further_away_opens_no_session(speaking: Speaking, ttl: int) -> N
 
         wait_for(answered, "the answer to the router itself")
         assert not [frame for frame in heard if is_answer(frame, port)]
-    assert counters(speaking.outskirts, "e1")["border_ttl"] > before  # the resets of the router's Linux are among them
+    assert counters(speaking.outskirts, "e1")["border_ttl"] > before  # resets of the router's Linux count, too
 
 
 def test_both_sides_speak_with_the_highest_ttl(speaking: Speaking) -> None:
@@ -71,7 +71,7 @@ def test_both_sides_speak_with_the_highest_ttl(speaking: Speaking) -> None:
 
         def established() -> bool:
             segments = [frame[14:] for frame in wire.take() if frame[12:14] == b"\x08\x00" and frame[23:24] == b"\x06"]
-            ttls.update(packet[8] for packet in segments if packet[33] != 4)  # but for resets, which Linux sends
+            ttls.update(packet[8] for packet in segments if packet[33] != 4)  # except resets, which Linux sends
             return speaking.border.established("e1") and bool(ttls)
 
         wait_for(established, "the session", 60.0)
@@ -79,7 +79,7 @@ def test_both_sides_speak_with_the_highest_ttl(speaking: Speaking) -> None:
 
 
 def test_forged_bfd_from_afar_ends_no_session(speaking: Speaking) -> None:
-    """AdminDown, as the router would say it, with the discriminators that are on the wire. Source: RFC 5880 section 4.1."""
+    """AdminDown, as from the router, with the discriminators seen on the wire. Source: RFC 5880 section 4.1."""
     with PacketListener(BORDER, "to-e1") as wire:
         found: list[bytes] = []
 

@@ -1,4 +1,4 @@
-"""Routers with private addresses on the path to the internet, those who pretend to be such, and pings without end."""
+"""Routers with private addresses on the path to the internet, hosts that pretend to be such routers, and endless pings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.rig.world import wait_for
 
 pytestmark = pytest.mark.root
 
-ROUTER = "10.0.1.77"  # of the border; in the range of the VPCs
+ROUTER = "10.0.1.77"  # of the border; inside the range of the VPCs
 BOGON = "192.168.7.7"
 ONE = PUBLIC["a/one"]
 UNREACHABLE, REDIRECT, EXCEEDED, PROBLEM = 3, 5, 11, 12
@@ -27,7 +27,7 @@ UNREACHABLE, REDIRECT, EXCEEDED, PROBLEM = 3, 5, 11, 12
 
 @contextmanager
 def answering_as(outskirts: Outskirts, source: str, edge: str) -> Iterator[None]:
-    """Let the border router's errors be from an address of its own."""
+    """Let the border router send its errors from this address."""
     with outskirts.rtnl(BORDER) as border:
         lo = border.link_lookup(ifname="lo")[0]
         border.addr("add", index=lo, address=source, prefixlen=32)
@@ -67,7 +67,7 @@ def icmp(kind: int, body: bytes) -> bytes:
 
 @pytest.mark.parametrize("kind", [UNREACHABLE, EXCEEDED])
 def test_an_error_of_such_a_router_comes_from_no_address_of_the_vpc(outskirts: Outskirts, kind: int) -> None:
-    """What it quotes was never sent, so the instance itself does not hear it: its hypervisor's edge does."""
+    """The quoted packet was never sent, so the instance does not receive the error, but its hypervisor's edge does."""
     error = icmp(kind, udp(ONE, SERVER, b"never sent"))
     with PacketListener("hv1") as wire:
         send(BORDER, ONE, [ip_packet(ROUTER, ONE, socket.IPPROTO_ICMP, error)])

@@ -1,4 +1,4 @@
-"""Machines on an edge's uplink, and instances, that would fill its neighbour table, or reach each other."""
+"""Machines on an edge's uplink, and instances, that try to fill its neighbour table, or to reach each other."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ pytestmark = pytest.mark.root
 
 STRANGER = "02:00:00:00:00:99"
 BROADCAST = "ff:ff:ff:ff:ff:ff"
-KNOWN = 64 + 4  # neighbours that an edge answers, and its routers
+KNOWN = 64 + 4  # neighbours that an edge answers, plus its routers
 ONE = "198.51.100.5"
 
 
 def neighbours(edge: str) -> set[str]:
-    """Return the addresses of which the outside of an edge has learnt the MAC, or tries to."""
+    """Return the addresses whose MAC the outside of an edge has learnt or tries to resolve."""
     command = ["ip", "-n", netns_name(edge, OUTSIDE), "neigh", "show", "dev", "out0"]
     lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     return {line.split()[0] for line in lines if line}
@@ -39,7 +39,7 @@ def mac_of(place: str, ifname: str) -> str:
 
 
 def flood(outskirts: Outskirts, edge: str, frames: Iterator[bytes], counter: str) -> None:
-    """Send frames from the uplink's network, until the last of them has been dropped."""
+    """Send frames from the uplink's network until the last of them is dropped."""
     before, sent = counters(outskirts, edge).get(counter, 0), list(frames)
     for frame in sent:
         send_frame(BORDER, f"to-{edge}", frame)
@@ -61,7 +61,7 @@ def test_a_flood_of_questions_leaves_room_for_the_router(outskirts: Outskirts, s
 
 
 def solicitation(edge: str, source: str, hop_limit: int = 255) -> bytes:
-    """Return a neighbour solicitation for an edge's IPv6 address, with the asker's MAC. Source: RFC 4861 section 4.3."""
+    """Return a neighbour solicitation for an edge's IPv6 address, with the sender's MAC. Source: RFC 4861 section 4.3."""
     target = socket.inet_pton(socket.AF_INET6, UPLINKS[edge].ipv6_address.partition("/")[0])
     group = bytes.fromhex("ff0200000000000000000001ff") + target[13:]
     sender, mac = socket.inet_pton(socket.AF_INET6, source), bytes.fromhex(STRANGER.replace(":", ""))
@@ -95,7 +95,7 @@ def test_nobody_from_further_away_takes_the_places_of_neighbours(outskirts: Outs
 
 
 def in_use(outskirts: Outskirts, act: Callable[[int], None]) -> str:
-    """Return the edge that dropped what an instance did, once for the network of each edge's uplink."""
+    """Act once for the network of each edge's uplink; return the edge that dropped the packets."""
     before = {edge: counters(outskirts, edge).get("uplink_network", 0) for edge in EDGES}
     for number in range(len(EDGES)):
         act(number)
@@ -125,7 +125,7 @@ def test_an_instance_reaches_nobody_on_the_uplinks_network(outskirts: Outskirts)
 
 
 def test_an_edge_asks_for_nobody_who_is_said_to_have_sent(outskirts: Outskirts) -> None:
-    """Its errors, and its answers to pings, go to the router only: of others on the uplink it knows no MAC, and asks for none."""
+    """Its errors and its answers to pings go only to the router: it knows and resolves no MAC of other machines on the uplink."""
     mac = mac_of(netns_name("e1", OUTSIDE), "out0")
     frames = (
         ethernet(mac, STRANGER, ETH_P_IP, udp(f"198.19.0.{last}", destination, b"who is that"))

@@ -1,4 +1,4 @@
-"""What all VPCs of a host share, and one of them may not use up."""
+"""Resources that all VPCs of a host share, and that one VPC may not use up."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Policed]:
 
 
 def firsts(server: str, version: int, size: int, count: int) -> list[bytes]:
-    """Return first fragments of datagrams whose others never come."""
+    """Return first fragments of datagrams whose other fragments never come."""
     source, target, body = address(EVIL, version), address(server, version), bytes(size)
     return [
         piece(source, target, body, more=True, ident=ident, protocol=UDP) for ident in range(40_000, 40_000 + count)
-    ]  # not those of `pieces`
+    ]  # identifications unlike those of `pieces`
 
 
 def held(host: str, version: int) -> int:
-    """Return how many bytes of fragments a host's kernel keeps."""
+    """Return how many bytes of fragments a host's kernel holds."""
     fd = netns.find(f"netorch-{host}")
     try:
         with netns.inside(fd):
@@ -91,7 +91,7 @@ def test_many_large_datagrams_pass(lab: Policed) -> None:
 
 @pytest.mark.parametrize("version", [4, 6])
 def test_a_router_complains_to_one_instance_however_much_it_complains_to_another(lab: Policed, version: int) -> None:
-    """The kernel's thousand errors a second, fifty of them at once, are one for all namespaces."""
+    """All namespaces share the kernel's limit of a thousand errors a second, fifty at once."""
 
     def lost(sender: str) -> bytes:
         packet = udp(sender, NEAR, 6001, version=version)
@@ -101,4 +101,4 @@ def test_a_router_complains_to_one_instance_however_much_it_complains_to_another
     listener, mine = lab.listener(CLIENT), lost(CLIENT)
     lab.emit(EVIL, [lost(EVIL)] * 3000)
     lab.emit(CLIENT, [mine])
-    assert listener.hears(bytes(4) + mine, within_s=PATIENCE_S)  # as an error quotes it, behind four bytes without a meaning
+    assert listener.hears(bytes(4) + mine, within_s=PATIENCE_S)  # as an error quotes it, after four unused bytes

@@ -1,4 +1,4 @@
-"""Network ACLs ask where a packet comes from, not what its source is."""
+"""Network ACLs consider the subnet that a packet comes from, not its source address."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.rig.world import World, wait_for
 
 pytestmark = pytest.mark.root
 
-# What subnet b takes from others: everything of a's and fw's, and of its own range only what `allowed` says.
+# Packets that subnet b accepts: all from a and fw, and with a source in its own range only those that `allowed` says.
 ENTRIES = ("10.44.1.0/24", "10.44.9.0/24", "fd00:44:0:101::/64", "fd00:44:0:109::/64")
 OWN = ("10.44.2.0/24", "fd00:44:0:102::/64")
 
@@ -32,7 +32,7 @@ def bordered(*allowed: str, through: str) -> str:
 def test_an_appliance_elsewhere_does_not_pass_a_border_in_the_name_of_somebody_inside(
     world: World, forwarder: str, host: str, version: int
 ) -> None:
-    """From the receiver's host, from the host of the one whose name it uses, and from a third."""
+    """From the receiver's host, from the host of the instance whose address is used, and from a third host."""
     world.start_agents()
     world.apply(bordered(through=forwarder))
     world.settle()

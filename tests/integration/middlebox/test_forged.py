@@ -1,4 +1,4 @@
-"""What an interface without source/destination check may send, and its host for it, and nobody else."""
+"""Packets that an interface without source/destination check, and its host for it, may send, and no others."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ GATEWAY_MAC, OTHER_MAC = "02:4e:54:ff:ff:01", "06:00:00:00:00:99"
 
 @pytest.fixture
 def site(world: World) -> World:
-    """fw3, on hv3, has no source/destination check; another customer has an interface on hv3, too."""
+    """fw3, on hv3, has no source/destination check; another customer also has an interface on hv3."""
     world.start_agents()
     world.apply(cloud("fw3", check=False) + OTHER.lstrip("\n"))
     world.settle()
@@ -57,7 +57,7 @@ def refused(world: World, host: str = "hv1") -> int:
 
 
 def tunnelled(world: World, sender: str, vni: int, source: str, destination: str, payload: bytes, mac: str = "") -> None:
-    """Send hv1 what a host would send it."""
+    """Send hv1 a VXLAN packet as a host would send it."""
     ethertype = ETH_P_IPV6 if ":" in source else ETH_P_IP
     frame = ethernet(mac or router_mac(HV["hv1"]), router_mac(HV[sender]), ethertype, udp(source, destination, payload))
     send_vxlan(sender, HV[sender], HV["hv1"], vxlan(vni, frame))
@@ -65,7 +65,7 @@ def tunnelled(world: World, sender: str, vni: int, source: str, destination: str
 
 @pytest.mark.parametrize(("source", "version"), [(OUTSIDE, 4), (OUTSIDE6, 6), ("10.44.2.5", 4)])
 def test_the_host_of_such_an_interface_speaks_for_everybody_in_its_vpc(site: World, source: str, version: int) -> None:
-    """The group of a1 takes only what comes from its members: the packet is verified, and refused by a1's own rules."""
+    """The group of a1 accepts only packets of its members: the packet is verified, and dropped by a1's own rules."""
     before, refusals = refused(site), site.counters("hv1")["sg_ingress"]
     payload = b"honest " + os.urandom(8)
     with PacketListener(site.instance("acme/a1").id) as listener:
@@ -100,14 +100,14 @@ def test_with_the_check_the_host_is_no_speaker_any_more(site: World) -> None:
 
 
 def test_nothing_comes_in_by_an_inlet_unverified(world: World) -> None:
-    """While the host's own tables are flushed, neither by the VXLAN device nor by what a filter redirects."""
+    """While the host's own tables are flushed, nothing enters by the VXLAN device or by a filter's redirect."""
     world.start_agents()
     lead_through(world, "fw1", check=False)
     agent, descriptor = world.agent("hv1"), netns.find("hv1")
     with netns.inside(descriptor):
         another = nftables.Nftables()
     os.close(descriptor)
-    with PacketListener(world.instance("acme/fw1").id) as listener, agent.busy:  # as slow as an agent can be
+    with PacketListener(world.instance("acme/fw1").id) as listener, agent.busy:  # the agent is as slow as possible
         assert another.cmd("flush ruleset")[0] == 0
         for source, destination in (("10.44.2.5", OUTSIDE), ("fd00:44:0:102::5", OUTSIDE6)):
             tunnelled(world, "hv2", VNI, source, destination, b"unproven", mac=world.eni("acme/fw1").mac)

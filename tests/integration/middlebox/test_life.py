@@ -1,4 +1,4 @@
-"""Inlets while agents restart and are killed, appliances move, and somebody else changes what is in the kernel."""
+"""Inlets while agents restart and are killed, appliances move, and other programs change the kernel's objects."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_an_agent_that_is_killed_while_routes_change_ends_as_the_records_say(wor
         agent = world.agents["hv1"]
         assert isinstance(agent, AgentProcess)
         world.apply(cloud(through, check=check), wait=False)
-        time.sleep(chance.uniform(0.0, 0.3))  # somewhere in its work
+        time.sleep(chance.uniform(0.0, 0.3))  # at any point of its work
         agent.kill()
         world.start_process("hv1")
     wait_for(lambda: talks(world, "a1", "b2", "udp", timeout_s=0.5), "a1 to reach b2 by way of fw1")
@@ -83,7 +83,7 @@ Damage = Callable[[World], None]
 
 
 def _tool(tool: str, text: str) -> Damage:
-    """Return what runs a command on the appliance's host; INLET, NEAR and PORT stand for its devices, HOP for itself."""
+    """Return a function that runs a command on the appliance's host; INLET, NEAR and PORT stand for devices, HOP for the host."""
 
     def damage(world: World) -> None:
         eni = world.eni("acme/fw1")

@@ -1,4 +1,4 @@
-"""Without source/destination check both directions of a connection pass the interface that routes lead to, with it neither."""
+"""Without source/destination check both directions of a connection pass the routes' target; with the check neither does."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_with_the_check_neither_direction_passes(cloud: World, appliance: str) -
 
 
 def chain(second_host: str) -> str:
-    """Return a cloud with the path a, first, second, b, and the same back."""
+    """Return a cloud with the path a, first, second, b, and the same path back."""
     ways = {"a": (2, "first"), "x": (2, "second"), "b": (1, "second"), "y": (1, "first")}
     tables = "".join(
         f"\n  - {{name: {name}, routes: [10.44.{to}.0/24 via eni {box}, 'fd00:44:0:10{to}::/64 via eni {box}']}}"
@@ -102,10 +102,10 @@ def test_two_appliances_follow_each_other(cloud: World, second_host: str) -> Non
 
 
 def test_an_appliance_s_own_rules_and_the_receiver_s_are_asked(cloud: World) -> None:
-    """What the appliance may take is not what the receiver takes: each has its verdict, on one host, too."""
+    """The appliance and the receiver accept different packets: each has its own verdict, also on one host."""
     lead_through(cloud, "fw1", check=False)
     world, vpc = cloud, cloud.vpc("acme").vpc.record
-    closed = create_security_group(world.store, world.caller, vpc.id, name="closed")  # takes nothing, sends everything
+    closed = create_security_group(world.store, world.caller, vpc.id, name="closed")  # accepts nothing, sends everything
     default = world.eni("acme/a1").groups
     for name in ("fw1", "b1"):
         eni = world.eni(f"acme/{name}")
@@ -120,7 +120,7 @@ def test_an_appliance_s_own_rules_and_the_receiver_s_are_asked(cloud: World) -> 
 
 
 def test_a_termination_ends_what_an_appliance_has_let_pass(cloud: World) -> None:
-    """Where neither end is: what came in goes with the ingress rule, what left in others' name with the egress rule."""
+    """On a host of neither end, received connections end with the ingress rule, those sent for others with the egress rule."""
     lead_through(cloud, "fw3", check=False)
     world, reconciler = cloud, cloud.agent("hv3").reconciler
     box = create_security_group(world.store, world.caller, cloud.vpc("acme").vpc.record.id, name="box").id
@@ -148,13 +148,13 @@ def test_a_termination_ends_what_an_appliance_has_let_pass(cloud: World) -> None
 
 
 def _tracked(world: World, zone: int) -> list[Flow]:
-    """Return what the kernel of hv3 tracks for some interface."""
+    """Return the connections that the kernel of hv3 tracks for any interface."""
     return [flow for flow in world.reader("hv3").trackers[OVERLAY].flows(zone) if flow.mark]
 
 
 @pytest.mark.parametrize("version", [4, 6])
 def test_an_appliance_says_what_is_too_large_for_its_next_way(cloud: World, version: int) -> None:
-    """Its ICMP errors come from its own address, and quote a connection of others: without them nothing large arrives."""
+    """Its ICMP errors have its own address, and quote a connection of others: without them large packets do not arrive."""
     lead_through(cloud, "fw2", check=False)
     far, router = address(cloud, "b2", version), "10.44.9.1" if version == 4 else "fe80::1"
     words = ("route", "add", far, "via", router, "dev", "eth0", "mtu", "lock", "1300")

@@ -1,4 +1,4 @@
-"""The VPC's whole range replaced by an appliance, and prefix lists that lead to one."""
+"""Routes that replace the VPC's whole range by an appliance, and prefix lists that lead to one."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from tests.rig.world import World, wait_for
 
 pytestmark = pytest.mark.root
 
-LOST, LOST_AT_WORST = 10, 60  # echoes of 5 ms a change
+LOST, LOST_AT_WORST = 10, 60  # at most, per change: echoes, one each 5 ms
 ROUTES = re.compile(r"routes: \[[^]]*\]")
 
 
 def routed(through: str, *routes: str) -> str:
-    """Return the cloud in which the tables of a and of b both have these routes, and the appliance no check."""
+    """Return the cloud in which the tables of a and of b have these routes, and the appliance has no check."""
     return ROUTES.sub(f"routes: [{', '.join(routes)}]", cloud(through, check=False))
 
 
 @pytest.mark.parametrize("through", ["fw1", "fw3"])
 def test_the_whole_local_range_goes_to_an_appliance_and_back_under_traffic(world: World, through: str) -> None:
-    """What stays in a subnet goes straight all the time; what leaves one passes the appliance while the route is there."""
+    """Packets within a subnet always go direct; packets between subnets pass the appliance while the route exists."""
     world.start_agents()
     world.apply(routed(through))
     world.settle()
@@ -53,7 +53,7 @@ def test_the_whole_local_range_goes_to_an_appliance_and_back_under_traffic(world
 
 
 def test_a_shared_table_leads_each_subnet_to_the_other_by_the_appliance_and_to_itself_directly(world: World) -> None:
-    """Both subnets have one table, which leads the ranges of both to the appliance; a restart keeps their VRFs."""
+    """Both subnets share a table that leads the ranges of both to the appliance; a restart keeps their VRFs."""
     world.start_agents()
     text = routed("fw2", "10.44.1.0/24 via eni fw2", "10.44.2.0/24 via eni fw2").replace("route_table: b", "route_table: a")
     world.apply(text)

@@ -1,4 +1,4 @@
-"""A packet that routes lead through an appliance: model, kernels and live packet tell the same story."""
+"""A packet that routes lead through an appliance: model, kernels and live packet agree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Network ACLs: numbered, without memory, and at a subnet's border only. The groups here permit everything but one port."""
+"""Network ACLs: numbered, stateless, and only at a subnet's border. The groups here permit everything but one port."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ BORDERS = [(server, version) for server in (DB_NEAR, DB_FAR) for version in (4, 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Policed]:
-    """A subnet behind an ACL, and one whose ACL nobody has touched."""
+    """A subnet behind an ACL, and a subnet with an unchanged ACL."""
     with policed(tmp_path_factory.mktemp("acl"), cloud(vpc("acme", GROUPS, MEMBERS, BORDER, "border"))) as lab:
         yield lab
 
@@ -85,7 +85,7 @@ def acl(lab: Policed, name: str) -> NetworkAcl:
 
 
 def associate(lab: Policed, subnet: str, name: str) -> None:
-    """Put a subnet behind an ACL, and wait until it is."""
+    """Associate a subnet with an ACL, and wait until the ACL is in force."""
     found = resolve(lab.world.inventory(), lab.world.caller, "subnet", f"acme/{subnet}")[1]
     associate_network_acl(lab.world.store, lab.world.caller, found.id, acl(lab, name).id)
     lab.settle()
@@ -148,12 +148,12 @@ def test_entries_that_come_and_go_are_in_force_at_once(lab: Policed, server: str
     assert verdicts == [[refused, PASSED, refused], [PASSED, PASSED, PASSED], [PASSED, PASSED, refused]]
 
 
-# --- no memory ---------------------------------------------------------------------------------------------------------------
+# --- statelessness ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("server", "version"), BORDERS)
 def test_an_answer_needs_an_entry_of_its_own(lab: Policed, server: str, version: int) -> None:
-    """TCP has one for the ports from which clients ask; UDP has none."""
+    """TCP has an entry for clients' ports; UDP has none."""
     Talk(lab, CLIENT, server, 4000, version, client_port=32768).opens()
     low = Talk(lab, CLIENT, server, 4000, version, client_port=32767)
     assert [low.says(CLIENT, "S"), low.says(server, "SA")] == [PASSED, "acl_egress"]

@@ -1,4 +1,4 @@
-"""Real packets end as the oracle says: they arrive where it says and nowhere else, or are refused by whom it names."""
+"""Real packets end as the oracle says: they arrive only where it says, or are dropped by the stage that it names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections: what begins one, what belongs to one, and what a revoked rule does to it."""
+"""Connections: which packet opens one, which packets belong to one, and the effect of a revoked rule on one."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ _RULES = ", ".join(
     for port, nets in ((TRACKED, (NET4, NET6)), (FREE, ("0.0.0.0/0", "::/0")))
 )
 GROUPS = f"{{name: clients}}, {{name: mute, egress: []}}, {{name: servers, ingress: [{_RULES}]}}"
-_client_ports = itertools.count(40000)  # where an earlier packet was refused, the sender's host knows its connection
+_client_ports = itertools.count(40000)  # never reused: after a drop at the receiver, the sender's host knows the connection
 MEMBERS = {"client": "clients", "near": "servers", "far": "servers"}
 GLOBEX = "{name: clients}, {name: servers, ingress: [{protocol: tcp, ports: 7000, source: 10.44.0.0/16}]}"
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Policed]:
-    """Servers with a port that is tracked and one that is not; another VPC with the same addresses and other rules."""
+    """Servers with a tracked and an untracked port; another VPC with the same addresses and other rules."""
     text = cloud(vpc("acme", GROUPS, MEMBERS), vpc("globex", GLOBEX, MEMBERS))
     with policed(tmp_path_factory.mktemp("connections"), text) as lab:
         yield lab
@@ -58,7 +58,7 @@ def both(port: int, protocol: str = "tcp", nets: tuple[str, str] = (NET4, NET6))
     return [Permission(protocol=protocol, ports=port, peer=net) for net in nets]
 
 
-# --- what begins a connection ------------------------------------------------------------------------------------------------
+# --- packets that open a connection -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("server", "version"), PATHS)
@@ -82,7 +82,7 @@ def test_flags_that_no_connection_has_are_refused(lab: Policed, server: str, ver
 @pytest.mark.parametrize(("server", "version"), PATHS)
 @pytest.mark.parametrize("flags", ["S", "A", "SA", "R"])
 def test_from_a_servers_port_nobody_reaches_a_client(lab: Policed, server: str, version: int, flags: str) -> None:
-    """What looks like an answer is none unless it was asked for."""
+    """A packet that looks like an answer is none without a request."""
     segment = tcp(server, CLIENT, next(_client_ports), flags, version=version, sport=TRACKED)
     assert lab.verdict(server, CLIENT, segment) == ("sg_ingress" if flags == "S" else "invalid")
 
@@ -127,7 +127,7 @@ def test_a_third_instance_cannot_answer_for_another(lab: Policed, version: int) 
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_one_five_tuple_in_two_vpcs_is_two_connections(lab: Policed, server: str) -> None:
-    """Open in one VPC and refused in the other: neither sees the other's state, whichever came first."""
+    """Permitted in one VPC and forbidden in the other: neither sees the other's state, in either order."""
     place = server.rpartition("/")[2]
     for port, here, there in ((TRACKED, "acme", "globex"), (SHUT, "globex", "acme")):
         ends = [(f"{name}/client", f"{name}/{place}") for name in (here, there)]
@@ -142,7 +142,7 @@ def test_one_five_tuple_in_two_vpcs_is_two_connections(lab: Policed, server: str
         assert lab.verdict(stranger, refused, ack) == "invalid"
 
 
-# --- a rule that goes --------------------------------------------------------------------------------------------------------
+# --- a revoked rule -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("server", "version"), PATHS)
@@ -198,7 +198,7 @@ def test_an_untracked_connection_ends_with_its_rule(lab: Policed, server: str, v
 
 @pytest.mark.parametrize(("server", "version"), PATHS)
 def test_an_untracked_connection_becomes_no_tracked_one_while_its_rule_narrows(lab: Policed, server: str, version: int) -> None:
-    """It goes on as long as some rule permits its packets, and ends with the last one."""
+    """The connection goes on as long as some rule permits its packets, and ends with the last such rule."""
     talk = Talk(lab, CLIENT, server, FREE, version).opens()
     everywhere, narrow = both(FREE, nets=("0.0.0.0/0", "::/0")), both(FREE)
     lab.allow("acme/servers", Direction.INGRESS, *narrow)
@@ -209,7 +209,7 @@ def test_an_untracked_connection_becomes_no_tracked_one_while_its_rule_narrows(l
     lab.allow("acme/servers", Direction.INGRESS, *everywhere)
 
 
-# --- a connection between the ports of an old one ------------------------------------------------------------------------------
+# --- a connection on the ports of an old one ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("server", "version"), PATHS)
@@ -217,7 +217,7 @@ def test_an_untracked_connection_becomes_no_tracked_one_while_its_rule_narrows(l
 def test_a_revoked_rule_lets_no_connection_begin_between_the_ports_of_a_tracked_one(
     lab: Policed, server: str, version: int, last: str
 ) -> None:
-    """In none of the states in which the connection tracker takes a SYN for one of the old connection's packets."""
+    """In none of the states in which the connection tracker takes a SYN for a packet of the old connection."""
     talk = Talk(lab, CLIENT, server, TRACKED, version).opens()
     for speaker in {"server FA": [server], "client FA": [CLIENT], "both FA": [server, CLIENT]}.get(last, []):
         assert talk.says(speaker, "FA") == PASSED
@@ -226,7 +226,7 @@ def test_a_revoked_rule_lets_no_connection_begin_between_the_ports_of_a_tracked_
     for flags in ("S", "S", "SP", "SEC", "SU"):
         assert talk.says(CLIENT, flags) == "sg_ingress"
     assert talk.says(server, "S") in ("sg_ingress", "invalid")
-    assert [talk.says(CLIENT, "A"), talk.says(server, "A")] == [PASSED] * 2  # the old one goes on
+    assert [talk.says(CLIENT, "A"), talk.says(server, "A")] == [PASSED] * 2  # the old connection goes on
     lab.allow("acme/servers", Direction.INGRESS, *rules)
     assert talk.says(CLIENT, "S") == PASSED
 
@@ -268,7 +268,7 @@ def test_a_connection_between_old_ports_is_tracked_if_the_rule_is_that_lets_it_b
 
 @pytest.mark.parametrize(("server", "version"), PATHS)
 def test_an_answer_makes_no_tracked_connection_of_an_untracked_one(lab: Policed, server: str, version: int) -> None:
-    """Where nobody knows the connection, the server's answer is the first packet that is seen of it."""
+    """Where the connection is unknown, the server's answer is the first packet seen of it."""
     rules = both(FREE, "udp", nets=("0.0.0.0/0", "::/0"))
     question = udp(CLIENT, server, FREE, version=version)
     answer = udp(server, CLIENT, question.sport, version=version, sport=FREE)
@@ -301,7 +301,7 @@ def test_leaving_a_group_leaves_tracked_connections_and_ends_the_others(lab: Pol
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_a_client_that_may_send_nothing_any_more_keeps_its_tracked_connections(lab: Policed, server: str) -> None:
-    """The client's end is tracked, for nobody may begin a connection to it."""
+    """The client's end is tracked, because no connections to the client are permitted."""
     talk = Talk(lab, CLIENT, server, TRACKED).opens()
     lab.regroup(CLIENT, "mute")
     assert [talk.says(CLIENT, "PA"), talk.says(server, "PA")] == [PASSED] * 2

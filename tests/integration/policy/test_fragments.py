@@ -1,4 +1,4 @@
-"""Fragments and extension headers: policy judges whole packets, however they are cut, whatever stands before the port."""
+"""Fragments and extension headers: policy judges whole packets, however they are cut, whatever precedes the port."""
 
 from __future__ import annotations
 
@@ -54,30 +54,30 @@ GROUPS = """
     {protocol: icmp, source: 10.44.0.0/16}, {protocol: icmpv6, source: 'fd00:44:0:100::/56'}]}
 """
 MEMBERS = {"client": "clients", "near": "servers", "far": "servers", "db-near": "servers"}
-_idents = itertools.count(30000)  # others than those of `pieces`
+_idents = itertools.count(30000)  # distinct from those of `pieces`
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Policed]:
-    """Two VPCs with equal addresses, whose servers may be pinged, and sent UDP and TCP to one port."""
+    """Two VPCs with equal addresses, whose servers accept pings, and UDP and TCP to one port."""
     vpcs = [vpc(name, GROUPS, MEMBERS) for name in ("acme", "globex")]
     with policed(tmp_path_factory.mktemp("fragments"), cloud(*vpcs)) as lab:
         yield lab
 
 
 def backwards(packet: Packet) -> list[bytes]:
-    """Return the fragments, the last one first."""
+    """Return the fragments in reverse order."""
     return pieces(packet)[::-1]
 
 
 def doubled(packet: Packet) -> list[bytes]:
-    """Return the fragments, each twice but for the last one."""
+    """Return the fragments, each twice except the last one."""
     *most, last = pieces(packet)
     return [*itertools.chain.from_iterable((part, part) for part in most), last]
 
 
 def tiny(packet: Packet) -> list[bytes]:
-    """Return a first fragment with nothing but the ports, and a second one with everything else."""
+    """Return a first fragment with only the ports, and a second one with the rest."""
     head, body = (20, bytes(packet)[20:]) if packet.version == 4 else (40, bytes(packet)[40:])
     ident = next(_idents)
     protocol = packet.proto if head == 20 else packet.nh
@@ -99,7 +99,7 @@ def test_a_large_datagram_in_fragments_is_judged_as_one(lab: Policed, server: st
 
 @pytest.mark.parametrize(("server", "version"), PATHS)
 def test_a_ping_in_fragments_passes_whatever_its_bytes_are(lab: Policed, server: str, version: int) -> None:
-    """Those of them, too, that would be the type of an ICMP error or of a redirect at the beginning of a message."""
+    """Even bytes that would be the type of an ICMP error or of a redirect at the start of a message."""
     request = ICMP(type=8) if version == 4 else ICMPv6EchoRequest()
     for byte in (*range(0x0E), 0x60, 0x7F, *range(0x80, 0x8A), 0xFF):
         request.id = next(_idents)
@@ -110,14 +110,14 @@ def test_a_ping_in_fragments_passes_whatever_its_bytes_are(lab: Policed, server:
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("port", [OPEN, SHUT])
 def test_a_header_in_two_fragments_is_judged_as_one(lab: Policed, server: str, port: int) -> None:
-    segment = tcp(CLIENT, server, port) / Raw(bytes(204))  # a length that leaves the needle whole, if it is fragmented again
+    segment = tcp(CLIENT, server, port) / Raw(bytes(204))  # a length that keeps the needle in one piece when fragmented again
     assert lab.verdict(CLIENT, server, segment, tiny) == wanted(port)
 
 
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("port", [OPEN, SHUT])
 def test_a_first_fragment_of_ipv6_without_a_whole_header_is_dropped(lab: Policed, server: str, port: int) -> None:
-    """As RFC 8200 section 4.5 wants it."""
+    """As RFC 8200 section 4.5 requires."""
     assert lab.verdict(CLIENT, server, tcp(CLIENT, server, port, version=6) / Raw(bytes(204)), tiny) == "invalid"
 
 
@@ -135,7 +135,7 @@ def test_a_part_of_a_permitted_datagram_does_not_pass(lab: Policed, server: str,
 
 @pytest.mark.parametrize(("server", "version"), PATHS)
 def test_fragments_that_overlap_do_not_pass(lab: Policed, server: str, version: int) -> None:
-    """Neither an open port that a later fragment makes a shut one, nor the reverse, nor a payload written over."""
+    """A later fragment may neither change a permitted port into a forbidden one, nor the reverse, nor overwrite payload."""
     source, target = address(CLIENT, version), address(server, version)
     needle = os.urandom(16)
     packets = []
@@ -149,7 +149,7 @@ def test_fragments_that_overlap_do_not_pass(lab: Policed, server: str, version: 
 
 @pytest.mark.parametrize(("server", "version"), PATHS)
 def test_fragments_of_two_vpcs_are_not_put_together(lab: Policed, server: str, version: int) -> None:
-    """The first half of acme's datagram and the second half of globex's agree in addresses and identification."""
+    """The first half of acme's datagram and the second half of globex's have the same addresses and identification."""
     source, target = address(CLIENT, version), address(server, version)
     ident, needles = next(_idents), {"acme": os.urandom(16), "globex": os.urandom(16)}
     bodies = {name: datagram(needle * 8, sport=7, dport=OPEN) for name, needle in needles.items()}
@@ -206,8 +206,8 @@ def test_a_first_fragment_full_of_extension_headers_hides_no_port(lab: Policed, 
 def torn(says: int, behind: bytes = b"") -> Cut:
     """Return a cut within the extension headers.
 
-    The second fragment says what begins in it. `behind` the first one, where it has ended by its own word, stands what its chain
-    might go on with; the kernel cuts that off before anybody but the port's chain looks.
+    `says`: the type of header with which the second fragment claims to start. `behind` follows the declared end of the first one,
+    where its chain could continue; the kernel cuts `behind` off before any chain but the port's sees it.
     """
 
     def cut(packet: Packet) -> list[bytes]:
@@ -268,7 +268,7 @@ def test_what_is_no_extension_header_is_a_protocol_without_a_rule(lab: Policed, 
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_a_packet_without_a_next_header_belongs_to_nothing(lab: Policed, server: str) -> None:
-    """Not even a rule of its number permits it, for no flow can be made of it."""
+    """Not even a rule for its number permits it, because the packet forms no flow."""
     rule = Permission(protocol=59, peer=NET6)
     lab.allow("acme/servers", Direction.INGRESS, rule)
     packet = ip(CLIENT, server, 6)

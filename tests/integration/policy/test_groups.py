@@ -1,4 +1,4 @@
-"""Groups by their members: who joins, leaves, ends; prefix lists; what is large; and an interface that is in no group."""
+"""Groups by their members: joining, leaving, terminating; prefix lists; large sets; and an interface in no group."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ TEXT = cloud(vpc("acme", GROUPS, MEMBERS, prefix_lists=LISTS))
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Policed]:
-    """Servers whom their friends may ask, and strangers who may not."""
+    """Servers that accept packets from friends, and strangers."""
     with policed(tmp_path_factory.mktemp("groups"), TEXT) as lab:
         yield lab
 
 
 def answers(lab: Policed, source: str, server: str) -> set[str]:
-    """Return the verdicts on what friends may send, IPv4 and IPv6, each as the first of its connection."""
+    """Return the verdicts on the friends' packets, IPv4 and IPv6, each the first of its connection."""
     packets = [make(source, server, 150, version=version) for make in (tcp, udp) for version in (4, 6)]
     echo = next(_echo_ids)
     packets += [ip(source, server) / ICMP(type=8, id=echo), ip(source, server, 6) / ICMPv6EchoRequest(id=echo)]
@@ -149,7 +149,7 @@ def test_an_interface_without_groups_neither_sends_nor_receives(lab: Policed, se
     outside = lab.verdict(DB_FAR, server, udp(DB_FAR, server, 1))
     lab.revoke("acme/strangers", Direction.INGRESS, Permission(protocol="all", peer="0.0.0.0/0"))
     _write_groups(lab, server, mappings, eni.groups)
-    # A friend may send to members of the servers' group, of which it is none any more.
+    # A friend may send to members of the servers' group, to which it no longer belongs.
     assert verdicts == dict.fromkeys((4, 6), "sg_egress")
     assert sent == dict.fromkeys((4, 6), "sg_egress")
     assert (stranger, outside) == ("sg_egress", "sg_ingress")
@@ -182,7 +182,7 @@ def test_what_a_prefix_list_gains_and_loses_rules_gain_and_lose(lab: Policed, na
         assert verdicts() == {wanted}
 
 
-# --- what is large -----------------------------------------------------------------------------------------------------------
+# --- large sets ---------------------------------------------------------------------------------------------------------------
 
 
 def test_a_group_of_a_thousand_rules_permits_each_of_them_and_nothing_else(lab: Policed) -> None:
@@ -213,13 +213,13 @@ def test_a_group_of_a_thousand_rules_permits_each_of_them_and_nothing_else(lab: 
 
 
 def batches(ops: list[Put] | list[Delete]) -> Iterator[tuple[Put | Delete, ...]]:
-    """Yield operations in as many as one transaction takes."""
+    """Yield operations in batches of as many as one transaction takes."""
     for first in range(0, len(ops), MAX_OPS):
         yield tuple(ops[first : first + MAX_OPS])
 
 
 def test_a_group_of_two_thousand_members_means_each_of_them_and_nobody_else(lab: Policed) -> None:
-    """Packets for its absent members leave for the host that is said to have them; packets for others do not."""
+    """Packets to its absent members leave for the hosts in their mappings; packets to other addresses do not."""
     crowd, sample = lab.group("acme/servers").id, lab.world.mapping(FAR)
     members = [f"10.44.{14 + number // 250}.{number % 250 + 1}" for number in range(2001)]
     groups = dict.fromkeys(members, (crowd,)) | {members[2000]: (lab.group("acme/others").id,)}

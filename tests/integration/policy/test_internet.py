@@ -1,6 +1,6 @@
-"""Groups and ACLs towards the internet: an address outside is a CIDR like any other, and answers are known.
+"""Groups and ACLs towards the internet: an outside address is a CIDR like any other, and answers pass as known.
 
-hv3 stands for the edge, and sends by hand what comes from the internet.
+hv3 stands for the edge, and sends hand-made packets from the internet.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def send(cloud: World, destination: str, payload: bytes, dport: int = 53) -> Non
 
 
 def come(source: str, payload: bytes, sport: int, dport: int) -> None:
-    """Let a datagram come from the internet."""
+    """Let a datagram arrive from the internet."""
     inner = frame(source, A6 if ":" in source else A, payload, router_mac("192.0.2.11"), router_mac("192.0.2.13"), sport, dport)
     send_vxlan("hv3", "192.0.2.13", "192.0.2.11", vxlan(VNI, inner))
 

@@ -1,4 +1,4 @@
-"""Policy from the first packet of a port to its last: while it is plugged in, moves, loses its agent, and goes."""
+"""Policy from the first packet of a port to its last: while the port is plugged in, moves, loses its agent, and is removed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GROUPS = f"""
 """
 MEMBERS = {"client": "both", "near": "strict", "far": "both"}
 TEXT = cloud(vpc("acme", GROUPS, MEMBERS))
-# Of a packet each 5 ms, as test_move has it: the best of the moves tells what a move costs.
+# Of a packet each 5 ms, as in test_move: the best of the moves shows the cost of a move.
 LOST_AT_BEST, LOST_AT_WORST = 8, 60
 
 
@@ -58,7 +58,7 @@ def processes(tmp_path: Path) -> Iterator[World]:
 
 
 def move(world: World, target: str, name: str = NEAR) -> None:
-    """Move an instance, that in the middle unless another one is named, and wait until it has settled there."""
+    """Move an instance, by default the middle one, and wait until it has settled on the target."""
     move_instance(world.store, world.caller, world.instance(name).id, target)
     wait_for(lambda: world.mapping(name).host == target and world.mapping(name).move is None, f"the move to {target}")
 
@@ -89,7 +89,7 @@ def test_policy_stays_when_its_agents_are_killed_and_when_they_come_back(process
     assert prober.wrong() == {}
 
 
-# --- a port that comes and goes ----------------------------------------------------------------------------------------------
+# --- a port that is added and removed -----------------------------------------------------------------------------------------
 
 MAC = "06:00:00:00:44:05"
 SQUATTER = f"""
@@ -101,7 +101,7 @@ BARE = cloud(vpc("acme", GROUPS, {"client": "both", "far": "both"}))
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Iterator[World]:
-    """The cloud without the instance in the middle, and a namespace that waits for a port."""
+    """The cloud without the middle instance, and a namespace that waits for a port."""
     world = World(tmp_path, ("hv1", "hv2"))
     squat = netns.make("squat")
     try:
@@ -119,7 +119,7 @@ def test_nothing_that_policy_refuses_passes_a_port_that_comes_and_goes(bare: Wor
     probes = probes_of(squatter, [end_of(bare, CLIENT), end_of(bare, FAR)])
     prober = Prober(probes, 0.001, raise_device)
     try:
-        for host in ("hv1", "hv2"):  # the second time it moves there
+        for host in ("hv1", "hv2"):  # the second time the instance moves
             bare.apply(BARE + SQUATTER % host)
             assert prober.passes()
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""What rules say of protocols, ports and types of ICMP, held to packets: on one host and across hosts, IPv4 and IPv6."""
+"""Rules for protocols, ports and ICMP types, checked with packets: on one host and across hosts, IPv4 and IPv6."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ MEMBERS = {"client": "clients", "near": "servers", "far": "servers"}
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Policed]:
-    """A client that may send anything, and servers that may only answer."""
+    """A client that may send everything, and servers that may only answer."""
     with policed(tmp_path_factory.mktemp("protocols"), cloud(vpc("acme", GROUPS, MEMBERS))) as lab:
         yield lab
 
@@ -107,7 +107,7 @@ def test_a_permitted_port_does_not_excuse_a_broadcast_source(lab: Policed, sourc
 @pytest.mark.parametrize(("server", "version"), PATHS)
 @pytest.mark.parametrize("hops", [1, 2, 3, 255])
 def test_each_host_takes_one_hop(lab: Policed, server: str, version: int, hops: int) -> None:
-    """As docs/design/dataplane.md says, with what that means for protocols that send 1 or demand 255."""
+    """As docs/design/dataplane.md says, including the effect on protocols that send 1 or require 255."""
     taken = 1 if server == NEAR else 2
     field, needle = "ttl" if version == 4 else "hlim", os.urandom(NEEDLE_BYTES)
     packet = udp(CLIENT, server, 6000, version=version) / Raw(needle)
@@ -125,11 +125,11 @@ def test_each_host_takes_one_hop(lab: Policed, server: str, version: int, hops: 
 # --- protocols by number -----------------------------------------------------------------------------------------------------
 
 UNKNOWN = {"GRE": 47, "ESP": 50, "VRRP": 112, "UDP-Lite": 136, "ICMPv6": 58, "reserved": 255, "zero": 0, "IPv4": 4}
-MALFORMED = (58, 136)  # connection tracking knows them well enough to see that something is wrong, and says so first
+MALFORMED = (58, 136)  # connection tracking knows these protocols, so it reports the packets as malformed first
 
 
 def unknown(source: str, target: str, protocol: int, version: int) -> Packet:
-    """Return a packet of a protocol that has, or shows, no ports: what stands there is zero, or a permitted port."""
+    """Return a packet of a protocol that has, or shows, no ports: the bytes in their place are zero, or a permitted port."""
     header = ip(source, target, version)
     setattr(header, "proto" if version == 4 else "nh", protocol)
     return header / Raw(bytes(2) + (8000).to_bytes(2, "big") + bytes(12))
@@ -137,7 +137,7 @@ def unknown(source: str, target: str, protocol: int, version: int) -> Packet:
 
 @pytest.mark.parametrize(("server", "version"), PATHS)
 def test_ports_permit_no_protocol_without_ports(lab: Policed, server: str, version: int) -> None:
-    """Even if what stands where TCP has its port is a permitted one."""
+    """Even if the bytes in the place of TCP's port are a permitted port."""
     numbers = [number for number in UNKNOWN.values() if version == 4 or number not in (0, 58)]
     verdicts = {number: lab.verdict(CLIENT, server, unknown(CLIENT, server, number, version)) for number in numbers}
     assert verdicts == {number: "invalid" if number in MALFORMED else "sg_ingress" for number in numbers}
@@ -176,7 +176,7 @@ def test_sctp_needs_a_rule_of_its_own(lab: Policed, server: str, version: int) -
 
 
 def authenticated(source: str, target: str, version: int, hidden: Packet) -> Packet:
-    """Return what is hidden behind an authentication header. Source: RFC 4302: next header, length in words less two."""
+    """Return a payload hidden behind an authentication header. Source: RFC 4302: next header, length in words minus two."""
     header = ip(source, target, version)
     setattr(header, "proto" if version == 4 else "nh", 51)
     return header / Raw(bytes((6, 4)) + bytes(22) + bytes(hidden))
@@ -184,7 +184,7 @@ def authenticated(source: str, target: str, version: int, hidden: Packet) -> Pac
 
 @pytest.mark.parametrize(("server", "version"), PATHS)
 def test_an_authenticated_packet_needs_a_rule_of_its_own(lab: Policed, server: str, version: int) -> None:
-    """Even if what it hides is of a connection that is known."""
+    """Even if the hidden packet belongs to a known connection."""
     segment = TCP(sport=1, dport=8000, flags="S")
     assert lab.verdict(CLIENT, server, ip(CLIENT, server, version) / segment) == PASSED
     hidden = authenticated(CLIENT, server, version, segment)
@@ -251,21 +251,21 @@ def test_an_echo_is_answered_once_it_was_asked(lab: Policed, server: str) -> Non
 
 @pytest.mark.parametrize(("kind", "code"), [(0, 0), (3, 3), (3, 4), (4, 0), (9, 0), (11, 0), (12, 0), (14, 0), (18, 0)])
 def test_answers_and_errors_that_belong_to_nothing_are_invalid(lab: Policed, kind: int, code: int) -> None:
-    """Whatever rules say: the sender may send everything."""
+    """Whatever the rules: the sender may send everything."""
     about = bytes(udp(NEAR, CLIENT, 6000))
     for server in SERVERS:
         assert lab.verdict(CLIENT, server, ip(CLIENT, server) / ICMP(type=kind, code=code) / Raw(about)) == "invalid"
 
 
 def errors(version: int) -> list[Packet]:
-    """Return the ICMP errors that tell a sender something it must know."""
+    """Return the ICMP errors that a sender must learn of."""
     if version == 4:
         return [ICMP(type=3, code=3), ICMP(type=3, code=4, nexthopmtu=1400), ICMP(type=11)]
     return [ICMPv6DestUnreach(code=4), ICMPv6PacketTooBig(mtu=1400), *unknown_errors()]
 
 
 def unknown_errors() -> list[Packet]:
-    """Return ICMPv6 errors that nobody has defined: all types below 128 are errors. Source: RFC 4443 section 2.1."""
+    """Return undefined ICMPv6 errors: all types below 128 are errors. Source: RFC 4443 section 2.1."""
     return [ICMPv6Unknown(type=kind, msgbody=bytes(4)) for kind in (0, 5, 100, 127)]
 
 
@@ -292,7 +292,7 @@ def test_nobody_complains_of_packets_that_were_addressed_to_others(lab: Policed,
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_redirects_are_not_an_instances_to_send(lab: Policed, server: str) -> None:
-    """Not even to the other end of a connection, about which it may complain."""
+    """Not even to the other end of a connection, about which the instance may send errors."""
     flow = udp(CLIENT, server, 6000)
     assert lab.verdict(CLIENT, server, flow) == PASSED
     assert lab.verdict(server, CLIENT, ip(server, CLIENT) / ICMP(type=5, code=1, gw="10.44.12.9") / Raw(bytes(flow))) == "spoofed"

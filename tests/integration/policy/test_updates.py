@@ -1,4 +1,4 @@
-"""Rules change while packets are sent: no verdict is wrong for a moment, and no VPC's error affects another VPC."""
+"""Rules change while packets are sent: no verdict is ever wrong, and no VPC's error affects another VPC."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Policed]:
 
 
 def standing_probes(lab: Policed) -> list[Probe]:
-    """Return probes of ports that stay permitted, or refused, on each path, IPv4 and IPv6."""
+    """Return probes of ports that stay permitted, or forbidden, on each path, IPv4 and IPv6."""
     client = end_of(lab.world, CLIENT)
     return [
         Probe(client, end_of(lab.world, server), port, permitted=port == OPEN, version=version)
@@ -66,7 +66,7 @@ def standing_probes(lab: Policed) -> list[Probe]:
 
 
 def other_changes(lab: Policed) -> list[Callable[[], object]]:
-    """Return changes that undo each other in pairs; none of them is about the ports that are probed."""
+    """Return changes that undo each other in pairs; none of them concerns the probed ports."""
     ends, border = (lab.world.store, lab.world.caller), resolve(lab.world.inventory(), lab.world.caller, "acl", "acme/border")[1]
     wide = [Permission(protocol="udp", ports="7000-7999", peer=net) for net in (NET4, NET6)]
     narrow = [Permission(protocol="udp", ports=SHUT, peer="10.44.99.0/24"), Permission(protocol="icmp", peer="sg-clients")]
@@ -89,7 +89,7 @@ def other_changes(lab: Policed) -> list[Callable[[], object]]:
 
 
 def probes_by_group(lab: Policed) -> list[Probe]:
-    """Return probes that are permitted because the client is in a group."""
+    """Return probes that are permitted because of the client's group."""
     client = end_of(lab.world, CLIENT)
     return [
         Probe(client, end_of(lab.world, server), BY_GROUP, permitted=True, version=version)
@@ -122,7 +122,7 @@ def test_no_verdict_is_wrong_while_other_rules_change(lab: Policed) -> None:
 def test_no_verdict_is_wrong_while_a_member_goes_over_to_a_set_of_groups_that_nobody_had(
     lab: Policed, groups: tuple[str, ...]
 ) -> None:
-    """Nor while it comes back, and leaves a set of groups that nobody has any more."""
+    """Nor while the member comes back, and leaves a set of groups without members."""
     changes = [lambda: lab.regroup(CLIENT, *groups), lambda: lab.regroup(CLIENT, "clients")]
     sent, wrong = wrong_verdicts(lab, probes_by_group(lab), changes, updates=40)
     assert wrong == {}
@@ -138,11 +138,11 @@ def test_probes_notice_a_rule_that_is_away_for_a_moment(lab: Policed) -> None:
     ]
     _, wrong = wrong_verdicts(lab, standing_probes(lab), moment, len(moment))
     lost = [f"{address(CLIENT, 6)} to {address(server, 6)} port {OPEN}" for server in (*SERVERS, DB_FAR)]
-    leaked = [f"{address(CLIENT)} to {address(server)} port {SHUT}" for server in SERVERS]  # the third has an ACL before it
+    leaked = [f"{address(CLIENT)} to {address(server)} port {SHUT}" for server in SERVERS]  # the third server is behind an ACL
     assert sorted(wrong) == sorted(lost + leaked)
 
 
-# --- a customer whose rules are broken ---------------------------------------------------------------------------------------
+# --- a customer with broken rules ---------------------------------------------------------------------------------------------
 
 VIOLATIONS: dict[str, SecurityGroupRule | bytes] = {
     "a record that cannot be read": b"{",
@@ -158,7 +158,7 @@ VIOLATIONS: dict[str, SecurityGroupRule | bytes] = {
 
 
 def verdicts(lab: Policed, vpc_name: str, *ports: int) -> list[str]:
-    """Return what becomes of a client's first packets to ports of both servers."""
+    """Return the verdicts on a client's first packets to ports of both servers."""
     client, servers = f"{vpc_name}/client", (f"{vpc_name}/near", f"{vpc_name}/far")
     return [lab.verdict(client, server, tcp(client, server, port)) for server in servers for port in ports]
 

@@ -1,1 +1,1 @@
-"""What instances ask their own host."""
+"""Services that instances get from their own host."""

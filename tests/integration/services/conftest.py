@@ -1,4 +1,4 @@
-"""A host with two VPCs that have the same addresses: a container, a virtual machine and instances ask it."""
+"""A host with two VPCs that have the same addresses: its clients are a container, a virtual machine and instances."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ vpcs:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """Return the host, with its agent and the daemon that serves instances."""
+    """Return the host, with its agent and the service daemon."""
     world = World(tmp_path_factory.mktemp("served"), ("hv1",), serves=True)
     container = netns.make("container")
     try:

@@ -1,4 +1,4 @@
-"""DHCP at ports: a real client in a container, a virtual machine's frames, and who is heard by nobody."""
+"""DHCP at ports: a real client in a container, a virtual machine's frames, and clients that no other instance hears."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROUTER = "10.44.12.1"
 
 
 def message(mac: str, kind: Kind, client: str = "0.0.0.0", **options: str) -> bytes:
-    """Return what a client sends."""
+    """Return a client's message."""
     fixed = FIXED.pack(
         1, 1, 6, 0, 77, 0, 0, socket.inet_aton(client), bytes(4), bytes(4), bytes(4), mac_bytes(mac), b"", b"", COOKIE
     )
@@ -38,14 +38,14 @@ def message(mac: str, kind: Kind, client: str = "0.0.0.0", **options: str) -> by
 
 
 def discover(mac: str, source: str = "0.0.0.0", dport: int = 67) -> bytes:
-    """Return a frame that asks for an address."""
+    """Return a frame with a DHCPDISCOVER."""
     payload = message(mac, Kind.DISCOVER)
     udp = struct.pack(">HHHH", 68, dport, 8 + len(payload), 0) + payload
     return ethernet("ff:ff:ff:ff:ff:ff", mac, 0x0800, ip_packet(source, "255.255.255.255", 17, udp))
 
 
 def told(frame: bytes) -> tuple[int, str]:
-    """Return the type of the message in a frame, and the address that is given."""
+    """Return the type of the message in a frame, and the offered address."""
     raw = frame[42:]
     at = raw.index(COOKIE) + 4
     assert raw[at] == Code.KIND
@@ -67,7 +67,7 @@ def tapped(world: World, name: str) -> Iterator[int]:
 
 
 def frames_from(tap: int, within_s: float = 5.0) -> Iterator[bytes]:
-    """Yield the frames of UDP that a virtual machine gets, until nothing comes for a while."""
+    """Yield the UDP frames that a virtual machine receives, until none comes for a while."""
     while select.select([tap], [], [], within_s)[0]:
         frame = os.read(tap, 2048)
         if frame[12:14] == b"\x08\0" and frame[23] == 17:
@@ -120,7 +120,7 @@ def test_a_virtual_machine_is_answered_at_its_tap(served: World) -> None:
 
 
 def test_nobody_hears_of_anothers_questions_or_is_answered_in_anothers_name(served: World) -> None:
-    """A rogue server would have to hear a question, and to be heard."""
+    """A rogue server would have to receive a request, and its answer would have to arrive."""
     rogue, vm, before = served.eni("acme/rogue"), served.eni("acme/vm"), served.counters("hv1")["spoofed"]
     inside = served.instance("acme/rogue").id
     with tapped(served, "acme/vm") as tap:
@@ -128,7 +128,7 @@ def test_nobody_hears_of_anothers_questions_or_is_answered_in_anothers_name(serv
         offer = discover(rogue.mac, source=rogue.address, dport=68)
         send_frame(inside, "eth0", offer)
         send_frame(inside, "eth0", offer.replace(mac_bytes("ff:ff:ff:ff:ff:ff"), mac_bytes(vm.mac), 1))
-        send_frame(inside, "eth0", discover(vm.mac))  # in the other's name
+        send_frame(inside, "eth0", discover(vm.mac))  # with the other's MAC
         wait_for(lambda: served.counters("hv1")["spoofed"] > before, "the forgery to be counted")
         assert list(frames_from(tap, 0.3)) == []
 

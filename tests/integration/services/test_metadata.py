@@ -1,4 +1,4 @@
-"""Metadata with agents: two VPCs with one address are told of themselves, and how far a token gets."""
+"""Metadata with agents: each of two VPCs with the same address gets its own data, and a token goes only one hop."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TTL = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
 
 
 def ask(namespace: str, path: str, method: str = "GET", source: str = "", **headers: str) -> tuple[int, str]:
-    """Return the status and the body of an answer. Raises OSError: there is none."""
+    """Return the status and the body of an answer. Raises OSError if there is none."""
     fd = netns.find(namespace)
     with netns.inside(fd):
         sock = socket.socket()
@@ -79,7 +79,7 @@ def test_user_data_and_options_reach_their_instance(served: World) -> None:
 
 
 def test_the_answer_with_a_token_goes_one_hop_and_others_go_on(served: World) -> None:
-    """A container behind a router inside of the instance must not get a token."""
+    """A container behind a router inside the instance must not get a token."""
     ttls = {"PUT": set[int](), "GET": set[int]()}
     inside = "container"
     for method, path in (("PUT", "/latest/api/token"), ("GET", "/latest/meta-data/mac")):
@@ -100,7 +100,7 @@ def test_the_answer_with_a_token_goes_one_hop_and_others_go_on(served: World) ->
 
 
 def test_nobody_asks_in_the_name_of_another(served: World) -> None:
-    """A SYN in another's name never gets in, and other ports of the address are closed."""
+    """A SYN with a forged source does not get in, and other ports of the address are closed."""
     rogue, box, before = served.eni("acme/rogue"), served.eni("acme/box"), served.counters("hv1")
     inside = served.instance("acme/rogue").id
     syn = (40000).to_bytes(2, "big") + (80).to_bytes(2, "big") + bytes(8) + b"\x50\x02\xff\xff" + bytes(4)

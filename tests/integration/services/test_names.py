@@ -1,4 +1,4 @@
-"""Names as instances ask for them: two VPCs with the same addresses on one host, and whoever asks in another's name."""
+"""DNS as instances use it: two VPCs with the same addresses on one host, and instances that forge their source."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def ask(world: World, instance: str, name: str, rdtype: str = "A", at: str = RES
 
 
 def silent(world: World, instance: str, name: str, at: str, source: str = "") -> bool:
-    """Return whether nobody answers a question."""
+    """Return whether a question gets no answer."""
     query = dns.message.make_query(name, "A").to_wire()
     with inside(world, instance):
         sock = socket.socket(socket.AF_INET6 if ":" in at else socket.AF_INET, socket.SOCK_DGRAM)
@@ -102,7 +102,7 @@ def silent(world: World, instance: str, name: str, at: str, source: str = "") ->
 
 
 def take(world: World, instance: str, address: str) -> None:
-    """Let an instance have an address that is not its own."""
+    """Give an instance an address that it does not own."""
     words = f"{address}/128 dev eth0 nodad" if ":" in address else f"{address}/32 dev eth0"
     subprocess.run(["ip", "-n", world.instance(instance).id, "addr", "replace", *words.split()], check=True)
 
@@ -144,13 +144,13 @@ def test_a_changed_zone_is_answered_at_once_and_one_that_ends_is_nobodys(cloud: 
     wait_for(lambda: ask(cloud, "blue/a", "new.corp.example") == "NOERROR 10.0.1.9", "the new record")
     assert ask(cloud, "acme/a", "new.corp.example") == "NXDOMAIN"
     modify_vpc(cloud.store, OPERATOR, cloud.vpc("blue").vpc.record.id, enable_dns_hostnames=False)
-    wait_for(lambda: ask(cloud, "blue/a", "db.corp.example") == "SERVFAIL", "the zone to be gone")  # nobody else is to be asked
+    wait_for(lambda: ask(cloud, "blue/a", "db.corp.example") == "SERVFAIL", "the zone to be gone")  # no other server may be asked
     assert ask(cloud, "acme/a", "db.corp.example") == "NOERROR 10.0.1.7"
 
 
 def test_who_asks_as_another_or_elsewhere_is_not_answered(cloud: World) -> None:
     before = cloud.counters("hv1")
-    for instance, source in (("acme/a", "10.0.1.6"), ("acme/b", "10.0.1.5")):  # b may send as others, to others
+    for instance, source in (("acme/a", "10.0.1.6"), ("acme/b", "10.0.1.5")):  # b may send with other sources, to other instances
         take(cloud, instance, source)
         assert silent(cloud, instance, NAME, RESOLVER, source=source)
     assert silent(cloud, "acme/a", NAME, METADATA)

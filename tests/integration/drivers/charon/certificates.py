@@ -1,4 +1,4 @@
-"""An authority of a customer's, and certificates that it signs, by openssl(1)."""
+"""A customer's certificate authority and its certificates, made by openssl(1)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Authority:
         self.certificate = (directory / f"{name}.pem").read_text()
 
     def sign(self, name: str, days: int = 365) -> Certificate:
-        """Return a certificate for a name; one of a negative number of days has expired."""
+        """Return a certificate for a name; with a negative number of days it has expired."""
         self._serial += 1
         (self._directory / "extensions").write_text(f"subjectAltName=DNS:{name}\n")
         self._openssl(

@@ -1,4 +1,4 @@
-"""An edge, and what makes customers."""
+"""An edge, and a factory for customers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ from tests.integration.drivers.charon.rig import Site, site
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[Site]:
-    """An edge with an outside, on a network with nobody else."""
+    """An edge with an outside namespace, on a network without customers."""
     with site(tmp_path) as found:
         yield found

@@ -1,4 +1,4 @@
-"""An edge with a real charon, and customers' devices with charons of their own, in namespaces on one network.
+"""An edge with a real charon, and customers' devices with their own charons, in namespaces on one network.
 
 vpc (stands for the overlay: 10.1.0.1)      edge: outside 198.18.0.21 ---+--- customer 198.18.0.80: 192.168.1.1
   x-... [xfrm, made in the outside] - - - - - - - - SAs - - - - - - - - -+- - - - tunnel0 [xfrm]
@@ -41,11 +41,11 @@ NET = "vpn-net"
 VPC = "vpn-vpc"
 IKE = ("aes256-sha256-modp2048",)
 ESP = ("aes256-sha256-modp2048",)
-FEW = 10  # echoes: who answers IKE_AUTH has its new SAs, and sends by them, a moment before who has asked
+FEW = 10  # lost echoes: the responder to IKE_AUTH installs its new SAs, and uses them, a moment before the initiator
 
 
 def ip(namespace: str, *commands: str) -> str:
-    """Run commands of ip(8) in a namespace, all by one process."""
+    """Run ip(8) commands in a namespace, all in one process."""
     words = ["ip", "-n", namespace, "-batch", "-"]
     done = subprocess.run(words, input="\n".join(commands), capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"ip -n {namespace} {commands}: {done.stderr}"
@@ -53,7 +53,7 @@ def ip(namespace: str, *commands: str) -> str:
 
 
 def plug(namespace: str, ifname: str, address: str) -> None:
-    """Let a namespace have a device with an address on the network."""
+    """Create a device with an address on the network in a namespace."""
     port = f"p{address.replace('.', '')[-8:]}"
     ip(
         namespace,
@@ -74,11 +74,11 @@ class Customer:
         ip(name, "link set lo up")
 
     def start(self) -> None:
-        """Let charon run."""
+        """Start charon."""
         self.daemon.start(1)
 
     def inside(self, uplink: str, address: str, number: int = 1) -> None:
-        """Let the network behind it be there, with an xfrm device that leads to the VPC."""
+        """Create the network behind the device, with an xfrm device that leads to the VPC."""
         ip(
             self.name,
             f"link add tunnel{number} type xfrm dev {uplink} if_id {number}",
@@ -88,7 +88,7 @@ class Customer:
         )
 
     def load(self, connection: Section, *secrets: Section) -> None:
-        """Let charon have a connection `edge`, with a CHILD_SA `net`."""
+        """Load the connection `edge`, with a CHILD_SA `net`, into charon."""
         with self.control() as control:
             for secret in secrets:
                 control.ask("load-key" if "owners" not in secret else "load-shared", secret)
@@ -96,21 +96,21 @@ class Customer:
 
     @contextmanager
     def control(self) -> Iterator[Control]:
-        """Talk to charon."""
+        """Open charon's control socket."""
         with self.daemon.connected() as control:
             yield control
 
     def forget(self) -> None:
-        """Let charon know nothing. The edge may have its end of a tunnel a moment longer."""
+        """Unload everything from charon. The edge may keep its end of a tunnel a moment longer."""
         with self.control() as control:
-            with suppress(CharonError):  # there is none
+            with suppress(CharonError):  # none exists
                 control.ask("terminate", {"ike": "edge", "force": "yes"})
-            with suppress(CharonError):  # there is none
+            with suppress(CharonError):  # none exists
                 control.ask("unload-conn", {"name": "edge"})
             control.ask("clear-creds")
 
     def initiate(self) -> str:
-        """Begin the tunnel; return why it is not there, or nothing."""
+        """Initiate the tunnel; return the error, or nothing."""
         with Control(self.daemon.socket, 30.0) as control:
             try:
                 for _ in control.stream("initiate", "control-log", {"child": "net", "ike": "edge", "timeout": "15000"}):
@@ -120,12 +120,12 @@ class Customer:
         return ""
 
     def sas(self) -> list[IkeSa]:
-        """Return the IKE_SAs that it has."""
+        """Return charon's IKE_SAs."""
         with self.control() as control:
             return list(ike_sas(control.stream("list-sas", "list-sa")))
 
     def close(self) -> None:
-        """End it."""
+        """Stop the customer."""
         self.daemon.stop()
         self.daemon.close()
         netns.remove(self.name)
@@ -133,7 +133,7 @@ class Customer:
 
 
 def customer_connection(customer: str, **options: str | list[str] | Section) -> Section:
-    """Return what a customer's charon is told of the edge; `options` are those of the connection."""
+    """Return the edge's connection as a customer's charon loads it, with these connection options."""
     child: Section = {
         "local_ts": ["0.0.0.0/0"],
         "remote_ts": ["0.0.0.0/0"],
@@ -173,11 +173,11 @@ class Edge:
         self.namespace = netns_name(EDGE, OUTSIDE)
 
     def seal(self, psk: str = PSK) -> str:
-        """Return a pre-shared key, sealed for this edge."""
+        """Return a pre-shared key sealed for this edge."""
         return seal(self.key.public, Secret(psk=psk))
 
     def connection(self, number: int = 1, *, remote: str = "198.18.0.80", **changes: object) -> IkeConnection:
-        """Return a connection with a customer's device, of the VPN connection with that number."""
+        """Return a connection to a customer's device, for the VPN connection with that number."""
         connection = changed(
             vni=VNI,
             name=f"vpn-{VNI:06x}{number:011x}-1",
@@ -194,7 +194,7 @@ class Edge:
         return msgspec.structs.replace(connection, **({"version": 2} if named else {}) | changes)
 
     def apply(self, *ops: Op) -> None:
-        """Carry out operations, all of which succeed."""
+        """Carry out operations. Fails when one fails."""
         assert [str(failure.error) for failure in self.kernel.apply(ops)] == []
 
     def create(self, *objects: KernelObject) -> None:
@@ -202,7 +202,7 @@ class Edge:
         self.apply(*(Create(obj) for obj in objects))
 
     def inside(self, connection: IkeConnection, vpc: str, address: str, to: str) -> None:
-        """Let a namespace that stands for a VPC have the plain end of a tunnel."""
+        """Create the inner end of a tunnel in a namespace that stands for a VPC."""
         ifname = f"x-{connection.if_id:x}"
         ip(
             self.namespace,
@@ -217,26 +217,26 @@ class Edge:
         )
 
     def status(self, connection: IkeConnection) -> TunnelStatus:
-        """Return how a tunnel is, after what charon has told has been heard."""
+        """Return the status of a tunnel, after reading charon's events."""
         self.kernel.events()
         return self.kernel.tunnels()[connection.name]
 
     def wait_up(self, connection: IkeConnection) -> TunnelStatus:
-        """Return the status once there is a CHILD_SA."""
+        """Return the status once a CHILD_SA exists."""
         wait_for(lambda: self.status(connection).child == "INSTALLED", "a CHILD_SA")
         return self.status(connection)
 
     def wait_down(self, connection: IkeConnection) -> None:
-        """Return once no SA carries packets: until then a failed attempt to begin another tunnel is not told."""
+        """Return once no SA carries packets: until then charon does not report a failed attempt to set up another tunnel."""
         wait_for(lambda: not self.status(connection).is_up, "an end of the tunnel")
 
     def wait_problem(self, connection: IkeConnection, word: str) -> dict[str, str]:
-        """Return the facts of a problem once it is there."""
+        """Return the facts of a problem once it is reported."""
         wait_for(lambda: self.status(connection).problem == word, f"the problem {word}: {self.status(connection)}")
         return self.status(connection).facts
 
     def pid(self) -> int:
-        """Return the process of charon."""
+        """Return the process ID of charon."""
         with Control(RUN / EDGE / "charon.vici", 1.0) as control:
             return control.pid()
 
@@ -245,15 +245,15 @@ class Edge:
         return Path(f"/proc/{pid}").exists()
 
     def kernel_states(self) -> str:
-        """Return the SAs that Linux has."""
+        """Return Linux's SAs."""
         return ip(self.namespace, "xfrm state")
 
     def spis(self) -> list[str]:
-        """Return the SPIs of the SAs that Linux has."""
+        """Return the SPIs of Linux's SAs."""
         return [line.split("spi ")[1].split()[0] for line in self.kernel_states().splitlines() if "spi " in line]
 
     def kernel_policies(self) -> str:
-        """Return the policies that Linux has, but for those of sockets."""
+        """Return Linux's policies, except those of sockets."""
         return ip(self.namespace, "xfrm policy list")
 
 
@@ -264,34 +264,34 @@ class Site:
         self.edge, self.directory, self._stack = edge, directory, stack
 
     def customer(self, name: str = "c1", address: str = "198.18.0.80") -> Customer:
-        """Return a new customer's device, with an address on the network and a charon."""
+        """Return a new customer's device, on the network and with a running charon."""
         made = self.device(name)
         plug(name, "eth0", address)
         made.start()
         return made
 
     def device(self, name: str) -> Customer:
-        """Return a new customer's device that is on no network, and whose charon does not run."""
+        """Return a new customer's device without a network, whose charon does not run."""
         made = Customer(name, self.directory)
         self._stack.callback(made.close)
         return made
 
     def plug_nat(self, nat: Customer, address: str) -> None:
-        """Let a device translate what comes from behind it to its own address on the network."""
+        """Let a device masquerade packets from behind it with its own address on the network."""
         plug(nat.name, "eth0", address)
         rules = 'table ip nat { chain p { type nat hook postrouting priority 100; oifname "eth0" masquerade; }; }'
         subprocess.run(["ip", "netns", "exec", nat.name, "nft", rules], check=True)
         subprocess.run(["ip", "netns", "exec", nat.name, "sysctl", "-qw", "net.ipv4.ip_forward=1"], check=True)
 
     def plug_behind(self, nat: Customer, customer: Customer, address: str) -> None:
-        """Let a customer's device be behind another that translates."""
+        """Put a customer's device behind another that translates addresses."""
         port, gateway = f"to-{customer.name}", f"{address.rpartition('.')[0]}.1"
         ip(customer.name, f"link add eth0 type veth peer name {port} netns {nat.name}")
         ip(nat.name, f"addr add {gateway}/24 dev {port}", f"link set {port} up")
         ip(customer.name, f"addr add {address}/24 dev eth0", "link set eth0 up", f"route add default via {gateway}")
 
     def joined(self, **changes: object) -> tuple[IkeConnection, Customer]:
-        """Return a connection with a customer, both of which have plain ends, and neither has begun."""
+        """Return a connection to a customer; both have inner ends, and neither has initiated."""
         customer, connection = self.customer(), msgspec.structs.replace(self.edge.connection(), **changes)
         self.edge.create(connection)
         self.edge.inside(connection, VPC, "10.1.0.1", "192.168.0.0/16")
@@ -301,7 +301,7 @@ class Site:
 
 @contextmanager
 def site(directory: Path) -> Iterator[Site]:
-    """Yield an edge on a network with nobody else."""
+    """Yield an edge on a network without customers."""
     with ExitStack() as stack:
         for name in (NET, VPC):
             os.close(netns.make(name))

@@ -1,4 +1,4 @@
-"""charon killed, stopped, taken over: tunnels go on, nothing leaves in plain text, and everything is as it was afterwards."""
+"""charon is killed, stopped or taken over: tunnels go on, no packet leaves in plain text, and everything is restored."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ETH_P_ALL, _UDP, _ESP = 3, 17, 50
 
 
 def up(world: Site, **changes: object) -> tuple[IkeConnection, Customer]:
-    """Return a connection whose tunnel the customer has begun, and the customer."""
+    """Return a connection whose tunnel the customer has initiated, and the customer."""
     connection, customer = world.joined(**changes)
     customer.load(customer_connection(CUSTOMER), psk(PSK, CUSTOMER, EDGE_ADDRESS))
     assert customer.initiate() == ""
@@ -37,20 +37,20 @@ def up(world: Site, **changes: object) -> tuple[IkeConnection, Customer]:
 
 
 def lost(world: Site) -> bool:
-    """Return whether an event says that all of the daemon's must be read again."""
+    """Return whether an event says that all objects of the daemon must be read again."""
     seen: list[KernelEvent] = world.edge.kernel.events()
     return Lost(Charon.kinds) in seen and TunnelsChanged() in seen
 
 
 def put_right(world: Site, connection: IkeConnection) -> None:
-    """Do what an agent does after such an event."""
+    """Read and repair, as an agent does after such an event."""
     assert connection.key not in world.edge.kernel.dump()
     world.edge.apply(Create(connection))
     assert world.edge.kernel.dump()[connection.key] == connection
 
 
 def test_a_killed_charon_costs_no_packet(world: Site) -> None:
-    connection, _ = up(world, version=2, remote="", remote_identity=CUSTOMER)  # nobody knows where to begin
+    connection, _ = up(world, version=2, remote="", remote_identity=CUSTOMER)  # the edge does not know where to initiate
     before, traffic = world.edge.spis(), Traffic(VPC, "192.168.1.1")
     os.kill(world.edge.pid(), signal.SIGKILL)
     wait_for(lambda: lost(world), "the event")

@@ -1,4 +1,4 @@
-"""Who floods an edge with beginnings of tunnels takes little room, and keeps nobody away."""
+"""A flood of IKE_SA_INIT requests takes little memory of an edge, and blocks no customer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.root, pytest.mark.long]
 
 CUSTOMER = "198.18.0.80"
 MANY = 500
-MOST = 64  # half-open IKE_SAs: the threshold of cookies, and those that were on their way when it was reached
+MOST = 64  # half-open IKE_SAs: the threshold of cookies, plus those under way when it was reached
 _IKE, _UDP = 500, 17
 
 
@@ -45,7 +45,7 @@ def ike_sa_init(number: int) -> bytes:
 
 
 def datagram(source: str, payload: bytes) -> bytes:
-    """Return a UDP datagram from a source address, without a checksum, which Linux writes into the IP header only."""
+    """Return a UDP datagram from a source address, without a checksum; Linux fills in only the IP header's."""
     udp = struct.pack("!HHHH", _IKE, _IKE, 8 + len(payload), 0) + payload
     addresses = socket.inet_aton(source) + socket.inet_aton(EDGE_ADDRESS)
     return struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 0, 0, 64, _UDP, 0) + addresses + udp
@@ -55,7 +55,7 @@ def datagram(source: str, payload: bytes) -> bytes:
 def test_a_flood_of_beginnings_takes_little_room_and_keeps_no_customer_away(world: Site, sources: int) -> None:
     connection, customer = world.joined()
     anybody = world.edge.connection(2, remote="", remote_identity="somebody.example")
-    world.edge.create(anybody)  # so that strangers are answered at all
+    world.edge.create(anybody)  # so that charon answers strangers at all
     with netns.inside(customer.fd):
         raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
     for number in range(MANY):

@@ -1,4 +1,4 @@
-"""Why a tunnel is not up: for each mistake the right word, with the values found, from a real negotiation with a real charon."""
+"""Why a tunnel is not up: each mistake gets the right problem, with the values found, from a real negotiation."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Pair:
         self.edge.create(self.connection)
 
     def expect(self, word: str, **changes: object) -> Mistake:
-        """Let the edge have another connection from now on."""
+        """Replace the edge's connection."""
         wanted = msgspec.structs.replace(self.edge.connection(), **changes)
         if wanted != self.connection:
             self.edge.apply(Replace(self.connection, wanted))
@@ -45,20 +45,20 @@ class Pair:
 
 
 class Mistake:
-    """One that is to be made, and the word for it."""
+    """A mistake to make, and the problem that must be reported for it."""
 
     def __init__(self, pair: Pair, word: str) -> None:
         self._pair, self._word = pair, word
 
     def by_customer(self, secret: str = PSK, owner: str = CUSTOMER, edge: str = EDGE_ADDRESS, **options: Value) -> dict[str, str]:
-        """Let the customer begin a tunnel with these options; return the facts."""
+        """Let the customer initiate a tunnel with these options; return the facts."""
         customer = self._pair.customer
         customer.load(customer_connection(CUSTOMER, **options), psk(secret, owner, edge))
         assert customer.initiate() != ""
         return self._pair.edge.wait_problem(self._pair.connection, self._word)
 
     def by_edge(self, secret: str = PSK, owner: str = CUSTOMER, edge: str = EDGE_ADDRESS, **options: Value) -> dict[str, str]:
-        """Let the edge begin one with a customer who has these options; return the facts."""
+        """Let the edge initiate a tunnel to a customer with these options; return the facts."""
         self._pair.customer.load(customer_connection(CUSTOMER, **options), psk(secret, owner, edge))
         return self._pair.edge.wait_problem(self._pair.connection, self._word)
 
@@ -145,7 +145,7 @@ def test_another_version_of_ike(pair: Pair, ours: int, theirs: int) -> None:
 
 
 def test_a_group_that_the_customer_does_not_use_after_all(pair: Pair) -> None:
-    # The first group is what the packet has a key of, the second is accepted: the customer comes back with that.
+    # The packet contains a key of the first group, but the second is accepted: the customer retries with that.
     pair.expect("")
     pair.customer.load(
         customer_connection(CUSTOMER, proposals=["aes256-sha256-modp1024-modp2048"]), psk(PSK, CUSTOMER, EDGE_ADDRESS)

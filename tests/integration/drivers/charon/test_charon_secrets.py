@@ -1,4 +1,4 @@
-"""A pre-shared key and a private key that are looked for everywhere while charon works with them."""
+"""A pre-shared key and a private key, searched for everywhere while charon works with them."""
 
 from __future__ import annotations
 

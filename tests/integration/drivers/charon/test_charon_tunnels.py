@@ -1,4 +1,4 @@
-"""Tunnels with a customer's real charon: they come up, go on while SAs and options change, and end when they must."""
+"""Tunnels with a customer's real charon: they come up, survive changes of SAs and options, and end when they must."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def load(customer: Customer, secret: str = PSK, **options: str | list[str] | Sec
 
 
 def up(world: Site, **changes: object) -> tuple[IkeConnection, Customer]:
-    """Return a connection whose tunnel the customer has begun, and the customer."""
+    """Return a connection whose tunnel the customer has initiated, and the customer."""
     connection, customer = world.joined(**changes)
     load(customer)
     assert customer.initiate() == ""
@@ -34,13 +34,13 @@ def up(world: Site, **changes: object) -> tuple[IkeConnection, Customer]:
 
 
 def spis(world: Site, connection: IkeConnection) -> set[str]:
-    """Return the SPIs of a tunnel that the kernel has."""
+    """Return the SPIs of a tunnel in the kernel."""
     world.edge.status(connection)
     return {line.split("spi ")[1].split()[0] for line in world.edge.kernel_states().splitlines() if "spi " in line}
 
 
 def carries(customer: Customer) -> bool:
-    """Return whether an echo from the VPC to the customer is answered."""
+    """Return whether the customer answers an echo from the VPC."""
     traffic = Traffic(VPC, "192.168.1.1", 0.02)
     wait_for(lambda: traffic.sent >= 3, "echoes")
     return traffic.stop() == 0

@@ -1,4 +1,4 @@
-"""An edge without sessions, and customers' routers, for each test that asks for them."""
+"""An edge without sessions, and customers' routers that end with their test."""
 
 from __future__ import annotations
 

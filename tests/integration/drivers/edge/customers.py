@@ -1,6 +1,6 @@
-"""An edge's overlay with the VRFs of two VPCs, and customers' routers at devices of it: each a bird in a namespace of its own.
+"""An edge's overlay with the VRFs of two VPCs, and customers' routers on its devices: each a bird in its own namespace.
 
-The devices are veth pairs with the names of tunnels and VLANs: bird cares for nothing else of them.
+The devices are veth pairs with the names of tunnels and VLANs: bird looks only at their names.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ DX, VPN = 1000, 3000  # metrics
 
 
 def same(since: float) -> object:
-    """Return what equals a time since when a session is as it is; one that had begun again would be a second younger."""
+    """Return a value equal to the time of a session's last change; a restarted session would be a second younger."""
     return pytest.approx(since, abs=0.5)
 
 
@@ -60,34 +60,34 @@ class Edge:
         self.apply(*(Create(obj) for vni in RANGES for obj in _vrfs(vni)))
 
     def apply(self, *ops: Op) -> None:
-        """Carry out operations. Fails when one is refused."""
+        """Carry out operations. Fails when one fails."""
         assert [str(failure.error) for failure in self.kernel.apply(ops)] == []
 
     def add(self, *peers: CustomerPeer) -> None:
-        """Begin sessions."""
+        """Start sessions."""
         self.apply(*map(Create, peers))
 
     def state(self, peer: CustomerPeer) -> CustomerSession:
-        """Return how a session is."""
+        """Return the state of a session."""
         return self.kernel.customer_sessions()[peer.name]
 
     def wait_for(self, *peers: CustomerPeer) -> None:
         """Wait until sessions are established."""
         for peer in peers:
-            wait_for(lambda: self.state(peer).state == ESTABLISHED, f"{peer.name}")  # noqa: B023 - done with it at once
+            wait_for(lambda: self.state(peer).state == ESTABLISHED, f"{peer.name}")  # noqa: B023 - called before the next turn
 
     def learned(self, vni: int) -> dict[str, tuple[int, str]]:
-        """Return metric and device of each learned prefix of a VPC."""
+        """Return metric and device of each prefix that a VPC has learned."""
         return {route.prefix: (route.metric, route.ifname) for route in self.kernel.learned(table_of(vni))}
 
     def way(self, vni: int, address: str) -> str:
-        """Return the device by which Linux sends what comes to the virtual private gateway, or what it says otherwise."""
+        """Return the device to which Linux forwards packets from the virtual private gateway, or Linux's error."""
         vrf = vrf_name(vni, VPN_GATEWAY_NUMBER)
         done = ip(f"route get {address} vrf {vrf}", check=False)
         return done.partition(" dev ")[2].partition(" ")[0]
 
     def peers(self) -> set[KernelObject]:
-        """Return the sessions that there are."""
+        """Return the sessions."""
         return {obj for obj in self.kernel.dump().values() if isinstance(obj, CustomerPeer)}
 
     def seal(self, md5: str) -> str:
@@ -95,30 +95,30 @@ class Edge:
         return seal(self._key.public, Secret(md5=md5))
 
     def pid(self) -> int:
-        """Return the process of bird."""
+        """Return the process ID of bird."""
         with Control(customers_directory(HOST) / "bird.ctl", 5.0) as control:
             return control.pid()
 
     def since(self, peer: CustomerPeer) -> float:
-        """Return since when a session is as it is: the time of day, in seconds."""
+        """Return the time of a session's last change: the time of day, in seconds."""
         with Control(customers_directory(HOST) / "bird.ctl", 5.0) as control:
             control.greet()
             return since("\n".join(control.ask(f"show protocols customer_{peer.name}")))
 
     def events(self) -> list[KernelEvent]:
-        """Return what has happened."""
+        """Return the events so far."""
         return self.kernel.events()
 
 
 def edges(directory: Path) -> Iterator[Edge]:
-    """Yield an edge that holds no session."""
+    """Yield an edge without sessions."""
     key = EdgeKey(directory / "edge.key")
     with host(HOST, key) as kernel:
         yield Edge(kernel, key)
 
 
 class Customer:
-    """A customer's router, 169.254.X.2, at a device of the edge in a VPC's VRF; X is 10 unless a VPC has several."""
+    """A customer's router, 169.254.X.2, on a device of the edge in a VPC's VRF; X is 10 unless a VPC has several."""
 
     def __init__(self, device: str, vni: int, directory: Path, *, net: int = 10, bfd: bool = False, password: str = "") -> None:
         self.device, self.vni, self.bfd = device, vni, bfd
@@ -158,7 +158,7 @@ class Customer:
         )
 
     def announce(self, *prefixes: str, prepend: int = 0, through: int = CUSTOMER_ASN) -> None:
-        """Announce these prefixes and no others, with an AS path that is so much longer: `through` comes so often in it."""
+        """Announce exactly these prefixes, with the AS number `through` prepended `prepend` times to the AS path."""
         self._file.write_text(self._text(prefixes, f"bgp_path.prepend({through}); " * prepend))
         if self._process is not None:
             self.ask("configure")
@@ -174,12 +174,12 @@ class Customer:
             return control.ask(command)
 
     def told(self) -> set[str]:
-        """Return the prefixes that the edge announces."""
+        """Return the prefixes that the edge announces to the router."""
         lines = self.ask("show route protocol edge")
         return {line.split()[0] for line in lines if "/" in line.partition(" ")[0]}
 
     def since(self) -> float:
-        """Return since when the session is as it is: the time of day, in seconds."""
+        """Return the time of the session's last change: the time of day, in seconds."""
         return since("\n".join(self.ask("show protocols edge")))
 
     def signal(self, number: signal.Signals) -> None:
@@ -188,7 +188,7 @@ class Customer:
         self._process.send_signal(number)
 
     def stop(self) -> None:
-        """End bird and remove the namespace, and with that the device."""
+        """End bird and remove the namespace, and with it the device."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -221,7 +221,7 @@ class Customer:
 
 
 class Customers:
-    """The customers of a test, who go with it."""
+    """The customers of a test, which end with it."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -237,14 +237,14 @@ class Customers:
         return customer
 
     def stop(self) -> None:
-        """Take them away."""
+        """Stop all routers."""
         for customer in self._all:
             with suppress(OSError):
                 customer.stop()
 
 
 def ip(*commands: str, where: str = overlay_netns(HOST), check: bool = True) -> str:
-    """Run commands of ip in a namespace, the overlay if none is named, and return what they say."""
+    """Run ip commands in a namespace (default: the overlay), and return their output."""
     done = subprocess.run(
         ["ip", "-n", where, "-batch", "-"], input="\n".join(commands), text=True, check=check, capture_output=True
     )

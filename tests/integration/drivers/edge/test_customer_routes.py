@@ -1,4 +1,4 @@
-"""What an edge learns from customers' routers and tells them: two birds speak, and Linux has the routes."""
+"""Routes that an edge learns from customers' routers and announces to them: two birds speak, and Linux has the routes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_route_that_comes_or_goes_is_an_event_of_its_table(edge: Edge, custome
     for announced in ((SITE, "192.168.2.0/24"), ("192.168.2.0/24",)):
         a.announce(*announced)
         wait_for(lambda: LearnedChanged(table_of(A)) in edge.events(), "the event")
-        wait_for(lambda: edge.learned(A).keys() == set(announced), "the routes")  # noqa: B023 - done with it at once
+        wait_for(lambda: edge.learned(A).keys() == set(announced), "the routes")  # noqa: B023 - called before the next turn
     assert LearnedChanged(table_of(B)) not in edge.events()
 
 
@@ -160,7 +160,7 @@ def test_a_static_route_is_better_than_a_tunnel_s_learned_one_and_worse_than_dir
 
 
 def test_a_learned_route_takes_the_place_of_one_that_goes_with_its_device(edge: Edge, customers: Customers) -> None:
-    """Linux says nothing of routes that go with a device; bird looks at all of them when one goes down."""
+    """Linux does not report routes that go with a device; bird checks all of them when a device goes down."""
     peer = customers.make(FIRST, A, SITE).peer("tunnel")
     customers.make(PORT, A, net=11)
     edge.add(peer)
@@ -173,7 +173,7 @@ def test_a_learned_route_takes_the_place_of_one_that_goes_with_its_device(edge: 
 
 
 def test_a_learned_route_takes_the_place_of_one_of_whose_end_bird_has_not_heard(edge: Edge, customers: Customers) -> None:
-    """A bird that gets no processor for a while finds that Linux had no room for all that it was to hear."""
+    """A bird without a processor for a while finds that its netlink socket overflowed."""
     peer = customers.make(FIRST, A, SITE).peer("tunnel")
     customers.make(SECOND, A, net=12)
     edge.add(peer)

@@ -1,4 +1,4 @@
-"""The life of sessions with customers' routers: changes, keys, a router or a bird that fails."""
+"""The life of sessions with customers' routers: changes, keys, failures of a router or of bird."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_session_has_its_key_and_nobody_sees_it(edge: Edge, customers: Custome
     assert (KEY in head, KEY in rest) == (False, True)
     assert FILE.stat().st_mode & 0o777 == 0o600
     assert edge.peers() == {right, plain.peer("of_b")}
-    with restarted(HOST) as kernel:  # one without a key, as a command's
+    with restarted(HOST) as kernel:  # without a key, like the kernel object of a command
         assert set(kernel.dump().values()) >= {right, plain.peer("of_b")}
     assert KEY not in f"{edge.peers()} {edge.kernel.customer_sessions()}"
 
@@ -113,7 +113,7 @@ def test_a_key_that_cannot_be_opened_keeps_nobody_else_waiting(edge: Edge, custo
 
 
 def test_a_silent_router_is_noticed_by_bfd(edge: Edge, customers: Customers) -> None:
-    """Its session would else last until the hold time of 30 s is over, and the reason would be that."""
+    """Without BFD the session would last until the hold time of 30 s is over, which would also be the reason given."""
     silent, other = customers.make(FIRST, A, SITE, bfd=True), customers.make(OF_B, B, SITE, bfd=True)
     peer, of_b = silent.peer("of_a"), other.peer("of_b")
     edge.add(peer, of_b)
@@ -144,7 +144,7 @@ def test_routes_outlive_a_killed_bird_and_the_next_one_has_them_with_its_session
     assert edge.state(peer).state == "Down"
     assert edge.learned(A) == {SITE: (VPN + 1, FIRST)}
     assert edge.way(A, "192.168.1.1") == FIRST
-    edge.add(peer)  # the other one is wanted no longer
+    edge.add(peer)  # the other one is no longer wanted
     edge.wait_for(peer)
     wait_for(lambda: edge.learned(A) == {SITE: (VPN + 1, FIRST)}, "the route")
     assert edge.learned(B) == {}, "nobody would remove it"
@@ -164,7 +164,7 @@ def test_routes_of_a_killed_bird_go_with_the_last_session(edge: Edge, customers:
 
 
 def test_what_is_changed_while_bird_is_dead_takes_nothing_from_others(edge: Edge, customers: Customers) -> None:
-    """The agent learns of the end by an event, and may be about to change something else."""
+    """The agent learns of bird's end by an event, and may be about to change something else."""
     peer = customers.make(FIRST, A, SITE).peer("of_a")
     edge.add(peer)
     edge.wait_for(peer)

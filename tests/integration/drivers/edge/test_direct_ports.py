@@ -1,4 +1,4 @@
-"""Raw frames at a Direct Connect port: only those with the VLAN of a virtual interface, and no other tag, come to its VPC."""
+"""Raw frames at a Direct Connect port: only those with the VLAN of a virtual interface, and no other tag, reach its VPC."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ SERVICE = service_vlan_name(PORT, 300)
 INNER, OUTER = outside_cable(VNI, "igw-001388abcdef00001")
 PLAIN, STACKED = vlan_name(VNI, "dxvif-001388abcdef00001"), vlan_name(VNI, "dxvif-001388bbcdef00001")
 NEAR = {PLAIN: "169.254.50.1", STACKED: "169.254.51.1"}
-MAC, THEIRS = "06:00:00:00:00:50", "06:00:00:00:00:51"  # of the port, of the customer's router
+MAC, THEIRS = "06:00:00:00:00:50", "06:00:00:00:00:51"  # of the port; of the customer's router
 C, S = 0x8100, 0x88A8
 
 Tags = tuple[tuple[int, int], ...]
-WAY: dict[str, Tags] = {PLAIN: ((C, 101),), STACKED: ((S, 300), (C, 5))}  # how packets come to each virtual interface
+WAY: dict[str, Tags] = {PLAIN: ((C, 101),), STACKED: ((S, 300), (C, 5))}  # the tags of each virtual interface
 ASTRAY: tuple[Tags, ...] = (
     (),
     ((C, 0),),
@@ -128,7 +128,7 @@ def kernel() -> Iterator[LinuxKernel]:
             foreigner(SITE, f"link set {WIRE} up")
             assert [str(failure.error) for failure in kernel.apply(diff(ALL, {}))] == []
             rules = " ".join(f'iifname "{device}" counter;' for device in NEAR)
-            # Somebody else's table, which counts what Linux takes for the VPC.
+            # A table of another program, which counts the packets that Linux assigns to the VPC.
             nft(OVERLAY_NAME, f"table inet watch {{ chain c {{ type filter hook prerouting priority -450; {rules} }}; }}")
             yield kernel
         finally:
@@ -136,7 +136,7 @@ def kernel() -> Iterator[LinuxKernel]:
 
 
 def nft(name: str, command: str) -> str:
-    """Return what nft(8) would print; a process for each of the many looks would cost more than the packets."""
+    """Return nft's output in this process: a process for each of many looks would cost more than the packets."""
     with in_node(name):
         context = nftables.Nftables()
         context.set_json_output(True)
@@ -146,7 +146,7 @@ def nft(name: str, command: str) -> str:
 
 
 def seen() -> dict[str, int]:
-    """Return how many IP packets have come to the VPC by each virtual interface."""
+    """Return the number of IP packets that reached the VPC, by virtual interface."""
     told = json.loads(nft(OVERLAY_NAME, "list table inet watch"))["nftables"]
     rules = [item["rule"]["expr"] for item in told if "rule" in item]
     return {device["match"]["right"]: counted["counter"]["packets"] for device, counted in rules}
@@ -170,7 +170,7 @@ def echo(destination: str, mark: bytes) -> bytes:
 
 
 def send(tags: Tags, mark: bytes = b"astray") -> None:
-    """Send what anybody would answer who took it, to every address and to all."""
+    """Send requests that any host that receives them would answer, to every address and to all."""
     for to in (MAC, "ff:ff:ff:ff:ff:ff"):
         for address in (*NEAR.values(), OWN):
             question = arp(1, THEIRS, f"{address.rpartition('.')[0]}.2", "00:00:00:00:00:00", address)
@@ -181,7 +181,7 @@ def send(tags: Tags, mark: bytes = b"astray") -> None:
 
 
 def send_right(device: str) -> None:
-    """Send one packet by the way of a virtual interface, and wait until it has come: all before it was taken or dropped then."""
+    """Send a packet through a virtual interface and wait for it: all earlier packets were accepted or dropped by then."""
     before = seen()[device]
     send_frame(SITE, WIRE, frame(WAY[device], ETH_P_IP, udp("192.168.7.7", "192.168.8.8", b"right!")))
     wait_for(lambda: seen()[device] == before + 1, f"a packet by {device}")
@@ -221,7 +221,7 @@ def test_what_comes_by_another_way_reaches_no_vpc_and_gets_no_answer(kernel: Lin
 
 
 def test_untagged_packets_are_counted_and_no_error_in_another_s_name_passes(kernel: LinuxKernel) -> None:
-    """An ICMP error that quotes a packet of a public address passes by the uplink, whatever its source."""
+    """An ICMP error that quotes a packet of a public address passes through the uplink, whatever its source."""
     quoted = udp(PUBLIC, "203.0.113.10", b"astray")
     error = ip_packet("10.1.1.1", PUBLIC, 1, struct.pack("!BBHI", 3, 3, 0, 0) + quoted)
     element = NftElement(netns=OUTSIDE, family="inet", set=PORTS, items=(PORT,))
@@ -233,7 +233,7 @@ def test_untagged_packets_are_counted_and_no_error_in_another_s_name_passes(kern
         assert kernel.apply([Delete(element)]) == []
         foreigner(OUTSIDE_NAME, f"neigh replace {PUBLIC} lladdr {THEIRS} dev {OUTER}")
         send_frame(SITE, WIRE, frame((), ETH_P_IP, error))
-        assert cable.hears(b"astray", within_s=5)  # so it is the port's set that stops it
+        assert cable.hears(b"astray", within_s=5)  # so the port's set is what drops it
         create(kernel, element)
 
 
@@ -269,7 +269,7 @@ def test_a_port_says_nothing_by_itself(kernel: LinuxKernel) -> None:
 
 
 def test_each_guard_is_needed(kernel: LinuxKernel) -> None:
-    """Linux by itself takes off a tag of VLAN 0, outside or inside, and goes by what is behind it."""
+    """Linux by itself removes a tag of VLAN 0, outer or inner, and continues with the next header."""
     filters = [obj for obj in ALL.values() if isinstance(obj, TcFilter)]
     devices = [ALL["link", OUTSIDE, name] for lower in (PORT, SERVICE) for name in priority_vlan_names(lower)]
     assert kernel.apply([Delete(obj) for obj in (*filters, *devices)]) == []

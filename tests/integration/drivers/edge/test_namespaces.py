@@ -1,4 +1,4 @@
-"""The namespaces of an edge at work: packets through them, and what operators and killed agents leave behind."""
+"""The namespaces of an edge in use: packets through them, and the leftovers of operators and killed agents."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NAT = "nat-00138800000000abc"
 INNER, OUTER = outside_cable(VNI, "igw-00138800000000abc")
 PORT, NAT_PORT = "v-0013880000001", "v-0013880000002"
 ROUTER_MAC, GATEWAY_MAC, NAT_MAC, MAC = "02:4e:54:ff:ff:01", "02:4f:00:00:0a:bc", "06:00:00:00:00:99", "06:00:00:00:00:01"
-PRIVATE, PUBLIC = vrf_of(VNI, 1), vrf_of(VNI, 2)  # of the instance's subnet, of the NAT gateway's
+PRIVATE, PUBLIC = vrf_of(VNI, 1), vrf_of(VNI, 2)  # of the instance's subnet; of the NAT gateway's subnet
 INSTANCE_IP, NAT_IP, SERVER = "10.0.0.5", "10.0.9.9", "203.0.113.10"
 NAT_BODY = f"""
 chain source {{
@@ -43,7 +43,7 @@ chain source {{
 
 
 def of_vrf(vrf: str, table: int) -> tuple[KernelObject, ...]:
-    """Return what leads from a VRF to the instance and to the NAT gateway."""
+    """Return the routes of a VRF to the instance and to the NAT gateway."""
     return (
         Route(vni=VNI, table=table, dst=f"{INSTANCE_IP}/32", ifname=PORT),
         Route(vni=VNI, table=table, dst=f"{NAT_IP}/32", ifname=NAT_PORT),
@@ -118,7 +118,7 @@ ALL = {obj.key: obj for obj in (*SHARED, *SUBNET, *INTERNET, *GATEWAY)}
 
 @contextmanager
 def wired(name: str) -> Iterator[LinuxKernel]:
-    """Yield a host with a device that leads to the internet, which has a server."""
+    """Yield a host with a device to the internet, on which there is a server."""
     with host(name) as kernel:
         os.close(netns.make(WIRE))
         try:
@@ -221,7 +221,7 @@ def test_namespaces_that_nobody_asks_for_are_read_and_removed(kernel: LinuxKerne
 
 
 def test_an_agent_with_many_open_files_has_gateways_too(kernel: LinuxKernel) -> None:
-    """libnftables would end the process over a descriptor above 1023."""
+    """libnftables would end the process at a descriptor above 1023."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     spare = [os.open(os.devnull, os.O_RDONLY) for _ in range(1024)]
@@ -243,7 +243,7 @@ def test_a_gateway_costs_few_descriptors_and_leaves_none(kernel: LinuxKernel) ->
 
 
 def test_a_name_without_a_namespace_is_completed_when_it_is_asked_for(kernel: LinuxKernel) -> None:
-    """A process that makes a namespace may be killed between the file and the mount."""
+    """A process that makes a namespace may be killed between creating the file and the mount."""
     path = netns.RUN_NETNS / netns_name(HOST, NAT)
     path.touch()
     assert Namespace(vni=VNI, label=NAT).key not in kernel.dump()

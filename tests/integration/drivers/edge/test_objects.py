@@ -1,4 +1,4 @@
-"""What compilers yield for an edge, in Linux: taken as it is, and read back without a difference."""
+"""The objects that compilers yield for an edge: Linux accepts them, and they are read back without a difference."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ IPV6_POOL, IPV6_RANGE = "2001:db8::/32", "2001:db8:5::/56"
 
 
 def desired() -> dict[Key, KernelObject]:
-    """Return what an edge holds that carries one VPC, whose gateway has a public address and an IPv6 range."""
+    """Return the objects of an edge that carries one VPC, whose gateway has a public address and an IPv6 range."""
     compilers = load_compilers()
     pool = AddressPool(name="p", pair="west", cidrs=(POOL, IPV6_POOL))
     edge = Host(name=NAME, underlay=EDGES[NAME], role=Role.EDGE, pair="west", uplink=UPLINK)
@@ -45,7 +45,7 @@ def desired() -> dict[Key, KernelObject]:
 
 
 def pending(kernel: LinuxKernel) -> str:
-    """Return what an agent would do."""
+    """Return the operations that an agent would carry out."""
     return explain(diff(desired(), kernel.dump()))
 
 

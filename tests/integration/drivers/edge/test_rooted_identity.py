@@ -1,4 +1,4 @@
-"""Xfrm interfaces and VLAN devices after a kill -9 and after others' hands: each is recognised, nothing leaks, others' stay."""
+"""Xfrm interfaces and VLAN devices after kill -9 and after changes by others: all are recognised, none leaks, others' stay."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ each = pytest.mark.parametrize("device", [TUNNEL, VLAN, INNER, SERVICE_TAG], ids
 
 
 @pytest.fixture
-def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[LinuxKernel]:  # which is undone after it
+def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[LinuxKernel]:  # undone after the test
     with host(NAME) as kernel:
         words = f"link add {PORT} mtu {PORT_MTU} type veth peer name wire mtu {PORT_MTU}"
         foreigner(UNDERLAY_NAME, words)
@@ -42,7 +42,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[LinuxKernel]:  # which i
 
 
 def found(kernel: LinuxKernel, wanted: dict[Key, KernelObject]) -> dict[Key, KernelObject]:
-    """Return what an agent looks at: what it wants, and what it wants no more."""
+    """Return the objects that an agent compares: wanted ones, and ones no longer wanted."""
     rooted = {obj.ifname for obj in ALL if isinstance(obj, Rooted)}
 
     def concerns(key: Key, obj: KernelObject) -> bool:
@@ -52,7 +52,7 @@ def found(kernel: LinuxKernel, wanted: dict[Key, KernelObject]) -> dict[Key, Ker
 
 
 def restore(kernel: LinuxKernel, wanted: dict[Key, KernelObject]) -> list[Op]:
-    """Let an agent without memory make it so, and return what that took."""
+    """Let an agent without memory restore the wanted objects, and return the operations."""
     ops = diff(wanted, found(kernel, wanted))
     assert [str(failure.error) for failure in kernel.apply(ops)] == []
     assert diff(wanted, found(kernel, wanted)) == []
@@ -60,7 +60,7 @@ def restore(kernel: LinuxKernel, wanted: dict[Key, KernelObject]) -> list[Op]:
 
 
 def rooted_devices(label: str) -> list[str]:
-    """Return what is left of our devices in a namespace, whatever they are called."""
+    """Return the remaining devices of netorch in a namespace, whatever their names."""
     shown = foreigner(label, "-o -d link show").splitlines()
     return [line for line in shown if " xfrm if_id" in line or " vlan protocol" in line]
 
@@ -84,7 +84,7 @@ def end(kernel: LinuxKernel, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def killed_after(monkeypatch: pytest.MonkeyPatch, messages: int, ops: list[Op]) -> bool:
-    """Let an agent apply operations and be killed after some messages. Return whether it was done before."""
+    """Let an agent apply operations and be killed after some messages. Return whether it finished before."""
     send, left = Channel.batch, messages
 
     def batch(channel: Channel, batched: Sequence[Message]) -> dict[int, NetlinkError]:
@@ -117,7 +117,7 @@ def test_an_agent_killed_at_any_message_is_continued_by_the_next(kernel: LinuxKe
         restore(kernel, BARE)
         assert [rooted_devices(label) for label in (OVERLAY_NAME, OUTSIDE_NAME, UNDERLAY_NAME)] == [[], [], []]
         messages += 1
-    assert messages > 2 * len([op for op in ops if isinstance(op.obj, Rooted)])  # each is made, then marked
+    assert messages > 2 * len([op for op in ops if isinstance(op.obj, Rooted)])  # each device is created, then marked
 
 
 def test_an_agent_killed_while_it_takes_them_away_leaves_nothing_to_the_next(
@@ -141,7 +141,7 @@ def test_an_agent_killed_while_it_takes_them_away_leaves_nothing_to_the_next(
         messages += 1
 
 
-# --- others' hands -----------------------------------------------------------------------------------------------------------
+# --- changes by others -------------------------------------------------------------------------------------------------------
 
 
 @each
@@ -222,7 +222,7 @@ def test_settings_that_somebody_has_changed_are_put_right(kernel: LinuxKernel, d
 
 
 def test_a_device_of_an_outside_that_was_replaced_is_another_one(kernel: LinuxKernel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody still holds the old one, so that it lives on, and with it the device."""
+    """Another process still holds the old outside namespace, so the namespace lives on, and the device in it."""
     restore(kernel, WANTED)
     held = netns.find(OUTSIDE_NAME)
     try:

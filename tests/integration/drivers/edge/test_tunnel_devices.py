@@ -1,6 +1,6 @@
-"""Tunnels of two VPCs with the same addresses to two sites with the same addresses, by SAs that the test itself makes.
+"""Tunnels of two VPCs with the same addresses to two sites with the same addresses, with SAs that the test itself installs.
 
-No packet leaves by the uplink in plain text, whatever becomes of SAs, policies and devices, under pings in all directions.
+No packet leaves the uplink in plain text, whatever happens to SAs, policies and devices, under pings in all directions.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ ETH_P_ALL, PACKET_OUTGOING, SO_RCVBUFFORCE = 0x0003, 4, 33
 
 
 class Customer(msgspec.Struct, frozen=True):
-    """One VPC with one instance here, and its site."""
+    """One VPC with one instance on this host, and the VPC's site."""
 
     number: int
 
@@ -116,7 +116,7 @@ ALL = by_key(
 
 
 class Wire:
-    """Every frame of a device, and whether it leaves by it."""
+    """Captures every frame of a device, and its direction."""
 
     def __init__(self, name: str, ifname: str) -> None:
         descriptor = netns.find(name)
@@ -137,12 +137,12 @@ class Wire:
             return self._frames
 
     def plain(self) -> list[bytes]:
-        """Return what shows an address or payload of a VPC or site, whatever kind of frame it is."""
+        """Return the frames that contain an address or payload of a VPC or site, whatever kind of frame they are."""
         needles = (MARK, packed(INSTANCE_IP), packed(FAR))
         return [frame for _, frame in self.frames() if any(needle in frame for needle in needles)]
 
     def lost(self) -> int:
-        """Return how many frames the socket had no room for. Source: packet(7), PACKET_STATISTICS."""
+        """Return how many frames the socket lost. Source: packet(7), PACKET_STATISTICS."""
         return int(struct.unpack("II", self._socket.getsockopt(263, 6, 8))[1])
 
     def close(self) -> None:
@@ -154,11 +154,11 @@ class Rig:
 
     def __init__(self, kernel: LinuxKernel, wire: Wire, uplink: Wire) -> None:
         self.kernel = kernel
-        self.wire = wire  # the far end of the uplink: what is on it left the edge, or is about to come in
+        self.wire = wire  # the far end of the uplink: its frames have left the edge, or are about to arrive there
         self.uplink = uplink
 
     def restore(self) -> None:
-        """Let an agent make everything as it should be, and the test its SAs."""
+        """Let an agent restore the wanted objects, and the test its SAs."""
         found = {key: obj for key, obj in self.kernel.dump().items() if key in ALL or isinstance(obj, IncompleteLink)}
         ops = diff(ALL, {key: obj for key, obj in found.items() if not isinstance(obj, Settings)})
         assert [str(failure.error) for failure in self.kernel.apply(ops)] == []
@@ -168,7 +168,7 @@ class Rig:
             wait_for(partial(answered, customer.instance, FAR), f"an answer from {customer.site}")
 
     def under_pings(self, what: Callable[[], None]) -> None:
-        """Do something in the middle of pings in all directions, and wait for their end."""
+        """Do something during pings in all directions, and wait for their end."""
         before = len(self.wire.frames())
         ways = [(customer.instance, FAR) for customer in CUSTOMERS]
         ways += [(customer.site, INSTANCE_IP) for customer in CUSTOMERS]
@@ -191,7 +191,7 @@ def answered(name: str, destination: str, *words: str) -> bool:
 
 
 def negotiate(customer: Customer) -> None:
-    """Give both ends of a tunnel the SAs and policies that IKE would give them."""
+    """Install the SAs and policies that IKE would install at both ends of a tunnel."""
     ends = ((OUTSIDE_NAME, customer.tunnel.if_id, EDGE, customer.address), (customer.site, 7, customer.address, EDGE))
     for name, if_id, local, remote in ends:
         for source, destination in ((local, remote), (remote, local)):
@@ -206,7 +206,7 @@ def negotiate(customer: Customer) -> None:
 
 
 def connect(customer: Customer) -> None:
-    """Lead a site to the internet."""
+    """Connect a site to the internet."""
     number, site = customer.number, customer.site
     foreigner(INTERNET, f"link add c{number} type veth peer name eth0 netns {site}")
     foreigner(INTERNET, f"address add 100.64.{number}.1/24 dev c{number}")
@@ -247,7 +247,7 @@ def rig() -> Iterator[Rig]:
 
 
 def overlay(command: str) -> Callable[[], None]:
-    """Return what does something to each tunnel's device, called {dev}, of the VPC {vni}."""
+    """Return a function that runs a command for each tunnel's device, {dev}, of the VPC {vni}."""
 
     def do() -> None:
         for customer in CUSTOMERS:
@@ -257,7 +257,7 @@ def overlay(command: str) -> Callable[[], None]:
 
 
 def outside(*commands: str) -> Callable[[], None]:
-    """Return what does something in the outside."""
+    """Return a function that runs a command in the outside namespace."""
 
     def do() -> None:
         for command in commands:
@@ -310,7 +310,7 @@ def test_a_packet_larger_than_the_tunnel_is_told_of(rig: Rig) -> None:
 
 def test_a_packet_larger_than_the_way_of_esp_is_told_of_too(rig: Rig) -> None:
     """The tunnel's device may have an MTU for which ESP has no room on the uplink."""
-    (_, customer) = CUSTOMERS  # of whom nobody has told of a smaller one
+    (_, customer) = CUSTOMERS  # a customer for which no smaller MTU has been learned
     foreigner(OVERLAY_NAME, f"link set {customer.tunnel.ifname} mtu 1500")
     assert TUNNEL_MTU < told_mtu(customer) < 1500 - 50
     rig.restore()
@@ -318,7 +318,7 @@ def test_a_packet_larger_than_the_way_of_esp_is_told_of_too(rig: Rig) -> None:
 
 
 def told_mtu(customer: Customer) -> int:
-    """Return the MTU that an instance is told of when it sends a packet of 1,500 bytes that must not be fragmented."""
+    """Return the MTU that an instance is told when it sends an unfragmentable packet of 1,500 bytes."""
     words = ping(customer.instance, FAR, "-c", "1", "-M", "do", "-s", "1472")
     said = subprocess.run(words, capture_output=True, text=True, check=False).stdout
     found = re.search(r"mtu = (\d+)", said)

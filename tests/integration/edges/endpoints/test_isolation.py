@@ -1,6 +1,6 @@
-"""Gateway endpoints in kernels: who gets to what listens for an endpoint on an edge, and what nobody gets to by it.
+"""Gateway endpoints in real kernels: which packets reach an endpoint's listener on an edge, and what the endpoint never reaches.
 
-What listens here is this test's own, in each endpoint's VRF, as the proxy does. It says in which VRF it was asked, and by whom.
+The listeners are this test's own, in each endpoint's VRF, as the proxy's are. Each answers with its VRF and the client's address.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ vpcs:
   security_groups: [{name: open, ingress: [{protocol: all, source: 0.0.0.0/0}]}]
   instances: [{name: one, host: hv1, subnet: app, address: 10.0.1.5, security_groups: [open]}]
 """
-SERVICE: Final = "198.18.200.7"  # one of the addresses at which VPCs reach the service
+SERVICE: Final = "198.18.200.7"  # one of the addresses under which VPCs reach the service
 IP_TRANSPARENT: Final = 19  # linux/in.h
 
 
 class Answering:
-    """Answers in an endpoint's VRF on an edge, on a port, and sends back what it is sent."""
+    """Listens on a port in an endpoint's VRF on an edge; sends its VRF and both addresses, then echoes."""
 
     def __init__(self, edge: str, vrf: str, port: int) -> None:
         with in_node(overlay_netns(edge)):
@@ -89,14 +89,14 @@ class Answering:
 
 
 class Scene:
-    """Three VPCs with the same addresses, of which a and b have an endpoint each."""
+    """Three VPCs with the same addresses; a and b have an endpoint each."""
 
     def __init__(self, outskirts: Outskirts) -> None:
         self.outskirts, world = outskirts, outskirts.world
         outskirts.pair_up()
         create_service(world.store, world.caller, name="s3", prefixes=["198.18.200.0/24"], upstream="http://203.0.113.10:9000")
         self.endpoints = {name: outskirts.make_endpoint(name, "s3") for name in "ab"}
-        world.store.txn((), [Delete(keys.service("s3"))])  # so that the proxy, which others test, does not listen
+        world.store.txn((), [Delete(keys.service("s3"))])  # so that the proxy, which other tests cover, does not listen
         outskirts.settle()
         self.answering = [
             Answering(edge, self.vrf(name), port) for edge in EDGES for name in self.endpoints for port in (22, 80, 443)
@@ -107,11 +107,11 @@ class Scene:
         return vrf_name(self.endpoints[name].vni, self.endpoints[name].number)
 
     def ask(self, name: str, port: int = 80, timeout_s: float = 10.0) -> socket.socket:
-        """Return a connection of an instance with the service. Raises OSError."""
+        """Return a connection from an instance to the service. Raises OSError."""
         return connected(self.outskirts.place(name), (SERVICE, port), timeout_s=timeout_s)
 
     def dropped(self, edge: str, reason: str) -> int:
-        """Return how many packets an edge has dropped for a reason."""
+        """Return the number of packets that an edge has dropped for a reason."""
         return self.outskirts.world.counters(edge).get(reason, 0)
 
     def send(self, edge: str, name: str, packet: bytes, *, sender: str = "hv1") -> None:
@@ -162,7 +162,7 @@ def test_nobody_else_and_nothing_else_is_answered(scene: Scene, name: str, port:
     with pytest.raises(OSError, match=r"timed out|No route to host"):
         scene.ask(name, port, timeout_s=1.5).close()
     dropped = sum(scene.dropped(edge, "endpoint_port") for edge in EDGES) - before
-    assert (dropped > 0) is (port != 80)  # what is for port 80 does not come to an edge here
+    assert (dropped > 0) is (port != 80)  # packets to port 80 do not reach an edge here
 
 
 def test_an_endpoint_leads_nowhere_but_to_its_service(scene: Scene) -> None:
@@ -180,7 +180,7 @@ def test_an_endpoint_leads_nowhere_but_to_its_service(scene: Scene) -> None:
 
 
 def _syn(source: str, port: int) -> bytes:
-    """Return the first segment of a connection with the service."""
+    """Return the first segment of a connection to the service."""
     head = struct.pack("!HHIIBBHHH", port, 80, 1, 0, 5 << 4, 2, 1024, 0, 0)
     pseudo = packed(source) + packed(SERVICE) + struct.pack("!BBH", 0, socket.IPPROTO_TCP, len(head))
     sum_ = checksum(pseudo + head)

@@ -1,6 +1,6 @@
-"""S3 from instances: boto3 in their namespaces, real packets, both edges' proxies, a real S3-compatible server in the outside.
+"""S3 from instances: boto3 in their namespaces, real packets, both edges' proxies, a real S3-compatible server outside.
 
-Two VPCs have the same addresses; what they may do differs.
+Two VPCs have the same addresses but different permissions.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ vpcs:
   security_groups: [{name: open, ingress: [{protocol: all, source: 0.0.0.0/0}]}]
   instances: [{name: one, host: hv1, subnet: app, address: 10.0.1.5, security_groups: [open]}]
 """
-ADDRESS: Final = "198.18.200.7"  # one of the addresses at which VPCs reach the service
+ADDRESS: Final = "198.18.200.7"  # one of the addresses under which VPCs reach the service
 PORT: Final = 9000
 ARN: Final = "arn:aws:s3:::"
 
@@ -67,11 +67,11 @@ class Shop:
         outskirts.settle()
 
     def client(self, style: str = "path", attempts: int = 1) -> S3:
-        """Return a client that finds the service by its name."""
+        """Return a client that resolves the service's name."""
         return client(f"http://{HOSTS[0]}", style, attempts)
 
     def pid(self, edge: str) -> int:
-        """Return the proxy of an edge."""
+        """Return the process ID of an edge's proxy."""
         with Control(services_directory(edge, OUTSIDE) / "control", 30.0) as control:
             return control.pid()
 
@@ -90,7 +90,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 
 
 def refused(call: object, **arguments: object) -> str:
-    """Return why a call is refused; nothing: it is not."""
+    """Return why a call is refused, or nothing."""
     assert callable(call)
     try:
         call(**arguments)
@@ -138,7 +138,7 @@ def _other(shop: Shop, edge: str, old: int) -> bool:
 
 
 def refused_in(shop: Shop, place: str) -> str:
-    """Return why an instance may not have the bucket of the other VPC."""
+    """Return why an instance is refused the bucket of the other VPC."""
     with in_node(shop.outskirts.place(place)):
         return refused(shop.client().list_objects_v2, Bucket="xxx")
 
@@ -148,7 +148,7 @@ def test_an_upload_during_which_an_edge_dies_is_stored_whole_by_the_other(shop: 
     with in_node(shop.outskirts.place("b/one")):
         at = shop.client(attempts=5)
         at.create_bucket(Bucket="failover")
-        for edge in EDGES:  # one of them has the connection
+        for edge in EDGES:  # the connection goes through one of them
             with ExitStack() as stack:
                 body = Interrupting(lambda: stack.enter_context(dead(edge)), _is_connected, len(large) // 2, large)  # noqa: B023
                 at.put_object(Bucket="failover", Key=edge, Body=body)

@@ -1,1 +1,1 @@
-"""Who reaches whom through a pair of edges."""
+"""Reachability through a pair of edges."""

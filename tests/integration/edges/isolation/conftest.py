@@ -1,4 +1,4 @@
-"""The customers' cloud, and all its ends."""
+"""The customers' cloud, with all senders and receivers."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def outskirts6(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
 
 @pytest.fixture
 def ends6(outskirts6: Outskirts) -> Iterator[Ends]:
-    """All ends of IPv6, which send and hear."""
+    """All senders and receivers of IPv6."""
     found, world = Ends(), outskirts6.world
     try:
         for name in LEADS_TO:
@@ -94,7 +94,7 @@ def ends6(outskirts6: Outskirts) -> Iterator[Ends]:
 
 @pytest.fixture
 def ends(outskirts: Outskirts) -> Iterator[Ends]:
-    """All ends, which send and hear."""
+    """All senders and receivers."""
     found = Ends()
     try:
         _inside(outskirts, found)

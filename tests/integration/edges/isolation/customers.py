@@ -1,9 +1,9 @@
-"""Three customers with the same addresses and a peer, on one pair of edges, and who reaches whom by EC2's rules.
+"""Three customers with the same addresses and a peer, on one pair of edges, and their reachability by EC2's rules.
 
     a   an internet gateway and public addresses; one instance has none, another one no route to the gateway
     b   a NAT gateway, by an internet gateway; one instance has a public address, another one no route to either
-    c   nothing that leads out
-    d   a peer of a, with routes that would lead by a's gateway to the internet; its range is somebody else's there
+    c   no gateway
+    d   a peer of a, with routes that would lead through a's gateway to the internet; outside, its range belongs to others
 
 `Rules` knows nothing of filters, tables and hosts.
 """
@@ -72,14 +72,14 @@ ROUTERS: Final = {
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
-    """An instance as its customer knows it."""
+    """An instance as its customer sees it."""
 
     host: str
     private: str
     public: str = ""
-    leads_to: str = ""  # what its route table says of the internet: igw, nat, eigw or nothing
-    peers: str = ""  # the VPCs that its route table leads to
-    shut: str = "-"  # how addresses begin to which its route table leads nowhere
+    leads_to: str = ""  # target of its default route: igw, nat, eigw or nothing
+    peers: str = ""  # the VPCs to which its route table has routes
+    shut: str = "-"  # prefix of addresses for which its route table has no route
 
 
 INSTANCES: Final[Mapping[str, Instance]] = {
@@ -102,7 +102,7 @@ HOSTS: Final = {name: f"192.0.2.{11 + number}" for number, name in enumerate(("h
 SPINE: Final = "198.18.0.1"
 WIRES: Final = {f"{what} by {edge}": (what, edge) for what, edge in product((INTERNET, BORDER), EDGES)}
 LOUD: Final = ("224.0.0.1", "255.255.255.255")
-# What is nobody's: of cables, of VPCs' ranges, of the pool; what no network announces; what Linux takes for something of its own.
+# Addresses without a host: of cables, VPCs' ranges and the pool; that no network announces; that Linux takes as its own.
 NOBODYS: Final = ("192.0.0.8", "10.0.77.7", "10.0.255.255", "198.51.100.99", "100.64.0.1", "169.254.169.254", "192.168.0.1")
 STRANGE: Final = ("127.0.0.1", "0.0.0.0", "240.0.0.1", *LOUD)
 PUBLIC: Final = tuple(sorted({NAT_PUBLIC, *(instance.public for instance in INSTANCES.values() if instance.public)}))
@@ -117,16 +117,16 @@ ADDRESSES: Final = tuple(
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):
-    """What is outside of VPCs, by addresses of one IP version."""
+    """The world outside of VPCs, by addresses of one IP version."""
 
     server: str
-    uplinks: Mapping[str, str]  # edge -> its address there
-    gateways: Mapping[str, str]  # edge -> the border router's
+    uplinks: Mapping[str, str]  # edge -> its address on the uplink
+    gateways: Mapping[str, str]  # edge -> the border router's address on the uplink
     borders: tuple[str, ...]  # all addresses of the border router
     loud: tuple[str, ...]
-    ranges: Mapping[str, str]  # VPC -> what is inside
+    ranges: Mapping[str, str]  # VPC -> its range
     routers: Mapping[str, tuple[str, ...]]  # VPC -> the router's addresses
-    public: tuple[str, ...]  # what is routed to edges
+    public: tuple[str, ...]  # the prefixes routed to edges
 
 
 SITE: Final = Site(
@@ -147,14 +147,14 @@ def is_on_the_way(arrival: Arrival) -> bool:
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """Who reaches whom, as long as instances are what they are here."""
+    """Reachability, while the instances are as given."""
 
     instances: Mapping[str, Instance]
     nat_public: str = NAT_PUBLIC
     site: Site = SITE
 
     def reached(self, shot: Shot) -> set[Arrival]:
-        """Return where a packet arrives."""
+        """Return the ends at which a packet arrives."""
         name = shot.sender
         if name in self.instances:
             return self._from_instance(shot, name, self.instances[name])
@@ -165,18 +165,18 @@ class Rules(msgspec.Struct, frozen=True):
         return self._to_outside(shot, self.site.uplinks[name.removesuffix(" outside")])
 
     def broken_by(self, found: Mapping[Shot, set[Arrival]]) -> dict[Shot, set[Arrival]]:
-        """Return what arrives elsewhere than it should, and what leaves an edge in another's name or for the pool."""
+        """Return arrivals at wrong ends, and packets that leave an edge with a wrong source or to the pool."""
         return {shot: got for shot, got in found.items() if self._is_broken_by(shot, got)}
 
     def missing(self, found: Mapping[Shot, set[Arrival]]) -> list[Shot]:
-        """Return what should have arrived somewhere and has not."""
+        """Return the arrivals that should have happened and have not."""
         return [shot for shot, got in found.items() if not got and self.reached(shot)]
 
     def _is_broken_by(self, shot: Shot, got: set[Arrival]) -> bool:
         leaving = {each for each in got if is_on_the_way(each)}
         reached = self.reached(shot)
         if shot.sender in self.instances and shot.destination in self.site.gateways.values():
-            # It leaves by the other uplink, or not at all: an uplink's own network is no part of the internet.
+            # The packet leaves by the other uplink, or not at all: an uplink's own network is not part of the internet.
             reached = reached if leaving else set()
         return got - leaving != reached or any(self._leaves_wrongly(shot, each) for each in leaving)
 
@@ -186,7 +186,7 @@ class Rules(msgspec.Struct, frozen=True):
         return is_operators or leaving.destination in self.site.public or leaving.source != self.source_outside(shot.sender)
 
     def source_outside(self, name: str) -> str:
-        """Return in whose name packets of an end leave by an uplink, or nothing."""
+        """Return the source address of an end's packets on an uplink, or nothing."""
         if name in self.instances:
             sender = self.instances[name]
             return {"igw": sender.public, "nat": self.nat_public, "eigw": sender.private}.get(sender.leads_to, "")
@@ -194,9 +194,9 @@ class Rules(msgspec.Struct, frozen=True):
 
     def _from_instance(self, shot: Shot, name: str, sender: Instance) -> set[Arrival]:
         vpc, to, router = name[0], shot.destination, f"{sender.host} overlay"
-        if shot.kind == "error":  # about a packet that it has not received
+        if shot.kind == "error":  # about a packet that the end has not received
             return set()
-        if to in (*self.site.routers[vpc], *self.site.loud):  # what is for all is not answered
+        if to in (*self.site.routers[vpc], *self.site.loud):  # packets to all are not answered
             return {Arrival(router, sender.private, to)} if shot.kind == "ping" else set()
         for other, instance in self.instances.items():
             if instance.private == to and other[0] in vpc + sender.peers:
@@ -206,7 +206,7 @@ class Rules(msgspec.Struct, frozen=True):
         return self._to_outside(shot, source) if source and not is_local and not to.startswith(sender.shut) else set()
 
     def _to_outside(self, shot: Shot, source: str) -> set[Arrival]:
-        """Return where a packet arrives that is outside of VPCs, in the name of a public address."""
+        """Return the ends outside of VPCs at which a packet with a public source arrives."""
         to = shot.destination
         if to == self.site.server:
             return {Arrival(INTERNET, source, to)}
@@ -215,7 +215,7 @@ class Rules(msgspec.Struct, frozen=True):
         return self._to_edge(shot, source, EDGES) or self._to_public(shot, source)
 
     def _from_wire(self, shot: Shot, what: str, edge: str) -> set[Arrival]:
-        """Return where a packet arrives that the border hands to an edge."""
+        """Return the ends at which a packet from the border to an edge arrives."""
         source = self.site.server if what == INTERNET else self.site.gateways[edge]
         return self._to_edge(shot, source, (edge,)) or self._to_public(shot, source)
 
@@ -230,7 +230,7 @@ class Rules(msgspec.Struct, frozen=True):
         return {Arrival(name, source, self.instances[name].private) for name in holders}
 
     def _from_underlay(self, shot: Shot, source: str) -> set[Arrival]:
-        """Return where a packet arrives that a host itself sends."""
+        """Return the ends at which a packet that a host itself sends arrives."""
         to = shot.destination
         found = {Arrival(name, source, to) for name, vtep in HOSTS.items() if vtep == to}
         return found | ({Arrival("spine", source, to)} if to == SPINE else set())
@@ -240,7 +240,7 @@ RULES: Final = Rules(INSTANCES)
 
 
 def played(ends: Ends, rules: Rules, shots: Iterable[Shot]) -> dict[Shot, set[Arrival]]:
-    """Return where packets arrive. One that should arrive and is lost is sent again, some times: hosts may be on the move."""
+    """Return all arrivals. A lost packet that should arrive is sent again several times: hosts may be changing edges."""
     found = ends.play(shots)
     for _ in range(10):
         missing = rules.missing(found)

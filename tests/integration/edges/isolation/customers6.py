@@ -1,11 +1,11 @@
-"""Four customers with IPv6, on one pair of edges. Their ranges are of a pool, but for c's, which is anybody's.
+"""Four customers with IPv6, on one pair of edges. Their ranges are from a pool, except c's, which is in no pool.
 
     a   an internet gateway; one instance has no route to it
     b   an egress-only gateway; one instance has no route to it
     c   an internet gateway, and a range that no pool has
-    d   both gateways: a subnet leads to the one, a subnet to the other
+    d   both gateways: one subnet's route leads to the first, the other subnet's to the second
 
-No address is translated, so an instance has one, inside and outside. Who reaches whom: `customers.Rules`.
+No address is translated, so an instance has the same address inside and outside. Reachability: `customers.Rules`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.integration.edges.isolation.customers import Instance, Rules, Site
 from tests.rig.outskirts import EDGES, SERVER6, UPLINKS, Outskirts
 
 PREFIX: Final = "2001:db8:f000::"
-OWN: Final = f"{PREFIX}/56"  # of no pool
+OWN: Final = f"{PREFIX}/56"  # in no pool
 
 
 def _vpc(name: str, cidr: str, blocks: tuple[str, str], places: tuple[tuple[str, str, str, str], ...]) -> str:
@@ -61,9 +61,9 @@ LEADS_TO: Final = {
     "d/other": "igw",
 }
 HOST_OF: Final = {"one": "hv1", "two": "hv2", "other": "hv1"}
-PUBLIC: Final = ("a/one", "a/two", "a/other", "d/other")  # what the internet may reach
+PUBLIC: Final = ("a/one", "a/two", "a/other", "d/other")  # reachable from the internet
 LOUD6: Final = ("ff02::1", "ff02::2")
-# What is nobody's, of the pool, of cables; what no network announces; what Linux takes for something of its own.
+# Addresses without a host: of the pool, of cables; that no network announces; that Linux takes as its own.
 NOBODYS6: Final = ("2001:db8:1ff::1", "fd00::7", "64:ff9b::a00:105", "2002:a00:105::1", "fe80::4f:8")
 STRANGE6: Final = ("::1", "::", "::ffff:10.0.1.5", *LOUD6)
 UPLINK6: Final = {edge: UPLINKS[edge].ipv6_address.partition("/")[0] for edge in EDGES}
@@ -72,7 +72,7 @@ BORDERS6: Final = (*GATEWAYS6.values(), "2001:db8:99::1")
 
 
 def rules_of(outskirts: Outskirts) -> Rules:
-    """Return who reaches whom, by the addresses that instances have got."""
+    """Return the reachability rules, by the addresses that the instances have."""
     world = outskirts.world
     found = {name: world.eni(name).ipv6_address for name in LEADS_TO}
     instances = {
@@ -102,7 +102,7 @@ def rules_of(outskirts: Outskirts) -> Rules:
 
 
 def _routers(cidr: str) -> tuple[str, ...]:
-    """Return the router's addresses in the two subnets of a VPC: the first of each, and that of all links."""
+    """Return the router's addresses in the two subnets of a VPC: the first of each, and the link-local one."""
     return (_in(cidr, 1), _in(cidr, (1 << 64) + 1), IPV6_GATEWAY)
 
 
@@ -112,7 +112,7 @@ def _in(cidr: str, number: int) -> str:
 
 
 def addresses_of(rules: Rules) -> list[str]:
-    """Return every address that somebody sends to."""
+    """Return every address to which packets are sent."""
     site = rules.site
     return sorted(
         {instance.private for instance in rules.instances.values()}

@@ -1,6 +1,6 @@
-"""Who reaches whom: a packet of every kind from every end to every address, and what of it each end receives.
+"""Reachability: a packet of every kind from every end to every address, and what each end receives of it.
 
-Each packet has a token of its own, so that it is known wherever it arrives, whatever its addresses are by then.
+Each packet carries its own token, which identifies it wherever it arrives and whatever its addresses are then.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ _ETH_P_ALL, _PACKET_IGNORE_OUTGOING, _SOL_PACKET = 3, 23, 263  # linux/if_ether.
 _QUEUE_BYTES: Final = 1 << 23
 _ETHERNET_BYTES: Final = 14
 _NO_MAC: Final = "02:00:00:00:00:00"
-_AT_ONCE: Final = 64  # packets between two looks at what has arrived
-_AGAIN_S: Final = 1.0  # before what has not come is sent once more
+_AT_ONCE: Final = 64  # packets sent between two reads of the listeners
+_AGAIN_S: Final = 1.0  # before a missing packet is sent once more
 _TOKEN_BYTES: Final = 6
 _ETHERTYPES: Final = {4: ETH_P_IP, 6: ETH_P_IPV6}
 _FAMILIES: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 _ANSWERS: Final = {4: (0,), 6: (129, 137)}  # echo replies, and redirects of IPv6: RFC 792, RFC 4443, RFC 4861
-_REDIRECT_CUTS: Final = 8  # bytes at most, from the end of what it quotes
+_REDIRECT_CUTS: Final = 8  # bytes at most, missing at the end of the quoted packet
 _HOST_UNREACHABLE: Final = {4: (ICMP, 3, 1), 6: (ICMPV6, 1, 3)}  # protocol, type, code
 
-Craft = Callable[[str, str, int], Packet]  # takes source, destination, and a number of its own
+Craft = Callable[[str, str, int], Packet]  # takes source, destination, and a unique number
 
 
 class Shot(msgspec.Struct, frozen=True, order=True):
-    """A packet of one end to an address."""
+    """A packet from one end to an address."""
 
     sender: str
     destination: str
-    kind: str  # of packet
+    kind: str  # the kind of the packet
 
 
 class Arrival(msgspec.Struct, frozen=True, order=True):
-    """Where a packet arrives, and its addresses there."""
+    """The end at which a packet arrives, and the packet's addresses there."""
 
     at: str
     source: str
@@ -63,35 +63,35 @@ class Arrival(msgspec.Struct, frozen=True, order=True):
 
 
 class Sender(msgspec.Struct, frozen=True):
-    """An end that sends IP packets in the name of an address."""
+    """An end that sends IP packets with a source address."""
 
     source: str
     send: Callable[[bytes], object]
 
 
 class Ends:
-    """Ends that send, ends that hear, and what has been sent and heard."""
+    """Ends that send, ends that receive, and the packets sent and received."""
 
     def __init__(self) -> None:
         self.kinds: dict[str, Craft] = dict(KINDS)
         self._token = os.urandom(_TOKEN_BYTES)
         self._sockets: list[socket.socket] = []
         self._senders: dict[str, Sender] = {}
-        self._ears: list[tuple[str, Callable[[], bytes]]] = []  # the end, and what returns the next packet
+        self._ears: list[tuple[str, Callable[[], bytes]]] = []  # the end, and a function that returns the next packet
         self._shots: list[Shot] = []  # by the number in its token
         self._arrivals: dict[int, set[Arrival]] = defaultdict(set)
-        self.answers: dict[Shot, set[Arrival]] = defaultdict(set)  # and errors about it
+        self.answers: dict[Shot, set[Arrival]] = defaultdict(set)  # including errors about it
 
-    # --- ends ------------------------------------------------------------------------------------------------------------------
+    # --- ends -----------------------------------------------------------------------------------------------------------------
 
     def let_send_frames(self, name: str, source: str, netns: str, device: str, mac: str, to: str) -> None:
-        """Let an end send frames by a device, from one MAC to another."""
+        """Let an end send frames through a device, from one MAC to another."""
         opened = self._packet_socket(netns, device)
         ethertype = _ETHERTYPES[version_of(source)]
         self._senders[name] = Sender(source, lambda packet: opened.send(ethernet(to, mac, ethertype, packet)))
 
     def let_send_vxlan(self, name: str, source: str, netns: str, vteps: tuple[str, str], vni: int, to: str) -> None:
-        """Let a host send frames of a VPC to a MAC, by hand, from one VTEP to another."""
+        """Let a host send a VPC's frames to a MAC, in hand-made VXLAN packets from one VTEP to another."""
         with in_node(netns):
             opened = self._kept(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         opened.bind((vteps[0], 0))
@@ -103,7 +103,7 @@ class Ends:
         self._senders[name] = Sender(source, send)
 
     def let_send(self, name: str, source: str, netns: str) -> None:
-        """Let a host send by its routes; what has none is not sent."""
+        """Let a host send by its routes; packets without a route are not sent."""
         opened = self._raw_socket(netns, socket.IPPROTO_RAW, version_of(source))
 
         def send(packet: bytes) -> None:
@@ -113,18 +113,18 @@ class Ends:
         self._senders[name] = Sender(source, send)
 
     def let_hear_wire(self, name: str, netns: str, device: str) -> None:
-        """Let an end hear whatever comes to a device, for itself or not."""
+        """Let an end receive every frame of a device, whatever its destination."""
         opened = self._packet_socket(netns, device)
         self._ears.append((name, lambda: opened.recv(65535)[_ETHERNET_BYTES:]))
 
     def let_hear(self, name: str, netns: str) -> None:
-        """Let a host hear what comes for itself and its rules take. Source: raw(7)."""
+        """Let a host receive packets that are addressed to it and pass its rules. Source: raw(7)."""
         for protocol in (UDP, TCP, ICMP):
             opened = self._raw_socket(netns, protocol)
             self._ears.append((name, partial(opened.recv, 65535)))
 
     def let_hear_ipv6(self, name: str, netns: str) -> None:
-        """Let a host hear the same by IPv6, of which sockets do not show the header. Source: ipv6(7), RFC 3542 section 3."""
+        """Let a host receive the same for IPv6, where sockets do not show the header. Source: ipv6(7), RFC 3542 section 3."""
         for protocol in (UDP, TCP, ICMPV6):
             opened = self._raw_socket(netns, protocol, 6)
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
@@ -148,16 +148,16 @@ class Ends:
         return opened
 
     def source_of(self, name: str) -> str:
-        """Return the address in whose name an end sends."""
+        """Return the source address of an end's packets."""
         return self._senders[name].source
 
-    # --- packets ---------------------------------------------------------------------------------------------------------------
+    # --- packets --------------------------------------------------------------------------------------------------------------
 
     def play(self, shots: Iterable[Shot]) -> dict[Shot, set[Arrival]]:
-        """Send everything and return where it arrives.
+        """Send everything and return all arrivals.
 
-        What has arrived is sent once more. When that has come, too, so has everything before it. Hosts may be leaving an edge,
-        and an edge takes so many pings a second: what is sent once more is sent until it comes.
+        Packets that have arrived are sent once more. When these have arrived, too, all earlier ones have. Hosts may be leaving an
+        edge, and an edge takes only so many pings a second, so the second ones are sent again until they arrive.
         """
         sent = [self._send(shot) for shot in self._between_looks(shots)]
         self._hear()
@@ -214,7 +214,7 @@ class Ends:
 
 
 def _packet_of(opened: socket.socket, protocol: int) -> bytes:
-    """Return the next packet of IPv6 that a raw socket has received, with a header. Raises BlockingIOError."""
+    """Return the next IPv6 packet that a raw socket has received, with a header. Raises BlockingIOError."""
     body, ancillary, _, sender = opened.recvmsg(65535, socket.CMSG_SPACE(20))
     (destination,) = (data[:16] for level, kind, data in ancillary if (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO))
     return ip_packet(sender[0].partition("%")[0], socket.inet_ntop(socket.AF_INET6, destination), protocol, body)
@@ -232,18 +232,18 @@ def _ends_of(packet: bytes) -> tuple[str, str]:
 
 
 def _carried(packet: bytes) -> tuple[int, bytes]:
-    """Return the protocol of a packet, and what is behind its header; ours have no extension headers."""
+    """Return the protocol of a packet, and the bytes after its header; these tests use no extension headers."""
     return (packet[6], packet[40:]) if _is_ipv6(packet) else (packet[9], packet[(packet[0] & 15) * 4 :])
 
 
 def _is_encapsulated(packet: bytes) -> bool:
-    """Return whether a packet only carries another one, by VXLAN."""
+    """Return whether a packet only carries another one, in VXLAN."""
     protocol, head = _carried(packet)
     return protocol == UDP and struct.unpack_from("!H", head, 2)[0] == VXLAN_PORT
 
 
 def _is_answer(shot: Shot, packet: bytes) -> bool:
-    """Return whether a packet is not the one that was sent, but one that it has caused. Nothing answers an error: RFC 1122."""
+    """Return whether a packet is not the sent one but a response to it. Errors get no response: RFC 1122."""
     protocol, head = _carried(packet)
     version = 6 if _is_ipv6(packet) else 4
     if protocol == (ICMPV6 if version == 6 else ICMP):
@@ -251,7 +251,7 @@ def _is_answer(shot: Shot, packet: bytes) -> bool:
     return protocol == TCP and bool(head[13] & ACK)
 
 
-# --- what is sent ------------------------------------------------------------------------------------------------------------
+# --- packets to send ----------------------------------------------------------------------------------------------------------
 
 
 def _begins(protocol: int, port: int, source: str, destination: str, number: int) -> Packet:
@@ -265,12 +265,12 @@ def error_about(quoted: Packet, source: str, destination: str) -> Packet:
 
 
 def craft_error(quoted: Packet) -> Craft:
-    """Return what makes ICMP errors about a packet."""
+    """Return a function that makes ICMP errors about a packet."""
     return lambda source, destination, _number: error_about(quoted, source, destination)
 
 
 def _error(source: str, destination: str, number: int) -> Packet:
-    """Return an ICMP error about a packet that nobody has sent."""
+    """Return an ICMP error about a packet that was never sent."""
     return error_about(_begins(UDP, 33, destination, source, number), source, destination)
 
 

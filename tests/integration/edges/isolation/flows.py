@@ -1,4 +1,4 @@
-"""Datagrams of instances to a server of the internet, so that there is something for errors to be about."""
+"""Datagrams from instances to an internet server, as flows that ICMP errors can quote."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PORT: Final = 7000
 
 
 class Flow(msgspec.Struct, frozen=True):
-    """Datagrams of an instance to a server, as both ends see them."""
+    """Datagrams from an instance to a server, as both ends see them."""
 
     inside: Packet
     outside: Packet
@@ -27,7 +27,7 @@ class Flow(msgspec.Struct, frozen=True):
 
 @contextmanager
 def flowing(outskirts: Outskirts, rules: Rules, senders: Iterable[str]) -> Iterator[dict[str, Flow]]:
-    """Give a flow of each sender, all of which are under way and stay so."""
+    """Yield a flow for each sender; all flows go on during the block."""
     found: dict[str, Flow] = {}
     to = (rules.site.server, PORT)
     with ExitStack() as stack:

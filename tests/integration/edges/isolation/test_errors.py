@@ -1,4 +1,4 @@
-"""ICMP errors about packets that somebody has sent: they reach him, by his own public address only, and nobody else."""
+"""ICMP errors about sent packets: they reach only the sender, and only at the sender's own public address."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def flows(outskirts: Outskirts) -> Iterator[dict[str, Flow]]:
 
 
 def teach(ends: Ends, flows: dict[str, Flow], view: Callable[[Flow], Packet]) -> dict[str, str]:
-    """Let ends send errors about the flows as somebody sees them. Return the kinds of packets by flow."""
+    """Let ends send errors about the flows as seen at one place. Return the kinds of packets by flow."""
     kinds = {name: f"error about {name}" for name in flows}
     ends.kinds |= {kind: craft_error(view(flows[name])) for name, kind in kinds.items()}
     return kinds
@@ -38,7 +38,7 @@ def reached(ends: Ends, shots: list[Shot]) -> dict[Shot, set[Arrival]]:
     return {shot: got for shot, got in rest.items() if got}
 
 
-LAST = Shot("a/one", "198.51.100.6", "udp")  # what certainly arrives, behind everything else
+LAST = Shot("a/one", "198.51.100.6", "udp")  # a packet that always arrives, sent last
 
 
 def test_an_error_reaches_who_sent_what_it_is_about(ends: Ends, flows: dict[str, Flow]) -> None:
@@ -52,7 +52,7 @@ def test_an_error_reaches_who_sent_what_it_is_about(ends: Ends, flows: dict[str,
 
 
 def test_an_error_that_tells_of_private_addresses_reaches_nobody_else(ends: Ends, flows: dict[str, Flow]) -> None:
-    """Who has guessed them may tell a sender of his own packets, which he could do without them as well."""
+    """A host that has guessed the addresses may send an error to the packets' sender, as it could without them."""
     kinds = teach(ends, flows, lambda flow: flow.inside)
     shots = [Shot(wire, address, kind) for wire, address, kind in product(WIRES, PUBLIC, kinds.values())]
     own = {(kind, RULES.source_outside(name)) for name, kind in kinds.items()}

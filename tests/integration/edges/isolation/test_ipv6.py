@@ -1,4 +1,4 @@
-"""The same by IPv6: every end sends packets of every kind to every address, and errors about what others have sent."""
+"""The same for IPv6: every end sends packets of every kind to every address, and errors about others' packets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def rules(outskirts6: Outskirts) -> Rules:
 
 
 def hears(rules: Rules, name: str, at: Arrival) -> bool:
-    """Return whether an answer has come to who has sent what it answers."""
+    """Return whether the sender of a packet has received an answer."""
     if name in WIRES:
         what, edge = WIRES[name]
         return (at.at, at.destination) == (what, rules.site.server if what == INTERNET else rules.site.gateways[edge])
@@ -38,7 +38,7 @@ def test_every_end_reaches_what_it_may_and_nothing_else(outskirts6: Outskirts, e
     outskirts6.arrive_at(arrival)
     addresses = addresses_of(rules)
     shots = [Shot(*each) for each in product((*rules.instances, *WIRES), addresses, KINDS)]
-    for edge in EDGES:  # the edge's own kernel keeps what has a strange address, and what is for itself
+    for edge in EDGES:  # the edge's own kernel drops packets with strange addresses, and keeps those for itself
         shots += [Shot(f"{edge} outside", *each) for each in product(sorted({*addresses} - {*STRANGE6, UPLINK6[edge]}), KINDS)]
     found = played(ends6, rules, shots)
     assert rules.broken_by(found) == {}
@@ -52,7 +52,7 @@ def test_every_end_reaches_what_it_may_and_nothing_else(outskirts6: Outskirts, e
 
 @pytest.fixture
 def flows(outskirts6: Outskirts, rules: Rules) -> Iterator[dict[str, Packet]]:
-    """What instances send to a server; nothing of it is translated."""
+    """Datagrams from instances to a server, untranslated."""
     with flowing(outskirts6, rules, SENDERS) as found:
         assert all(flow.inside == flow.outside for flow in found.values())
         yield {name: flow.inside for name, flow in found.items()}
@@ -66,7 +66,7 @@ def test_an_error_reaches_who_sent_what_it_is_about_and_nobody_else(
     addresses = sorted({instance.private for instance in rules.instances.values()})
     others = [(sender, kind) for sender, (name, kind) in product(rules.instances, kinds.items()) if sender[0] != name[0]]
     wires = [Shot(*each) for each in product(WIRES, addresses, kinds.values())]
-    last = Shot("a/one", SERVER6, "udp")  # what certainly arrives, behind everything else
+    last = Shot("a/one", SERVER6, "udp")  # a packet that always arrives, sent last
     found = ends6.play([*wires, *(Shot(name, to, kind) for (name, kind), to in product(others, addresses)), last])
     expected = {
         Shot(wire, flows[name].source, kind): {Arrival(name, ends6.source_of(wire), flows[name].source)}

@@ -1,4 +1,4 @@
-"""Every end sends packets of every kind to every address; what arrives is what EC2's rules say, and comes from where they say."""
+"""Every end sends packets of every kind to every address; arrivals and their sources are as EC2's rules say."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ from tests.rig.site import BROADCAST_MAC
 pytestmark = pytest.mark.root
 
 ALL = [Shot(*each) for each in product((*INSTANCES, *WIRES), ADDRESSES, KINDS)]
-# A host's own kernel keeps what has a strange address, and what is for itself.
+# A host's own kernel drops packets with strange addresses, and keeps those for itself.
 ALL += [Shot(*each) for each in product(HOSTS, sorted({*ADDRESSES} - {*STRANGE}), KINDS) if HOSTS[each[0]] != each[1]]
 ALL += [
     Shot(f"{edge} outside", *each) for edge in EDGES for each in product(sorted({*ADDRESSES} - {*STRANGE, UPLINK[edge]}), KINDS)
 ]
 
 
-LAST = Shot("a/one", "198.51.100.6", "udp")  # what certainly arrives, behind everything else
-ON_A_WIRE = {*PUBLIC, *UPLINK.values()}  # whatever leaves an edge bears one of these
+LAST = Shot("a/one", "198.51.100.6", "udp")  # a packet that always arrives, sent last
+ON_A_WIRE = {*PUBLIC, *UPLINK.values()}  # the sources that packets leaving an edge may have
 
 
 def hears_answers(name: str) -> Arrival:
-    """Return where answers to an end must arrive, with the address that it has sent from; their source may be anybody."""
+    """Return where answers to an end must arrive, with the address that the end sends from; any source may answer."""
     if name in WIRES:
         what, edge = WIRES[name]
         return Arrival(what, "", SERVER if what == INTERNET else UPLINKS[edge].gateway)
@@ -67,7 +67,7 @@ def test_every_end_reaches_what_it_may_and_nothing_else(outskirts: Outskirts, en
 
 
 def test_no_mac_leads_past_a_route_table(outskirts: Outskirts, ends: Ends) -> None:
-    """Whoever knows the MACs of gateways, routers and cables gets no further with them than by the route table."""
+    """Knowledge of the MACs of gateways, routers and cables leads no further than the route table."""
     vnis = {name: outskirts.world.vpc(name).vni for name in "ab"}
     macs = [gateway_mac(gateway_of(vni)) for vni in vnis.values()]
     macs += [gateway_mac(nat_of(vnis["b"])), NEAR_MAC, *(router_mac(vtep) for vtep in HOSTS.values()), BROADCAST_MAC]
@@ -81,7 +81,7 @@ def test_no_mac_leads_past_a_route_table(outskirts: Outskirts, ends: Ends) -> No
 
 @pytest.mark.parametrize("edge", EDGES)
 def test_an_edge_is_no_way_from_host_to_host(outskirts: Outskirts, ends: Ends, edge: str) -> None:
-    """A host's own instance may be where the packet is from: an edge forwards from gateways to instances, and to gateways."""
+    """The source may be an instance on the sending host: an edge forwards from gateways to instances, and to gateways."""
     macs = (router_mac(HOSTS[edge]), PORT_MAC, NEAR_MAC, BROADCAST_MAC)
     senders = [f"{name} to {mac}" for name, mac in product(INSTANCES, macs)]
     for sender, (name, mac) in zip(senders, product(INSTANCES, macs), strict=True):
@@ -97,7 +97,7 @@ FORGED = ("10.0.1.5", NAT, *PUBLIC, *STRANGE, "169.254.169.254", "100.64.0.1", "
 
 @pytest.mark.parametrize("edge", EDGES)
 def test_nobody_outside_has_an_address_that_is_not_outside(outskirts: Outskirts, ends: Ends, edge: str) -> None:
-    """Pings get to the edge itself. What it says is said to public addresses, as any host of the internet would."""
+    """Pings reach the edge itself. Its answers go to public addresses, as those of any internet host would."""
     for source in (*FORGED, UPLINK[edge]):
         ends.let_send_frames(source, source, *outskirts.wire_to(edge))
     shots = [Shot(*each) for each in product((*FORGED, UPLINK[edge]), ADDRESSES, ("udp", "ping"))]

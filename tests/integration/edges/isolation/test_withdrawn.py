@@ -1,4 +1,4 @@
-"""A route, a gateway or an address is withdrawn: what used it leads nowhere, and what others have stays what it was."""
+"""After a route, a gateway or an address is withdrawn, its users reach nothing, and others reach what they reached before."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ pytestmark = pytest.mark.root
 
 Write = Put | Delete
 EVERYWHERE = "0.0.0.0/0"
-NARROW = "203.0.113.0/24"  # in which SERVER is
+NARROW = "203.0.113.0/24"  # contains SERVER
 SHUT = "203.0.113."
 PUBLIC = "198.51.100.5"
 
 
 @contextmanager
 def written(outskirts: Outskirts, writes: list[Write]) -> Iterator[None]:
-    """Have other records for a while."""
+    """Replace records during the block."""
     store, world = outskirts.world.store, outskirts.world
     before = {write.key: store.get(write.key) for write in writes}
     store.txn((), writes)
@@ -43,7 +43,7 @@ def written(outskirts: Outskirts, writes: list[Write]) -> Iterator[None]:
 
 
 def routes(outskirts: Outskirts, vpc: str, table: str, *added: VpcRoute, without: str = "") -> list[Write]:
-    """Return what gives a route table of a VPC, the main one if it has no name, other routes."""
+    """Return a function that replaces the routes of a VPC's route table, by default the main one."""
     tables = outskirts.world.vpc(vpc).each(RouteTable)
     found = next(each for each in tables if (each.name == table if table else each.main))
     kept = tuple(route for route in found.routes if route.destination != without)
@@ -90,7 +90,7 @@ def another_customers_address(outskirts: Outskirts) -> list[Write]:
     return [*no_address(outskirts), Put(keys.public_mapping(public.vni, PUBLIC), encode(public))]
 
 
-# What is written, and what the instances are then that are not what they were.
+# The records to write, and the instances that differ afterwards.
 CASES: Mapping[Callable[[Outskirts], list[Write]], Mapping[str, Mapping[str, str]]] = {
     no_route: {name: {"leads_to": ""} for name in ("a/one", "a/two", "a/mute")},
     a_black_hole: {name: {"shut": SHUT} for name in ("a/one", "a/two", "a/mute")},

@@ -1,4 +1,4 @@
-"""Many connections at once, on all of which both ends speak until told to stop."""
+"""Many connections at once; both ends of each send until stopped."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Final
 
 from tests.rig.outskirts import connected, listening, udp_socket
 
-_PAUSE_S: Final = 0.1  # between two words on one connection
-_LOST_S: Final = 10.0  # a datagram that has not come back by then is lost
+_PAUSE_S: Final = 0.1  # between two messages on one connection
+_LOST_S: Final = 10.0  # a datagram without an answer after this time is lost
 _WORD: Final = 8  # bytes
 
 
 class Repeater:
-    """A host that sends back whatever comes, by TCP and by UDP."""
+    """A host that echoes everything, by TCP and by UDP."""
 
     def __init__(self, place: str, address: str, port: int) -> None:
         self._listening = listening(place, port)
@@ -63,13 +63,13 @@ class Repeater:
 
 
 class Talks:
-    """Connections of one instance to a repeater. Each says a word, hears it, and says the next one."""
+    """Connections from one instance to a repeater. Each sends a message, waits for its echo, and sends the next one."""
 
     def __init__(self, place: str, to: tuple[str, int], count: int) -> None:
         self._socks = [connected(place, to) for _ in range(count)]
         self._selector = selectors.DefaultSelector()
-        self.words: dict[int, int] = {}  # that came back, by connection
-        self.ended: dict[int, str] = {}  # connections that are no more, and why
+        self.words: dict[int, int] = {}  # echoed messages by connection
+        self.ended: dict[int, str] = {}  # why a connection ended, by connection
         self._due: dict[int, float] = {}
         for number, sock in enumerate(self._socks):
             sock.setblocking(False)
@@ -109,7 +109,7 @@ class Talks:
             self._selector.unregister(self._socks[number])
 
     def all_go_on(self) -> Callable[[], bool]:
-        """Return a condition: since now each connection has said two words more and heard them."""
+        """Return a condition: each connection has since had two more messages echoed."""
         before = dict(self.words)
         return lambda: bool(self.ended) or all(self.words[number] >= count + 2 for number, count in before.items())
 
@@ -121,7 +121,7 @@ class Talks:
 
 
 class Datagrams:
-    """One UDP flow to a repeater: each datagram is sent once the one before has come back, or is lost."""
+    """One UDP flow to a repeater: each datagram is sent once the previous one is echoed or lost."""
 
     def __init__(self, place: str, to: tuple[str, int]) -> None:
         self._sock = udp_socket(place)
@@ -148,7 +148,7 @@ class Datagrams:
 
 
 class _Loop:
-    """A thread that does one thing again and again."""
+    """A thread that repeats one action."""
 
     def __init__(self, name: str, act: Callable[[], None]) -> None:
         self._act = act

@@ -1,4 +1,4 @@
-"""NAT gateways move between the edges of a pair while 200 connections, datagrams and pings go on by them, and lose none."""
+"""NAT gateways move between the edges of a pair while 200 connections, datagrams and pings use them, and lose none."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HYPERVISORS = ("hv1", "hv2")
 
 @pytest.fixture(scope="module")
 def outskirts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
-    """Two VPCs with the same addresses and NAT gateways. An edge that is back asks for its gateways soon."""
+    """Two VPCs with the same addresses and NAT gateways. A returning edge soon asks for its gateways."""
     with pytest.MonkeyPatch.context() as patch, natted(tmp_path_factory.mktemp("handover")) as found:
         patch.setattr(handover, "RETURN_S", 2.0)
         yield found
@@ -52,7 +52,7 @@ def undrain(outskirts: Outskirts, edge: str) -> None:
 
 
 def all_left(outskirts: Outskirts, edge: str) -> bool:
-    """Return whether each hypervisor has heard that an edge is not ready any more."""
+    """Return whether each hypervisor knows that an edge is no longer ready."""
     vtep = outskirts.world.hosts[edge].vtep
     return all(vtep in outskirts.world.agent(host).records.seats.silent for host in HYPERVISORS)
 
@@ -83,7 +83,7 @@ def test_a_drain_and_its_end_lose_no_connection_no_datagram_and_no_ping(outskirt
 @pytest.mark.usefixtures("repeater")
 @pytest.mark.parametrize("edge", EDGES)
 def test_an_agent_that_is_killed_in_the_middle_loses_no_connection_either(outskirts: Outskirts, edge: str) -> None:
-    """Whether it gives or takes: it is started again before the other one gives up, and begins again."""
+    """Whether the killed agent gives or takes: it is restarted before the other one gives up, and begins again."""
     world = outskirts.world
     world.stop_agent(edge)
     process = world.start_process(edge)
@@ -92,7 +92,7 @@ def test_an_agent_that_is_killed_in_the_middle_loses_no_connection_either(outski
     try:
         wait_for(talks.all_go_on(), "all connections to speak", PATIENCE_S)
         assert not standby(outskirts)
-        if edge == "e2":  # the taker: it hears of nothing
+        if edge == "e2":  # the taker does not know of the handover
             process.kill()
         drain(outskirts, "e1")
         wait_for(lambda: world.store.get(keys.handover_word("e1")), "the first edge to give", PATIENCE_S)

@@ -1,1 +1,1 @@
-"""NAT gateways at work."""
+"""Running NAT gateways."""

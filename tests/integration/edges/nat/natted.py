@@ -31,7 +31,7 @@ INSIDE: Final = "10.0.9.9"  # the private address of each gateway
 def natted(
     directory: Path, public: Mapping[str, str] = PUBLIC, edges: Iterable[str] = EDGES, vpc: str = VPC
 ) -> Iterator[Outskirts]:
-    """Yield VPCs, by name, whose gateways have these public addresses; none of their instances has one."""
+    """Yield VPCs, by name, whose gateways have these public addresses; no instance has a public address."""
     found = Outskirts(directory)
     try:
         found.world.start_agents()

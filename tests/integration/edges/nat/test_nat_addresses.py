@@ -1,4 +1,4 @@
-"""Several addresses of one NAT gateway at work: connections leave by all, each has all ports, one that goes takes no others."""
+"""Several addresses of one NAT gateway: connections use all, each address has all ports, and removing one affects no other."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def gateway(outskirts: Outskirts) -> str:
 
 
 def hold(outskirts: Outskirts, public: str) -> str:
-    """Let the VPC's owner have an elastic IP, and return its id."""
+    """Allocate an elastic IP for the VPC's owner; return its id."""
     owner = next(outskirts.world.vpc("a").each(Vpc)).owner
     return allocate_address(outskirts.world.store, Caller(owner=owner), address=public).id
 
@@ -81,12 +81,12 @@ def test_connections_leave_by_all_addresses_and_those_of_two_ends_by_one(outskir
         (place, address): {PUBLIC[jhash([number_of(CLIENTS[place]), number_of(address)], len(PUBLIC), SEED)]}
         for place, address in seen
     }
-    assert seen == expected  # so a trace foretells it
+    assert seen == expected  # so a trace predicts the address
     assert Counter(public for found in seen.values() for public in found).keys() == set(PUBLIC)
 
 
 def test_each_address_has_all_ports_for_one_destination(outskirts: Outskirts) -> None:
-    """EC2: each address has its own connections to each destination. Which address a client has does not depend on that."""
+    """EC2: each address has its own connections to each destination, on which a client's address does not depend."""
     server_address = next(
         address
         for address in SERVERS
@@ -114,7 +114,7 @@ def test_each_address_has_all_ports_for_one_destination(outskirts: Outskirts) ->
 
 
 def all_published(outskirts: Outskirts) -> PublicUse:
-    """Return the second address's use once a whole round of reading has brought nothing new: earlier packets are among it."""
+    """Return the second address's use once a whole round of reading has added nothing: then earlier packets are included."""
     store, vni = outskirts.world.store, outskirts.world.vpc("a").vni
     last, since = use_of(store, vni, PUBLIC[1]), time.monotonic()
 
@@ -146,7 +146,7 @@ Ends = tuple[socket.socket, socket.socket]
 
 
 def _connections(outskirts: Outskirts, stack: ExitStack, port: int) -> dict[str, list[Ends]]:
-    """Return connections by the gateway's addresses, both ends of each, by public address."""
+    """Return connections through the gateway's addresses, both ends of each, by public address."""
     server = stack.enter_context(listening(INTERNET, port))
     found: dict[str, list[Ends]] = {}
     for address in SERVERS:
@@ -157,7 +157,7 @@ def _connections(outskirts: Outskirts, stack: ExitStack, port: int) -> dict[str,
 
 
 def _pass(connections: dict[str, list[Ends]]) -> None:
-    """Check that data passes by all connections, in both directions."""
+    """Check that data passes on all connections, in both directions."""
     for client, server in (ends for found in connections.values() for ends in found):
         server.settimeout(10.0)
         for sender, receiver in ((client, server), (server, client)):
@@ -173,14 +173,14 @@ def test_an_address_that_is_disassociated_drains_and_the_others_keep_their_conne
         leaving = PUBLIC[2]
         disassociate_nat_gateway_address(store, OPERATOR, nat, [describe_nat_gateway(store, OPERATOR, nat).public[2].allocation])
         outskirts.world.settle()
-        _pass(found)  # also by the one that drains
+        _pass(found)  # also through the draining address
         assert leaving not in _connections(outskirts, stack, 93)
         assert len(describe_nat_gateway(store, OPERATOR, nat).public) == len(PUBLIC)
         reader = outskirts.world.reader("e1")
         reader.dump(frozenset({Namespace.kind}))
         tracker = reader.trackers[nat]
         for end in (end for ends in found.pop(leaving) for end in ends):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # a reset ends it at once
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # makes close send a reset
             end.close()
         drained = describe_nat_gateway(store, OPERATOR, nat).public[2].private_address
 

@@ -1,4 +1,4 @@
-"""Flow logs of a NAT gateway's interface: the lines of one connection, as many packets as the kernel counts, and refused ones."""
+"""Flow logs of a NAT gateway's interface: the lines of a connection, as many packets as the kernel counts, and drops."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FIELDS = (
     "srcaddr dstaddr srcport dstport pkt-srcaddr pkt-dstaddr protocol action flow-direction traffic-path packets bytes "
     "interface-id log-status"
 )
-PATIENCE_S = 60.0  # an interval takes 10 s
+PATIENCE_S = 60.0  # an interval lasts 10 s
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ class Log:
         return [line.split() for line in read_lines(log_directory(self._root, self._vpc.owner, self._vpc.id, self._id))]
 
     def flows(self) -> dict[str, tuple[int, int]]:
-        """Return packets and bytes by flow, of all intervals together."""
+        """Return packets and bytes by flow, summed over all intervals."""
         found: dict[str, tuple[int, int]] = {}
         for line in self.lines():
             if line[-1] == "OK":
@@ -70,7 +70,7 @@ def interface(outskirts: Outskirts) -> str:
 
 
 def counted(outskirts: Outskirts) -> dict[str, tuple[int, int]]:
-    """Return the packets and bytes that the gateway's table has counted on the first edge."""
+    """Return the packets and bytes counted by the gateway's table on the first edge."""
     with in_node("e1"):
         kernel = LinuxKernel("e1")
     with closing(kernel):
@@ -120,6 +120,6 @@ def test_refused_packets_and_unasked_ones_have_the_lines_that_ec2_writes(outskir
         f"{ONE} {SERVER} 41000 7002 {ONE} {SERVER} 17 ACCEPT egress 1": (1, size + 6),  # at the instance's own interface
         f"{ONE} {INSIDE} 41000 7002 {ONE} {SERVER} 17 ACCEPT ingress -": (1, size + 6),
         f"{INSIDE} {SERVER} 41000 7002 {INSIDE} {SERVER} 17 REJECT egress -": (1, size + 6),
-        f"{SERVER} {INSIDE} 42000 5000 {SERVER} {INSIDE} 17 ACCEPT ingress -": (1, size + 7),  # denied by no ACL
+        f"{SERVER} {INSIDE} 42000 5000 {SERVER} {INSIDE} 17 ACCEPT ingress -": (1, size + 7),  # not denied by an ACL
     }
     wait_for(lambda: log.flows() == wanted, f"the lines of three interfaces, not {log.flows()}", PATIENCE_S)

@@ -1,4 +1,4 @@
-"""NAT gateways at work: two VPCs with the same addresses, a pair of edges, a border router and a host of the internet."""
+"""Running NAT gateways: two VPCs with the same addresses, a pair of edges, a border router and an internet host."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ IP_MTU_DISCOVER, IP_PMTUDISC_DO, IP_MTU = 10, 2, 14  # linux/in.h
 
 @pytest.fixture(scope="module")
 def outskirts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
-    """Two VPCs with the same addresses, none of whose instances has a public one."""
+    """Two VPCs with the same addresses; no instance has a public address."""
     with natted(tmp_path_factory.mktemp("nat")) as found:
         yield found
 

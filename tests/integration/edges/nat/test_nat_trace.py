@@ -1,4 +1,4 @@
-"""Model, kernels and live packets tell the same story of packets through a NAT gateway, and of those that it drops."""
+"""Model, kernels and live packets agree on packets through a NAT gateway, and on those that the gateway drops."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ FRONT = "198.51.100.21"  # of a/front
 
 @pytest.fixture(scope="module")
 def outskirts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
-    """Two VPCs with the same addresses; of their instances only a/front has a public address."""
+    """Two VPCs with the same addresses; only a/front has a public address."""
     with natted(tmp_path_factory.mktemp("nat-trace"), vpc=OWN) as found:
         found.associate("a/front", FRONT)
         found.world.settle()
@@ -49,7 +49,7 @@ def outskirts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
 
 
 def _hear_each_other(outskirts: Outskirts) -> bool:
-    """Return whether all hosts hear all edges, and have published that: the model goes by what they say."""
+    """Return whether all hosts hear all edges, and have published that, which the model uses."""
     world = outskirts.world
     published, known = world.inventory().agents, [world.agent(name).records.seats for name in world.agents]
     are_published = len(published) == 4 and not any(status.silent or status.standby for status in published.values())
@@ -57,10 +57,10 @@ def _hear_each_other(outskirts: Outskirts) -> bool:
 
 
 def traced(outskirts: Outskirts, source: str, destination: str, service: str = "icmp", owner: str = "") -> Report:
-    """Return what a trace finds out for the operator, or for a customer, while no host changes anything.
+    """Return a trace for the operator, or for a customer, made while no host changes anything.
 
     On a machine that stalls for a second a host leaves an edge for a moment. Its kernel is then ahead of what it publishes each
-    second, so the trace, rightly, says that the two disagree. Such a trace tells nothing of what is tested here.
+    second, so the trace rightly reports a disagreement. Such a trace says nothing about the tested subject.
     """
     caller = Caller(owner=owner) if owner else Caller(operator=True)
 
@@ -77,7 +77,7 @@ def traced(outskirts: Outskirts, source: str, destination: str, service: str = "
 
 
 def _writes(outskirts: Outskirts) -> dict[str, int]:
-    """Return how much each agent has changed in its kernel so far."""
+    """Return the number of each agent's writes to its kernel so far."""
     return {name: outskirts.world.agent(name).reconciler.writes for name in outskirts.world.agents}
 
 
@@ -174,7 +174,7 @@ def test_a_gateway_without_a_free_port_is_named(outskirts: Outskirts, monkeypatc
 
 
 def opened(outskirts: Outskirts, vpc: str) -> dict[tuple[str, str], tuple[str, ...]]:
-    """Return what reach says that is open between the internet and instances, by ends."""
+    """Return what reach reports as open between the internet and instances, by ends."""
     with closing(open_store(str(outskirts.world.store_path))) as store:
         flows = [flow for flow in matrix(read_inventory(store), Caller(operator=True)) if flow.vpc.endswith(f"/{vpc}")]
     return {

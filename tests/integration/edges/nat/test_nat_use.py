@@ -1,4 +1,4 @@
-"""What NAT gateways count: EC2's metrics, ports that are exhausted, connections that end idle."""
+"""Counts of NAT gateways: EC2's metrics, exhausted ports, connections that end by idle time-out."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def metrics(outskirts: Outskirts) -> dict[str, int]:
 
 
 def shows(outskirts: Outskirts, before: dict[str, int], **added: int) -> None:
-    """Wait until metrics have grown by as much as is named."""
+    """Wait until metrics have grown by these amounts."""
 
     def grown() -> bool:
         now = metrics(outskirts)
@@ -60,7 +60,7 @@ def shows(outskirts: Outskirts, before: dict[str, int], **added: int) -> None:
 
 
 def forget(outskirts: Outskirts) -> None:
-    """Let the gateway forget its connections, which are no idle ones."""
+    """Delete the gateway's connections, which does not count as idle time-outs."""
     reader = outskirts.world.reader("e1")
     reader.dump(frozenset({Namespace.kind}))
     tracker = reader.trackers[gateway(outskirts)]

@@ -13,7 +13,7 @@ from tests.rig.outskirts import Outskirts
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """a's site has static routes, b's speaks BGP; a's VPC has an internet gateway, too."""
+    """a's site has static routes, b's speaks BGP; a's VPC also has an internet gateway."""
     outskirts = Outskirts(tmp_path_factory.mktemp("outskirts"))
     found = Stage(outskirts)
     try:

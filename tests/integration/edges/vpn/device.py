@@ -1,4 +1,4 @@
-"""Devices that speak IKE and BGP, each in a namespace of its own: real charon and real bird, from files as people have them."""
+"""Devices that speak IKE and BGP, each in its own namespace: real charon and real bird, with typical configuration files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PLUGINS: Final = "random nonce openssl sha1 sha2 hmac kdf pem x509 pubkey kerne
 
 
 class Device:
-    """A namespace, what it runs, and a directory for the files of that."""
+    """A namespace, its processes, and a directory for their files."""
 
     def __init__(self, netns: str, directory: Path) -> None:
         self.netns = netns
@@ -33,7 +33,7 @@ class Device:
         self.shell("ip link set lo up")
 
     def shell(self, script: str) -> str:
-        """Run a shell script here; return what it prints. Fails with what it complains of."""
+        """Run a shell script in the namespace; return its output. Fails with its error output."""
         done = subprocess.run(
             ["ip", "netns", "exec", self.netns, "sh", "-ec", script], capture_output=True, text=True, check=False
         )
@@ -41,12 +41,12 @@ class Device:
         return done.stdout
 
     def reaches(self, source: str, destination: str) -> bool:
-        """Return whether an echo comes back."""
+        """Return whether an echo is answered."""
         command = ["ip", "netns", "exec", self.netns, "ping", "-c", "1", "-W", "1", "-I", source, destination]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     def start_charon(self, settings: str = "") -> None:
-        """Start charon with what a file says of `charon`, and nothing loaded."""
+        """Start charon with a file of `charon` settings, and nothing loaded."""
         conf = self.directory / "strongswan.conf"
         log = self.directory / "charon.log"
         own = f"load = {_PLUGINS}\nplugins {{ vici {{ socket = unix://{self._vici} }} }}\nfilelog {{ log {{ path = {log} }} }}"
@@ -55,13 +55,13 @@ class Device:
         wait_for(self._vici.exists, f"charon of {self.netns}")
 
     def stop_charon(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """End charon, which tells its peers unless it is killed."""
+        """Stop charon, which tells its peers unless it is killed."""
         _end(self._charon, number)
         self._charon = None
         self._vici.unlink(missing_ok=True)
 
     def begin_again(self) -> None:
-        """Let charon begin its tunnels again, as if the device had just been switched on."""
+        """Let charon initiate its tunnels again, as if the device had just been switched on."""
         self.stop_charon(signal.SIGKILL)
         self.shell("ip xfrm state flush; ip xfrm policy flush")
         self._charon = self._start([CHARON], STRONGSWAN_CONF=str(self.directory / "strongswan.conf"))
@@ -69,20 +69,20 @@ class Device:
         self._swanctl("--load-all", "--clear", "--file", str(self.directory / "swanctl.conf"))
 
     def load(self, swanctl_conf: str) -> str:
-        """Load a file as `swanctl --load-all` does; return what that prints."""
+        """Load a file as `swanctl --load-all` does; return the output."""
         path = self.directory / "swanctl.conf"
         path.write_text(swanctl_conf)
         path.chmod(0o600)
         return self._swanctl("--load-all", "--clear", "--file", str(path))
 
     def installed(self) -> int:
-        """Return how many CHILD_SAs are installed. Asked often, so by no process of its own."""
+        """Return the number of installed CHILD_SAs, without starting a process, since this is asked often."""
         with Control(self._vici, 10.0) as control:
             sas = ike_sas(control.stream("list-sas", "list-sa"))
             return sum(child.state == INSTALLED for sa in sas for child in sa.children)
 
     def log(self) -> str:
-        """Return what charon has written."""
+        """Return charon's log."""
         return (self.directory / "charon.log").read_text(errors="replace")
 
     def start_bird(self, conf: str) -> None:
@@ -94,13 +94,13 @@ class Device:
         wait_for(self._birdc.exists, f"bird of {self.netns}")
 
     def stop_bird(self) -> None:
-        """End bird, which tells its neighbours."""
+        """Stop bird, which tells its neighbours."""
         _end(self._bird, signal.SIGTERM)
         self._bird = None
         self._birdc.unlink(missing_ok=True)
 
     def bird(self, command: str) -> str:
-        """Return what bird answers."""
+        """Return bird's answer to a command."""
         done = subprocess.run(["birdc", "-s", str(self._birdc), command], capture_output=True, text=True, check=False)
         return done.stdout
 
@@ -110,7 +110,7 @@ class Device:
         return [{**route, **hop} for route in found for hop in route.get("nexthops", [{}])]
 
     def close(self) -> None:
-        """End what runs, and the namespace."""
+        """Stop the processes, and remove the namespace."""
         for process in (self._charon, self._bird):
             _end(process, signal.SIGKILL)
         subprocess.run(["ip", "netns", "del", self.netns], check=False)

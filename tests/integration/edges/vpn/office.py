@@ -1,4 +1,4 @@
-"""One VPC that is connected with one office, whose device makes mistakes: the sites' rig, with changes of what is printed."""
+"""One VPC connected to one office, whose device makes mistakes: the sites' rig, with changes of the printed configuration."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ vpcs:
 """
 OPTIONS: Final = TunnelOptions(dpd_timeout=3)
 PATIENCE_S: Final = 90.0
-Change = Callable[[str], str]  # of what is printed
+Change = Callable[[str], str]  # a change of the printed configuration
 
 
 def same(text: str) -> str:
-    """Return what is printed."""
+    """Return the printed configuration unchanged."""
     return text
 
 
 class Office:
-    """The cloud, and the device at the office."""
+    """The cloud, and the device in the office."""
 
     def __init__(self, outskirts: Outskirts, directory: Path) -> None:
         self.world = outskirts.world
@@ -58,7 +58,7 @@ class Office:
         self.site.device.shell("\n".join(lines[end:]))
 
     def start(self, ike: Change = same, bgp: Change | None = same) -> None:
-        """Start the device's daemons again with what was printed for the connection as it was at first, and a change of that."""
+        """Restart the device's daemons with the configuration printed for the original connection, changed by a function."""
         self.stop()
         self.site.device.start_charon(self._settings)
         self.site.device.load(ike(swanctl_conf(self.facts, PSKS)))
@@ -66,22 +66,22 @@ class Office:
             self.site.device.start_bird(bgp(bird_conf(self.facts, PSKS).replace("192.168.0.0/16", "10.44.0.0/16")))
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """End the device's daemons; edges are told of it, unless they are killed."""
+        """Stop the device's daemons; the edges are told unless the daemons are killed."""
         self.site.device.stop_bird()
         self.site.device.stop_charon(number)
 
     def change(self, connection: VpnConnection) -> None:
-        """Let the connection be another one, and the device not know."""
+        """Replace the connection, without telling the device."""
         self.private.put(keys.resource(connection.id), connection)
         self.connection = connection
         self.world.settle()
 
     def findings(self) -> list[Finding]:
-        """Return what `netorch vpn doctor` says."""
+        """Return the findings of `netorch vpn doctor`."""
         return diagnose(facts_of(self.world.store, self.connection))
 
     def wait_for(self, *words: str) -> list[Finding]:
-        """Wait until these words are all that is found, and return what is said."""
+        """Wait until exactly these words are found, and return the sentences."""
         said: list[list[Finding]] = [[]]
 
         def agrees() -> bool:
@@ -95,12 +95,12 @@ class Office:
         return said[0]
 
     def propagate(self, *gateways: str) -> None:
-        """Let the main route table learn what these gateways reach."""
+        """Let the main route table learn the routes of these gateways."""
         table = self.world.vpc("a").main_table()
         assert isinstance(table, RouteTable)
         self.private.put(keys.resource(table.id), msgspec.structs.replace(table, propagating=gateways))
 
     @property
     def gateway(self) -> str:
-        """The id of the VPC's gateway."""
+        """Return the id of the VPC's gateway."""
         return vpn_gateway_of(self.facts.connection.vni)

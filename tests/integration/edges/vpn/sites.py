@@ -1,4 +1,4 @@
-"""Customers' sites behind the internet, and VPN connections to them: what control writes, and devices with real daemons.
+"""Customers' sites behind the internet, and VPN connections to them: control's records, and devices with real daemons.
 
 a/one 10.0.1.5 - hv1 - e1, e2 - border - a's device 198.18.81.2 - 10.44.0.9
                                        - b's device 198.18.82.2 - 10.44.0.9
@@ -62,7 +62,7 @@ class Site:
             border.link("set", index=index, state="up")
 
     def follow(self, facts: Facts) -> None:
-        """Do what the configuration for this device says: the commands in its comments, then the file itself."""
+        """Carry out this device's configuration: the commands in its comments, then the file itself."""
         text = swanctl_conf(facts, PSKS)
         lines = [line.removeprefix(COMMAND) for line in text.splitlines() if line.startswith(COMMAND)]
         end = lines.index("}")
@@ -73,7 +73,7 @@ class Site:
             self.device.start_bird(bird_conf(facts, PSKS).replace(EXAMPLE, SITE))
 
     def close(self) -> None:
-        """End what runs there."""
+        """Stop the site's processes."""
         self.device.close()
 
 
@@ -85,7 +85,7 @@ class Private:
         self.world = outskirts.world
 
     def seat(self, name: str) -> None:
-        """Give a VPC a virtual private gateway on both edges, which propagates into its main table."""
+        """Give a VPC a virtual private gateway on both edges, which propagates into the VPC's main table."""
         vni = self.world.vpc(name).vni
         gateway = vpn_gateway_of(vni)
         seats = tuple(Seat(host=edge, vtep=self.world.hosts[edge].vtep) for edge in EDGES)
@@ -99,7 +99,7 @@ class Private:
     def connect(
         self, name: str, site: Site, number: int = 1, *, static: bool = True, options: TunnelOptions | None = None
     ) -> Facts:
-        """Make a VPN connection to a site, and return what its device is to be told."""
+        """Make a VPN connection to a site, and return the values for its device."""
         records = self.world.vpc(name)
         vni = records.vni
         tunnels = tuple(
@@ -153,18 +153,18 @@ class Stage:
         self.sites: dict[str, Site] = {}
 
     def wait_up(self, *names: str) -> None:
-        """Wait until both tunnels of these sites are up, of all when none is named, and instances reach them."""
+        """Wait until both tunnels of these (default: all) sites are up, and instances reach the sites."""
         for name in names or self.sites:
             device = self.sites[name].device
             wait_for(lambda device=device: device.installed() == len(EDGES), f"both tunnels of {name}", PATIENCE_S)  # type: ignore[misc]
             self.wait_reaches(f"{name}/one")
 
     def wait_reaches(self, name: str) -> None:
-        """Wait until an instance has an answer from the server of its site."""
+        """Wait until the server of its site answers an instance."""
         wait_for(lambda: self.reaches(name), f"{name} to reach its site", PATIENCE_S)
 
     def reaches(self, name: str, destination: str = SERVER) -> bool:
-        """Return whether an echo of an instance is answered."""
+        """Return whether an echo from an instance is answered."""
         return ask([Probe(netns=self.outskirts.place(name), destination=destination)], 1.0, 1)[0].ok
 
     def sender(self, name: str) -> socket.socket:
@@ -178,7 +178,7 @@ class Stage:
             sender.sendto(payload, (SERVER, PORT))
 
     def listener(self, place: str) -> socket.socket:
-        """Return a socket that such datagrams come to in a namespace with the server's address."""
+        """Return a socket in a namespace that receives such datagrams at the server's address."""
         with in_node(place):
             found = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         found.bind((SERVER, PORT))
@@ -191,7 +191,7 @@ class Stage:
         return [words[0] for words in lines if len(words) > 1 and words[1] == "BGP"]
 
     def dropped(self, reason: str) -> int:
-        """Return how many packets both edges have dropped for a reason."""
+        """Return the number of packets that both edges have dropped for a reason."""
         return sum(self.outskirts.world.counters(edge).get(reason, 0) for edge in EDGES)
 
     def close(self) -> None:
@@ -202,7 +202,7 @@ class Stage:
 
 
 def takes(server: socket.socket, payload: bytes) -> bool:
-    """Return whether a datagram with a payload comes to a socket."""
+    """Return whether a socket receives a datagram with a payload."""
     with suppress(TimeoutError):
         while True:
             if server.recv(64) == payload:

@@ -2,7 +2,7 @@
 
 a/one 10.0.1.5 - hv1 - e1 198.19.0.1 - border - AWS 198.18.81.2 and .3 - 172.31.0.9
 
-AWS is a charon that never begins and a bird, from the same values. It knows its customer by one address, as AWS does.
+AWS is a charon that never initiates and a bird, with the same values. It knows its customer by one address, as AWS does.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from tests.unit.spec.vpn_config.test_imported import TEXT, without_bgp
 
 pytestmark = pytest.mark.root
 
-CUSTOMER_ASN: Final = 64512  # of the gateway here
+CUSTOMER_ASN: Final = 64512  # of the gateway at netorch
 AWS_ASN: Final = 64600
 VPC: Final = "172.31.0.0/16"  # at AWS
-INSTANCE: Final = "172.31.0.9"  # there
+INSTANCE: Final = "172.31.0.9"  # at AWS
 ENDS: Final = ("198.18.81.2", "198.18.81.3")
 PATIENCE_S: Final = 90.0
 FILE: Final = (
@@ -44,7 +44,7 @@ FILE: Final = (
 
 
 def swanctl_conf(found: ImportedConnection, psks: dict[int, str]) -> str:
-    """Return how AWS's ends are configured: they wait for the customer, whose address is all that they know of it."""
+    """Return the configuration of AWS's ends: they wait for the customer, of whom they know only the address."""
     connections, secrets = "", ""
     for number, tunnel in enumerate(found.tunnels, 1):
         connections += f"""
@@ -75,7 +75,7 @@ def swanctl_conf(found: ImportedConnection, psks: dict[int, str]) -> str:
 
 
 def bird_conf(found: ImportedConnection) -> str:
-    """Return how AWS speaks BGP over both tunnels."""
+    """Return AWS's configuration of BGP over both tunnels."""
     sessions = ""
     for number, tunnel in enumerate(found.tunnels, 1):
         aws, customer = inside_addresses(tunnel.inside_cidr)
@@ -149,7 +149,7 @@ def test_a_vpc_at_aws_is_reached_by_both_tunnels_of_one_edge_and_then_without_bg
         return all(tunnel.status is Telemetry.UP for tunnel in tunnels)
 
     wait_for(installed, f"both tunnels without BGP; AWS says: {device.log()[-2000:]}", PATIENCE_S)
-    # As AWS does whose customer has told it the static routes. The edge sends by the first tunnel.
+    # Like AWS, to which the customer has given the static routes. The edge sends through the first tunnel.
     device.shell("ip link set x1 up; ip route replace 10.0.0.0/16 dev x2")
     wait_for(lambda: stage.reaches("a/one", INSTANCE), "the instance at AWS by static routes", PATIENCE_S)
     assert device.reaches(INSTANCE, "10.0.1.5")

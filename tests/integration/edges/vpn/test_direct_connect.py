@@ -1,4 +1,4 @@
-"""Direct Connect end to end: VLANs of one port for two customers with the same addresses, with VPN connections behind them."""
+"""Direct Connect end to end: VLANs of one port for two customers with the same addresses, with VPN connections as backup."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.root
 EDGE: Final = "e1"
 DEVICE: Final = "dx0"
 EDGES_ADDRESS, ROUTERS_ADDRESS = "169.254.50.1", "169.254.50.2"
-OTHERS: Final = 128  # that are answered beside the router
+OTHERS: Final = 128  # hosts that are answered besides the router
 STRANGER: Final = "02:00:00:00:00:99"
 TO_THE_VPC: Final = f"ip route replace 10.0.0.0/16 via {EDGES_ADDRESS}"
 VLANS: Final = {"a": 101, "b": 102}
@@ -91,7 +91,7 @@ protocol bgp edge {{
         )
 
     def origins(self, name: str) -> set[Origin]:
-        """Return how the edge with the port knows of the site."""
+        """Return how the edge with the port has learned the site."""
         reaches = self.stage.outskirts.world.vpc(name).each(Reach)
         return {Origin(each.origin) for reach in reaches if reach.edge == EDGE for each in reach.prefixes}
 
@@ -100,7 +100,7 @@ protocol bgp edge {{
         self.stage.outskirts.world.settle()
 
     def goes_to(self, name: str) -> set[str]:
-        """Return which servers get what a customer's instance says to its site."""
+        """Return the servers that receive a customer instance's packets to its site."""
         servers = {place: self.stage.listener(place) for place in ("dx-a", "dx-b", "site-a", "site-b")}
         try:
             payload = f"of {name}".encode()
@@ -135,7 +135,7 @@ def test_direct_connect_is_preferred_to_a_vpn_and_each_customer_has_its_own(wire
 
 
 def test_strangers_in_a_vlan_leave_room_for_the_customers_routers(wire: Wire) -> None:
-    """Linux would keep a neighbour of each machine that asks, in a table that all customers of the edge share."""
+    """Linux would keep a neighbour for each machine that sends requests, in a table that all customers of the edge share."""
     count = 300
     for number in range(count):
         question = arp(1, STRANGER, f"10.99.{number // 250}.{number % 250 + 1}", "00:00:00:00:00:00", EDGES_ADDRESS)
@@ -154,7 +154,7 @@ def test_the_vpn_takes_over_when_the_cable_is_pulled(wire: Wire) -> None:
         wire.stage.wait_reaches(f"{name}/one")
         assert wire.goes_to(name) == {f"site-{name}"}
     wire.trunk.shell("ip link set trunk0 up")
-    wire.routers["b"].shell(TO_THE_VPC)  # Linux has taken the route away together with the device
+    wire.routers["b"].shell(TO_THE_VPC)  # Linux has removed the route together with the device
     for name in VLANS:
         wire.wait_origin(name, Origin.DIRECT_CONNECT)
         wire.stage.wait_reaches(f"{name}/one")

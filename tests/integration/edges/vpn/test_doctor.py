@@ -1,6 +1,6 @@
-"""`netorch vpn doctor` tells mistakes of a real device apart, and each in its own words.
+"""`netorch vpn doctor` distinguishes mistakes of a real device, and explains each in its own words.
 
-In each test one thing is wrong, at the device or in the VPC; what is said must be that, and nothing that follows from it.
+In each test one thing is wrong, at the device or in the VPC; the findings must be that, and nothing that follows from it.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
 
 
 def lines(name: str, value: str) -> Change:
-    """Return what sets an option wherever it is printed."""
+    """Return a change that sets an option wherever it is printed."""
     return lambda text: re.sub(rf"(?m)^( *{name} =).*$", rf"\1 {value}", text)
 
 
-SAID: dict[str, str] = {}  # test -> the sentence
+SAID: dict[str, str] = {}  # test -> the sentence found
 
 
 def said(office: Office, word: str) -> str:
-    """Return what is said of the first tunnel once `word` is all that is said of either."""
+    """Return the sentence about the first tunnel once `word` is the only finding for both tunnels."""
     found = office.wait_for(word)
     sentence = found[0].text
     SAID[word] = sentence
@@ -127,7 +127,7 @@ def test_a_device_that_begins_again_is_well_again(office: Office) -> None:
     office.start()
     office.wait_for()
     device = office.site.device
-    device.begin_again()  # its bird goes on, and may have lost its sessions
+    device.begin_again()  # the device's bird goes on, and may have lost its sessions
     wait_for(lambda: device.installed() >= 2, "both tunnels", PATIENCE_S)
     wait_for(lambda: device.bird("show protocols").count("Established") == 2, "both sessions", PATIENCE_S)
     office.wait_for()

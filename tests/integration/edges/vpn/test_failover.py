@@ -1,6 +1,6 @@
 """An edge loses its power while an instance talks to its site: the other tunnel carries on.
 
-NETORCH_KILLS edges are killed, two by default. How long no answer came is printed.
+NETORCH_KILLS edges are killed, two by default. The time without answers is printed.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from tests.rig.world import wait_for
 pytestmark = pytest.mark.root
 
 KILLS: Final = int(os.environ.get("NETORCH_KILLS", "2"))
-LONGEST_S: Final = 10.0  # on a machine that does much else; on a quiet one 3 s
+LONGEST_S: Final = 10.0  # on a busy machine; on a quiet one 3 s
 _ANSWER: Final = re.compile(r"^\[(\d+\.\d+)\] .* bytes from ", re.MULTILINE)
 
 
 class Echoes:
-    """Echoes of an instance to its site, fifty a second, and when each was answered."""
+    """Echoes of an instance to its site, fifty a second, with the time of each answer."""
 
     def __init__(self, stage: Stage, name: str) -> None:
         command = ["ip", "netns", "exec", stage.outskirts.place(name), "ping", "-n", "-D", "-i", "0.02", SERVER]
         self._ping = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     def longest_pause_s(self) -> float:
-        """End them, and return the longest time between two answers."""
+        """Stop the echoes, and return the longest time between two answers."""
         self._ping.send_signal(signal.SIGINT)
         printed, _ = self._ping.communicate()
         answers = [float(found) for found in _ANSWER.findall(printed)]
@@ -48,7 +48,7 @@ def all_used(stage: Stage) -> bool:
     sessions = []
     for edge in EDGES:
         agent = stage.outskirts.world.agent(edge)
-        with agent.busy:  # its kernel is for one thread at a time
+        with agent.busy:  # only one thread at a time may use its kernel
             sessions.append(agent.kernel.customer_sessions().values())
     established = all(session.state == "Established" and session.accepted for found in sessions for session in found)
     return established and all(sessions) and not stage.outskirts.world.agent("hv1").records.seats.silent
@@ -93,7 +93,7 @@ def _segment_size(stage: Stage) -> int:
 
 
 def test_a_dead_tunnel_of_a_living_edge_is_left(stage: Stage) -> None:
-    """The site's packets of one tunnel are dropped on the way: BFD ends the session, and the route goes."""
+    """The site's packets in one tunnel are dropped on the way: BFD ends the session, and the route is withdrawn."""
     connection = next(stage.outskirts.world.vpc("b").each(VpnConnection))
     address = connection.tunnels[0].address
     device = stage.sites["b"].device
@@ -109,7 +109,7 @@ def test_a_dead_tunnel_of_a_living_edge_is_left(stage: Stage) -> None:
 
 
 def test_an_edge_without_its_underlay_is_left_by_sites_and_comes_back(stage: Stage) -> None:
-    """Its sessions go on, but it does not announce the VPC any more: what sites sent there would get nowhere."""
+    """Its sessions go on, but it no longer announces the VPC, because it could not forward the sites' packets."""
     edge, (cidr,) = EDGES[0], stage.outskirts.world.vpc("b").vpc.record.cidrs
 
     def ways() -> int:
@@ -126,7 +126,7 @@ def test_an_edge_without_its_underlay_is_left_by_sites_and_comes_back(stage: Sta
             assert {session.state for session in agent.kernel.customer_sessions().values()} == {"Established"}
     finally:
         subprocess.run(["ip", "-n", "spine", "link", "set", f"to-{edge}", "up"], check=True)
-        vtep = stage.outskirts.world.hosts[edge].vtep  # whose route went with the device
+        vtep = stage.outskirts.world.hosts[edge].vtep  # its route went with the device
         subprocess.run(["ip", "-n", "spine", "route", "replace", f"{vtep}/32", "dev", f"to-{edge}"], check=True)
     wait_for(lambda: all_used(stage) and ways() == len(EDGES), "it to announce the VPC again", 2 * PATIENCE_S)
     stage.wait_reaches("b/one")

@@ -1,4 +1,4 @@
-"""Whatever befalls a tunnel, no packet of a customer leaves an edge in plain text."""
+"""Whatever happens to a tunnel, no packet of a customer leaves an edge in plain text."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ pytestmark = pytest.mark.root
 
 SECRET = b"a customer's own words"
 ESP = b"\x32"  # IP protocol 50
-MANY = 200  # datagrams meanwhile
+MANY = 200  # datagrams sent meanwhile
 
 
 @contextmanager
 def nothing_plain(stage: Stage) -> Iterator[Callable[[], None]]:
-    """Let a's instance talk to its site; check that its words are on no edge's uplink. Yields a function that waits for more."""
+    """Let a's instance talk to its site; check that no edge's uplink shows the payload. Yields a function that waits for more."""
     done, sent = threading.Event(), [0]
 
     def talk() -> None:
@@ -69,7 +69,7 @@ def nothing_plain(stage: Stage) -> Iterator[Callable[[], None]]:
             thread.join()
         frames = [frame for ear in ears for frame in ear.take()]
     assert [frame for frame in frames if SECRET in frame] == []
-    assert any(frame[23:24] == ESP for frame in frames)  # what went went as ESP
+    assert any(frame[23:24] == ESP for frame in frames)  # the packets left as ESP
 
 
 def outside(edge: str, *words: str) -> None:
@@ -125,13 +125,13 @@ def test_nothing_leaves_in_plain_text(stage: Stage, befalls: Callable[[Stage], N
 
 
 def begin_again(stage: Stage) -> None:
-    """Let a's tunnels be up again; b's are nobody's affair here."""
+    """Bring a's tunnels up again; b's do not matter here."""
     stage.sites["a"].device.begin_again()
     stage.wait_up("a")
 
 
 def test_nothing_leaves_in_plain_text_while_edges_boot(stage: Stage) -> None:
-    """Both lose their power; then netorch-restore.service and the agent do their parts, a while apart."""
+    """Both lose their power; then netorch-restore.service and the agent run, with a delay between them."""
     world = stage.outskirts.world
     with nothing_plain(stage) as wait_for_more:
         for edge in EDGES:

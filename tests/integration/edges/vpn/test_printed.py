@@ -1,6 +1,6 @@
-"""What `netorch vpn config` prints for a customer's device works as it is: tunnels come up, BGP is established, pings pass.
+"""The output of `netorch vpn config` for a customer's device works unchanged: tunnels come up, BGP is established, pings pass.
 
-The edges' side is written here by hand, from the same values.
+The edges' side is hand-written here, from the same values.
 
     lan 192.168.7.9 - 192.168.7.1 device 203.0.113.80 - net - 198.18.0.21 edge1 10.0.1.5
                                                             - 198.18.0.22 edge2 10.0.1.5
@@ -79,7 +79,7 @@ class Stage:
         self.net.shell(f"ip address add {router}/32 dev {port}; ip link set {port} up; ip route add {address} dev {port}")
 
     def follow(self, text: str) -> None:
-        """Let the customer do what swanctl.conf says: the settings and commands in its comments, then the file itself."""
+        """Carry out swanctl.conf as the customer does: the settings and commands in its comments, then the file itself."""
         lines = [line.removeprefix(COMMAND) for line in text.splitlines() if line.startswith(COMMAND)]
         end = lines.index("}")
         self.device.start_charon("\n".join(lines[: end + 1]))

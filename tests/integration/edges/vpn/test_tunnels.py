@@ -1,7 +1,7 @@
 """VPN connections end to end: agents, charon and bird on both edges, and customers' devices as their configuration says.
 
-What they announce becomes routes of VPCs, and model, kernels and live packets tell the same story. One file, because this cloud
-takes long to be there.
+Announced prefixes become routes of VPCs, and model, kernels and live packets agree. One file, because this cloud takes long
+to build.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def test_an_agent_that_is_killed_and_started_again_changes_nothing_and_loses_not
     assert stream.stop() == 0
 
 
-# --- what is learned ----------------------------------------------------------------------------------------------------------
+# --- learned routes -----------------------------------------------------------------------------------------------------------
 
 
 def reached(stage: Stage, name: str) -> dict[str, tuple[tuple[str, Origin, int], ...]]:
@@ -109,7 +109,7 @@ def traced(stage: Stage, source: str, destination: str, service: str = "icmp") -
 
 
 def wait_said(stage: Stage, name: str) -> None:
-    """Wait until both edges have said that their tunnels to a site are up, and how many prefixes they have learned."""
+    """Wait until both edges report that their tunnels to a site are up, and how many prefixes they have learned."""
 
     def arrives() -> bool:
         found = traced(stage, f"{name}/one", SERVER)

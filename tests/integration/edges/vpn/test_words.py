@@ -1,4 +1,4 @@
-"""charon knows each word of the proposals that EC2's options are written as."""
+"""charon knows each word in the proposals that EC2's options are translated to."""
 
 from __future__ import annotations
 

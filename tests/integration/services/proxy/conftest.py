@@ -1,4 +1,4 @@
-"""The proxy as a process on loopback, with two endpoints: two VPCs whose instances have the same address."""
+"""The proxy as a process on loopback, with two endpoints, for two VPCs whose instances have the same address."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.rig.services.upstreams import Recorder
 
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[ServiceProcess]:
-    """Return the process of a module."""
+    """Return a daemon process for a module."""
     with service_process() as process:
         yield process
 
 
 @pytest.fixture
 def behind() -> Iterator[Recorder]:
-    """Return a server that keeps what it is sent."""
+    """Return an upstream server that records requests."""
     recorder = Recorder()
     yield recorder
     recorder.close()
@@ -28,7 +28,7 @@ def behind() -> Iterator[Recorder]:
 
 @pytest.fixture
 def stand(daemon: ServiceProcess, behind: Recorder) -> ProxyStand:
-    """Return two endpoints of everything in front of that server."""
+    """Return two endpoints in front of that server."""
     stand = ProxyStand(daemon, behind.url)
     stand.serve()
     return stand

@@ -1,4 +1,4 @@
-"""Two endpoints at a process, and what tests do with them."""
+"""Two endpoints of one process, and the actions of tests on them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SERVICE = "s3"
 
 
 def document(*statements: Mapping[str, object]) -> str:
-    """Return a policy."""
+    """Return a policy document."""
     return json.dumps({"Version": "2012-10-17", "Statement": [{"Principal": "*", **one} for one in statements]})
 
 
@@ -35,14 +35,14 @@ class ProxyStand:
         self._buckets: set[str] = set()
 
     def serve(self, **policies: str) -> None:
-        """Let both endpoints be served, with policies by their letters."""
+        """Put both endpoints, with policies by their letters."""
         for letter in "ab":
             self.daemon.put(self.endpoint(letter, policies.get(letter, "")))
             if f"vrf-{letter}" not in self.daemon.ports:
                 self.listen(letter)
 
     def endpoint(self, letter: str, policy: str = "") -> ProxyEndpoint:
-        """Return an endpoint as it is served."""
+        """Return an endpoint as it is put."""
         return ProxyEndpoint(
             id=ENDPOINTS[letter],
             vpc=VPCS[letter],
@@ -59,7 +59,7 @@ class ProxyStand:
         self.daemon.put(ProxyListener(ifname=f"vrf-{letter}", endpoint=ENDPOINTS[letter]))
 
     def bucket(self, name: str, policy: str) -> None:
-        """Let a bucket have a policy; nothing: none."""
+        """Set the policy of a bucket; an empty one removes it."""
         obj = ProxyBucket(service=SERVICE, bucket=name, policy=policy)
         if policy:
             self.daemon.put(obj)
@@ -67,11 +67,11 @@ class ProxyStand:
             self.daemon.delete(obj)
 
     def port(self, letter: str = "a", tls: bool = False) -> int:
-        """Return the port of an endpoint on loopback."""
+        """Return the loopback port of an endpoint."""
         return self.daemon.ports[f"vrf-{letter}"][tls]
 
     def url(self, letter: str = "a") -> str:
-        """Return where clients find an endpoint."""
+        """Return the URL of an endpoint for clients."""
         return f"http://{LOOPBACK}:{self.port(letter)}"
 
     def client(self, letter: str = "a") -> S3:
@@ -85,16 +85,16 @@ class ProxyStand:
         return connection
 
     def ask(self, raw: bytes, letter: str = "a") -> bytes:
-        """Send bytes and return all that comes back until the other end closes."""
+        """Send bytes and return all bytes received until the other end closes."""
         with self.connect(letter) as connection:
             with suppress(ConnectionError):
                 connection.sendall(raw)
             return everything(connection)
 
     def line(self, letter: str, method: str, status: int, target: str = "") -> Line:
-        """Return the last line of such a request in the access log of an endpoint, once it is there.
+        """Return the last line about such a request in the access log of an endpoint, once it is written.
 
-        It is written behind the answer. `target` is a part of what was asked for.
+        The line is written after the answer. `target` is a part of the request's target.
         """
         path = self.daemon.directory / "log" / f"{ENDPOINTS[letter]}.log"
 
@@ -106,7 +106,7 @@ class ProxyStand:
 
 
 def everything(connection: socket.socket) -> bytes:
-    """Return all that comes by a connection until it ends, also by a reset."""
+    """Return all bytes from a connection until it ends, also by a reset."""
     got = b""
     try:
         while more := connection.recv(1 << 16):

@@ -1,4 +1,4 @@
-"""Ten thousand idle connections: what they take of the proxy, and of those who have work for it."""
+"""Ten thousand idle connections: their cost for the proxy, and for active connections."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tests.rig.world import wait_for
 GET: Final = b"GET /bbb/k HTTP/1.1\r\nHost: s3.amazonaws.com\r\nConnection: close\r\n\r\n"
 IDLE: Final = 10_000
 VPCS: Final = 8
-OF_A_CONNECTION: Final = 16 << 10  # bytes of memory that an idle one takes at most
+OF_A_CONNECTION: Final = 16 << 10  # bytes of memory that an idle connection takes at most
 
 
 @pytest.fixture
 def own(behind: Recorder) -> Iterator[ProxyStand]:
-    """Return a stand with a process of its own, and as many descriptors as there may be."""
+    """Return a stand with its own process, and as many descriptors as possible."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with service_process() as process:
@@ -35,7 +35,7 @@ def own(behind: Recorder) -> Iterator[ProxyStand]:
 
 
 def serve(stand: ProxyStand, upstream: str, letter: str) -> None:
-    """Let an endpoint of one more VPC be served."""
+    """Put an endpoint of one more VPC."""
     endpoint = ProxyEndpoint(
         id=f"vpce-{letter}", vpc=f"vpc-{letter}", service="s3", hosts=("s3.amazonaws.com",), prefixes=(), upstream=upstream
     )

@@ -1,4 +1,4 @@
-"""What reaches the server behind, byte for byte, and what does not: forged headers, requests that can mean two things."""
+"""Requests that reach the upstream server byte for byte, and those that do not: forged headers, ambiguous requests."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_what_is_plain_goes_on_byte_for_byte_with_what_the_proxy_knows(stand: Pr
     assert stand.ask(b"\r\n".join(lines) + b"\r\n\r\nabc", "b").startswith(b"HTTP/1.1 200 OK\r\n")
     sent = behind.heads[-1].split(b"\r\n")
     assert sent[0] == lines[0]
-    assert [line for line in lines[1:] if line not in sent] == [b"Connection: close"]  # that is the client's own
+    assert [line for line in lines[1:] if line not in sent] == [b"Connection: close"]  # concerns only the client's connection
     assert [line for line in sent[1:-2] if line not in lines] == [
         b"x-netorch-source-vpc: " + VPCS["b"].encode(),
         b"x-netorch-source-vpce: " + ENDPOINTS["b"].encode(),

@@ -1,4 +1,4 @@
-"""Real clients (boto3, `aws s3`) and a real S3-compatible server, the proxy between them: everything works, and policies hold."""
+"""Real clients (boto3, `aws s3`) and a real S3-compatible server, with the proxy between: everything works, and policies hold."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ARN = "arn:aws:s3:::"
 
 @pytest.fixture(scope="module")
 def direct(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Return where the server is."""
+    """Return the URL of the server."""
     with socket.create_server((LOOPBACK, 0)) as free:
         port = free.getsockname()[1]
     with s3_server(LOOPBACK, port, tmp_path_factory.mktemp("s3")):
@@ -32,7 +32,7 @@ def direct(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def s3(daemon: ServiceProcess, direct: str) -> Iterator[ProxyStand]:
-    """Return two endpoints in front of a server with nothing in it, whose names are found at the proxy."""
+    """Return two endpoints in front of an empty server; the service's names resolve to the proxy."""
     stand = ProxyStand(daemon, direct)
     stand.serve()
     with names_at(LOOPBACK):
@@ -46,12 +46,12 @@ def s3(daemon: ServiceProcess, direct: str) -> Iterator[ProxyStand]:
 
 
 def through(stand: ProxyStand, style: str, letter: str = "a") -> S3:
-    """Return a client that calls the service by its name."""
+    """Return a client that uses the service's name."""
     return client(f"http://{HOSTS[0]}:{stand.port(letter)}", style)
 
 
 def refusal(call: object, **arguments: object) -> str:
-    """Return why a call is refused with 403; nothing: it is not."""
+    """Return why a call is refused with 403, or nothing."""
     assert callable(call)
     try:
         call(**arguments)

@@ -1,4 +1,4 @@
-"""Bodies: passed on while they come, in bounded memory; what is left of them when somebody dies."""
+"""Bodies are passed on while they arrive, in bounded memory; the state that is left when a party dies."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def answer_large(connection: socket.socket, head: bytes) -> None:
 
 
 class Halves:
-    """A server that sends half of what it has promised, and the rest when it may."""
+    """A server that sends half of the announced body, and the rest when it may."""
 
     def __init__(self) -> None:
         self.go_on = threading.Event()
@@ -154,7 +154,7 @@ def test_who_leaves_in_the_middle_leaves_nothing_behind(stand: ProxyStand, behin
     ended = threading.Event()
 
     def answer(connection: socket.socket, head: bytes) -> None:
-        with suppress(ConnectionResetError):  # by which the server is told that the body is no whole one
+        with suppress(ConnectionResetError):  # tells the server that the body is incomplete
             while connection.recv(1 << 16):
                 pass
         ended.set()

@@ -1,4 +1,4 @@
-"""TLS through the proxy: end to end as it is, permitted if everything is, with the endpoint's id for the server behind."""
+"""TLS through the proxy: end to end, permitted if everything is, with the endpoint's id for the upstream server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ALL = {"Effect": "Allow", "Action": "*", "Resource": "*"}
 
 
 def certificate(directory: Path) -> Path:
-    """Return a file with a key, and a certificate of its own for the service and its buckets."""
+    """Return a file with a key and a self-signed certificate for the service and its buckets."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, NAME)])
     begin = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -41,7 +41,7 @@ def certificate(directory: Path) -> Path:
 
 
 class Server:
-    """A TLS server that reads the PROXY header before, and sends back what it is sent."""
+    """A TLS server that reads the PROXY header first, and echoes what it receives."""
 
     def __init__(self, pem: Path) -> None:
         self.told: list[bytes] = []
@@ -52,7 +52,7 @@ class Server:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        """Listen no longer."""
+        """Stop listening."""
         self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
 
@@ -93,7 +93,7 @@ def tls(daemon: ServiceProcess, server: Server) -> Iterator[ProxyStand]:
 
 
 def echoed(stand: ProxyStand, pem: Path, host: str, letter: str = "a", data: bytes = b"hello") -> bytes:
-    """Return what comes back through TLS with a host; nothing: the connection was refused."""
+    """Return the echo through TLS with a host name, or nothing if the connection was refused."""
     context = ssl.create_default_context(cafile=str(pem))
     try:
         with stand.connect(letter, tls=True) as plain, context.wrap_socket(plain, server_hostname=host) as inside:
