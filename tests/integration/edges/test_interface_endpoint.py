@@ -276,7 +276,7 @@ def test_a_killed_relay_resets_its_connections_and_comes_back(linked: Linked) ->
 
 
 def test_the_other_edge_takes_over_and_gives_connections_back(linked: Linked) -> None:
-    """The first edge fails, so the second one knows none of its connections. Then the second is drained: it hands over its own."""
+    """The first edge fails, so the second one knows none of its connections; later it is drained, and hands over its own."""
     world, front = linked.world, linked.front("a")
     first, second = (world.hosts[edge].vtep for edge in EDGES)
     seats = [world.agent(host).records.seats for host in world.hosts]

@@ -249,7 +249,7 @@ def test_icmp_errors_stay_in_the_vpc_and_tell_nothing_of_the_underlay(site: Site
             send_frames(site.b, "eth0", [framed(site.mac["acme/b"], packet)])
         listener.heard(needle)
         told = [frame[14:] for frame in listener._frames if needle in frame]
-    heard = {1: {2}, 2: {1}, 64: {1, 2}}  # allowed numbers by TTL: the packet, and the answer of the own host's router, which Linux rate-limits
+    heard = {1: {2}, 2: {1}, 64: {1, 2}}  # by TTL: the packet, and the answer of its own router, which Linux rate-limits
     assert len(told) in heard[ttl]
     assert not [packet for packet in told if bytes((192, 0, 2)) in packet or bytes((198, 18, 0)) in packet]
     assert site.world.counters("hv2")["unverified"] == suspected
