@@ -51,7 +51,7 @@ def test_the_lease_is_renewed_while_the_agent_lives_and_ends_after_it(world: Wor
 
 
 class Hanging(MemoryStore):
-    """A store that says after a while that it is away."""
+    """A store that hangs for a while and then reports that it is unavailable."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Hanging(MemoryStore):
         self._now = clock
 
     def list(self, prefix: str, revision: int = 0) -> Range:
-        """Fail, late."""
+        """Fail after a delay."""
         self.asked += 1
         self._now.now += 2.5
         raise StoreUnavailable("store: no member answers")

@@ -1,4 +1,4 @@
-"""A store that takes its time to open: whoever asks for it goes on, and gets it later."""
+"""A store that opens slowly: callers are not blocked, and get it later."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATIENT_S = 60.0
 
 
 class Slow:
-    """A store that opens, or says that it is away, once the test lets it."""
+    """A store that opens, or reports that it is unavailable, once the test lets it."""
 
     def __init__(self) -> None:
         self.store = MemoryStore()

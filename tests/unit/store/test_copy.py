@@ -23,7 +23,7 @@ RECORDS = {f"vpc/{n:06x}/vpc": b"%d" % n * (n % 50) for n in range(500)} | {"big
 
 @pytest.fixture(params=["sqlite", "etcd"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Somewhere for a store, with nothing there."""
+    """An address for a store that does not exist yet."""
     if request.param == "sqlite":
         return str(tmp_path / "copy.db")
     url: str = request.getfixturevalue("etcd").url(secrets.token_hex(4))
@@ -126,7 +126,7 @@ def test_a_copy_that_is_finished_meanwhile_is_not_removed_by_another_one(etcd: C
     first.store.txn([], [Put("a", b"1")])
 
     def decode_late(where: str, value: bytes) -> Meta:
-        """Read what the copy says of itself right before it is finished."""
+        """Read the metadata of the copy, and then finish the copy."""
         found = decode_meta(where, value)
         first.finish()
         return found

@@ -1,4 +1,4 @@
-"""Instances' own names on a host that follows their VPC, and what a changed interface costs it."""
+"""Instances' own names on a host that follows their VPC, and the cost of a changed interface."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.unit.agent.test_effort import Taking, calls, clock
 
 
 def vpc_of(instances: int) -> Cloud:
-    """Return a VPC with host names: one instance here, the others elsewhere."""
+    """Return a VPC with host names: one instance on hv1, the others on hv2."""
     hosts = [HostDecl(name="hv1", underlay="192.0.2.11"), HostDecl(name="hv2", underlay="192.0.2.12")]
     made = [
         InstanceDecl(name=f"i{number}", host="hv2" if number else "hv1", address=f"10.44.12.{10 + number}")
@@ -36,12 +36,12 @@ def vpc_of(instances: int) -> Cloud:
 
 
 def declare(store: MemoryStore, instances: int) -> None:
-    """Let the store hold so many instances."""
+    """Store a VPC with this many instances."""
     apply_cloud(store, plan_cloud(store, Caller(operator=True), vpc_of(instances)))
 
 
 def started(instances: int, directory: Path) -> tuple[MemoryStore, Agent]:
-    """Return a store with so many instances, and the agent of the host of one."""
+    """Return a store with this many instances, and the agent of hv1."""
     store = MemoryStore()
     declare(store, instances)
     agent = Agent("hv1", Taking(), lambda: store, SnapshotFile(directory / f"{instances}"), load_compilers(), clock)
@@ -50,13 +50,13 @@ def started(instances: int, directory: Path) -> tuple[MemoryStore, Agent]:
 
 
 def interface_at(store: MemoryStore, address: str) -> NetworkInterface:
-    """Return the interface that has an address."""
+    """Return the interface with an address."""
     (records,) = read_inventory(store).vpcs.values()
     return next(eni for eni in records.each(NetworkInterface) if eni.address == address)
 
 
 def named(agent: Agent, vni: int) -> dict[str, tuple[str, ...]]:
-    """Return the names that the host's daemon is to have."""
+    """Return the desired names of the host's daemon."""
     return {obj.name: obj.values for obj in agent.reconciler.slices[vni].desired.values() if isinstance(obj, NameRecord)}
 
 
