@@ -36,7 +36,7 @@ def test_commands_are_kept_with_who_gave_them(quick: Run, monkeypatch: pytest.Mo
     assert "store check" not in quick("store", "check").stdout
     quick("--owner", "acme", "history", code=1)
 
-    # Nothing of a VPC's changes with it.
+    # These commands change nothing in a VPC.
     for noun, *words in (
         ("zone", "corp.example", "--vpc", "acme/acme"),
         ("dhcp-options", "set", "--domain-name", "corp.example"),
