@@ -1,4 +1,4 @@
-"""Every wrong file beside this one, and word by word what is said about it.
+"""Every wrong file in this folder, with the exact text of its errors.
 
 NETORCH_UPDATE_GOLDEN=1 rewrites the .err files: read the difference before you commit it.
 """

@@ -1,4 +1,4 @@
-"""The parts of small clouds for tests, as a file has them."""
+"""The parts of small clouds for tests, as in YAML files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class MoveCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EniCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An interface with its instance. `plugged`: the port is already where the interface moves to."""
+    """An interface with its instance. `plugged`: the port is already on the target host of the move."""
 
     subnet: str
     address: str
@@ -33,18 +33,18 @@ class SubnetCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     cidr: str
     ipv6_cidr: str = ""
-    route_table: str = ""  # a name; nothing: the main one
+    route_table: str = ""  # name of the table; empty: the main table
 
 
 class NatCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A NAT gateway, which the VPC's seats carry."""
+    """A NAT gateway on the VPC's seats."""
 
     subnet: str
     address: str
 
 
 class MappedCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A mapped peering connection of two VPCs by VNI, with what the first range of each is for the other, and its edges."""
+    """A mapped peering connection of two VPCs by VNI, with the alias of each one's first range, and its edges."""
 
     requester: int
     accepter: int

@@ -1,4 +1,4 @@
-"""Small clouds for tests: what a few lines of text describe, as the views that compilers see."""
+"""Small clouds for tests: from a few lines of text to the views that compilers get."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ COMPILERS: Sequence[Compiler] = (
 class VpcCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A VPC; subnets, interfaces and route tables by name.
 
-    A table is its routes, by destination. A target is what a stored route has, or `eni` and the name of an interface, which may
-    be missing, `pcx` and the VNI of a peer, `igw` or `nat`, which the hosts in `seats` carry, or `eigw`. The table without a name
-    is the main one; the others are numbered by name.
+    A table is given by its routes, by destination. A target is written as in a stored route, or as `eni` and the name of an
+    interface, which may be missing, `pcx` and the VNI of a peer, `igw` or `nat`, which the hosts in `seats` carry, or `eigw`.
+    The table without a name is the main one; the others are numbered in the order of their names.
     """
 
     vni: int
@@ -76,10 +76,10 @@ class VpcCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seats: tuple[str, ...] = ()
     nat: NatCase | None = None
     egress_only: tuple[str, ...] = ()  # the hosts that carry the egress-only internet gateway
-    public: dict[str, str] = {}  # public addresses with the private ones
+    public: dict[str, str] = {}  # private addresses by public address
 
     def record(self) -> Vpc:
-        """Return the VPC as it is stored."""
+        """Return the VPC's record."""
         vpc_id = make_id("vpc", self.vni, 1)
         return Vpc(
             id=vpc_id,
@@ -92,7 +92,7 @@ class VpcCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
     def translations(self) -> list[PublicMapping]:
-        """Return what public addresses stand for, as it is stored."""
+        """Return the records of the public addresses."""
         return [
             PublicMapping(
                 vni=self.vni,
@@ -106,7 +106,7 @@ class VpcCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ]
 
     def subnet(self, name: str) -> Subnet:
-        """Return a subnet as it is stored."""
+        """Return a subnet's record."""
         case = self.subnets[name]
         subnet_id = make_id("subnet", self.vni, sorted(self.subnets).index(name))
         table = self.table_id(case.route_table) if case.route_table else ""
@@ -117,7 +117,7 @@ class VpcCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return make_id("rtb", self.vni, self._number(name))
 
     def table(self, name: str) -> RouteTable:
-        """Return a route table as it is stored."""
+        """Return a route table's record."""
         routes = tuple(VpcRoute(destination=d, target=self._target(t)) for d, t in self.route_tables.get(name, {}).items())
         return RouteTable(
             id=self.table_id(name), vni=self.vni, name=name, main=not name, number=self._number(name), routes=routes
@@ -150,7 +150,7 @@ class VpcCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return make_id("nat", self.vni, 0xB0C0D0E0F)
 
     def nat_eni(self, case: NatCase) -> NetworkInterface:
-        """Return the NAT gateway's interface as it is stored."""
+        """Return the record of the NAT gateway's interface."""
         return NetworkInterface(
             id=make_id("eni", self.vni, 0xB0C0D0E0F),
             vni=self.vni,
@@ -161,7 +161,7 @@ class VpcCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
     def eni(self, name: str) -> NetworkInterface:
-        """Return an interface as it is stored. The random part of its id is its place in the order of names."""
+        """Return an interface's record. The random part of its id is its place in the order of names."""
         case = self.enis[name]
         place = sorted(self.enis).index(name) + 1
         return NetworkInterface(
@@ -175,14 +175,14 @@ class VpcCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
     def instance(self, name: str) -> Instance:
-        """Return the instance of an interface as it is stored."""
+        """Return the record of an interface's instance."""
         case = self.enis[name]
-        instance_id = make_id("i", self.vni, sorted(self.enis).index(name) + 1 << 16)  # its own interface shares the random part
+        instance_id = make_id("i", self.vni, sorted(self.enis).index(name) + 1 << 16)  # same random part as its interface's
         return Instance(id=instance_id, vni=self.vni, name=name, attachment=case.attachment, netns=case.netns)
 
 
 class CloudCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Hosts by name with their VTEPs, VPCs, the VNIs of those that are active peers, and the hosts that do not answer.
+    """Hosts by name with their VTEPs, VPCs, the pairs of VNIs that are active peers, and the hosts that do not answer.
 
     `mtus` are those of hosts' underlays. Hosts with an uplink are edges of one pair, which has the pools.
     """
@@ -201,7 +201,7 @@ class CloudCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return [other for other in self.vpcs if {(vpc.vni, other.vni), (other.vni, vpc.vni)} & set(self.peerings)]
 
     def mapped_of(self, vpc: VpcCase) -> list[PeeringConnection]:
-        """Return the mapped connections of a VPC, as it has them."""
+        """Return the records of a VPC's mapped connections."""
         return [
             PeeringConnection(
                 id=connection_id(case.requester, case.accepter),
@@ -227,7 +227,7 @@ def connection_id(*vnis: int) -> str:
 
 
 def host_view(cloud: CloudCase, host: str) -> HostView:
-    """Return what compilers see of a host."""
+    """Return the compilers' view of a host."""
     uplink = cloud.uplinks.get(host)
     role, pair = (Role.EDGE, "west") if uplink is not None else (Role.HYPERVISOR, "")
     pools = (AddressPool(name="p", pair=pair, cidrs=cloud.pools),) if cloud.pools and pair else ()
@@ -236,7 +236,7 @@ def host_view(cloud: CloudCase, host: str) -> HostView:
 
 
 def vpc_view(cloud: CloudCase, vpc: VpcCase, host: str) -> VpcView | None:
-    """Return what compilers see of a VPC on a host, or None when the host has nothing to do with it, nor with a peer of it."""
+    """Return the compilers' view of a VPC on a host, or None if the host carries neither the VPC nor a peer of it."""
     local = tuple(
         LocalEni(eni=vpc.eni(name), subnet=vpc.subnet(case.subnet), instance=vpc.instance(name), phase=phase)
         for name, case in sorted(vpc.enis.items())
@@ -301,19 +301,19 @@ def _default_acl(vpc: VpcCase) -> NetworkAcl:
 
 
 def _subnets_here(vpc: VpcCase, host: str) -> list[str]:
-    """Return the names of the subnets of interfaces on a host, those of NAT gateways among them."""
+    """Return the names of the subnets that have interfaces on a host, including those of NAT gateways."""
     found = {case.subnet for case in vpc.enis.values() if _phase(case, host) is not None}
     return sorted({*found, *([vpc.nat.subnet] if vpc.nat is not None and host in vpc.seats else [])})
 
 
 def _used(vpc: VpcCase, host: str) -> list[str]:
-    """Return the names of the route tables in use on a host; nothing is the main one's."""
+    """Return the names of the route tables in use on a host; the main table's name is empty."""
     local = {vpc.subnets[name].route_table for name in _subnets_here(vpc, host)}
     return sorted({"", *local}) if local else []
 
 
 def _tables(vpc: VpcCase, host: str) -> tuple[LocalTable, ...]:
-    """Return the tables with a VRF; subnets that need one of their own have the numbers from 201 on."""
+    """Return the tables with a VRF; subnets that need a separate VRF are numbered from 201."""
     record, used = vpc.record(), [vpc.table(name) for name in _used(vpc, host)]
     here = [vpc.subnet(name) for name in _subnets_here(vpc, host)]
     apart = {subnet.id: number for number, subnet in enumerate(subnets_apart(record, used, here), TABLE_NUMBER_LAST + 1)}
@@ -332,7 +332,7 @@ def _routes(cloud: CloudCase, vpc: VpcCase, host: str) -> list[TableRoutes]:
 def _peer_inputs(
     cloud: CloudCase, vpc: VpcCase, host: str, here: list[VpcCase]
 ) -> Iterator[Peer | LocalPeer | RoutesToPeer | RoutesFromPeer]:
-    """Yield what a VPC, which may be here for a peer only, is told of its peers."""
+    """Yield a VPC's inputs about its peers; the host may carry the VPC only for a peer."""
     for peer in cloud.peers_of(vpc) if _is_here(vpc, host) else ():
         connection = connection_id(vpc.vni, peer.vni)
         yield Peer(vni=peer.vni, ranges=tuple(ranges_of(peer.record())))
@@ -365,7 +365,7 @@ def mappings(cloud: CloudCase, vpc: VpcCase) -> Iterator[Mapping]:
 
 
 def compiled(cloud: CloudCase, host: str, compilers: Sequence[Compiler] = COMPILERS) -> Objects:
-    """Return everything that a host must hold."""
+    """Return all objects of a host."""
     objects = compile_host(compilers, host_view(cloud, host))
     for vpc in cloud.vpcs:
         view = vpc_view(cloud, vpc, host)

@@ -1,4 +1,4 @@
-"""Each case: a small cloud as YAML, what every host holds as text, and how each host gets from one step to the next.
+"""Each case: a small cloud as YAML, each host's objects as text, and each host's operations from one step to the next.
 
 NETORCH_UPDATE_GOLDEN=1 rewrites the texts; read the difference before committing it.
 """
@@ -24,7 +24,7 @@ CASES = sorted(Path(__file__).parent.glob("*.yaml"))
 
 
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A change of interfaces, subnets and route tables, by name, of which VPCs are peers, or of which hosts do not answer.
+    """A change: interfaces, subnets and route tables by name, pairs of peers, hosts that do not answer.
 
     Public addresses are by VNI.
     """
@@ -39,7 +39,7 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Case(CloudCase, frozen=True, forbid_unknown_fields=True):
-    """A cloud and what happens to it."""
+    """A cloud and the changes to it."""
 
     steps: tuple[Step, ...] = ()
 
@@ -56,7 +56,7 @@ def after(cloud: CloudCase, step: Step) -> CloudCase:
 
 
 def changed(vpc: VpcCase, step: Step) -> VpcCase:
-    """Return the VPC with what the step names of it."""
+    """Return the VPC with the step's changes."""
     changes: dict[str, dict[str, Any]] = {
         "enis": vpc.enis | _of(vpc.enis, step.enis),
         "subnets": vpc.subnets | _of(vpc.subnets, step.subnets),
@@ -71,7 +71,7 @@ def _of(known: dict[str, T], changed: dict[str, T]) -> dict[str, T]:
 
 
 def story(case: Case) -> str:
-    """Return every host's state at the beginning and its operations at each step."""
+    """Return every host's objects at the beginning and its operations at each step."""
     parts = [f"=== {host} ===\n{explain_state(compiled(case, host))}" for host in case.hosts]
     before: CloudCase = case
     for step in case.steps:

@@ -1,4 +1,4 @@
-"""An interface endpoint as text: what an edge and a hypervisor hold of the consumer's VPC, and of the provider's.
+"""An interface endpoint as text: the objects of edges and a hypervisor for the consumer's VPC and the provider's.
 
 NETORCH_UPDATE_GOLDEN=1 rewrites the text; read the difference before committing it.
 """
@@ -44,7 +44,7 @@ NARROW: Final = (AclEntry(number=100, allow=True, protocol=TCP, cidr="0.0.0.0/0"
 
 
 def host(name: str) -> HostView:
-    """Return what compilers see of a host."""
+    """Return the compilers' view of a host."""
     is_edge = name != "hv1"
     role, pair, uplink = (Role.EDGE, "west", UPLINK) if is_edge else (Role.HYPERVISOR, "", None)
     record = Host(name=name, underlay=VTEPS[name], role=role, pair=pair, uplink=uplink)
@@ -52,17 +52,17 @@ def host(name: str) -> HostView:
 
 
 def subnet(vni: int) -> Subnet:
-    """Return the subnet in which a VPC has its end; both have one range."""
+    """Return the subnet in which a VPC has its end; both subnets have the same range."""
     return Subnet(id=make_id("subnet", vni, 1), vni=vni, name="link", cidr="10.0.9.0/24")
 
 
 def beside(vni: int) -> Subnet:
-    """Return the endpoint's other subnet, with an ACL of its own."""
+    """Return the endpoint's other subnet, which has its own ACL."""
     return Subnet(id=make_id("subnet", vni, 2), vni=vni, name="beside", cidr="10.0.10.0/24", acl=make_id("acl", vni, 2))
 
 
 def acl(vni: int) -> NetworkAcl:
-    """Return the default ACL: the provider's lets little in."""
+    """Return the default ACL; the provider's allows little ingress."""
     ingress = OPEN if vni == CONSUMER else NARROW
     return NetworkAcl(id=make_id("acl", vni, 1), vni=vni, name="default", ingress=ingress, egress=OPEN)
 
@@ -88,7 +88,7 @@ def end(vni: int) -> EndpointEnd:
 
 
 def backend(*, relays: bool) -> Backend:
-    """Return two targets, one of which has the address of an instance of the consumer's; the other one does not answer."""
+    """Return two targets; one has the address of a consumer's instance, the other one does not answer."""
     found = end(PROVIDER)
     ports = (ServicePort(protocol=TCP, port=443, target_port=8443), ServicePort(protocol=UDP, port=53, target_port=53))
     return Backend(
@@ -107,7 +107,7 @@ def backend(*, relays: bool) -> Backend:
 
 
 def view(name: str, vni: int) -> VpcView:
-    """Return what compilers see of one of the two VPCs on a host."""
+    """Return the compilers' view of one of the two VPCs on a host."""
     rules = (
         SecurityGroupRule(id=make_id("sgr", vni, 1), protocol=TCP, from_port=443, to_port=443, group=CLIENTS),
         SecurityGroupRule(id=make_id("sgr", vni, 2), protocol=UDP, from_port=53, to_port=53, cidr="10.0.1.0/24"),
@@ -125,14 +125,14 @@ def view(name: str, vni: int) -> VpcView:
 
 
 def mappings(vni: int) -> list[Mapping]:
-    """Return an instance of either VPC, on one hypervisor."""
+    """Return the mapping of an instance of either VPC, on one hypervisor."""
     groups = (CLIENTS,) if vni == CONSUMER else ()
     eni = make_id("eni", vni, 7)
     return [Mapping(vni=vni, address="10.0.1.5", eni=eni, mac="02:00:00:00:01:05", host="hv1", vtep=VTEPS["hv1"], groups=groups)]
 
 
 def story() -> Iterator[str]:
-    """Yield what each host holds of each VPC but for sysctls, and the rules of the namespace."""
+    """Yield each host's objects for each VPC, without sysctls, and the tables of the connection's namespace."""
     compilers = (OverlayCompiler(), Verify(), InterfaceEndpoints())
     for name in VTEPS:
         for vni in (CONSUMER, PROVIDER):

@@ -1,6 +1,6 @@
-"""Every folder in containerlab/: it comes up, its vpc.yaml is applied, and real packets are held against its expect.yaml.
+"""Every folder in containerlab/: the lab comes up, its vpc.yaml is applied, and real packets are compared with its expect.yaml.
 
-A file NAME.sh is what the instances of that name run before: an appliance's set-up.
+Instances with a file NAME.sh of their name run it before, e.g. to set up an appliance.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def await_namespaces(names: Iterable[str]) -> None:
 
 
 def is_there(name: str) -> bool:
-    """Return whether a namespace can be entered; its name is there a moment earlier."""
+    """Return whether a namespace can be entered; its name appears a moment earlier."""
     try:
         os.close(netns.find(name))
     except KernelError:
@@ -129,7 +129,7 @@ def test_a_node_whose_name_is_taken_is_refused_and_left_alone(example: tuple[Pat
 
 
 def test_a_reply_from_somebody_else_is_not_taken_for_the_right_one(example: tuple[Path, Path]) -> None:
-    """The oracle itself: asked to find instances of different customers connected, it must not."""
+    """A test of the oracle itself: it must not report instances of different customers as connected."""
     folder, directory = example
     apply(folder, directory)
     islands = load_expectations(folder / "expect.yaml").islands

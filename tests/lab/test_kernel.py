@@ -70,13 +70,13 @@ def test_the_guest_dies_with_whoever_started_it(number: signal.Signals, tmp_path
         os.kill(starter.pid, number)
         starter.wait(30)
     finally:
-        starter.kill()  # has no effect on one that has ended
+        starter.kill()  # has no effect after its end
         starter.wait()
     _until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in guests))
 
 
 def _guests(pid: int) -> list[int]:
-    """Return the processes below `pid`; one that ends meanwhile has none."""
+    """Return the processes below `pid`; a process that ends meanwhile has none."""
     try:
         found = [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
     except (FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""A lab that outlives the command, in the lab kernel: reached by name from outside."""
+"""A lab in the lab kernel that outlives the command, accessed by name from outside."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_standard_input_arrives_where_a_command_names_it(
 
 
 def test_a_file_that_changed_outside_is_seen_changed(lab: str, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    file = Path(__file__).with_name(f"changing-{os.getpid()}.txt")  # below /tmp the guest has its own files
+    file = Path(__file__).with_name(f"changing-{os.getpid()}.txt")  # below /tmp the guest has files of its own
     try:
         for text in ("one\n", "one and a longer two\n", "3\n"):
             file.write_text(text)
@@ -147,7 +147,7 @@ def test_a_shell_is_a_terminal_with_its_size_and_ctrl_c(lab: str) -> None:
         screen.type(b"exit 5\n")
         assert it.wait(30) == 5
     finally:
-        it.kill()  # has no effect on one that has ended
+        it.kill()  # has no effect after its end
         it.wait()
         os.close(master)
 

@@ -1,4 +1,4 @@
-"""Every story that scripts/demo can tell: its commands run in a lab of this machine, and all that it expects holds."""
+"""Every story of scripts/demo: its commands run in a lab of this machine, and all its expectations hold."""
 
 from __future__ import annotations
 

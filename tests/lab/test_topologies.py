@@ -60,7 +60,7 @@ def test_a_bridge_joins_the_ends_of_its_links(lab: list[str]) -> None:
 
 
 def test_ends_on_the_machine_and_interfaces_that_lead_nowhere_are_up(lab: list[str]) -> None:
-    # Linux works out the operational state of a link up to a second after its carrier has come.
+    # Linux updates the operational state of a link up to a second after its carrier has come up.
     wait_for(lambda: "state UP" in said("ip", "-o", "link", "show", "shapes-b"), "the link to the machine to be up")
     with in_node("b"):
         assert "UP" in said("ip", "-o", "link", "show", "d0")

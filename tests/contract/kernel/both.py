@@ -27,7 +27,7 @@ from tests.contract.kernel.stands import HOST, STRAY, UNDERLAY_NAME, Movable, by
 
 
 class FakeStand:
-    """The fake, changed by its own means of disturbance."""
+    """The fake, changed through its `disturb`."""
 
     def __init__(self) -> None:
         self.fake = FakeKernel()

@@ -1,4 +1,4 @@
-"""The files that the birds of an edge run with. Review reads a change of them; bird itself says that it takes them."""
+"""The configuration files of an edge's birds. A review reads their changes; bird itself parses them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def customer(vni: int, name: str, ifname: str, metric: int, net: int, *, bfd: bo
 
 TUNNEL = customer(5000, "vpn_00138800000000001_1", "x-0013880000000", 3000, 10)
 PORT = customer(5000, "dxvif_00138800000000002", "d-0013880000000", 1000, 50, bfd=True, secret="c2VhbGVk")
-OTHER = customer(5001, "vpn_00138900000000003_2", "y-0013890000000", 3000, 10)  # the same addresses and AS numbers
+OTHER = customer(5001, "vpn_00138900000000003_2", "y-0013890000000", 3000, 10)  # same addresses and AS numbers, in another VPC
 QUIET = msgspec.structs.replace(OTHER, announces=())
 KEYS: Final = {"customer_dxvif_00138800000000002": KEY}
 
@@ -111,7 +111,7 @@ def test_a_file_of_customers_that_somebody_has_edited_is_none_of_ours(old: str, 
 
 
 def test_a_session_that_comes_changes_nothing_in_the_blocks_of_others() -> None:
-    """bird compares block by block, and leaves alone what is as it was; so does a session whose neighbour comes."""
+    """bird compares block by block, and leaves unchanged blocks alone; so existing sessions survive a new one."""
     _, objects, keys = CASES["customers"]
     assert set(Customers.of("x", objects[:1]).blocks({})) <= set(Customers.of("x", objects).blocks(keys))
 

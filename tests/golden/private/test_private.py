@@ -1,4 +1,4 @@
-"""What an edge and a hypervisor hold of a virtual private gateway, as text.
+"""The objects of an edge and a hypervisor for a virtual private gateway, as text.
 
 NETORCH_UPDATE_GOLDEN=1 rewrites the texts; read the difference before committing it.
 """

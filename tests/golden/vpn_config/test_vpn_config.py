@@ -1,4 +1,4 @@
-"""Each case is a VPN connection, and what its customer gets of it in each format.
+"""Each case is a VPN connection, and its configuration for the customer's device in each format.
 
 NETORCH_UPDATE_GOLDEN=1 rewrites the texts; read the difference before committing it.
 """
@@ -36,7 +36,7 @@ BGP = VpnConnection(
         Tunnel(inside_cidr="169.254.10.4/30", edge="e2", address="198.18.0.22"),
     ),
 )
-# Behind a NAT, with a device that knows IKEv1 only; the gateway's pair has one edge.
+# Behind a NAT, with a device that supports only IKEv1; the gateway's pair has one edge.
 STATIC = msgspec.structs.replace(
     BGP,
     address="",
