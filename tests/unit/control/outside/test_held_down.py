@@ -22,7 +22,7 @@ from tests.unit.control.conftest import Clock, refused
 
 
 def say(store: Store, key: str, *, said: bool = True) -> None:
-    """Write or delete a key with which an agent, or the operator of an edge, reports the edge's state."""
+    """Write or delete a key that an edge's agent keeps in the store: its status, or that it is live."""
     store.txn((), [Put(key, encode(AgentStatus(version="1", pid=1, started_at=0.0))) if said else Delete(key)])
 
 
