@@ -193,7 +193,7 @@ def test_a_sender_is_told_of_the_smaller_host_and_what_may_be_divided_arrives(mi
 def test_who_binds_no_address_learns_too_by_whichever_interface_it_sends(mixed: World) -> None:
     records = mixed.vpc("acme")
     subnet = next(found.record.id for found in records.of(Subnet).values() if found.record.name == "b")
-    ways = [("small", version, address(mixed, "large", version)) for version in (4, 6)]  # by the interface as it is at that time
+    ways = [("small", version, address(mixed, "large", version)) for version in (4, 6)]  # through its only interface so far
     second = create_network_interface(mixed.store, mixed.caller, subnet)
     attach_network_interface(mixed.store, mixed.caller, second.id, mixed.instance("acme/large").id)
     mixed.wait_attached()

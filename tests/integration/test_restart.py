@@ -101,7 +101,7 @@ def test_a_second_agent_of_a_host_is_refused_whatever_its_state_directory(world:
     world.start_process("hv1")
     wait_for(lambda: _agent_of(world, "hv1"), "the first to report")
     command = ["agent", "run", "--host", "hv1", "--state-dir", str(world.directory / "other")]
-    for place in ("hv1", "hv2"):  # from any namespace: the agent would manage the same host
+    for place in ("hv1", "hv2"):  # from any namespace: the agent would manage the same overlay
         done = subprocess.run(
             ["ip", "netns", "exec", place, sys.executable, "-m", "netorch", "--store", str(world.store_path), *command],
             capture_output=True,

@@ -126,7 +126,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     loud: tuple[str, ...]
     ranges: Mapping[str, str]  # VPC -> its range
     routers: Mapping[str, tuple[str, ...]]  # VPC -> the router's addresses
-    public: tuple[str, ...]  # the prefixes routed to edges
+    public: tuple[str, ...]  # the addresses routed to edges
 
 
 SITE: Final = Site(
@@ -165,11 +165,11 @@ class Rules(msgspec.Struct, frozen=True):
         return self._to_outside(shot, self.site.uplinks[name.removesuffix(" outside")])
 
     def broken_by(self, found: Mapping[Shot, set[Arrival]]) -> dict[Shot, set[Arrival]]:
-        """Return arrivals at wrong ends, and packets that leave an edge with a wrong source or to the pool."""
+        """Return the shots that arrive at wrong ends, or leave an edge with a wrong source or to the pool, with their arrivals."""
         return {shot: got for shot, got in found.items() if self._is_broken_by(shot, got)}
 
     def missing(self, found: Mapping[Shot, set[Arrival]]) -> list[Shot]:
-        """Return the arrivals that should have happened and have not."""
+        """Return the shots that should have arrived and have not."""
         return [shot for shot, got in found.items() if not got and self.reached(shot)]
 
     def _is_broken_by(self, shot: Shot, got: set[Arrival]) -> bool:

@@ -25,7 +25,7 @@ def rules(outskirts6: Outskirts) -> Rules:
 
 
 def hears(rules: Rules, name: str, at: Arrival) -> bool:
-    """Return whether the sender of a packet has received an answer."""
+    """Return whether an answer arrives at the sender of the answered packet."""
     if name in WIRES:
         what, edge = WIRES[name]
         return (at.at, at.destination) == (what, rules.site.server if what == INTERNET else rules.site.gateways[edge])
