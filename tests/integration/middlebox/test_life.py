@@ -83,7 +83,7 @@ Damage = Callable[[World], None]
 
 
 def _tool(tool: str, text: str) -> Damage:
-    """Return a function that runs a command on the appliance's host; INLET, NEAR and PORT stand for devices, HOP for a next hop."""
+    """Return a function that runs a command on the appliance's host; INLET, NEAR and PORT are devices, HOP is a next hop."""
 
     def damage(world: World) -> None:
         eni = world.eni("acme/fw1")

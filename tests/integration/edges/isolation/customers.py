@@ -165,7 +165,7 @@ class Rules(msgspec.Struct, frozen=True):
         return self._to_outside(shot, self.site.uplinks[name.removesuffix(" outside")])
 
     def broken_by(self, found: Mapping[Shot, set[Arrival]]) -> dict[Shot, set[Arrival]]:
-        """Return the shots that arrive at wrong ends, or leave an edge with a wrong source or to the pool, with their arrivals."""
+        """Return the shots that arrive at wrong ends, or leave an edge with a wrong source or to the pool; with arrivals."""
         return {shot: got for shot, got in found.items() if self._is_broken_by(shot, got)}
 
     def missing(self, found: Mapping[Shot, set[Arrival]]) -> list[Shot]:
