@@ -76,12 +76,14 @@ class ClientEnd:
         """
         if head.length is None:
             return await self._pass_chunks(head, server)
-        first = self._stream.taken(head.length)
-        self.received += len(first)
-        await send(server, first)
-        if len(first) == head.length:
+        left = head.length
+        while piece := self._stream.taken(left):  # more is read ahead while this is sent
+            left -= len(piece)
+            self.received += len(piece)
+            await send(server, piece)
+        if not left:
             return True
-        pump = Pump(self._stream, server, head.length - len(first), self._took)
+        pump = Pump(self._stream, server, left, self._took)
         pump.on_blocked = lambda blocked: self._client.rest() if blocked else self._client.hurry()
         server.alert = lambda: None if _is_interim(server) else pump.stop()
         self._client.hurry()
@@ -134,11 +136,16 @@ class ClientEnd:
 
     async def _pass_whole(self, head: bytes, server: Stream, length: int) -> None:
         first = server.taken(length)
+        left = length - len(first)
         self.sent += len(first)
         await self.say(head + first)
-        if len(first) == length:
+        while piece := server.taken(left):  # more is read ahead while this is said
+            left -= len(piece)
+            self.sent += len(piece)
+            await self.say(piece)
+        if not left:
             return
-        pump = Pump(server, self._stream, length - len(first), self._gave)
+        pump = Pump(server, self._stream, left, self._gave)
         pump.on_blocked = lambda blocked: self._client.hurry() if blocked else self._client.rest()
         try:
             await pump.run(limits.SERVER_S)

@@ -115,10 +115,9 @@ class Tunnel:
 
     async def _one_way(self, source: Stream, target: Stream, moved: Callable[[int], None]) -> None:
         try:
-            if source.buffer:
-                first = source.taken(len(source.buffer))
-                await target.flush(target.send(first))
-                moved(len(first))
+            while piece := source.taken(len(source.buffer)):  # more is read ahead while this is sent
+                await target.flush(target.send(piece))
+                moved(len(piece))
             await Pump(source, target, _ENDLESS, moved).run()
         except Ended:
             if not source.ended or source.broken:

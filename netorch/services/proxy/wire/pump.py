@@ -59,7 +59,7 @@ class Pump:
         self.count = 0
 
     async def run(self, idle_s: float | None = None) -> None:
-        """Move everything. Return earlier if `stop` is called.
+        """Move everything. Return earlier if `stop` is called. The source's buffer must be empty.
 
         Raises:
           Ended: one of the ends closed too early.
