@@ -1,7 +1,7 @@
 """The keys of one store in a cluster, and its revisions.
 
-Records are below `NAME/`. The store's own data is below `NAME#`, so the range from `NAME#` up to `NAME0` has the whole
-store: an etcd role must permit this range.
+Records are below `NAME/`. The store's own data is below `NAME#`. An etcd role must permit these two prefixes. One range around
+both would also have the stores `NAME-2` and `NAME.2`, because `-` and `.` are between `#` and `/`.
 
     NAME#meta          the identity of the store; the revision that created it is the store's first
     NAME#mark          the mark of the last transaction; each writes it, so a past revision's is read at that revision
@@ -71,9 +71,10 @@ class Keyspace:
         first = self.key(prefix)
         return first, end_of(first)
 
-    def whole(self) -> tuple[bytes, bytes]:
-        """Return the range of the whole store."""
-        return f"{self._name}#".encode(), end_of(self._root)
+    def whole(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Return the ranges of the whole store; the last one has its identity."""
+        about = f"{self._name}#".encode()
+        return self.range(""), (about, end_of(about))
 
     def text(self, key: bytes) -> str:
         """Return a record's key without the store's prefix; bytes that are not UTF-8 are escaped."""

@@ -221,11 +221,13 @@ class EtcdStore:
 
 def make(client: Client, keys: Keyspace, copying: str = "") -> Message:
     """Return `NAME#meta` of a new store, or of one that another process creates at the same time. Raises StoreUnavailable."""
-    first, end = keys.whole()
-    ranges = (pb.RangeRequest(key=keys.meta), pb.RangeRequest(key=first, range_end=end, limit=1))
+    ranges = (
+        pb.RangeRequest(key=keys.meta),
+        *(pb.RangeRequest(key=first, range_end=end, limit=1) for first, end in keys.whole()),
+    )
     answer = client.call(pb.TXN, pb.TxnRequest(success=[pb.RequestOp(request_range=item) for item in ranges]))
-    known, rest = (response.response_range.kvs for response in answer.responses)
-    if rest and not known:
+    known, *all_keys = (response.response_range.kvs for response in answer.responses)
+    if any(all_keys) and not known:
         raise StoreUnavailable(
             f"store: {client.address.text()} has keys, but not the one that says which store it is; put back a backup"
         )

@@ -49,7 +49,7 @@ def _clear(client: Client, keys: Keyspace) -> None:
     if not decode_meta(where, found[0].value).copying:
         raise StoreUnavailable(f"store: {where} exists; give the name of one that does not, such as {where}-2")
     same = pb.Compare(target=pb.WRITTEN_AT, key=keys.meta, mod_revision=found[0].mod_revision)
-    for first, end in (keys.range(""), keys.whole()):
+    for first, end in keys.whole():
         while page := client.call(pb.RANGE, pb.RangeRequest(key=first, range_end=end, limit=_PAGE, keys_only=True)).kvs:
             remove = pb.DeleteRangeRequest(key=page[0].key, range_end=page[-1].key + b"\0")
             request = pb.TxnRequest(compare=[same], success=[pb.RequestOp(request_delete_range=remove)])

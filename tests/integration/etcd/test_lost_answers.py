@@ -15,6 +15,7 @@ from netorch.store.etcd.client import Client, Unanswered
 from netorch.store.etcd.keyspace import Keyspace
 from netorch.store.etcd.messages import Message, Method
 from netorch.store.etcd.store import EtcdStore
+from netorch.store.etcd.unfinished import UnfinishedCluster
 from netorch.store.replay import history
 from tests.rig.etcd.cluster import Cluster
 
@@ -108,20 +109,39 @@ def test_deletions_that_may_delete_nothing_are_found_too(store: EtcdStore, other
     assert store.list("").kvs == ()
 
 
+def removal(store: EtcdStore) -> Iterator[Message]:
+    """Yield what removes all that belongs to a store."""
+    for first, end in store._keys.whole():
+        yield pb.RequestOp(request_delete_range=pb.DeleteRangeRequest(key=first, range_end=end))
+
+
 class TestAnotherStore:
+    def test_one_whose_name_begins_alike_has_no_part_in_a_copy_or_its_removal(self, store: EtcdStore, url: str) -> None:
+        store.txn([], [Put("k", b"")])
+        for sign in ("-", "."):
+            near = EtcdStore(parse_address(f"{url}{sign}2"), create=True)
+            near.txn([], [Put("k", b"near")])
+            near.close()
+        send(store, pb.TxnRequest(success=list(removal(store))))
+        for source in ("an interrupted copy", "another one"):
+            copy = UnfinishedCluster(parse_address(url), source)
+            copy.store.txn([], [Put("k", source.encode())])
+            copy.close()
+        for sign in ("-", "."):
+            near = EtcdStore(parse_address(f"{url}{sign}2"))
+            found = near.get("k")
+            assert found is not None and found.value == b"near"
+            near.close()
+
     def test_one_that_was_emptied_is_noticed_by_reads_and_writes(self, store: EtcdStore, other: EtcdStore) -> None:
-        first, end = store._keys.whole()
-        remove = pb.DeleteRangeRequest(key=first, range_end=end)
-        send(other, pb.TxnRequest(success=[pb.RequestOp(request_delete_range=remove)]))
+        send(other, pb.TxnRequest(success=list(removal(store))))
         for ask in (store.revision, lambda: store.list(""), lambda: store.txn([], [Put("k", b"")])):
             with pytest.raises(StoreUnavailable, match="was removed while in use"):
                 ask()
 
     def test_one_that_was_made_in_its_place_is_noticed(self, store: EtcdStore, other: EtcdStore, url: str) -> None:
         store.txn([], [Put("k", b"")])
-        first, end = store._keys.whole()
-        remove = pb.DeleteRangeRequest(key=first, range_end=end)
-        send(other, pb.TxnRequest(success=[pb.RequestOp(request_delete_range=remove)]))
+        send(other, pb.TxnRequest(success=list(removal(store))))
         new = EtcdStore(parse_address(url), create=True)
         for ask in (lambda: store.get("k"), lambda: store.txn([], [Put("k", b"")])):
             with pytest.raises(StoreUnavailable, match="holds another store now"):
