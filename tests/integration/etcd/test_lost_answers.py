@@ -130,7 +130,8 @@ class TestAnotherStore:
         for sign in ("-", "."):
             near = EtcdStore(parse_address(f"{url}{sign}2"))
             found = near.get("k")
-            assert found is not None and found.value == b"near"
+            assert found is not None
+            assert found.value == b"near"
             near.close()
 
     def test_one_that_was_emptied_is_noticed_by_reads_and_writes(self, store: EtcdStore, other: EtcdStore) -> None:
