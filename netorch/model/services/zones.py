@@ -119,6 +119,8 @@ def record_violation(record: RecordSet, domain: str) -> Violation | None:
         return Violation(
             f"{shown(record.name)} is not a name", "write labels of letters, digits, '-' and '_'; '*' may be the first"
         )
+    if record.name == domain or record.name.endswith(f".{domain}"):
+        return Violation(f"{shown(full_name(record, domain))} has the domain twice", "write it once, or leave it out")
     if not 0 <= record.ttl <= MAX_TTL:
         return Violation(f"the TTL {record.ttl} is out of range", f"choose 0 to {MAX_TTL} seconds")
     if not record.values:

@@ -70,6 +70,16 @@ def test_a_zone_is_answered_in_the_vpcs_that_are_associated_with_it(store: Store
     assert {name: len(found[0].records) for name, found in clean(store).items()} == {"db": 1}
 
 
+def test_a_name_stays_as_it_is_when_another_one_changes(store: Store) -> None:
+    zone = create_zone(store, ACME, vpc(store, "web").id, name="corp.example")
+    for twice in ("db.corp.example.corp.example", "corp.example.corp.example."):
+        with pytest.raises(ApiError, match="has the domain twice") as refused:
+            put_record(store, ACME, zone.id, a(twice, "10.0.0.9"))
+        assert refused.value.code == "InvalidChangeBatch"
+    put_record(store, ACME, zone.id, a("db.corp.example", "10.0.0.9"))
+    assert [one.name for one in put_record(store, ACME, zone.id, a("web", "10.0.0.5")).records] == ["db", "web"]
+
+
 def test_an_association_that_is_there_writes_nothing(store: Store) -> None:
     web = vpc(store, "web")
     zone = create_zone(store, ACME, web.id, name="corp.example")
