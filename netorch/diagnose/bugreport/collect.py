@@ -72,7 +72,7 @@ def _private(path: str, flags: int) -> int:
 
 
 def _add(archive: tarfile.TarFile, name: str, text: str) -> None:
-    body = redacted(text[-MOST_BYTES:]).encode(errors="backslashreplace")  # the end of a log matters most
+    body = redacted(text)[-MOST_BYTES:].encode(errors="backslashreplace")  # the end of a log matters most
     member = tarfile.TarInfo(name)
     member.size, member.mode, member.mtime = len(body), 0o600, int(time.time())
     archive.addfile(member, io.BytesIO(body))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from netorch.diagnose.bugreport import collect
 from netorch.diagnose.bugreport.collect import pieces, write
 from netorch.diagnose.bugreport.redact import redacted
 from netorch.records import keys
@@ -70,6 +71,18 @@ def test_a_report_is_made_where_the_store_is_away_and_nothing_is_installed(
     assert found["netorch.txt"].endswith("store = etcd://***@[::1]\n")
     assert {line.partition(":")[0] for line in missing} >= {"machine/uname", "store/status.json", "store/records.txt"}
     assert found["missing.txt"].count("\n") == len(missing)
+
+
+def test_a_secret_at_which_a_long_piece_is_cut_is_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collect, "MOST_BYTES", 60)
+    write(tmp_path / "report.tar.gz", "report", iter([("long", lambda: f'{{"user_data": "{CANARY}{CANARY}"}}{" " * 30}')]))
+    assert "canary" not in texts(tmp_path / "report.tar.gz")["long"].lower()
+    assert CANARY[6:] not in texts(tmp_path / "report.tar.gz")["long"]
+
+
+def test_what_an_owner_writes_takes_no_more_than_moments() -> None:
+    for word in ("a-", "psk-", '"a":"b",', '"token-'):
+        assert redacted(word * 5_000)
 
 
 @pytest.mark.parametrize(
