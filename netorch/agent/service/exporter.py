@@ -28,7 +28,8 @@ UNIX: Final = "unix:"
 OFF: Final = "off"
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 ANSWER_S: Final = 10.0  # a turn may take seconds; Prometheus gives up after ten
-CLIENT_S: Final = 5.0  # for a client to send its request and read the answer
+CLIENT_S: Final = 5.0  # for a client to send its request and read the answer, the agent's time not counted
+END_S: Final = 1.0  # for the thread to end, which waits for its client, or for an answer that will not come
 FRESH_S: Final = 1.0
 
 
@@ -82,7 +83,12 @@ class Exporter(Task):
             answer.put(text)
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread, now or when its client has gone."""
+        ending = threading.Thread(target=self._end, name="end of metrics", daemon=True)
+        ending.start()
+        ending.join(END_S)
+
+    def _end(self) -> None:
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
@@ -133,8 +139,30 @@ def _server(address: str, ask: Callable[[], str]) -> socketserver.BaseServer:
 class _Handler(BaseHTTPRequestHandler):
     """Answers GET /metrics."""
 
-    timeout = CLIENT_S
+    timeout = CLIENT_S  # in which nothing comes, or nothing goes
     ask: Callable[[], str]
+
+    def setup(self) -> None:
+        """Begin the client's time, which counts from the first byte to the last: one may send a byte now and then."""
+        super().setup()
+        self._clock = threading.Timer(CLIENT_S + ANSWER_S, self._cut)
+        self._clock.daemon = True
+        self._clock.start()
+
+    def handle(self) -> None:
+        """Answer, or give up on a client that has gone or was cut off."""
+        with contextlib.suppress(OSError):
+            super().handle()
+
+    def finish(self) -> None:
+        """End the client's time."""
+        self._clock.cancel()
+        with contextlib.suppress(OSError):
+            super().finish()
+
+    def _cut(self) -> None:
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
 
     def do_GET(self) -> None:
         """Send the metrics."""

@@ -7,8 +7,9 @@ import json
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import msgspec
@@ -145,10 +146,33 @@ def test_prometheus_gets_them_and_asks_the_agent_once_a_second_at_most(address: 
         assert loop.asked < 20
 
 
-def test_a_client_that_says_nothing_does_not_hold_up_the_agent(address: str) -> None:
+def test_a_client_that_says_nothing_does_not_hold_up_the_agent(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporter_module._Handler, "timeout", 0.5)
     with closing(Loop(address)) as loop, connected(address):
         loop.exporter.turn(Turn(now=0.0))
         assert got(address)[0] == 200, "after the silent one's time is over"
+
+
+def test_a_client_that_sends_a_byte_now_and_then_holds_up_neither_others_nor_the_agents_end(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporter_module, "CLIENT_S", 0.5)
+    monkeypatch.setattr(exporter_module, "ANSWER_S", 0.5)
+
+    def trickle(sock: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                sock.sendall(b"G")
+                time.sleep(0.05)
+
+    loop = Loop(address)
+    with connected(address) as slow:
+        threading.Thread(target=trickle, args=(slow,), daemon=True).start()
+        assert got(address)[0] == 200
+    monkeypatch.setattr(exporter_module, "CLIENT_S", 3600.0)
+    with connected(address) as slow:
+        threading.Thread(target=trickle, args=(slow,), daemon=True).start()
+        loop.close()
 
 
 def test_an_agent_goes_on_without_metrics_where_the_address_is_taken_or_is_none(address: str) -> None:
