@@ -90,7 +90,9 @@ def _of_edge(status: AgentStatus) -> Iterator[Metric]:
 
 def _of_nat_gateways(seen: Seen) -> Iterator[Metric]:
     """Yield EC2's metrics of NAT gateways, e.g. PacketsDropCount as netorch_nat_packets_drop_count_total."""
-    uses = {key.rpartition("/")[2]: decode_value(key, value, NatUse) for key, value in seen.published.items() if "/nat-" in key}
+    prefix = keys.nat_use(seen.host, "nat-")
+    found = ((key, value) for key, value in seen.published.items() if key.startswith(prefix))
+    uses = {key.rpartition("/")[2]: decode_value(key, value, NatUse) for key, value in found}
     for metric in METRICS:
         name = f"netorch_nat_{_WORD.sub('_', metric).lower()}{'' if metric == ACTIVE else '_total'}"
         values = tuple(({"gateway": gateway}, float(use.metrics.get(metric, 0))) for gateway, use in sorted(uses.items()))

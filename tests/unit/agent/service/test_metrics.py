@@ -86,6 +86,11 @@ def test_dashboard_and_document_name_metrics_that_there_are() -> None:
     assert [name for name in names if not name.startswith(("netorch_nat_", "netorch_vpn_")) and f"`{name}`" not in document] == []
 
 
+def test_what_a_host_is_called_makes_no_gateway_of_what_it_publishes() -> None:
+    seen = msgspec.structs.replace(SEEN, host="nat-1", published={f"hoststat/nat-1/{VPN}": msgspec.json.encode(VpnStatus())})
+    assert {metric.name: metric.values for metric in metrics_of(seen)}["netorch_nat_active_connection_count"] == ()
+
+
 class Loop:
     """An agent that only answers, and counts the requests."""
 
