@@ -123,7 +123,10 @@ def _change(builder: PlanBuilder, records: VpcRecords, stored: Stored[VpcEndpoin
         private = _private_name(builder, records, one, endpoint.service, endpoint.id)
     after = msgspec.structs.replace(endpoint, private_dns=one.private_dns, private_dns_name=private, tags=one.tags)
     if after != endpoint:
-        builder.step().change(keys.resource(endpoint.id), stored.mod_revision, after)
+        writes = builder.step()
+        if after.private_dns_name != endpoint.private_dns_name:  # a zone of this domain may come to the VPC at the same time
+            guard_structure(writes, records.vpc)
+        writes.change(keys.resource(endpoint.id), stored.mod_revision, after)
         records.of(VpcEndpoint)[endpoint.id] = Stored(after, ABSENT)
         found = _changed(_words(builder, records, endpoint), _words(builder, records, after))
         _note(builder, Action.CHANGE, records, after, found, "")

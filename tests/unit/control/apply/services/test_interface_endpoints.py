@@ -9,10 +9,11 @@ from netorch.control.actions.endpoints import connections
 from netorch.control.actions.endpoints.interface import create_interface_endpoint, delete_interface_endpoint
 from netorch.control.actions.endpoints.offered import describe_endpoint_services
 from netorch.control.actions.hosts import create_host
+from netorch.control.actions.services.zones import create_zone
 from netorch.control.apply.changes import CloudPlan
 from netorch.control.apply.cloud import apply_cloud, plan_cloud, plan_destruction
 from netorch.control.views.export import export_cloud, export_inventory
-from netorch.errors import SpecError
+from netorch.errors import Conflict, SpecError
 from netorch.model.endpoints.endpoint import EndpointState, VpcEndpoint
 from netorch.model.endpoints.endpoint_service import EndpointConnection, EndpointService
 from netorch.model.eni import Role
@@ -88,6 +89,17 @@ def endpoint(store: Store) -> VpcEndpoint:
 
 def lines(plan: CloudPlan, kind: str) -> list[tuple[str, str, str]]:
     return [(one.field, one.before, one.after) for change in plan.changes if change.kind == kind for one in change.differences]
+
+
+def test_a_private_name_and_a_zone_of_the_same_domain_do_not_both_come_to_a_vpc(store: Store, operator: Caller) -> None:
+    named = FILE.replace("principals", "private_dns_name: db.example.com, principals")
+    named = named.replace("- name: web\n", "- name: web\n  enable_dns_hostnames: true\n")
+    applied(store, operator, named)
+    plan = planned(store, operator, named.replace("[clients]}", "[clients], private_dns: true}"))
+    create_zone(store, operator, web(store).vpc.record.id, name="db.example.com")
+    with pytest.raises(Conflict):
+        apply_cloud(store, plan)
+    assert not endpoint(store).private_dns
 
 
 @EITHER
