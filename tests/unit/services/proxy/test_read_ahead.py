@@ -41,10 +41,13 @@ async def move(way: str, source: Stream, target: Stream, directory: Path) -> Non
         await tunnel._one_way(source, target, tunnel._took)
 
 
-async def fill(stream: Stream) -> None:
-    """Send until nothing more goes, because the other end reads nothing."""
-    while len(stream.send(b"-" * FIRST)) < FIRST:
-        await asyncio.sleep(0)
+class Busy(Stream):
+    """An end that takes nothing until it is told to."""
+
+    is_busy = True
+
+    def send(self, data: bytes | memoryview) -> memoryview:
+        return memoryview(data) if self.is_busy else super().send(data)
 
 
 def received(sock: socket.socket) -> bytes:
@@ -60,17 +63,20 @@ def received(sock: socket.socket) -> bytes:
 def test_a_body_goes_whole_to_one_who_is_busy_when_it_begins(way: str, tmp_path: Path) -> None:
     async def test() -> None:
         loop = asyncio.get_running_loop()
-        with connected() as (sender, source), connected() as (receiver, target):
-            await fill(target)
+        with connected() as (sender, source), connected() as (receiver, plain):
+            plain.rest()
+            target = Busy(plain._sock)
             sender.sendall(BODY[:FIRST])
             await source.more()
             moving = loop.create_task(move(way, source, target, tmp_path))
             sending = loop.run_in_executor(None, sender.sendall, BODY[FIRST:])
             while source.buffer[:1] != BODY[FIRST : FIRST + 1]:  # the first bytes are taken, and wait
                 await asyncio.sleep(0)
+            target.is_busy = False
             assert (await loop.run_in_executor(None, received, receiver)).endswith(BODY)
             await sending
             sender.close()
             await moving
+            target.close()
 
     asyncio.run(test())
