@@ -15,7 +15,9 @@ from typing import Final, Protocol
 
 from netorch.services.relay import limits
 
-_RESET: Final = struct.pack("ii", 1, 0)  # struct linger: close(2) resets the connection, and the kernel drops all its data
+# struct linger: close(2), or the end of a killed process, resets the connection, and the kernel drops all its data.
+_RESET: Final = struct.pack("ii", 1, 0)
+_COMPLETE: Final = struct.pack("ii", 0, 0)  # struct linger: close(2) leaves the rest to the kernel
 
 
 class Keeper(Protocol):
@@ -111,6 +113,7 @@ class Relayed:
         self._is_over = False
         self._target: socket.socket | None = None
         self._ways: tuple[_Way, ...] = ()
+        _reset_at_end(client)
 
     def lead(self, target: socket.socket, first: bytes) -> None:
         """Relay to a target, which gets the bytes `first` before the client's."""
@@ -118,6 +121,7 @@ class Relayed:
             reset(target)
             return
         self._target = target
+        _reset_at_end(target)
         self._ways = (_Way(self.client, target, first, self), _Way(target, self.client, b"", self))
         for way in self._ways:
             if not self._is_over:
@@ -130,7 +134,7 @@ class Relayed:
     def half_ended(self) -> None:
         """Close both ends once both directions have ended."""
         if all(way.ended for way in self._ways):
-            self._close(lambda sock: sock.close())
+            self._close(_close_complete)
 
     def cut(self) -> None:
         """Reset both ends, so that neither takes a partial message for a complete one."""
@@ -151,7 +155,17 @@ class Relayed:
 
 def reset(sock: socket.socket) -> None:
     """Close a socket at once: its other end sees a reset."""
+    _reset_at_end(sock)
+    sock.close()
+
+
+def _reset_at_end(sock: socket.socket) -> None:
+    """Let the end of this process reset a connection, so that a partial message is not taken for a complete one."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+
+
+def _close_complete(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _COMPLETE)
     sock.close()
 
 

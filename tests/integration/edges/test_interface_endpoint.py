@@ -263,9 +263,9 @@ def _exactly(receiver: socket.socket, count: int) -> bytes:
 def test_a_killed_relay_resets_its_connections_and_comes_back(linked: Linked) -> None:
     front = linked.front("a")
     with ExitStack() as stack:
-        for name in ("one", "two"):
-            stack.enter_context(listening(linked.place(f"p/{name}"), 8443))
+        servers = [stack.enter_context(_impatient(linked.place(f"p/{name}"))) for name in ("one", "two")]
         client = stack.enter_context(connected(linked.place("a/one"), (front, 443)))
+        stack.enter_context(*_taken(servers, 1))  # the relay has connected, and sent its header
         os.kill(linked.daemon("e1"), signal.SIGKILL)
         with pytest.raises(ConnectionResetError):
             client.recv(16)
