@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -103,15 +105,16 @@ def listed(home: str) -> str:
 def pack(descriptor: int, ops: list[Op]) -> None:
     with netns.inside(descriptor):
         socket = CommitSocket()
-    for steps in (commands.preparations(ops), commands.steps(ops)):
-        assert socket.commit(transaction(messages(steps, lambda change: change.spec or SPECS[change.set]))) == 0
-    socket.close()
+    with closing(socket):
+        for steps in (commands.preparations(ops), commands.steps(ops)):
+            assert socket.commit(transaction(messages(steps, lambda change: change.spec or SPECS[change.set]))) == 0
 
 
-SPECS = {"egress_policy": "type ifname : verdict", "ingress_policy": "type ifname : verdict", "zone": "typeof iifname : ct zone"}
-SPECS |= {"port_zone": SPECS["zone"], "transit4": "type ifname . ipv4_addr", "transit6": "type ifname . ipv6_addr"}
-SPECS["own_vxlan"] = "type ifname . ifname"
-SPECS["served"] = "type ifname . ipv4_addr"
+SPECS = {
+    name: " ".join(spec.split())
+    for table in skeleton.overlay_tables()
+    for name, spec in re.findall(r"^ *(?:set|map) (\S+) \{\s*(type(?:of)? [^\n]+)", table.body, re.MULTILINE)
+}
 SPECS |= {f"identity-{vni:06x}.{version}": f"type ipv{version}_addr : mark" for vni in (5000,) for version in (4, 6)}
 
 
