@@ -297,7 +297,7 @@ def test_status_has_a_line_for_each_edge(cloud: Run) -> None:
         [f"e{n}", "west", "1", "0", "not", "known", "-", UPLINK.format(n), "-"] for n in (21, 22)
     ]
     said = {host["name"]: host["edge"] for host in as_json_of(cloud, "status")["hosts"]}
-    idle = {"gateways": 1, "left_by": [], "connections": 0, "no_port": 0}
+    idle = {"gateways": 1, "left_by": [], "connections": 0, "no_port": 0, "proxy": None}
     assert said["e21"] == {"pair": "west", "uplink": UPLINK.format(21), **idle}
     assert said["hv1"] is None
 
