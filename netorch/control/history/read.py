@@ -83,7 +83,9 @@ class _Whole:
             yield pending
 
     def _poll(self) -> tuple[Event, ...]:
-        select.select([self._watch.fileno()], [], [], 0.1)
+        waiter = select.poll()  # select(2) takes no descriptor above 1023
+        waiter.register(self._watch.fileno(), select.POLLIN)
+        waiter.poll(100)
         try:
             return self._watch.poll()
         except Compacted as error:

@@ -169,7 +169,7 @@ ACTIONS = {
     "vpn set-tags": "acme/acme/home env=prod",
     "vpn tag": "acme/acme/home env=prod",
     "vpn untag": "acme/acme/home colour",
-    "address allocate": "--pool p --name new",
+    "address allocate": "--address 198.51.100.77 --name new",  # one of chance may be taken, which takes more reads
     "address release": "acme/idle",
     "address associate": "acme/idle --eni acme/acme/spare",
     "address disassociate": "198.51.100.9",
