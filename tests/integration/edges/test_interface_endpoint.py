@@ -191,7 +191,7 @@ def test_the_providers_groups_see_the_connections_address_and_who_refuses_it_get
     _let(linked, "of-b")
     with ExitStack() as stack:
         servers = [stack.enter_context(_impatient(linked.place(f"p/{name}"))) for name in ("one", "two")]
-        wait_for(lambda: "10.0.1.6:8443" in linked.ailing("a") and "10.0.1.5:8443" not in linked.ailing("a"), "a to know it", 60)
+        wait_for(lambda: "10.0.1.6:8443" in linked.ailing("a") and "10.0.1.5:8443" not in linked.ailing("a"), "a to know it", 120)
         assert "10.0.1.6:8443" not in linked.ailing("b")
         linked.outskirts.settle()
         seen: dict[str, set[str]] = {}
@@ -203,7 +203,7 @@ def test_the_providers_groups_see_the_connections_address_and_who_refuses_it_get
                 seen.setdefault(name, set()).add(stack.enter_context(taken).getsockname()[0])
         assert seen == {"a": {"10.0.1.5"}, "b": {"10.0.1.5", "10.0.1.6"}}
         _let(linked, "open")
-        wait_for(lambda: "10.0.1.6:8443" not in linked.ailing("a"), "a to know it again", 60)
+        wait_for(lambda: "10.0.1.6:8443" not in linked.ailing("a"), "a to know it again", 120)
 
 
 def _let(linked: Linked, group: str) -> None:
