@@ -75,7 +75,7 @@ def ends(way: Way, gateway: str, private: str = INSTANCE, public: str = PUBLIC) 
         sender_mac=MACS[NET],
         edge_mac=MACS["out0"],
         source=SERVER,
-        destination=PUBLIC,
+        destination=public,
         ports=(SERVER_PORT, INSTANCE_PORT),
         translated=private,
     )
