@@ -245,6 +245,12 @@ def carriers(records: VpcRecords) -> tuple[str, ...]:
     return tuple(hosts_of(mapping.record for mapping in records.mappings.values()))
 
 
+def with_edges(records: VpcRecords, hosts: Iterable[str]) -> tuple[str, ...]:
+    """Return these hosts and the edges that carry gateways of a VPC, sorted."""
+    edges = (seat.host for mapping in records.each(GatewayMapping) for seat in mapping.seats)
+    return tuple(sorted({*hosts, *edges}))
+
+
 def instance_hosts(records: VpcRecords, enis: Iterable[Stored[NetworkInterface]]) -> tuple[str, ...]:
     """Return the hosts of these interfaces."""
     return tuple(hosts_of(mapping.record for eni in enis for mapping in records.mappings_of(eni.record).values()))

@@ -10,7 +10,7 @@ import msgspec
 from netorch.control.actions.endpoints.gateway import delete_writes
 from netorch.control.actions.enis import targets_in
 from netorch.control.actions.outside.gateways import put_on
-from netorch.control.apply.builder import PlanBuilder, carriers
+from netorch.control.apply.builder import PlanBuilder, carriers, with_edges
 from netorch.control.apply.changes import Action, Change, Difference, differences, member_differences
 from netorch.control.apply.endpoints.policies import policy_sides
 from netorch.control.apply.outside.gateways import pair_for, pair_named
@@ -163,7 +163,6 @@ class EndpointPlanner:
         breaks: str = "",
     ) -> None:
         tables = member_differences("route_tables", (), decl.route_tables) if decl is not None else []
-        edges = (seat.host for mapping in self._records.each(GatewayMapping) for seat in mapping.seats)
         change = Change(
             action=action,
             kind="endpoint",
@@ -173,7 +172,7 @@ class EndpointPlanner:
             resource_id="" if action is Action.ADD else endpoint.id,
             differences=(*changed, *tables),
             breaks=breaks,
-            hosts=tuple(sorted({*carriers(self._records), *edges})),
+            hosts=with_edges(self._records, carriers(self._records)),
         )
         self._builder.changes.append(change)
 

@@ -10,7 +10,7 @@ import msgspec
 from netorch.control.actions.endpoints.offered import modify_writes, refuse_live
 from netorch.control.actions.enis import targets_in
 from netorch.control.actions.outside.gateways import delete_gateway, put_on
-from netorch.control.apply.builder import PlanBuilder, carriers
+from netorch.control.apply.builder import PlanBuilder, carriers, with_edges
 from netorch.control.apply.changes import Action, Change, Difference, differences, member_differences
 from netorch.control.apply.endpoints.links import activate, become, deactivate, end
 from netorch.control.apply.outside.gateways import pair_for, pair_named
@@ -184,7 +184,7 @@ def _answer(
         resource_id=connection.id if connection.id in before else "",
         differences=differences(state=(connection.state.value, found.state.value)),
         breaks="" if accepted else "its connections end",
-        hosts=_hosts(builder, records),
+        hosts=with_edges(records, carriers(records)),
         peer=path.rpartition("/")[0],
     )
     builder.changes.append(change)
@@ -197,11 +197,6 @@ def _paths(builder: PlanBuilder, connection: EndpointConnection) -> Iterator[str
         endpoint = consumer.one(VpcEndpoint, connection.endpoint)
         if endpoint is not None and endpoint.name:
             yield f"{connection.owner}/{consumer.vpc.record.name}/{endpoint.name}"
-
-
-def _hosts(builder: PlanBuilder, records: VpcRecords) -> tuple[str, ...]:
-    edges = (seat.host for mapping in records.each(GatewayMapping) for seat in mapping.seats)
-    return tuple(sorted({*carriers(records), *edges}))
 
 
 def _note(
@@ -222,6 +217,6 @@ def _note(
         resource_id="" if action is Action.ADD else service.id,
         differences=changed,
         breaks=breaks,
-        hosts=_hosts(builder, records),
+        hosts=with_edges(records, carriers(records)),
     )
     builder.changes.append(change)

@@ -22,7 +22,7 @@ from netorch.control.actions.outside.addresses import (
     release_writes,
 )
 from netorch.control.actions.outside.associations import held_by_gateway
-from netorch.control.apply.builder import Path, PlanBuilder, instance_hosts, of_source, own_tags, visible_tags
+from netorch.control.apply.builder import Path, PlanBuilder, instance_hosts, of_source, own_tags, visible_tags, with_edges
 from netorch.control.apply.changes import Action, Change, Difference, change_of_owned, differences
 from netorch.control.base.quotas import check_room
 from netorch.control.base.uses import use_key
@@ -30,7 +30,7 @@ from netorch.control.base.writes import ABSENT
 from netorch.errors import ApiError, NetorchError, UnreadableRecord
 from netorch.model.cloud import ElasticIpDecl, VpcDecl
 from netorch.model.eni import NetworkInterface
-from netorch.model.mapping import GatewayMapping, PublicMapping
+from netorch.model.mapping import PublicMapping
 from netorch.model.outside.gateway import NatGateway
 from netorch.model.outside.public import ElasticIp
 from netorch.records import keys
@@ -339,7 +339,6 @@ class _Planner:
         ephemeral = before.address if before is not None and not before.allocation else ""
         given = "a new one" if place.public_address is True and not place.elastic_ip else ""
         enis = [place.records.of(NetworkInterface)[place.eni]]
-        edges = (seat.host for mapping in place.records.each(GatewayMapping) for seat in mapping.seats)
         change = Change(
             action=Action.CHANGE,
             kind=place.kind,
@@ -349,7 +348,7 @@ class _Planner:
             resource_id=place.resource,
             differences=differences(elastic_ip=(name, place.elastic_ip), public_address=(ephemeral, given)),
             breaks=f"connections by {before.address} end" if before is not None else "",
-            hosts=tuple(sorted({*instance_hosts(place.records, enis), *edges})),
+            hosts=with_edges(place.records, instance_hosts(place.records, enis)),
         )
         self._builder.changes.append(change)
 

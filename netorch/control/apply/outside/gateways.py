@@ -10,7 +10,7 @@ import msgspec
 
 from netorch.control.actions.enis import targets_in
 from netorch.control.actions.outside.gateways import delete_gateway, put_on
-from netorch.control.apply.builder import Path, PlanBuilder, carriers
+from netorch.control.apply.builder import Path, PlanBuilder, carriers, with_edges
 from netorch.control.apply.changes import Action, Change, Difference, differences
 from netorch.control.base.pairs import Pair, best_first, first_of, free_places, make_pair
 from netorch.control.base.pools import holds
@@ -121,7 +121,6 @@ class GatewayPlanner:
         return f"nothing of the VPC reaches the internet any more, or is reached from there{public}"
 
     def _note(self, action: Action, gateway: OnlyGateway, changed: tuple[Difference, ...], breaks: str = "") -> None:
-        edges = (seat.host for mapping in self._records.each(GatewayMapping) for seat in mapping.seats)
         change = Change(
             action=action,
             kind=kind_of(self._kind).noun.replace(" ", "-"),
@@ -131,7 +130,7 @@ class GatewayPlanner:
             resource_id="" if action is Action.ADD else gateway.id,
             differences=changed,
             breaks=breaks,
-            hosts=tuple(sorted({*carriers(self._records), *edges})),
+            hosts=with_edges(self._records, carriers(self._records)),
         )
         self._builder.changes.append(change)
 

@@ -11,7 +11,7 @@ from netorch.control.actions.enis import targets_in
 from netorch.control.actions.outside.nat_addresses import add_addresses, check_count, remove_addresses
 from netorch.control.actions.outside.nats import create_writes, delete_writes, new_gateway
 from netorch.control.apply.base.subnet_pools import SubnetPools
-from netorch.control.apply.builder import PlanBuilder, carriers
+from netorch.control.apply.builder import PlanBuilder, carriers, with_edges
 from netorch.control.apply.changes import Action, Change, Difference, differences, member_differences
 from netorch.control.apply.outside.gateways import pair_named
 from netorch.control.base.writes import ABSENT, guard_structure
@@ -167,7 +167,6 @@ class NatPlanner:
             self._note(Action.REPLACE, self._stored[decl.name].record, why + effects, f"{_ENDS}; it gets a new id")
 
     def _note(self, action: Action, nat: NatGateway, changed: tuple[Difference, ...] = (), breaks: str = "") -> None:
-        edges = (seat.host for mapping in self._records.each(GatewayMapping) for seat in mapping.seats)
         change = Change(
             action=action,
             kind="nat-gateway",
@@ -177,6 +176,6 @@ class NatPlanner:
             resource_id="" if action is Action.ADD else nat.id,
             differences=changed,
             breaks=breaks,
-            hosts=tuple(sorted({*carriers(self._records), *edges})),
+            hosts=with_edges(self._records, carriers(self._records)),
         )
         self._builder.changes.append(change)
