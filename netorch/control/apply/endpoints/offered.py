@@ -72,8 +72,7 @@ class OfferedPlanner:
             if stored is None:
                 self._add(found)
             elif found != stored.record:
-                modify_writes(writes := self._builder.step(), stored, found)
-                assert writes
+                modify_writes(self._builder.step(), stored, found)
                 self._records.of(EndpointService)[found.id] = Stored(found, ABSENT)
                 self._note_change(stored.record, found)
 
