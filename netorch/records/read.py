@@ -106,6 +106,13 @@ def read_owned(store: Store, caller: Caller, of: type[T], resource_id: str) -> S
     return found[0]
 
 
+def read_all_owned(store: Store, caller: Caller, of: type[T]) -> list[T]:
+    """Return the resources of one kind outside VPCs that the caller sees, by owner and id. Raises UnreadableRecord."""
+    root = kind_of(of).root
+    prefix = keys.owned_prefix(root, caller.owner) if not caller.operator else f"{root}/"
+    return [stored.record for stored in listed(store, prefix, of).values()]
+
+
 def _owners_of(store: Store, caller: Caller, kind: Kind[T], resource_id: str) -> list[str]:
     """Return the possible owners of a resource: the caller, or for the operator the owners in the index of ids."""
     if not caller.operator:

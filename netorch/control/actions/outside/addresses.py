@@ -30,7 +30,7 @@ from netorch.model.vpc import Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.errors import invalid, not_found
-from netorch.records.read import Stored, get, listed, read, read_named, read_owned
+from netorch.records.read import Stored, get, listed, read, read_all_owned, read_named, read_owned
 from netorch.store.alloc import holder_of, release
 from netorch.store.base import KeyValue, Store
 
@@ -338,9 +338,8 @@ class AddressInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 def describe_addresses(store: Store, caller: Caller) -> list[AddressInfo]:
     """Return the elastic IPs that the caller sees, by owner and address. Raises UnreadableRecord."""
-    found = listed(store, keys.owned_prefix("eip", caller.owner) if not caller.operator else "eip/", ElasticIp).values()
-    ordered = sorted((stored.record for stored in found), key=lambda elastic: (elastic.owner, elastic.address))
-    return [_info(store, elastic) for elastic in ordered]
+    found = read_all_owned(store, caller, ElasticIp)
+    return [_info(store, elastic) for elastic in sorted(found, key=lambda elastic: (elastic.owner, elastic.address))]
 
 
 def describe_address(store: Store, caller: Caller, allocation_id: str) -> AddressInfo:

@@ -17,7 +17,7 @@ from netorch.model.vpc import Tags
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.errors import duplicate_name, invalid
-from netorch.records.read import Stored, listed, read_owned
+from netorch.records.read import Stored, listed, read_all_owned, read_owned
 from netorch.store.base import Store
 
 
@@ -126,8 +126,7 @@ def connections_to(store: Store, gateway: CustomerGateway) -> list[str]:
 
 def describe_customer_gateways(store: Store, caller: Caller) -> list[CustomerGatewayInfo]:
     """Return the customer gateways that the caller sees, by owner and name. Raises UnreadableRecord."""
-    prefix = keys.owned_prefix("cgw", caller.owner) if not caller.operator else "cgw/"
-    found = (stored.record for stored in listed(store, prefix, CustomerGateway).values())
+    found = read_all_owned(store, caller, CustomerGateway)
     return [_info(store, gateway) for gateway in sorted(found, key=lambda one: (one.owner, one.name, one.id))]
 
 

@@ -19,7 +19,7 @@ from netorch.model.vpc import Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.errors import duplicate_name, in_use, invalid
-from netorch.records.read import Stored, listed, read_owned, read_vpc
+from netorch.records.read import Stored, listed, read_all_owned, read_owned, read_vpc
 from netorch.store.base import Store
 
 
@@ -148,8 +148,7 @@ def _vpcs_with(store: Store, found: DhcpOptionsSet) -> list[str]:
 
 def describe_dhcp_options(store: Store, caller: Caller) -> list[DhcpOptionsInfo]:
     """Return the sets that the caller sees, by owner and name. Raises UnreadableRecord."""
-    prefix = keys.owned_prefix("dopt", caller.owner) if not caller.operator else "dopt/"
-    found = (stored.record for stored in listed(store, prefix, DhcpOptionsSet).values())
+    found = read_all_owned(store, caller, DhcpOptionsSet)
     return [_info(store, one) for one in sorted(found, key=lambda one: (one.owner, one.name, one.id))]
 
 

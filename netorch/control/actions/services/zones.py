@@ -37,7 +37,7 @@ from netorch.model.vpc import Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.errors import duplicate_name
-from netorch.records.read import Stored, get, listed, read_all, read_owned, read_vpc
+from netorch.records.read import Stored, get, listed, read_all, read_all_owned, read_owned, read_vpc
 from netorch.store.base import Store
 
 
@@ -319,8 +319,7 @@ def delete_zone_writes(writes: Writes, held: Stored[PrivateZone], vpc_ids: Itera
 
 def describe_zones(store: Store, caller: Caller) -> list[ZoneInfo]:
     """Return the zones that the caller sees, by owner and name. Raises UnreadableRecord."""
-    prefix = keys.owned_prefix("zone", caller.owner) if not caller.operator else "zone/"
-    found = (stored.record for stored in listed(store, prefix, PrivateZone).values())
+    found = read_all_owned(store, caller, PrivateZone)
     return [_info(store, one) for one in sorted(found, key=lambda one: (one.owner, one.name, one.id))]
 
 
