@@ -14,7 +14,7 @@ from netorch.model.eni import Instance, NetworkInterface, Role
 from netorch.model.ids import port_name
 from netorch.model.services.dhcp_options import PROVIDED_DNS, DhcpOptions
 from netorch.model.services.near import near_addresses, resolvers
-from netorch.model.services.private_names import host_name
+from netorch.model.services.private_names import address_label
 from netorch.model.vpc import Subnet, Vpc
 from netorch.state.base import KernelObject
 from netorch.state.daemons.services.dhcp import DhcpEar, DhcpLease
@@ -43,7 +43,7 @@ def _leases(view: VpcView) -> Iterator[KernelObject]:
                 length=parse_prefix(item.subnet.cidr).length,
                 router=router_address(item.subnet.cidr),
                 mtu=view.mtu,
-                hostname=host_name(item.eni.address),
+                hostname=address_label(item.eni.address),
                 near=near,
                 options=options,
             )

@@ -12,7 +12,7 @@ from netorch.model.eni import Instance, NetworkInterface, Role, primary_eni_id
 from netorch.model.mapping import PublicMapping
 from netorch.model.security import SecurityGroup
 from netorch.model.services.metadata import InstanceFacts, InterfaceFacts, tree
-from netorch.model.services.private_names import DOMAIN, host_name, public_name
+from netorch.model.services.private_names import DOMAIN, address_label, public_name
 from netorch.model.vpc import Subnet, Vpc
 from netorch.state.base import KernelObject
 from netorch.state.daemons.services.metadata import InstanceMetadata, MetadataListener
@@ -88,7 +88,7 @@ def _interface(item: LocalEni, names: dict[str, str], public: dict[str, str], vp
         subnet=subnet.id,
         subnet_cidr=subnet.cidr,
         subnet_ipv6_cidr=subnet.ipv6_cidr,
-        hostname=f"{host_name(eni.address)}.{vpc.dhcp.domain_name or DOMAIN}",
+        hostname=f"{address_label(eni.address)}.{vpc.dhcp.domain_name or DOMAIN}",
         public_address=public_address,
         public_hostname=public_name(public_address) if public_address and vpc.has_hostnames else "",
         groups=tuple(groups),

@@ -19,8 +19,8 @@ TTL_S: Final = 60  # of all these names
 _PUBLIC_PREFIX: Final = "ec2-"
 
 
-def host_name(address: str) -> str:
-    """Return the host name for a private IPv4 address, without the domain."""
+def address_label(address: str) -> str:
+    """Return the first label of the DNS name for a private IPv4 address."""
     return f"{PREFIX}{address.replace('.', '-')}"
 
 

@@ -20,7 +20,7 @@ import msgspec
 from dns.rdatatype import RdataType
 
 from netorch.model.services import private_names
-from netorch.model.services.private_names import PREFIX, TTL_S, host_name
+from netorch.model.services.private_names import PREFIX, TTL_S, address_label
 from netorch.services.base import RefusedObject
 from netorch.services.names.labels import Labels, labels_of, upward
 from netorch.services.names.withheld import ROOT, zone_above
@@ -180,7 +180,7 @@ class Book:
         zone = name.parent()
         if address.version == 6:
             return None, zone
-        target = dns.name.Name((host_name(str(address)).encode(), *DOMAIN.labels))
+        target = dns.name.Name((address_label(str(address)).encode(), *DOMAIN.labels))
         return {RdataType.PTR: dns.rrset.from_text(name, TTL_S, "IN", "PTR", target.to_text())}, zone
 
     def _of_domain(self, vni: int, name: Name) -> Sets | None:
