@@ -9,8 +9,8 @@ from typing import Final
 from netorch.model.addr import AddressError, Prefix, parse_prefix, version_of
 from netorch.model.routing.effective import is_reserved
 from netorch.model.rules import Violation, shown
+from netorch.model.services.private_names import SERVICES_DOMAIN
 
-DOMAIN: Final = "netorch.internal"  # the domain of default service names, e.g. s3.netorch.internal
 MAX_PREFIXES: Final = 32  # per service
 MAX_POLICY: Final = 20_480  # characters; EC2's and S3's limit
 _SHORTEST: Final = 8
@@ -50,7 +50,7 @@ def bucket_name(text: str) -> Violation | None:
 
 def own_names(name: str, hosts: Iterable[str]) -> tuple[str, ...]:
     """Return the DNS names of a service inside VPCs: `hosts`, or the default name."""
-    return tuple(hosts) or (f"{name}.{DOMAIN}",)
+    return tuple(hosts) or (f"{name}.{SERVICES_DOMAIN}",)
 
 
 def service_prefix(text: str) -> Prefix | Violation:
@@ -75,7 +75,7 @@ def known_name(text: str) -> Violation | None:
     """Return the error in a DNS name of a service, or None."""
     if _HOST.match(text):
         return None
-    return Violation(f"{shown(text)} is not the name of a host", f"write it in small letters, e.g. s3.{DOMAIN}")
+    return Violation(f"{shown(text)} is not the name of a host", f"write it in small letters, e.g. s3.{SERVICES_DOMAIN}")
 
 
 def upstream(text: str) -> Violation | None:

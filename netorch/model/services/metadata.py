@@ -12,6 +12,7 @@ import msgspec
 
 from netorch.model.record import Part
 from netorch.model.rules import Violation
+from netorch.model.services.private_names import SERVICES_DOMAIN
 
 USER_DATA_MOST: Final = 16384  # bytes, as in EC2
 HOPS_MOST: Final = 64  # EC2's
@@ -115,7 +116,7 @@ def _own(facts: InstanceFacts, own: InterfaceFacts) -> Iterator[tuple[str, str]]
     yield "public-hostname", own.public_hostname
     yield "public-ipv4", own.public_address
     yield "security-groups", "\n".join(name for _, name in own.groups)
-    yield "services/domain", "netorch.internal"
+    yield "services/domain", SERVICES_DOMAIN
     yield "services/partition", "netorch"
     for key, value in facts.tags:
         yield f"tags/instance/{key}", value
