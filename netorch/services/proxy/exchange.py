@@ -11,12 +11,12 @@ from netorch.model.iam.s3.deletion import MOST_BODY_BYTES, read_deletion
 from netorch.model.iam.s3.request import Asked
 from netorch.services.proxy import answers, limits
 from netorch.services.proxy.bodies import Bodies
+from netorch.services.proxy.client_end import BrokenAnswer, ClientEnd, send
 from netorch.services.proxy.crowd import Client
 from netorch.services.proxy.deletions import no_deletion, pieces
 from netorch.services.proxy.head import Head, Header, Refusal, read_head
 from netorch.services.proxy.journal.line import Line, seconds_since, time_of
 from netorch.services.proxy.policies import Policies, Verdict, understood
-from netorch.services.proxy.relay import BrokenAnswer, ClientEnd, send
 from netorch.services.proxy.upstream import Upstream, read_answer
 from netorch.services.proxy.wire.chunks import NoChunks
 from netorch.services.proxy.wire.heads import AnswerHead, NoHead, RequestHead

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from netorch.services.proxy.client_end import ClientEnd
 from netorch.services.proxy.crowd import Client, Crowd
 from netorch.services.proxy.head import Head
 from netorch.services.proxy.journal.log import AccessLog
 from netorch.services.proxy.policies import Policies
-from netorch.services.proxy.relay import ClientEnd
 from netorch.services.proxy.tls.tunnel import Tunnel
 from netorch.services.proxy.wire.heads import AnswerHead
 from netorch.services.proxy.wire.stream import Stream
