@@ -161,7 +161,7 @@ def _holds(found: PrefixList, version: int, value: int) -> bool:
 
 
 def _way_out(end: End, version: int) -> str:
-    """Return the commands that route an interface to the internet, by an existing outbound-only gateway if possible."""
+    """Return the commands that route an interface to the internet, by an existing NAT or egress-only gateway if possible."""
     if version == 6 and any(end.records.each(EgressOnlyInternetGateway)):
         return _to_egress_only(end)
     return _to_nat(end, version) or _to_gateway(end, version)

@@ -38,7 +38,7 @@ class OutsideFlow(NamedTuple):
     members: tuple[NetworkInterface, ...]
     permitted: Flows
     code: Code | None  # why routes drop them
-    through: tuple[str, ...]  # the outbound-only gateway on the way
+    through: tuple[str, ...]  # the NAT or egress-only gateway on the way
 
 
 class Beyond(Protocol):
@@ -59,7 +59,7 @@ class Beyond(Protocol):
         ...
 
     def through(self, found: EquivalenceClass, region: Prefix) -> tuple[str, ...]:
-        """Return the outbound-only gateway that packets from a class to a region pass, if any."""
+        """Return the NAT or egress-only gateway that packets from a class to a region pass, if any."""
         ...
 
 
@@ -71,7 +71,7 @@ class _Nat(NamedTuple):
 
 
 class _Exit(NamedTuple):
-    """The exit of packets from a subnet to a region: why they do not leave, and the outbound-only gateway that they pass."""
+    """The exit of packets from a subnet to a region: why they do not leave, and the NAT or egress-only gateway that they pass."""
 
     code: Code | None
     nat: _Nat | None = None
@@ -134,7 +134,7 @@ class Outside:
         return self._permitted(found, region, direction, way.nat)
 
     def through(self, found: EquivalenceClass, region: Prefix) -> tuple[str, ...]:
-        """Return the outbound-only gateway that packets from a class to a region pass, if any."""
+        """Return the NAT or egress-only gateway that packets from a class to a region pass, if any."""
         return self._exit(found.subnet, region).through
 
     def _flow(

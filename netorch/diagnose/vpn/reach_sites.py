@@ -59,7 +59,7 @@ class Sites:
         return {} if code is not None else permitted
 
     def through(self, found: EquivalenceClass, region: Prefix) -> tuple[str, ...]:
-        """Return nothing: a site is not behind an outbound-only gateway."""
+        """Return nothing: a site is not behind a NAT or egress-only gateway."""
         del found, region
         return ()
 
