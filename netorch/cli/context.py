@@ -63,7 +63,7 @@ class Session:
         """Return a store that records this command line in the history of its writes."""
         from netorch.control.history.signed import Signature, SignedStore, spelled
 
-        by = f"{os.environ.get('SUDO_USER') or _user()}@{socket.gethostname()}"
+        by = f"{_user()}@{socket.gethostname()}"
         return cast("Store", SignedStore(store, Signature(by=by, command=spelled(self._words), at=time.time())))
 
     @property
@@ -227,6 +227,9 @@ def warn(text: str) -> None:
 
 
 def _user() -> str:
+    """Return this process's user. For root it is the user of sudo(8); any other user may set SUDO_USER at will."""
+    if os.geteuid() == 0 and (name := os.environ.get("SUDO_USER")):
+        return name
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

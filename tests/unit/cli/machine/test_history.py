@@ -20,7 +20,9 @@ def rows(run: Run, *arguments: str) -> list[dict[str, object]]:
 def test_commands_are_kept_with_who_gave_them(quick: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SUDO_USER", raising=False)
     quick("apply", "-f", "vpc.yaml", "--yes", "--no-wait")
+    user = pwd.getpwuid(os.geteuid()).pw_name
     monkeypatch.setenv("SUDO_USER", "ann")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     quick("subnet", "create", "more", "--vpc", "acme/acme", "--cidr", "10.44.13.0/24")
     quick("subnet", "create", "tried", "--vpc", "acme/acme", "--cidr", "10.44.14.0/24", "--dry-run")
     machine = socket.gethostname()
@@ -29,7 +31,7 @@ def test_commands_are_kept_with_who_gave_them(quick: Run, monkeypatch: pytest.Mo
         f"ann@{machine}",
         "netorch subnet create more --vpc acme/acme --cidr 10.44.13.0/24",
     )
-    assert {row["by"] for row in rows(quick)[1:]} == {f"{pwd.getpwuid(os.geteuid()).pw_name}@{machine}"}
+    assert {row["by"] for row in rows(quick)[1:]} == {f"{user}@{machine}"}
     assert not any("tried" in str(row["command"]) for row in rows(quick))
     assert [row["command"] for row in rows(quick, "globex/globex")] == ["netorch apply -f vpc.yaml --yes --no-wait"]
     assert rows(quick, "-n", "1") == [first]
@@ -48,3 +50,11 @@ def test_commands_are_kept_with_who_gave_them(quick: Run, monkeypatch: pytest.Mo
     vpc = json.loads(quick("vpc", "show", "globex/globex", "-o", "json").stdout)
     quick("destroy", "globex/globex", "--yes")
     assert str(rows(quick, vpc["id"])[0]["command"]) == "netorch destroy globex/globex --yes"
+
+
+def test_only_roots_sudo_user_counts(quick: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any other user may set the variable, and so write under another one's name."""
+    monkeypatch.setenv("SUDO_USER", "ann")
+    monkeypatch.setattr(os, "geteuid", lambda: pwd.getpwnam("nobody").pw_uid)
+    quick("apply", "-f", "vpc.yaml", "--yes", "--no-wait")
+    assert {row["by"] for row in rows(quick)} == {f"nobody@{socket.gethostname()}"}
