@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from netorch.cli.output import MACHINE, show_value
-from netorch.cli.settings import DEFAULT_STORE, default_of, machine
+from netorch.cli.settings import DEFAULT_STORE, SETTINGS, default_of, machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -324,23 +324,24 @@ def _names_in_lab(kind: str, options: Mapping[str, Any]) -> list[str]:
     return [path.partition("/")[2] or path for path in done.stdout.split()]
 
 
-host_option = click.option(
-    "--host",
-    envvar="NETORCH_HOST",
-    show_envvar=True,
-    default=default_of("host"),
-    show_default="the machine's name",
-    shell_complete=complete("host"),
-    help="The host's name in the store.",
+def setting_option(name: str, help_text: str, **settings: Any) -> Callable[[Any], Any]:  # noqa: ANN401 - click's own
+    """Return the option of a setting. It overrides the setting's variable, which overrides the file."""
+    setting = SETTINGS[name]
+    return click.option(
+        f"--{name.replace('_', '-')}",
+        envvar=setting.variable,
+        show_envvar=True,
+        default=default_of(name),
+        help=help_text,
+        **{"show_default": setting.default(), **settings},
+    )
+
+
+host_option = setting_option(
+    "host", "The host's name in the store.", show_default="the machine's name", shell_complete=complete("host")
 )
-flow_log_option = click.option(
-    "--flow-log-dir",
-    envvar="NETORCH_FLOW_LOG_DIR",
-    show_envvar=True,
-    type=click.Path(path_type=Path),
-    default=default_of("flow_log_dir"),
-    show_default="/var/log/netorch/flow-logs",
-    help="Directory of flow logs, one subdirectory per owner.",
+flow_log_option = setting_option(
+    "flow_log_dir", "Directory of flow logs, one subdirectory per owner.", type=click.Path(path_type=Path)
 )
 vpc_option = click.option("--vpc", help="Only this VPC's.", shell_complete=complete("vpc"))
 group_option = click.option(

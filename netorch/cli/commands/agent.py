@@ -6,26 +6,16 @@ from pathlib import Path
 
 import click
 
-from netorch.cli.context import Session, flow_log_option, host_option, pass_session
-from netorch.cli.settings import SETTINGS, default_of
+from netorch.cli.context import Session, flow_log_option, host_option, pass_session, setting_option
+from netorch.cli.settings import SETTINGS
 
-state_option = click.option(
-    "--state-dir",
-    envvar="NETORCH_STATE_DIR",
-    show_envvar=True,
+state_option = setting_option(
+    "state_dir",
+    "Directory of the lock and of the snapshot, which the agent uses while the store is unreachable.",
     type=click.Path(path_type=Path),
-    default=default_of("state_dir"),
-    show_default="/var/lib/netorch",
-    help="Directory of the lock and of the snapshot, which the agent uses while the store is unreachable.",
 )
-log_option = click.option(
-    "--log-format",
-    envvar="NETORCH_LOG_FORMAT",
-    show_envvar=True,
-    type=click.Choice(SETTINGS["log_format"].choices),
-    default=default_of("log_format"),
-    show_default="text",
-    help="Log lines for people, or JSON objects, one a line.",
+log_option = setting_option(
+    "log_format", "Log lines for people, or JSON objects, one a line.", type=click.Choice(SETTINGS["log_format"].choices)
 )
 
 
@@ -39,14 +29,7 @@ def command() -> None:
 @state_option
 @flow_log_option
 @log_option
-@click.option(
-    "--metrics",
-    envvar="NETORCH_METRICS",
-    show_envvar=True,
-    default=default_of("metrics"),
-    show_default="127.0.0.1:9469",
-    help="Serve Prometheus metrics at this HOST:PORT or unix:PATH; off: do not.",
-)
+@setting_option("metrics", "Serve Prometheus metrics at this HOST:PORT or unix:PATH; off: do not.")
 @click.option("-v", "--verbose", is_flag=True, help="Log each operation.")
 @pass_session
 def run(session: Session, host: str, state_dir: Path, flow_log_dir: Path, log_format: str, metrics: str, verbose: bool) -> None:
