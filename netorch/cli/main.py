@@ -154,9 +154,8 @@ def main() -> None:
     stdout.prepare()
     guard_streams()
     try:
-        result = cli.main(
-            prog_name="netorch", standalone_mode=False
-        )  # the code that a command exited with, else its return value
+        # The code that a command exited with, else its return value.
+        result = cli.main(prog_name="netorch", standalone_mode=False)
         sys.exit(result if isinstance(result, int) else 0)
     except click.ClickException as error:
         sys.exit(_misused(error))

@@ -128,8 +128,8 @@ def _chosen(vpc: VpcDecl, stored: VpcDecl | None) -> VpcDecl:
     vpns = [_numbered(vpn, told.get(vpn.name)) for vpn in vpc.vpn_connections]
     accepted = {one.name: one.accept for one in stored.endpoint_services} if stored is not None else {}
     services = [_accepting(one, accepted.get(one.name, msgspec.UNSET)) for one in vpc.endpoint_services]
-    chosen = msgspec.structs.replace(vpc, instances=instances, virtual_interfaces=vifs, vpn_connections=vpns, vni=vni)
-    return msgspec.structs.replace(chosen, endpoint_services=services)
+    fields = {"instances": instances, "virtual_interfaces": vifs, "vpn_connections": vpns, "endpoint_services": services}
+    return msgspec.structs.replace(vpc, vni=vni, **fields)
 
 
 def _accepting(decl: EndpointServiceDecl, accepted: list[str] | msgspec.UnsetType) -> EndpointServiceDecl:

@@ -128,7 +128,7 @@ def put(session: Session, zone: str, name: str, type: str, values: tuple[str, ..
     from netorch.control.actions.services.zones import put_record
     from netorch.model.services.zones import RecordSet
 
-    asked = RecordSet(name=name, type=RecordType(type.upper()), ttl=ttl, values=values)
+    asked = RecordSet(name=name, type=RecordType(type), ttl=ttl, values=values)
     changed = put_record(session.store, session.caller, session.id_of("zone", zone), asked)
     NOUN.show(session, changed.id, output)
 
@@ -142,8 +142,8 @@ def delete_record(session: Session, zone: str, name: str, type: str) -> None:
     """Delete a record set."""
     from netorch.control.actions.services.zones import delete_record
 
-    delete_record(session.store, session.caller, session.id_of("zone", zone), name, RecordType(type.upper()))
-    click.echo(f"{name} has no {type.upper()} record in {zone} any more")
+    delete_record(session.store, session.caller, session.id_of("zone", zone), name, RecordType(type))
+    click.echo(f"{name} has no {type} record in {zone} any more")
 
 
 @record.command("list")
