@@ -22,6 +22,7 @@ from netorch.records.kinds import BY_PREFIX
 from netorch.store.base import Event, Store, Watch
 
 AGENTS: Final = "agents"
+_OF_AGENTS: Final = Signature(by=AGENTS, command="", at=0.0)
 PATIENCE_S: Final = 10.0  # how long to wait for a part of the history
 _OWNED: Final = frozenset(kind.root for kind in BY_PREFIX.values() if kind.scope is Scope.OWNER)
 _OPERATORS: Final = frozenset(kind.at("").partition("/")[0] for kind in BY_PREFIX.values() if kind.at is not None)
@@ -96,12 +97,11 @@ class _Whole:
 
 def _change(events: list[Event]) -> Change | None:
     """Return a revision as a change; None if it concerns something else."""
-    signature = next((_signature(event) for event in events if event.key == keys.last_change()), None)
+    signatures = (_signature(event) for event in events if event.key == keys.last_change())
     changed = tuple(_word(event) for event in events if event.key != keys.last_change() and not event.key.endswith(_LIVE))
     if not changed:
         return None
-    if signature is None:
-        return Change(revision=events[0].mod_revision, at=0.0, by=AGENTS, command="", changed=changed)
+    signature = next(signatures, None) or _OF_AGENTS
     return Change(revision=events[0].mod_revision, at=signature.at, by=signature.by, command=signature.command, changed=changed)
 
 

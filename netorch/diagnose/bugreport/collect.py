@@ -14,6 +14,7 @@ import subprocess
 import tarfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -45,7 +46,7 @@ def pieces(host: str, settings: Mapping[str, str], open_store: Callable[[], Stor
     for path in _FILES:
         yield f"machine{path}", Path(path).read_text
     for name, command in _commands(overlay_netns(host)).items():
-        yield name, lambda command=command: _output(command)  # type: ignore[misc]
+        yield name, partial(_output, command)
     yield "store/status.json", lambda: _json(read_health(open_store(), time.time()))
     yield "store/history.json", lambda: _json(read_history(open_store(), None, CHANGES))
     yield "store/damaged.json", lambda: _json({key: (at, error.what) for key, (at, error) in damaged(open_store()).items()})
@@ -127,7 +128,7 @@ def _json(value: object) -> str:
 def _records(store: Store, host: str) -> str:
     """Return the records of a host and of its VPCs, one per line: revision, key, value."""
     own = [kv.key.rpartition("/")[2] for kv in store.list(keys.placement(host, "")).kvs]
-    vnis = sorted({vni_of(resource_id) for resource_id in own if resource_id.count("-") > 0})[:MOST_VPCS]
+    vnis = sorted({vni_of(resource_id) for resource_id in own if "-" in resource_id})[:MOST_VPCS]
     prefixes = ["host/", f"hoststat/{host}/", keys.mtu_prefix(), keys.pool_prefix()]
     prefixes += [prefix for vni in vnis for prefix in (keys.vpc_prefix(vni), keys.map_prefix(vni))]
     found = (kv for prefix in prefixes for kv in store.list(prefix).kvs)
