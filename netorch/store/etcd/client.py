@@ -9,8 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import grpc
 
@@ -175,17 +174,14 @@ class Client:
     def _connect(self, member: str) -> grpc.Channel:
         if self.address.ca is None:
             return grpc.insecure_channel(member, _OPTIONS)
-        content: Callable[[Any], bytes | None] = lambda path: path.read_bytes() if path is not None else None  # noqa: E731
+        files = (self.address.ca, self.address.key, self.address.cert)
         try:
-            credentials = grpc.ssl_channel_credentials(
-                root_certificates=content(self.address.ca),
-                private_key=content(self.address.key),
-                certificate_chain=content(self.address.cert),
-            )
+            root, key, chain = (path.read_bytes() if path is not None else None for path in files)
         except OSError as error:
             raise StoreUnavailable(
                 f"store: {error.filename}: {error.strerror}; give a PEM file that this user may read"
             ) from error
+        credentials = grpc.ssl_channel_credentials(root_certificates=root, private_key=key, certificate_chain=chain)
         return grpc.secure_channel(member, credentials, _OPTIONS)
 
 

@@ -174,12 +174,10 @@ class EtcdStore:
 
     def _read(self, *ranges: Message) -> tuple[int, Sequence[Message]]:
         """Return the cluster's revision and the contents of ranges at that revision, if the store is still the opened one."""
-        own = pb.RangeRequest(key=self._keys.meta)
-        answer = self._client.call(pb.TXN, pb.TxnRequest(success=[pb.RequestOp(request_range=item) for item in (own, *ranges)]))
-        found, *rest = (response.response_range for response in answer.responses)
-        self._check(found.kvs)
-        self._saw(answer.header.revision)
-        return answer.header.revision, rest
+        revision, (own, *found) = _at_once(self._client, pb.RangeRequest(key=self._keys.meta), *ranges)
+        self._check(own.kvs)
+        self._saw(revision)
+        return revision, found
 
     def _saw(self, revision: int) -> None:
         with self._lock:
@@ -219,15 +217,17 @@ class EtcdStore:
         return Keyspace(self._client.address.name, found[0].create_revision - 1), meta
 
 
+def _at_once(client: Client, *ranges: Message) -> tuple[int, Sequence[Message]]:
+    """Return the cluster's revision and the contents of ranges at that revision."""
+    answer = client.call(pb.TXN, pb.TxnRequest(success=[pb.RequestOp(request_range=item) for item in ranges]))
+    return answer.header.revision, [response.response_range for response in answer.responses]
+
+
 def make(client: Client, keys: Keyspace, copying: str = "") -> Message:
     """Return `NAME#meta` of a new store, or of one that another process creates at the same time. Raises StoreUnavailable."""
-    ranges = (
-        pb.RangeRequest(key=keys.meta),
-        *(pb.RangeRequest(key=first, range_end=end, limit=1) for first, end in keys.whole()),
-    )
-    answer = client.call(pb.TXN, pb.TxnRequest(success=[pb.RequestOp(request_range=item) for item in ranges]))
-    known, *all_keys = (response.response_range.kvs for response in answer.responses)
-    if any(all_keys) and not known:
+    samples = (pb.RangeRequest(key=first, range_end=end, limit=1) for first, end in keys.whole())
+    _, (known, *found) = _at_once(client, pb.RangeRequest(key=keys.meta), *samples)
+    if any(sample.kvs for sample in found) and not known.kvs:
         raise StoreUnavailable(
             f"store: {client.address.text()} has keys, but not the one that says which store it is; put back a backup"
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import queue
 import re
@@ -66,15 +65,11 @@ class Stream:
           Unanswered, Refused, StoreUnavailable: the stream has ended.
         """
         with contextlib.suppress(queue.Empty):
-            answer = self._answers.get(timeout=timeout_s)
-            for _ in itertools.repeat(None, _ANSWERS):
+            for number in range(_ANSWERS + 1):
+                answer = self._answers.get(block=number == 0, timeout=timeout_s)
                 if isinstance(answer, Exception):
                     raise answer
                 yield answer
-                answer = self._answers.get_nowait()
-            if isinstance(answer, Exception):
-                raise answer
-            yield answer
 
     def close(self) -> None:
         """End the stream. A reader that waits for an answer gets Unanswered."""
