@@ -56,7 +56,7 @@ class Exporter(Task):
         """Serve at HOST:PORT or unix:PATH; if this fails the agent runs without metrics."""
         self._describe = describe
         self._questions: queue.SimpleQueue[queue.SimpleQueue[str]] = queue.SimpleQueue()
-        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._asked = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._text, self._text_at = "", float("-inf")
         self._server: socketserver.BaseServer | None = None
         try:
@@ -68,12 +68,12 @@ class Exporter(Task):
 
     def fileno(self) -> int | None:
         """Return a descriptor that is readable when a client asks."""
-        return self._reader
+        return self._asked
 
     def turn(self, turn: Turn) -> None:
         """Answer the waiting requests."""
         with contextlib.suppress(BlockingIOError):
-            os.read(self._reader, 4096)
+            os.eventfd_read(self._asked)
         asked = []
         with contextlib.suppress(queue.Empty):
             while True:
@@ -92,15 +92,14 @@ class Exporter(Task):
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
-        os.close(self._reader)
-        os.close(self._writer)
+        os.close(self._asked)
 
     def _ask(self) -> str:
         """Return the text from the agent's thread. Raises queue.Empty when the agent is busy."""
         if time.monotonic() - self._text_at > FRESH_S:
             answer: queue.SimpleQueue[str] = queue.SimpleQueue()
             self._questions.put(answer)
-            os.write(self._writer, b"?")
+            os.eventfd_write(self._asked, 1)
             self._text, self._text_at = answer.get(timeout=ANSWER_S), time.monotonic()
         return self._text
 

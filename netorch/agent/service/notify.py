@@ -17,9 +17,8 @@ class ServiceManager:
         limit_us = environ.pop("WATCHDOG_USEC", "")
         meant = environ.pop("WATCHDOG_PID", str(os.getpid()))
         is_watched = limit_us.isdecimal() and meant == str(os.getpid())
-        self.every_s = (
-            int(limit_us) / 2e6 if is_watched else float("inf")
-        )  # interval of WATCHDOG=1, half the limit: sd_watchdog_enabled(3)
+        # The interval of WATCHDOG=1, half the limit: sd_watchdog_enabled(3).
+        self.every_s = int(limit_us) / 2e6 if is_watched else float("inf")
 
     def ready(self) -> None:
         """Report that the service has started."""

@@ -137,11 +137,11 @@ class TargetChecks(Task):
         here = self._connections()
         for vni in {vni_of_netns(label) for label in here}:
             view = self._reconciler.view(vni)
-            ends = view.of(EndpointEnd) if view is not None else ()
-            used = {end.connection for end in ends if end.inside == FRONT and end.gateway.seat.host == self._records.host_name}
-            for back in view.of(Backend) if view is not None else ():
-                if back.connection in used & here:
-                    yield back
+            if view is None:
+                continue
+            ends = (end for end in view.of(EndpointEnd) if end.inside == FRONT)
+            used = here & {end.connection for end in ends if end.gateway.seat.host == self._records.host_name}
+            yield from (back for back in view.of(Backend) if back.connection in used)
 
     def _connections(self) -> set[str]:
         """Return the connections that have a namespace on this host."""
