@@ -25,7 +25,7 @@ APEX: Final = "@"  # the name of the zone itself, as in master files
 DEFAULT_TTL: Final = 300  # seconds; Route 53's
 MAX_TTL: Final = 2_147_483_647  # RFC 2181 section 8
 MAX_ZONE_BYTES: Final = 57_344  # size of its stored record sets: one transaction writes a copy for each of its VPCs
-_MAX_SET_BYTES: Final = 16_384  # size of a record set in an answer
+MAX_SET_BYTES: Final = 16_384  # size of a record set in an answer
 _OF_RECORD: Final = 28  # maximum size in an answer of a record without its text, in bytes
 _LABEL: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)\Z")
 _TEXT: Final = re.compile(r"[ !#-~]{1,4000}\Z")  # printable ASCII without quotes
@@ -129,9 +129,9 @@ def record_violation(record: RecordSet, domain: str) -> Violation | None:
         return Violation("the domain itself cannot be an alias", "choose another type, e.g. A (RFC 1034 section 3.6.2)")
     if record.type is RecordType.CNAME and len(record.values) > 1:
         return Violation(f"it leads to {len(record.values)} names", "keep one")
-    size = sum(len(value) + _OF_RECORD for value in record.values)
-    if size > _MAX_SET_BYTES:
-        return Violation(f"its values take {size} bytes of an answer", f"keep them within {_MAX_SET_BYTES}")
+    size = set_bytes(master_text(record))
+    if size > MAX_SET_BYTES:
+        return Violation(f"its values take {size} bytes of an answer", f"keep them within {MAX_SET_BYTES}")
     return None
 
 
@@ -171,6 +171,11 @@ def master_text(record: RecordSet) -> Iterator[str]:
         else:
             parts = [value[start : start + 255] for start in range(0, len(value), 255)]
             yield " ".join('"{}"'.format(part.replace("\\", "\\\\")) for part in parts)
+
+
+def set_bytes(texts: Iterable[str]) -> int:
+    """Return the maximum size of a record set in an answer, in bytes, from its values in master file format."""
+    return sum(len(text) + _OF_RECORD for text in texts)
 
 
 def _is_name(name: str) -> bool:

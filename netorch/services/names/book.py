@@ -21,6 +21,7 @@ from dns.rdatatype import RdataType
 
 from netorch.model.services import private_names
 from netorch.model.services.private_names import PREFIX, TTL_S, address_label
+from netorch.model.services.zones import MAX_SET_BYTES, set_bytes
 from netorch.services.base import RefusedObject
 from netorch.services.names.labels import Labels, labels_of, upward
 from netorch.services.names.withheld import ROOT, zone_above
@@ -29,8 +30,6 @@ from netorch.state.daemons.services.names import NameRecord, NameView, NameZone
 
 DOMAIN: Final = dns.name.from_text(private_names.DOMAIN)
 NEGATIVE_TTL_S: Final = 60
-LARGEST_SET: Final = 16_384  # bytes of a record set in an answer, at most
-_OF_RECORD: Final = 28  # bytes of a record besides its text, at most
 _CHAIN: Final = 8  # CNAME records in a row that are followed
 _SOA: Final = dns.rdata.from_text("IN", "SOA", f"ns.{DOMAIN} hostmaster.{DOMAIN} 1 7200 900 1209600 {NEGATIVE_TTL_S}")
 
@@ -208,9 +207,9 @@ def parse_name(text: str) -> Name:
 
 def rrset_of(record: NameRecord) -> RRset:
     """Return a record set. Raises DNSException, ValueError."""
-    size = sum(len(value) + _OF_RECORD for value in record.values)
-    if size > LARGEST_SET:
-        raise ValueError(f"{len(record.values)} values take {size} bytes of an answer, which has {LARGEST_SET}; leave some out")
+    size = set_bytes(record.values)
+    if size > MAX_SET_BYTES:
+        raise ValueError(f"{len(record.values)} values take {size} bytes of an answer, which has {MAX_SET_BYTES}; leave some out")
     return dns.rrset.from_text_list(parse_name(record.name), record.ttl, "IN", record.type, list(record.values))
 
 

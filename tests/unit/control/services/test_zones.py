@@ -177,6 +177,7 @@ def test_a_domain_that_no_zone_can_have_is_refused(store: Store, domain: str, sa
         (a("db", 'say "hi"', type=RecordType.TXT), "is not a text"),
         (a("db", "caf\u00e9", type=RecordType.TXT), "is not a text"),
         (a("db", *(f"10.1.{k // 256}.{k % 256}" for k in range(600))), "bytes of an answer"),
+        (a("db", *("\\" * 3990 + f"{k}" for k in range(4)), type=RecordType.TXT), "bytes of an answer"),
         (RecordSet(name="db", type=RecordType.A, ttl=-1, values=("10.0.0.1",)), "TTL -1 is out of range"),
     ],
 )
