@@ -109,7 +109,8 @@ class _UnixServer(socketserver.UnixStreamServer):
 
     def server_bind(self) -> None:
         path = Path(str(self.server_address))
-        path.unlink(missing_ok=True)  # left by an agent that was killed
+        if path.is_socket():
+            path.unlink()  # left by an agent that was killed
         super().server_bind()
         path.chmod(0o660)
 

@@ -188,6 +188,12 @@ def test_an_agent_goes_on_without_metrics_where_the_address_is_taken_or_is_none(
             assert (first.asked, second.asked) == (1, 0)
 
 
+def test_a_file_in_the_place_of_the_socket_stays(tmp_path: Path) -> None:
+    (tmp_path / "metrics").write_text("a file of somebody's")
+    with closing(Loop(f"unix:{tmp_path}/metrics")):
+        assert (tmp_path / "metrics").read_text() == "a file of somebody's"
+
+
 def test_a_long_turn_leaves_one_text_to_write_however_many_have_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporter_module, "ANSWER_S", 0.01)
     asked: list[None] = []
