@@ -12,21 +12,23 @@ from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 
 def needed(name: str) -> dict[str, Distribution]:
-    """Return the distributions that a requirement needs, its own included, by name."""
+    """Return the distributions that a requirement needs, its own included, by normalized name."""
     found: dict[str, Distribution] = {}
+    seen: set[tuple[str, str]] = set()  # names with one extra each, "" without: a later requirement may add an extra
     waiting = [Requirement(name)]
     while waiting:
         wanted = waiting.pop()
-        of_extras = [{"extra": extra} for extra in ("", *wanted.extras)]
-        known = found.setdefault(wanted.name.lower(), distribution(wanted.name))
-        for text in known.requires or ():
-            requirement = Requirement(text)
-            applies = requirement.marker is None or any(requirement.marker.evaluate(extra) for extra in of_extras)
-            if applies and requirement.name.lower() not in found:
-                waiting.append(requirement)
+        known = found.setdefault(canonicalize_name(wanted.name), distribution(wanted.name))
+        for extra in ("", *wanted.extras):
+            if (canonicalize_name(wanted.name), extra) in seen:
+                continue
+            seen.add((canonicalize_name(wanted.name), extra))
+            requirements = (Requirement(text) for text in known.requires or ())
+            waiting += [each for each in requirements if each.marker is None or each.marker.evaluate({"extra": extra})]
     return found
 
 

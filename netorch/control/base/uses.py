@@ -34,6 +34,13 @@ def use(writes: Writes, key: str, resource_id: str, mod_revision: int) -> None:
     writes.put(use_key(resource_id), True)
 
 
+def drop_last_mark(writes: Writes, store: Store, mark: str, prefix: str) -> None:
+    """Add the deletion of an owner's mark, if the resource about to be deleted is the last one below `prefix`."""
+    known = use_revision(store, mark)  # before the list, so that a resource created in between is a conflict
+    if len(store.list(prefix).kvs) == 1:
+        writes.delete(use_key(mark), known)
+
+
 def delete_unused(writes: Writes, vpc: Vpc, part: Stored[P], use_revision: int) -> None:
     """Add the deletion of an unused part of a VPC."""
     writes.delete(keys.resource(part.record.id), part.mod_revision)

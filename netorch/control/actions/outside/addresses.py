@@ -17,7 +17,7 @@ from netorch.control.base.named import create_owned, delete_owned, owned_id
 from netorch.control.base.pools import Addresses, open_addresses
 from netorch.control.base.public import Publics, gateway_pair, owner_pair, private_address, publics_of, stand_for, use_of
 from netorch.control.base.quotas import check_room, quotas_of
-from netorch.control.base.uses import use_key, use_revision
+from netorch.control.base.uses import drop_last_mark, use_key, use_revision
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
 from netorch.model.addr import AddressError, canonical_ip
@@ -128,10 +128,7 @@ def release_address(store: Store, caller: Caller, allocation_id: str) -> None:
             raise ApiError("InvalidIPAddress.InUse", f"elastic IP address {record.address}: Address is in use{why}")
         writes = Writes()
         release_writes(writes, held, store.get(keys.public_address(record.address)), caller.now())
-        mark = owner_mark(record.owner)
-        known = use_revision(store, mark)
-        if len(store.list(keys.owned_prefix("eip", record.owner)).kvs) == 1:
-            writes.delete(use_key(mark), known)
+        drop_last_mark(writes, store, owner_mark(record.owner), keys.owned_prefix("eip", record.owner))
         return writes, None
 
     attempt(store, decide)

@@ -18,7 +18,7 @@ from netorch.control.base.private.sealing import seal_writes
 from netorch.control.base.private.tunnels import ends, free_inside, inside_networks, seated, tunnel_address
 from netorch.control.base.quotas import Quotas, check_limit, quotas_of
 from netorch.control.base.structure import delete_part
-from netorch.control.base.uses import use_key, use_revision
+from netorch.control.base.uses import drop_last_mark, use_key, use_revision
 from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError
 from netorch.model.addr import Prefix, parse_prefix
@@ -310,10 +310,8 @@ def delete_vpn_connection(store: Store, caller: Caller, vpn_id: str) -> None:
         vpc, connection = read(store, caller, VpnConnection, vpn_id)
         writes = Writes()
         delete_writes(writes, vpc, connection, pair_of_connection(store, connection.record))
-        mark = owner_mark(vpc.record.owner)
-        known = use_revision(store, mark)
-        if len(store.list(keys.vpn_use(vpc.record.owner)).kvs) == 1:
-            writes.delete(use_key(mark), known)
+        owner = vpc.record.owner
+        drop_last_mark(writes, store, owner_mark(owner), keys.vpn_use(owner))
         return writes, None
 
     attempt(store, decide)

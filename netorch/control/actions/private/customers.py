@@ -7,7 +7,7 @@ import msgspec
 from netorch.control.base import checks
 from netorch.control.base.named import create_owned, delete_owned
 from netorch.control.base.quotas import check_room, quotas_of
-from netorch.control.base.uses import use_key, use_revision
+from netorch.control.base.uses import drop_last_mark, use_key, use_revision
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
 from netorch.model.outside import vpn_rules
@@ -106,9 +106,7 @@ def delete_customer_gateway(store: Store, caller: Caller, gateway_id: str) -> No
         writes = Writes()
         delete_owned(writes, held)
         owner = held.record.owner
-        known = use_revision(store, owner_mark(owner))
-        if len(customer_gateways(store, owner)) == 1:
-            writes.delete(use_key(owner_mark(owner)), known)
+        drop_last_mark(writes, store, owner_mark(owner), keys.owned_prefix("cgw", owner))
         return writes, None
 
     attempt(store, decide)

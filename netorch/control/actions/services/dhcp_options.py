@@ -11,7 +11,7 @@ import msgspec
 from netorch.control.base import checks
 from netorch.control.base.named import create_owned, delete_owned, owned_key
 from netorch.control.base.quotas import check_room, quotas_of
-from netorch.control.base.uses import use_key, use_revision
+from netorch.control.base.uses import drop_last_mark, use_key, use_revision
 from netorch.control.base.writes import Writes, attempt
 from netorch.model.services import dhcp_options
 from netorch.model.services.dhcp_options import DEFAULT_OPTIONS, DEFAULT_SET, DhcpOptions, DhcpOptionsSet
@@ -133,9 +133,7 @@ def delete_dhcp_options(store: Store, caller: Caller, set_id: str) -> None:
             raise in_use("dopt", set_id, ", ".join(users), fix)
         writes = Writes()
         delete_owned(writes, held)
-        known = use_revision(store, owner_mark(owner))
-        if len(listed(store, keys.owned_prefix("dopt", owner), DhcpOptionsSet)) == 1:
-            writes.delete(use_key(owner_mark(owner)), known)
+        drop_last_mark(writes, store, owner_mark(owner), keys.owned_prefix("dopt", owner))
         return writes, None
 
     attempt(store, decide)

@@ -13,7 +13,7 @@ import msgspec
 from netorch.control.base import checks
 from netorch.control.base.named import create_owned, delete_owned, owned_key
 from netorch.control.base.quotas import Quotas, check_limit, check_room, quotas_of
-from netorch.control.base.uses import use_key, use_revision
+from netorch.control.base.uses import drop_last_mark, use_key, use_revision
 from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError
 from netorch.model.endpoints.endpoint import VpcEndpoint
@@ -302,9 +302,7 @@ def delete_zone(store: Store, caller: Caller, zone_id: str) -> None:
             raise ApiError("HostedZoneNotEmpty", f"{where_of(zone)}: {what}; delete them first: netorch zone record delete")
         writes = Writes()
         delete_zone_writes(writes, held, vpcs_of(store, zone))
-        known = use_revision(store, owner_mark(zone.owner))
-        if len(store.list(keys.owned_prefix("zone", zone.owner)).kvs) == 1:
-            writes.delete(use_key(owner_mark(zone.owner)), known)
+        drop_last_mark(writes, store, owner_mark(zone.owner), keys.owned_prefix("zone", zone.owner))
         return writes, None
 
     attempt(store, decide)
