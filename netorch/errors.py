@@ -9,12 +9,14 @@ NetorchError                  exit 1
 |   |-- OtherHistory                   the store is a copy that went on by itself: what the reader saw did not happen in it
 |   |-- Conflict                       another writer was faster more often than we retried
 |   |-- StoreUnavailable               the back end cannot be reached or is damaged
-|   |   `-- NoStore                    there is no store, and there never was one
+|   |   |-- NoStore                    there is no store, and there never was one
+|   |   `-- StoreDenied                the store knows who asks, and this user may not do that
 |   `-- UnreadableRecord               one record is damaged; what it belongs to is left alone until it is repaired
 |       `-- NewerRecord                a newer version wrote it; what it belongs to is left alone until this one is upgraded
 |-- CompileError              exit 1   a resource nobody compiles, or two compilers that disagree
 |-- TraceError                exit 1   a packet cannot be followed: a rule in words that `trace` does not know, a table of others
 |-- KernelError               exit 1   the kernel refused; carries errno
+|-- IdentityError             exit 1   a token, key or certificate is wrong, or was refused
 `-- LabError                  exit 1   the lab cannot be built here; says what to install
 """
 
@@ -107,6 +109,10 @@ class NoStore(StoreUnavailable):
 _STORE_CHECK: Final = "`netorch store check` tells the operator how to repair it"
 
 
+class StoreDenied(StoreUnavailable):
+    """The store refuses this user's certificate, or it may not read or write what was asked for."""
+
+
 class UnreadableRecord(StoreError):
     """The value of a key is wrong or missing. Everything else goes on, and the operator repairs it."""
 
@@ -142,6 +148,10 @@ class KernelError(NetorchError):
         self.errno = errno
         text = os.strerror(errno) if errno else "refused"
         super().__init__(f"{operation}: {text} (errno {errno})" + (f": {detail}" if detail else ""))
+
+
+class IdentityError(NetorchError):
+    """A token, key or certificate is wrong, or the enrolment service refused it. The text never has a secret."""
 
 
 class LabError(NetorchError):

@@ -6,6 +6,7 @@ and accepts no list of host names. So this module chooses.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
@@ -13,12 +14,13 @@ from typing import Final
 
 import grpc
 
-from netorch.errors import StoreUnavailable
+from netorch.errors import StoreDenied, StoreUnavailable
 from netorch.store.etcd.address import Address
 from netorch.store.etcd.messages import KEEP_ALIVE, Message, Method
 
 LEAST_PATIENCE_S: Final = 2.0  # an election takes one to two seconds, and every member may have to be tried
 _TRY_S: Final = 3.0  # at most, for one member
+_TRIES: Final = 16  # while rights of users change
 _PAUSE_S: Final = 0.05  # after a round of all members; doubles, up to 16 of them
 # With this, a member without a leader refuses a call instead of holding it. etcd: api/v3rpc/rpctypes/metadatafields.go
 HAS_LEADER: Final = (("hasleader", "true"),)
@@ -47,6 +49,20 @@ _UNANSWERED: Final = frozenset(
     }
 )
 _FULL: Final = "database space exceeded"
+# The rights of some user changed between the check of a request and its execution, so it was not executed. etcd itself repeats
+# only requests that went through Raft. server/auth/store.go: ErrAuthOldRevision
+_RIGHTS_CHANGED: Final = ("revision of auth store is old", "revision in header is old")
+_DENIED: Final = frozenset({grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED})
+# etcd's text for a certificate without a common name; its code means a wrong request.
+_UNKNOWN_USER: Final = "user name is empty"
+
+
+DENIED_ADVICE: Final = "use an operator's certificate; for a host, see `netorch host show` and docs/design/identities.md"
+_FULL_ADVICE: Final = "compact and defragment the cluster, disarm the alarm, and raise --quota-backend-bytes"
+
+
+class _RightsChanged(Exception):
+    """The request was not executed and can be repeated."""
 
 
 class Unanswered(Exception):
@@ -102,8 +118,14 @@ class Client:
 
         Raises:
           Unanswered: it may have been executed or not.
-          Refused, StoreUnavailable: it was not executed, and will not be.
+          Refused, StoreDenied, StoreUnavailable: it was not executed, and will not be.
         """
+        for _ in range(_TRIES):
+            with contextlib.suppress(_RightsChanged):
+                return self._once(method, request)
+        raise Unanswered("the rights of users changed again and again")
+
+    def _once(self, method: Method, request: Message) -> Message:
         at, channel = self.channel()
         path, response = method
         try:
@@ -113,6 +135,8 @@ class Client:
             unary = channel.unary_unary(path, type(request).SerializeToString, response.FromString)
             return unary(request, timeout=self._try_s, metadata=HAS_LEADER)
         except grpc.RpcError as error:
+            if any(text in str(error.details()) for text in _RIGHTS_CHANGED):
+                raise _RightsChanged from error
             raise self.understood(at, error) from error
         except (StopIteration, ValueError) as error:  # the stream ended, or another thread closed the channel
             self.leave(at)
@@ -152,8 +176,10 @@ class Client:
         if code in _UNANSWERED or (code is grpc.StatusCode.RESOURCE_EXHAUSTED and _FULL not in text):
             self.leave(at, reconnect=code is grpc.StatusCode.UNAVAILABLE and "etcdserver" not in text)
             return Unanswered(f"{self.address.members[at]}: {text}")
-        if code in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED) or _FULL in text:
-            return StoreUnavailable(f"store: {self.address.text()}: {text}; {_advice(text)}")
+        if code in _DENIED or _UNKNOWN_USER in text:
+            return StoreDenied(f"store: {self.address.text()}: {text}; {DENIED_ADVICE}")
+        if _FULL in text:
+            return StoreUnavailable(f"store: {self.address.text()}: {text}; {_FULL_ADVICE}")
         return Refused(code, text)
 
     def unavailable(self, error: Exception) -> StoreUnavailable:
@@ -183,9 +209,3 @@ class Client:
             ) from error
         credentials = grpc.ssl_channel_credentials(root_certificates=root, private_key=key, certificate_chain=chain)
         return grpc.secure_channel(member, credentials, _OPTIONS)
-
-
-def _advice(text: str) -> str:
-    if _FULL in text:
-        return "compact and defragment the cluster, disarm the alarm, and raise --quota-backend-bytes"
-    return "let the certificate's user read and write the store's keys"

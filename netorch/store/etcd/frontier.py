@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from netorch.errors import Compacted, StoreUnavailable
+from netorch.errors import Compacted, StoreDenied, StoreUnavailable
 from netorch.store.base import Event
 from netorch.store.etcd.keyspace import Keyspace
 from netorch.store.etcd.messages import Message
@@ -34,11 +34,16 @@ class Frontier:
 
         Raises:
           Compacted: history that a watch needs is gone.
+          StoreDenied: the user may not watch a range.
           StoreUnavailable: the cluster ended a watch.
         """
         if answer.canceled:
             if answer.compact_revision:
                 raise Compacted(answer.compact_revision - self._keys.base)
+            if "permission denied" in answer.cancel_reason:
+                raise StoreDenied(
+                    "store: the cluster denies a watch: this host may not follow all that it wants; see `netorch host show`"
+                )
             raise StoreUnavailable(f"store: the cluster ended a watch: {answer.cancel_reason or 'no reason'}; connect again")
         if answer.created:  # its revision is the store's, not the watch's
             return

@@ -76,6 +76,16 @@ class Keyspace:
         about = f"{self._name}#".encode()
         return self.range(""), (about, end_of(about))
 
+    def own_data(self) -> tuple[tuple[bytes, bytes, bool], ...]:
+        """Return the ranges of the store's own data that every writer needs, each with whether it writes there."""
+        kept, fences = f"{self._name}#kept/".encode(), self.fence("")
+        return (
+            (self.meta, b"", False),
+            (self.mark, b"", True),
+            (kept, end_of(kept), True),
+            (fences, end_of(fences), True),
+        )
+
     def text(self, key: bytes) -> str:
         """Return a record's key without the store's prefix; bytes that are not UTF-8 are escaped."""
         return key[self._root_length :].decode(errors="backslashreplace")

@@ -1,7 +1,7 @@
 """The etcd messages in use, built when this module is imported.
 
-The field numbers are from etcd's api/etcdserverpb/rpc.proto and api/mvccpb/kv.proto, and never change for a released
-version.
+The field numbers are from etcd's api/etcdserverpb/rpc.proto, api/mvccpb/kv.proto and api/authpb/auth.proto, and never change
+for a released version. Of messages with the same fields there is one here.
 
 Generated code refuses runtimes older than its generator, and registers global names that may clash with another
 package. A private pool avoids both.
@@ -50,6 +50,20 @@ LeaseKeepAliveRequest  ID=1:int64
 LeaseKeepAliveResponse header=1:ResponseHeader ID=2:int64 TTL=3:int64
 StatusRequest
 StatusResponse         header=1:ResponseHeader version=2:string leader=4:uint64
+UserAddOptions         no_password=1:bool
+Permission             permType=1:int32 key=2:bytes range_end=3:bytes
+AuthRequest
+AuthResponse           header=1:ResponseHeader
+UserAddRequest         name=1:string options=3:UserAddOptions
+UserRequest            name=1:string
+UserGetResponse        header=1:ResponseHeader roles=2:string[]
+UserListResponse       header=1:ResponseHeader users=2:string[]
+UserGrantRoleRequest   user=1:string role=2:string
+RoleAddRequest         name=1:string
+RoleRequest            role=1:string
+RoleGetResponse        header=1:ResponseHeader perm=2:Permission[]
+RoleGrantRequest       name=1:string perm=2:Permission
+RoleRevokeRequest      role=1:string key=2:bytes range_end=3:bytes
 """
 _SCALARS: Final = {
     "bytes": descriptor_pb2.FieldDescriptorProto.TYPE_BYTES,
@@ -103,9 +117,20 @@ LeaseGrantRequest: Final = _classes["LeaseGrantRequest"]
 LeaseRevokeRequest: Final = _classes["LeaseRevokeRequest"]
 LeaseKeepAliveRequest: Final = _classes["LeaseKeepAliveRequest"]
 StatusRequest: Final = _classes["StatusRequest"]
+UserAddOptions: Final = _classes["UserAddOptions"]
+Permission: Final = _classes["Permission"]
+AuthRequest: Final = _classes["AuthRequest"]
+UserAddRequest: Final = _classes["UserAddRequest"]
+UserRequest: Final = _classes["UserRequest"]
+UserGrantRoleRequest: Final = _classes["UserGrantRoleRequest"]
+RoleAddRequest: Final = _classes["RoleAddRequest"]
+RoleRequest: Final = _classes["RoleRequest"]
+RoleGrantRequest: Final = _classes["RoleGrantRequest"]
+RoleRevokeRequest: Final = _classes["RoleRevokeRequest"]
 
 DELETED: Final = 1  # Event.type
 VERSION, CREATED_AT, WRITTEN_AT = 0, 1, 2  # Compare.target; Compare.result 0 is EQUAL
+READ, READ_WRITE = 0, 2  # Permission.permType
 
 # The path of each call, and the type of its answer.
 RANGE: Final = ("/etcdserverpb.KV/Range", _classes["RangeResponse"])
@@ -116,4 +141,15 @@ REVOKE: Final = ("/etcdserverpb.Lease/LeaseRevoke", _classes["LeaseRevokeRespons
 KEEP_ALIVE: Final = ("/etcdserverpb.Lease/LeaseKeepAlive", _classes["LeaseKeepAliveResponse"])
 STATUS: Final = ("/etcdserverpb.Maintenance/Status", _classes["StatusResponse"])
 WATCH: Final = ("/etcdserverpb.Watch/Watch", WatchResponse)
+AUTH_ENABLE: Final = ("/etcdserverpb.Auth/AuthEnable", _classes["AuthResponse"])
+USER_ADD: Final = ("/etcdserverpb.Auth/UserAdd", _classes["AuthResponse"])
+USER_GET: Final = ("/etcdserverpb.Auth/UserGet", _classes["UserGetResponse"])
+USER_LIST: Final = ("/etcdserverpb.Auth/UserList", _classes["UserListResponse"])
+USER_DELETE: Final = ("/etcdserverpb.Auth/UserDelete", _classes["AuthResponse"])
+USER_GRANT_ROLE: Final = ("/etcdserverpb.Auth/UserGrantRole", _classes["AuthResponse"])
+ROLE_ADD: Final = ("/etcdserverpb.Auth/RoleAdd", _classes["AuthResponse"])
+ROLE_GET: Final = ("/etcdserverpb.Auth/RoleGet", _classes["RoleGetResponse"])
+ROLE_DELETE: Final = ("/etcdserverpb.Auth/RoleDelete", _classes["AuthResponse"])
+ROLE_GRANT: Final = ("/etcdserverpb.Auth/RoleGrantPermission", _classes["AuthResponse"])
+ROLE_REVOKE: Final = ("/etcdserverpb.Auth/RoleRevokePermission", _classes["AuthResponse"])
 Method = tuple[str, Any]
