@@ -15,7 +15,7 @@ from typing import Protocol
 from netorch.agent.history import History
 from netorch.agent.records import Records
 from netorch.agent.snapshot import Snapshot
-from netorch.errors import Compacted, FutureRevision, OtherHistory, StoreError
+from netorch.errors import Compacted, FutureRevision, OtherHistory, StoreDenied, StoreError
 from netorch.store.base import Range, Store, Watch
 
 log = logging.getLogger(__name__)
@@ -118,26 +118,39 @@ class Follower:
             self.history.saw(self.store, self._watch.revision, self._watch.mark)
 
     def _follow_needed(self) -> None:
-        """Watch exactly the prefixes that the records need, until a listing adds no new prefix."""
+        """Watch exactly the prefixes that the records need, until a listing adds no new prefix.
+
+        Raises:
+          StoreDenied: this host may not read one that it needs. Others are read first: they may say that it is not needed.
+        """
         while (needed := self._prefixes()) is not self._watched and needed != self._watched:
-            self._list(needed - self._watched)
-            self._rewatch(needed)
+            denied = self._list(needed - self._watched)
+            self._rewatch(needed - denied.keys())
+            if denied and self._prefixes() == needed:
+                raise next(iter(denied.values()))
         if not self.in_sync:
             log.info("in sync revision=%d store=%s", self.history.revision, self.history.uid)
         self.in_sync = True
         self._pause_s = RETRY_FIRST_S  # only now: a store that opens but cannot be read is retried less and less often
 
-    def _list(self, prefixes: frozenset[str]) -> None:
+    def _list(self, prefixes: frozenset[str]) -> dict[str, StoreDenied]:
+        """Replace the records below prefixes by the store's; return the errors of those that this host may not read."""
         assert self.store is not None
         first: Range | None = None
+        denied: dict[str, StoreDenied] = {}
         for prefix in sorted(prefixes):
-            listing = self.store.list(prefix)
+            try:
+                listing = self.store.list(prefix)
+            except StoreDenied as error:
+                denied[prefix] = error
+                continue
             self._records.replace([prefix], {kv.key: (kv.mod_revision, kv.value) for kv in listing.kvs}, listing.revision)
             first = first or listing
         # Prefixes already watched continue after the last event; listed prefixes continue after the first listing. The earlier
         # of the two revisions serves both, because a record that is not newer than the known one changes nothing.
         if first is not None and (not self._watched or first.revision < self.history.revision):
             self.history.saw(self.store, first.revision, first.mark)
+        return denied
 
     def _rewatch(self, prefixes: frozenset[str]) -> None:
         assert self.store is not None

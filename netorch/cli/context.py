@@ -56,8 +56,19 @@ class Session:
             if self.creates and not self.dry_run and self.store_url == DEFAULT_STORE and os.geteuid() == 0:
                 make_directory(Path(self.store_url).parent)
             store = open_to_create(self.store_url) if self.creates else open_to_read(self.store_url)
-            self._store = TrialStore(store) if self.dry_run else self._signed(store)
+            self._store = TrialStore(store) if self.dry_run else self._signed(self._granting(store))
         return self._store
+
+    def _granting(self, store: Store) -> Store:
+        """Return a store that gives hosts the rights that they need for what its writes place on them."""
+        from netorch.store import open_access
+
+        access = open_access(self.store_url)
+        if access is None:
+            return store
+        from netorch.control.identities.roles import GrantingStore
+
+        return cast("Store", GrantingStore(store, access))
 
     def _signed(self, store: Store) -> Store:
         """Return a store that records this command line in the history of its writes."""

@@ -187,6 +187,11 @@ def placement(host: str, resource_id: str) -> str:
     return f"host/{host}/placement/{resource_id}"
 
 
+def placements_in(host: str, kind: str, vni: int) -> str:
+    """Return the prefix of a host's placements of one kind, by the prefix of its ids, in one VPC."""
+    return f"host/{host}/placement/{kind}-{vni:06x}"
+
+
 def host_live(name: str) -> str:
     """Return the key that a running agent keeps with a lease."""
     return f"host/{name}/live"
@@ -195,6 +200,11 @@ def host_live(name: str) -> str:
 def host_drained(name: str) -> str:
     """Return the key that exists while an edge is drained. The edge's agent watches it."""
     return f"host/{name}/drained"
+
+
+def status_prefix(host: str) -> str:
+    """Return the prefix of all that a host's agent publishes about it, except its underlay's MTU."""
+    return f"hoststat/{host}/"
 
 
 def eni_status(host: str, eni_id: str) -> str:
@@ -345,3 +355,13 @@ def host_drain(name: str) -> str:
 def last_change() -> str:
     """Return the key that each command overwrites with its signature. The store's history keeps all values."""
     return "audit/last"
+
+
+def enrolment() -> str:
+    """Return the key of the enrolment service's address. Every host reads it."""
+    return "join/service"
+
+
+def join_token(host: str) -> str:
+    """Return the key of the token by which a host may join. No host reads it."""
+    return f"join/token/{host}"

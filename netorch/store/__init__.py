@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from netorch.errors import NoStore, StoreError
 from netorch.store.base import Store
@@ -15,6 +15,9 @@ from netorch.store.sqlite.store import SqliteStore
 from netorch.store.sqlite.unfinished import UnfinishedFile
 from netorch.store.sqlite.wakeup import LOCK_TIMEOUT_S
 from netorch.store.unmade import UnmadeStore
+
+if TYPE_CHECKING:
+    from netorch.store.etcd.access import Access
 
 _SQLITE = "sqlite://"
 _ETCD = "etcd://"
@@ -53,6 +56,22 @@ def open_to_create(url: str) -> Store:
         return open_to_read(url)
     check_exists(path, create=True)
     return cast(Store, UnmadeStore(lambda: open_store(url, create=True)))
+
+
+def open_access(url: str) -> Access | None:
+    """Return the users and roles of the store at `url`, or None if it has none: SQLite, or an etcd without certificates.
+
+    Raises:
+      StoreError: the URL names no back end.
+    """
+    if not url.startswith(_ETCD):
+        return None
+    from netorch.store.etcd.access import Access
+    from netorch.store.etcd.address import parse_address
+    from netorch.store.etcd.client import Client
+
+    address = parse_address(url)
+    return Access(Client(address, LOCK_TIMEOUT_S)) if address.cert is not None else None
 
 
 def open_unfinished(url: str, source: str) -> Unfinished:

@@ -27,6 +27,11 @@ class Seats:
         """Return the VTEPs of all seats, as a live view: the edges to probe."""
         return self._at.keys()
 
+    def partner_of(self, vtep: str) -> str:
+        """Return the name of the edge that carries the same gateways as an edge, by its VTEP; empty if there is none."""
+        others = (other for gateway in self._at.get(vtep, ()) for other in self._vteps[gateway] if other != vtep)
+        return next((self.hosts[other] for other in others), "")
+
     def seat_of(self, host: str, mapping: GatewayMapping) -> Seat:
         """Return the seat that this host sends to now, for a gateway that has seats."""
         return seat_for(host, mapping, self.silent, self.dead, self.standby)

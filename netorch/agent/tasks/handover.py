@@ -114,7 +114,8 @@ class Handover(Task):
         host, seats = self._records.host, self._records.seats
         if host is None or host.role is not Role.EDGE:
             return set()
-        return {keys.handover_prefix(name) for vtep, name in seats.hosts.items() if vtep != host.underlay}
+        partner = seats.partner_of(host.underlay)
+        return {keys.handover_prefix(partner)} if partner else set()
 
     def wake_at(self, now: float) -> float | None:
         """Return when a deadline of a handover comes, or when to ask for one."""
