@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from netorch.errors import NoStore, StoreError
+from netorch.store.access import Access
 from netorch.store.base import Store
 from netorch.store.copy import Unfinished
 from netorch.store.memory import MemoryStore
@@ -15,9 +16,6 @@ from netorch.store.sqlite.store import SqliteStore
 from netorch.store.sqlite.unfinished import UnfinishedFile
 from netorch.store.sqlite.wakeup import LOCK_TIMEOUT_S
 from netorch.store.unmade import UnmadeStore
-
-if TYPE_CHECKING:
-    from netorch.store.etcd.access import Access
 
 _SQLITE = "sqlite://"
 _ETCD = "etcd://"
@@ -66,12 +64,12 @@ def open_access(url: str) -> Access | None:
     """
     if not url.startswith(_ETCD):
         return None
-    from netorch.store.etcd.access import Access
+    from netorch.store.etcd.access import EtcdAccess
     from netorch.store.etcd.address import parse_address
     from netorch.store.etcd.client import Client
 
     address = parse_address(url)
-    return Access(Client(address, LOCK_TIMEOUT_S)) if address.cert is not None else None
+    return EtcdAccess(Client(address, LOCK_TIMEOUT_S)) if address.cert is not None else None
 
 
 def open_unfinished(url: str, source: str) -> Unfinished:

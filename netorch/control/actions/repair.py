@@ -11,6 +11,7 @@ from typing import Final
 from netorch.control.base.addresses import Cursor, cursor_key
 from netorch.control.base.quotas import Quotas, quota_key
 from netorch.control.base.writes import ABSENT
+from netorch.control.identities.tokens import Admission, EnrolmentService
 from netorch.errors import ApiError, Compacted, Conflict, NewerRecord, UnreadableRecord
 from netorch.model.endpoints.endpoint import BucketPolicy, GatewayService
 from netorch.model.eni import EniStatus, Host, VpcStatus
@@ -39,6 +40,7 @@ _ALONE: Final = (
     "hoststat/",
     "named/",
     "secret/",
+    "join/",
     keys.mtu_prefix(),
     cursor_key(""),
 )
@@ -71,6 +73,8 @@ def kind_of(key: str) -> type | None:
         return _WHOLE[root]
     if root == "hoststat":
         return AgentStatus if what == "agent" else _status_kind(what)
+    if root == "join":
+        return EnrolmentService if key == keys.enrolment() else Admission
     if key.startswith(keys.mtu_prefix()):
         return HostMtu
     if key.startswith(quota_key("")):

@@ -24,7 +24,7 @@ from netorch.model.mapping import MoveDirection
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.target import TargetKind
 from netorch.records import keys
-from netorch.store.etcd.access import Right
+from netorch.store.access import Right
 
 OWN: Final = 0  # in place of a VNI: the rights that depend on no VPC
 

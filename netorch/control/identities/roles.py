@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
@@ -37,8 +37,8 @@ from netorch.records.codec import decode
 from netorch.records.kinds import of_vpc
 from netorch.records.part import read_part
 from netorch.records.read import get, mappings_of
+from netorch.store.access import Access, Right
 from netorch.store.base import Compare, Delete, KeyValue, Put, Store, TxnResult
-from netorch.store.etcd.access import Right
 from netorch.store.trial import TrialStore
 
 log = logging.getLogger(__name__)
@@ -54,26 +54,6 @@ class Touched(msgspec.Struct):
     mappings: set[str] = msgspec.field(default_factory=set)  # keys of mappings that begin or end to move
 
 
-class RoleKeeper(Protocol):
-    """What this module needs of netorch.store.etcd.access.Access."""
-
-    def rights(self, role: str) -> frozenset[Right] | None:
-        """Return the rights of a role; None if there is no such role."""
-        ...
-
-    def grant(self, role: str, rights: Collection[Right]) -> None:
-        """Add rights to a role."""
-        ...
-
-    def revoke(self, role: str, rights: Collection[Right]) -> None:
-        """Remove rights from a role."""
-        ...
-
-    def close(self) -> None:
-        """Close the connection."""
-        ...
-
-
 def role_of(host: str) -> str:
     """Return the name of a host's role."""
     return f"host/{host}"
@@ -82,7 +62,7 @@ def role_of(host: str) -> str:
 class GrantingStore:
     """A `Store` in front of another one: a transaction that places something on a host gives the host's role what it needs."""
 
-    def __init__(self, store: Store, roles: RoleKeeper) -> None:
+    def __init__(self, store: Store, roles: Access) -> None:
         self._store = store
         self._roles = roles
 
@@ -111,7 +91,7 @@ class GrantingStore:
         self._store.close()
 
 
-def settle(store: Store, roles: RoleKeeper, host: str, where: Touched) -> None:
+def settle(store: Store, roles: Access, host: str, where: Touched) -> None:
     """Make the rights of a host there what the records ask for; a host without a role has not joined."""
     for _ in range(_ROUNDS):
         held = roles.rights(role_of(host))
@@ -126,7 +106,7 @@ def settle(store: Store, roles: RoleKeeper, host: str, where: Touched) -> None:
     log.warning("rights change again and again host=%s", host)
 
 
-def sweep(store: Store, roles: RoleKeeper, host: str) -> None:
+def sweep(store: Store, roles: Access, host: str) -> None:
     """Make all rights of a host what the records ask for. Cost: O(what is placed on the host)."""
     held = roles.rights(role_of(host))
     if held is None:

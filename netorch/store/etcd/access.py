@@ -1,37 +1,21 @@
-"""Users, roles and rights in etcd, in the store's terms.
+"""`EtcdAccess` implements netorch.store.access in an etcd cluster.
 
-A user is the common name of a certificate and has no password. A role is of one store: NAME/ROLE. A right is a key or a prefix of
-the store, to read or to read and write. Every role also has what any reader or writer of the store needs: its description, marks
-and fences (keyspace.py).
-
-Every change takes effect at once, for all members, in the order of the cluster's revisions. It is not part of a transaction of
-records. Repeating a change is harmless.
+A user has no password. A role of a store is NAME/ROLE in the cluster. It also has what any reader and writer of the store needs:
+its description, marks and fences (keyspace.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
 
-import msgspec
-
+from netorch.store.access import ROOT, Right
 from netorch.store.etcd import messages as pb
 from netorch.store.etcd.client import Client, Refused
 from netorch.store.etcd.keyspace import Keyspace, end_of
 from netorch.store.etcd.messages import Message, Method
 
-ROOT: Final = "root"  # etcd's own name of the user and the role that may do everything
 
-
-class Right(msgspec.Struct, frozen=True, order=True):
-    """What a role may read: the keys with a prefix, or one key. `write`: and write."""
-
-    place: str
-    is_prefix: bool = True
-    write: bool = False
-
-
-class Access:
+class EtcdAccess:
     """Changes users and roles of one store. The operator's certificate must be that of an administrator of etcd."""
 
     def __init__(self, client: Client) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from netorch.identity.authority import OPERATOR_LIFE, Authority, key_pem, new_key, utc_now
 from netorch.identity.files import AUTHORITY, OWN, save_authority, write
 from netorch.identity.users import OPERATOR, new_user
-from netorch.store.etcd.access import ROOT, Access
+from netorch.store.access import ROOT
+from netorch.store.etcd.access import EtcdAccess
 from netorch.store.etcd.address import parse_address
 from netorch.store.etcd.client import Client
 from tests.rig.etcd.cluster import Cluster, running_cluster
@@ -30,9 +31,9 @@ class SecuredCluster:
         own = identity / OWN
         return f"{self.cluster.url(STORE)}?ca={self.directory / AUTHORITY}&cert={own}&key={own}"
 
-    def access(self) -> Access:
+    def access(self) -> EtcdAccess:
         """Return the operator's access to users and roles."""
-        return Access(Client(parse_address(self.url(self.operator)), 10.0))
+        return EtcdAccess(Client(parse_address(self.url(self.operator)), 10.0))
 
     def identity(self, name: str, user: str, authority: Authority | None = None, now: datetime | None = None) -> Path:
         """Return a directory with a certificate for a user, from any authority, made at any time."""
