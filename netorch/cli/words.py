@@ -35,6 +35,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "eni": ("eni", "Create, list, show and delete network interfaces."),
     "instance": ("instance", "Run, move, list, show and terminate instances."),
     "host": ("host", "Create, list, show and delete hosts."),
+    "ca": ("ca", "Identities: the certificate authority, operators, the service by which hosts join."),
     "quota": ("quota", "Show and change an owner's limits."),
     "map": ("map", "Query the mapping service: (VNI, address) -> host."),
     "flow-log": ("flow_log", "Create, list, show, delete and read flow logs."),
@@ -62,6 +63,7 @@ OUTSIDE: Final = frozenset({"lab", "schema", "completion"})
 OPERATORS: Final = frozenset(
     {
         "host",
+        "ca",
         "quota",
         "status",
         "drift",

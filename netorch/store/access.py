@@ -61,8 +61,8 @@ class Access(Protocol):
         """Remove rights from a role."""
         ...
 
-    def enable(self) -> None:
-        """Refuse, from now on, whoever is no user. The caller must have the role ROOT."""
+    def enable(self, administrator: str) -> None:
+        """Refuse, from now on, whoever is no user. The administrator is the caller, and gets the role ROOT."""
         ...
 
     def close(self) -> None:

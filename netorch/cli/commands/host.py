@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from netorch.cli.context import Session, action, complete, pass_session, tag_option
+from netorch.cli.identities import joining
 from netorch.cli.nouns import Delete, add_delete, add_list, add_show, add_tagging
 from netorch.cli.output import Columns, output_option, show_record, show_records
 from netorch.errors import NetorchError
@@ -215,3 +216,5 @@ def _delete() -> Delete:
 
 _DELETE: Final = "Delete hosts that carry nothing, or drained edges.\n\nThe partner of a deleted edge goes on alone."
 add_delete(command, "host", "host", _DELETE, _delete)
+for _each in (joining.token, joining.join, joining.revoke):
+    command.add_command(_each)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import signal
 import socket
 import ssl
 import time
@@ -25,9 +26,10 @@ import msgspec
 from netorch.control.identities.enrolment import Enrolment
 from netorch.control.identities.limits import Attempts, Places, network_of
 from netorch.control.identities.roles import sweep
+from netorch.control.identities.tokens import announce
 from netorch.errors import IdentityError, StoreError
 from netorch.identity.asking import MOST_BYTES, Answer, Request
-from netorch.identity.authority import Authority, key_pem, new_key, utc_now
+from netorch.identity.authority import Authority, fingerprint, key_pem, new_key, utc_now
 from netorch.identity.files import write
 from netorch.store.access import Access
 from netorch.store.base import Store
@@ -191,6 +193,37 @@ async def run(server: EnrolmentServer, repairs: Repairs, ready: Callable[[], Non
         tasks.create_task(server.serve())
         tasks.create_task(repair_on(repairs))
         ready()
+
+
+def serve_store(
+    store: Store,
+    access: Access,
+    authority: Authority,
+    store_url: str,
+    directory: Path,
+    listen_at: str,
+    address: str,
+    ready: Callable[[], None],
+) -> None:
+    """Serve until SIGTERM or SIGINT. Hosts reach the service at `address`; `directory` keeps its key.
+
+    Raises:
+      IdentityError: it cannot listen.
+      StoreError: the store cannot be used.
+    """
+    announce(store, address, fingerprint(authority.pem))
+    enrolment = Enrolment(store, access, authority, store_url, utc_now)
+
+    async def until_signal() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await run(EnrolmentServer(enrolment, authority, directory, listening), Repairs(store, access), ready)
+
+    with listen(listen_at) as listening:
+        asyncio.run(until_signal())
 
 
 def _user(certificate: dict[str, Any] | None) -> str:

@@ -71,10 +71,11 @@ class EtcdAccess:
             request = pb.RoleRevokeRequest(role=self._role(role), key=first, range_end=end)
             self._call(pb.ROLE_REVOKE, request, "permission is not granted to the role", "role name not found")
 
-    def enable(self) -> None:
-        """Let the cluster refuse whoever is no user. The caller must be one with the role ROOT."""
+    def enable(self, administrator: str) -> None:
+        """Let the cluster refuse whoever is no user. The administrator is the caller, and gets the role ROOT."""
         self._call(pb.ROLE_ADD, pb.RoleAddRequest(name=ROOT), "role name already exists")
-        self.add_user(ROOT, ROOT)
+        for user in (ROOT, administrator):  # etcd wants the first; there is no certificate for it
+            self.add_user(user, ROOT)
         self._call(pb.AUTH_ENABLE, pb.AuthRequest())
 
     def close(self) -> None:

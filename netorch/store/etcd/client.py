@@ -57,7 +57,7 @@ _DENIED: Final = frozenset({grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.U
 _UNKNOWN_USER: Final = "user name is empty"
 
 
-DENIED_ADVICE: Final = "use an operator's certificate; for a host, see `netorch host show` and docs/design/identities.md"
+DENIED_ADVICE: Final = "use an operator's certificate; on a host, see `netorch ca list` and docs/design/identities.md"
 _FULL_ADVICE: Final = "compact and defragment the cluster, disarm the alarm, and raise --quota-backend-bytes"
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from netorch.identity.authority import OPERATOR_LIFE, Authority, key_pem, new_key, utc_now
 from netorch.identity.files import AUTHORITY, OWN, save_authority, write
 from netorch.identity.users import OPERATOR, new_user
-from netorch.store.access import ROOT
 from netorch.store.etcd.access import EtcdAccess
 from netorch.store.etcd.address import parse_address
 from netorch.store.etcd.client import Client
@@ -61,9 +60,7 @@ def secured_cluster(directory: Path, size: int = 1) -> Iterator[SecuredCluster]:
         made.identity("operator", user)
         access = made.access()
         with contextlib.closing(access):
-            access.add_role(ROOT)
-            access.add_user(user, ROOT)
-            access.enable()
+            access.enable(user)
         yield made
 
 

@@ -1,0 +1,1 @@
+"""Identities on the command line: what several commands share."""
