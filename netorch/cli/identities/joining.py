@@ -15,8 +15,10 @@ from netorch.cli.identities.access import access_of, setting_lines
 from netorch.errors import IdentityError
 
 _MOST: Final = 4096  # characters of a token's file
-_AFTER: Final = """Connections that {host} has open still get changes, until they end. To end them all, restart the members of etcd one after
-another: everybody else reconnects by itself."""
+_AFTER: Final = (
+    "What it has open still gets changes until the connection ends. To end all connections, restart the members of etcd one after "
+    "the other: everybody else connects again."
+)
 
 
 @click.command()
@@ -50,8 +52,8 @@ def token(session: Session, host: str, minutes: int, target: Path | None) -> Non
 def join(token_file: Path | None, state_dir: Path) -> None:
     """Make this machine the host of a token, which is read from standard input or a file.
 
-    The private key is made here and never leaves this machine. Prints the settings for /etc/netorch/netorch.toml. The agent renews
-    the certificate. If the answer is lost, run it again with the same token.
+    The private key is made here and never leaves this machine. Prints the settings for /etc/netorch/netorch.toml. The agent
+    renews the certificate. If the answer is lost, run it again with the same token.
     """
     from netorch.identity.asking import join as ask
     from netorch.identity.token import parse_token
@@ -88,8 +90,4 @@ def revoke(session: Session, host: str) -> None:
 
     with access_of(session) as access:
         had = revoke_host(session.store, access, host)
-    click.echo(
-        f"{host}: its identity is revoked\n{_AFTER.format(host=host)}"
-        if had
-        else f"{host}: has no identity; its token is revoked"
-    )
+    click.echo(f"{host}: its identity is revoked. {_AFTER}" if had else f"{host}: it has no identity; its token is revoked")

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from netorch.control.identities.roles import role_of, sweep
-from netorch.control.identities.tokens import drop_token, is_used_by, use_token
+from netorch.control.identities.roles import role_of, sweep, users_of
+from netorch.control.identities.tokens import is_used_by, use_token
 from netorch.errors import IdentityError
 from netorch.identity.asking import Answer, Request
 from netorch.identity.authority import HOST_LIFE, Authority, fingerprint_of_key, requested_key
@@ -72,22 +72,3 @@ class Enrolment:
             raise IdentityError(_NOT_A_HOST)
         key = requested_key(request.request)
         return Answer(certificate=self._authority.for_user(key, user, self._clock(), HOST_LIFE))
-
-
-def users_of(access: Access, host: str) -> list[str]:
-    """Return the users that stand for a host of this store."""
-    named = (user for user in access.users() if name_of(HOST, user) == host)
-    return [user for user in named if access.has_user(user, role_of(host))]
-
-
-def revoke_host(store: Store, access: Access, host: str) -> bool:
-    """Take a host's token and rights away; return whether it had any. Repeat it after an interruption.
-
-    The token goes first, so that a host that is joining now does not become a user after its users were deleted.
-    """
-    drop_token(store, host)
-    users, had_role = users_of(access, host), access.rights(role_of(host)) is not None
-    for user in users:
-        access.delete_user(user)
-    access.delete_role(role_of(host))
-    return bool(users) or had_role

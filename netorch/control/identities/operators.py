@@ -19,7 +19,7 @@ def admit(access: Access, user: str) -> None:
 
 
 def dismiss(access: Access, name: str, own: str) -> None:
-    """Delete an operator; `own` is the caller's user, who cannot delete himself: another operator must be left.
+    """Delete an operator; `own` is the caller's user, which stays: at least one operator must be left.
 
     Raises:
       IdentityError: there is no such operator, or it is the caller.
@@ -35,7 +35,7 @@ def dismiss(access: Access, name: str, own: str) -> None:
 
 def describe_users(access: Access) -> list[dict[str, Any]]:
     """Return a row for each operator, and for each host of this store, with the number of its rights."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for user in access.users():
         if name := name_of(OPERATOR, user):
             rows.append({"kind": OPERATOR, "name": name, "user": user, "rights": "all"})

@@ -26,7 +26,9 @@ from netorch.control.identities.rights import (
     rights_in,
     vni_of_right,
 )
+from netorch.control.identities.tokens import drop_token
 from netorch.errors import UnreadableRecord
+from netorch.identity.users import HOST, name_of
 from netorch.model.eni import Host, NetworkInterface
 from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import Mapping
@@ -81,14 +83,37 @@ class GrantingStore:
             if held is not None:
                 self._roles.grant(role_of(host), missing(_wanted(ahead, host, where, held)[0], held))
         result = self._store.txn(compares, ops)
+        gone = {op.key.split("/")[1] for op in ops if isinstance(op, Delete) and op.key.endswith("/spec") and result.succeeded}
         for host, where in touched.items():
-            settle(self._store, self._roles, host, where)
+            if host in gone:
+                revoke_host(self._store, self._roles, host)
+            else:
+                settle(self._store, self._roles, host, where)
         return result
 
     def close(self) -> None:
         """Close both connections."""
         self._roles.close()
         self._store.close()
+
+
+def users_of(access: Access, host: str) -> list[str]:
+    """Return the users that stand for a host of this store."""
+    named = (user for user in access.users() if name_of(HOST, user) == host)
+    return [user for user in named if access.has_user(user, role_of(host))]
+
+
+def revoke_host(store: Store, access: Access, host: str) -> bool:
+    """Take a host's token and rights away; return whether it had any. Repeat it after an interruption.
+
+    The token goes first, so that a host that is joining now does not become a user after its users were deleted.
+    """
+    drop_token(store, host)
+    users, had_role = users_of(access, host), access.rights(role_of(host)) is not None
+    for user in users:
+        access.delete_user(user)
+    access.delete_role(role_of(host))
+    return bool(users) or had_role
 
 
 def settle(store: Store, roles: Access, host: str, where: Touched) -> None:
