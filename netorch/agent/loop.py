@@ -218,7 +218,7 @@ class Agent:
             self.reconciler.problems.get(BORDER_SLICE, ""),
             self.reconciler.problems.get(PORTS, ""),
             self._kernel_trouble,
-            self.handover.trouble,
+            *(task.trouble for task in self.tasks),
         )
         return next(filter(None, troubles), "") or self.records.strange()
 

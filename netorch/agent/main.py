@@ -20,6 +20,7 @@ from netorch.agent.service.metrics import Seen, metrics_of
 from netorch.agent.service.notify import ServiceManager
 from netorch.agent.service.restore import restore
 from netorch.agent.snapshot import SnapshotFile
+from netorch.agent.tasks.renewal import Renewal, own_directory
 from netorch.compiler.base import Compiler
 from netorch.compiler.registry import check_coverage, load_compilers
 from netorch.errors import NetorchError
@@ -58,6 +59,8 @@ def run_agent(host_name: str, store_url: str, state_dir: Path, flow_log_dir: Pat
             compilers,
             flow_logger=FlowLogger(KernelFlows(host_name), LogFiles(flow_log_dir, host_name)),
         )
+        if (directory := own_directory(store_url)) is not None:
+            agent.tasks.insert(0, Renewal(directory))
         if metrics != OFF:
             agent.tasks.append(Exporter(metrics, lambda: exposition(metrics_of(_seen(agent)))))
         agent.start()

@@ -56,6 +56,15 @@ def open_to_create(url: str) -> Store:
     return cast(Store, UnmadeStore(lambda: open_store(url, create=True)))
 
 
+def certificate_of(url: str) -> Path | None:
+    """Return the file of the certificate that opens the store at `url`; None if none does. Raises StoreError."""
+    if not url.startswith(_ETCD):
+        return None
+    from netorch.store.etcd.address import parse_address
+
+    return parse_address(url).cert
+
+
 def open_access(url: str) -> Access | None:
     """Return the users and roles of the store at `url`, or None if it has none: SQLite, or an etcd without certificates.
 

@@ -26,6 +26,8 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
 class Task:
     """The base of all tasks; most need only `turn`."""
 
+    trouble: str = ""  # a problem of the whole host that `netorch status` shows, or nothing
+
     def fileno(self) -> int | None:
         """Return a descriptor that is readable when there is work."""
         return None

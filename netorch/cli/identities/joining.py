@@ -16,8 +16,8 @@ from netorch.errors import IdentityError
 
 _MOST: Final = 4096  # characters of a token's file
 _AFTER: Final = (
-    "What it has open still gets changes until the connection ends. To end all connections, restart the members of etcd one after "
-    "the other: everybody else connects again."
+    "What it has open still gets changes until the connection ends. To end all connections, restart the members of etcd one "
+    "after the other: everybody else connects again."
 )
 
 
@@ -86,7 +86,7 @@ def revoke(session: Session, host: str) -> None:
 
     Nothing else changes: its kernel goes on, and what is placed on it stays. A new token lets it join again.
     """
-    from netorch.control.identities.enrolment import revoke_host
+    from netorch.control.identities.roles import revoke_host
 
     with access_of(session) as access:
         had = revoke_host(session.store, access, host)
