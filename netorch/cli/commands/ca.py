@@ -45,7 +45,7 @@ def command(session: Session) -> None:
 @directory_option
 @out_option
 def create(operator: str, directory: Path, target: Path) -> None:
-    """Make the authority of a new cloud, and the identity of its first operator.
+    """Make the authority of a new cloud, and its first operator.
 
     Example: netorch ca create alice --out /root/.netorch
     """
@@ -67,9 +67,9 @@ def create(operator: str, directory: Path, target: Path) -> None:
 @directory_option
 @click.option("--out", "target", type=click.Path(path_type=Path), required=True, help="The PEM file of key and certificate.")
 def member(names: tuple[str, ...], directory: Path, target: Path) -> None:
-    """Make the certificate of a member of etcd, with all names and addresses by which it is reached.
+    """Make the certificate of a member of etcd.
 
-    The file serves etcd as --cert-file and --key-file; DIR/ca.pem is its --trusted-ca-file, with --client-cert-auth.
+    It needs all names and addresses by which clients and members reach it. The file serves etcd as --cert-file and --key-file; DIR/ca.pem is its --trusted-ca-file, with --client-cert-auth.
 
     Example: netorch ca member 192.0.2.1 etcd1.example.net --out etcd1.pem
     """
@@ -85,9 +85,9 @@ def member(names: tuple[str, ...], directory: Path, target: Path) -> None:
 @command.command()
 @pass_session
 def enable(session: Session) -> None:
-    """Let etcd refuse whoever is no user; the caller becomes the first administrator.
+    """Let etcd refuse whoever is no user.
 
-    Hosts that have not joined by a token lose the store: their kernels go on, and they follow again once they have joined.
+    The caller becomes an operator. Hosts that have not joined by a token lose the store: their kernels go on, and they follow again once they have joined.
     """
     from netorch.identity.files import read_own
     from netorch.identity.users import OPERATOR, name_of
@@ -139,7 +139,7 @@ def revoke(session: Session, name: str) -> None:
 @output_option
 @pass_session
 def list_(session: Session, output: str) -> None:
-    """List the users of the store, and the number of places that each may read or write."""
+    """List the users of the store, with how many rights each has."""
     from netorch.control.identities.operators import describe_users
 
     with access_of(session) as access:
@@ -152,9 +152,9 @@ def list_(session: Session, output: str) -> None:
 @directory_option
 @pass_session
 def serve(session: Session, listen: str, address: str, directory: Path) -> None:
-    """Serve hosts that join or renew their certificates, and repair the rights of hosts, until SIGTERM.
+    """Serve hosts that join or renew, until SIGTERM.
 
-    While it is away nobody joins, and agents try again to renew: they begin two weeks before their certificates expire.
+    It also repairs the rights of hosts after interrupted commands. While it is away nobody joins, and agents try again to renew: they begin two weeks before their certificates expire.
     """
     from netorch.agent.service.logs import log_as
     from netorch.agent.service.notify import ServiceManager

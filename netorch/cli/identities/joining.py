@@ -50,9 +50,9 @@ def token(session: Session, host: str, minutes: int, target: Path | None) -> Non
 @click.option("--token-file", type=click.Path(path_type=Path), help="The file of the token.  [default: standard input]")
 @state_option
 def join(token_file: Path | None, state_dir: Path) -> None:
-    """Make this machine the host of a token, which is read from standard input or a file.
+    """Make this machine the host of a token.
 
-    The private key is made here and never leaves this machine. Prints the settings for /etc/netorch/netorch.toml. The agent
+    The token is read from standard input or a file. The private key is made here and never leaves this machine. Prints the settings for /etc/netorch/netorch.toml. The agent
     renews the certificate. If the answer is lost, run it again with the same token.
     """
     from netorch.identity.asking import join as ask
@@ -82,9 +82,9 @@ def _token_in(path: Path | None) -> str:
 @click.argument("host", shell_complete=complete("host"))
 @pass_session
 def revoke(session: Session, host: str) -> None:
-    """Take a host's identity away: its certificate and its token are worthless from now on.
+    """Take a host's identity away.
 
-    Nothing else changes: its kernel goes on, and what is placed on it stays. A new token lets it join again.
+    Its certificate and its token are worthless from now on. Nothing else changes: its kernel goes on, and what is placed on it stays. A new token lets it join again.
     """
     from netorch.control.identities.roles import revoke_host
 

@@ -275,6 +275,9 @@ OTHERS = {
         "store copy",
     ),
     *("agent run", "agent restore", "config show", "history", "bugreport"),
+    # They change users of etcd and files, and need both: tests/integration/identities.
+    *(f"ca {verb}" for verb in ("create", "member", "enable", "operator", "revoke", "list", "serve")),
+    *("host token", "host join", "host revoke"),
     *(f"lab {verb}" for verb in ("up", "deploy", "down", "destroy", "list", "inspect", "exec", "shell", "restart-agent")),
 }
 
