@@ -69,7 +69,8 @@ def create(operator: str, directory: Path, target: Path) -> None:
 def member(names: tuple[str, ...], directory: Path, target: Path) -> None:
     """Make the certificate of a member of etcd.
 
-    It needs all names and addresses by which clients and members reach it. The file serves etcd as --cert-file and --key-file; DIR/ca.pem is its --trusted-ca-file, with --client-cert-auth.
+    It needs all names and addresses by which clients and members reach it. The file serves etcd as --cert-file and
+    --key-file; DIR/ca.pem is its --trusted-ca-file, with --client-cert-auth.
 
     Example: netorch ca member 192.0.2.1 etcd1.example.net --out etcd1.pem
     """
@@ -87,7 +88,8 @@ def member(names: tuple[str, ...], directory: Path, target: Path) -> None:
 def enable(session: Session) -> None:
     """Let etcd refuse whoever is no user.
 
-    The caller becomes an operator. Hosts that have not joined by a token lose the store: their kernels go on, and they follow again once they have joined.
+    The caller becomes an operator. Hosts that have not joined by a token lose the store: their kernels go on, and they follow
+    again once they have joined.
     """
     from netorch.identity.files import read_own
     from netorch.identity.users import OPERATOR, name_of
@@ -154,7 +156,8 @@ def list_(session: Session, output: str) -> None:
 def serve(session: Session, listen: str, address: str, directory: Path) -> None:
     """Serve hosts that join or renew, until SIGTERM.
 
-    It also repairs the rights of hosts after interrupted commands. While it is away nobody joins, and agents try again to renew: they begin two weeks before their certificates expire.
+    It also repairs the rights of hosts after interrupted commands. While it is away nobody joins, and agents try again to
+    renew: they begin two weeks before their certificates expire.
     """
     from netorch.agent.service.logs import log_as
     from netorch.agent.service.notify import ServiceManager

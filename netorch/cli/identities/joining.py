@@ -52,7 +52,8 @@ def token(session: Session, host: str, minutes: int, target: Path | None) -> Non
 def join(token_file: Path | None, state_dir: Path) -> None:
     """Make this machine the host of a token.
 
-    The token is read from standard input or a file. The private key is made here and never leaves this machine. Prints the settings for /etc/netorch/netorch.toml. The agent
+    The token is read from standard input or a file. The private key is made here and never leaves this machine. Prints the
+    settings for /etc/netorch/netorch.toml. The agent
     renews the certificate. If the answer is lost, run it again with the same token.
     """
     from netorch.identity.asking import join as ask
@@ -84,7 +85,8 @@ def _token_in(path: Path | None) -> str:
 def revoke(session: Session, host: str) -> None:
     """Take a host's identity away.
 
-    Its certificate and its token are worthless from now on. Nothing else changes: its kernel goes on, and what is placed on it stays. A new token lets it join again.
+    Its certificate and its token are worthless from now on. Nothing else changes: its kernel goes on, and what is placed on
+    it stays. A new token lets it join again.
     """
     from netorch.control.identities.roles import revoke_host
 

@@ -60,10 +60,12 @@ class Enrolment:
         for earlier in users_of(self._access, host):
             if earlier != user:
                 self._access.delete_user(earlier)
-        self._access.add_user(user, role_of(host))
-        if not is_used_by(self._store, host, print_of_key):  # revoked meanwhile
-            self._access.delete_user(user)
-            raise IdentityError("the token was revoked; ask the operator for another one")
+        try:
+            self._access.add_user(user, role_of(host))
+        finally:
+            if not is_used_by(self._store, host, print_of_key):  # revoked meanwhile
+                self._access.delete_user(user)
+                raise IdentityError("the token was revoked; ask the operator for another one")
         return Answer(certificate=self._authority.for_user(key, user, now, HOST_LIFE), store=self._store_url)
 
     def _renew(self, request: Request, user: str) -> Answer:

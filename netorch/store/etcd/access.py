@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from netorch.errors import StoreError
 from netorch.store.access import ROOT, Right
 from netorch.store.etcd import messages as pb
 from netorch.store.etcd.client import Client, Refused
@@ -101,10 +102,12 @@ class EtcdAccess:
         return Right(self._keys.text(found.key), bool(found.range_end), found.permType == pb.READ_WRITE)
 
     def _call(self, method: Method, request: Message, *harmless: str) -> Message | None:
-        """Return the answer; None if the cluster refuses for a harmless reason: there is nothing to do."""
+        """Return the answer; None if the cluster refuses for a harmless reason: there is nothing to do. Raises StoreError."""
         try:
             return self._client.call(method, request)
         except Refused as error:
             if any(reason in str(error) for reason in harmless):
                 return None
-            raise
+            raise StoreError(
+                f"store: {self._client.address.text()}: the cluster refuses to change users: {error}; try again"
+            ) from error

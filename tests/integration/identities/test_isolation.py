@@ -1,0 +1,267 @@
+"""A host reads what it carries and writes what is its own, and nothing else: attacks with real certificates on a real etcd."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from netorch.agent.loop import STORE_PATIENCE_S, Agent
+from netorch.agent.snapshot import SnapshotFile
+from netorch.compiler.registry import load_compilers
+from netorch.control.identities.roles import role_of, sweep
+from netorch.drivers.fake.kernel import FakeKernel
+from netorch.errors import StoreDenied, StoreUnavailable
+from netorch.identity.authority import OPERATOR_LIFE, Authority, utc_now
+from netorch.records import keys
+from netorch.store import open_store
+from netorch.store.base import Compare, Delete, Event, Put, Store, Watch
+from tests.integration.identities.conftest import PATIENCE_S, Cloud
+
+pytestmark = pytest.mark.slow
+
+
+def vnis(cloud: Cloud) -> tuple[int, int]:
+    """Return the VNIs of the VPCs on hv1 and on hv2."""
+    with contextlib.closing(cloud.store()) as store:
+        found = {kv.key.split("/")[1]: kv.key.split("/")[3] for kv in store.list("host/").kvs if "/placement/" in kv.key}
+    return int(found["hv1"][4:10], 16), int(found["hv2"][4:10], 16)
+
+
+def failure_of(watch: Watch) -> Exception | None:
+    """Return why a watch ends, or None if it lives."""
+    give_up = time.monotonic() + 1.0
+    try:
+        while time.monotonic() < give_up:
+            watch.poll()
+            time.sleep(0.01)
+    except StoreUnavailable as error:
+        return error
+    finally:
+        watch.close()
+    return None
+
+
+def test_a_host_can_neither_read_nor_write_nor_watch_what_is_anothers(cloud: Cloud, hosts: dict[str, str]) -> None:
+    own, foreign = vnis(cloud)
+    with contextlib.closing(cloud.store()) as operator, contextlib.closing(cloud.store(hosts["hv1"])) as hv1:
+        operator.txn((), [Put(keys.secret("hv2", "vpn-1"), b"sealed"), Put(keys.join_token("hv9"), b"{}")])
+        carried = [keys.host_prefix("hv1"), "secret/hv1/", "underlay/mtu/", "pool/", keys.vpc_prefix(own), keys.map_prefix(own)]
+        for prefix in carried:
+            hv1.list(prefix)
+        assert failure_of(hv1.watch(carried, hv1.revision() + 1)) is None
+        theirs = [
+            "", "vpc/", "map/", "host/", "secret/", "secret/hv2/", "secret/hv", "hoststat/", "hoststat/hv2/", "host/hv2/",
+            "host/hv", "join/", "join/token/", "alloc/", "name/", "named/", "audit/",
+            keys.vpc_prefix(foreign), keys.map_prefix(foreign),
+        ]  # fmt: skip
+        for prefix in theirs:
+            with pytest.raises(StoreDenied):
+                hv1.list(prefix)
+            with pytest.raises(StoreDenied):
+                hv1.list(prefix, hv1.revision())
+            with pytest.raises(StoreDenied):
+                hv1.get(prefix)
+        for prefix in ("secret/hv2/", keys.vpc_prefix(foreign), "vpc/", "secret/hv"):
+            assert isinstance(failure_of(hv1.watch([keys.host_prefix("hv1"), prefix], 1)), StoreDenied)
+        ours = [keys.agent_status("hv1"), keys.host_live("hv1"), keys.host_mtu("hv1")]
+        for key in ours:
+            assert hv1.txn((), [Put(key, b"{}")]).succeeded
+            assert hv1.txn((), [Delete(key)]).succeeded
+        before = {kv.key: kv.mod_revision for kv in operator.list("").kvs}
+        unwritable = [
+            keys.agent_status("hv2"), keys.host_live("hv2"), keys.host_mtu("hv2"), keys.host_spec("hv1"),
+            keys.host_drained("hv1"), keys.placement("hv1", f"eni-{foreign:06x}00000000001"), keys.secret("hv1", "x"),
+            keys.secret("hv2", "x"), keys.vpc(own), keys.vpc(foreign), keys.mapping(own, "10.44.12.4"),
+            keys.mapping(foreign, "10.45.12.4"),
+            keys.enrolment(), keys.join_token("hv1"), keys.last_change(), keys.pool("x"),
+        ]  # fmt: skip
+        for key in unwritable:
+            with pytest.raises(StoreDenied):
+                hv1.txn((), [Put(key, b"{}")])
+            with pytest.raises(StoreDenied):  # one operation is permitted, one is not: nothing happens
+                hv1.txn((), [Put(keys.agent_status("hv1"), b"{}"), Delete(key)])
+        with pytest.raises(StoreDenied):  # what cannot be read cannot be guessed by comparing either
+            hv1.txn([Compare(keys.secret("hv2", "vpn-1"), 7)], [Put(keys.agent_status("hv1"), b"{}")])
+        assert {kv.key: kv.mod_revision for kv in operator.list("").kvs} == before
+
+
+def test_a_host_changes_neither_users_nor_rights(cloud: Cloud, hosts: dict[str, str]) -> None:
+    from netorch.store import open_access
+    from netorch.store.access import Right
+
+    access = open_access(hosts["hv1"])
+    assert access is not None
+    with contextlib.closing(access):
+        for attack in (
+            access.users,
+            lambda: access.rights(role_of("hv2")),
+            lambda: access.grant(role_of("hv1"), [Right("secret/")]),
+            lambda: access.revoke(role_of("hv2"), [Right("secret/hv2/")]),
+            lambda: access.add_user("host/evil/1", "root"),
+            lambda: access.delete_user("root"),
+            lambda: access.enable("host/evil/1"),
+        ):
+            with pytest.raises(StoreDenied):
+                attack()
+
+
+def test_only_a_valid_certificate_of_this_authority_opens_the_store(cloud: Cloud, hosts: dict[str, str]) -> None:
+    secured = cloud.secured
+    with contextlib.closing(secured.access()) as access:
+        user = next(user for user in access.users() if user.startswith("host/hv1/"))
+    past = utc_now() - 2 * OPERATOR_LIFE
+    cases = {
+        "expired": (secured.identity("expired", user, now=past), StoreUnavailable),
+        "not yet valid": (secured.identity("early", user, now=utc_now() + timedelta(days=1)), StoreUnavailable),
+        "another authority's": (
+            secured.identity("forged", user, authority=Authority.new("a cloud", utc_now())),
+            StoreUnavailable,
+        ),
+        "nobody's": (secured.identity("nobody", "host/hv1/ffffffff"), StoreDenied),
+        "of a name that etcd gives all rights": (secured.identity("empty", "host/root/1"), StoreDenied),
+    }
+    for what, (directory, error) in cases.items():
+        with pytest.raises(error):
+            print(what, open_store(secured.url(directory), patience_s=0.5).revision())
+    with pytest.raises(StoreUnavailable):  # no certificate at all
+        open_store(secured.url(secured.operator).partition("&")[0], patience_s=0.5)
+    with contextlib.closing(open_store(secured.url(secured.identity("same", user)), patience_s=0.5)) as fine:
+        fine.list(keys.host_prefix("hv1"))
+
+
+class Hosts:
+    """Two agents with kernels in memory and their hosts' own certificates."""
+
+    def __init__(self, hosts: dict[str, str], directory: Path) -> None:
+        self.agents = {name: self._agent(name, url, directory) for name, url in hosts.items()}
+        for agent in self.agents.values():
+            agent.start()
+
+    def _agent(self, name: str, url: str, directory: Path) -> Agent:
+        def opened() -> Store:
+            return open_store(url, patience_s=STORE_PATIENCE_S)
+
+        return Agent(name, FakeKernel(), opened, SnapshotFile(directory / f"{name}.snapshot"), load_compilers())
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Let the agents work until a condition is true."""
+        give_up = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < give_up, {name: agent.follower.trouble for name, agent in self.agents.items()}
+            for agent in self.agents.values():
+                agent.step(0.02)
+
+    def carried(self, name: str) -> set[str]:
+        """Return the VPCs that an agent follows, as six digits."""
+        return {prefix[4:10] for prefix in self.agents[name].records.prefixes if prefix.startswith("vpc/")}
+
+    def in_sync(self) -> bool:
+        """Return whether both agents follow all that they need."""
+        return all(agent.follower.in_sync for agent in self.agents.values())
+
+    def close(self) -> None:
+        """End the agents."""
+        for agent in self.agents.values():
+            agent.close()
+
+
+def test_rights_follow_placements_peerings_and_moves(cloud: Cloud, hosts: dict[str, str], tmp_path: Path) -> None:
+    own, foreign = (f"{vni:06x}" for vni in vnis(cloud))
+
+    def rights(host: str) -> set[str]:
+        with contextlib.closing(cloud.secured.access()) as access:
+            return {right.place[4:10] for right in access.rights(role_of(host)) or () if right.place.startswith(("vpc/", "map/"))}
+
+    with contextlib.closing(Hosts(hosts, tmp_path)) as both:
+        both.until(lambda: both.in_sync() and both.carried("hv1") == {own} and both.carried("hv2") == {foreign})
+        assert (rights("hv1"), rights("hv2")) == ({own}, {foreign})
+        cloud.run("instance", "run", "web-9", "--subnet", "globex/app", "--host", "hv1", "--no-wait")
+        both.until(lambda: both.in_sync() and both.carried("hv1") == {own, foreign})
+        cloud.run("instance", "move", "globex/web-9", "hv2", "--no-wait")
+        both.until(lambda: both.in_sync() and both.carried("hv1") == {own})  # both agents have written their parts of the move
+        with contextlib.closing(cloud.store()) as store, contextlib.closing(cloud.secured.access()) as access:
+            for name in hosts:
+                sweep(store, access, name)  # agents' changes leave rights behind; the enrolment service does this all the time
+        assert (rights("hv1"), rights("hv2")) == ({own}, {foreign})
+        cloud.run("peering", "request", "pair", "--vpc", "acme", "--peer", "globex")
+        cloud.run("peering", "accept", "acme/pair")
+        both.until(lambda: both.in_sync() and both.carried("hv1") == both.carried("hv2") == {own, foreign})
+        both.agents["hv2"].follower.close()  # it does not learn that the peering ends before it may not read the peer's records
+        cloud.run("peering", "delete", "acme/pair")
+        assert (rights("hv1"), rights("hv2")) == ({own}, {foreign})
+        both.until(lambda: both.in_sync() and both.carried("hv1") == {own} and both.carried("hv2") == {foreign})
+
+
+def test_an_interrupted_action_leaves_a_right_too_many_and_never_one_too_few(cloud: Cloud, hosts: dict[str, str]) -> None:
+    from netorch.control.identities.roles import GrantingStore
+    from netorch.store.access import Right
+
+    _, foreign = vnis(cloud)
+    placed = Put(keys.placement("hv1", f"eni-{foreign:06x}00000000001"), b"{}")
+    wanted = {Right(keys.vpc_prefix(foreign)), Right(keys.map_prefix(foreign))}
+
+    class Killed(Exception):
+        pass
+
+    class Dies:
+        def __init__(self, store: Store) -> None:
+            self.store = store
+            self.get, self.list, self.revision = store.get, store.list, store.revision
+
+        def txn(self, compares: object, ops: object) -> None:
+            assert wanted <= (access.rights(role_of("hv1")) or set())
+            raise Killed
+
+    with contextlib.closing(cloud.store()) as store, contextlib.closing(cloud.secured.access()) as access:
+        before = access.rights(role_of("hv1"))
+        assert before is not None
+        assert not wanted & before
+        dying = GrantingStore(Dies(store), access)  # type: ignore[arg-type]
+        with pytest.raises(Killed):
+            dying.txn((), [placed])
+        assert wanted <= (access.rights(role_of("hv1")) or set())
+        sweep(store, access, "hv1")
+        assert access.rights(role_of("hv1")) == before
+        lost = GrantingStore(store, access).txn([Compare(keys.host_spec("hv1"), 0)], [placed])  # lost the race
+        assert not lost.succeeded
+        assert access.rights(role_of("hv1")) == before
+
+
+def test_a_revoked_host_gets_nothing_and_its_watches_end(cloud: Cloud, hosts: dict[str, str]) -> None:
+    cloud.run("host", "create", "hv3", "--underlay", "192.0.2.13")
+    url = cloud.join("hv3", cloud.token("hv3"))
+    seen: list[Event] = []
+    with contextlib.closing(cloud.store(url)) as hv3, contextlib.closing(cloud.store()) as operator:
+        watch = hv3.watch([keys.host_prefix("hv3")], hv3.revision() + 1)
+        cloud.run("host", "revoke", "hv3")
+        with pytest.raises(StoreDenied):
+            hv3.list(keys.host_prefix("hv3"))
+        with pytest.raises(StoreDenied):
+            hv3.txn((), [Put(keys.host_live("hv3"), b"{}")])
+        operator.txn((), [Put(keys.host_drained("hv3"), b"true")])
+        failure = None
+        give_up = time.monotonic() + PATIENCE_S
+        while failure is None and time.monotonic() < give_up:
+            try:
+                seen += watch.poll()
+            except StoreDenied as error:
+                failure = error
+            time.sleep(0.01)
+        watch.close()
+        assert failure is not None  # the agent's own client reads the mark of each delivery, and learns that it is nobody
+        assert seen == []
+        operator.txn((), [Delete(keys.host_drained("hv3"))])
+    assert "host/hv3/" not in cloud.run("ca", "list", "-o", "json")
+    again = cloud.join("hv3-again", cloud.token("hv3"))
+    with contextlib.closing(cloud.store(again)) as back:
+        back.list(keys.host_prefix("hv3"))
+    with pytest.raises(StoreDenied):
+        cloud.store(url)  # the earlier certificate is valid, and nobody's
+    cloud.run("host", "delete", "hv3")
+    with pytest.raises(StoreDenied):
+        cloud.store(again)
