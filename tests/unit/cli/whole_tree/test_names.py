@@ -55,7 +55,7 @@ NAMING = {
 CODES = {"ping": 2, "flows": 1, "instance exec": 1, "vpn status": 2, "vpn doctor": 2}  # this machine is none of the hosts
 # The first finds its VPC like all others and then waits; the second finds it like `vpn create` and reads a file; the others
 # take only a host.
-UNMEASURED = {"map watch", "vpn import", "drift", "agent run", "agent restore", "bugreport"}
+UNMEASURED = {"map watch", "vpn import", "drift", "agent run", "agent restore", "bugreport", "host token", "host revoke"}
 BARE = {
     "vpc show": "acme",
     "subnet show": "empty",
