@@ -18,7 +18,7 @@ from netorch.model.ids import is_id, vni_of
 from netorch.records import keys
 from netorch.store.base import Delete, Store
 from netorch.store.sqlite.store import SqliteStore
-from tests.rig.rights import Guarded, MemoryAccess
+from tests.rig.etcd.rights import Guarded, MemoryAccess
 from tests.unit.cli.conftest import Run
 
 
