@@ -20,7 +20,11 @@ from netorch.identity.authority import OPERATOR_LIFE, Authority, utc_now
 from netorch.records import keys
 from netorch.store import open_store
 from netorch.store.base import Compare, Delete, Event, Put, Store, Watch
-from tests.integration.identities.conftest import PATIENCE_S, Cloud
+from netorch.store.etcd.address import parse_address
+from netorch.store.etcd.client import Client, Unanswered
+from netorch.store.etcd.keyspace import Keyspace
+from netorch.store.etcd.stream import Stream
+from tests.integration.identities.conftest import PATIENCE_S, Cloud, until
 
 pytestmark = pytest.mark.slow
 
@@ -265,3 +269,34 @@ def test_a_revoked_host_gets_nothing_and_its_watches_end(cloud: Cloud, hosts: di
     cloud.run("host", "delete", "hv3")
     with pytest.raises(StoreDenied):
         cloud.store(again)
+
+
+def test_a_stream_that_a_manipulated_host_keeps_open_ends_with_its_member(cloud: Cloud, hosts: dict[str, str]) -> None:
+    """etcd checks rights when a watch begins only. That is why `host revoke` says to restart the members."""
+    cloud.run("host", "create", "hv7", "--underlay", "192.0.2.17")
+    address = parse_address(cloud.join("hv7", cloud.token("hv7")))
+    client, keyspace = Client(address, 2.0), Keyspace(address.name)
+    spec = keyspace.range(keys.host_prefix("hv7"))
+
+    def events(stream: Stream) -> list[bytes]:
+        return [event.kv.key for answer in stream.answers(0.1) for event in answer.events]
+
+    with contextlib.closing(client), contextlib.closing(Stream(client, [spec], 0)) as stream:
+        until(lambda: any(answer.created for answer in stream.answers(0.1)))
+        cloud.run("host", "revoke", "hv7")
+        cloud.run("host", "tag", "hv7", "seen=yes")
+        until(lambda: events(stream))
+        member = cloud.secured.cluster.members[0]
+        member.kill()
+        cloud.secured.cluster.start(member)
+        with pytest.raises(Unanswered):
+            until(lambda: events(stream))
+        until(lambda: _is_up(cloud))
+        with contextlib.closing(Stream(client, [spec], 0)) as again:
+            until(lambda: any("permission denied" in answer.cancel_reason for answer in again.answers(0.1)))
+
+
+def _is_up(cloud: Cloud) -> bool:
+    with contextlib.suppress(StoreUnavailable), contextlib.closing(cloud.store()) as store:
+        return store.revision() > 0
+    return False
