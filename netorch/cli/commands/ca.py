@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -150,10 +151,10 @@ def list_(session: Session, output: str) -> None:
 
 @command.command()
 @click.option("--listen", default="0.0.0.0:2390", show_default=True, metavar="HOST:PORT", help="Where it listens.")
-@click.option("--address", required=True, metavar="HOST:PORT", help="Where hosts reach it.")
+@click.option("--address", metavar="HOST:PORT", help="Where hosts reach it.  [default: this machine's name]")
 @directory_option
 @pass_session
-def serve(session: Session, listen: str, address: str, directory: Path) -> None:
+def serve(session: Session, listen: str, address: str | None, directory: Path) -> None:
     """Serve hosts that join or renew, until SIGTERM.
 
     It also repairs the rights of hosts after interrupted commands. While it is away nobody joins, and agents try again to
@@ -169,8 +170,9 @@ def serve(session: Session, listen: str, address: str, directory: Path) -> None:
     session.creates = True
     manager, authority = ServiceManager(), load_authority(directory)
     url = parse_address(session.store_url).text()
+    reached = address or f"{socket.gethostname()}:{listen.rpartition(':')[2]}"
     with access_of(session) as access:
-        serve_store(session.store, access, authority, url, directory, listen, address, manager.ready)
+        serve_store(session.store, access, authority, url, directory, listen, reached, manager.ready)
 
 
 def _name(text: str) -> str:

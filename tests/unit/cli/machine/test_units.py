@@ -16,7 +16,9 @@ from netorch.cli.main import cli
 from netorch.drivers.charon.settings import settings
 from tests.rig.agents import restricted
 
-UNITS = sorted((Path(__file__).parents[4] / "systemd").glob("*.service"))
+ALL = sorted((Path(__file__).parents[4] / "systemd").glob("*.service"))
+ENROLMENT = ALL[1]
+UNITS = [unit for unit in ALL if unit != ENROLMENT]  # of the agent
 # Settings that make systemd give a service a mount namespace: systemd.exec(5), and exec_needs_mount_namespace() of its source.
 MOUNTS = re.compile(
     r"^(Private(Tmp|Mounts|Devices|IPC)|Protect(System|Home|Kernel\w+|ControlGroups|Proc)|ProcSubset|ReadWritePaths|ReadOnlyPaths|"
@@ -30,8 +32,15 @@ def said(unit: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in unit.read_text().splitlines() if "=" in line and not line.startswith("#"))
 
 
-def test_there_is_a_unit_for_the_agent_and_one_for_boot() -> None:
-    assert [unit.name for unit in UNITS] == ["netorch-agent.service", "netorch-restore.service"]
+def test_there_is_a_unit_for_the_agent_one_for_boot_and_one_for_enrolment() -> None:
+    assert [unit.name for unit in ALL] == ["netorch-agent.service", "netorch-enrolment.service", "netorch-restore.service"]
+
+
+def test_the_enrolment_service_may_do_nothing_but_serve() -> None:
+    settings = said(ENROLMENT)
+    wanted = {"ProtectSystem": "strict", "CapabilityBoundingSet": "", "NoNewPrivileges": "yes", "UMask": "0077"}
+    assert {name: settings.get(name) for name in wanted} == wanted
+    assert CliRunner().invoke(cli, [*settings["ExecStart"].split()[1:], "--help"]).exit_code == 0
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
@@ -62,9 +71,9 @@ def test_what_is_restored_is_there_before_the_network_and_after_nftables_has_flu
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed here")
 def test_systemd_understands_the_units(tmp_path: Path) -> None:
     netorch = Path(sys.executable).with_name("netorch")
-    for unit in UNITS:
+    for unit in ALL:
         (tmp_path / unit.name).write_text(unit.read_text().replace("ExecStart=netorch", f"ExecStart={netorch}"))
-    command = ["systemd-analyze", "verify", "--man=no", *(str(tmp_path / unit.name) for unit in UNITS)]
+    command = ["systemd-analyze", "verify", "--man=no", *(str(tmp_path / unit.name) for unit in ALL)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
