@@ -138,6 +138,37 @@ def test_only_a_valid_certificate_of_this_authority_opens_the_store(cloud: Cloud
         fine.list(keys.host_prefix("hv1"))
 
 
+def test_operators_come_and_go_and_the_last_one_stays(cloud: Cloud, hosts: dict[str, str], tmp_path: Path) -> None:
+    place = ("--dir", str(cloud.secured.directory))
+    said = cloud.run("ca", "operator", "bob", *place, "--out", str(tmp_path / "bob"))
+    bob = said.split('store = "')[1].split('"')[0]
+    assert [line.split()[:2] for line in cloud.run("ca", "list", url=bob).splitlines()[1:] if "operator" in line] == [
+        ["operator", "alice"], ["operator", "bob"]
+    ]  # fmt: skip
+    cloud.run("vpc", "create", "bobs", "--cidr", "10.9.0.0/16", url=bob)
+    cloud.run("ca", "operator", "bob", *place, "--out", str(tmp_path / "bob-again"))
+    with pytest.raises(StoreDenied):
+        cloud.store(bob)
+    cloud.run("vpc", "delete", "bobs", url=cloud.secured.url(tmp_path / "bob-again"))
+    cloud.run("ca", "revoke", "bob")
+    with pytest.raises(StoreDenied):
+        cloud.store(cloud.secured.url(tmp_path / "bob-again"))
+    assert "that is you" in cloud.run("ca", "revoke", "alice", code=1)
+    assert "none of that name" in cloud.run("ca", "revoke", "bob", code=1)
+    assert "there is an authority already" in cloud.run("ca", "create", "eve", *place, "--out", str(tmp_path / "eve"), code=1)
+    for command in (
+        ("ca", "list"),
+        ("ca", "revoke", "alice"),
+        ("host", "token", "hv1"),
+        ("host", "revoke", "hv1"),
+        ("ca", "enable"),
+    ):
+        cloud.run(*command, code=1, url=hosts["hv2"])
+        assert (
+            "no identities" in cloud.run(*command[:1], *command[1:], code=1, url=str(tmp_path / "db")) or command[1] == "enable"
+        )
+
+
 class Hosts:
     """Two agents with kernels in memory and their hosts' own certificates."""
 

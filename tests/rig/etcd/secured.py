@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
+from click.testing import CliRunner
+
+from netorch.cli.main import cli
 from netorch.identity.authority import OPERATOR_LIFE, Authority, key_pem, new_key, utc_now
-from netorch.identity.files import AUTHORITY, OWN, save_authority, write
-from netorch.identity.users import OPERATOR, new_user
+from netorch.identity.files import AUTHORITY, OWN, load_authority, write
 from netorch.store.etcd.access import EtcdAccess
 from netorch.store.etcd.address import parse_address
 from netorch.store.etcd.client import Client
@@ -44,24 +46,17 @@ class SecuredCluster:
 
 @contextlib.contextmanager
 def secured_cluster(directory: Path, size: int = 1) -> Iterator[SecuredCluster]:
-    """Run a cluster that admits users only."""
-    authority = Authority.new("a cloud", utc_now())
-    save_authority(directory, authority)
-    key = new_key()
-    member = directory / "member.pem"
-    write(
-        member, key_pem(key) + authority.for_member(key.public_key(), ["127.0.0.1", "localhost"], utc_now()).encode(), secret=True
-    )
-    ca = str(directory / AUTHORITY)
-    files = ["--client-cert-auth", "--trusted-ca-file", ca, "--cert-file", str(member), "--key-file", str(member)]
+    """Run a cluster that admits users only, made by the commands that an operator uses."""
+    ca, member, place = str(directory / AUTHORITY), str(directory / "member.pem"), ("--dir", str(directory))
+    _run("ca", "create", "alice", *place, "--out", str(directory / "operator"))
+    _run("ca", "member", "127.0.0.1", "localhost", *place, "--out", member)
+    files = ["--client-cert-auth", "--trusted-ca-file", ca, "--cert-file", member, "--key-file", member]
     with running_cluster(size, files) as cluster:
-        made = SecuredCluster(cluster, directory, authority)
-        user = new_user(OPERATOR, "alice")
-        made.identity("operator", user)
-        access = made.access()
-        with contextlib.closing(access):
-            access.enable(user)
+        made = SecuredCluster(cluster, directory, load_authority(directory))
+        _run("--store", made.url(made.operator), "ca", "enable")
         yield made
 
 
-EXPIRED = timedelta(days=-800)
+def _run(*arguments: str) -> None:
+    done = CliRunner().invoke(cli, arguments)
+    assert done.exit_code == 0, (arguments, done.output, done.exception)
