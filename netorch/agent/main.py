@@ -59,10 +59,12 @@ def run_agent(host_name: str, store_url: str, state_dir: Path, flow_log_dir: Pat
             compilers,
             flow_logger=FlowLogger(KernelFlows(host_name), LogFiles(flow_log_dir, host_name)),
         )
-        if (directory := own_directory(store_url)) is not None:
-            agent.tasks.insert(0, Renewal(directory))
+        directory = own_directory(store_url)
+        renewal = Renewal(directory) if directory is not None else None
+        if renewal is not None:
+            agent.tasks.insert(0, renewal)
         if metrics != OFF:
-            agent.tasks.append(Exporter(metrics, lambda: exposition(metrics_of(_seen(agent)))))
+            agent.tasks.append(Exporter(metrics, lambda: exposition(metrics_of(_seen(agent, renewal)))))
         agent.start()
         manager.ready()
         while not _readable(stop_fd):
@@ -72,7 +74,7 @@ def run_agent(host_name: str, store_url: str, state_dir: Path, flow_log_dir: Pat
         agent.close()
 
 
-def _seen(agent: Agent) -> Seen:
+def _seen(agent: Agent, renewal: Renewal | None) -> Seen:
     return Seen(
         host=agent.host_name,
         status=agent.status.of_agent(),
@@ -81,6 +83,7 @@ def _seen(agent: Agent) -> Seen:
         degraded=sum(slice_id > HOST_SLICE for slice_id in agent.reconciler.problems),
         mappings={vni: len(records.mappings) for vni, records in agent.records.vpcs.items()},
         published=agent.publisher.records(),
+        certificate_expires=renewal.expires if renewal is not None else 0.0,
     )
 
 

@@ -43,6 +43,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     degraded: int  # degraded VPCs on this host
     mappings: Mapping[int, int]  # number of mappings by VNI
     published: Mapping[str, bytes]  # records published, or waiting for the store
+    certificate_expires: float = 0.0  # when the host's certificate expires, seconds since 1970; 0: it has none
 
 
 def metrics_of(seen: Seen) -> list[Metric]:
@@ -62,6 +63,7 @@ def metrics_of(seen: Seen) -> list[Metric]:
         _one("netorch_vpcs", "VPCs that the host carries.", len(seen.mappings)),
         _one("netorch_vpcs_degraded", "VPCs that are not as they should be on the host.", seen.degraded),
         _one("netorch_host_trouble", "1: something is wrong with the whole host: netorch status.", bool(status.trouble)),
+        *_of_certificate(seen),
         Metric(
             "netorch_map_cache_entries",
             "Mappings of a VPC that the host holds.",
@@ -79,6 +81,12 @@ def metrics_of(seen: Seen) -> list[Metric]:
 
 def _one(name: str, text: str, value: float, labels: Labels | None = None) -> Metric:
     return Metric(name, text, ((labels or {}, float(value)),))
+
+
+def _of_certificate(seen: Seen) -> Iterator[Metric]:
+    if seen.certificate_expires:
+        text = "When the host's certificate for the store expires, seconds since 1970."
+        yield _one("netorch_certificate_expiry_time_seconds", text, seen.certificate_expires)
 
 
 def _of_edge(status: AgentStatus) -> Iterator[Metric]:

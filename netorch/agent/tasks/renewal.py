@@ -44,6 +44,7 @@ class Renewal(Task):
         self._look_at = 0.0
         self._asking: threading.Thread | None = None
         self._failure = ""
+        self.expires = 0.0  # seconds since 1970; 0: unknown
 
     def wake_at(self, now: float) -> float | None:
         """Return when to look at the certificate again."""
@@ -61,7 +62,7 @@ class Renewal(Task):
             self.trouble = str(error)
             return
         now = self._clock()
-        self.trouble = ""
+        self.trouble, self.expires = "", own.expires.timestamp()
         if now >= own.late_at:
             reason = self._failure or "the enrolment service has not answered yet"
             self.trouble = f"the host's certificate expires {own.expires:%Y-%m-%d %H:%M} UTC and is not renewed: {reason}"

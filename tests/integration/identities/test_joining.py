@@ -243,6 +243,7 @@ def test_a_host_renews_by_its_present_certificate_and_a_revoked_one_does_not(clo
         turn()
         assert renewal.trouble == ""
         third = read_own(directory)
+        assert renewal.expires == third.expires.timestamp()
         cloud.run("host", "revoke", "hv6")
         with pytest.raises(IdentityError, match="revoked"):
             renew(cloud.service, directory)

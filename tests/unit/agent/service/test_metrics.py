@@ -37,6 +37,7 @@ SEEN = Seen(
     revision=4711,
     degraded=1,
     mappings={5000: 12},
+    certificate_expires=1798761600.0,
     published={
         f"hoststat/e1/{NAT}": msgspec.json.encode(NatUse(metrics={"ErrorPortAllocation": 5, "ActiveConnectionCount": 9})),
         f"hoststat/e1/{VPN}": msgspec.json.encode(VpnStatus(tunnels={1: TunnelStatus(child="INSTALLED", bytes_in=70)})),
@@ -57,6 +58,7 @@ def test_a_host_says_what_it_knows() -> None:
         'netorch_agent_info{host="e1",version="1.2"} 1',
         "netorch_agent_start_time_seconds 1767225600.5",
         "netorch_store_in_sync 1",
+        "netorch_certificate_expiry_time_seconds 1798761600",
         'netorch_map_cache_entries{vni="5000"} 12',
         'netorch_dropped_packets_total{reason="spoofed"} 3',
         "netorch_map_violations_total 2",
@@ -68,6 +70,11 @@ def test_a_host_says_what_it_knows() -> None:
         "# TYPE netorch_map_violations_total counter",
     ):
         assert wanted in lines
+
+
+def test_a_host_without_a_certificate_has_no_time_of_its_end() -> None:
+    found = metrics_of(msgspec.structs.replace(SEEN, certificate_expires=0.0))
+    assert not [metric for metric in found if "certificate" in metric.name]
 
 
 def test_text_is_escaped() -> None:
