@@ -43,6 +43,14 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
+def _lasting_port() -> int:
+    """Return a free port that no outgoing connection takes while the service is down: below net.ipv4.ip_local_port_range."""
+    for port in range(20_000 + os.getpid() % 9_000, 32_000):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("no port is free")
+
+
 class Service:
     """The enrolment service as a process."""
 
@@ -95,8 +103,7 @@ class Cloud:
     def __init__(self, secured: SecuredCluster) -> None:
         self.secured = secured
         self.operator_url = secured.url(secured.operator)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.service = f"127.0.0.1:{free.getsockname()[1]}"
+        self.service = f"127.0.0.1:{_lasting_port()}"
 
     def run(self, *arguments: str, code: int = 0, given: str | None = None, url: str = "") -> str:
         """Run a command; as the operator, unless another URL is named."""
@@ -152,6 +159,3 @@ def refused(error: type[StoreError], call: Callable[[], object]) -> None:
     """Assert that a call is refused with an error of a type."""
     with pytest.raises(error):
         call()
-
-
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")

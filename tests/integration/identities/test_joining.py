@@ -239,6 +239,7 @@ def test_a_host_renews_by_its_present_certificate_and_a_revoked_one_does_not(clo
         assert "expires" in renewal.trouble
         service.signal(signal.SIGCONT)
         until_turned(lambda: read_own(directory).expires > second.expires)
+        until(lambda: "renew certificate" not in {thread.name for thread in threading.enumerate()})
         later[0] = utc_now()
         turn()
         assert renewal.trouble == ""
