@@ -36,11 +36,11 @@ file_option = click.option(
 
 def read_cloud(session: Session, path: Path) -> Cloud:
     """Return the cloud that a file declares, for the existing hosts. Raises SpecError."""
-    from netorch.control.actions.hosts import known_hosts
+    from netorch.control.actions.hosts import KnownHosts
     from netorch.spec import load_cloud
 
     session.creates = True  # the cloud may not exist yet; only `apply` writes
-    return load_cloud(path, hosts=known_hosts(session.store))
+    return load_cloud(path, hosts=KnownHosts(session.store))
 
 
 def make_plan(session: Session, path: Path, cloud: Cloud | None = None) -> CloudPlan:
@@ -81,14 +81,14 @@ def save_plan(session: Session, plan: CloudPlan, path: Path, cloud: Cloud, out: 
 
 def load_plan(session: Session, file: Path) -> CloudPlan:
     """Return a saved plan, if the cloud has not changed since. Raises SpecError, ApiError."""
-    from netorch.control.actions.hosts import known_hosts
+    from netorch.control.actions.hosts import KnownHosts
     from netorch.control.apply.saved import load, plan_again
     from netorch.spec import load_cloud
     from netorch.spec.load import read_file
 
     session.creates = True
     saved = load(str(file), read_file(str(file)))
-    cloud = load_cloud(str(file), saved.cloud, hosts=known_hosts(session.store))
+    cloud = load_cloud(str(file), saved.cloud, hosts=KnownHosts(session.store))
     return plan_again(session.store, session.caller, saved, cloud, os.path.exists, files_beside(Path(saved.source)))
 
 
@@ -111,7 +111,9 @@ def show_plan(plan: CloudPlan, *, whole: bool = True) -> None:
     vpcs = sorted(own | {c.peer for c in plan.changes if c.peer})
     if vpcs:
         click.echo(
-            f"blast radius: {len(vpcs)} of {plan.existing['vpc']} existing VPCs: {_short(vpcs)}" if len(vpcs) > 3 else _only(vpcs)
+            f"blast radius: {len(vpcs)} of their owners' {plan.existing['vpc']} VPCs: {_short(vpcs)}"
+            if len(vpcs) > 3
+            else _only(vpcs)
         )
     for note in (*plan.notes, *(_left_notes(plan) if whole else ())):
         click.echo(f"note: {as_called(note)}")
@@ -137,7 +139,7 @@ def _left_notes(plan: CloudPlan) -> Iterator[str]:
         yield f"{left.kind} {left.path} is {left.source}'s; this file says the same of it, and does not own it"
     others = sum(left.kind == "vpc" and not left.lost and not left.declared for left in plan.left)
     if others:
-        yield f"left alone: {others} VPC{'s' if others > 1 else ''} of other files and of commands"
+        yield f"left alone: {others} VPC{'s' if others > 1 else ''} of the same owners, by other files and by commands"
 
 
 def summary(plan: CloudPlan) -> str:

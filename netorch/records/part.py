@@ -56,7 +56,7 @@ def _beside(kvs: Iterable[KeyValue]) -> set[str]:
         if kv.key.startswith("map/"):
             with suppress(UnreadableRecord):  # its VPC is isolated
                 mapping = decode(kv, mapped(kv.key.split("/", 2)[2]))
-                for host in _hosts(mapping):
+                for host in hosts_of(mapping):
                     wanted |= {keys.host_spec(host), keys.host_live(host), keys.host_drain(host), keys.host_mtu(host)}
                     wanted.add(keys.vpc_status(host, mapping.vni))
                     if isinstance(mapping, Mapping):
@@ -64,7 +64,8 @@ def _beside(kvs: Iterable[KeyValue]) -> set[str]:
     return wanted
 
 
-def _hosts(mapping: Mapping | GatewayMapping | PublicMapping | Reach | VpcZone) -> Iterator[str]:
+def hosts_of(mapping: Mapping | GatewayMapping | PublicMapping | Reach | VpcZone) -> Iterator[str]:
+    """Yield the hosts that a mapping names."""
     match mapping:
         case Mapping():
             yield mapping.host

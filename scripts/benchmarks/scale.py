@@ -19,9 +19,9 @@ from pathlib import Path
 
 import msgspec
 from _agent import AgentProcess, Applied, Audited, Started
-from _cloud import HOSTS, cloud
-from _raw import ROUNDS, Raw, dump_seconds
 from common import Figure, growth, lab_underlay, percentile, show
+from host_parts.cloud import HOSTS, cloud
+from host_parts.raw import ROUNDS, Raw, dump_seconds
 
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.drivers import netns

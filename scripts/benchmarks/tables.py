@@ -15,8 +15,8 @@ from pathlib import Path
 
 import msgspec
 from _agent import AgentProcess, Applied
-from _cloud import HOSTS
 from common import Figure, lab_underlay, percentile, show
+from host_parts.cloud import HOSTS
 from scale import OPERATOR
 
 from netorch.control.apply.cloud import apply_cloud, plan_cloud

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -13,7 +13,7 @@ from netorch.control.base import checks, pairs
 from netorch.control.base.pools import read_pools
 from netorch.control.base.ranges import add_host, add_uplink, remove_host, revision_of
 from netorch.control.base.writes import Writes, attempt
-from netorch.errors import ApiError
+from netorch.errors import ApiError, UnreadableRecord
 from netorch.model.check.outside import KnownHost
 from netorch.model.eni import Host, Role, Uplink
 from netorch.model.outside.uplink import parse_uplink, violation_of, violation_of_edge, violation_of_underlay
@@ -24,7 +24,7 @@ from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.codec import decode
 from netorch.records.errors import invalid, not_found
-from netorch.records.hosts import HostState, read_host, read_hosts, read_loaded, readiness
+from netorch.records.hosts import HostState, read_host, read_loaded, readiness
 from netorch.store.base import Store
 
 
@@ -232,8 +232,30 @@ def least_loaded(hosts: dict[str, HostState]) -> HostState:
     return min(fit, key=lambda state: (state.placements, not state.live, state.host.name))
 
 
-def known_hosts(store: Store) -> dict[str, KnownHost]:
-    """Return each host's role and pair, by name; a damaged host counts as a hypervisor, and is reported when used."""
-    names = [kv.key.split("/")[1] for kv in store.list("host/").kvs if kv.key.endswith("/spec")]
-    known = {name: KnownHost(state.host.role, state.host.pair) for name, state in read_hosts(store).items()}
-    return {name: known.get(name, KnownHost(Role.HYPERVISOR)) for name in names}
+class KnownHosts(Mapping[str, KnownHost]):
+    """The stored hosts by name, each read when it is asked for: a file names few of many.
+
+    A damaged host counts as a hypervisor, and is reported when used. Cost of a listing: O(hosts + interfaces).
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __getitem__(self, name: str) -> KnownHost:
+        """Return a host's role and pair. Raises KeyError."""
+        kv = self._store.get(keys.host_spec(name))
+        if kv is None:
+            raise KeyError(name)
+        try:
+            host = decode(kv, Host)
+        except UnreadableRecord:
+            return KnownHost(Role.HYPERVISOR)
+        return KnownHost(host.role, host.pair)
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the names of all hosts."""
+        return (kv.key.split("/")[1] for kv in self._store.list("host/").kvs if kv.key.endswith("/spec"))
+
+    def __len__(self) -> int:
+        """Return how many hosts there are."""
+        return sum(1 for _ in self)

@@ -19,6 +19,7 @@ from typing import Final
 from netorch.control.actions.outside.drains import admit
 from netorch.control.apply.base.ends import delete_vpc, route_count, vpc_deletion
 from netorch.control.apply.base.key_files import KeyFiles, ReadFile, no_files
+from netorch.control.apply.base.reading import hints, owners_of, read_around, read_for
 from netorch.control.apply.base.room import check_quotas
 from netorch.control.apply.base.vnis import choose_vnis
 from netorch.control.apply.builder import Path, PlanBuilder
@@ -46,7 +47,9 @@ from netorch.model.cloud import DEFAULT_VPC_NAME, Cloud, VpcDecl
 from netorch.model.eni import Instance
 from netorch.model.vpc import DEFAULT_OWNER
 from netorch.records.caller import Caller
-from netorch.records.inventory import Inventory, read_inventory
+from netorch.records.inventory import Inventory
+from netorch.records.names import vnis_of
+from netorch.records.read import seen_vpc
 from netorch.records.valid.needs import SOURCE_TAG
 from netorch.records.vpc import VpcRecords
 from netorch.store.base import Store
@@ -79,13 +82,12 @@ def plan_cloud(
         owner's VPC. Errors of single VPCs are in the plan's `stuck`: VpcLimitExceeded, InvalidIPAddress.InUse,
         IncorrectInstanceState for a move of a moving instance, DependencyViolation for a subnet with interfaces that a file
         cannot name, an isolated record.
-    Cost: O(store + cloud), twice if a VPC is stuck.
+    Cost: O(cloud + what `read_for` reads), twice if a VPC is stuck.
     """
     refuse_others(caller, cloud)
-    inventory = read_inventory(store)
-    planner = _Planner(
-        store, inventory, caller, cloud, source_of(caller, cloud.name, source, is_there), KeyFiles(store, read_file)
-    )
+    file = source_of(caller, cloud.name, source, is_there)
+    inventory = read_for(store, caller, cloud, file)
+    planner = _Planner(store, inventory, caller, cloud, file, KeyFiles(store, read_file))
     refused: Refused = {}
     while more := planner.plan(refused):  # plan again without the stuck VPCs, so that nothing in the plan depends on them
         refused |= more
@@ -97,7 +99,9 @@ def plan_cloud(
 
 def plan_destruction(store: Store, caller: Caller, vpc_ids: Sequence[str]) -> CloudPlan:
     """Plan the deletion of VPCs with everything in them, whoever made them. Raises ApiError, UnreadableRecord."""
-    inventory = read_inventory(store)
+    vnis = {vni for vpc_id in vpc_ids for vni in vnis_of(store, caller, "vpc", vpc_id)}
+    owners = {found.record.owner for vni in vnis if (found := seen_vpc(store, caller, vni)) is not None}
+    inventory = read_around(store, owners)
     builder = PlanBuilder(inventory, caller, source_of(caller, "", "", lambda path: True), KeyFiles(store, no_files))
     for vpc_id in dict.fromkeys(vpc_ids):
         records, _ = resolve(inventory, caller, "vpc", vpc_id)
@@ -114,12 +118,8 @@ class _Planner:
     def __init__(
         self, store: Store, inventory: Inventory, caller: Caller, cloud: Cloud, source: Source, key_files: KeyFiles
     ) -> None:
-        self._store = store
-        self._inventory = inventory
-        self._caller = caller
-        self._cloud = cloud
-        self._source = source
-        self._key_files = key_files
+        self._store, self._inventory, self._caller = store, inventory, caller
+        self._cloud, self._source, self._key_files = cloud, source, key_files
         self._builder = self._begin()
         self._decls: list[VpcDecl] = []
 
@@ -180,7 +180,8 @@ class _Planner:
     def result(self, refused: Refused) -> CloudPlan:
         """Return the last plan."""
         builder, inventory = self._builder, self._inventory
-        steps = tuple(writes for writes in builder.steps if writes)
+        noted = hints(self._store, self._source, owners_of(self._cloud)) if builder.changes else []
+        steps = (*noted, *(writes for writes in builder.steps if writes))
         for writes in steps:
             writes.check_size()
         after = sharing_after(inventory, steps)

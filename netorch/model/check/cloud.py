@@ -25,7 +25,7 @@ from netorch.model.check.flow_logs import check_flow_logs
 from netorch.model.check.instances import InstanceChecker
 from netorch.model.check.nats import check_nat_gateways
 from netorch.model.check.notes import Memo, Notes, Where
-from netorch.model.check.outside import KnownHost, check_edges, check_elastic_ips, check_gateways, check_pools, known_pairs
+from netorch.model.check.outside import KnownHost, Roles, check_edges, check_elastic_ips, check_gateways, check_pools, known_pairs
 from netorch.model.check.peerings import check_peerings
 from netorch.model.check.provided import check_provided_subnet, no_own_range
 from netorch.model.check.routes import Surroundings, check_routes, check_table_names
@@ -67,12 +67,13 @@ def check_cloud(cloud: Cloud, hosts: Mapping[str, KnownHost] | None = None) -> l
     checker = _Checker()
     if cloud.name and (violation := checker.names[cloud.name]):
         checker.add(violation, ("name",))
-    roles = checker.hosts(cloud.hosts)
+    roles: Mapping[str, Role] | None = checker.hosts(cloud.hosts)
     if hosts is not None and (roles is not None or not cloud.hosts):
-        roles = {name: host.role for name, host in hosts.items()} | (roles or {})
+        roles = Roles(hosts, roles or {})
     check_edges(checker, cloud.hosts)
     check_connections(checker, cloud, roles)
-    check_pools(checker, cloud.address_pools, cloud.hosts, known_pairs(cloud.hosts, hosts))
+    if cloud.address_pools:
+        check_pools(checker, cloud.address_pools, cloud.hosts, known_pairs(cloud.hosts, hosts))
     vnis: dict[int, int] = {}
     names: dict[tuple[str, str], int] = {}
     default_index: int | None = None
@@ -145,7 +146,9 @@ class _Checker(Notes):
                 self.tags(host.tags, where)
         return roles if hosts and all_named else None
 
-    def vpc(self, vpc: VpcDecl, where: Where, roles: dict[str, Role] | None, default_instances: Sequence[InstanceDecl]) -> None:
+    def vpc(
+        self, vpc: VpcDecl, where: Where, roles: Mapping[str, Role] | None, default_instances: Sequence[InstanceDecl]
+    ) -> None:
         """Check a VPC with its resources, and the top-level instances that belong to it."""
         if violation := self.names[vpc.name]:
             self.add(violation, where, ("name",))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from netorch.model import rules
@@ -30,7 +31,7 @@ class InstanceChecker:
         notes: Notes,
         addresses: AddressChecker,
         groups: Names | None,
-        roles: dict[str, Role] | None,
+        roles: Mapping[str, Role] | None,
         netns: dict[tuple[str, str], Where],
     ) -> None:
         self._notes = notes
@@ -91,7 +92,7 @@ class InstanceChecker:
                 violation = no_such("security group", name, self._groups, "security_groups")
                 self._notes.add(violation, where, ("security_groups", k))
 
-    def _host(self, name: str, where: Where, roles: dict[str, Role]) -> None:
+    def _host(self, name: str, where: Where, roles: Mapping[str, Role]) -> None:
         role = roles.get(name)
         if role is None:
             made = "make it: netorch host create NAME --underlay IP"

@@ -37,6 +37,26 @@ class KnownHost(msgspec.Struct, frozen=True):
     pair: str = ""
 
 
+class Roles(Mapping[str, Role]):
+    """The roles of the stored hosts, and of those that a file declares."""
+
+    def __init__(self, known: Mapping[str, KnownHost], declared: Mapping[str, Role]) -> None:
+        self._known = known
+        self._declared = declared
+
+    def __getitem__(self, name: str) -> Role:
+        """Return a host's role. Raises KeyError."""
+        return self._declared[name] if name in self._declared else self._known[name].role
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the names of all hosts."""
+        return iter(dict.fromkeys((*self._known, *self._declared)))
+
+    def __len__(self) -> int:
+        """Return how many hosts there are."""
+        return sum(1 for _ in self)
+
+
 def check_edges(notes: Notes, hosts: Sequence[HostDecl]) -> None:
     """Report errors in pairs and uplinks."""
     pairs: dict[str, list[int]] = {}

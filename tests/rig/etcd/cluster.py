@@ -37,8 +37,13 @@ class Member:
     def place(self) -> str:
         return f"127.0.0.1:{self.client_port}"
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def start(self, cluster: str) -> None:
-        scheme = "https" if self._files else "http"
+        scheme = "https" if "--cert-file" in self._files else "http"
         client, peer = f"{scheme}://{self.place}", f"http://127.0.0.1:{self.peer_port}"
         command = [
             "etcd", "--name", self.name, "--data-dir", str(self.directory), "--initial-cluster", cluster,

@@ -367,7 +367,11 @@ class Actions(OutsideActions):
         self.end_outside()
         for host in read_inventory(self.store).hosts:
             hosts.delete_host(self.store, self.operator, host)
-        left = [kv for kv in self.store.list("").kvs if kv.key != "alloc/next-vni" and not kv.key.startswith("alloc/eipof/")]
+        left = [
+            kv
+            for kv in self.store.list("").kvs
+            if kv.key != "alloc/next-vni" and not kv.key.startswith(("alloc/eipof/", "alloc/source/"))
+        ]
         assert all(kv.key.startswith(("alloc/vni/", "alloc/eip/")) and "freed_at" in msgspec.json.decode(kv.value) for kv in left)
 
 

@@ -68,6 +68,16 @@ BARE = {
     "flow-log show": "all",
     "eni list": "--vpc acme -o wide",
 }
+ONE_VPC = """
+vpcs:
+- name: one
+  owner: newcomer
+  vni: 9000000  # to choose one is one listing of up to 256 others
+  cidrs: [10.9.0.0/16]
+  subnets: [{name: app, cidr: 10.9.0.0/24}]
+  instances: [{name: a, host: far}]
+  peerings: [{name: other, peer: owner-2/other-2}]
+"""
 
 
 def add_others(path: Path, count: int) -> None:
@@ -148,6 +158,22 @@ def test_a_command_reads_as_much_beside_10_vpcs_as_beside_1000(
         counts.append(reads.keys - before)
     assert counts[0] == counts[1]
     assert 0 < counts[0] < MANY
+
+
+def test_a_plan_of_one_vpc_reads_as_much_beside_10_vpcs_as_beside_1000(
+    busy: Run, sizes: dict[int, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "one.yaml").write_text(ONE_VPC)
+    reads = Reads(monkeypatch)
+    counts = []
+    for store in sizes.values():
+        (tmp_path / "db").write_bytes(store)
+        for words in (("plan", "-f", "one.yaml"), ("destroy", "owner-2/other-2")):
+            before = reads.keys
+            busy(*words, code=2 if words[0] == "plan" else 0)
+            counts.append(reads.keys - before)
+    assert counts[:2] == counts[2:]
+    assert max(counts) < MANY
 
 
 @pytest.mark.parametrize("kind", ["vpc", *sorted(kind.prefix for kind in of_vpc())])

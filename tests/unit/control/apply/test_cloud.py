@@ -205,6 +205,7 @@ def test_deleting_everything_leaves_only_the_hold_down(store: Store, operator: C
     apply(store, operator, Cloud(vpcs=[msgspec.structs.replace(ACME, instances=[])]))
     apply(store, operator, Cloud())
     left = {kv.key.rpartition("/")[0] or kv.key for kv in store.list("").kvs}
+    left = {root for root in left if not root.startswith("alloc/source/")}  # which owners the file once named stays a hint
     assert left == {"alloc", "alloc/vni"}
 
 

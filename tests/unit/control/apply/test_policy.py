@@ -270,7 +270,7 @@ def test_a_vpc_with_filters_is_deleted_with_them(store: Store, operator: Caller)
     left = {
         kv.key.rpartition("/")[0] or kv.key
         for kv in store.list("").kvs
-        if not kv.key.startswith(("host/", "alloc/vtep/", "alloc/ranges/"))
+        if not kv.key.startswith(("host/", "alloc/vtep/", "alloc/ranges/", "alloc/source/"))
     }
     assert left == {"alloc", "alloc/vni"}
 

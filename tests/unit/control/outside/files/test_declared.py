@@ -263,7 +263,9 @@ def test_a_vpc_without_edges_is_stuck(store: Store, operator: Caller) -> None:
 def test_what_a_lost_file_made_is_named_and_what_another_file_changes_passes_to_it(store: Store, operator: Caller) -> None:
     alone = Cloud(hosts=OUTSIDE.hosts, address_pools=POOLS, elastic_ips=[WEB])
     apply(store, operator, alone, source="/srv/one.yaml")
-    plan = plan_cloud(store, operator, Cloud(), source="/srv/two.yaml", is_there=lambda path: path != "/srv/one.yaml")
+    plan = plan_cloud(
+        store, operator, Cloud(hosts=OUTSIDE.hosts), source="/srv/two.yaml", is_there=lambda path: path != "/srv/one.yaml"
+    )
     assert [(left.kind, left.path, left.source, left.lost) for left in plan.left] == [
         ("elastic-ip", "acme/web", "/srv/one.yaml", True)
     ]
