@@ -110,11 +110,7 @@ def show_plan(plan: CloudPlan, *, whole: bool = True) -> None:
     own = {"/".join(part for part in (c.owner, c.vpc or c.name) if part) for c in plan.changes if c.vpc or c.kind == "vpc"}
     vpcs = sorted(own | {c.peer for c in plan.changes if c.peer})
     if vpcs:
-        click.echo(
-            f"blast radius: {len(vpcs)} of their owners' {plan.existing['vpc']} VPCs: {_short(vpcs)}"
-            if len(vpcs) > 3
-            else _only(vpcs)
-        )
+        click.echo(f"blast radius: {len(vpcs)} VPCs: {_short(vpcs)}" if len(vpcs) > 3 else _only(vpcs))
     for note in (*plan.notes, *(_left_notes(plan) if whole else ())):
         click.echo(f"note: {as_called(note)}")
     for stuck in plan.stuck:
@@ -139,7 +135,7 @@ def _left_notes(plan: CloudPlan) -> Iterator[str]:
         yield f"{left.kind} {left.path} is {left.source}'s; this file says the same of it, and does not own it"
     others = sum(left.kind == "vpc" and not left.lost and not left.declared for left in plan.left)
     if others:
-        yield f"left alone: {others} VPC{'s' if others > 1 else ''} of the same owners, by other files and by commands"
+        yield f"left alone: {others} VPC{'s' if others > 1 else ''} of other files and of commands"
 
 
 def summary(plan: CloudPlan) -> str:

@@ -91,7 +91,6 @@ class CloudPlan(msgspec.Struct, kw_only=True):
     revision: int
     changes: tuple[Change, ...]
     steps: tuple[Writes, ...]  # in order; each leads from one consistent state to another
-    existing: dict[str, int]  # number of VPCs of the file's owners
     joined: tuple[str, ...] = ()  # new edges of pairs, which get seats of older gateways after the steps
     own: dict[str, int] = {}  # number of resources that the file names or owns, by counted kind
     source: str = ""  # the file's mark of ownership; empty: it owns nothing

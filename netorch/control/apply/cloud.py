@@ -108,8 +108,7 @@ def plan_destruction(store: Store, caller: Caller, vpc_ids: Sequence[str]) -> Cl
         builder.changes.append(vpc_deletion(records))
         delete_vpc(builder, builder.vpcs[records.vni])
     list(builder.namespaces.settle(builder.steps))  # no namespace is taken, so no step is refused
-    existing = {"vpc": len(inventory.vpcs)}
-    return CloudPlan(revision=inventory.revision, changes=tuple(builder.changes), steps=tuple(builder.steps), existing=existing)
+    return CloudPlan(revision=inventory.revision, changes=tuple(builder.changes), steps=tuple(builder.steps))
 
 
 class _Planner:
@@ -189,7 +188,6 @@ class _Planner:
             revision=inventory.revision,
             changes=tuple(builder.changes),
             steps=steps,
-            existing={"vpc": len(inventory.vpcs)},
             joined=tuple(builder.joined),
             own=self._own(),
             source=self._source.label,
