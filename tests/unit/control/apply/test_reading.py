@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from netorch.control.apply.base.reading import cover
 from netorch.control.apply.changes import Action
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
-from netorch.model.cloud import Cloud, VpcDecl
+from netorch.model.cloud import Cloud, SubnetDecl, VpcDecl
 from netorch.records.caller import Caller
 from netorch.store.memory import MemoryStore
 
@@ -47,3 +47,13 @@ def test_a_file_knows_the_owners_of_its_path_after_it_gets_a_name() -> None:
     apply_cloud(store, plan_cloud(store, operator, Cloud(vpcs=[decl]), source="/srv/vpc.yaml"))
     plan = plan_cloud(store, operator, Cloud(name="all"), source="/srv/vpc.yaml")
     assert [change.action for change in plan.changes] == [Action.DELETE]
+
+
+def test_a_vpc_of_four_subnets_is_18_keys_and_2_kib() -> None:
+    store, operator = MemoryStore(), Caller(operator=True)
+    subnets = [SubnetDecl(name=name, cidr=f"10.44.{4 * k}.0/22") for k, name in enumerate(("web", "app", "db", "mgmt"))]
+    decl = VpcDecl(name="vpc-00001", owner="customer-001", vni=5000, cidrs=["10.44.0.0/20"], subnets=subnets)
+    apply_cloud(store, plan_cloud(store, operator, Cloud(vpcs=[decl])))
+    found = store.list("").kvs
+    assert len(found) == 18
+    assert sum(len(kv.key) + len(kv.value) for kv in found) < 2100
