@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import shutil
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from netorch.agent.history import History
 from netorch.errors import FutureRevision, OtherHistory, StoreUnavailable
 from netorch.store import open_store
 from netorch.store.base import Put
 from netorch.store.replay import events_until
+from tests.rig.authority import Authority
 from tests.rig.etcd.cluster import running_cluster
 
 
@@ -56,35 +51,6 @@ def test_a_cluster_that_was_put_back_is_refused_by_watches_and_agents(tmp_path: 
         resumed.close()
         behind.close()
         store.close()
-
-
-class Authority:
-    """Signs certificates, and writes its files to a directory."""
-
-    def __init__(self, directory: Path, name: str) -> None:
-        self._directory = directory
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        self.file = directory / f"{name}.pem"
-        self.file.write_bytes(self._signed(self._name, self._key, True).public_bytes(serialization.Encoding.PEM))
-
-    def issue(self, name: str) -> tuple[Path, Path]:
-        """Return the files of a certificate for this machine and its key."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate, private = self._directory / f"{name}.crt", self._directory / f"{name}.key"
-        certificate.write_bytes(self._signed(subject, key, False).public_bytes(serialization.Encoding.PEM))
-        plain = serialization.NoEncryption()
-        private.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
-        return certificate, private
-
-    def _signed(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, is_authority: bool) -> x509.Certificate:
-        now = datetime.datetime.now(datetime.UTC)
-        address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-        builder = x509.CertificateBuilder(self._name, subject, key.public_key(), x509.random_serial_number())
-        builder = builder.not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=1))
-        builder = builder.add_extension(x509.BasicConstraints(is_authority, None), critical=True)
-        return builder.add_extension(x509.SubjectAlternativeName([address]), critical=False).sign(self._key, hashes.SHA256())
 
 
 def test_members_and_clients_prove_who_they_are(tmp_path: Path) -> None:

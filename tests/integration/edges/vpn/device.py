@@ -15,7 +15,10 @@ from netorch.model.status import INSTALLED
 from tests.rig.world import wait_for
 
 CHARON: Final = "/usr/sbin/charon-systemd"
-_PLUGINS: Final = "random nonce openssl sha1 sha2 hmac kdf pem x509 pubkey kernel-netlink socket-default vici"
+FRR: Final = Path("/usr/lib/frr")
+_PLUGINS: Final = (
+    "random nonce openssl sha1 sha2 hmac kdf pem pkcs1 pkcs8 x509 pubkey constraints kernel-netlink socket-default vici"
+)
 
 
 class Device:
@@ -28,6 +31,7 @@ class Device:
         self._birdc = directory / "bird.ctl"
         self._charon: subprocess.Popen[bytes] | None = None
         self._bird: subprocess.Popen[bytes] | None = None
+        self._frr: list[subprocess.Popen[bytes]] = []
         directory.mkdir(parents=True)
         subprocess.run(["ip", "netns", "add", netns], check=True)
         self.shell("ip link set lo up")
@@ -68,6 +72,13 @@ class Device:
         wait_for(self._vici.exists, f"charon of {self.netns}")
         self._swanctl("--load-all", "--clear", "--file", str(self.directory / "swanctl.conf"))
 
+    def keep(self, name: str, text: str) -> None:
+        """Write a file below what is /etc/swanctl on a device, readable by its owner only."""
+        path = self.directory / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch(0o600)
+        path.write_text(text)
+
     def load(self, swanctl_conf: str) -> str:
         """Load a file as `swanctl --load-all` does; return the output."""
         path = self.directory / "swanctl.conf"
@@ -104,6 +115,23 @@ class Device:
         done = subprocess.run(["birdc", "-s", str(self._birdc), command], capture_output=True, text=True, check=False)
         return done.stdout
 
+    def start_frr(self, conf: str) -> None:
+        """Start zebra, bfdd and bgpd of FRR, each with the same file, as FRR does with /etc/frr/frr.conf."""
+        path = self.directory / "frr.conf"
+        path.write_text(conf)
+        for name in ("zebra", "bfdd", "bgpd"):
+            own = ["-f", str(path), "-i", str(self.directory / f"{name}.pid"), "-z", str(self.directory / "zserv")]
+            own += ["--vty_socket", str(self.directory), "-P", "0", "--skip_runas", "--log", f"file:{self.directory / 'frr.log'}"]
+            own += ["--bfdctl", str(self.directory / "bfdd.sock")] if name == "bfdd" else []
+            self._frr.append(self._start([str(FRR / name), *own]))
+            wait_for((self.directory / f"{name}.vty").exists, f"{name} of {self.netns}")
+
+    def bfd_states(self) -> list[str]:
+        """Return the states of FRR's BFD sessions, "up" or what else vtysh calls them."""
+        words = ["vtysh", "--vty_socket", str(self.directory), "-c", "show bfd peers json"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        return [peer["status"] for peer in json.loads(done.stdout or "[]")]
+
     def routes(self, prefix: str) -> list[dict[str, Any]]:
         """Return Linux's routes of a prefix, one for each next hop."""
         found: list[dict[str, Any]] = json.loads(self.shell(f"ip -json route show {prefix}") or "[]")
@@ -111,7 +139,7 @@ class Device:
 
     def close(self) -> None:
         """Stop the processes, and remove the namespace."""
-        for process in (self._charon, self._bird):
+        for process in (self._charon, self._bird, *self._frr):
             _end(process, signal.SIGKILL)
         subprocess.run(["ip", "netns", "del", self.netns], check=False)
 

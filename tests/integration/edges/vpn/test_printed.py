@@ -16,11 +16,12 @@ import msgspec
 import pytest
 
 from netorch.model.outside.proposals import proposals
-from netorch.model.outside.vpn import Tunnel, TunnelOptions, VirtualPrivateGateway, VpnConnection
-from netorch.spec.vpn_config.bgp import bird_conf
+from netorch.model.outside.vpn import Authentication, Tunnel, TunnelOptions, VirtualPrivateGateway, VpnConnection
+from netorch.spec.vpn_config.bgp import bird_conf, frr_conf
 from netorch.spec.vpn_config.facts import Ends, Facts, facts_of
 from netorch.spec.vpn_config.swanctl import COMMAND, swanctl_conf
 from tests.integration.edges.vpn.device import Device
+from tests.rig.authority import Authority
 from tests.rig.world import wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.long]
@@ -127,6 +128,10 @@ protocol bgp customer {{
 """
         )
     edge.start_charon("charon { install_routes = no }")
+    if connection.authentication is Authentication.CERTIFICATE:
+        ours, theirs = f"auth = pubkey\ncerts = {ends.name}.pem", "auth = pubkey\ncacerts = customer-ca.pem"
+    else:
+        ours, theirs = f"auth = psk\nid = {ends.tunnel.address}", f'auth = psk\nid = "{ends.identity}"'
     edge.load(
         f"""connections {{
   t {{
@@ -134,10 +139,8 @@ protocol bgp customer {{
     local_addrs = {ends.tunnel.address}
     proposals = {", ".join(proposals(options, 1))}
     unique = replace
-    local {{ auth = psk
-      id = {ends.tunnel.address} }}
-    remote {{ auth = psk
-      id = "{ends.identity}" }}
+    local {{ {ours} }}
+    remote {{ {theirs} }}
     children {{
       t {{
         local_ts = {connection.remote_cidr}
@@ -180,6 +183,17 @@ def test_both_tunnels_carry_what_bgp_says(stage: Stage) -> None:
     assert stage.lan.reaches(LAN, INSTANCE)
 
 
+def test_frr_takes_the_file_and_uses_both_tunnels(stage: Stage) -> None:
+    facts = start(stage, BGP)
+    stage.device.start_frr(frr_conf(facts, KEYS))
+    wait_for(lambda: len(stage.device.routes(CIDR)) == 2, "the VPC by both tunnels", PATIENCE_S)
+    for edge in stage.edges.values():
+        wait_for(lambda edge=edge: edge.routes(SITE), "the site", PATIENCE_S)  # type: ignore[misc]
+        assert edge.bird("show route protocol customer").count("unicast") == 1
+    wait_for(lambda: stage.device.bfd_states() == ["up", "up"], "both BFD sessions", PATIENCE_S)
+    assert stage.lan.reaches(LAN, INSTANCE)
+
+
 @pytest.mark.parametrize(("version", "address", "identity"), [("ikev1", BGP.address, ""), ("ikev2", "", "office.acme.example")])
 def test_static_routes_by_ikev1_or_a_name(stage: Stage, version: str, address: str, identity: str) -> None:
     options = TunnelOptions(ike_versions=(version,), phase1_dh_groups=(14, 19), phase2_dh_groups=(14,))
@@ -194,3 +208,45 @@ def test_static_routes_by_ikev1_or_a_name(stage: Stage, version: str, address: s
     start(stage, connection)
     assert [route["dev"] for route in stage.device.routes(CIDR)] == ["vpn138802", "vpn138803"]
     assert stage.lan.reaches(LAN, INSTANCE)
+
+
+def test_certificates(stage: Stage, tmp_path: Path) -> None:
+    """Each end has a certificate of an authority of its own: the device knows the edges' own, the edges the customer's CA."""
+    customers, providers = Authority(tmp_path, "customer-ca"), Authority(tmp_path, "provider-ca")
+    issued = {number: providers.issue(f"edge{number}", address) for number, address in EDGES.items()}
+    connection = msgspec.structs.replace(
+        BGP,
+        static=True,
+        routes=(SITE,),
+        authentication=Authentication.CERTIFICATE,
+        authority=customers.file.read_text(),
+        certificates={f"e{number}": certificate.read_text() for number, (certificate, _) in issued.items()},
+    )
+    facts = facts_of(connection, GATEWAY, (CIDR,))
+    mine, my_key = customers.issue("customer", BGP.address)
+    stage.device.keep("x509/customer.pem", mine.read_text())
+    stage.device.keep("private/customer.pem", my_key.read_text())
+    for name, text in printed_certificates(swanctl_conf(facts, {})).items():
+        stage.device.keep(f"x509/{name}", text)
+    for ends in facts.ends:
+        certificate, key = issued[ends.number]
+        edge = stage.edges[ends.number]
+        edge.keep(f"x509/{ends.name}.pem", certificate.read_text())
+        edge.keep("private/edge.pem", key.read_text())
+        edge.keep("x509ca/customer-ca.pem", customers.file.read_text())
+    start(stage, connection)
+    assert stage.lan.reaches(LAN, INSTANCE)
+
+
+def printed_certificates(text: str) -> dict[str, str]:
+    """Return the certificates in the comments of swanctl.conf, by the names of the files that they are for."""
+    found: dict[str, str] = {}
+    name = ""
+    for line in text.splitlines():
+        if line.startswith("# ") and line.endswith(".pem:"):
+            name = line.removeprefix("# ").removesuffix(":")
+        elif name and line.startswith("# "):
+            found[name] = found.get(name, "") + line.removeprefix("# ") + "\n"
+        else:
+            name = ""
+    return found
