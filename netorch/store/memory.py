@@ -7,6 +7,7 @@ import itertools
 import os
 import secrets
 import threading
+import weakref
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Sequence
 
@@ -241,6 +242,7 @@ class MemoryWatch:
         self._store = store
         self._delivered = from_revision - 1
         self._eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._end = weakref.finalize(self, os.close, self._eventfd)  # many a test closes no watch
 
     @property
     def revision(self) -> int:
@@ -273,5 +275,5 @@ class MemoryWatch:
         """Close the descriptor."""
         if self._eventfd >= 0:
             self._store._forget_watch(self)
-            os.close(self._eventfd)
+            self._end()
             self._eventfd = -1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
@@ -255,6 +256,7 @@ class Bell(Watcher):
     def __init__(self) -> None:
         self._events: list[KernelEvent] = []
         self._ready = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._end = weakref.finalize(self, os.close, self._ready)  # many a test ends no agent
 
     def ring(self, event: KernelEvent) -> None:
         """Queue an event."""
@@ -285,4 +287,4 @@ class Bell(Watcher):
 
     def close(self) -> None:
         """Close the descriptor."""
-        os.close(self._ready)
+        self._end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Collection, Iterable
 
 from netorch.drivers.base import Knock
@@ -16,6 +17,7 @@ class FakeKnocks:
         self._muted = muted
         self._asked: set[Knock] = set()
         self._fd = os.eventfd(0)  # never readable: answers are available in the next turn
+        self._end = weakref.finalize(self, os.close, self._fd)  # many a test ends no agent
 
     def begin(self, knocks: Iterable[Knock]) -> None:
         """Probe each target."""
@@ -32,4 +34,4 @@ class FakeKnocks:
 
     def close(self) -> None:
         """Close the descriptor."""
-        os.close(self._fd)
+        self._end()
