@@ -12,8 +12,8 @@ from netorch.errors import FutureRevision, OtherHistory, StoreUnavailable
 from netorch.store import open_store
 from netorch.store.base import Put
 from netorch.store.replay import events_until
-from tests.rig.authority import Authority
 from tests.rig.etcd.cluster import running_cluster
+from tests.rig.services.authority import Authority
 
 
 def test_a_cluster_that_was_put_back_is_refused_by_watches_and_agents(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from netorch.spec.vpn_config.bgp import bird_conf, frr_conf
 from netorch.spec.vpn_config.facts import Ends, Facts, facts_of
 from netorch.spec.vpn_config.swanctl import COMMAND, swanctl_conf
 from tests.integration.edges.vpn.device import Device
-from tests.rig.authority import Authority
+from tests.rig.services.authority import Authority
 from tests.rig.world import wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.long]
