@@ -20,6 +20,7 @@ _DRAWN: Final = (
     (r"\b([a-z]+(?:-con|-svc)?)-[0-9a-f]{13,17}\b", r"\1-ID"),
     (r"\b24\d\.\d+\.\d+\.\d+|\b25[0-5]\.\d+\.\d+\.\d+", "HOP"),
     (r"\be[12]\b", "eN"),
+    (r"\beN, eN\b", "eN"),  # a mapped peering may choose the other edge for the answer
     (r"\b192\.0\.2\.2[12]\b", "192.0.2.2N"),
     (r"running \d+d", "running"),
     (r"revision \d+", "revision N"),
