@@ -58,7 +58,7 @@ def test_members_and_clients_prove_who_they_are(tmp_path: Path) -> None:
     certificate, key = ours.issue("member")
     mine, my_key = ours.issue("client")
     strange, strange_key = theirs.issue("stranger")
-    files = (f"--cert-file={certificate}", f"--key-file={key}", f"--trusted-ca-file={ours.file}", "--client-cert-auth")
+    files = ("--cert-file", str(certificate), "--key-file", str(key), "--trusted-ca-file", str(ours.file), "--client-cert-auth")
     with running_cluster(1, files=files) as cluster:
         place = cluster.url("s")
         store = open_store(f"{place}?ca={ours.file}&cert={mine}&key={my_key}", create=True)
