@@ -57,6 +57,7 @@ def mapped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
     found = Outskirts(tmp_path_factory.mktemp("mapped"))
     try:
         found.world.start_agents()
+        found.pair_up()
         found.world.apply(CLOUD)
         found.lead("a", connection(found, "a", "b").id, "", "100.67.0.0/16")  # actions and files reject such a route
         found.settle()

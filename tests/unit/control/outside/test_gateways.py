@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from netorch.control.actions import enis, hosts, route_tables, subnets, vpcs
 from netorch.control.actions.instances import RunRequest, run_instance
 from netorch.control.actions.outside import addresses, gateways, pools
-from netorch.control.apply.cloud import apply_cloud, plan_destruction
+from netorch.control.apply.cloud import apply_cloud, plan_cloud, plan_destruction
 from netorch.control.base.routes import find_target, route_names
 from netorch.control.base.writes import Writes
 from netorch.control.views.mappings import list_mappings
+from netorch.model.cloud import Cloud, PeeringDecl, VpcDecl
 from netorch.model.eni import Host, NetworkInterface, Role
 from netorch.model.ids import make_id
 from netorch.model.mapping import GatewayMapping, Seat
 from netorch.model.outside.gateway import InternetGateway
 from netorch.model.outside.public import AddressPool
 from netorch.model.routing.next_hop import target_hop
+from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.target import TargetKind
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records import keys
@@ -68,6 +72,24 @@ def test_gateways_go_to_the_pair_that_has_fewest_and_seats_alternate(
     firsts = [seats_of(store, gateway)[0].host for gateway in made[1::2]]
     assert firsts == ["e1", "e2", "e1"]
     assert hosts.describe_host(store, operator, west[0].name).gateways == 3
+
+
+def test_a_mapped_peering_in_a_file_goes_to_the_pair_that_has_fewest(
+    store: Store, operator: Caller, acme: Caller, make_edge: MakeEdge, west: list[Host]
+) -> None:
+    make_edge("e3", 23, pair="east")
+    other = vpcs.create_vpc(store, acme, name="other", cidrs=["10.0.0.0/16"])
+    assert (
+        gateways.describe_internet_gateway(store, acme, gateways.create_internet_gateway(store, acme, other.id).id).pair == "east"
+    )
+    asks = PeeringDecl(name="to-b", peer="b", map_own="10.0.0.0/16=100.65.0.0/16", map_peer="10.0.0.0/16=100.66.0.0/16")
+    a, b = (VpcDecl(name=name, owner="acme", cidrs=["10.0.0.0/16"]) for name in "ab")
+    takes = msgspec.structs.replace(b, peerings=[PeeringDecl(name="to-a", peer="a")])
+    cloud = Cloud(name="all", vpcs=[msgspec.structs.replace(a, peerings=[asks]), takes])
+    apply_cloud(store, plan_cloud(store, operator, cloud))
+    halves = [half for records in read_inventory(store).vpcs.values() for half in records.of(PeeringConnection).values()]
+    assert len(halves) == 2
+    assert all({seat.host for seat in half.record.seats} == {edge.name for edge in west} for half in halves)
 
 
 def test_a_pair_with_an_edge_that_is_being_deleted_gets_none(
