@@ -74,7 +74,7 @@ def read_for(store: Store, caller: Caller, cloud: Cloud, source: Source) -> Inve
         hosts |= {key.split("/")[1] for key in reader.take("host/")}
     holders = {instance.host for instance in instances if instance.attachment is Attachment.EXISTING}
     reader.vpcs(reader.carried(holders))  # one of them may have the namespace, and no claim
-    reader.hosts(hosts - {""}, seats=any(_has_seats(decl) for decl in cloud.vpcs))
+    reader.hosts(hosts - {""}, seats=bool(cloud.instances) or any(_has_seats(decl) for decl in cloud.vpcs))
     return reader.inventory()
 
 

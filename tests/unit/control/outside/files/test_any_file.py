@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import re
 
 import msgspec
 import pytest
 
+from netorch.control.apply.changes import CloudPlan
 from netorch.control.apply.cloud import plan_cloud
 from netorch.control.base.quotas import set_quotas
 from netorch.control.views.export import export_cloud
@@ -87,12 +89,22 @@ def public_as_declared(store: MemoryStore, cloud: Cloud) -> None:
             assert decl.public_address is msgspec.UNSET or (found.public_address is True) == decl.public_address
 
 
+@pytest.mark.parametrize("alone", [False, True], ids=["with hosts", "hosts in another file"])
 @pytest.mark.parametrize("seed", range(12))
-def test_files_follow_each_other(operator: Caller, seed: int) -> None:
+def test_files_follow_each_other(operator: Caller, seed: int, alone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file without hosts reads only what it needs; its plan is that of one who reads everything."""
     rng, store = random.Random(seed), MemoryStore()
     set_quotas(store, "acme", {"elastic_ips": len(NAMES)})
+    if alone:
+        apply(store, operator, Cloud(name="hosts", hosts=[*HOSTS, *EDGES[:2]], address_pools=[POOL]))
     for _ in range(FILES):
         cloud = some_file(rng)
+        if alone:
+            cloud = msgspec.structs.replace(cloud, hosts=[], address_pools=[])
+            with monkeypatch.context() as patch:
+                patch.setattr("netorch.control.apply.cloud.read_for", lambda store, *_: read_inventory(store))
+                everything = shown(plan_cloud(store, operator, cloud))
+            assert shown(plan_cloud(store, operator, cloud)) == everything
         apply(store, operator, cloud)
         clean(store)
         public_as_declared(store, cloud)
@@ -103,3 +115,8 @@ def test_files_follow_each_other(operator: Caller, seed: int) -> None:
     assert held(store) == set()
     assert not any(list(records.each(PublicMapping)) for records in inventory.vpcs.values())
     assert all(state.placements == 0 for state in inventory.hosts.values())
+
+
+def shown(plan: CloudPlan) -> list[str]:
+    """Return a plan's changes without what is drawn at random."""
+    return [re.sub(r"-[0-9a-f]{17}\b|\b06(:[0-9a-f]{2}){5}\b|\bvni\S* \d+", "", repr(change)) for change in plan.changes]
