@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -32,6 +33,7 @@ class Device:
         self._charon: subprocess.Popen[bytes] | None = None
         self._bird: subprocess.Popen[bytes] | None = None
         self._frr: list[subprocess.Popen[bytes]] = []
+        self._frr_home = Path("/run") / f"frr-{netns}"
         directory.mkdir(parents=True)
         subprocess.run(["ip", "netns", "add", netns], check=True)
         self.shell("ip link set lo up")
@@ -117,18 +119,20 @@ class Device:
 
     def start_frr(self, conf: str) -> None:
         """Start zebra, bfdd and bgpd of FRR, each with the same file, as FRR does with /etc/frr/frr.conf."""
-        path = self.directory / "frr.conf"
+        self._frr_home.mkdir()
+        shutil.chown(self._frr_home, "frr", "frr")  # the daemons give up root
+        path = self._frr_home / "frr.conf"
         path.write_text(conf)
         for name in ("zebra", "bfdd", "bgpd"):
-            own = ["-f", str(path), "-i", str(self.directory / f"{name}.pid"), "-z", str(self.directory / "zserv")]
-            own += ["--vty_socket", str(self.directory), "-P", "0", "--skip_runas", "--log", f"file:{self.directory / 'frr.log'}"]
-            own += ["--bfdctl", str(self.directory / "bfdd.sock")] if name == "bfdd" else []
+            own = ["-f", str(path), "-i", str(self._frr_home / f"{name}.pid"), "-z", str(self._frr_home / "zserv")]
+            own += ["--vty_socket", str(self._frr_home), "-P", "0"]
+            own += ["--bfdctl", str(self._frr_home / "bfdd.sock")] if name == "bfdd" else []
             self._frr.append(self._start([str(FRR / name), *own]))
-            wait_for((self.directory / f"{name}.vty").exists, f"{name} of {self.netns}")
+            wait_for((self._frr_home / f"{name}.vty").exists, f"{name} of {self.netns}")
 
     def bfd_states(self) -> list[str]:
         """Return the states of FRR's BFD sessions, "up" or what else vtysh calls them."""
-        words = ["vtysh", "--vty_socket", str(self.directory), "-c", "show bfd peers json"]
+        words = ["vtysh", "--vty_socket", str(self._frr_home), "-c", "show bfd peers json"]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         return [peer["status"] for peer in json.loads(done.stdout or "[]")]
 
@@ -141,6 +145,7 @@ class Device:
         """Stop the processes, and remove the namespace."""
         for process in (self._charon, self._bird, *self._frr):
             _end(process, signal.SIGKILL)
+        shutil.rmtree(self._frr_home, ignore_errors=True)
         subprocess.run(["ip", "netns", "del", self.netns], check=False)
 
     def _swanctl(self, *words: str) -> str:
