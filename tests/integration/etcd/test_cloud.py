@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from netorch.agent.loop import STORE_PATIENCE_S, Agent
-from netorch.agent.snapshot import SnapshotFile
 from netorch.cli.main import cli
-from netorch.compiler.registry import load_compilers
-from netorch.drivers.fake.kernel import FakeKernel
 from netorch.state.base import KernelObject, Key
-from netorch.store import open_store
 from tests.rig.etcd.cluster import Cluster, running_cluster
+from tests.rig.etcd.hosts import Hosts
 
 CLOUD = """
 vpcs:
@@ -28,44 +23,24 @@ vpcs:
   - {name: web-2, host: hv2, address: 10.44.12.5, subnet: app}
 """
 WORDS = ("--subnet", "app", "--host", "hv1", "--no-wait")
-PATIENCE_S = 60.0
 
 
 class Site:
     """Two hosts with kernels in memory, and the command line."""
 
     def __init__(self, directory: Path, url: str) -> None:
-        self._directory, self._url = directory, url
+        self._url = url
         self.file = directory / "vpc.yaml"
         self.file.write_text(CLOUD)
         for number in (1, 2):
             self.run("host", "create", f"hv{number}", "--underlay", f"192.0.2.1{number}")
-        self.kernels = {name: FakeKernel() for name in ("hv1", "hv2")}
-        self.agents = {name: self._start(name) for name in self.kernels}
-
-    def _start(self, name: str) -> Agent:
-        agent = Agent(
-            name,
-            self.kernels[name],
-            lambda: open_store(self._url, patience_s=STORE_PATIENCE_S),
-            SnapshotFile(self._directory / f"{name}.snapshot"),
-            load_compilers(),
-        )
-        agent.start()
-        return agent
+        self.hosts = Hosts(dict.fromkeys(("hv1", "hv2"), url), directory)
+        self.kernels, self.until = self.hosts.kernels, self.hosts.until
 
     def run(self, *arguments: str, code: int = 0) -> str:
         done = CliRunner().invoke(cli, ["--store", self._url, *arguments])
         assert done.exit_code == code, (arguments, done.output, done.exception)
         return done.output
-
-    def until(self, condition: Callable[[], bool]) -> None:
-        """Let the agents work until a condition is true."""
-        give_up = time.monotonic() + PATIENCE_S
-        while not condition():
-            assert time.monotonic() < give_up, {name: agent.follower.trouble for name, agent in self.agents.items()}
-            for agent in self.agents.values():
-                agent.step(0.02)
 
     def know(self, address: str) -> Callable[[], bool]:
         """Return whether the kernels of both hosts have an address."""
@@ -73,10 +48,6 @@ class Site:
 
     def objects(self) -> dict[str, dict[Key, KernelObject]]:
         return {name: dict(kernel.objects) for name, kernel in self.kernels.items()}
-
-    def close(self) -> None:
-        for agent in self.agents.values():
-            agent.close()
 
 
 @pytest.fixture
@@ -89,7 +60,7 @@ def cluster() -> Iterator[Cluster]:
 def site(cluster: Cluster, tmp_path: Path) -> Iterator[Site]:
     made = Site(tmp_path, cluster.url("cloud"))
     yield made
-    made.close()
+    made.hosts.close()
 
 
 @pytest.mark.slow
@@ -107,12 +78,12 @@ def test_a_cloud_in_etcd_goes_on_while_members_die(cluster: Cluster, site: Site)
     before = site.objects()
     for member in cluster.members:
         member.kill()
-    site.until(lambda: all(not agent.follower.in_sync for agent in site.agents.values()))
+    site.until(lambda: all(not agent.follower.in_sync for agent in site.hosts.agents.values()))
     site.run("vpc", "list", code=1)
     assert site.objects() == before
     for member in cluster.members:
         cluster.start(member)
-    site.until(lambda: all(agent.follower.in_sync for agent in site.agents.values()))
+    site.until(site.hosts.in_sync)
     assert site.objects() == before
     for name in ("more-0", "more-1"):
         site.run("instance", "terminate", name)

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from netorch.agent.loop import STORE_PATIENCE_S, Agent
-from netorch.agent.snapshot import SnapshotFile
-from netorch.compiler.registry import load_compilers
 from netorch.control.identities.roles import role_of, sweep
-from netorch.drivers.fake.kernel import FakeKernel
 from netorch.errors import StoreDenied, StoreUnavailable
 from netorch.identity.authority import OPERATOR_LIFE, Authority, utc_now
 from netorch.records import keys
@@ -25,6 +20,7 @@ from netorch.store.etcd.client import Client, Unanswered
 from netorch.store.etcd.keyspace import Keyspace
 from netorch.store.etcd.stream import Stream
 from tests.integration.identities.conftest import PATIENCE_S, Cloud, until
+from tests.rig.etcd.hosts import Hosts
 
 pytestmark = pytest.mark.slow
 
@@ -160,42 +156,6 @@ def test_operators_come_and_go_and_the_last_one_stays(cloud: Cloud, hosts: dict[
         cloud.run(*words.split(), code=1, url=hosts["hv2"])
         assert "no identities" in cloud.run(*words.split(), code=1, url=str(tmp_path / "db"))
     assert "is no operator" in cloud.run("ca", "enable", code=1, url=hosts["hv2"])
-
-
-class Hosts:
-    """Two agents with kernels in memory and their hosts' own certificates."""
-
-    def __init__(self, hosts: dict[str, str], directory: Path) -> None:
-        self.agents = {name: self._agent(name, url, directory) for name, url in hosts.items()}
-        for agent in self.agents.values():
-            agent.start()
-
-    def _agent(self, name: str, url: str, directory: Path) -> Agent:
-        def opened() -> Store:
-            return open_store(url, patience_s=STORE_PATIENCE_S)
-
-        return Agent(name, FakeKernel(), opened, SnapshotFile(directory / f"{name}.snapshot"), load_compilers())
-
-    def until(self, condition: Callable[[], bool]) -> None:
-        """Let the agents work until a condition is true."""
-        give_up = time.monotonic() + PATIENCE_S
-        while not condition():
-            assert time.monotonic() < give_up, {name: agent.follower.trouble for name, agent in self.agents.items()}
-            for agent in self.agents.values():
-                agent.step(0.02)
-
-    def carried(self, name: str) -> set[str]:
-        """Return the VPCs that an agent follows, as six digits."""
-        return {prefix[4:10] for prefix in self.agents[name].records.prefixes if prefix.startswith("vpc/")}
-
-    def in_sync(self) -> bool:
-        """Return whether both agents follow all that they need."""
-        return all(agent.follower.in_sync for agent in self.agents.values())
-
-    def close(self) -> None:
-        """End the agents."""
-        for agent in self.agents.values():
-            agent.close()
 
 
 def test_rights_follow_placements_peerings_and_moves(cloud: Cloud, hosts: dict[str, str], tmp_path: Path) -> None:
