@@ -20,18 +20,18 @@ from netorch.agent.service.metrics import Seen, metrics_of
 from netorch.agent.service.notify import ServiceManager
 from netorch.agent.service.restore import restore
 from netorch.agent.snapshot import SnapshotFile
-from netorch.agent.tasks.renewal import Renewal, own_directory
 from netorch.compiler.base import Compiler
 from netorch.compiler.registry import check_coverage, load_compilers
 from netorch.errors import NetorchError
 from netorch.records.kinds import compiled
 from netorch.state.base import HOST_SLICE
 from netorch.state.owner import overlay_netns
-from netorch.store import open_store
+from netorch.store import certificate_of, open_store
 from netorch.store.aside import OpenedAside
 from netorch.store.modes import make_directory, tighten
 
 if TYPE_CHECKING:
+    from netorch.agent.tasks.renewal import Renewal
     from netorch.drivers.linux import LinuxKernel
 
 TURN_S = 30.0
@@ -59,8 +59,7 @@ def run_agent(host_name: str, store_url: str, state_dir: Path, flow_log_dir: Pat
             compilers,
             flow_logger=FlowLogger(KernelFlows(host_name), LogFiles(flow_log_dir, host_name)),
         )
-        directory = own_directory(store_url)
-        renewal = Renewal(directory) if directory is not None else None
+        renewal = _renewal(store_url)
         if renewal is not None:
             agent.tasks.insert(0, renewal)
         if metrics != OFF:
@@ -72,6 +71,16 @@ def run_agent(host_name: str, store_url: str, state_dir: Path, flow_log_dir: Pat
             agent.step(min(TURN_S, manager.every_s), stop_fd)
         manager.stopping()
         agent.close()
+
+
+def _renewal(store_url: str) -> Renewal | None:
+    """Return the task that renews this host's certificate; without a certificate the agent does not load the library for it."""
+    if certificate_of(store_url) is None:
+        return None
+    from netorch.agent.tasks.renewal import Renewal, own_directory
+
+    directory = own_directory(store_url)
+    return Renewal(directory) if directory is not None else None
 
 
 def _seen(agent: Agent, renewal: Renewal | None) -> Seen:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from netorch.errors import IdentityError
 from netorch.identity.authority import Authority, Key, certificate_request, key_pem, loaded, new_key, user_of
@@ -87,7 +89,7 @@ def save_authority(directory: Path, authority: Authority) -> None:
 def load_authority(directory: Path) -> Authority:
     """Return the authority in a directory. Raises IdentityError."""
     key = _read(directory / AUTHORITY_KEY, secret=True)
-    return Authority.load(key, _read(directory / AUTHORITY).decode(errors="replace"))
+    return Authority.load(key, read_text(directory / AUTHORITY))
 
 
 def read_text(path: Path) -> str:
@@ -133,9 +135,6 @@ def _read(path: Path, *, secret: bool = False) -> bytes:
 
 
 def _key(content: bytes, path: Path) -> Key:
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
     try:
         key = load_pem_private_key(content, None)
     except (ValueError, TypeError):  # not "from": the text may quote the key

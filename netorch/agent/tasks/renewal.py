@@ -18,6 +18,8 @@ from typing import Final
 from netorch.agent.tasks.base import Task, Turn
 from netorch.control.identities.tokens import enrolment_of
 from netorch.errors import IdentityError, NetorchError, StoreError
+from netorch.identity.asking import renew
+from netorch.identity.authority import utc_now
 from netorch.identity.files import OWN, read_own
 from netorch.store import certificate_of
 
@@ -36,11 +38,9 @@ def own_directory(store_url: str) -> Path | None:
 class Renewal(Task):
     """Keeps the identity in a directory valid."""
 
-    def __init__(self, directory: Path, clock: Callable[[], datetime] | None = None) -> None:
-        from netorch.identity.authority import utc_now
-
+    def __init__(self, directory: Path, clock: Callable[[], datetime] = utc_now) -> None:
         self._directory = directory
-        self._clock = clock or utc_now
+        self._clock = clock
         self._look_at = 0.0
         self._asking: threading.Thread | None = None
         self._failure = ""
@@ -85,8 +85,6 @@ class Renewal(Task):
         self._asking.start()
 
     def _ask(self, service: str) -> None:
-        from netorch.identity.asking import renew
-
         try:
             own = renew(service, self._directory)
         except (NetorchError, OSError) as error:
