@@ -242,7 +242,7 @@ class MemoryWatch:
         self._store = store
         self._delivered = from_revision - 1
         self._eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._end = weakref.finalize(self, os.close, self._eventfd)  # many a test closes no watch
+        self._end = weakref.finalize(self, os.close, self._eventfd)  # few tests close their watches
 
     @property
     def revision(self) -> int:

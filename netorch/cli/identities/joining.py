@@ -53,8 +53,8 @@ def join(token_file: Path | None, state_dir: Path) -> None:
     """Make this machine the host of a token.
 
     The token is read from standard input or a file. The private key is made here and never leaves this machine. Prints the
-    settings for /etc/netorch/netorch.toml. The agent
-    renews the certificate. If the answer is lost, run it again with the same token.
+    settings for /etc/netorch/netorch.toml. The agent renews the certificate. If the answer is lost, run it again with the same
+    token.
     """
     from netorch.identity.asking import join as ask
     from netorch.identity.token import parse_token

@@ -42,9 +42,8 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def announce(store: Store, address: str, authority: str) -> None:
     """Record where the enrolment service is, for tokens and for renewals."""
-    found = get(store, keys.enrolment(), EnrolmentService)
     said = EnrolmentService(address=address, authority=authority)
-    if found is None or found.record != said:
+    if enrolment_of(store) != said:
         writes = Writes()
         writes.put(keys.enrolment(), said)
         writes.commit(store)

@@ -256,7 +256,7 @@ class Bell(Watcher):
     def __init__(self) -> None:
         self._events: list[KernelEvent] = []
         self._ready = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._end = weakref.finalize(self, os.close, self._ready)  # many a test ends no agent
+        self._end = weakref.finalize(self, os.close, self._ready)  # few tests end their agents
 
     def ring(self, event: KernelEvent) -> None:
         """Queue an event."""

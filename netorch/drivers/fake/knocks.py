@@ -17,7 +17,7 @@ class FakeKnocks:
         self._muted = muted
         self._asked: set[Knock] = set()
         self._fd = os.eventfd(0)  # never readable: answers are available in the next turn
-        self._end = weakref.finalize(self, os.close, self._fd)  # many a test ends no agent
+        self._end = weakref.finalize(self, os.close, self._fd)  # few tests end their agents
 
     def begin(self, knocks: Iterable[Knock]) -> None:
         """Probe each target."""

@@ -140,8 +140,8 @@ def _named_by(store: Store, caller: Caller, decl: VpcDecl) -> Iterator[int]:
 
 def _has_seats(decl: VpcDecl) -> bool:
     """Return whether a VPC may have something that needs a pair of edges: the one with the fewest gateways gets it."""
-    seated = (declared_gateways(decl), decl.nat_gateways, decl.gateway_endpoints, decl.interface_endpoints)
-    return any(seated) or bool(decl.peerings)  # one may be mapped, also if only its peer's declaration says so
+    of_gateways = (declared_gateways(decl), decl.nat_gateways, decl.gateway_endpoints, decl.interface_endpoints)
+    return any((*of_gateways, decl.peerings))  # a peering may be mapped, also if only its peer's declaration says so
 
 
 class _Reader:
